@@ -1,0 +1,39 @@
+# Targets: demo test lint bench torture. Nothing needs make: the README has the plain lines.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench torture clean
+
+demo: $(VENV)/installed
+	$(BIN)/resexp train digits
+	$(BIN)/resexp compare digits
+	$(BIN)/resexp report digits
+
+test: $(VENV)/installed-dev
+	$(BIN)/pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/demo.py
+
+torture: $(VENV)/installed-dev
+	$(BIN)/pytest tests/torture --override-ini testpaths=tests/torture
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV)

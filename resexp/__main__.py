@@ -1,0 +1,6 @@
+"""`python -m resexp` is the same program as `resexp`."""
+
+from resexp.cli import main
+
+if __name__ == "__main__":
+    main()

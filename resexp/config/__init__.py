@@ -1,0 +1,61 @@
+"""The experiment: strict YAML, overrides, grid -> trials, the plan.
+
+    load(source, overrides) -> Experiment -> .trials -> plan(experiment, ...)
+
+No module but this one knows how a config is written; no module below `train.build` sees a config.
+"""
+
+from resexp.config.documents import ConfigError, nearest
+from resexp.config.grid import Experiment, experiment_from, load, schema, shared_differences, shipped
+from resexp.config.models import (
+    ACTIVATION_NAMES,
+    AXES,
+    DATASET_NAMES,
+    INIT_NAMES,
+    NORM_NAMES,
+    PROBE_NAMES,
+    SHORTCUT_NAMES,
+    Data,
+    Gradients,
+    Network,
+    Settings,
+    Training,
+    Trial,
+    arm_name,
+    format_value,
+    shortcut_name,
+)
+from resexp.config.plan import Cohort, Plan, cell_label, cells, make_plan, pairs
+
+__all__ = [
+    "ACTIVATION_NAMES",
+    "AXES",
+    "DATASET_NAMES",
+    "INIT_NAMES",
+    "NORM_NAMES",
+    "PROBE_NAMES",
+    "SHORTCUT_NAMES",
+    "Cohort",
+    "ConfigError",
+    "Data",
+    "Experiment",
+    "Gradients",
+    "Network",
+    "Plan",
+    "Settings",
+    "Training",
+    "Trial",
+    "arm_name",
+    "cell_label",
+    "cells",
+    "experiment_from",
+    "format_value",
+    "load",
+    "make_plan",
+    "nearest",
+    "pairs",
+    "schema",
+    "shared_differences",
+    "shipped",
+    "shortcut_name",
+]

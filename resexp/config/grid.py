@@ -1,0 +1,219 @@
+"""One file and its overrides -> an experiment: the resolved settings, its axes, its trials."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resexp.config.documents import ConfigError, nearest, parse_yaml, read_document
+from resexp.config.models import AXES, SHORTCUT_NAMES, Settings, Trial, arm_name, format_value
+from resexp.config.rules import impossible, meaningless, validated
+
+ALWAYS_AXES = ("network.depth", "network.shortcut")
+# Keys that say how to look or where to find, never what a trial is: they may change over a finished experiment.
+FREE_KEYS = ("question", "data.root", "data.download", "training.checkpoint_every", "compare")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A resolved experiment.
+
+    `settings` is what experiment.yaml holds: every default written out, axes as lists. `axes` are the dotted keys that
+    vary. `trials` are in training order: seeds outermost, so that every cell has a first answer early.
+    """
+
+    name: str
+    question: str | None
+    settings: dict[str, Any]
+    axes: tuple[str, ...]
+    trials: tuple[Trial, ...]
+
+    @property
+    def shared(self) -> Settings:
+        """The settings of any one trial, for the keys that all trials share."""
+        return self.trials[0].settings
+
+
+def shipped() -> dict[str, Path]:
+    """The configs that come with resexp, by name."""
+    package = Path(__file__).parent.parent
+    folder = next(f for f in (package / "configs", package.parent / "configs") if f.is_dir())
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:
+    """The experiment in a file, or in the shipped config of that name, after `key=value` overrides.
+
+    `shortcuts` are the names allowed under network.shortcut; None allows any (a stored experiment was checked before).
+
+    Raises:
+        ConfigError: with file, line, dotted key, what is wrong and what is allowed.
+    """
+    path = _find(source)
+    raw, lines = read_document(path)
+    where = {key: f"{path}:{line}" for key, line in lines.items()}
+    raw.setdefault("name", path.stem)
+    for override in overrides:
+        _apply(override, raw, where)
+    try:
+        return experiment_from(raw, shortcuts)
+    except ConfigError as error:
+        place = where.get(error.key) or where.get(error.key.rsplit(".", 1)[0])
+        inside = (where[key] for key in where if key.startswith(f"{error.key}."))
+        place = place or next(inside, None) or str(path)
+        raise ConfigError(error.problem, key=error.key, where=place) from None
+
+
+def _find(source: str | Path) -> Path:
+    text, names = str(source), shipped()
+    if text in names:
+        return names[text]
+    path = Path(source)
+    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+        return path
+    raise ConfigError(f"neither a file nor a shipped config ({', '.join(names)}){nearest(text, names)}", where=text)
+
+
+def _apply(override: str, raw: dict[str, Any], where: dict[str, str]) -> None:
+    place = f"override {override!r}"
+    key, equals, text = override.partition("=")
+    if not equals or not all(part.isidentifier() for part in key.split(".")):
+        raise ConfigError("is not an override: write key=value, for example training.lr=0.01", where=place)
+    value, _ = parse_yaml(text, place)
+    section = raw
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = section.get(parent)
+        section[parent] = section = dict(inner) if isinstance(inner, dict) else {}
+    section[last] = value
+    where[key] = place
+    if key in ("training.steps", "training.epochs"):  # naming one on the command line replaces the other
+        section.pop("epochs" if last == "steps" else "steps", None)
+
+
+def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:
+    """The experiment that plain values describe, as they come from YAML.
+
+    Raises:
+        ConfigError: with the dotted key, without a place in a file.
+    """
+    axes = {key: _axis_values(key, raw) for key in AXES}
+    varied = tuple(key for key, values in axes.items() if values is not None)
+    grid = [values for values in axes.values() if values is not None]
+    cells = [_validated_cell(raw, dict(zip(varied, values, strict=True))) for values in itertools.product(*grid)]
+    cells = [_default_length(cell) for cell in cells]
+    defaults = dict(_flat(Settings(name="defaults").model_dump(mode="json"), ""))
+    written = {key for key, value in _flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
+    problem = next(filter(None, (impossible(cell, shortcuts) for cell in cells)), None) or meaningless(written, cells)
+    if problem:
+        raise ConfigError(problem[1], key=problem[0])
+    varied = tuple(key for key in AXES if key in varied or key in ALWAYS_AXES)
+    trials = _trials(cells, varied)
+    settings = cells[0].model_dump(mode="json")
+    for key in varied:
+        section, name = key.split(".")
+        values = axes[key]
+        settings[section][name] = values if values is not None else [settings[section][name]]
+    return Experiment(cells[0].name, cells[0].question, settings, varied, trials)
+
+
+def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
+    section, name = key.split(".")
+    inner = raw.get(section)
+    values = inner.get(name) if isinstance(inner, dict) else None
+    if not isinstance(values, list):
+        return None
+    if not values:
+        raise ConfigError("an empty list leaves nothing to train", key=key)
+    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    if repeated:
+        raise ConfigError(f"{repeated[0]!r} stands twice in the list", key=key)
+    return values
+
+
+def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any]) -> Settings:
+    cell = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
+    for key, value in chosen.items():
+        section, name = key.split(".")
+        cell[section][name] = value
+    return validated(cell)
+
+
+def _default_length(cell: Settings) -> Settings:
+    if cell.training.epochs is None and cell.training.steps is None:
+        return cell.model_copy(update={"training": cell.training.model_copy(update={"epochs": 20})})
+    return cell
+
+
+# ---- trials -----------------------------------------------------------------------------------------------------
+
+
+def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
+    trials: dict[str, Trial] = {}
+    for seed in cells[0].seeds:
+        for cell in cells:
+            arms = ["plain", cell.network.shortcut] if cell.network.plain else [cell.network.shortcut]
+            for shortcut in arms:
+                network = cell.network.model_copy(update={"shortcut": shortcut})
+                settings = cell.model_copy(update={"network": network})
+                name = _trial_name(settings, axes, seed)
+                trials.setdefault(name, Trial(name=name, arm=arm_name(shortcut), seed=seed, settings=settings))
+    return tuple(trials.values())
+
+
+def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
+    """The value of each axis but the arm, as it stands in names: {'network.depth': 'd8', 'network.norm': 'norm-layer'}."""
+    tags = {}
+    for key in axes:
+        if key != "network.shortcut":
+            section, name = key.split(".")
+            tags[key] = AXES[key].format(format_value(getattr(getattr(settings, section), name)))
+    return tags
+
+
+def _trial_name(settings: Settings, axes: tuple[str, ...], seed: int) -> str:
+    return "-".join([arm_name(settings.network.shortcut), *axis_tags(settings, axes).values(), f"s{seed}"])
+
+
+# ---- two experiments under one name -------------------------------------------------------------------------------
+
+
+def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[str]) -> list[tuple[str, Any, Any]]:
+    """Keys that all trials share and whose values differ between two resolved settings: (key, old, new).
+
+    Seeds and the values of axes may grow and shrink; which keys are axes may not change. Free keys do not count.
+    """
+    ignored = {"seeds", *FREE_KEYS}
+    flat_old, flat_new = dict(_flat(old, "")), dict(_flat(new, ""))
+    differences = []
+    for key in sorted(flat_old.keys() | flat_new.keys()):
+        before, after = flat_old.get(key), flat_new.get(key)
+        both_axes = key in axes and isinstance(before, list) and isinstance(after, list)
+        if before != after and not both_axes and key not in ignored and key.split(".")[0] not in ignored:
+            differences.append((key, before, after))
+    return differences
+
+
+def _flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, dict) and f"{prefix}{key}" not in AXES:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a config for editors; axes may be lists."""
+    document = Settings.model_json_schema()
+    document["required"] = []
+    for key in AXES:
+        section, name = key.split(".")
+        properties = document["$defs"][section.capitalize()]["properties"]
+        field = properties[name]
+        kept = {k: field.pop(k) for k in ("default", "title") if k in field}
+        properties[name] = {**kept, "anyOf": [field, {"type": "array", "items": field, "minItems": 1}]}
+    document["properties"]["seeds"] = {
+        "anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}, "minItems": 1}]
+    }
+    return document

@@ -1,0 +1,217 @@
+"""What pydantic's messages mean in our words, and which combinations of keys cannot be."""
+
+from collections.abc import Iterable
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from resexp.config.documents import ConfigError, nearest
+from resexp.config.models import PLANNED, SHORTCUT_NAMES, Settings, shortcut_name
+
+Problem = tuple[str, str]  # dotted key, what is wrong with it
+
+
+# ---- pydantic's errors, as one line ----------------------------------------------------------------------------
+
+_WORDS = {
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "finite_number": "must be a finite number",
+    "too_short": "must have more entries",
+    "too_long": "must have fewer entries",
+}
+_BOUNDS = {
+    "greater_than": "must be greater than",
+    "greater_than_equal": "must be at least",
+    "less_than": "must be less than",
+    "less_than_equal": "must be at most",
+}
+
+
+def validated(cell: dict[str, Any]) -> Settings:
+    """The cell as `Settings`.
+
+    Raises:
+        ConfigError: the first key that is wrong, without its place in the file.
+    """
+    _refuse_planned(cell)
+    try:
+        return Settings.model_validate(cell)
+    except ValidationError as error:
+        key, problem = _translate(error.errors()[0])
+        raise ConfigError(problem, key=key) from None
+
+
+def _translate(error: ErrorDetails) -> Problem:
+    keys = _known_path(error["loc"])
+    key, value, kind, context = ".".join(keys), error["input"], error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return key, f"unknown key{nearest(keys[-1], _fields_at(keys[:-1]))}"
+    if kind == "literal_error":
+        allowed = _literals_at(keys)
+        return key, f"{_shown(value)} is not one of {', '.join(allowed)}{nearest(value, allowed)}"
+    if kind == "value_error":
+        return key, f"{_shown(value)} {context['error']}"
+    if kind == "missing":
+        return key, "is missing"
+    if kind in _BOUNDS:
+        return key, f"{_shown(value)} {_BOUNDS[kind]} {next(iter(context.values()))}"
+    return key, f"{_shown(value)} {_WORDS.get(kind, error['msg'].lower())}"
+
+
+def _shown(value: Any) -> str:
+    text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else repr(value)
+    return str(text) if len(str(text)) <= 60 else f"{str(text)[:57]}..."
+
+
+def _model_at(keys: Iterable[str]) -> type[BaseModel] | None:
+    """The model that the dotted keys lead to; None when they lead to a value."""
+    model: type[BaseModel] | None = Settings
+    for key in keys:
+        field = model.model_fields.get(key) if model else None
+        types = [field.annotation, *get_args(field.annotation)] if field else []
+        model = next((kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return model
+
+
+def _fields_at(keys: list[str]) -> list[str]:
+    model = _model_at(keys)
+    return list(model.model_fields) if model else []
+
+
+def _known_path(location: tuple[int | str, ...]) -> list[str]:
+    """Pydantic appends the branch of a union or the place in a list; keep what stands in the file."""
+    keys: list[str] = []
+    for part in location:
+        if not isinstance(part, str) or (keys and not _fields_at(keys)):
+            break
+        keys.append(part)
+    return keys
+
+
+def _literals_at(keys: list[str]) -> list[str]:
+    model = _model_at(keys[:-1])
+    annotation = model.model_fields[keys[-1]].annotation if model else None
+    if get_origin(annotation) is tuple:
+        annotation = get_args(annotation)[0]
+    values = get_args(annotation) if get_origin(annotation) is Literal else ()
+    return [str(value) for value in values if value not in PLANNED.get(".".join(keys), ())]
+
+
+def _refuse_planned(cell: dict[str, Any]) -> None:
+    for key, values in PLANNED.items():
+        value: Any = cell
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        name = next(iter(value), None) if isinstance(value, dict) else value
+        if any(type(name) is type(planned) and name == planned for planned in values):
+            raise ConfigError(f"{_shown(name)} is planned, but not part of this version of resexp", key=key)
+
+
+# ---- combinations -----------------------------------------------------------------------------------------------
+
+
+def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
+    """The depths nearest to `depth` that the family can have: [depth] itself when it can."""
+    unit = block_layers * (3 if family == "cnn" else 1)
+    below = 2 + (depth - 2) // unit * unit
+    return [depth] if below == depth else [below, below + unit]
+
+
+def impossible(cell: Settings, shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Problem | None:
+    """The first combination of values in `cell` that cannot be built or run, if any."""
+    allowed = tuple(shortcuts) if shortcuts is not None else (shortcut_name(cell.network.shortcut),)
+    checks = (_about_network(cell, allowed), _about_training(cell), _about_data(cell), _about_run(cell))
+    return next((problem for problem in checks if problem), None)
+
+
+def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None:
+    network = cell.network
+    name = shortcut_name(network.shortcut)
+    near = depths_near(network.depth, network.family, network.block_layers)
+    if name not in shortcuts:
+        return "network.shortcut", f"{name!r} is not one of {', '.join(shortcuts)}{nearest(name, shortcuts)}"
+    if isinstance(network.shortcut, dict) and name in SHORTCUT_NAMES:
+        return "network.shortcut", f"{name} takes no parameters; write just {name}"
+    if near != [network.depth]:
+        unit = "block_layers" if network.family == "mlp" else "3 block_layers"
+        return "network.depth", (
+            f"{network.depth} is no depth of this {network.family} (2 plus a multiple of {unit} = "
+            f"{near[1] - near[0]}); nearest are {near[0]} and {near[1]}"
+        )
+    if name == "projection" and network.family == "mlp":
+        return "network.shortcut", "'projection' acts where shapes change, which no mlp block does; use projection-all"
+    if network.init == "delta-orthogonal" and network.family == "mlp":
+        return "network.init", "'delta-orthogonal' is a start for convolutions; an mlp has orthogonal"
+    if network.norm == "group" and network.width % 8:
+        return "network.width", f"{network.width} must be a multiple of 8 under norm: group (8 groups)"
+    return None
+
+
+def _about_training(cell: Settings) -> Problem | None:
+    training = cell.training
+    if training.epochs is not None and training.steps is not None:
+        return "training.steps", "stands beside training.epochs; write one of the two"
+    if training.schedule == "step" and not training.milestones:
+        return "training.milestones", "is needed by schedule: step; a list of steps such as [32000, 48000]"
+    if list(training.milestones) != sorted(set(training.milestones)):
+        return "training.milestones", f"{list(training.milestones)} must grow"
+    if training.nesterov and training.momentum == 0 and training.optimizer == "sgd":
+        return "training.nesterov", "true needs training.momentum above 0"
+    if training.batch_size == 1 and cell.network.norm == "batch":
+        return "training.batch_size", "1 has no batch statistics; norm: batch needs at least 2"
+    if isinstance(training.cohort, int) and training.cohort > 1:
+        return "training.cohort", f"{training.cohort} is planned, but this version trains cohorts of 1 (auto or 1)"
+    return None
+
+
+def _about_data(cell: Settings) -> Problem | None:
+    data = cell.data
+    if data.augment == "crop-flip" and data.name in ("digits", "mnist"):
+        return "data.augment", f"'crop-flip' is refused for {data.name}: a mirrored digit is another sign; use none"
+    if data.name == "image-folder" and data.image_size is None:
+        return "data.image_size", "is needed by an image-folder: the side in pixels that images are resized to"
+    if data.name == "image-folder" and data.root is None:
+        return "data.root", "is needed by an image-folder: the folder that holds one folder per class"
+    if len(set(cell.gradients.probes)) != len(cell.gradients.probes):
+        return "gradients.probes", "a probe stands twice"
+    return None
+
+
+def _about_run(cell: Settings) -> Problem | None:
+    if cell.precision == "tf32" and not cell.device.startswith(("cuda", "auto")):
+        return "precision", f"'tf32' exists on cuda only, not on {cell.device}; use float32"
+    if cell.precision == "float64" and cell.device == "mps":
+        return "precision", "'float64' does not exist on mps; use cpu"
+    if cell.compare.primary is not None:
+        return "compare.primary", "is planned, but not part of this version of resexp"
+    return None
+
+
+# Keys with a meaning only beside some value of another: (key, other key, its values).
+_NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
+    ("training.momentum", "training.optimizer", ("sgd",)),
+    ("training.nesterov", "training.optimizer", ("sgd",)),
+    ("training.betas", "training.optimizer", ("adam", "adamw")),
+    ("training.eps", "training.optimizer", ("adam", "adamw")),
+    ("training.milestones", "training.schedule", ("step",)),
+    ("training.gamma", "training.schedule", ("step",)),
+    ("data.image_size", "data.name", ("image-folder",)),
+)
+
+
+def meaningless(written: Iterable[str], cells: list[Settings]) -> Problem | None:
+    """The first key that the user wrote and that no cell gives a meaning to (momentum under adam)."""
+    for key, other, values in _NEEDS:
+        section, name = other.split(".")
+        found = {getattr(getattr(cell, section), name) for cell in cells}
+        if key in written and not found & set(values):
+            return key, f"has no meaning under {other}: {', '.join(sorted(found))}; it belongs to {' or '.join(values)}"
+    return None

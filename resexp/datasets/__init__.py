@@ -1,0 +1,23 @@
+"""digits, MNIST, Fashion-MNIST, CIFAR-10/100, image folders -> tensors; splits; order(seed, epoch); augmentation."""
+
+from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalised, statistics
+from resexp.datasets.images import DataError, Images
+from resexp.datasets.readers import DATASETS, Source, checksum, data_root
+from resexp.datasets.splits import first, held_out, order, split
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "DataError",
+    "Images",
+    "Source",
+    "checksum",
+    "crop_flip",
+    "data_root",
+    "first",
+    "held_out",
+    "normalised",
+    "order",
+    "split",
+    "statistics",
+]

@@ -1,0 +1,54 @@
+"""From uint8 images to what the network sees: normalised, then shifted and mirrored, on the device, batch by batch.
+
+Shapes: B batch, C channels, H x W pixels.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from resexp.datasets.images import Images
+
+
+def statistics(training: Images, normalize: str) -> tuple[Tensor, Tensor]:
+    """(shift, scale) such that (pixels - shift) / scale is normalised; float64, of the training images.
+
+    channel: mean and standard deviation per channel (C, 1, 1). pixel: mean per pixel (C, H, W), unit range
+    (arXiv:1512.03385 §4.2). none: unit range.
+    """
+    pixels = training.pixels.double()
+    unit = torch.full((1, 1, 1), float(training.brightest), dtype=torch.float64)
+    if normalize == "channel":
+        deviation = pixels.std((0, 2, 3), correction=0)
+        deviation[deviation == 0] = 1.0  # a channel that never changes carries nothing
+        return pixels.mean((0, 2, 3)).reshape(-1, 1, 1), deviation.reshape(-1, 1, 1)
+    return (pixels.mean(0), unit) if normalize == "pixel" else (torch.zeros_like(unit), unit)
+
+
+def normalised(pixels: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """(B, C, H, W) uint8 -> float of the statistics' type."""
+    return (pixels.to(shift.dtype) - shift) / scale
+
+
+def crop_flip(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image shifted by up to H // 8 pixels into zeros (after normalisation: the mean) and mirrored or not.
+
+    Padding by 4, a random 32x32 crop and a flip for 32x32 images: arXiv:1512.03385 §4.2.
+    """
+    B, C, H, W = batch.shape
+    pad = H // 8
+    draws = torch.stack([torch.randint(0, 2 * pad + 1, (B,), generator=generator) for _ in "yx"])
+    flips = torch.rand(B, generator=generator) < 0.5
+    rows = draws[0][:, None] + torch.arange(H)
+    columns = torch.where(flips[:, None], torch.arange(W - 1, -1, -1), torch.arange(W)) + draws[1][:, None]
+    flat = (rows[:, :, None] * (W + 2 * pad) + columns[:, None, :]).reshape(B, 1, H * W).to(batch.device)
+    padded = functional.pad(batch, (pad, pad, pad, pad)).flatten(2)
+    return padded.gather(2, flat.expand(B, C, H * W)).reshape(B, C, H, W)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "none": lambda batch, _generator: batch,
+    "crop-flip": crop_flip,
+}

@@ -1,0 +1,58 @@
+"""Which images train, validate and test, and in which order they come; stratified, the same for every trial."""
+
+import torch
+from torch import Tensor
+
+from resexp import streams
+from resexp.datasets.images import DataError, Images
+
+
+def _shares(labels: Tensor, number: int) -> list[int]:
+    """How many of `number` each class gives: proportional, largest remainders first, lower class first in ties."""
+    counts = torch.bincount(labels).tolist()
+    exact = [number * count / len(labels) for count in counts]
+    shares = [int(share) for share in exact]
+    by_remainder = sorted(range(len(counts)), key=lambda k: (shares[k] - exact[k], k))
+    for k in by_remainder[: number - sum(shares)]:
+        shares[k] += 1
+    return shares
+
+
+def held_out(labels: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """Sorted indices of a stratified random `number` of images."""
+    chosen = []
+    for label, share in enumerate(_shares(labels, number)):
+        members = (labels == label).nonzero().squeeze(1)
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:share]])
+    return torch.cat(chosen).sort().values
+
+
+def first(labels: Tensor, number: int) -> Tensor:
+    """Sorted indices of a stratified `number` of images, the first of each class."""
+    shares = _shares(labels, number)
+    return torch.cat([(labels == k).nonzero().squeeze(1)[:share] for k, share in enumerate(shares)]).sort().values
+
+
+def split(images: Images, validation: float, limit: int | None, name: str) -> tuple[Images, Images]:
+    """(training, validation) images: validation is held out first, then `limit` of the rest is kept, both stratified.
+
+    `validation` is a fraction, or a count when it is whole. The same images for every trial.
+
+    Raises:
+        DataError: more asked for than there is.
+    """
+    number = validation if isinstance(validation, int) else round(validation * len(images))
+    if number >= len(images):
+        raise DataError(f"data.validation: {number} images held out of {len(images)} leave none to train on")
+    out = held_out(images.labels, number, streams.generator(0, "validation", name))
+    rest = torch.ones(len(images), dtype=torch.bool)
+    rest[out] = False
+    training = images.at(rest.nonzero().squeeze(1))
+    if limit is not None and limit > len(training):
+        raise DataError(f"data.limit: {limit} is more than the {len(training)} images left to train on")
+    return (training if limit is None else training.at(first(training.labels, limit))), images.at(out)
+
+
+def order(seed: int, epoch: int, number: int) -> Tensor:
+    """The order in which an epoch (counted from 0) visits `number` training images: the same for every arm."""
+    return torch.randperm(number, generator=streams.generator(seed, "order", epoch))

@@ -1,0 +1,169 @@
+"""Where cohorts run: processes of this machine.
+
+Whoever waits polls runs/; nothing but states and errors comes back from a worker. Workers are spawned, never forked, and
+their threads sleep while they wait: spinning threads of two trainings on two cores take a hundred times as long.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from resexp import runs
+from resexp.config import Cohort, Experiment, Plan, Trial
+
+POLL_SECONDS = 0.25
+_stopping: Event | None = None
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def jobs_for(plan_threads: int, asked: int | None, device: str) -> int:
+    """Processes to train in: as many as cores allow, one for an accelerator; jobs x threads never exceeds the cores."""
+    allowed = max(1, cores() // plan_threads)
+    if asked is None:
+        return allowed if device == "cpu" else 1
+    return min(asked, allowed) if device == "cpu" else asked
+
+
+# ---- inside a worker ------------------------------------------------------------------------------------------------
+
+
+def _enter(stopping: Event) -> None:
+    """Ctrl-C reaches the whole process group; only the parent decides what it means."""
+    global _stopping  # noqa: PLW0603 - a spawned worker has no other way to keep what its initializer was given
+    _stopping = stopping
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _prepare(experiment: Experiment) -> dict[str, Any]:
+    """Resolves the device, reads both parts of the data once, measures the cards: all that can be refused early."""
+    from resexp import datasets, pairs, train  # noqa: PLC0415 - torch belongs to the workers
+
+    shared = experiment.shared
+    device = train.resolve_device(shared.device)
+    train.prepare_process(1, shared)
+    parts = [datasets.DATASETS[shared.data.name](train.source(shared.data), part) for part in ("train", "test")]
+    found = train.material(shared.data, device, train.DTYPES[shared.precision])
+    for trial in experiment.trials:
+        train.lengths(trial.settings, len(found.training))
+    return {
+        "device": device,
+        "accelerator": train.device_name(device),
+        "data_sha256": datasets.checksum(parts),
+        "images": [len(found.training), len(found.validation), len(parts[1])],
+        "steps": {t.name: train.lengths(t.settings, len(found.training)).steps for t in experiment.trials},
+        "cards": pairs.cards(experiment, device),
+    }
+
+
+def _train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:
+    from resexp import train  # noqa: PLC0415 - torch belongs to the workers
+
+    train.prepare_process(cohort.threads, trials[0].settings)
+    stop = _stopping.is_set if _stopping else train.never
+    (trial,) = trials
+    return train.run(trial, folder, cohort.name, device, stop)
+
+
+# ---- the pool ---------------------------------------------------------------------------------------------------------
+
+
+class Pool:
+    """Worker processes, each an executor of its own, so that one that dies takes one cohort with it and no other."""
+
+    def __init__(self, jobs: int = 1) -> None:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
+        self.context = multiprocessing.get_context("spawn")
+        self.stopping = self.context.Event()
+        self.workers: list[ProcessPoolExecutor] = []
+        self.grow(jobs)
+
+    def grow(self, jobs: int) -> None:
+        """At least `jobs` workers; a worker starts when it first gets work."""
+        self.workers += [self._worker() for _ in range(jobs - len(self.workers))]
+
+    def _worker(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, self.context, initializer=_enter, initargs=(self.stopping,))
+
+    def replace(self, number: int) -> None:
+        """A new worker in the place of one that died."""
+        self.workers[number].shutdown(wait=False)
+        self.workers[number] = self._worker()
+
+    def kill(self) -> None:
+        """Ends the workers where they are; checkpoints and logs stay valid."""
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            self.stopping.set()
+        for worker in self.workers:
+            worker.shutdown(wait=True, cancel_futures=True)
+
+
+def prepare(pool: Pool, experiment: Experiment) -> dict[str, Any]:
+    """What must be known before anything is written: device, data checksum, steps per trial, cards.
+
+    Raises:
+        DataError, DeviceError: as raised in the worker.
+    """
+    found: dict[str, Any] = pool.workers[0].submit(_prepare, experiment).result()
+    return found
+
+
+def train_cohorts(pool: Pool, folder: Path, experiment: Experiment, plan: Plan) -> Iterator[None]:
+    """Trains the cohorts that are not finished; yields now and then, so that the caller can look at runs/.
+
+    A trial that raises, or whose worker dies, is marked failed and the others go on. Ends early when told to stop.
+
+    Raises:
+        OSError: nowhere to write.
+        RunsError: a checkpoint that cannot be used.
+    """
+    trials = {trial.name: trial for trial in experiment.trials}
+    queue = deque(cohort for cohort in plan.cohorts if _unfinished(folder, cohort, trials))
+    running: dict[Future[str], tuple[int, Cohort]] = {}
+    while running or (queue and not pool.stopping.is_set()):
+        idle = set(range(len(pool.workers))) - {number for number, _ in running.values()}
+        while idle and queue and not pool.stopping.is_set():
+            number, cohort = idle.pop(), queue.popleft()
+            members = [trials[name] for name in cohort.trials if name in trials]
+            running[pool.workers[number].submit(_train, folder, cohort, members, plan.device)] = number, cohort
+        done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            number, cohort = running.pop(future)
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                pool.replace(number)
+            if isinstance(error, OSError | runs.RunsError):
+                raise error
+            if error is not None and not pool.stopping.is_set():
+                _fail(folder, cohort, error)
+        yield
+
+
+def _unfinished(folder: Path, cohort: Cohort, trials: dict[str, Trial]) -> bool:
+    return any(name in trials and runs.result(runs.trial_folder(folder, name)) is None for name in cohort.trials)
+
+
+def _fail(folder: Path, cohort: Cohort, error: BaseException) -> None:
+    reason = "its process died" if isinstance(error, BrokenProcessPool) else f"{type(error).__name__}: {error}"
+    for name in cohort.trials:
+        runs.set_failed(runs.trial_folder(folder, name), reason)

@@ -1,0 +1,20 @@
+"""Blocks, MLP, CNN; weighted layers in depth order; initialisation."""
+
+from resexp.networks.blocks import ACTIVATIONS, NORMS, Block, Network, build_network
+from resexp.networks.initialisation import INITS, Init, initialise
+from resexp.networks.layers import WeightedLayer, boundary_names, boundary_stages, weighted_layers
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITS",
+    "NORMS",
+    "Block",
+    "Init",
+    "Network",
+    "WeightedLayer",
+    "boundary_names",
+    "boundary_stages",
+    "build_network",
+    "initialise",
+    "weighted_layers",
+]

@@ -1,0 +1,90 @@
+"""The card of a pair: what is equal (shown to be), what the shortcut adds, what else it changed at step 0."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from resexp import config, probes, train
+from resexp.config import Experiment, Settings, Trial
+from resexp.networks import Network, boundary_stages
+
+Card = dict[str, Any]
+
+
+def cards(experiment: Experiment, device: str) -> list[Card]:
+    """One card per cell and shortcut, measured at the first seed on that seed's first batch."""
+    first_seed = [trial for trial in experiment.trials if trial.seed == experiment.trials[0].seed]
+    return [card(plain, residual, experiment, device) for plain, residual in config.pairs(first_seed, experiment.axes)]
+
+
+def card(plain: Trial, residual: Trial, experiment: Experiment, device: str) -> Card:
+    """The card of one pair."""
+    arms = [start_of(trial, device) for trial in (plain, residual)]
+    (network, batch, measured), (other, other_batch, other_measured) = arms
+    shared = _shared(network, other)
+    beyond = {key: other_measured[key] - measured[key] for key in ("parameters", "multiply_adds")}
+    return {
+        "cell": " ".join(config.cell_label(plain.settings, experiment.axes)),
+        "plain": plain.arm,
+        "residual": residual.arm,
+        "seed": plain.seed,
+        "equal": {
+            "weights": len(shared),
+            "weights_bit_equal": all(torch.equal(a, b) for a, b in shared),
+            "first_batch": torch.equal(batch, other_batch),
+            "recipe": _without_shortcut(plain.settings) == _without_shortcut(residual.settings),
+        },
+        "start_differs": residual.settings.network.zero_last,
+        "same_function_class": _same_class(residual.settings),
+        "nothing_to_skip": plain.settings.network.depth == 2,
+        "beyond": beyond,
+        "at_start": {plain.arm: measured, residual.arm: other_measured},
+    }
+
+
+def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, float | int]]:
+    """(network, first batch, what it measures): loss, output RMS and gradient slope before the first update."""
+    settings = trial.settings
+    found = train.material(settings.data, device, train.DTYPES[settings.precision])
+    network = train.build(trial, found.input_shape, found.classes).to(torch.device(device))
+    length = train.lengths(settings, len(found.training))
+    x, labels = next(train.batches(trial, found, length.per_epoch, 0))
+    boundaries: list[Tensor] = []
+    logits = network(x, boundaries)
+    loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
+    grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
+    flows = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
+    measured: dict[str, float | int] = {
+        "loss": _rounded(loss.item()),
+        "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
+        "slope": _rounded(probes.slope(flows, boundary_stages(network))),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "multiply_adds": train.multiply_adds(network, found.input_shape),
+    }
+    return network, x, measured
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.9g}") if math.isfinite(value) else value
+
+
+def _shared(plain: Network, residual: Network) -> Sequence[tuple[Tensor, Tensor]]:
+    """The weights that both arms have, by name."""
+    others = dict(residual.named_parameters())
+    return [(weight, others[name]) for name, weight in plain.named_parameters() if name in others]
+
+
+def _without_shortcut(settings: Settings) -> Settings:
+    network = settings.network.model_copy(update={"shortcut": "plain"})
+    return settings.model_copy(update={"network": network})
+
+
+def _same_class(settings: Settings) -> bool:
+    """act(Wx + Ux) = act((W + U)x): such arms differ only in where they start and how they step."""
+    network = settings.network
+    one_layer = network.block_layers == 1 and network.placement == "post" and network.norm == "none"
+    return one_layer and config.shortcut_name(network.shortcut) in ("identity", "projection", "projection-all")

@@ -1,0 +1,168 @@
+"""Cells -> text for a terminal of 80 columns, Markdown, CSV, JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from resexp import runs, statistics
+from resexp.config import Experiment
+from resexp.statistics import Difference, Summary
+from resexp.tables.cells import METRICS, Arm, Best, Cell, best_against_best, cells, trial_rows
+
+
+def outcome_text(arm: Arm) -> str:
+    """'5/5', '3/5 2 stuck', '0/5 5 diverged': how many trained, and what the others did."""
+    others = [f"{count} {name}" for name, count in {**arm.summary.outcomes, **arm.missing}.items() if name != "trained"]
+    total = arm.summary.n + sum(arm.missing.values())
+    return " ".join([f"{arm.summary.outcomes.get('trained', 0)}/{total}", *others])
+
+
+def accuracy_text(summary: Summary) -> str:
+    """'96.2 ± 0.7' in percent; where outcomes are mixed 'median 91.2 (8.1 to 96.0)'; '-' for none."""
+    if summary.median is None:
+        return "-"
+    if summary.mean is not None:
+        return percent(summary.mean) + (f" ± {percent(summary.sd)}" if summary.sd is not None else "")
+    return f"median {percent(summary.median)} ({percent(summary.lowest)} to {percent(summary.highest)})"
+
+
+def percent(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{100 * value:{sign}.1f}"
+
+
+def slope_text(value: float | None) -> str:
+    return "-" if value is None else f"{value + 0.0:+.2f}".replace("-0.00", "+0.00")
+
+
+def difference_text(difference: Difference | None) -> str:
+    """'+2.8 [+2.1, +3.5]' in points."""
+    if difference is None:
+        return ""
+    text = percent(difference.mean, "+")
+    if difference.low is None:
+        return text
+    return f"{text} [{percent(difference.low, '+')}, {percent(difference.high, '+')}]"
+
+
+def as_text(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> str:
+    """The comparison for a terminal of 80 columns."""
+    found = cells(folder, experiment, metric)
+    lines = [f"{experiment.name}: {METRICS[metric]} in percent, mean ± sd over seeds"]
+    lines += [experiment.question] if experiment.question else []
+    form = "  {:<15}{:<14}{:<12}{:>7}  {}"
+    lines += ["", form.format("arm", "trained", "accuracy", "slope", "residual - plain [95 %]").rstrip()]
+    for cell in found:
+        lines += ["", _heading(cell)]
+        for arm in cell.arms:
+            accuracy, compared = accuracy_text(arm.summary), difference_text(arm.difference)
+            late = "" if len(accuracy) <= 12 else accuracy
+            row = form.format(arm.name, outcome_text(arm), accuracy if not late else "", slope_text(arm.slope_start), compared)
+            lines += [row.rstrip(), *([f"{'':31}{late}"] if late else [])]
+    lines += ["", *_notes(found), *_best_lines(best_against_best(folder, experiment, metric))]
+    dropped = runs.left_out(folder, experiment)
+    if dropped:
+        lines += [
+            "",
+            f"left out, no longer in the config: {', '.join(dropped[:4])}{' ...' if len(dropped) > 4 else ''}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(cell: Cell) -> str:
+    counts = {arm.name: arm.parameters for arm in cell.arms if arm.parameters is not None}
+    label = ", ".join(f"{key} {value}" for key, value in cell.label.items())
+    if not counts:
+        return label
+    if len(set(counts.values())) == 1:
+        text = f"{next(iter(counts.values())):,} parameters{' each' if len(counts) > 1 else ''}"
+    else:
+        text = "parameters: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    nothing = "; nothing to skip at depth 2" if cell.label.get("depth") == "2" else ""
+    return f"{label}  ({text}{nothing})"
+
+
+def _notes(found: Sequence[Cell]) -> list[str]:
+    seeds = sorted({arm.summary.n for cell in found for arm in cell.arms})
+    lines = [f"n = {' or '.join(map(str, seeds))} seeds. Slope: decades per block towards the input in the gradient of the"]
+    lines += ["activations before the first update; below 0 it vanishes, above 0 it explodes."]
+    if any(len(arm.summary.outcomes) > 1 for cell in found for arm in cell.arms):
+        lines += ["Where seeds of one arm ended differently no mean and no interval is given."]
+    return lines
+
+
+def _best_lines(found: Sequence[Best]) -> list[str]:
+    lines = ["", "Best against best (cells chosen by mean validation accuracy)"] if found else []
+    for best in found:
+        lines += [
+            f"  depth {best.depth}: {difference_text(best.difference) or 'no difference: outcomes are mixed'}",
+            f"    {'plain':<15}{accuracy_text(best.plain_summary):<14}{best.plain}",
+            f"    {best.arm:<15}{accuracy_text(best.residual_summary):<14}{best.residual}",
+        ]
+    return lines
+
+
+def as_markdown(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> str:
+    """accuracy.md: one row per arm of a cell."""
+    found = cells(folder, experiment, metric)
+    keys = list(found[0].label) if found else []
+    columns = [*keys, "arm", "trained", "accuracy (%)", "n", "difference [95 %]", "slope", "parameters"]
+    lines = [f"# {experiment.name}: {METRICS[metric]}", "", f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    for cell in found:
+        for arm in cell.arms:
+            values = [arm.name, outcome_text(arm), accuracy_text(arm.summary), str(arm.summary.n)]
+            values += [difference_text(arm.difference), slope_text(arm.slope_start)]
+            values += ["" if arm.parameters is None else f"{arm.parameters:,}"]
+            lines.append(f"| {' | '.join([*cell.label.values(), *values])} |")
+    return "\n".join([*lines, "", *_notes(found)]) + "\n"
+
+
+def as_csv(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> str:
+    """One row per arm of a cell, in [0, 1]."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    found = cells(folder, experiment, metric)
+    keys = list(found[0].label) if found else []
+    outcomes = list(statistics.OUTCOMES)
+    writer.writerow([*keys, "arm", "n", *outcomes, "mean", "sd", "difference", "low", "high", "slope", "parameters"])
+    for cell in found:
+        for arm in cell.arms:
+            compared = arm.difference
+            values = [arm.summary.mean, arm.summary.sd]
+            values += [compared.mean, compared.low, compared.high] if compared else [None] * 3
+            counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
+            cells_ = [arm.summary.n, *counts, *values, arm.slope_start, arm.parameters]
+            writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, cells_)])
+    return text.getvalue()
+
+
+def as_json(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> str:
+    """Cells and best against best as data."""
+    value = {
+        "experiment": experiment.name,
+        "metric": metric,
+        "cells": [asdict(cell) for cell in cells(folder, experiment, metric)],
+        "best_against_best": [asdict(best) for best in best_against_best(folder, experiment, metric)],
+    }
+    return json.dumps(value, indent=1) + "\n"
+
+
+TABLES: dict[str, Callable[[Path, Experiment, str], str]] = {
+    "table": as_text,
+    "csv": as_csv,
+    "json": as_json,
+    "md": as_markdown,
+}
+
+
+def write_accuracy(folder: Path, experiment: Experiment) -> None:
+    """accuracy.csv and accuracy.md of what has been trained so far."""
+    columns, rows = trial_rows(folder, experiment)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([[runs.format_cell(value) for value in row] for row in rows])
+    runs.write_text(folder / "accuracy.csv", text.getvalue())
+    runs.write_text(folder / "accuracy.md", as_markdown(folder, experiment))

@@ -1,0 +1,45 @@
+"""build(trial), the one builder; run(trial), the loop.
+
+A config ends here: `recipe` turns a trial's settings into plain arguments, and nothing below sees them.
+"""
+
+from resexp.train.loop import never, run
+from resexp.train.material import (
+    DTYPES,
+    DeviceError,
+    Lengths,
+    Material,
+    batches,
+    device_name,
+    lengths,
+    material,
+    prepare_process,
+    resolve_device,
+    source,
+    test_images,
+)
+from resexp.train.measures import evaluate, multiply_adds, outcome
+from resexp.train.recipe import build, learning_rate, make_optimizer
+
+__all__ = [
+    "DTYPES",
+    "DeviceError",
+    "Lengths",
+    "Material",
+    "batches",
+    "build",
+    "device_name",
+    "evaluate",
+    "learning_rate",
+    "lengths",
+    "make_optimizer",
+    "material",
+    "multiply_adds",
+    "never",
+    "outcome",
+    "prepare_process",
+    "resolve_device",
+    "run",
+    "source",
+    "test_images",
+]

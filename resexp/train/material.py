@@ -1,0 +1,148 @@
+"""The machine a trial runs on, the images it trains on, and in which order it sees them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from resexp import datasets, streams
+from resexp.config import Data, Settings, Trial
+from resexp.datasets import Images
+
+SAMPLE = 10_000
+FIRST_READINGS = 10
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32, "bfloat16": torch.float32}
+
+
+class DeviceError(Exception):
+    """A device that is asked for and absent: says what is there (exit code 2)."""
+
+
+# ---- the machine --------------------------------------------------------------------------------------------------------
+
+
+def resolve_device(asked: str) -> str:
+    """auto becomes cuda, else cpu; mps only by name.
+
+    Raises:
+        DeviceError: the named device is absent.
+    """
+    present = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    present += ["mps"] if torch.backends.mps.is_available() else []
+    if asked == "auto":
+        return "cuda:0" if "cuda:0" in present else "cpu"
+    found = "cuda:0" if asked == "cuda" else asked
+    if found not in present:
+        raise DeviceError(f"device: {asked} is not on this machine; it has {', '.join(present)} (or device=auto)")
+    return found
+
+
+def device_name(device: str) -> str:
+    """What an accelerator calls itself; cpu for none."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+def prepare_process(threads: int, settings: Settings) -> None:
+    """Threads, denormals (flushed: a 100-layer plain net is four times slower with them), determinism, precision."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    torch.use_deterministic_algorithms(settings.deterministic)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = settings.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
+
+
+# ---- what a trial trains on -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Material:
+    """Training and validation images on their device, a fixed sample of the former, and how they are normalised."""
+
+    training: Images
+    validation: Images
+    sample: Images
+    shift: Tensor
+    scale: Tensor
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.training.pixels.shape[1:])
+
+    @property
+    def classes(self) -> int:
+        return len(self.training.classes)
+
+
+def source(data: Data) -> datasets.Source:
+    return datasets.Source(datasets.data_root(data.root), data.image_size, data.download)
+
+
+@lru_cache(maxsize=1)
+def material(data: Data, device: str, dtype: torch.dtype) -> Material:
+    """The images that every trial of an experiment trains on; the test part is not among them.
+
+    Raises:
+        DataError: missing or damaged files; a validation part or limit that is too large.
+    """
+    everything = datasets.DATASETS[data.name](source(data), "train")
+    training, validation = datasets.split(everything, data.validation, data.limit, data.name)
+    shift, scale = datasets.statistics(training, data.normalize)
+    number = min(SAMPLE, len(training))
+    index = datasets.held_out(training.labels, number, streams.generator(0, "training sample", data.name))
+    place = torch.device(device)
+    kept = training.to(place)
+    sample = kept if number == len(training) else kept.at(index.to(place))
+    return Material(kept, validation.to(place), sample, shift.to(dtype).to(place), scale.to(dtype).to(place))
+
+
+@lru_cache(maxsize=1)
+def test_images(data: Data, device: str) -> Images:
+    """The test part: read by the last line of a trial and nowhere before."""
+    return datasets.DATASETS[data.name](source(data), "test").to(torch.device(device))
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Steps of a trial: per epoch floor(n / B), in all, and those at which gradients are read."""
+
+    per_epoch: int
+    steps: int
+    every: int
+
+    def reads(self, step: int) -> bool:
+        """Steps 0-10, every `every`, and the last of the first epoch, from which slope_end is taken."""
+        return step <= FIRST_READINGS or step % self.every == 0 or step == self.end_of_first_epoch
+
+    @property
+    def end_of_first_epoch(self) -> int:
+        return min(self.per_epoch, self.steps) - 1
+
+
+def lengths(settings: Settings, images: int) -> Lengths:
+    """Raises DataError when a batch is larger than the training part."""
+    training = settings.training
+    per_epoch = images // training.batch_size
+    if not per_epoch:
+        raise datasets.DataError(
+            f"training.batch_size: {training.batch_size} is more than the {images} training images; choose a smaller one"
+        )
+    steps = training.steps if training.steps is not None else per_epoch * (training.epochs or 0)
+    return Lengths(per_epoch, steps, settings.gradients.every)
+
+
+def batches(trial: Trial, material: Material, per_epoch: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(normalised, augmented images; labels) from `step` on, for ever: the same for every arm of a seed."""
+    size, images = trial.settings.training.batch_size, material.training
+    augment = datasets.AUGMENTATIONS[trial.settings.data.augment]
+    while True:
+        epoch = step // per_epoch
+        order = datasets.order(trial.seed, epoch, len(images)).to(images.labels.device)
+        for start in range(step % per_epoch * size, per_epoch * size, size):
+            index = order[start : start + size]
+            x = datasets.normalised(images.pixels[index], material.shift, material.scale)
+            yield augment(x, streams.generator(trial.seed, "augment", step)), images.labels[index]
+            step += 1

@@ -1,0 +1,72 @@
+"""From a trial's settings to its network, its optimizer and its learning rate."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from resexp.config import Settings, Training, Trial, shortcut_name
+from resexp.networks import Network, build_network, initialise
+from resexp.train.material import DTYPES
+
+
+def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
+    """The network of a trial as it starts: the last place that sees a config.
+
+    The plain twin of `zero_last` starts without it: an empty branch without a shortcut is a dead network.
+    """
+    cell = trial.settings.network
+    shortcut = shortcut_name(cell.shortcut)
+    network = build_network(
+        cell.family,
+        depth=cell.depth,
+        width=cell.width,
+        shortcut=shortcut,
+        input_shape=input_shape,
+        classes=classes,
+        block_layers=cell.block_layers,
+        placement=cell.placement,
+        norm=cell.norm,
+        activation=cell.activation,
+    )
+    initialise(network, trial.seed, cell.init, cell.gain, zero_last=cell.zero_last and shortcut != "plain")
+    return network.to(DTYPES[trial.settings.precision])
+
+
+def learning_rate(training: Training, step: int, steps: int) -> float:
+    """The learning rate of the update that follows `step` completed ones, of `steps` in all."""
+    warmup = training.warmup.factor if training.warmup and step < training.warmup.steps else 1.0
+    return training.lr * warmup * SCHEDULES[training.schedule](training, step, steps)
+
+
+SCHEDULES: dict[str, Callable[[Training, int, int], float]] = {
+    "constant": lambda _training, _step, _steps: 1.0,
+    "step": lambda training, step, _steps: training.gamma ** sum(step >= m for m in training.milestones),
+    "cosine": lambda _training, step, steps: (1 + math.cos(math.pi * step / steps)) / 2,
+}
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Optimizer]] = {
+    "sgd": lambda groups, t: torch.optim.SGD(groups, t.lr, t.momentum, nesterov=t.nesterov, fused=True),
+    "adam": lambda groups, t: torch.optim.Adam(groups, t.lr, t.betas, t.eps, fused=True),
+    "adamw": lambda groups, t: torch.optim.AdamW(groups, t.lr, t.betas, t.eps, fused=True),
+}
+
+
+def make_optimizer(network: Network, training: Training) -> torch.optim.Optimizer:
+    """The optimizer of a recipe; `decay: weights` spares biases, norms and scalars."""
+    spared = {name for name, p in network.named_parameters() if p.ndim < 2 and training.decay == "weights"}
+    groups = [
+        {
+            "params": [p for name, p in network.named_parameters() if name not in spared],
+            "weight_decay": training.weight_decay,
+        },
+        {"params": [p for name, p in network.named_parameters() if name in spared], "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[training.optimizer]([group for group in groups if group["params"]], training)
+
+
+def precision_of(settings: Settings, device: torch.device) -> AbstractContextManager[object]:
+    """Autocast under bfloat16, nothing else."""
+    return torch.autocast(device.type, torch.bfloat16) if settings.precision == "bfloat16" else nullcontext()
