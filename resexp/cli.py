@@ -1,11 +1,12 @@
 """The command line: parse, call, print, exit code. Nothing else prints; torch is imported by workers and `show` only."""
 
+import json
 import os
 import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -42,9 +43,7 @@ def main() -> None:
     """Runs the program; every expected error is one line on stderr and an exit code."""
     try:
         app()
-    except config.ConfigError as error:
-        stop(str(error), USAGE)
-    except runs.RunsError as error:
+    except (config.ConfigError, runs.RunsError) as error:
         stop(str(error), USAGE)
     except OSError as error:
         stop(f"{error.filename or 'input/output'}: {error.strerror or error}", FAILED)
@@ -243,6 +242,124 @@ def compare(
     _among("--metric", metric, tables.METRICS)
     folder = runs.find(source, runs_dir)
     say(tables.TABLES[form](folder, runs.read_experiment(folder), metric))
+
+
+# ---- watch ----------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def watch(
+    source: RunArgument = None,
+    *,
+    runs_dir: Runs = Path("runs"),
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="Replay a finished experiment this many times as fast.")
+    ] = None,
+) -> None:
+    """Show the live display of an experiment, from any terminal; with --speed replay a finished one."""
+    from resexp import screen  # noqa: PLC0415 - as above
+
+    folder = runs.find(source, runs_dir)
+    experiment = runs.read_experiment(folder)
+    console = Console()
+    if not console.is_terminal:
+        console.print(screen.render(screen.snapshot(folder, experiment, 0.0, {})))
+        return
+    shots = screen.replay(folder, experiment, speed) if speed else screen.live(folder, experiment)
+    with Live(console=console, auto_refresh=False) as display:
+        for shot in shots:
+            display.update(screen.render(shot), refresh=True)
+            time.sleep(screen.FRAME_SECONDS)
+
+
+# ---- report ---------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def report(
+    source: RunArgument = None,
+    *,
+    runs_dir: Runs = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write; default report.html in the run.")
+    ] = None,
+    figures: Annotated[str | None, typer.Option(help="Also write figures/ as png, svg, pdf (comma-separated).")] = None,
+    form: Annotated[str, typer.Option("--format", help="html, md or text.")] = "html",
+    show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+) -> None:
+    """Write one self-contained HTML file that opens from disk."""
+    from resexp import report as reports  # noqa: PLC0415 - as above
+    from resexp import tables  # noqa: PLC0415 - as above
+
+    folder = runs.find(source, runs_dir)
+    experiment = runs.read_experiment(folder)
+    writers: dict[str, Callable[..., str]] = {"html": reports.html, "md": tables.TABLES["md"], "text": tables.TABLES["table"]}
+    _among("--format", form, writers)
+    path = output or folder / f"report.{'txt' if form == 'text' else form}"
+    if not path.parent.is_dir():
+        raise runs.RunsError(f"{path.parent}: no such folder for the report")
+    runs.write_text(path, writers[form](folder, experiment))
+    for written in reports.save_figures(folder, experiment, figures.split(",")) if figures else []:
+        say(str(written))
+    say(str(path))
+    if show:
+        typer.launch(str(path))
+
+
+# ---- looking without training ---------------------------------------------------------------------------------------------
+
+
+@app.command()
+def show(source: ConfigArgument, overrides: Overrides = None) -> None:
+    """Show layers, shapes, parameters, multiply-adds and the card of every pair, without training."""
+    from resexp import describe  # noqa: PLC0415 - the one command that needs torch in this process
+
+    say(describe.describe(config.load(source, overrides or [])))
+
+
+configs_app = typer.Typer(help="List, print or copy the configs that come with resexp.", no_args_is_help=True)
+app.add_typer(configs_app, name="configs")
+
+
+@configs_app.command("ls")
+def configs_ls() -> None:
+    """List the shipped configs and the question that each asks."""
+    for name in config.shipped():
+        say(f"{name:<18}{config.load(name).question}")
+
+
+@configs_app.command("show")
+def configs_show(name: Annotated[str, typer.Argument(help="A shipped config.")]) -> None:
+    """Print a shipped config."""
+    say(_shipped(name).read_text(encoding="utf-8"))
+
+
+@configs_app.command("cp")
+def configs_cp(
+    name: Annotated[str, typer.Argument(help="A shipped config.")],
+    target: Annotated[Path, typer.Argument(help="File or folder to copy it to.")] = Path(),
+) -> None:
+    """Copy a shipped config, to be changed."""
+    path = target / f"{name}.yaml" if target.is_dir() else target
+    if path.exists():
+        raise runs.RunsError(f"{path}: exists already; choose another name")
+    runs.write_text(path, _shipped(name).read_text(encoding="utf-8"))
+    say(str(path))
+
+
+def _shipped(name: str) -> Path:
+    found = config.shipped()
+    if name not in found:
+        raise config.ConfigError(
+            f"no shipped config of that name ({', '.join(found)}){config.nearest(name, found)}", where=name
+        )
+    return found[name]
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a config, for editors."""
+    say(json.dumps(config.schema(), indent=1))
 
 
 def _among(option: str, value: str, allowed: dict[str, Any]) -> None:

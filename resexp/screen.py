@@ -1,7 +1,8 @@
 """Rows of runs/ -> the live display: `snapshot` reads, `render` is a pure function of what was read."""
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from resexp import config, runs
 from resexp.config import Experiment, Trial
 
 BAR_WIDTH, DARKEST = 16, -6.0
+FRAME_SECONDS = 0.25
 _SHADES = " ▁▂▃▄▅▆▇█"
 
 
@@ -96,6 +98,46 @@ def work_done(rows: Sequence[Row]) -> float:
         for row, w in zip(rows, weights, strict=True)
     ]
     return math.fsum(done) / math.fsum(weights)
+
+
+def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
+    """The experiment as it is, again and again until nothing runs any more."""
+    finished: dict[str, Row] = {}
+    begun = time.monotonic()
+    before = work_done(snapshot(folder, experiment, 0.0, finished).rows)
+    while True:
+        shot = snapshot(folder, experiment, time.monotonic() - begun, finished, before)
+        yield shot
+        if all(row.state in ("finished", "failed", "interrupted") for row in shot.rows):
+            return
+
+
+def replay(folder: Path, experiment: Experiment, speed: float) -> Iterator[Snapshot]:
+    """A finished experiment as if it were trained now, two trials at a time, `speed` times as fast."""
+    begun = time.monotonic()
+    schedule = _schedule(folder, experiment)
+    end = max((starts[-1][0] for starts in schedule.values()), default=0.0)
+    while True:
+        now = (time.monotonic() - begun) * speed
+        until = {name: max((step for at, step in points if at <= now), default=-1) for name, points in schedule.items()}
+        yield snapshot(folder, experiment, now, {}, until=until)
+        if now > end:
+            return
+
+
+def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[float, int]]]:
+    """For each finished trial when it had completed which step, from timing.csv, in two lanes."""
+    lanes = [0.0, 0.0]
+    schedule = {}
+    for trial in experiment.trials:
+        lane = lanes.index(min(lanes))
+        points = []
+        for row in runs.read_rows(runs.trial_folder(folder, trial.name) / "timing.csv"):
+            lanes[lane] += float(row["train_seconds"]) + float(row["evaluation_seconds"])
+            points.append((lanes[lane], int(row["step"])))
+        if points:
+            schedule[trial.name] = points
+    return schedule
 
 
 # ---- drawing ------------------------------------------------------------------------------------------------------------

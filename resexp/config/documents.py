@@ -12,7 +12,7 @@ import yaml
 class ConfigError(Exception):
     """A config that cannot be used: says where, what, what is allowed, how to mend it (exit code 2)."""
 
-    def __init__(self, problem: str, *, key: str = "", where: str = "") -> None:
+    def __init__(self, problem: str, key: str = "", where: str = "") -> None:
         super().__init__(problem, key, where)
         self.problem, self.key, self.where = problem, key, where
 

@@ -2,12 +2,13 @@
 
 from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalised, statistics
 from resexp.datasets.images import DataError, Images
-from resexp.datasets.readers import DATASETS, Source, checksum, data_root
+from resexp.datasets.readers import DATASETS, SHAPES, Source, checksum, data_root
 from resexp.datasets.splits import first, held_out, order, split
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "SHAPES",
     "DataError",
     "Images",
     "Source",

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resexp.config import ConfigError
 
-class DataError(Exception):
+
+class DataError(ConfigError):
     """Images that cannot be used: names the file, what is wrong with it, what to do (exit code 2)."""
 
 

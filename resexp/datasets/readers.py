@@ -154,6 +154,16 @@ DATASETS: dict[str, Callable[[Source, str], Images]] = {
 }
 
 
+# (C, H, W) and K of the published sets: enough to lay out a network before the images are there.
+SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
+    "digits": ((1, 8, 8), 10),
+    "mnist": ((1, 28, 28), 10),
+    "fashion-mnist": ((1, 28, 28), 10),
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+}
+
+
 def data_root(root: str | None) -> Path:
     """The folder that holds data sets: as configured, else $RESEXP_DATA, else the user's data folder."""
     return Path(root or os.environ.get("RESEXP_DATA") or platformdirs.user_data_dir("resexp", appauthor=False)).expanduser()

@@ -14,7 +14,7 @@ from resexp.tables.cells import METRICS, Arm, Best, Cell, best_against_best, cel
 
 
 def outcome_text(arm: Arm) -> str:
-    """'5/5', '3/5 2 stuck', '0/5 5 diverged': how many trained, and what the others did."""
+    """'5/5', '3/5 2 stuck', '0/5 5 diverged', '2/5 3 waiting': how many trained, and what the others did."""
     others = [f"{count} {name}" for name, count in {**arm.summary.outcomes, **arm.missing}.items() if name != "trained"]
     total = arm.summary.n + sum(arm.missing.values())
     return " ".join([f"{arm.summary.outcomes.get('trained', 0)}/{total}", *others])
@@ -149,7 +149,7 @@ def as_json(folder: Path, experiment: Experiment, metric: str = "test_accuracy")
     return json.dumps(value, indent=1) + "\n"
 
 
-TABLES: dict[str, Callable[[Path, Experiment, str], str]] = {
+TABLES: dict[str, Callable[..., str]] = {
     "table": as_text,
     "csv": as_csv,
     "json": as_json,

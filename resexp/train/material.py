@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resexp import datasets, streams
-from resexp.config import Data, Settings, Trial
+from resexp.config import ConfigError, Data, Settings, Trial
 from resexp.datasets import Images
 
 SAMPLE = 10_000
@@ -17,7 +17,7 @@ FIRST_READINGS = 10
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32, "bfloat16": torch.float32}
 
 
-class DeviceError(Exception):
+class DeviceError(ConfigError):
     """A device that is asked for and absent: says what is there (exit code 2)."""
 
 

@@ -32,6 +32,7 @@ def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
         activation=cell.activation,
     )
     initialise(network, trial.seed, cell.init, cell.gain, zero_last=cell.zero_last and shortcut != "plain")
+    network.to(memory_format=torch.channels_last)  # faster convolutions of the same values
     return network.to(DTYPES[trial.settings.precision])
 
 

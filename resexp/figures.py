@@ -1,0 +1,147 @@
+"""Runs -> charts: one function per figure, interactive in the report and the same as PNG, SVG or PDF."""
+
+from collections.abc import Callable
+
+import altair as alt
+import pandas as pd
+
+from resexp.tables.frames import Frames, profiles
+
+PLAIN, RESIDUAL = "#D55E00", ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PANEL = 330
+
+
+def _colour(frame: pd.DataFrame) -> alt.Color:
+    """Plain is vermilion in every figure; the others follow in their order."""
+    arms = ["plain", *(arm for arm in frame["arm"].unique() if arm != "plain")]
+    return alt.Color(
+        "arm:N", title=None, scale=alt.Scale(domain=arms, range=[PLAIN, *RESIDUAL]), legend=alt.Legend(orient="top")
+    )
+
+
+def _panels(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
+    """One panel per corner, two in a row."""
+    corners = list(frame["corner"].unique())
+    facet = alt.Facet("corner:N", title=None, sort=corners, header=alt.Header(labelFontSize=13, labelFontWeight="bold"))
+    panels = chart.facet(facet, columns=min(2, len(corners)))
+    figure: alt.FacetChart = panels.resolve_axis(x="independent", y="independent")
+    return figure
+
+
+def _over_depth(frame: pd.DataFrame, column: str, title: str) -> alt.FacetChart:
+    data = frame[["corner", "arm", "depth", "seed", column]].dropna()
+    x = alt.X("depth:Q", title="depth (weighted layers)", scale=alt.Scale(type="log", base=2, nice=False, padding=12))
+    x = x.axis(values=sorted(int(depth) for depth in data["depth"].unique()), grid=False)
+    y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    base = alt.Chart(data).encode(color=_colour(frame))
+    tips = [alt.Tooltip("arm:N"), alt.Tooltip("depth:Q"), alt.Tooltip("seed:Q"), alt.Tooltip(f"{column}:Q", format=".2%")]
+    dots = base.mark_circle(size=38, opacity=0.55).encode(x=x, y=y, tooltip=tips)
+    lines = base.mark_line(strokeWidth=2).encode(x=x, y=alt.Y(f"median({column}):Q", title=title))
+    return _panels((lines + dots).properties(width=PANEL, height=190), data)
+
+
+def accuracy_over_depth(frames: Frames) -> alt.FacetChart:
+    """Test accuracy of the last weights over depth. Each dot is a seed, the line joins medians."""
+    return _over_depth(frames.results, "test_accuracy", "test accuracy")
+
+
+def training_error_over_depth(frames: Frames) -> alt.FacetChart:
+    """Training error over depth, in eval mode: only this can show degradation; a high test error could be overfitting."""
+    frame = frames.results.assign(train_error=1 - frames.results["train_accuracy"])
+    return _over_depth(frame, "train_error", "training error")
+
+
+def _depth_choice(data: pd.DataFrame) -> alt.Parameter:
+    depths = [int(depth) for depth in sorted(data["depth"].unique())]
+    return alt.param(name="depth_shown", value=depths[-1], bind=alt.binding_select(options=depths, name="depth "))
+
+
+def curves(frames: Frames) -> alt.FacetChart:
+    """Training loss over steps, one thin line a seed and the median over seeds. The deepest network unless chosen."""
+    data = frames.metrics[["corner", "arm", "depth", "seed", "step", "train_loss", "val_accuracy"]]
+    choice = _depth_choice(data)
+    base = (
+        alt.Chart(data)
+        .transform_filter("datum.depth == depth_shown && datum.train_loss > 0")
+        .encode(x=alt.X("step:Q", title="step"), color=_colour(data))
+    )
+    y = alt.Y("train_loss:Q", title="training loss", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5))
+    thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=y, detail="seed:N")
+    thick = base.mark_line(strokeWidth=2.5).encode(y=alt.Y("median(train_loss):Q", title="training loss"))
+    panels = _panels((thin + thick).properties(width=PANEL, height=190), data)
+    figure: alt.FacetChart = panels.add_params(choice).resolve_scale(y="independent")
+    return figure
+
+
+def shown_steps(frame: pd.DataFrame) -> list[int]:
+    """Steps at which profiles are drawn: the first, the tenth, and the last."""
+    steps = sorted(int(step) for step in frame["step"].unique())
+    return sorted({steps[0], max((step for step in steps if step <= 10), default=steps[0]), steps[-1]})
+
+
+def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
+    data = profiles(frames.signals)
+    data = data[data["step"].isin(shown_steps(data))].dropna(subset=[column]).round({column: 3})
+    dash = alt.StrokeDash("step:O", title="step", legend=alt.Legend(orient="top"))
+    chart = (
+        alt.Chart(data.drop(columns=[name for name in ("relative", "level") if name != column]))
+        .transform_filter("datum.depth == depth_shown")
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=alt.X("index:Q", title="block boundary (0 = after the stem, nearest to the input)"),
+            y=alt.Y(f"{column}:Q", title=title),
+            color=_colour(data),
+            strokeDash=dash,
+            tooltip=["arm:N", "step:Q", "block:N", alt.Tooltip(f"{column}:Q", format=".2f")],
+        )
+        .properties(width=PANEL, height=210)
+    )
+    return _panels(chart, data).add_params(_depth_choice(data))
+
+
+def gradient_profile(frames: Frames) -> alt.FacetChart:
+    """Gradient of the activations at each block, in decades relative to the arm's own last block: mean over seeds."""
+    return _profile(frames, "relative", "log10 |dL/dx|, last block = 0")
+
+
+def gradient_level(frames: Frames) -> alt.FacetChart:
+    """The same in absolute size: a net that has fitted its data has small gradients everywhere, which is not vanishing."""
+    return _profile(frames, "level", "log10 |dL/dx|")
+
+
+def gradient_map(frames: Frames) -> alt.FacetChart:
+    """Block against step: log10 of the gradient relative to the arm's last block, mean over seeds; dark is vanished."""
+    data = profiles(frames.signals).dropna(subset=["relative"]).round({"relative": 2}).drop(columns=["level", "block"])
+    data["relative"] = data["relative"].clip(-8, 8)
+    steps = sorted(data["step"].unique())
+    data["reading"] = data["step"].map({step: number for number, step in enumerate(steps)})
+    chart = (
+        alt.Chart(data)
+        .transform_filter("datum.depth == depth_shown")
+        .mark_rect()
+        .encode(
+            x=alt.X("step:O", title="step (readings)", axis=alt.Axis(labelOverlap=True, ticks=False)),
+            y=alt.Y("index:O", title="block boundary", axis=alt.Axis(labelOverlap=True, ticks=False)),
+            color=alt.Color(
+                "relative:Q",
+                title="decades",
+                scale=alt.Scale(domain=[-8, -2, 0, 2, 8], range=["#000000", "#5b2a6e", "#e9e4da", "#c2571a", "#7a1f0d"]),
+            ),
+            tooltip=["arm:N", "step:Q", "index:Q", alt.Tooltip("relative:Q", format=".2f")],
+        )
+        .properties(width=PANEL, height=170)
+    )
+    corners, arms = list(data["corner"].unique()), list(data["arm"].unique())
+    panels = chart.facet(row=alt.Row("corner:N", sort=corners, title=None), column=alt.Column("arm:N", sort=arms, title=None))
+    figure: alt.FacetChart = panels.add_params(_depth_choice(data)).resolve_scale(y="independent")
+    return figure
+
+
+FIGURES: dict[str, Callable[[Frames], alt.FacetChart]] = {
+    "accuracy": accuracy_over_depth,
+    "training-error": training_error_over_depth,
+    "curves": curves,
+    "gradient-profile": gradient_profile,
+    "gradient-level": gradient_level,
+    "gradient-map": gradient_map,
+}

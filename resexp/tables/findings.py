@@ -1,0 +1,70 @@
+"""What was measured, one sentence a pair: a rule over outcomes, the paired interval and the slopes, never an expectation."""
+
+from dataclasses import dataclass
+
+from resexp.statistics import Difference, Summary
+from resexp.tables.cells import Arm, Cell
+from resexp.tables.formats import difference_text, slope_text
+
+FLAT = 0.1  # decades per block; 31 blocks at this slope lose or gain a factor of a thousand
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A pair, what the shortcut did there (`effect`, a key for colours), and the sentence that says so."""
+
+    label: dict[str, str]
+    plain: Arm
+    residual: Arm
+    effect: str
+    sentence: str
+
+
+def findings(cells: list[Cell]) -> list[Finding]:
+    """One finding for every residual arm that has a plain twin in its cell."""
+    found = []
+    for cell in cells:
+        plain = next((arm for arm in cell.arms if arm.name == "plain"), None)
+        for arm in cell.arms:
+            if plain is not None and arm is not plain and plain.summary.n and arm.summary.n:
+                effect = _effect(plain.summary, arm.summary, arm.difference)
+                found.append(Finding(cell.label, plain, arm, effect, _sentence(plain, arm, effect)))
+    return found
+
+
+def _effect(plain: Summary, residual: Summary, difference: Difference | None) -> str:
+    """rescues, ruins, helps, hurts, no difference shown, mixed: in this order."""
+    trained, twins = residual.outcomes.get("trained", 0), plain.outcomes.get("trained", 0)
+    if trained == residual.n and not twins:
+        return "rescues"
+    if twins == plain.n and not trained:
+        return "ruins"
+    if difference is None:
+        return "mixed"
+    if difference.low is not None and difference.low > 0:
+        return "helps"
+    return "hurts" if difference.high is not None and difference.high < 0 else "no difference shown"
+
+
+def _sentence(plain: Arm, residual: Arm, effect: str) -> str:
+    words = {
+        "rescues": "The shortcut makes it trainable",
+        "ruins": "The shortcut makes it untrainable",
+        "helps": "The shortcut helps",
+        "hurts": "The shortcut hurts",
+        "mixed": "Seeds of one arm end differently, so no difference is given",
+        "no difference shown": "No difference is shown",
+    }
+    compared = f" by {difference_text(residual.difference)} points" if effect in ("helps", "hurts") else ""
+    healthy = effect == "rescues" and plain.slope_start is not None and abs(plain.slope_start) < FLAT
+    yet = " Degradation without vanishing gradients." if healthy else ""
+    flows = f"Before the first step {plain.name}: {gradient_words(plain.slope_start)}; {residual.name}: "
+    return f"{words[effect]}{compared}. {flows}{gradient_words(residual.slope_start)}.{yet}"
+
+
+def gradient_words(slope: float | None) -> str:
+    """'gradients vanish (-0.78 decades per block)', 'explode', or 'keep their size'."""
+    if slope is None:
+        return "gradients not read"
+    word = "vanish" if slope < -FLAT else "explode" if slope > FLAT else "keep their size"
+    return f"gradients {word} ({slope_text(slope)})"
