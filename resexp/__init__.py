@@ -1,3 +1,44 @@
-"""resexp: a laboratory for one question, what does a shortcut change?"""
+"""resexp: a laboratory for one question, what does a shortcut change?
+
+import resexp
+resexp.SHORTCUTS["mine"] = Mine                                 # (a, S) of your own, see resexp.shortcuts
+resexp.train("digits", "network.shortcut=[identity, mine]")     # writes runs/digits
+"""
+
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
+
+_ROOMS = {"SHORTCUTS": "shortcuts", "NORMS": "networks", "INITS": "networks", "DATASETS": "datasets", "PROBES": "probes"}
+
+
+def __getattr__(name: str) -> Any:
+    """The dicts of variants, imported when they are asked for: `import resexp` alone stays without torch."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'resexp' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - as the docstring says
+
+    return getattr(import_module(f"resexp.{_ROOMS[name]}"), name)
+
+
+def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") -> Path:
+    """Trains every trial of an experiment in this process, one after another, and returns its folder.
+
+    Args:
+        source: a YAML file, or the name of a shipped config.
+        overrides: such as "seeds=3".
+        runs_dir: the results folder.
+
+    Raises:
+        ConfigError: a config, a device or images that cannot be used.
+        RunsError: a results folder that cannot be used.
+    """
+    from resexp import config, executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
+
+    experiment = config.load(source, overrides, shortcuts.SHORTCUTS)
+    folder = Path(runs_dir) / experiment.name
+    runs.check_unchanged(experiment, folder)
+    executors.train_here(experiment, folder)
+    tables.write_accuracy(folder, experiment)
+    return folder

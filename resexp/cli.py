@@ -2,13 +2,11 @@
 
 import json
 import os
-import platform
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -109,8 +107,8 @@ def train(
         if aside:
             note(f"the older experiment is now {aside}")
         with runs.lock(folder):
-            runs.begin(experiment, folder, plan, environment(prepared))
-            runs.write_json(folder / "pairs.json", prepared["cards"])
+            start = runs.start_entry(prepared, ["resexp", *sys.argv[1:]])
+            runs.begin(experiment, folder, plan, start, prepared["cards"])
             pool.grow(executors.jobs_for(plan.threads, jobs, plan.device))
             _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet or as_json)
             tables.write_accuracy(folder, experiment)
@@ -184,34 +182,6 @@ def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, 
             screen.snapshot(folder, experiment, 0.0, finished)
             for line in screen.epoch_lines(folder, experiment, printed, finished):
                 note(line)
-
-
-def environment(prepared: dict[str, Any]) -> dict[str, Any]:
-    """One start: versions, hardware, revision, command line, data; no host name and no home folder in plain text."""
-    import hashlib  # noqa: PLC0415 - one call
-
-    home = str(Path.home())
-    packages = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas")
-    return {
-        "time": runs.now(),
-        "command": [argument.replace(home, "~") for argument in ["resexp", *sys.argv[1:]]],
-        "resexp": resexp.__version__,
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in packages},
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
-        **{key: prepared[key] for key in ("device", "accelerator", "data_sha256", "images")},
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        return names[0] if names else platform.processor()
-    return platform.processor()
 
 
 def _plan_text(experiment: config.Experiment, plan: config.Plan, prepared: dict[str, Any]) -> str:

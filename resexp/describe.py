@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from resexp import config, datasets, pairs, train
+from resexp import config, datasets, pairs, training
 from resexp.config import Experiment, Trial
 from resexp.networks import Network, weighted_layers
 
@@ -20,10 +20,10 @@ def describe(experiment: Experiment) -> str:
         DeviceError: the named device is absent.
     """
     data = experiment.shared.data
-    device = train.resolve_device(experiment.shared.device)
+    device = training.resolve_device(experiment.shared.device)
     input_shape: tuple[int, ...]
     try:
-        found = train.material(data, device, train.DTYPES[experiment.shared.precision])
+        found = training.material(data, device, training.DTYPES[experiment.shared.precision])
         input_shape, classes, missing = found.input_shape, found.classes, None
     except datasets.DataError as error:
         if data.name not in datasets.SHAPES:
@@ -33,7 +33,7 @@ def describe(experiment: Experiment) -> str:
     lines += [f"{data.name}: images {input_shape}, {classes} classes"]
     for label, arms in config.cells(experiment.trials, experiment.axes).items():
         first = next(iter(arms.values()))[0]
-        lines += ["", " ".join(label), *layer_table(train.build(first, input_shape, classes), first, input_shape)]
+        lines += ["", " ".join(label), *layer_table(training.build(first, input_shape, classes), first, input_shape)]
     if missing:
         return "\n".join([*lines, "", f"no cards: {missing}"]) + "\n"
     for card in pairs.cards(experiment, device):

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from resexp import runs
-from resexp.config import Cohort, Experiment, Plan, Trial
+from resexp.config import Cohort, Experiment, Plan, Trial, make_plan
 
 POLL_SECONDS = 0.25
 _stopping: Event | None = None
@@ -49,32 +49,53 @@ def _enter(stopping: Event) -> None:
 
 def _prepare(experiment: Experiment) -> dict[str, Any]:
     """Resolves the device, reads both parts of the data once, measures the cards: all that can be refused early."""
-    from resexp import datasets, pairs, train  # noqa: PLC0415 - torch belongs to the workers
+    from resexp import datasets, pairs, training  # noqa: PLC0415 - torch belongs to the workers
 
     shared = experiment.shared
-    device = train.resolve_device(shared.device)
-    train.prepare_process(1, shared)
-    parts = [datasets.DATASETS[shared.data.name](train.source(shared.data), part) for part in ("train", "test")]
-    found = train.material(shared.data, device, train.DTYPES[shared.precision])
+    device = training.resolve_device(shared.device)
+    training.prepare_process(1, shared)
+    parts = [datasets.DATASETS[shared.data.name](training.source(shared.data), part) for part in ("train", "test")]
+    found = training.material(shared.data, device, training.DTYPES[shared.precision])
     for trial in experiment.trials:
-        train.lengths(trial.settings, len(found.training))
+        training.lengths(trial.settings, len(found.training))
     return {
         "device": device,
-        "accelerator": train.device_name(device),
+        "accelerator": training.device_name(device),
         "data_sha256": datasets.checksum(parts),
         "images": [len(found.training), len(found.validation), len(parts[1])],
-        "steps": {t.name: train.lengths(t.settings, len(found.training)).steps for t in experiment.trials},
+        "steps": {t.name: training.lengths(t.settings, len(found.training)).steps for t in experiment.trials},
         "cards": pairs.cards(experiment, device),
     }
 
 
 def _train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:
-    from resexp import train  # noqa: PLC0415 - torch belongs to the workers
+    from resexp import training  # noqa: PLC0415 - torch belongs to the workers
 
-    train.prepare_process(cohort.threads, trials[0].settings)
-    stop = _stopping.is_set if _stopping else train.never
+    training.prepare_process(cohort.threads, trials[0].settings)
+    stop = _stopping.is_set if _stopping else training.never
     (trial,) = trials
-    return train.run(trial, folder, cohort.name, device, stop)
+    return training.run(trial, folder, cohort.name, device, stop)
+
+
+# ---- this process ------------------------------------------------------------------------------------------------------
+
+
+def train_here(experiment: Experiment, folder: Path) -> None:
+    """Trains what is not finished in this process: for Python code, which may have brought shortcuts of its own.
+
+    Raises:
+        ConfigError: a device or images that cannot be used.
+        RunsError: another process writes there; a checkpoint that cannot be used.
+        OSError: nowhere to write.
+    """
+    prepared = _prepare(experiment)
+    with runs.lock(folder):
+        plan = make_plan(experiment, prepared["device"], cores(), runs.read_plan(folder))
+        runs.begin(experiment, folder, plan, runs.start_entry(prepared, sys.argv), prepared["cards"])
+        trials = {trial.name: trial for trial in experiment.trials}
+        for cohort in plan.cohorts:
+            if _unfinished(folder, cohort, trials):
+                _train(folder, cohort, [trials[name] for name in cohort.trials], plan.device)
 
 
 # ---- the pool ---------------------------------------------------------------------------------------------------------

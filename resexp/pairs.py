@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from resexp import config, probes, train
+from resexp import config, probes, training
 from resexp.config import Experiment, Settings, Trial
 from resexp.networks import Network, boundary_stages
 
@@ -49,10 +49,10 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str) -> 
 def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, float | int]]:
     """(network, first batch, what it measures): loss, output RMS and gradient slope before the first update."""
     settings = trial.settings
-    found = train.material(settings.data, device, train.DTYPES[settings.precision])
-    network = train.build(trial, found.input_shape, found.classes).to(torch.device(device))
-    length = train.lengths(settings, len(found.training))
-    x, labels = next(train.batches(trial, found, length.per_epoch, 0))
+    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    network = training.build(trial, found.input_shape, found.classes).to(torch.device(device))
+    length = training.lengths(settings, len(found.training))
+    x, labels = next(training.batches(trial, found, length.per_epoch, 0))
     boundaries: list[Tensor] = []
     logits = network(x, boundaries)
     loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
@@ -63,7 +63,7 @@ def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, floa
         "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
         "slope": _rounded(probes.slope(flows, boundary_stages(network))),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "multiply_adds": train.multiply_adds(network, found.input_shape),
+        "multiply_adds": training.multiply_adds(network, found.input_shape),
     }
     return network, x, measured
 

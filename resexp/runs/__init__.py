@@ -1,5 +1,6 @@
 """What lies in runs/: the only module that knows names, columns and states of files there. No torch."""
 
+from resexp.runs.environment import start_entry
 from resexp.runs.files import (
     COLUMNS,
     LOGS,
@@ -30,7 +31,6 @@ from resexp.runs.folders import (
     finish,
     left_out,
     lock,
-    now,
     read_experiment,
     read_plan,
     result,
@@ -61,7 +61,6 @@ __all__ = [
     "format_cell",
     "left_out",
     "lock",
-    "now",
     "read_experiment",
     "read_json",
     "read_plan",
@@ -72,6 +71,7 @@ __all__ = [
     "set_failed",
     "set_status",
     "sha256",
+    "start_entry",
     "states",
     "status",
     "to_yaml",

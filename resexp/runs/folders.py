@@ -5,7 +5,6 @@ import os
 import shutil
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +82,14 @@ def lock(folder: Path) -> filelock.BaseFileLock:
     return held
 
 
-def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any]) -> None:
-    """Writes the plan, the experiment and this start's environment: what `read_experiment` will find."""
+def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> None:
+    """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained."""
     write_json(folder / "plan.json", plan.model_dump())
     header = f"# {experiment.question}\n" if experiment.question else ""
     write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))
     starts = read_json(folder / "environment.json") or []
     write_json(folder / "environment.json", [*starts, start])
+    write_json(folder / "pairs.json", cards)
 
 
 def check_unchanged(experiment: Experiment, folder: Path) -> None:
@@ -197,7 +197,3 @@ def left_out(folder: Path, experiment: Experiment) -> list[str]:
     """Trials that lie in the folder but are no longer part of the experiment."""
     names = {trial.name for trial in experiment.trials}
     return sorted(path.parent.name for path in folder.glob("trials/*/result.json") if path.parent.name not in names)
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -144,7 +144,7 @@ def best_against_best(folder: Path, experiment: Experiment, metric: str = "test_
         whole = {key: members for key, members in groups.items() if all(state.result for state in members)}
         plain = _best([key for key in whole if key[0] == "plain"], whole)
         other = _best([key for key in whole if key[0] != "plain"], whole)
-        if plain and other and len(groups) > 2:
+        if plain and other and len({label for _, label in groups}) > 1:
             a, b = whole[plain], whole[other]
             compared = difference(a, b, metric)
             found.append(Best(depth, plain[1], *other, _summary(a, metric), _summary(b, metric), compared))

@@ -18,9 +18,9 @@ from torch.nn import functional
 from resexp import checkpoint, probes, runs
 from resexp.config import Trial
 from resexp.networks import Network
-from resexp.train.material import DTYPES, Lengths, Material, batches, lengths, material, test_images
-from resexp.train.measures import evaluate, logits_of, multiply_adds, outcome, slope_at
-from resexp.train.recipe import build, learning_rate, make_optimizer, precision_of
+from resexp.training.material import DTYPES, Lengths, Material, batches, lengths, material, test_images
+from resexp.training.measures import evaluate, logits_of, multiply_adds, outcome, slope_at
+from resexp.training.recipe import build, learning_rate, make_optimizer, precision_of
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 
 from resexp.config import Settings, Training, Trial, shortcut_name
 from resexp.networks import Network, build_network, initialise
-from resexp.train.material import DTYPES
+from resexp.training.material import DTYPES
 
 
 def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:

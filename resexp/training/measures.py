@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from resexp import datasets, probes, runs
 from resexp.datasets import Images
 from resexp.networks import Network, boundary_stages
-from resexp.train.material import Material
+from resexp.training.material import Material
 
 EVALUATION_BATCH = 1_000
 

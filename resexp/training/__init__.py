@@ -3,8 +3,8 @@
 A config ends here: `recipe` turns a trial's settings into plain arguments, and nothing below sees them.
 """
 
-from resexp.train.loop import never, run
-from resexp.train.material import (
+from resexp.training.loop import never, run
+from resexp.training.material import (
     DTYPES,
     DeviceError,
     Lengths,
@@ -18,8 +18,8 @@ from resexp.train.material import (
     source,
     test_images,
 )
-from resexp.train.measures import evaluate, multiply_adds, outcome
-from resexp.train.recipe import build, learning_rate, make_optimizer
+from resexp.training.measures import evaluate, multiply_adds, outcome
+from resexp.training.recipe import build, learning_rate, make_optimizer
 
 __all__ = [
     "DTYPES",

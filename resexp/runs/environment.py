@@ -1,0 +1,57 @@
+"""environment.json: what a start ran on; no host name and no home folder in plain text. No torch."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas")
+
+
+def start_entry(prepared: dict[str, Any], command: Sequence[str]) -> dict[str, Any]:
+    """One start: time, command, versions, hardware, and what the lab found out about device and data."""
+    home = str(Path.home())
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [argument.replace(home, "~") for argument in command],
+        "resexp": metadata.version("resexp"),
+        "revision": revision(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
+        **{key: prepared[key] for key in ("device", "accelerator", "data_sha256", "images")},
+    }
+
+
+def revision() -> str | None:
+    """The git revision that resexp runs from, with '+' when files differ from it; None outside a checkout."""
+    source = Path(__file__).parent.parent.parent
+    if not (source / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(  # noqa: S603 - a constant command
+            ["git", "-C", str(source), "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607 - the user's git
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,80 @@
+"""What several test files share: the real data folder, small experiments, a pool without processes, torch's global state."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resexp import config
+from resexp.config import Experiment
+
+TINY = """
+data: {name: digits, limit: 64}
+network: {depth: [4], width: 8}
+training: {steps: 6, batch_size: 16}
+gradients: {every: 2}
+seeds: 1
+device: cpu
+"""
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with real MNIST and Fashion-MNIST ($RESEXP_DATA); skips where there is none."""
+    named = os.environ.get("RESEXP_DATA")
+    root = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not root.is_dir():
+        pytest.skip(f"no real data: {root} is absent; set RESEXP_DATA to the folder that holds MNIST/ and FashionMNIST/")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tiny.yaml: 64 digits, 4 layers of width 8, 6 steps (4 an epoch), plain and identity, one seed."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(TINY, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_file: Path) -> Callable[..., Experiment]:
+    """tiny.yaml after overrides: tiny("seeds=2", "training.lr=0.1")."""
+    return lambda *overrides: config.load(tiny_file, overrides)
+
+
+@pytest.fixture
+def torch_state() -> Iterator[None]:
+    """One thread, and torch's process-wide switches put back afterwards."""
+    import torch  # noqa: PLC0415 - tests of the desk do without
+
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_flush_denormal(False)
+
+
+class _InThisProcess:
+    """What a pool needs of a worker, done at once and here."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001 - what an executor does
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, **_options: bool) -> None: ...
+
+
+@pytest.fixture
+def in_process(torch_state: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pools train in this process: seconds faster, the same code but for the process boundary."""
+    from resexp import executors  # noqa: PLC0415 - as above
+
+    monkeypatch.setattr(executors.Pool, "_worker", lambda _pool: _InThisProcess())

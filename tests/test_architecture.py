@@ -1,0 +1,189 @@
+"""The house rules of DESIGN 2, read from the source: who may import whom, what stays free of torch, names, sizes."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import resexp
+
+ROOT = Path(resexp.__file__).parent
+FILES = {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in sorted(ROOT.rglob("*.py"))}
+every_file = pytest.mark.parametrize("file", FILES)
+
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+# Left may never import right. Modules that do not exist yet are just absent.
+ORDER = words(
+    "config streams theory shortcuts networks datasets probes runs checkpoint cohort training pairs describe dissect executors "
+    "statistics claims tables figures report screen cli __main__"
+)
+LAB = words("streams shortcuts networks datasets probes checkpoint cohort training pairs describe dissect")
+DESK = words("config theory runs statistics claims tables figures report screen cli")
+FORBIDDEN = {"manager", "helper", "helpers", "util", "utils", "common", "misc", "base", "core", "factory", "handler", "engine"}
+
+
+def module_of(file: str) -> str:
+    """config/models.py -> config, train.py -> train"""
+    return Path(file).parts[0].removesuffix(".py")
+
+
+def present(modules: list[str]) -> list[str]:
+    return [module for module in modules if module in {module_of(file) for file in FILES}]
+
+
+def at_start(tree: ast.AST) -> Iterator[ast.AST]:
+    """Everything that runs when a module is imported: all but the bodies of functions."""
+    for node in ast.iter_child_nodes(tree):
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from at_start(node)
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    """The dotted names that the import statements among `nodes` may load."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def ours(names: set[str]) -> set[str]:
+    """The modules of resexp among dotted names."""
+    return {name.split(".")[1] for name in names if name.startswith("resexp.") and name.split(".")[1] in ORDER}
+
+
+def packages(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+# ---- who may import whom ------------------------------------------------------------------------------------------------
+
+
+def test_every_module_has_its_place_in_the_order():
+    assert {module_of(file) for file in FILES} - {"__init__", *ORDER} == set()
+
+
+@every_file
+def test_a_module_imports_only_what_stands_left_of_it(file):
+    module = module_of(file)
+    allowed = set(ORDER[: ORDER.index(module) + 1]) if module in ORDER else set(ORDER)  # the package's face sees all
+
+    assert ours(imported(ast.walk(FILES[file]))) - allowed == set()
+
+
+@every_file
+def test_imports_are_absolute_and_name_what_they_import(file):
+    found = [node for node in ast.walk(FILES[file]) if isinstance(node, ast.ImportFrom)]
+
+    assert [node.lineno for node in found if node.level or node.names[0].name == "*"] == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in {*DESK, "executors", "__init__", "__main__"}])
+def test_the_desk_and_the_executors_start_without_torch(file):
+    names = imported(at_start(FILES[file]))
+
+    assert packages(names) & {"torch", "torchvision"} == set()
+    assert ours(names) & set(LAB) == set()
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in DESK and module_of(file) != "cli"])
+def test_the_desk_meets_the_lab_only_in_files(file):
+    """Not even late imports; the command line alone may call the lab."""
+    assert ours(imported(ast.walk(FILES[file]))) & {*LAB, "executors"} == set()
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        pytest.param(present(["cli", "executors"]), ["torch", "pandas", "altair", "scipy.stats"], id="what --help imports"),
+        pytest.param(present(DESK), ["torch", "torchvision", "sklearn", "scipy.stats"], id="the whole desk"),
+    ],
+)
+def test_importing_loads_no_more_than_is_needed(modules, absent):
+    program = f"import sys, {', '.join(f'resexp.{m}' for m in modules)}; print(*[m for m in {absent} if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+
+    assert result.stdout.split() == []
+
+
+# ---- names and sizes ------------------------------------------------------------------------------------------------------
+
+
+@every_file
+def test_a_file_is_named_after_what_it_holds(file):
+    words = {word for part in Path(file).with_suffix("").parts for word in part.split("_")}
+
+    assert words & FORBIDDEN == set()
+
+
+@every_file
+def test_a_class_is_named_after_what_it_is(file):
+    classes = [node.name for node in ast.walk(FILES[file]) if isinstance(node, ast.ClassDef)]
+    endings = tuple(word.capitalize() for word in FORBIDDEN | {"trainer", "callback", "hook"})
+
+    assert [name for name in classes if name.endswith(endings)] == []
+
+
+@every_file
+def test_a_file_has_at_most_300_lines(file):
+    assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@every_file
+def test_a_function_has_at_most_60_lines(file):
+    functions = [node for node in ast.walk(FILES[file]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno >= 60}
+
+    assert long == {}
+
+
+# ---- what nobody does -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) != "cli"])
+def test_only_the_command_line_prints(file):
+    nodes = list(ast.walk(FILES[file]))
+    called = [node.func for node in nodes if isinstance(node, ast.Call)]
+    prints = [function for function in called if getattr(function, "id", getattr(function, "attr", "")) == "print"]
+    streams = [node for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.stdout", "sys.stderr")]
+
+    assert [node.lineno for node in prints + streams] == []
+
+
+@every_file
+def test_an_exception_is_caught_by_its_name(file):
+    handlers = [node for node in ast.walk(FILES[file]) if isinstance(node, ast.ExceptHandler)]
+    caught = [(handler.lineno, node) for handler in handlers for node in ast.walk(handler.type or ast.Name("Exception"))]
+
+    assert [line for line, node in caught if isinstance(node, ast.Name) and node.id in ("Exception", "BaseException")] == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in LAB])
+def test_no_code_path_asks_whether_a_network_is_residual(file):
+    branches = [node.test for node in ast.walk(FILES[file]) if isinstance(node, ast.If | ast.IfExp)]
+    asked = [node for test in branches for node in ast.walk(test) if isinstance(node, ast.Name | ast.Attribute)]
+
+    assert [node.lineno for node in asked if ast.unparse(node).split(".")[-1] in ("residual", "is_residual")] == []
+
+
+POSIX_CALLS = {f"os.{name}" for name in words("fork killpg setsid getuid geteuid getpgid mkfifo sched_getaffinity")}
+POSIX_MODULES = set(words("fcntl pwd grp resource termios pty"))
+
+
+@every_file
+def test_nothing_is_called_that_only_posix_has(file):
+    calls = {ast.unparse(node) for node in ast.walk(FILES[file]) if isinstance(node, ast.Attribute)}
+    allowed = {"os.sched_getaffinity"} if module_of(file) in ("runs", "executors") else set()
+
+    assert calls & POSIX_CALLS - allowed == set()
+    assert packages(imported(ast.walk(FILES[file]))) & POSIX_MODULES == set()

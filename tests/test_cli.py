@@ -1,0 +1,526 @@
+"""The program as it is used: commands, exit codes, one line for every mistake, nothing half-written."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+import resexp
+from resexp import cli, config, runs
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Program = Callable[..., Answer]
+
+
+def program(*arguments: object, **options: Any) -> Answer:
+    """`python -m resexp ...` as a process of its own."""
+    command = [sys.executable, "-m", "resexp", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def call(in_process: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The program in this process, workers included."""
+
+    def answer(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["resexp", *map(str, arguments)])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        return Answer(int(str(code)), *capsys.readouterr())
+
+    return answer
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    """(results folder, answer) of `resexp train tiny.yaml seeds=2`, in real processes."""
+    folder = tmp_path_factory.mktemp("trained") / "runs"
+    return folder, program("train", tiny_file, "seeds=2", "--runs", folder)
+
+
+@pytest.fixture
+def results(trained: tuple[Path, Answer], tmp_path: Path) -> Path:
+    """A copy of the trained results that a test may add to."""
+    shutil.copytree(trained[0], tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of change of every file."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def measured_accuracies(folder: Path) -> dict[str, float]:
+    found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("tiny/trials/*/result.json")}
+    return {name: result["test_accuracy"] for name, result in found.items()}
+
+
+# ---- the whole path --------------------------------------------------------------------------------------------------
+
+
+def test_train_says_what_it_did_on_stderr_and_exits_0(trained: tuple[Path, Answer]):
+    folder, answer = trained
+
+    assert (answer.code, answer.out) == (0, "")
+    assert answer.err.splitlines()[-1] == f"4 of 4 trials finished; results in {folder / 'tiny'}"
+    assert sum(line.startswith("identity-d4-s1  epoch ") for line in answer.err.splitlines()) == 3
+    assert "Warning" not in answer.err
+
+
+def test_the_results_folder_holds_what_the_design_lists(trained: tuple[Path, Answer]):
+    folder = trained[0] / "tiny"
+    logs = {"trial.yaml", "status.json", "result.json", "metrics.csv", "gradients.csv", "signals.csv", "timing.csv"}
+
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"checkpoints"} == {
+        "experiment.yaml", "plan.json", "environment.json", "pairs.json", "accuracy.csv", "accuracy.md", "trials",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "trials").iterdir()} == {
+        f"{a}-d4-s{s}" for a in ("plain", "identity") for s in (0, 1)
+    }
+    for trial in (folder / "trials").iterdir():
+        assert {path.name for path in trial.iterdir()} == logs | {"predictions.csv.gz", "weights.pt", "best.pt"}
+    assert list(folder.glob("checkpoints/*")) == []
+    assert len(json.loads((folder / "environment.json").read_text())) == 1
+    assert json.loads((folder / "pairs.json").read_text())[0]["equal"]["weights_bit_equal"] is True
+
+
+def test_accuracy_csv_has_one_row_per_trial(trained: tuple[Path, Answer]):
+    rows = list(csv.DictReader((trained[0] / "tiny" / "accuracy.csv").read_text().splitlines()))
+
+    assert {row["trial"]: float(row["test_accuracy"]) for row in rows} == measured_accuracies(trained[0])
+    assert {(row["arm"], row["depth"], row["seed"]) for row in rows} == {
+        (a, "4", s) for a in ("plain", "identity") for s in "01"
+    }
+
+
+def test_the_same_command_again_trains_nothing_and_touches_no_finished_trial(results: Path, tiny_file: Path, call: Program):
+    before = tree(results / "tiny" / "trials")
+    answer = call("train", tiny_file, "seeds=2", "--runs", results)
+
+    assert answer.code == 0
+    assert answer.err == f"4 of 4 trials finished; results in {results / 'tiny'}\n"
+    assert tree(results / "tiny" / "trials") == before
+    assert len(json.loads((results / "tiny" / "environment.json").read_text())) == 2
+
+
+def test_added_seeds_and_depths_extend_and_the_removed_are_named(results: Path, tiny_file: Path, call: Program):
+    before = tree(results / "tiny" / "trials")
+    plan = json.loads((results / "tiny" / "plan.json").read_text())
+    answer = call("train", tiny_file, "seeds=3", "network.depth=[4, 6]", "--runs", results)
+    after = tree(results / "tiny" / "trials")
+
+    assert answer.code == 0
+    assert answer.err.splitlines()[-1].startswith("12 of 12 trials finished")
+    assert {name: after[name] for name in before} == before
+    assert json.loads((results / "tiny" / "plan.json").read_text())["cohorts"][:4] == plan["cohorts"]
+
+    assert call("train", tiny_file, "seeds=[0, 2]", "network.depth=[6]", "--runs", results).code == 0
+    compared = " ".join(call("compare", "--runs", results).out.split())
+    assert "left out, no longer in the config: identity-d4-s0, identity-d4-s1" in compared
+    assert tree(results / "tiny" / "trials") == after
+
+
+def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_file: Path, call: Program):
+    answer = call("train", tiny_file, "training.lr=[0.1, 1e-3]", "--dry-run", "--runs", tmp_path / "runs")
+
+    assert (answer.code, answer.err) == (0, "")
+    assert [line.split() for line in answer.out.splitlines()[-4:]] == [
+        [f"{arm}-d4-lr{lr}-s0", "6", "steps"] for lr in ("0.1", "0.001") for arm in ("plain", "identity")
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_json_alone_stands_on_stdout(results: Path, tiny_file: Path, call: Program):
+    answer = call("train", tiny_file, "seeds=2", "--json", "--runs", results)
+    accuracies = measured_accuracies(results)
+    arms = {arm["name"]: arm for arm in json.loads(answer.out)["cells"][0]["arms"]}
+
+    for name, arm in arms.items():
+        assert arm["summary"]["mean"] == pytest.approx((accuracies[f"{name}-d4-s0"] + accuracies[f"{name}-d4-s1"]) / 2)
+    assert answer.err.startswith("4 of 4 trials finished")
+
+
+def test_quiet_leaves_the_last_line_only(tmp_path: Path, tiny_file: Path, call: Program):
+    answer = call("train", tiny_file, "--quiet", "--runs", tmp_path / "runs")
+
+    assert (answer.code, answer.out) == (0, "")
+    assert answer.err == f"2 of 2 trials finished; results in {tmp_path / 'runs' / 'tiny'}\n"
+
+
+def test_fresh_sets_the_old_experiment_aside_and_starts_again(results: Path, tiny_file: Path, call: Program):
+    before = tree(results / "tiny")
+    answer = call("train", tiny_file, "network.width=6", "--fresh", "--runs", results)
+
+    assert answer.code == 0
+    assert tree(results / "tiny-old-1") == before
+    assert runs.read_experiment(results / "tiny").shared.network.width == 6
+    assert f"the older experiment is now {results / 'tiny-old-1'}" in answer.err
+
+
+def test_a_failed_trial_is_named_with_its_reason_and_the_code_is_1(
+    tmp_path: Path, tiny_file: Path, call: Program, monkeypatch: pytest.MonkeyPatch
+):
+    from resexp import training  # noqa: PLC0415 - the one test that reaches into the lab
+
+    run = training.run
+
+    def unlucky(trial: config.Trial, *arguments: Any) -> str:
+        if trial.arm == "plain":
+            raise RuntimeError("out of luck")
+        return run(trial, *arguments)
+
+    monkeypatch.setattr(training, "run", unlucky)
+    answer = call("train", tiny_file, "--quiet", "--runs", tmp_path / "runs")
+
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1] == "failed: plain-d4-s0: RuntimeError: out of luck"
+
+
+def test_a_diverged_net_is_a_result_and_the_code_is_0(tmp_path: Path, tiny_file: Path, call: Program):
+    recipe = ["training.optimizer=sgd", "training.lr=1e30"]
+
+    assert call("train", tiny_file, *recipe, "--runs", tmp_path / "runs").code == 0
+    assert "0/1 1 diverged" in call("compare", "--runs", tmp_path / "runs").out
+
+
+# ---- compare ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [[], ["tiny"]], ids=["the last experiment", "by name"])
+def test_compare_shows_both_arms_in_80_columns(source: list[str], trained: tuple[Path, Answer], call: Program):
+    answer = call("compare", *source, "--runs", trained[0])
+    lines = answer.out.splitlines()
+
+    assert (answer.code, answer.err) == (0, "")
+    assert max(map(len, lines)) <= 80
+    for arm in ("plain", "identity"):
+        values = [100 * value for name, value in measured_accuracies(trained[0]).items() if name.startswith(arm)]
+        (line,) = (line for line in lines if line.startswith(f"  {arm} "))
+        assert f"{sum(values) / 2:.1f} ± " in line
+
+
+def test_compare_by_path_gives_the_same_from_anywhere(
+    trained: tuple[Path, Answer], call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    assert call("compare", trained[0] / "tiny").out == call("compare", "tiny", "--runs", trained[0]).out
+
+
+def test_every_format_of_compare_has_the_paired_difference(trained: tuple[Path, Answer], call: Program):
+    found = {form: call("compare", "--format", form, "--runs", trained[0]).out for form in ("csv", "json", "md", "table")}
+    value = measured_accuracies(trained[0])
+    expected = sum(value[f"identity-d4-s{seed}"] - value[f"plain-d4-s{seed}"] for seed in (0, 1)) / 2
+
+    table = {row["arm"]: row for row in csv.DictReader(io.StringIO(found["csv"]))}
+    assert float(table["identity"]["difference"]) == pytest.approx(expected, rel=1e-8)
+    arms = {arm["name"]: arm for arm in json.loads(found["json"])["cells"][0]["arms"]}
+    assert arms["identity"]["difference"]["mean"] == pytest.approx(expected)
+    assert arms["identity"]["difference"]["n"] == 2
+    for form in ("md", "table"):
+        assert f"{100 * expected:+.1f} [" in found[form]
+
+
+# ---- starting up -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["--version"], ["compare", "--runs", "RUNS"]], ids=" ".join
+)
+def test_the_desk_starts_without_torch(arguments: list[str], trained: tuple[Path, Answer]):
+    arguments = [str(trained[0]) if argument == "RUNS" else argument for argument in arguments]
+    code = "import sys, resexp.cli\ntry: resexp.cli.main()\nexcept SystemExit as end: assert not end.code\n"
+    code += "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
+    command = [sys.executable, "-W", "error", "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_python_m_resexp_is_the_same_program():
+    assert program("--version") == Answer(0, f"resexp {resexp.__version__}\n", "")
+
+
+# ---- bad input: one line, the code, nothing written ------------------------------------------------------------------
+
+TINY_DATA = "name: x\ndata: {{name: {name}, root: '{root}', image_size: 8}}\nnetwork: {{depth: 4, width: 8}}\n"
+
+
+def idx(numbers: list[int], *shape: int) -> bytes:
+    return struct.pack(f">BBBB{len(shape)}i", 0, 0, 8, len(shape), *shape) + bytes(numbers)
+
+
+def mnist_folder(root: Path, cut: int) -> None:
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        images = idx([7] * 30 * 64, 30, 8, 8)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(images[: len(images) - cut])
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx([n % 10 for n in range(30)], 30))
+
+
+def image_folder(root: Path, **classes: int) -> None:
+    root.mkdir()
+    for name, count in classes.items():
+        (root / name).mkdir()
+        for n in range(count):
+            Image.new("RGB", (9, 7), (n, 0, 0)).save(root / name / f"{n}.png")
+
+
+def with_text_file(root: Path) -> None:
+    image_folder(root, cats=5, dogs=5)
+    (root / "dogs" / "notes.txt").write_text("good dogs")
+
+
+class Bad(NamedTuple):
+    """A mistake: the config's text (none: no file), overrides, how to lay out the data folder, and words of the message."""
+
+    text: str | None
+    words: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    data: Callable[[Path], None] | None = None
+
+
+MNIST = TINY_DATA.replace(", image_size: 8", "").format(name="mnist", root="data")
+FOLDER = TINY_DATA.format(name="image-folder", root="data")
+RAW = str(Path("data", "MNIST", "raw", "train-images-idx3-ubyte"))
+
+BAD = {
+    "a missing config": Bad(None, ("x.yaml: no such file",)),
+    "not yaml": Bad("network: {depth: [4\n", ("x.yaml:2", "not valid YAML")),
+    "a list": Bad("- 1\n- 2\n", ("x.yaml", "a mapping of keys to values is expected")),
+    "not text": Bad("\udcff\udcfe", ("x.yaml", "not a text file")),
+    "an unknown key": Bad("netwerk: {}\n", ("x.yaml:1", "netwerk", "unknown key", "did you mean network?")),
+    "an unknown inner key": Bad("network:\n  widht: 8\n", ("x.yaml:2", "network.widht", "did you mean width?")),
+    "a duplicate key": Bad("seeds: 1\ndevice: cpu\nseeds: 2\n", ("x.yaml:3", "seeds", "stands twice (first in line 1)")),
+    "lr that is no number": Bad("training:\n  lr: 1e-3x\n", ("x.yaml:2", "training.lr", "'1e-3x' must be a number")),
+    "lr of 0": Bad("training: {lr: 0}\n", ("training.lr", "greater than 0")),
+    "norm: no": Bad("network: {norm: no}\n", ("network.norm", "'no' is not one of none, batch, layer, group")),
+    "seeds: 0": Bad("seeds: 0\n", ("x.yaml:1", "seeds", "at least 1")),
+    "seeds: [1, 1]": Bad("seeds: [1, 1]\n", ("x.yaml:1", "seeds", "seed 1 stands twice")),
+    "a depth that an mlp cannot have": Bad("network: {depth: [4, 7]}\n", ("network.depth", "7", "nearest are 6 and 8")),
+    "a depth that a cnn cannot have": Bad(
+        "network: {family: cnn, depth: 21}\n", ("network.depth", "21", "nearest are 20 and 26")
+    ),
+    "width: 0": Bad("network: {width: 0}\n", ("network.width", "0 must be greater than 0")),
+    "an unknown shortcut": Bad("network: {shortcut: identiy}\n", ("network.shortcut", "identiy", "did you mean identity?")),
+    "an override without a value": Bad("seeds: 1\n", ("training.lr", "write key=value"), ("training.lr",)),
+    "an override of an unknown key": Bad("seeds: 1\n", ("override", "training.rl", "did you mean lr?"), ("training.rl=1",)),
+    "an absent device": Bad("seeds: 1\n", ("cuda:99 is not on this machine", "cpu"), ("device=cuda:99",)),
+    "a batch larger than the data": Bad("seeds: 1\n", ("training.batch_size", "9999"), ("training.batch_size=9999",)),
+    "a data root without the files": Bad(MNIST, (RAW, "missing", "under data", "data.root", "data.download=true")),
+    "a truncated idx file": Bad(MNIST, (RAW, "damaged"), (), lambda root: mnist_folder(root, 5)),
+    "an image folder that is absent": Bad(FOLDER, ("data: no such folder",)),
+    "an image folder with one class": Bad(FOLDER, ("data: one class (cats)",), (), lambda root: image_folder(root, cats=5)),
+    "an image folder without classes": Bad(FOLDER, ("data: no class folders",), (), image_folder),
+    "an image folder without images": Bad(FOLDER, ("no images",), (), lambda root: image_folder(root, cats=5, dogs=0)),
+    "an image folder with a text file": Bad(
+        FOLDER, (str(Path("data", "dogs", "notes.txt")), "not an image"), (), with_text_file
+    ),
+}
+
+
+def refused(answer: Answer, *words: str, code: int = 2) -> None:
+    assert answer.err.startswith("resexp: ")
+    assert answer.err.count("\n") == 1
+    assert [word for word in words if word not in answer.err] == []
+    assert (answer.code, answer.out) == (code, "")
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_is_one_line_with_code_2_and_leaves_nothing(
+    name: str, call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    bad = BAD[name]
+    if bad.text is not None:
+        Path("x.yaml").write_bytes(bad.text.encode("utf-8", "surrogateescape"))
+    if bad.data:
+        bad.data(Path("data"))
+    before = tree(tmp_path)
+
+    refused(call("train", "x.yaml", *bad.overrides), *bad.words)
+    assert tree(tmp_path) == before
+    assert not Path("runs").exists()
+
+
+def test_the_rows_of_bad_data_are_bad_for_one_reason_only(call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name, text, lay_out in (("m", MNIST, lambda root: mnist_folder(root, 0)), ("f", FOLDER, with_text_file)):
+        lay_out(Path("data"))
+        Path("x.yaml").write_text(text)
+        for file in Path("data").rglob("notes.txt"):
+            file.unlink()
+        answer = call("train", "x.yaml", f"name={name}", "training.steps=1", "training.batch_size=4", "seeds=1")
+        shutil.rmtree("data")
+
+        assert answer.code == 0, answer.err
+
+
+def test_a_learning_rate_of_1e_minus_3_is_a_number(call: Program, tmp_path: Path):
+    (tmp_path / "x.yaml").write_text("training: {lr: [1e-3, 1E-2]}\n")
+
+    assert "plain-d8-lr0.001-s0" in call("train", tmp_path / "x.yaml", "--dry-run").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["train", "."], (".: is a folder",), id="a folder given as config"),
+        pytest.param(
+            ["train", "digit"], ("digit: neither a file nor a shipped config", "did you mean digits?"), id="a near name"
+        ),
+        pytest.param(["compare"], ("no experiment yet", "resexp train digits"), id="nothing to compare"),
+        pytest.param(["compare", "digits"], ("digits: no experiment of that name",), id="an unknown experiment"),
+        pytest.param(["compare", "--format", "xls"], ("--format", "'xls' is not one of table,"), id="an unknown format"),
+        pytest.param(["compare", "--metric", "loss"], ("--metric", "'loss' is not one of test_accuracy,"), id="a metric"),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_code_2(
+    arguments: list[str], words: tuple[str, ...], call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    refused(call(*arguments), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_results_folder_that_cannot_be_written_is_named_before_anything_is_trained(
+    call: Program, tiny_file: Path, tmp_path: Path
+):
+    (tmp_path / "file").write_text("in the way")
+    before = tree(tmp_path)
+
+    refused(call("train", tiny_file, "--runs", tmp_path / "file" / "runs"), str(tmp_path / "file"), "Not a directory")
+    assert tree(tmp_path) == before
+
+
+def test_a_changed_shared_key_over_an_experiment_is_refused_with_the_line_to_type(
+    call: Program, tiny_file: Path, results: Path
+):
+    before = tree(results)
+
+    refused(
+        call("train", tiny_file, "training.lr=0.5", "--runs", results), "training.lr was 0.001 and is now 0.5", "name=tiny-2"
+    )
+    assert tree(results) == before
+    assert call("train", tiny_file, "training.lr=0.5", "name=tiny-2", "--runs", results).code == 0
+    assert tree(results / "tiny") == {name[5:]: file for name, file in before.items() if name.startswith("tiny/")}
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("train", "experiment.yaml"),
+        ("train", "plan.json"),
+        ("train", "trials/plain-d4-s0/result.json"),
+        ("train", "trials/plain-d4-s1/status.json"),
+        ("compare", "experiment.yaml"),
+        ("compare", "trials/plain-d4-s0/result.json"),
+        ("compare", "trials/plain-d4-s1/status.json"),
+    ],
+)
+def test_a_damaged_file_in_the_results_is_named(command: str, file: str, call: Program, tiny_file: Path, results: Path):
+    (results / "tiny" / file).write_bytes(b"{")
+    if file.endswith("status.json"):
+        (results / "tiny" / file).with_name("result.json").unlink()
+    arguments = [tiny_file, "seeds=2"] if command == "train" else []
+
+    refused(call(command, *arguments, "--runs", results), str(results / "tiny" / file), "damaged")
+
+
+def test_an_experiment_that_is_being_trained_is_refused(call: Program, tiny_file: Path, results: Path):
+    before = tree(results)
+    with runs.lock(results / "tiny"):
+        refused(call("train", tiny_file, "seeds=2", "--runs", results), "another resexp is training here")
+
+    assert tree(results) == before
+
+
+@pytest.mark.slow
+def test_a_mistake_that_a_worker_finds_comes_through_the_process_boundary_as_one_line(tmp_path: Path):
+    (tmp_path / "x.yaml").write_text(MNIST)
+
+    refused(program("train", "x.yaml", cwd=tmp_path), RAW, "missing")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
+
+
+# ---- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+LONG = ("data.limit=640", "training.steps=1000", "training.checkpoint_every=5", "gradients.every=1")
+
+
+def interrupt(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    """Sends the program what a terminal sends on Ctrl-C, once it is ready for it."""
+    while process.poll() is None and not ready():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_after_the_step_and_the_same_command_goes_on_to_the_same_bytes(
+    call: Program, tiny_file: Path, tmp_path: Path
+):
+    arguments = ["train", str(tiny_file), *LONG, "--quiet", "--runs", str(tmp_path / "runs")]
+    first = tmp_path / "runs" / "tiny" / "trials" / "plain-d4-s0"
+    with subprocess.Popen(
+        [sys.executable, "-m", "resexp", *arguments, "--jobs", "1"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        interrupt(process, lambda: runs.status(first).get("step", 0) > 10)
+        _, err = process.communicate(timeout=60)
+    left = runs.status(first)
+
+    assert process.returncode == 130
+    assert (left["state"], left["steps"]) == ("interrupted", 1000)
+    assert 10 < left["step"] < 1000
+    assert "Traceback" not in err
+    assert err.splitlines()[-1].startswith("interrupted; continue with: resexp train ")
+    assert runs.status(first.with_name("identity-d4-s0"))["state"] == "waiting"
+
+    assert call(*arguments).code == 0
+    assert call(*arguments[:-1], tmp_path / "whole").code == 0
+    free = ("timing.csv", "status.json", "environment.json", ".lock")
+    parts, whole = ({n: f[0] for n, f in tree(tmp_path / d).items() if Path(n).name not in free} for d in ("runs", "whole"))
+    assert parts == whole
+    assert {"tiny/plan.json", "tiny/pairs.json", "tiny/accuracy.csv", "tiny/accuracy.md"} < whole.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_second_ctrl_c_ends_a_worker_that_does_not_answer(tiny_file: Path, tmp_path: Path):
+    pipe = runs.checkpoint_file(tmp_path / "tiny", "plain-d4-s0")
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)  # the worker waits here for ever
+    command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "--runs", str(tmp_path), "--jobs", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        interrupt(process, (tmp_path / "tiny" / "pairs.json").exists)
+        assert process.stderr
+        assert process.stderr.readline() == "stopping after this step; once more to stop at once\n"
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+
+    assert process.returncode == 130

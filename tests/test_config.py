@@ -1,0 +1,645 @@
+"""The experiment: strict YAML, overrides, grid -> trials, the plan."""
+
+import itertools
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from resexp import config, runs
+from resexp.config import ConfigError, Experiment
+from resexp.config.documents import parse_yaml
+from resexp.config.models import PLANNED
+from resexp.config.rules import depths_near
+from resexp.datasets import DATASETS
+from resexp.networks import ACTIVATIONS, INITS, NORMS
+from resexp.probes import PROBES
+from resexp.shortcuts import SHORTCUTS
+
+SHIPPED = sorted(config.shipped())
+
+
+@pytest.fixture
+def written(tmp_path: Path):
+    """Writes a config and loads it."""
+
+    def load(text: str, *overrides: str) -> Experiment:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return config.load(path, overrides)
+
+    return load
+
+
+def value(experiment: Experiment, key: str) -> Any:
+    """A dotted key of the residual arm."""
+    found: Any = experiment.trials[-1].settings
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def names(experiment: Experiment) -> list[str]:
+    return [trial.name for trial in experiment.trials]
+
+
+# ---- what changes nothing -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="an empty file"),
+        pytest.param("# a remark\n", id="only a comment"),
+        pytest.param("---\n", id="an empty document"),
+        pytest.param("\ufeffseeds: 5\n", id="a byte order mark"),
+        pytest.param("name: mine\nquestion: ~\n", id="the file's stem as name, no question"),
+        pytest.param("training: {momentum: 0.0, nesterov: false}", id="restated defaults that mean nothing under adam"),
+        pytest.param("training: {betas: [0.9, 0.999], milestones: []}", id="restated default lists"),
+        pytest.param("training: {lr: 1e-3}", id="1e-3 written as PyYAML would read text"),
+        pytest.param("seeds: [0, 1, 2, 3, 4]", id="seeds written out"),
+        pytest.param("network: {depth: [8], shortcut: [identity]}", id="lists of one for the two keys that always vary"),
+    ],
+)
+def test_a_config_that_says_nothing_new_is_the_default(written, text):
+    default = written("{}")
+
+    assert written(text) == default
+    assert len(default.trials) == 2 * 5
+
+
+def test_defaults_are_those_of_the_design(written):
+    default = written("")
+    expected = {
+        "name": "mine",
+        "question": None,
+        "data.name": "digits",
+        "data.validation": 0.1,
+        "data.normalize": "channel",
+        "data.augment": "none",
+        "data.download": False,
+        "network.family": "mlp",
+        "network.width": 64,
+        "network.shortcut": "identity",
+        "network.block_layers": 2,
+        "network.placement": "post",
+        "network.norm": "none",
+        "network.activation": "relu",
+        "network.init": "pytorch",
+        "network.gain": None,
+        "training.epochs": 20,
+        "training.steps": None,
+        "training.batch_size": 64,
+        "training.optimizer": "adam",
+        "training.lr": 0.001,
+        "training.schedule": "constant",
+        "training.checkpoint_every": "60s",
+        "seeds": (0, 1, 2, 3, 4),
+        "device": "auto",
+        "precision": "float32",
+        "deterministic": True,
+        "gradients.every": 25,
+        "gradients.probes": ("gradient_norm", "signal"),
+        "compare.margin": 0.01,
+    }
+
+    assert {key: value(default, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_stored_experiment_loads_as_the_same_trials(name, tmp_path):
+    """What experiment.yaml holds is the whole experiment."""
+    original = config.load(name)
+    stored = tmp_path / "experiment.yaml"
+    stored.write_text(runs.to_yaml(original.settings), encoding="utf-8")
+
+    assert config.load(stored, shortcuts=None) == original
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training: {optimizer: [sgd, adam], momentum: 0.9, lr: [1e-3, 1e-5]}\nnetwork: {gain: [null, 2]}",
+        "training: {steps: 7, schedule: step, milestones: [3, 5], warmup: {steps: 2, factor: 0.1}, eps: 1e-16}",
+        "data: {name: image-folder, root: 'no', image_size: 8}\nquestion: 'yes: or no?'\nseeds: [7, 3]",
+    ],
+    ids=["axes under training", "schedule and warmup", "texts that YAML could misread"],
+)
+def test_rarer_keys_survive_being_stored(written, tmp_path, text):
+    original = written(text)
+    stored = tmp_path / "experiment.yaml"
+    stored.write_text(runs.to_yaml(original.settings), encoding="utf-8")
+
+    assert config.load(stored, shortcuts=None) == original
+
+
+def test_loaded_settings_cannot_be_changed(written):
+    with pytest.raises(ValidationError, match="frozen"):
+        written("").shared.network.depth = 10
+
+
+# ---- YAML traps ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 100000.0),
+        ("-1.5e+3", -1500.0),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("0", 0),
+        ("-12", -12),
+        ("true", True),
+        ("FALSE", False),
+        ("~", None),
+        ("no", "no"),
+        ("off", "off"),
+        ("yes", "yes"),
+        ("1:30", "1:30"),
+        ("010", "010"),
+        ("0x10", "0x10"),
+        ("1_000", "1_000"),
+        ("2020-01-01", "2020-01-01"),
+        ("None", "None"),
+        ("'1e-3'", "1e-3"),
+    ],
+)
+def test_scalars_are_read_as_they_look(text, expected):
+    found, _ = parse_yaml(f"key: {text}", "a.yaml")
+
+    assert found == {"key": expected}
+    assert type(found["key"]) is type(expected)
+
+
+def test_every_key_remembers_its_line():
+    _, lines = parse_yaml("a:\n  b: 1\n\n  c: {d: 2}\n", "a.yaml")
+
+    assert lines == {"a": 1, "a.b": 2, "a.c": 4, "a.c.d": 4}
+
+
+# ---- what is refused --------------------------------------------------------------------------------------------------
+
+
+def refusal(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+REFUSED = [
+    # text, line, dotted key, parts of the message
+    ("norm off", "network:\n  norm: no", 2, "network.norm", ["'no'", "none, batch, layer, group", "did you mean none?"]),
+    ("null for a name", "network: {norm: ~}", 1, "network.norm", ["null", "none, batch, layer, group"]),
+    ("duplicate key", "seeds: 1\nnetwork:\n  depth: 8\n  depth: 20", 4, "network.depth", ["twice", "line 3"]),
+    ("duplicate section", "data: {}\nseeds: 1\ndata: {}", 3, "data", ["twice", "line 1"]),
+    ("a time for seeds", "seeds: 1:30", 1, "seeds", ["'1:30'", "whole numbers"]),
+    ("an octal depth", "network: {depth: 010}", 1, "network.depth", ["'010'", "must be a whole number"]),
+    ("an alias", "network: &n {depth: 8}\ndata: *n", 1, "data", ["aliases", "write the value out"]),
+    ("unknown section", "seeds: 1\nnetwrk: {depth: 8}", 2, "netwrk", ["unknown key", "did you mean network?"]),
+    ("unknown key", "network:\n  depth: 8\n  widht: 8", 3, "network.widht", ["unknown key", "did you mean width?"]),
+    ("unknown inner key", "training: {warmup: {steps: 1, factr: 1}}", 1, "training.warmup.factor", ["is missing"]),
+    ("a dotted key in the file", "network.depth: 8", 1, "network.depth", ["unknown key"]),
+    ("section of null", "network:\n", 1, "network", ["null must be a mapping"]),
+    ("section of text", "network: deep", 1, "network", ["'deep' must be a mapping"]),
+    ("section of a list", "network: [{depth: 8}]", 1, "network", ["must be a mapping"]),
+    ("nested garbage", "network: {depth: [8, [9]]}", 1, "network.depth", ["[9] must be a whole number"]),
+    ("a mapping for a number", "training: {lr: {a: 1}}", 1, "training.lr", ["must be a number"]),
+    ("text for a number", "training:\n  lr: fast", 2, "training.lr", ["'fast' must be a number"]),
+    ("quoted number", "training: {lr: '1e-3'}", 1, "training.lr", ["'1e-3' must be a number"]),
+    ("infinite rate", "training: {lr: .inf}", 1, "training.lr", ["must be a finite number"]),
+    ("a rate that is no number", "training: {lr: .nan}", 1, "training.lr", ["nan"]),
+    ("half an epoch", "training: {epochs: 2.5}", 1, "training.epochs", ["2.5 must be a whole number"]),
+    ("yes for true", "data: {download: yes}", 1, "data.download", ["'yes' must be true or false"]),
+    ("no seeds", "seeds: 0", 1, "seeds", ["must be at least 1", "seeds 0 to n-1"]),
+    ("an empty list of seeds", "seeds: []", 1, "seeds", ["list of whole numbers"]),
+    ("a repeated seed", "seeds: [1, 1]", 1, "seeds", ["seed 1 stands twice"]),
+    ("a negative seed", "seeds: [0, -1]", 1, "seeds", ["0 or more"]),
+    ("true seeds", "seeds: true", 1, "seeds", ["true must be a number n"]),
+    ("no width", "network: {width: 0}", 1, "network.width", ["0 must be greater than 0"]),
+    ("depth below stem and classifier", "network: {depth: 1}", 1, "network.depth", ["1 must be at least 2"]),
+    ("odd depth of an mlp", "network: {depth: [8, 9]}", 1, "network.depth", ["nearest are 8 and 10"]),
+    ("a depth no cnn has", "network: {family: cnn, depth: 24}", 1, "network.depth", ["3 block_layers", "20 and 26"]),
+    ("misspelt shortcut", "network: {shortcut: idenity}", 1, "network.shortcut", ["projection-all", "did you mean identity?"]),
+    ("one misspelt of two", "network:\n  shortcut: [identity, skipint]", 2, "network.shortcut", ["did you mean skipinit?"]),
+    ("a shortcut of number", "network: {shortcut: 3}", 1, "network.shortcut", ["must be a name or one mapping"]),
+    ("a parameter too many", "network: {shortcut: {identity: {p: 1}}}", 1, "network.shortcut", ["takes no parameters"]),
+    ("a planned shortcut", "network: {shortcut: [identity, gate]}", 1, "network.shortcut", ["'gate' is planned"]),
+    ("a planned mapping", "network: {shortcut: {gate: {bias: -6}}}", 1, "network.shortcut", ["'gate' is planned"]),
+    ("a planned init", "network: {init: [he, fixup]}", 1, "network.init", ["'fixup' is planned"]),
+    ("compile", "compile: true", 1, "compile", ["true is planned"]),
+    ("projection in an mlp", "network: {shortcut: projection}", 1, "network.shortcut", ["use projection-all"]),
+    ("delta-orthogonal mlp", "network: {init: delta-orthogonal}", 1, "network.init", ["convolutions"]),
+    ("groups of 12", "network: {norm: group, width: 12}", 1, "network.width", ["multiple of 8"]),
+    ("an empty axis", "training: {lr: []}", 1, "training.lr", ["an empty list leaves nothing to train"]),
+    ("a repeated axis value", "training: {lr: [1e-3, 0.001]}", 1, "training.lr", ["0.001 stands twice"]),
+    ("values with one name", "training: {lr: [0.1, 0.10000000001]}", 1, "training.lr", ["stands twice"]),
+    ("steps and epochs", "training:\n  steps: 9\n  epochs: 1", 2, "training.steps", ["write one of the two"]),
+    ("momentum under adam", "training: {momentum: 0.9}", 1, "training.momentum", ["under training.optimizer: adam", "sgd"]),
+    ("betas under sgd", "training: {optimizer: sgd, betas: [0.5, 0.9]}", 1, "training.betas", ["belongs to adam or adamw"]),
+    ("milestones, constant rate", "training: {milestones: [3]}", 1, "training.milestones", ["belongs to step"]),
+    ("image size of digits", "data: {image_size: 8}", 1, "data.image_size", ["belongs to image-folder"]),
+    ("steps without milestones", "training:\n  schedule: step", 1, "training.milestones", ["is needed by schedule: step"]),
+    ("falling milestones", "training: {schedule: step, milestones: [5, 3]}", 1, "training.milestones", ["must grow"]),
+    ("nesterov alone", "training: {optimizer: sgd, nesterov: true}", 1, "training.nesterov", ["momentum above 0"]),
+    ("a batch of one", "network: {norm: batch}\ntraining: {batch_size: 1}", 2, "training.batch_size", ["at least 2"]),
+    ("mirrored digits", "data: {augment: crop-flip}", 1, "data.augment", ["refused for digits", "use none"]),
+    ("folder without a size", "data: {name: image-folder, root: x}", 1, "data.image_size", ["is needed"]),
+    ("folder without a root", "data: {name: image-folder, image_size: 8}", 1, "data.root", ["is needed"]),
+    ("all held out", "data: {validation: 1.0}", 1, "data.validation", ["a fraction in [0, 1)"]),
+    ("misspelt probe", "gradients: {probes: [signl]}", 1, "gradients.probes", ["did you mean signal?"]),
+    ("a probe twice", "gradients: {probes: [signal, signal]}", 1, "gradients.probes", ["twice"]),
+    ("unknown device", "device: gpu", 1, "device", ["auto, cpu, cuda, cuda:<number>, mps"]),
+    ("unknown precision", "precision: float16", 1, "precision", ["did you mean bfloat16?"]),
+    ("tf32 on a cpu", "device: cpu\nprecision: tf32", 2, "precision", ["cuda only"]),
+    ("a name with a slash", "name: a/b", 1, "name", ["folder name"]),
+    ("a clock that is none", "training: {checkpoint_every: soon}", 1, "training.checkpoint_every", ["60s"]),
+    ("one beta", "training: {betas: [0.9]}", 1, "training.betas", ["more entries"]),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "key", "parts"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_a_bad_value_is_refused_with_file_line_key_and_cure(tmp_path, text, line, key, parts):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+
+    message = refusal(path)
+
+    assert message.startswith(f"{path}:{line}: {key}: ")
+    assert [part for part in parts if part not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "problem"),
+    [
+        pytest.param(b"- 1\n- 2\n", "", "is not a config: a mapping", id="a list"),
+        pytest.param(b"just text", "", "is not a config: a mapping", id="text"),
+        pytest.param(b"a: [1\n", ":2", "not valid YAML", id="an open bracket"),
+        pytest.param(b"seeds: 1\na: b: c\n", ":2", "not valid YAML: mapping values are not allowed here", id="two colons"),
+        pytest.param(b"a: 1\n---\nb: 2\n", ":2", "not valid YAML", id="two documents"),
+        pytest.param(b"1: 2\n", ":1", "key '1' is not text", id="a number as key"),
+        pytest.param(b"seeds: !!python/object:os.system 1", ":1", "not valid YAML", id="a python tag"),
+        pytest.param(b"\xff\xfe\x00\x01", "", "is not a text file (UTF-8 YAML expected)", id="not UTF-8"),
+        pytest.param(b"seeds: 1\x00", "", "not valid YAML", id="a NUL byte"),
+        pytest.param(b"[" * 1500, "", "not a config: nested too deeply", id="fifteen hundred brackets"),
+    ],
+)
+def test_a_file_that_is_no_config_is_refused_by_name(tmp_path, content, place, problem):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+
+    assert refusal(path).startswith(f"{path}{place}: {problem}")
+
+
+def test_a_folder_is_no_config(tmp_path):
+    assert refusal(tmp_path) == f"{tmp_path}: is a folder; a config is one YAML file"
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert refusal(tmp_path / "none.yaml") == f"{tmp_path / 'none.yaml'}: no such file"
+
+
+def test_a_misspelt_shipped_config_is_answered_with_the_nearest_one():
+    message = refusal(Path("digts"))
+
+    assert message.startswith("digts: neither a file nor a shipped config (")
+    assert message.endswith("did you mean digits?")
+
+
+def test_a_file_whose_stem_is_no_folder_name_needs_a_name(tmp_path):
+    path = tmp_path / "my first try.yaml"
+    path.write_text("seeds: 1")
+
+    assert refusal(path).startswith(f"{path}: name: 'my first try' must be a folder name")
+    assert config.load(path, ["name=first"]).name == "first"
+
+
+@pytest.mark.parametrize(
+    ("family", "block_layers", "depth", "expected"),
+    [
+        ("mlp", 2, 2, [2]),
+        ("mlp", 2, 64, [64]),
+        ("mlp", 1, 7, [7]),
+        ("mlp", 3, 10, [8, 11]),
+        ("cnn", 2, 2, [2]),
+        ("cnn", 2, 20, [20]),
+        ("cnn", 2, 110, [110]),
+        ("cnn", 2, 55, [50, 56]),
+        ("cnn", 1, 6, [5, 8]),
+        ("cnn", 1, 3, [2, 5]),
+    ],
+)
+def test_a_depth_is_stem_plus_blocks_plus_classifier(family, block_layers, depth, expected):
+    step = block_layers * (3 if family == "cnn" else 1)
+    possible = range(2, 200, step)  # every depth that there is
+    below, above = max(d for d in possible if d <= depth), min(d for d in possible if d >= depth)
+
+    assert depths_near(depth, family, block_layers) == expected == sorted({below, above})
+
+
+# ---- overrides --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "expected"),
+    [
+        ([], "training.lr", 0.5),
+        (["training.lr=1e-2"], "training.lr", 0.01),
+        (["training.lr=1e-2", "training.lr=1e-4"], "training.lr", 0.0001),
+        (["training.batch_size=8"], "training.batch_size", 8),
+        (["seeds=2"], "seeds", (0, 1)),
+        (["network.gain="], "network.gain", None),
+        (["name=other"], "name", "other"),
+    ],
+    ids=["none", "over the file", "the last wins", "over a default", "top level", "empty means null", "name"],
+)
+def test_defaults_give_way_to_the_file_and_the_file_to_the_command_line(written, overrides, key, expected):
+    assert value(written("network: {gain: 2}\ntraining: {lr: 0.5}\n", *overrides), key) == expected
+
+
+@pytest.mark.parametrize("written_key", ["epochs", "steps"])
+@pytest.mark.parametrize("named", ["epochs", "steps"])
+def test_naming_a_length_on_the_command_line_replaces_the_one_in_the_file(written, written_key, named):
+    training = written(f"training: {{{written_key}: 7}}", f"training.{named}=3").shared.training
+
+    assert {"epochs": training.epochs, "steps": training.steps} == {"epochs": None, "steps": None, named: 3}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.lr", "is not an override: write key=value, for example training.lr=0.01"),
+        ("=3", "is not an override: write key=value"),
+        ("training..lr=3", "is not an override: write key=value"),
+        ("training.lr=quick", "training.lr: 'quick' must be a number"),
+        ("netwrk.depth=8", "netwrk: unknown key; did you mean network?"),
+        ("network.depth=[8", "not valid YAML"),
+        ("network.depth=9", "network.depth: 9 is no depth of this mlp"),
+        ("question=why: not", "question: {'why': 'not'} must be text"),
+        ("name=\x1b", "not valid YAML"),
+        ("training.momentum=0.9", "training.momentum: has no meaning under training.optimizer: adam"),
+    ],
+)
+def test_a_bad_override_is_quoted(tmp_path, override, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text("training:\n  lr: 0.5\n")
+
+    found = refusal(path, override)
+
+    assert found.startswith(f"override {override!r}")
+    assert message in found
+
+
+def test_an_override_may_open_an_axis(written):
+    assert names(written("seeds: 1", "network.depth=[2,4]")) == [
+        "plain-d2-s0",
+        "identity-d2-s0",
+        "plain-d4-s0",
+        "identity-d4-s0",
+    ]
+
+
+# ---- the grid ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_the_product_of_all_axes_times_seeds_with_each_plain_twin_once(written):
+    experiment = written(
+        "training: {lr: [0.1, 0.01]}\n"
+        "network: {init: [pytorch, he], norm: [none, layer], depth: [4, 8], shortcut: [identity, skipinit, projection-all]}\n"
+        "seeds: [3, 1]\n"
+    )
+    arms = ("plain", "identity", "skipinit", "projection-all")
+    cells = itertools.product(("d4", "d8"), ("none", "layer"), ("pytorch", "he"), ("0.1", "0.01"), (3, 1))
+    expected = {f"{arm}-{d}-norm-{norm}-init-{init}-lr{lr}-s{s}" for d, norm, init, lr, s in cells for arm in arms}
+
+    assert set(names(experiment)) == expected
+    assert len(names(experiment)) == len(expected) == 4 * 16 * 2
+
+
+def test_every_trial_is_what_its_name_says(written):
+    for trial in written("network: {depth: [4, 8], norm: [none, layer]}\nseeds: [3, 1]").trials:
+        network = trial.settings.network
+
+        assert trial.name == f"{trial.arm}-d{network.depth}-norm-{network.norm}-s{trial.seed}"
+        assert trial.arm == network.shortcut
+
+
+def test_all_cells_of_a_seed_come_before_the_next_seed(written):
+    seeds = [trial.seed for trial in written("network: {depth: [4, 8]}\nseeds: [3, 1]").trials]
+
+    assert seeds == [3] * 4 + [1] * 4
+
+
+def test_names_follow_the_order_of_the_design_whatever_the_order_of_the_file(written):
+    text = "network: {init: [pytorch], norm: [none], depth: 8}\nseeds: 1"
+
+    assert names(written(text))[0] == "plain-d8-norm-none-init-pytorch-s0"
+
+
+def test_every_key_that_may_vary_has_its_place_in_the_name(written):
+    text = (
+        "training: {weight_decay: [0], eps: [1e-16], lr: [1e-3], optimizer: [adam], batch_size: [64]}\n"
+        "network: {zero_last: [false], gain: [2], init: [he], activation: [relu], norm: [none], placement: [post],\n"
+        "          block_layers: [2], shortcut: [identity], width: [64], depth: [8], family: [mlp]}\n"
+        "seeds: 1"
+    )
+
+    assert names(written(text))[1] == (
+        "identity-mlp-d8-w64-layers2-post-norm-none-relu-init-he-gain2-zero-last-false-batch64-adam-lr0.001-eps1e-16-decay0-s0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("network", "arms"),
+    [
+        ("shortcut: identity", ["plain", "identity"]),
+        ("shortcut: [identity, skipinit]", ["plain", "identity", "skipinit"]),
+        ("shortcut: [skipinit, plain]", ["plain", "skipinit"]),
+        ("shortcut: plain", ["plain"]),
+        ("shortcut: [identity, skipinit], plain: false", ["identity", "skipinit"]),
+    ],
+)
+def test_a_cell_has_its_plain_twin_once_or_not_at_all(written, network, arms):
+    assert [trial.arm for trial in written(f"network: {{{network}}}\nseeds: 1").trials] == arms
+
+
+def test_a_shortcut_of_ones_own_is_an_arm_like_any_other(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("network: {shortcut: [identity, mine]}\nseeds: 1")
+    found = config.load(path, shortcuts=[*config.SHORTCUT_NAMES, "mine"])
+
+    assert [trial.arm for trial in found.trials] == ["plain", "identity", "mine"]
+    assert config.load(path, shortcuts=None) == found
+    assert "'mine' is not one of plain, identity" in refusal(path)
+
+
+def test_a_momentum_that_one_of_two_optimizers_knows_is_allowed(written):
+    assert len(written("training: {optimizer: [sgd, adam], momentum: 0.9}\nseeds: 1").trials) == 4
+
+
+def test_every_residual_trial_is_paired_with_the_plain_one_of_its_cell_and_seed(written):
+    experiment = written("network: {depth: [4, 8], shortcut: [identity, skipinit]}\nseeds: 2")
+    pairs = [(plain.name, residual.name) for plain, residual in config.pairs(experiment.trials, experiment.axes)]
+
+    assert pairs == [
+        (f"plain-d{d}-s{s}", f"{arm}-d{d}-s{s}") for s in (0, 1) for d in (4, 8) for arm in ("identity", "skipinit")
+    ]
+
+
+# ---- two experiments under one name -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seeds=[7]",
+        "network.depth=[8,32]",
+        "network.shortcut=skipinit",
+        "network.norm=[layer]",
+        "question=why?",
+        "data.root=elsewhere",
+        "data.download=true",
+        "training.checkpoint_every=5",
+        "compare.margin=0.5",
+    ],
+)
+def test_added_values_and_free_keys_leave_it_the_same_experiment(written, change):
+    text = "network: {norm: [none, layer]}"
+    new = written(text, change)
+
+    assert new != written(text)
+    assert config.shared_differences(written(text).settings, new.settings, new.axes) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ("training.lr=0.5", ("training.lr", 0.001, 0.5)),
+        ("training.lr=[0.001]", ("training.lr", 0.001, [0.001])),
+        ("network.norm=none", ("network.norm", ["none", "layer"], "none")),
+        ("network.width=8", ("network.width", 64, 8)),
+        ("data.name=mnist", ("data.name", "digits", "mnist")),
+        ("gradients.every=5", ("gradients.every", 25, 5)),
+    ],
+    ids=["a shared key", "a value becomes an axis", "an axis becomes a value", "width", "data", "readings"],
+)
+def test_a_changed_shared_key_makes_it_another_experiment(written, change, difference):
+    text = "network: {norm: [none, layer]}"
+    new = written(text, change)
+
+    assert config.shared_differences(written(text).settings, new.settings, new.axes) == [difference]
+
+
+# ---- the plan ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "device", "cores", "threads"),
+    [
+        pytest.param(["seeds=1"], "cpu", 8, 1, id="an mlp: one"),
+        pytest.param(["network.family=cnn", "seeds=1"], "cpu", 8, 4, id="two cnns share eight cores"),
+        pytest.param(["network.family=cnn", "seeds=5"], "cpu", 8, 1, id="more cnns than cores"),
+        pytest.param(["network.family=cnn", "seeds=1"], "cuda:0", 8, 1, id="an accelerator"),
+        pytest.param(["training.threads=3"], "cpu", 2, 3, id="asked for"),
+    ],
+)
+def test_threads_follow_a_rule_over_family_trials_and_cores(written, overrides, device, cores, threads):
+    plan = config.make_plan(written("", *overrides), device, cores)
+
+    assert {cohort.threads for cohort in plan.cohorts} == {threads}
+    assert plan.threads == threads
+
+
+def test_every_trial_is_a_cohort_of_its_own_in_training_order(written):
+    experiment = written("seeds: 2")
+
+    assert [cohort.trials for cohort in config.make_plan(experiment, "cpu", 2).cohorts] == [(n,) for n in names(experiment)]
+
+
+def test_the_same_experiment_keeps_its_plan_on_another_machine(written):
+    experiment = written("network: {family: cnn}")
+    plan = config.make_plan(experiment, "cpu", 2)
+
+    assert config.make_plan(experiment, "cuda:0", 64, existing=plan) == plan
+
+
+def test_added_trials_are_appended_and_old_cohorts_stay(written):
+    old = config.make_plan(written("network: {family: cnn}\nseeds: 1"), "cpu", 8)
+    extended = written("network: {family: cnn, depth: [8, 14]}\nseeds: 2")
+    new = config.make_plan(extended, "cpu", 8, existing=old)
+
+    assert new.cohorts[: len(old.cohorts)] == old.cohorts
+    assert sorted(name for cohort in new.cohorts for name in cohort.trials) == sorted(names(extended))
+
+
+# ---- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("listed", "built"),
+    [
+        (config.SHORTCUT_NAMES, SHORTCUTS),
+        (config.NORM_NAMES, NORMS),
+        (config.INIT_NAMES, INITS),
+        (config.ACTIVATION_NAMES, ACTIVATIONS),
+        (config.DATASET_NAMES, DATASETS),
+        (config.PROBE_NAMES, PROBES),
+    ],
+    ids=["shortcuts", "norms", "inits", "activations", "datasets", "probes"],
+)
+def test_the_torch_free_list_names_exactly_what_can_be_built(listed, built):
+    assert list(listed) == list(built)
+
+
+@pytest.mark.parametrize(
+    ("model", "field", "listed"),
+    [
+        (config.Network, "norm", config.NORM_NAMES),
+        (config.Network, "init", config.INIT_NAMES),
+        (config.Network, "activation", config.ACTIVATION_NAMES),
+        (config.Data, "name", config.DATASET_NAMES),
+        (config.Gradients, "probes", config.PROBE_NAMES),
+    ],
+)
+def test_the_literals_of_the_models_are_the_listed_names_and_the_planned_ones(model, field, listed):
+    literal = model.model_fields[field].annotation
+    allowed = get_args(get_args(literal)[0] if field == "probes" else literal)
+    planned = PLANNED.get(f"{model.__name__.lower()}.{field}", ())
+
+    assert allowed == (*listed, *planned)
+
+
+# ---- the editor's schema ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def schema_errors():
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(config.schema())
+    validator = jsonschema.Draft202012Validator(config.schema())
+    return lambda text: [error.json_path for error in validator.iter_errors(parse_yaml(text, "a.yaml")[0] or {})]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_schema_accepts_every_shipped_config(schema_errors, name):
+    assert schema_errors(config.shipped()[name].read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("network: {depth: [8, 20], shortcut: [identity, plain]}\ntraining: {lr: [1e-3, 0.1]}\nseeds: [3, 4]", []),
+        ("training: {warmup: {steps: 4, factor: 0.1}, clip_norm: ~}\ndata: {validation: 500}", []),
+        ("network: {norm: no}", ["$.network.norm"]),
+        ("network: {widht: 3}", ["$.network"]),
+        ("training: {epochs: two}", ["$.training.epochs"]),
+        ("network: {depth: []}", ["$.network.depth"]),
+        ("seeds: 0", ["$.seeds"]),
+    ],
+)
+def test_the_schema_agrees_with_the_loader(schema_errors, text, paths):
+    assert schema_errors(text) == paths

@@ -1,0 +1,106 @@
+"""Every shipped config loads, asks a question, and trains a few steps; the recipes are the ones that they name."""
+
+import pytest
+import torch
+
+from resexp import config, datasets, executors, runs, training
+
+NAMES = list(config.shipped())
+
+
+@pytest.fixture
+def pretended(monkeypatch, torch_state):
+    """Published sets that are not on this machine, as noise of the right shape."""
+
+    def noise(name):
+        shape, classes = datasets.SHAPES[name]
+
+        def read(_source, part):
+            labels = torch.arange(100 if part == "train" else 20) % classes
+            pixels = torch.randint(0, 256, (len(labels), *shape), dtype=torch.uint8)
+            return datasets.Images(pixels, labels, tuple(map(str, range(classes))))
+
+        return read
+
+    for name in ("mnist", "fashion-mnist", "cifar10", "cifar100"):
+        monkeypatch.setitem(datasets.DATASETS, name, noise(name))
+    training.material.cache_clear()
+    training.test_images.cache_clear()
+    yield
+    training.material.cache_clear()
+    training.test_images.cache_clear()
+
+
+def test_the_list_of_shipped_configs():
+    assert NAMES == ["article", "cifar10-he2015", "digits", "fashion-cnn", "mnist-cnn", "mnist-mlp"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_asks_a_question_and_explains_itself(name):
+    text = config.shipped()[name].read_text(encoding="utf-8")
+
+    assert config.load(name).question.endswith("?")
+    assert text.startswith("# ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_a_few_steps_to_a_result(name, pretended, tmp_path):
+    experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu"])
+    executors.train_here(experiment, tmp_path / "run")
+
+    results = [state.result for state in runs.states(tmp_path / "run", experiment)]
+    assert len(results) == len(experiment.trials)
+    assert all(result["outcome"] in ("trained", "stuck") for result in results)
+
+
+@pytest.mark.parametrize("name", ["mnist-mlp", "mnist-cnn", "fashion-cnn"])
+def test_it_trains_on_the_real_images(name, real_data, torch_state, tmp_path):
+    overrides = [
+        f"data.root={real_data}",
+        "data.limit=500",
+        "data.validation=100",
+        "seeds=1",
+        "network.depth=8",
+        "network.width=4",
+        "training.steps=2",
+        "device=cpu",
+    ]
+    experiment = config.load(name, overrides)
+    executors.train_here(experiment, tmp_path / "run")
+
+    assert all(state.result["steps"] == 2 for state in runs.states(tmp_path / "run", experiment))
+
+
+def test_the_demo_is_the_four_corners_at_three_depths():
+    experiment = config.load("digits")
+
+    assert len(experiment.trials) == 3 * 2 * 2 * 2 * 5
+    assert experiment.settings["network"]["depth"] == [8, 32, 64]
+    assert (experiment.shared.training.epochs, experiment.shared.training.batch_size) == (20, 64)
+
+
+def test_the_article_begins_with_its_listing_where_all_arms_are_one_network():
+    experiment = config.load("article", ["seeds=1"])
+    at_two = [trial for trial in experiment.trials if trial.settings.network.depth == 2]
+    networks = [training.build(trial, (1, 28, 28), 10) for trial in at_two]
+
+    assert [trial.arm for trial in at_two] == ["plain", "identity", "projection-all"]
+    assert [(p.in_features, p.out_features) for p in networks[0].modules() if isinstance(p, torch.nn.Linear)] == [
+        (784, 64),
+        (64, 10),
+    ]
+    for other in networks[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(networks[0].parameters(), other.parameters(), strict=True))
+
+
+def test_he2015_is_the_published_recipe():
+    shared = config.load("cifar10-he2015").shared
+    rates = [training.learning_rate(shared.training, step, 64000) for step in (0, 31999, 32000, 47999, 48000, 63999)]
+
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert (shared.training.batch_size, shared.training.momentum, shared.training.weight_decay) == (128, 0.9, 1e-4)
+    assert (shared.data.normalize, shared.data.augment, shared.data.validation) == ("pixel", "crop-flip", 0)
+    assert (
+        sum(p.numel() for p in training.build(config.load("cifar10-he2015").trials[0], (3, 32, 32), 10).parameters()) == 269_722
+    )

@@ -1,0 +1,669 @@
+"""Images as they are read, split, ordered, normalised and augmented."""
+
+import gzip
+import hashlib
+import io
+import pickle
+import socket
+import struct
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torchvision.datasets import cifar, mnist
+
+from resexp import datasets, streams
+from resexp.datasets import DATASETS, DataError, Images, Source
+from resexp.training import material
+
+NOWHERE = Source(Path("nowhere"))
+
+
+def numbered(counts: list[int], shape: tuple[int, int, int] = (3, 2, 2)) -> Images:
+    """Images of `counts[k]` per class in mixed order; the first two pixels of each say which one it is."""
+    labels = torch.tensor([k for k, count in enumerate(counts) for _ in range(count)])
+    labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))]
+    pixels = torch.randint(0, 256, (len(labels), *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    number = torch.arange(len(labels))
+    pixels.flatten(1)[:, 0], pixels.flatten(1)[:, 1] = (number // 256).byte(), (number % 256).byte()
+    return Images(pixels, labels, tuple(map(str, range(len(counts)))))
+
+
+def numbers(images: Images) -> list[int]:
+    first, second = images.pixels.flatten(1)[:, 0], images.pixels.flatten(1)[:, 1]
+    return (first.long() * 256 + second.long()).tolist()
+
+
+def error_of(call: Callable[[], object]) -> str:
+    with pytest.raises(DataError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ---- what must not change anything -----------------------------------------------------------------------------------
+
+
+def test_augment_none_returns_the_very_batch_and_draws_nothing():
+    batch, generator = torch.rand(4, 1, 8, 8), streams.generator(0, "augment", 0)
+    state = generator.get_state()
+
+    assert datasets.AUGMENTATIONS["none"](batch, generator) is batch
+    assert torch.equal(generator.get_state(), state)
+
+
+def test_nothing_held_out_and_no_limit_keep_every_image_in_its_place():
+    images = numbered([5, 9, 2])
+    training, validation = datasets.split(images, 0, None, "x")
+
+    assert numbers(training) == list(range(16))
+    assert len(validation) == 0
+    assert numbers(datasets.split(images, 0, 16, "x")[0]) == list(range(16))
+
+
+def test_normalize_none_only_scales_to_the_unit_range():
+    images = Images(torch.arange(17, dtype=torch.uint8).reshape(17, 1, 1, 1), torch.zeros(17).long(), ("0",), brightest=16)
+    x = datasets.normalised(images.pixels, *datasets.statistics(images, "none"))
+
+    assert x.flatten().tolist() == [n / 16 for n in range(17)]
+
+
+# ---- splits and orders -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("validation", "limit", "out", "kept"),
+    [
+        pytest.param(0.1, None, 20, 180, id="a fraction"),
+        pytest.param(0.15, None, 30, 170, id="a fraction that no class divides by"),
+        pytest.param(33, None, 33, 167, id="a count"),
+        pytest.param(1, None, 1, 199, id="one image"),
+        pytest.param(0.1, 50, 20, 50, id="then a limit"),
+        pytest.param(0, 3, 0, 3, id="a limit under the number of classes"),
+        pytest.param(0.1, 180, 20, 180, id="a limit that is all that is left"),
+    ],
+)
+def test_splits_are_stratified_disjoint_and_deterministic(validation: float, limit: int | None, out: int, kept: int):
+    images = numbered([100, 60, 30, 10])
+    training, held = datasets.split(images, validation, limit, "x")
+    again = datasets.split(images, validation, limit, "x")
+
+    assert (len(held), len(training)) == (out, kept)
+    assert not set(numbers(training)) & set(numbers(held))
+    for part in (training, held):
+        shares = torch.bincount(part.labels, minlength=4).tolist()
+        assert all(abs(share - len(part) * of / 200) < 1.5 for share, of in zip(shares, (100, 60, 30, 10), strict=True))
+        assert part.labels.tolist() == images.labels[numbers(part)].tolist()
+    assert [numbers(part) for part in again] == [numbers(training), numbers(held)]
+
+
+def test_a_limit_takes_the_first_images_of_each_class():
+    images = numbered([8, 4, 4])
+    kept = datasets.first(images.labels, 8).tolist()
+    slow = [[n for n, label in enumerate(images.labels.tolist()) if label == k][:share] for k, share in enumerate((4, 2, 2))]
+
+    assert kept == sorted(n for members in slow for n in members)
+
+
+def test_the_held_out_images_depend_on_the_name_of_the_set_alone():
+    images = numbered([100, 100])
+    torch.manual_seed(7)
+    a, b, c = (numbers(datasets.split(images, 0.1, None, name)[1]) for name in ("digits", "digits", "mnist"))
+
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("validation", "limit", "words"),
+    [
+        pytest.param(16, None, ("data.validation", "16"), id="all held out"),
+        pytest.param(99, None, ("data.validation", "99"), id="more held out than there is"),
+        pytest.param(4, 13, ("data.limit", "13", "12"), id="a limit above what is left"),
+    ],
+)
+def test_asking_for_more_images_than_there_are_names_the_key(validation: float, limit: int | None, words: tuple[str, ...]):
+    message = error_of(lambda: datasets.split(numbered([8, 8]), validation, limit, "x"))
+
+    assert all(word in message for word in words)
+
+
+def test_each_epoch_of_each_seed_has_an_order_of_its_own():
+    orders = {(seed, epoch): datasets.order(seed, epoch, 50).tolist() for seed in range(3) for epoch in range(3)}
+
+    assert all(sorted(order) == list(range(50)) for order in orders.values())
+    assert len(set(map(tuple, orders.values()))) == 9
+    assert datasets.order(2, 1, 50).tolist() == orders[2, 1]
+
+
+# ---- what the network sees -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("normalize", ["channel", "pixel", "none"])
+def test_statistics_and_normalisation_agree_with_numpy(normalize: str):
+    images = numbered([40, 40], (3, 4, 5))
+    raw = images.pixels.numpy().astype(np.float64)
+    expected = {
+        "channel": lambda: (raw - raw.mean((0, 2, 3), keepdims=True)) / raw.std((0, 2, 3), keepdims=True),
+        "pixel": lambda: (raw - raw.mean(0)) / 255,
+        "none": lambda: raw / 255,
+    }[normalize]()
+    shift, scale = datasets.statistics(images, normalize)
+
+    assert shift.dtype == scale.dtype == torch.float64
+    np.testing.assert_allclose(datasets.normalised(images.pixels, shift, scale).numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_channel_that_never_changes_becomes_zero_and_not_nan():
+    images = Images(torch.full((4, 1, 2, 2), 9, dtype=torch.uint8), torch.zeros(4).long(), ("0",))
+
+    assert not datasets.normalised(images.pixels, *datasets.statistics(images, "channel")).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "pad"),
+    [
+        pytest.param((3, 32, 32), 4, id="32x32 pads by 4"),
+        pytest.param((1, 28, 28), 3, id="28x28 pads by 3"),
+        pytest.param((2, 16, 10), 2, id="not square"),
+        pytest.param((1, 7, 7), 0, id="too small to shift, still mirrored"),
+    ],
+)
+def test_crop_flip_is_pad_slice_and_mirror_of_one_image_after_the_other(shape: tuple[int, int, int], pad: int):
+    batch = torch.rand(200, *shape, generator=torch.Generator().manual_seed(3))
+    found = datasets.crop_flip(batch, streams.generator(0, "augment", 5))
+
+    draws = streams.generator(0, "augment", 5)
+    tops, lefts = (torch.randint(0, 2 * pad + 1, (200,), generator=draws).tolist() for _ in "yx")
+    mirrored = (torch.rand(200, generator=draws) < 0.5).tolist()
+    _, height, width = shape
+    for image, result, top, left, mirror in zip(batch.numpy(), found.numpy(), tops, lefts, mirrored, strict=True):
+        padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+        window = padded[:, top : top + height, left : left + width]
+        assert np.array_equal(result, window[:, :, ::-1] if mirror else window)
+    assert set(tops) == set(lefts) == set(range(2 * pad + 1))
+    assert 70 < sum(mirrored) < 130
+
+
+def test_a_checksum_sees_every_pixel_and_every_label():
+    images = numbered([4, 4])
+    other_pixel, other_label = images.pixels.clone(), images.labels.clone()
+    other_pixel[7, 2, 1, 1] ^= 1
+    other_label[0] ^= 1
+    sums = [datasets.checksum([Images(p, l, ("0", "1"))])
+            for p in (images.pixels, other_pixel) for l in (images.labels, other_label)]  # fmt: skip
+
+    assert len(set(sums)) == 4
+    assert datasets.checksum([numbered([4, 4])]) == sums[0]
+
+
+@pytest.mark.parametrize(
+    ("configured", "environment", "expected"),
+    [
+        pytest.param("here", "there", Path("here"), id="data.root first"),
+        pytest.param(None, "there", Path("there"), id="then RESEXP_DATA"),
+        pytest.param(None, None, Path(platformdirs.user_data_dir("resexp", appauthor=False)), id="then the user's own"),
+        pytest.param("~/here", None, Path.home() / "here", id="a tilde is the home folder"),
+    ],
+)
+def test_the_data_folder_is_the_first_that_is_named(
+    configured: str | None, environment: str | None, expected: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("RESEXP_DATA", raising=False)
+    if environment:
+        monkeypatch.setenv("RESEXP_DATA", environment)
+
+    assert datasets.data_root(configured) == expected
+
+
+# ---- digits ----------------------------------------------------------------------------------------------------------
+
+
+def test_digits_are_scikit_learns_split_into_1438_and_359_with_equal_class_shares():
+    digits = load_digits()
+    training, test = (DATASETS["digits"](NOWHERE, part) for part in ("train", "test"))
+    raw = sorted((image.astype(np.uint8).tobytes(), int(k)) for image, k in zip(digits.images, digits.target, strict=True))
+    both = [(bytes(p.numpy()), int(k)) for part in (training, test) for p, k in zip(part.pixels, part.labels, strict=True)]
+
+    assert (len(training), len(test)) == (1438, 359)
+    assert sorted(both) == raw
+    assert test.brightest == int(test.pixels.max()) == 16
+    counts = np.bincount(digits.target)
+    assert np.abs(np.bincount(test.labels) - counts * 359 / 1797).max() < 1
+
+
+def test_the_digits_split_is_the_same_for_every_seed(tiny: Any):
+    torch.manual_seed(1)
+    expected = datasets.checksum([DATASETS["digits"](NOWHERE, part) for part in ("train", "test")])
+    torch.manual_seed(2)
+    assert datasets.checksum([DATASETS["digits"](NOWHERE, part) for part in ("train", "test")]) == expected
+
+    a, b = (material(tiny(f"seeds=[{seed}]").shared.data, "cpu", torch.float32) for seed in (0, 9))
+    assert datasets.checksum([a.training, a.validation]) == datasets.checksum([b.training, b.validation])
+
+
+def test_the_statistics_are_of_the_images_that_are_left_to_train_on(tiny: Any):
+    found = material(tiny("data.limit=50").shared.data, "cpu", torch.float64)
+    raw = found.training.pixels.numpy().astype(np.float64)
+
+    assert len(found.training) == 50
+    assert float(found.shift) == pytest.approx(raw.mean(), rel=1e-12)
+    assert float(found.scale) == pytest.approx(raw.std(), rel=1e-12)
+
+
+# ---- MNIST and Fashion-MNIST: the real files -------------------------------------------------------------------------
+
+MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "part", "prefix", "histogram", "first_labels"),
+    [
+        pytest.param("mnist", "MNIST", "train", "train", MNIST_TRAIN, [5, 0, 4, 1, 9], id="MNIST train"),
+        pytest.param("mnist", "MNIST", "test", "t10k", MNIST_TEST, [7, 2, 1, 0, 4], id="MNIST test"),
+        pytest.param("fashion-mnist", "FashionMNIST", "train", "train", [6000] * 10, [9, 0, 0, 3, 0], id="Fashion-MNIST train"),
+        pytest.param("fashion-mnist", "FashionMNIST", "test", "t10k", [1000] * 10, [9, 2, 1, 1, 6], id="Fashion-MNIST test"),
+    ],
+)
+def test_the_published_files_are_read_byte_for_byte(
+    real_data: Path, name: str, folder: str, part: str, prefix: str, histogram: list[int], first_labels: list[int]
+):
+    images = DATASETS[name](Source(real_data), part)
+    raw = np.fromfile(real_data / folder / "raw" / f"{prefix}-images-idx3-ubyte", np.uint8, offset=16)
+
+    assert torch.bincount(images.labels).tolist() == histogram
+    assert images.labels[:5].tolist() == first_labels
+    assert images.pixels.shape == (sum(histogram), 1, 28, 28)
+    assert np.array_equal(images.pixels.numpy().ravel(), raw)
+
+
+# ---- small IDX files in the original format --------------------------------------------------------------------------
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 4, 5), np.uint8)
+LABELS = np.arange(30, dtype=np.uint8) % 10
+IMAGES_FILE, LABELS_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+def idx(array: np.ndarray, number_type: int = 0x08) -> bytes:
+    """http://yann.lecun.com/exdb/mnist: two zero bytes, the number type, the dimensions, big-endian sizes, the values."""
+    return struct.pack(f">BBBB{array.ndim}i", 0, 0, number_type, array.ndim, *array.shape) + array.tobytes()
+
+
+def idx_files() -> dict[str, bytes]:
+    test = {f"t10k-{kind}": idx(array[:10]) for kind, array in (("images-idx3-ubyte", PIXELS), ("labels-idx1-ubyte", LABELS))}
+    return {IMAGES_FILE: idx(PIXELS), LABELS_FILE: idx(LABELS), **test}
+
+
+def written(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+def test_small_idx_files_come_back_as_written(name: str, folder: str, tmp_path: Path):
+    written(tmp_path / folder / "raw", idx_files())
+    training, test = (DATASETS[name](Source(tmp_path), part) for part in ("train", "test"))
+
+    assert np.array_equal(training.pixels.numpy(), PIXELS[:, None])
+    assert training.labels.tolist() == LABELS.tolist()
+    assert training.labels.dtype == torch.int64
+    assert np.array_equal(test.pixels.numpy(), PIXELS[:10, None])
+    assert len(training.classes) == 10
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        pytest.param(IMAGES_FILE, idx(PIXELS)[:-7], id="images cut short"),
+        pytest.param(IMAGES_FILE, idx(PIXELS)[:10], id="images cut within the header"),
+        pytest.param(IMAGES_FILE, idx(PIXELS)[:16], id="a header and no images"),
+        pytest.param(IMAGES_FILE, b"", id="an empty file"),
+        pytest.param(IMAGES_FILE, b"<!DOCTYPE html><html>not found</html>", id="a web page under the file's name"),
+        pytest.param(IMAGES_FILE, b"\xff\xff" + idx(PIXELS)[2:], id="a wrong magic number"),
+        pytest.param(IMAGES_FILE, idx(LABELS), id="labels where images should be"),
+        pytest.param(IMAGES_FILE, idx(PIXELS.astype(">i4"), 0x0C), id="images of another number type"),
+        pytest.param(IMAGES_FILE, gzip.compress(idx(PIXELS)), id="still compressed"),
+        pytest.param(LABELS_FILE, idx(LABELS)[:-1], id="labels cut short"),
+        pytest.param(LABELS_FILE, idx(LABELS[:-1]), id="one label too few"),
+        pytest.param(LABELS_FILE, idx(np.append(LABELS, LABELS[:1])), id="one label too many"),
+        pytest.param(LABELS_FILE, idx(np.where(LABELS == 3, 10, LABELS).astype(np.uint8)), id="a label out of range"),
+        pytest.param(LABELS_FILE, idx(LABELS.astype(">i4"), 0x0C), id="labels of another number type"),
+        pytest.param(LABELS_FILE, idx(PIXELS), id="images where labels should be"),
+    ],
+)
+def test_a_damaged_idx_file_is_named(file: str, content: bytes, tmp_path: Path):
+    raw = written(tmp_path / "MNIST" / "raw", {**idx_files(), file: content})
+
+    assert str(raw / file) in error_of(lambda: DATASETS["mnist"](Source(tmp_path), "train"))
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mnist", f"MNIST/raw/{IMAGES_FILE}"),
+        ("mnist", f"MNIST/raw/{LABELS_FILE}"),
+        ("fashion-mnist", f"FashionMNIST/raw/{LABELS_FILE}"),
+        ("cifar10", "cifar-10-batches-py/data_batch_1"),
+        ("cifar100", "cifar-100-python/train"),
+    ],
+)
+def test_a_missing_file_is_named_with_its_root_and_both_ways_to_get_it(name: str, file: str, tmp_path: Path):
+    for folder in ("MNIST", "FashionMNIST"):
+        written(tmp_path / folder / "raw", idx_files())
+    (tmp_path / file).unlink(missing_ok=True)
+    message = error_of(lambda: DATASETS[name](Source(tmp_path), "train"))
+
+    assert message.startswith(f"{tmp_path / file}: missing")
+    assert f"under {tmp_path};" in message
+    assert all(way in message for way in ("put the", "data.root", "RESEXP_DATA", "data.download=true"))
+
+
+# ---- downloads: a server on this machine -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Serves the small IDX files gzipped as MNIST's mirror; gives the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_arguments: object) -> None:
+            if self.command == "GET":
+                asked.append(self.path)
+
+    files = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in idx_files().items()}
+    folder = written(tmp_path / "server", files)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setattr(mnist.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        sums = [(name, hashlib.md5(content, usedforsecurity=False).hexdigest()) for name, content in files.items()]
+        monkeypatch.setattr(mnist.MNIST, "resources", sums)
+        monkeypatch.setenv("no_proxy", "*")
+        yield asked
+        server.shutdown()
+
+
+def test_without_download_no_server_is_asked(mirror: list[str], tmp_path: Path):
+    error_of(lambda: DATASETS["mnist"](Source(tmp_path / "data"), "train"))
+
+    assert not mirror
+    assert not (tmp_path / "data").exists()
+
+
+def test_with_download_the_files_are_fetched_once_and_read(mirror: list[str], tmp_path: Path):
+    source = Source(tmp_path / "data", download=True)
+    training = DATASETS["mnist"](source, "train")
+    asked = list(mirror)
+    test = DATASETS["mnist"](source, "test")
+
+    assert np.array_equal(training.pixels.numpy(), PIXELS[:, None])
+    assert test.labels.tolist() == LABELS[:10].tolist()
+    assert set(asked) == {f"/{name}.gz" for name in idx_files()}
+    assert mirror == asked
+
+
+def test_a_wrong_checksum_says_where_to_put_the_files(mirror: list[str], tmp_path: Path):
+    (tmp_path / "server" / f"{LABELS_FILE}.gz").write_bytes(gzip.compress(b"not what it was"))
+    message = error_of(lambda: DATASETS["mnist"](Source(tmp_path / "data", download=True), "train"))
+
+    assert message.startswith(f"MNIST: download to {tmp_path / 'data'} failed")
+    assert f"{LABELS_FILE}.gz" in message
+    assert "by hand" in message
+
+
+def test_a_server_that_does_not_answer_says_where_to_put_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, never listening: connections are refused
+        monkeypatch.setattr(mnist.MNIST, "mirrors", [f"http://127.0.0.1:{taken.getsockname()[1]}/"])
+        monkeypatch.setenv("no_proxy", "*")
+        message = error_of(lambda: DATASETS["mnist"](Source(tmp_path, download=True), "train"))
+
+    assert message.startswith(f"MNIST: download to {tmp_path} failed")
+    assert "by hand" in message
+
+
+# ---- CIFAR: small files in the original format -----------------------------------------------------------------------
+
+
+def python2_pickle(value: object) -> bytes:
+    """A pickle as Python 2 wrote CIFAR's: protocol 2, numpy's old module, dtype('u1', 0, 1)."""
+    return (
+        pickle.dumps(value, 2)
+        .replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+        .replace(b"\x89\x88\x87", b"K\0K\1\x87")
+    )
+
+
+def cifar_batch(first: int, key: str, classes: int) -> dict[str, Any]:
+    """Four images in rows of 3072: all of red, all of green, all of blue; pixel (y, x) of image n is (n, y, x)."""
+    y, x = np.mgrid[0:32, 0:32].astype(np.uint8)
+    rows = [np.concatenate([np.full(1024, n, np.uint8), y.ravel(), x.ravel()]) for n in range(first, first + 4)]
+    return {"data": np.stack(rows), key: [n % classes for n in range(first, first + 4)]}
+
+
+@pytest.fixture(params=["cifar10", "cifar100"])
+def cifar_set(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
+    """(name, folder) of a small CIFAR set that torchvision takes for the published one."""
+    ten = request.param == "cifar10"
+    dataset, classes = (cifar.CIFAR10, 10) if ten else (cifar.CIFAR100, 100)
+    parts = {name: 4 * n for n, name in enumerate(["data_batch_1", "data_batch_2"] if ten else ["train"])}
+    tests = {"test_batch" if ten else "test": 8}
+    batches = {name: cifar_batch(n, "labels" if ten else "fine_labels", classes) for name, n in {**parts, **tests}.items()}
+    names = {dataset.meta["key"]: [f"class {k}" for k in range(classes)]}
+    files = {name: python2_pickle(value) for name, value in {**batches, dataset.meta["filename"]: names}.items()}
+    sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in files.items()}
+    monkeypatch.setattr(dataset, "train_list", [[name, sums[name]] for name in parts])
+    monkeypatch.setattr(dataset, "test_list", [[name, sums[name]] for name in tests])
+    monkeypatch.setattr(dataset, "meta", {**dataset.meta, "md5": sums[dataset.meta["filename"]]})
+    return request.param, written(tmp_path / dataset.base_folder, files)
+
+
+def test_cifar_pixels_and_labels_stand_where_the_format_has_them(cifar_set: tuple[str, Path]):
+    name, folder = cifar_set
+    training, test = (DATASETS[name](Source(folder.parent), part) for part in ("train", "test"))
+    count = 8 if name == "cifar10" else 4
+
+    assert training.pixels.shape == (count, 3, 32, 32)
+    assert training.pixels.dtype == torch.uint8
+    assert training.labels.tolist() == list(range(count))
+    assert training.pixels[2, :, 5, 9].tolist() == [2, 5, 9]
+    assert test.pixels[0, :, 31, 0].tolist() == [8, 31, 0]
+    assert test.labels.tolist() == [n % len(test.classes) for n in range(8, 12)]
+    assert test.classes[7] == "class 7"
+
+
+def test_a_cifar_file_with_another_checksum_is_refused(cifar_set: tuple[str, Path]):
+    name, folder = cifar_set
+    file = next(folder.glob("test*"))
+    file.write_bytes(file.read_bytes()[:-100])
+
+    assert str(folder) in error_of(lambda: DATASETS[name](Source(folder.parent), "test"))
+
+
+# ---- image folders ---------------------------------------------------------------------------------------------------
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def picture(size: tuple[int, int] = (9, 7), colour: Any = RED, mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, size, colour)
+
+
+def see_through(image: Image.Image) -> Image.Image:
+    image.info["transparency"] = bytes([255] * 256)
+    return image
+
+
+def encoded(image: Image.Image, form: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def folder_of(root: Path, *parts: str, count: int = 10) -> Path:
+    """Class folders `cats` (red) and `dogs` (green) of images that differ in size, in `root` or in its `parts`."""
+    for part in parts or (".",):
+        for name, colour in (("cats", RED), ("dogs", GREEN)):
+            content = {f"{n:02}.png": encoded(picture((5 + n, 12 - n), colour)) for n in range(count)}
+            written(root / part / name, content)
+    return root
+
+
+def read_folder(root: Path, part: str = "train", size: int = 8) -> Images:
+    return DATASETS["image-folder"](Source(root, size), part)
+
+
+def test_an_image_of_the_right_size_keeps_every_pixel(tmp_path: Path):
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8)
+    folder_of(tmp_path, "train", "test", count=2)
+    (tmp_path / "train" / "cats" / "00.png").write_bytes(encoded(Image.fromarray(pixels)))
+
+    assert np.array_equal(read_folder(tmp_path).pixels[0].numpy(), pixels.transpose(2, 0, 1))
+
+
+def test_train_and_test_folders_stay_what_they_are(tmp_path: Path):
+    folder_of(tmp_path, "train", count=6)
+    folder_of(tmp_path, "test", count=3)
+    training, test = read_folder(tmp_path), read_folder(tmp_path, "test")
+
+    assert training.classes == test.classes == ("cats", "dogs")
+    assert training.labels.tolist() == [0] * 6 + [1] * 6
+    assert test.labels.tolist() == [0] * 3 + [1] * 3
+    for images in (training, test):
+        colours = torch.tensor([RED, GREEN], dtype=torch.uint8)[images.labels]
+        assert torch.equal(images.pixels, colours[:, :, None, None].expand(-1, -1, 8, 8))
+
+
+def test_a_flat_folder_gives_a_stratified_fifth_to_the_test(tmp_path: Path):
+    folder_of(tmp_path)
+    training, test = read_folder(tmp_path), read_folder(tmp_path, "test")
+
+    assert torch.bincount(training.labels).tolist() == [8, 8]
+    assert torch.bincount(test.labels).tolist() == [2, 2]
+    assert datasets.checksum([read_folder(tmp_path, "test")]) == datasets.checksum([test])
+
+
+def test_a_larger_image_is_squeezed_and_keeps_its_corners(tmp_path: Path):
+    folder_of(tmp_path, "train", "test", count=2)
+    image = picture((60, 24), RED)
+    image.paste(GREEN, (30, 0, 60, 12))
+    image.paste(BLUE, (0, 12, 60, 24))
+    image.save(tmp_path / "train" / "cats" / "00.png")
+    pixels = read_folder(tmp_path, size=6).pixels[0]
+
+    assert pixels.shape == (3, 6, 6)
+    assert [tuple(pixels[:, y, x].tolist()) for y, x in ((0, 0), (0, 5), (5, 0), (5, 5))] == [RED, GREEN, BLUE, BLUE]
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        pytest.param(picture(colour=77, mode="L"), (77, 77, 77), id="grey"),
+        pytest.param(picture(colour=1, mode="1"), (255, 255, 255), id="one bit"),
+        pytest.param(picture(colour=(1, 2, 3, 255), mode="RGBA"), (1, 2, 3), id="with transparency"),
+        pytest.param(picture(colour=GREEN).convert("P"), GREEN, id="with a palette"),
+        pytest.param(see_through(picture(colour=GREEN).convert("P")), GREEN, id="with a palette and transparency"),
+    ],
+)
+def test_images_of_any_kind_become_colour(image: Image.Image, expected: tuple[int, int, int], tmp_path: Path):
+    folder_of(tmp_path, "train", "test", count=2)
+    image.save(tmp_path / "train" / "cats" / "00.png")
+
+    assert read_folder(tmp_path).pixels[0].flatten(1).unique(dim=1).T.tolist() == [list(expected)]
+
+
+def test_hidden_files_and_files_beside_the_class_folders_are_left_alone(tmp_path: Path):
+    folder_of(tmp_path, count=5)
+    written(tmp_path, {"README.txt": b"where these come from"})
+    written(tmp_path / "cats", {".DS_Store": b"x"})
+
+    assert len(read_folder(tmp_path)) == 8
+
+
+NOISE = Image.fromarray(np.random.default_rng(2).integers(0, 256, (160, 160, 3), np.uint8))
+BROKEN_CHUNK = b"\x82_\xffq".join(encoded(NOISE).rsplit(b"IDAT", 1))
+HUGE = bytearray(encoded(picture(), "BMP"))
+HUGE[18:26] = struct.pack("<ii", 40_000, 40_000)
+
+
+@pytest.mark.parametrize(
+    ("parts", "change", "named"),
+    [
+        pytest.param((), {"dogs": None}, ".", id="one class"),
+        pytest.param((), {"cats": None, "dogs": None}, ".", id="no class folders"),
+        pytest.param((), {"dogs/": None}, "dogs", id="a class without images"),
+        pytest.param((), {"dogs/notes.txt": b"good dogs"}, "dogs/notes.txt", id="a text file in a class folder"),
+        pytest.param((), {"dogs/03.jpg": b"\xff\xd8\xff\xe0 not a picture"}, "dogs/03.jpg", id="a corrupt jpg"),
+        pytest.param((), {"dogs/03.jpg": encoded(NOISE, "JPEG")[:5000]}, "dogs/03.jpg", id="a jpg cut short"),
+        pytest.param((), {"dogs/03.jpg": b""}, "dogs/03.jpg", id="an empty jpg"),
+        pytest.param((), {"dogs/03.png": BROKEN_CHUNK}, "dogs/03.png", id="a png with a broken chunk"),
+        pytest.param((), {"dogs/03.bmp": bytes(HUGE)}, "dogs/03.bmp", id="a header of 1.6e9 pixels"),
+        pytest.param(("train", "test"), {"test/dogs": None}, "test", id="train and test of different classes"),
+        pytest.param(("train", "test"), {"train/dogs/a.txt": b"x"}, "train/dogs/a.txt", id="a text file in train"),
+    ],
+)
+def test_an_image_folder_that_cannot_be_used_is_named(
+    parts: tuple[str, ...], change: dict[str, bytes | None], named: str, tmp_path: Path
+):
+    folder_of(tmp_path, *parts, count=4)
+    for name, content in change.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+            continue
+        for file in (tmp_path / name).iterdir():
+            file.unlink()
+        if not name.endswith("/"):
+            (tmp_path / name).rmdir()
+
+    assert str(tmp_path / named) in error_of(lambda: read_folder(tmp_path))
+
+
+def test_an_absent_image_folder_is_named(tmp_path: Path):
+    assert error_of(lambda: read_folder(tmp_path / "absent")).startswith(f"{tmp_path / 'absent'}: no such folder")
+
+
+@pytest.fixture(scope="module")
+def colour_images(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty airplanes and twenty automobiles of the JPEG copy of CIFAR-10, in one flat image folder."""
+    archive = real_data / "cifar10-jpeg.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"no real colour images: {archive} is absent")
+    root = tmp_path_factory.mktemp("cifar10-jpeg")
+    wanted = {"airplane": 20, "automobile": 20}
+    with tarfile.open(archive, "r|xz") as tar:
+        for member in tar:
+            _, _, rest = member.name.partition("train/")
+            name = rest.partition("/")[0]
+            if member.isfile() and wanted.get(name):
+                (root / name).mkdir(exist_ok=True)
+                (root / rest).write_bytes(tar.extractfile(member).read())
+                wanted[name] -= 1
+            if not any(wanted.values()):
+                return root
+    raise AssertionError(f"{archive} lacks {wanted}")
+
+
+def test_real_colour_images_are_read_as_they_are_decoded(colour_images: Path):
+    parts = [read_folder(colour_images, part, size=32) for part in ("train", "test")]
+    files = sorted(colour_images.glob("*/*.jpg"))
+    decoded = sorted((np.asarray(Image.open(file)).tobytes(), file.parent.name) for file in files)
+    found = [
+        (image.permute(1, 2, 0).numpy().tobytes(), images.classes[label])
+        for images in parts
+        for image, label in zip(images.pixels, images.labels, strict=True)
+    ]
+
+    assert [len(images) for images in parts] == [32, 8]
+    assert sorted(found) == decoded

@@ -1,0 +1,203 @@
+"""Cohorts in worker processes: how many, what a death costs, and that results do not depend on either."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resexp import config, executors, runs, training
+from resexp.config import Experiment, Plan
+from resexp.executors import Pool
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "asked", "device", "jobs"),
+    [
+        pytest.param(2, 1, None, "cpu", 2, id="one thread each fills the cores"),
+        pytest.param(2, 2, None, "cpu", 1, id="two threads each"),
+        pytest.param(8, 3, None, "cpu", 2, id="never more than the cores"),
+        pytest.param(2, 4, None, "cpu", 1, id="more threads than cores"),
+        pytest.param(2, 1, 1, "cpu", 1, id="fewer asked for"),
+        pytest.param(2, 1, 5, "cpu", 2, id="more asked for than the cores allow"),
+        pytest.param(8, 2, 3, "cpu", 3, id="as many as asked for"),
+        pytest.param(8, 1, None, "cuda:0", 1, id="one on an accelerator"),
+        pytest.param(2, 1, 3, "cuda:0", 3, id="several on an accelerator only if asked for"),
+    ],
+)
+def test_jobs_times_threads_never_exceed_the_cores(
+    cores: int, threads: int, asked: int | None, device: str, jobs: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(executors, "cores", lambda: cores)
+
+    assert executors.jobs_for(threads, asked, device) == jobs
+
+
+# ---- in this process: order and failures -----------------------------------------------------------------------------
+
+
+def planned(experiment: Experiment, folder: Path) -> Plan:
+    folder.mkdir(parents=True, exist_ok=True)
+    return config.make_plan(experiment, "cpu", 2, runs.read_plan(folder))
+
+
+def states(experiment: Experiment, folder: Path) -> dict[str, str]:
+    return {state.trial.name: state.state for state in runs.states(folder, experiment)}
+
+
+def train_all(pool: Pool, experiment: Experiment, folder: Path) -> None:
+    for _ in executors.train_cohorts(pool, folder, experiment, planned(experiment, folder)):
+        pass
+
+
+def trained_names(monkeypatch: pytest.MonkeyPatch, fail: Callable[[str], Exception | None]) -> list[str]:
+    """Notes each trial that is run; raises what `fail` gives for its name."""
+    run, names = training.run, []
+
+    def noted(trial: config.Trial, *arguments: Any) -> str:
+        names.append(trial.name)
+        if (error := fail(trial.name)) is not None:
+            raise error
+        return run(trial, *arguments)
+
+    monkeypatch.setattr(training, "run", noted)
+    return names
+
+
+def test_finished_trials_are_not_trained_again(in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    names = trained_names(monkeypatch, lambda _name: None)
+    with Pool() as pool:
+        train_all(pool, tiny(), tmp_path)
+        train_all(pool, tiny(), tmp_path)
+        train_all(pool, tiny("seeds=2"), tmp_path)
+
+    assert names == ["plain-d4-s0", "identity-d4-s0", "plain-d4-s1", "identity-d4-s1"]
+
+
+def test_a_trial_that_raises_is_failed_with_its_reason_and_the_others_go_on(
+    in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    failing = {"plain-d4-s0": RuntimeError("out of luck")}
+    names = trained_names(monkeypatch, lambda name: failing.pop(name, None))
+    with Pool() as pool:
+        train_all(pool, tiny(), tmp_path)
+        assert states(tiny(), tmp_path) == {"plain-d4-s0": "failed", "identity-d4-s0": "finished"}
+        assert runs.status(tmp_path / "trials" / "plain-d4-s0")["reason"] == "RuntimeError: out of luck"
+        train_all(pool, tiny(), tmp_path)
+
+    assert set(states(tiny(), tmp_path).values()) == {"finished"}
+    assert names == ["plain-d4-s0", "identity-d4-s0", "plain-d4-s0"]
+
+
+def test_a_disk_that_is_full_ends_it_all(in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    names = trained_names(monkeypatch, lambda _name: OSError(28, "No space left on device"))
+    with pytest.raises(OSError, match="No space left"), Pool() as pool:
+        train_all(pool, tiny(), tmp_path)
+
+    assert names == ["plain-d4-s0"]
+
+
+def test_a_diverged_trial_is_a_result_and_the_others_go_on(in_process: None, tiny: Any, tmp_path: Path):
+    experiment = tiny("training.optimizer=sgd", "training.lr=[1e30, 0.1]")
+    with Pool() as pool:
+        train_all(pool, experiment, tmp_path)
+
+    outcomes = {state.trial.name: state.result["outcome"] for state in runs.states(tmp_path, experiment) if state.result}
+    assert {name: outcome == "diverged" for name, outcome in outcomes.items()} == {
+        "plain-d4-lr1e+30-s0": True, "identity-d4-lr1e+30-s0": True, "plain-d4-lr0.1-s0": False, "identity-d4-lr0.1-s0": False,
+    }  # fmt: skip
+
+
+def test_told_to_stop_no_further_trial_begins(in_process: None, tiny: Any, tmp_path: Path):
+    with Pool() as pool:
+        pool.stopping.set()
+        train_all(pool, tiny(), tmp_path)
+
+    assert set(states(tiny(), tmp_path).values()) == {"waiting"}
+
+
+# ---- real processes --------------------------------------------------------------------------------------------------
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = [path for path in (folder / "trials").rglob("*") if path.name not in ("timing.csv", "status.json")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.is_file()}
+
+
+def blocked(folder: Path, trial: str) -> Path:
+    """Lets the trial wait for ever where it looks for its checkpoint: reading a pipe waits for a writer."""
+    pipe = runs.checkpoint_file(folder, trial)
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+    return pipe
+
+
+def kill_when_reading(pipe: Path, ticks: Iterator[None]) -> None:
+    """Goes on until a worker reads the pipe, then kills that worker."""
+    for _ in ticks:
+        try:
+            writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            continue
+        (worker,) = (process for process in multiprocessing.active_children() if process.pid)
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join()
+        os.close(writer)
+        pipe.unlink()
+        return
+
+
+@pytest.fixture(scope="module")
+def after_a_kill(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str], str]:
+    """(folder, states after the kill, its reason): one worker, killed in its first trial; then the same again to the end."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes on this system")
+    folder, experiment = tmp_path_factory.mktemp("killed"), tiny("seeds=2")
+    first = experiment.trials[0].name
+    with Pool(1) as pool:
+        pipe = blocked(folder, first)
+        ticks = executors.train_cohorts(pool, folder, experiment, planned(experiment, folder))
+        kill_when_reading(pipe, ticks)
+        for _ in ticks:
+            pass
+        seen = states(experiment, folder), str(runs.status(runs.trial_folder(folder, first)).get("reason"))
+        train_all(pool, experiment, folder)
+    return folder, *seen
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_its_trial_and_no_other(after_a_kill: tuple[Path, dict[str, str], str]):
+    _, seen, reason = after_a_kill
+
+    assert seen == {
+        "plain-d4-s0": "failed", "identity-d4-s0": "finished", "plain-d4-s1": "finished", "identity-d4-s1": "finished",
+    }  # fmt: skip
+    assert reason == "its process died"
+
+
+@pytest.mark.slow
+def test_the_same_again_trains_what_the_kill_had_cost(after_a_kill: tuple[Path, dict[str, str], str], tiny: Any):
+    assert set(states(tiny("seeds=2"), after_a_kill[0]).values()) == {"finished"}
+
+
+@pytest.mark.slow
+def test_two_jobs_write_the_same_bytes_as_one(after_a_kill: tuple[Path, dict[str, str], str], tiny: Any, tmp_path: Path):
+    with Pool(2) as pool:
+        train_all(pool, tiny("seeds=2"), tmp_path)
+
+    found = files(tmp_path)
+    assert len(found) == 4 * 8
+    assert found == files(after_a_kill[0])
+
+
+@pytest.mark.slow
+def test_this_process_writes_the_same_bytes_as_a_worker(
+    in_process: None, after_a_kill: tuple[Path, dict[str, str], str], tiny: Any, tmp_path: Path
+):
+    with Pool() as pool:
+        train_all(pool, tiny("seeds=2"), tmp_path)
+
+    assert files(tmp_path) == files(after_a_kill[0])

@@ -1,0 +1,315 @@
+"""The reading of a training step against matrix formulas written by hand, and the slope against two other fits.
+
+Shapes: B batch, D width, K classes.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from resexp import probes
+from resexp.networks import Network, build_network, initialise
+
+B, D, K = 7, 6, 3
+SIDE = 4  # 16 inputs
+LR, BETAS, EPS = 1e-2, (0.9, 0.99), 1e-8
+
+Weights = dict[str, np.ndarray]
+
+
+# ---- the oracle: a two-block residual mlp and Adam, in float64, without autograd -------------------------------------------
+
+LAYERS = ("stem.layer", *(f"blocks.{b}.branch.layer{n}" for b in (0, 1) for n in (1, 2)), "classifier")
+
+
+def forward_and_backward(weights: Weights, x: np.ndarray, labels: np.ndarray) -> tuple[Weights, list, list]:
+    """(gradients of the mean cross-entropy, boundaries x_0 .. x_2, dL/dx_0 .. dL/dx_2).
+
+    x_0 = relu(x W^T + b); z = x_l W1^T + b1; x_{l+1} = relu(relu(z) W2^T + b2 + x_l); logits = x_2 V^T + c
+    """
+
+    def affine(name: str, h: np.ndarray) -> np.ndarray:
+        return h @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def back(name: str, h: np.ndarray, d: np.ndarray) -> np.ndarray:
+        gradients[f"{name}.weight"], gradients[f"{name}.bias"] = d.T @ h, d.sum(0)
+        return d @ weights[f"{name}.weight"]
+
+    gradients: Weights = {}
+    xs, zs, sums = [np.maximum(affine("stem.layer", x), 0)], [], []
+    for b in (0, 1):
+        zs.append(affine(f"blocks.{b}.branch.layer1", xs[b]))
+        sums.append(affine(f"blocks.{b}.branch.layer2", np.maximum(zs[b], 0)) + xs[b])
+        xs.append(np.maximum(sums[b], 0))
+    logits = affine("classifier", xs[2])
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    d_x = [None, None, back("classifier", xs[2], (shares - np.eye(K)[labels]) / len(x))]
+    for b in (1, 0):
+        d_sum = d_x[b + 1] * (sums[b] > 0)
+        d_z = back(f"blocks.{b}.branch.layer2", np.maximum(zs[b], 0), d_sum) * (zs[b] > 0)
+        d_x[b] = d_sum + back(f"blocks.{b}.branch.layer1", xs[b], d_z)
+    back("stem.layer", x, d_x[0] * (xs[0] > 0))
+    return gradients, xs, d_x
+
+
+def adam(weights: Weights, history: list[Weights]) -> Weights:
+    """The weights after the step whose gradients stand last in `history`: arXiv:1412.6980 algorithm 1."""
+    t = len(history)
+    new = {}
+    for name, w in weights.items():
+        m = sum((1 - BETAS[0]) * BETAS[0] ** (t - i) * g[name] for i, g in enumerate(history, start=1))
+        v = sum((1 - BETAS[1]) * BETAS[1] ** (t - i) * g[name] ** 2 for i, g in enumerate(history, start=1))
+        new[name] = w - LR * (m / (1 - BETAS[0] ** t)) / (np.sqrt(v / (1 - BETAS[1] ** t)) + EPS)
+    return new
+
+
+def frobenius(matrix: np.ndarray) -> float:
+    return math.sqrt(sum(float(entry) ** 2 for entry in matrix.ravel()))
+
+
+def expected_rows(weights: Weights, x: np.ndarray, labels: np.ndarray, steps: int) -> list[dict[str, list]]:
+    history, rows = [], []
+    for _ in range(steps):
+        gradients, xs, d_x = forward_and_backward(weights, x, labels)
+        history.append(gradients)
+        new = adam(weights, history)
+        layers = []
+        for index, name in enumerate(LAYERS):
+            w, g, moved = (part[f"{name}.weight"] for part in (weights, gradients, new))
+            size, logged = w.size, name.replace("stem.layer", "stem").replace("branch.", "")
+            norm, length, update = frobenius(g), frobenius(w), frobenius(moved - w)
+            layers.append((index, logged, size, norm, norm / math.sqrt(size), length, update / length))
+        blocks = zip(("stem", "blocks.0", "blocks.1"), xs, d_x, strict=True)
+        signal = [
+            # the RMS over examples of the norm of one example's own gradient: that of the sum is B times dL/dx of the mean
+            (i, name, math.sqrt((h**2).mean()), math.sqrt(np.mean([frobenius(B * row) ** 2 for row in d])))
+            for i, (name, h, d) in enumerate(blocks)
+        ]
+        rows.append({"gradient_norm": layers, "signal": signal})
+        weights = new
+    return rows
+
+
+# ---- what is tested ---------------------------------------------------------------------------------------------------------
+
+
+def two_blocks(dtype: torch.dtype = torch.float64) -> Network:
+    network = build_network("mlp", depth=6, width=D, shortcut="identity", input_shape=(1, SIDE, SIDE), classes=K)
+    initialise(network, 0, "pytorch")
+    return network.to(dtype)
+
+
+def batch(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(B, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return x.to(dtype), torch.arange(B) % K
+
+
+def after_backward(network: Network, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    """The boundaries of a step that has come as far as `backward()`."""
+    x, labels = batch(dtype)
+    boundaries: list[torch.Tensor] = []
+    loss = functional.cross_entropy(network(x, boundaries), labels)
+    for boundary in boundaries:
+        boundary.retain_grad()
+    network.zero_grad()
+    loss.backward()
+    return boundaries
+
+
+def readings(network: Network, dtype: torch.dtype, steps: int) -> list[dict[str, list]]:
+    optimizer = torch.optim.Adam(network.parameters(), LR, BETAS, EPS)
+    found = []
+    for _ in range(steps):
+        reading = probes.begin(list(probes.PROBES), network, after_backward(network, dtype))
+        optimizer.step()
+        found.append(probes.end(reading))
+    return found
+
+
+def untouchable(network: Network, boundaries: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Copies of everything that a reading sees."""
+    leaves = [*network.parameters(), *boundaries]
+    return [*copy.deepcopy([t.detach() for leaf in leaves for t in (leaf, leaf.grad)]), torch.get_rng_state()]
+
+
+@pytest.mark.parametrize("name", probes.PROBES)
+def test_a_reading_changes_neither_weights_nor_gradients_nor_random_state(name):
+    network = two_blocks()
+    boundaries = after_backward(network)
+    before = untouchable(network, boundaries)
+    probes.end(probes.begin([name], network, boundaries))
+
+    assert all(torch.equal(a, b) for a, b in zip(before, untouchable(network, boundaries), strict=True))
+
+
+def test_readings_leave_training_as_it_would_have_been():
+    read, unread = two_blocks(), two_blocks()
+    readings(read, torch.float64, 3)
+    optimizer = torch.optim.Adam(unread.parameters(), LR, BETAS, EPS)
+    for _ in range(3):
+        x, labels = batch()
+        optimizer.zero_grad()
+        functional.cross_entropy(unread(x), labels).backward()
+        optimizer.step()
+
+    assert all(torch.equal(a, b) for a, b in zip(read.parameters(), unread.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", probes.PROBES)
+def test_three_steps_of_adam_read_as_matrix_formulas_have_it(name, dtype, tolerance):
+    network = two_blocks(dtype)
+    weights = {key: value.double().numpy().copy() for key, value in network.state_dict().items()}
+    x, labels = batch()
+    expected = expected_rows(weights, x.flatten(1).numpy(), labels.numpy(), 3)
+    found = readings(network, dtype, 3)
+
+    for step in range(3):
+        for row, by_hand in zip(found[step][name], expected[step][name], strict=True):
+            texts = [cell for cell in row if isinstance(cell, int | str)]
+
+            assert texts == [cell for cell in by_hand if isinstance(cell, int | str)]
+            assert row[len(texts) :] == pytest.approx(by_hand[len(texts) :], rel=tolerance)
+            assert all(cell > 0 for cell in row[len(texts) :])
+
+
+def test_only_the_probes_that_were_asked_for_are_read():
+    network = two_blocks()
+    boundaries = after_backward(network)
+
+    assert list(probes.end(probes.begin(["signal"], network, boundaries))) == ["signal"]
+    assert probes.end(probes.begin([], network, boundaries)) == {}
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e-37, 1e25])
+def test_norms_of_float32_numbers_whose_squares_it_cannot_hold_are_not_lost(size):
+    """sqrt(100 * size^2) = 10 size; float32 squares end at 1e-38 and 1e38."""
+    tensor = torch.full((100,), size)
+
+    assert probes.norms([tensor]) == pytest.approx([10 * float(tensor[0])], rel=1e-12)
+    assert probes.norms([]) == []
+
+
+def test_a_tiny_gradient_is_logged_as_what_it_is():
+    network = two_blocks(torch.float32)
+    boundaries = after_backward(network, torch.float32)
+    network.stem.layer.weight.grad.fill_(1e-25)
+    boundaries[0].grad.fill_(1e-25)
+    rows = probes.end(probes.begin(list(probes.PROBES), network, boundaries))
+
+    assert rows["gradient_norm"][0][3:5] == pytest.approx((math.sqrt(D * SIDE**2) * 1e-25, 1e-25), rel=1e-6)
+    assert rows["signal"][0][3] == pytest.approx(math.sqrt(B) * math.sqrt(B * D) * 1e-25, rel=1e-6)
+
+
+def test_what_has_no_gradient_reads_zero_and_a_zero_weight_has_no_update_ratio():
+    network = two_blocks()
+    boundaries = after_backward(network)
+    network.classifier.weight.grad = None
+    with torch.no_grad():
+        network.classifier.weight.zero_()
+    boundaries[2].grad = None
+    rows = probes.end(probes.begin(list(probes.PROBES), network, boundaries))
+
+    assert rows["gradient_norm"][-1][3:6] == (0.0, 0.0, 0.0)
+    assert math.isnan(rows["gradient_norm"][-1][6])
+    assert rows["signal"][2][3] == 0.0
+
+
+def test_the_gradient_of_the_signal_does_not_change_with_the_batch_size():
+    """The same images twice: each of their own gradients counts as before."""
+    network = two_blocks()
+    x, labels = batch()
+    found = []
+    for repeats in (1, 2):
+        boundaries: list[torch.Tensor] = []
+        loss = functional.cross_entropy(network(x.repeat(repeats, 1, 1, 1), boundaries), labels.repeat(repeats))
+        for boundary in boundaries:
+            boundary.retain_grad()
+        loss.backward()
+        found.append([row[3] for row in probes.end(probes.begin(["signal"], network, boundaries))["signal"]])
+
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+
+
+# ---- the slope --------------------------------------------------------------------------------------------------------------
+
+
+def dummy_variable_fit(flows: Sequence[float], stages: Sequence[int]) -> float:
+    """log10 flow = level of the stage + rate * index, over interior points: one column per stage and one for the index."""
+    inside = [i for i in range(1, len(flows) - 1) if flows[i] > 0 and math.isfinite(flows[i])]
+    columns = [[float(stages[i] == stage) for i in inside] for stage in sorted(set(stages))] + [inside]
+    (*_, rate), *_ = np.linalg.lstsq(np.array(columns, float).T, np.log10([flows[i] for i in inside]), rcond=None)
+    return -float(rate)
+
+
+def noisy(count: int, seed: int = 0) -> list[float]:
+    return list(10 ** np.random.default_rng(seed).normal(0, 2, count))
+
+
+@pytest.mark.parametrize(
+    ("flows", "expected"),
+    [
+        pytest.param([5, 1e-6, 1e-4, 1e-2, 7], -2.0, id="vanishing: two decades fewer per block towards the input"),
+        pytest.param([5, 100, 10, 1, 0.1, 7], 1.0, id="exploding towards the input"),
+        pytest.param([5, 3, 3, 3, 7], 0.0, id="level"),
+        pytest.param([5, 1e-300, 1e-290, 7], -10.0, id="far below what float32 can hold"),
+    ],
+)
+def test_the_slope_is_in_decades_per_block_towards_the_input(flows, expected):
+    assert probes.slope(flows, [0] * len(flows)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_slope_of_one_stage_is_numpys_straight_line(seed):
+    flows = noisy(12, seed)
+    rate, _ = np.polyfit(np.arange(1, 11), np.log10(flows[1:-1]), 1)
+
+    assert probes.slope(flows, [0] * 12) == pytest.approx(-rate, rel=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_slope_of_three_stages_is_a_fit_with_a_level_per_stage(seed):
+    flows, stages = noisy(14, seed), [0] * 4 + [1] * 7 + [2] * 3
+
+    assert probes.slope(flows, stages) == pytest.approx(dummy_variable_fit(flows, stages), rel=1e-10)
+
+
+def test_a_jump_between_stages_is_no_slope():
+    assert probes.slope([9, 1, 1, 1, 50, 50, 50, 9], [0, 0, 0, 0, 1, 1, 1, 1]) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("ends", [(0.0, math.inf), (1e30, 1e-30), (math.nan, 1.0)])
+def test_the_stem_and_the_last_boundary_do_not_count(ends):
+    flows = noisy(8)
+    changed = [ends[0], *flows[1:-1], ends[1]]
+
+    assert probes.slope(changed, [0] * 8) == probes.slope(flows, [0] * 8)
+
+
+@pytest.mark.parametrize("value", [0.0, math.inf, math.nan])
+def test_what_underflowed_or_is_not_finite_is_left_out_and_the_rest_keeps_its_place(value):
+    flows, stages = noisy(14), [0] * 4 + [1] * 7 + [2] * 3
+    flows[2] = flows[6] = flows[11] = value
+
+    assert probes.slope(flows, stages) == pytest.approx(dummy_variable_fit(flows, stages), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("flows", "stages"),
+    [
+        pytest.param([], [], id="nothing"),
+        pytest.param([1.0], [0], id="the stem alone, depth 2"),
+        pytest.param([1.0, 2.0, 3.0], [0, 0, 0], id="one interior point"),
+        pytest.param([1.0, 2.0, 0.0, 0.0, 1.0], [0] * 5, id="one that is not 0"),
+        pytest.param([1.0, 2.0, 3.0, 4.0, 5.0], [0, 0, 1, 2, 2], id="one in each stage"),
+        pytest.param([0.0] * 9, [0] * 9, id="all underflowed"),
+    ],
+)
+def test_fewer_than_two_points_have_no_slope(flows, stages):
+    assert math.isnan(probes.slope(flows, stages))

@@ -1,0 +1,106 @@
+"""The report: one file, no network, the numbers of the runs in it."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import fabricated
+import pytest
+
+from resexp import report, runs
+from resexp.config import ConfigError
+from resexp.figures import FIGURES
+
+SMALL = ("network.depth=[8,64]", "network.norm=[none]", "seeds=3")
+
+
+def values(trial):
+    low = trial.arm == "plain" and trial.settings.network.depth == 64
+    return {"test_accuracy": 0.1 if low else 0.9123, "outcome": "stuck" if low else "trained", "slope_start": -0.787}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder, found = fabricated.experiment(tmp_path_factory.mktemp("runs"), values, *SMALL)
+    return folder, found, report.html(folder, found)
+
+
+def test_nothing_in_it_is_fetched_from_anywhere(page):
+    body = re.sub(r"<script>.*?</script>", "", page[2], flags=re.DOTALL)
+
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", body)
+    assert "@import" not in body
+    assert "url(" not in body
+
+
+def test_it_states_the_question_the_corners_the_command_and_the_environment(page):
+    for expected in (
+        "What does a shortcut change",
+        "What the shortcut did at depth 64",
+        "rescues",
+        "91.2 ± 0.0",
+        "-0.79",
+        "resexp train digits",
+        "a processor",
+        "init: [pytorch, he]",
+    ):
+        assert expected in page[2]
+
+
+def test_every_figure_is_there_with_its_caption_and_valid_data(page):
+    specs = json.loads(re.search(r"const specs = (\{.*\});\n", page[2]).group(1).replace("<\\/script", "</script"))
+
+    assert list(specs) == list(FIGURES)
+    for name, spec in specs.items():
+        assert f'id="figure-{name}"' in page[2]
+        assert report.caption(name).split(".")[0].replace("'", "&#39;") in page[2]
+        assert all(spec["datasets"].values())
+
+
+def test_the_scripts_are_javascript_that_parses(page, tmp_path):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    scripts = re.findall(r"<script>(.*?)</script>", page[2], flags=re.DOTALL)
+    (tmp_path / "all.js").write_text("\n;\n".join(scripts))
+
+    assert len(scripts) == 2
+    assert subprocess.run([node, "--check", tmp_path / "all.js"], capture_output=True, check=False).stderr == b""
+
+
+def test_text_from_a_config_cannot_become_markup(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, values, *SMALL, "question=<b>bold</script>")
+
+    assert "<b>bold" not in report.html(folder, found)
+
+
+def test_without_a_finished_trial_there_is_one_clear_line(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, lambda _trial: {}, *SMALL)
+
+    with pytest.raises(runs.RunsError, match="no trial has finished yet"):
+        report.html(folder, found)
+
+
+def test_without_signals_the_figures_of_gradients_are_left_out(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
+    for log in folder.glob("trials/*/signals.csv"):
+        log.unlink()
+
+    page = report.html(folder, found)
+
+    assert 'id="figure-accuracy"' in page
+    assert 'id="figure-gradient-map"' not in page
+
+
+@pytest.mark.parametrize(("form", "magic"), [("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")])
+def test_figures_are_written_as(page, form, magic):
+    written = report.save_figures(page[0], page[1], [form])
+
+    assert [path.name for path in written] == [f"{name}.{form}" for name in FIGURES]
+    assert all(path.read_bytes().startswith(magic) for path in written)
+
+
+def test_an_unknown_figure_format_is_refused(page):
+    with pytest.raises(ConfigError, match="'gif' is not one of png, svg, pdf"):
+        report.save_figures(page[0], page[1], ["gif"])

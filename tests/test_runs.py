@@ -1,0 +1,488 @@
+"""Files and folders of runs/: written whole or appended, read strictly, continued, refused, set aside."""
+
+import csv
+import gzip
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from resexp import config, runs
+from resexp.config import Experiment
+from resexp.config.documents import parse_yaml
+from resexp.runs import RunsError
+
+METRICS = list(runs.COLUMNS["metrics.csv"])
+
+
+def metrics(*steps: int) -> list[tuple[Any, ...]]:
+    return [(step, step // 4, 0.001, 1 / 3, 0.5, math.nan, None) for step in steps]
+
+
+def started(experiment: Experiment, runs_dir: Path) -> Path:
+    """The folder of an experiment that has begun and finished nothing."""
+    folder = runs_dir / experiment.name
+    folder.mkdir(parents=True)
+    runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), {"time": "then"}, [])
+    return folder
+
+
+def finished(folder: Path, experiment: Experiment, **values: Any) -> None:
+    """Every trial of the experiment with a result."""
+    for trial in experiment.trials:
+        place = runs.trial_folder(folder, trial.name)
+        runs.clear(place)
+        runs.finish(place, {"steps": 6, "outcome": "trained", **values})
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# ---- what must not change anything -----------------------------------------------------------------------------------
+
+
+def test_reading_what_is_not_there_yet_gives_nothing(tmp_path: Path):
+    assert runs.read_text(tmp_path / "metrics.csv") == ""
+    assert runs.read_rows(tmp_path / "metrics.csv") == []
+    assert runs.read_json(tmp_path / "x.json") is None
+    assert runs.read_plan(tmp_path) is None
+    assert runs.result(tmp_path) is None
+    assert runs.status(tmp_path) == {"state": "waiting"}
+    assert runs.set_aside(tmp_path / "digits") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cutting_a_log_that_is_absent_or_ends_earlier_changes_no_byte(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    runs.cut(path, 0)
+    assert not path.exists()
+
+    runs.append(path, metrics(0, 4, 6))
+    before = path.read_bytes()
+    runs.cut(path, 7)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param([], id="the same again"),
+        pytest.param(["seeds=3"], id="seeds added"),
+        pytest.param(["seeds=[7]"], id="seeds exchanged"),
+        pytest.param(["network.depth=[4, 6]"], id="a depth added"),
+        pytest.param(["network.shortcut=[identity, skipinit]"], id="a shortcut added"),
+        pytest.param(["question=why?"], id="another question"),
+        pytest.param(["data.root=/elsewhere"], id="the data lie elsewhere"),
+        pytest.param(["training.checkpoint_every=3"], id="other checkpoints"),
+        pytest.param(["compare.margin=0.02"], id="another margin"),
+    ],
+)
+def test_an_experiment_may_grow_and_be_looked_at_otherwise(overrides: list[str], tiny: Any, tmp_path: Path):
+    folder = started(tiny(), tmp_path)
+
+    assert runs.check_unchanged(tiny(*overrides), folder) is None
+    assert runs.check_unchanged(tiny(*overrides), tmp_path / "not there") is None
+
+
+# ---- writing: whole or not at all ------------------------------------------------------------------------------------
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "bytes.bin": lambda path: runs.write_bytes(path, b"new"),
+    "text.txt": lambda path: runs.write_text(path, "new"),
+    "value.json": lambda path: runs.write_json(path, {"new": 1}),
+    "metrics.csv": lambda path: runs.write_rows(path, metrics(0)),
+    "predictions.csv.gz": lambda path: runs.write_rows(path, [(0, 1, 1, 0.5)]),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize(("owner", "call"), [(os, "fsync"), (Path, "replace")], ids=["full disk", "no rename"])
+def test_a_failing_write_leaves_the_old_file_and_no_other(
+    owner: object, call: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / name
+    path.write_bytes(b"old")
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, call, refuse)
+        with pytest.raises(OSError, match="No space"):
+            WRITERS[name](path)
+
+    assert tree(tmp_path) == {name: b"old"}
+    WRITERS[name](path)
+    assert list(tree(tmp_path)) == [name]
+    assert path.read_bytes() != b"old"
+
+
+def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path):
+    (tmp_path / "value.json").write_text("1")
+    with pytest.raises(TypeError):
+        runs.write_json(tmp_path / "value.json", object())
+
+    assert tree(tmp_path) == {"value.json": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1 / 3, "0.333333333"),
+        (2 / 3, "0.666666667"),
+        (1e-25, "1e-25"),
+        (1.23456789012e-30, "1.23456789e-30"),
+        (123456789012.0, "1.23456789e+11"),
+        (0.1, "0.1"),
+        (0.0, "0"),
+        (math.nan, "nan"),
+        (math.inf, "inf"),
+        (-math.inf, "-inf"),
+        (123456789012, "123456789012"),
+        ("blocks.0.layer1", "blocks.0.layer1"),
+        (None, ""),
+    ],
+)
+def test_a_cell_has_nine_significant_digits_and_names_for_what_is_no_number(value: Any, text: str):
+    assert runs.format_cell(value) == text
+
+
+def test_json_has_null_for_numbers_that_are_not_finite(tmp_path: Path):
+    runs.write_json(tmp_path / "x.json", {"a": math.nan, "b": [1.5, -math.inf, {"c": math.inf}], "d": (None, "nan", 3)})
+
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [1.5, None, {"c": None}], "d": [None, "nan", 3]}
+
+
+def test_appended_rows_follow_one_header(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    runs.append(path, metrics(0))
+    runs.append(path, metrics(4, 6))
+
+    assert list(csv.reader(path.read_text().splitlines())) == [
+        METRICS,
+        ["0", "0", "0.001", "0.333333333", "0.5", "nan", ""],
+        ["4", "1", "0.001", "0.333333333", "0.5", "nan", ""],
+        ["6", "1", "0.001", "0.333333333", "0.5", "nan", ""],
+    ]
+    assert path.read_bytes().count(b"\r") == 0
+
+
+def test_the_same_rows_give_the_same_compressed_bytes_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    rows = [(n, n % 10, 3, n / 7) for n in range(50)]
+    (tmp_path / "later").mkdir()
+    runs.write_rows(tmp_path / "predictions.csv.gz", rows)
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    runs.write_rows(tmp_path / "later" / "predictions.csv.gz", iter(rows))
+    content = (tmp_path / "predictions.csv.gz").read_bytes()
+
+    assert (tmp_path / "later" / "predictions.csv.gz").read_bytes() == content
+    lines = gzip.decompress(content).decode().splitlines()
+    assert lines[:3] == ["index,label,prediction,label_probability", "0,0,3,0", "1,1,3,0.142857143"]
+    assert len(lines) == 51
+
+
+# ---- YAML: the same to every reader ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(1e-8, 1e-3, 0.1, 1.0, 1e16, 1e22, 1.5e-7, -2.5e30, 0.0, 5e-324),
+        *(0, -3, 10**12, True, False, None),
+        *(
+            "",
+            "no",
+            "off",
+            "yes",
+            "null",
+            "~",
+            "true",
+            "1.5",
+            "1e-3",
+            "1e5",
+            "-1E+5",
+            "12",
+            "010",
+            "1:30",
+            "0x1F",
+            "1_000",
+            ".5",
+        ),
+        *(
+            "=",
+            "<<",
+            "2026-11-23",
+            "a: b",
+            "- a",
+            "# not a comment",
+            "a # b",
+            " padded ",
+            "two\nlines",
+            "ü → x",
+            "'",
+            '"',
+            "*a",
+        ),
+        [1, 2.5, "no", None, [True, "x"]],
+        [],
+        [{"gate": {"bias": -6, "scale": 1e-8}}, "identity"],
+        {"a": {"b": {"c": 1e-8}}, "d": []},
+        "long " * 60,
+    ],
+    ids=repr,
+)
+def test_what_is_written_as_yaml_is_the_same_to_plain_yaml_and_to_the_config_reader(value: Any):
+    text = runs.to_yaml({"key": value})
+    plain, strict = yaml.safe_load(text), parse_yaml(text, "x.yaml")[0]
+
+    assert plain == strict == {"key": value}
+    assert type(plain["key"]) is type(strict["key"]) is type(value)
+
+
+def test_experiment_yaml_holds_every_default_and_is_read_back_as_the_same_experiment(tiny: Any, tmp_path: Path):
+    experiment = tiny("training.eps=[1e-8, 1e-16]", "question='Why?: a # question'", "training.weight_decay=1e-4")
+    folder = started(experiment, tmp_path)
+
+    assert runs.read_experiment(folder) == experiment
+    stored = yaml.safe_load((folder / "experiment.yaml").read_text(encoding="utf-8"))
+    assert stored["training"]["eps"] == [1e-8, 1e-16]
+    assert stored["training"]["betas"] == [0.9, 0.999]
+    assert stored["device"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *(f"name='{name}'" for name in ("1e3", "12", "null", "no", "2026-11-23")),
+        "data.root='1e3'",
+        "question='12'",
+        'question="two\\nlines"',
+    ],
+)
+def test_text_that_looks_like_another_value_is_stored_as_text(override: str, tiny: Any, tmp_path: Path):
+    experiment = tiny(override)
+
+    assert runs.read_experiment(started(experiment, tmp_path)) == experiment
+
+
+# ---- reading: a torn last line is dropped, everything else must be whole ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "torn", ["8", "8,2,0.001,1.2", "8,2,0.001,1.2,0.5,0.5,0.5"], ids=["a word", "half a line", "no newline"]
+)
+def test_a_torn_last_line_is_dropped(torn: str, tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    runs.append(path, metrics(0, 4))
+    with path.open("a") as file:
+        file.write(torn)
+
+    assert [row["step"] for row in runs.read_rows(path)] == ["0", "4"]
+    runs.cut(path, 100)
+    runs.append(path, metrics(8))
+    assert [row["step"] for row in runs.read_rows(path)] == ["0", "4", "8"]
+
+
+def test_a_torn_header_is_written_again(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,epo")
+
+    assert runs.read_rows(path) == []
+    runs.cut(path, 0)
+    runs.append(path, metrics(0))
+    assert [row["step"] for row in runs.read_rows(path)] == ["0"]
+
+
+@pytest.mark.parametrize("step", [0, 1, 4, 5, 6, 7])
+def test_cutting_at_a_step_is_as_if_it_and_later_ones_had_never_been_written(step: int, tmp_path: Path):
+    (tmp_path / "short").mkdir()
+    path, short = tmp_path / "metrics.csv", tmp_path / "short" / "metrics.csv"
+    runs.append(path, metrics(0, 4, 5, 6))
+    runs.append(short, [row for row in metrics(0, 4, 5, 6) if row[0] < step])
+    runs.cut(path, step)
+
+    assert path.read_bytes() == short.read_bytes()
+
+
+HEADER = ",".join(METRICS).encode() + b"\n"
+READERS: dict[str, Callable[[Path], object]] = {
+    "metrics.csv": runs.read_rows,
+    "signals.csv": runs.read_rows,
+    "status.json": lambda path: runs.status(path.parent),
+    "result.json": lambda path: runs.result(path.parent),
+    "plan.json": lambda path: runs.read_plan(path.parent),
+    "experiment.yaml": lambda path: runs.read_experiment(path.parent),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        pytest.param("metrics.csv", b"step,epoch\n0,0\n", id="other columns"),
+        pytest.param("metrics.csv", HEADER + b"0,0\n4,1,,,,,\n", id="a short row"),
+        pytest.param("metrics.csv", HEADER + b"0,0,,,,,,1\n", id="a long row"),
+        pytest.param("signals.csv", b"\xff\xfe\x00\n", id="a log that is no text"),
+        pytest.param("status.json", b"{", id="half a status"),
+        pytest.param("result.json", b"", id="an empty result"),
+        pytest.param("result.json", b"\xff\xfe", id="a result that is no text"),
+        pytest.param("result.json", b"[]", id="a list for a result"),
+        pytest.param("plan.json", b'{"device": "cpu"', id="half a plan"),
+        pytest.param("plan.json", b'{"device": "cpu"}', id="a plan without cohorts"),
+        pytest.param("experiment.yaml", b"network: {depth", id="half an experiment"),
+        pytest.param("experiment.yaml", b"networks: 1\n", id="an experiment with an unknown key"),
+    ],
+)
+def test_a_damaged_file_is_named(file: str, content: bytes, tmp_path: Path):
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(RunsError) as caught:
+        READERS[file](tmp_path / file)
+
+    assert str(tmp_path / file) in str(caught.value)
+    assert "damaged" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# ---- experiments -----------------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_is_found_by_path_by_name_or_as_the_last_that_was_started(tiny: Any, tmp_path: Path):
+    folders = {name: started(tiny(f"name={name}"), tmp_path) for name in ("one", "two", "three")}
+    for name, time in (("one", 300), ("two", 500), ("three", 400)):
+        os.utime(folders[name] / "environment.json", (time, time))
+
+    assert runs.find(None, tmp_path) == folders["two"]
+    assert runs.find("three", tmp_path) == folders["three"]
+    assert runs.find(str(folders["one"]), Path("elsewhere")) == folders["one"]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        pytest.param("digit", ("digit: no experiment", "did you mean digits?"), id="a near name"),
+        pytest.param("/no/such/path", ("/no/such/path: no experiment", "holds digits"), id="a path"),
+    ],
+)
+def test_an_experiment_that_is_not_there_is_named_with_what_is(source: str, words: tuple[str, ...], tiny: Any, tmp_path: Path):
+    started(tiny("name=digits"), tmp_path)
+    with pytest.raises(RunsError) as caught:
+        runs.find(source, tmp_path)
+
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["an empty folder", "no folder"])
+def test_without_any_experiment_the_first_command_is_given(there: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
+    with pytest.raises(RunsError, match=r"no experiment yet; train one first, for example: resexp train digits"):
+        runs.find(None, tmp_path if there else tmp_path / "runs")
+
+
+def test_a_second_writer_is_refused_until_the_first_lets_go(tmp_path: Path):
+    with runs.lock(tmp_path / "digits"):
+        with pytest.raises(RunsError, match="another resexp is training here") as caught:
+            runs.lock(tmp_path / "digits")
+        with runs.lock(tmp_path / "mnist"):
+            pass
+    with runs.lock(tmp_path / "digits"):
+        pass
+
+    assert str(tmp_path / "digits") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "values"),
+    [
+        (["network.width=16"], "network.width", ("8", "16")),
+        (["training.lr=0.01"], "training.lr", ("0.001", "0.01")),
+        (["training.lr=[0.001, 0.01]"], "training.lr", ("0.001", "[0.001, 0.01]")),
+        (["data.limit=50"], "data.limit", ("64", "50")),
+        (["gradients.every=3"], "gradients.every", ("2", "3")),
+        (["precision=float64"], "precision", ("float32", "float64")),
+        (["training.warmup={steps: 2, factor: 0.1}"], "training.warmup", ("None",)),
+    ],
+)
+def test_a_changed_shared_key_is_refused_with_the_line_to_type(
+    overrides: list[str], key: str, values: tuple[str, ...], tiny: Any, tmp_path: Path
+):
+    folder = started(tiny(), tmp_path)
+    before = tree(tmp_path)
+    with pytest.raises(RunsError) as caught:
+        runs.check_unchanged(tiny(*overrides), folder)
+
+    message = str(caught.value)
+    assert message.startswith(f"{folder}: {key}")
+    assert all(value in message for value in values)
+    assert "name=tiny-2" in message
+    assert "--fresh" in message
+    assert tree(tmp_path) == before
+
+
+def test_setting_aside_renames_and_never_deletes(tiny: Any, tmp_path: Path):
+    names = []
+    for seed in range(3):
+        folder = started(tiny(f"seeds=[{seed}]"), tmp_path)
+        names.append((runs.set_aside(folder), seed))
+        assert not folder.exists()
+
+    assert [aside.name for aside, _ in names] == ["tiny-old-1", "tiny-old-2", "tiny-old-3"]
+    assert [runs.read_experiment(aside).trials[0].seed for aside, _ in names] == [0, 1, 2]
+
+
+# ---- trials ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_trial_stands_where_its_files_say(tiny: Any, tmp_path: Path):
+    experiment = tiny("seeds=3")
+    folder = started(experiment, tmp_path)
+    done, failed, running, interrupted, *waiting = experiment.trials
+    places = {trial.name: runs.trial_folder(folder, trial.name) for trial in experiment.trials}
+    runs.set_failed(places[failed.name], "its process died")
+    for trial in (done, running, interrupted):
+        places[trial.name].mkdir(parents=True)
+    runs.finish(places[done.name], {"steps": 6, "outcome": "trained", "test_accuracy": 2 / 3})
+    runs.set_status(places[running.name], "running", step=3, steps=6)
+    runs.set_status(places[interrupted.name], "interrupted", step=3, steps=6)
+    found = {state.trial.name: state for state in runs.states(folder, experiment)}
+
+    assert [state.state for state in found.values()] == ["finished", "failed", "running", "interrupted", "waiting", "waiting"]
+    assert found[done.name].result["test_accuracy"] == 0.666666667
+    assert [found[trial.name].result for trial in waiting] == [None, None]
+    assert runs.status(places[failed.name])["reason"] == "its process died"
+
+
+def test_a_result_is_sealed_with_the_digest_of_every_finished_file_but_timing(tmp_path: Path):
+    runs.append(tmp_path / "metrics.csv", metrics(0))
+    runs.append(tmp_path / "timing.csv", [(0, 0, 0.1, 0.2)])
+    runs.write_bytes(tmp_path / "weights.pt", b"abc")
+    runs.finish(tmp_path, {"steps": 6, "test_loss": math.nan})
+    found = runs.result(tmp_path)
+
+    assert set(found["sha256"]) == {"metrics.csv", "weights.pt"}
+    # FIPS 180-2, appendix B.1
+    assert found["sha256"]["weights.pt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert found["test_loss"] is None
+    assert runs.status(tmp_path)["state"] == "finished"
+
+
+def test_clearing_a_trial_empties_its_folder_and_no_other(tmp_path: Path):
+    for name in ("a", "b"):
+        runs.clear(tmp_path / name)
+        (tmp_path / name / "metrics.csv").write_text("x")
+    runs.clear(tmp_path / "a")
+
+    assert tree(tmp_path) == {"b/metrics.csv": b"x"}
+    assert (tmp_path / "a").is_dir()
+
+
+def test_finished_trials_that_are_no_longer_asked_for_are_left_out_by_name(tiny: Any, tmp_path: Path):
+    folder = started(tiny("seeds=3"), tmp_path)
+    finished(folder, tiny("seeds=2"))
+    runs.set_failed(runs.trial_folder(folder, "plain-d4-s2"), "never finished")
+
+    assert runs.left_out(folder, tiny("seeds=3")) == []
+    assert runs.left_out(folder, tiny("seeds=1")) == ["identity-d4-s1", "plain-d4-s1"]

@@ -1,0 +1,175 @@
+"""(a, S) of every shortcut against a second computation, by hand and in numpy.
+
+Shapes: B batch, D width; C x H x W image.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resexp.shortcuts import SHORTCUTS, Place, join
+
+B, BLOCKS = 5, 9
+
+PLACES = {
+    "mlp": ((6,), (6,)),
+    "cnn, same shape": ((4, 5, 7), (4, 5, 7)),
+    "cnn, even side halved": ((4, 8, 8), (8, 4, 4)),
+    "cnn, odd side halved": ((4, 7, 5), (8, 4, 3)),
+    "cnn, one pixel": ((4, 1, 1), (8, 1, 1)),
+}
+NORMS = {"without norm": lambda _: nn.Identity(), "with batch norm": nn.BatchNorm2d}
+# The place that norm layers may have, whatever the shortcut does with it.
+CASES = [pytest.param(place, norm, id=f"{p}, {n}") for p, place in PLACES.items() for n, norm in NORMS.items()]
+
+
+def made(name: str, place: tuple, norm) -> tuple[nn.Module, Tensor]:
+    """A shortcut in float64 with weights that are not its start, and an input."""
+    torch.manual_seed(0)
+    shortcut = SHORTCUTS[name](Place(*place, index=2, blocks=BLOCKS, norm=norm)).double()
+    with torch.no_grad():
+        for parameter in shortcut.parameters():
+            parameter.normal_()
+    return shortcut, torch.randn(B, *place[0], dtype=torch.float64)
+
+
+def halved_with_empty_channels(x: np.ndarray, place: tuple) -> np.ndarray:
+    """Option A, pixel by pixel."""
+    inputs, outputs = place
+    out = np.zeros((B, *outputs))
+    if len(inputs) == 1:
+        out[:] = x
+        return out
+    stride = 1 if inputs == outputs else 2
+    for c in range(inputs[0]):
+        for h in range(outputs[1]):
+            for w in range(outputs[2]):
+                out[:, c, h, w] = x[:, c, stride * h, stride * w]
+    return out
+
+
+def mapped(shortcut: nn.Module, x: np.ndarray, place: tuple) -> np.ndarray:
+    """Option C, one matrix product per pixel, and batch norm from its definition."""
+    state = {key: value.numpy() for key, value in shortcut.state_dict().items()}
+    matrix = state["map.weight"].reshape(place[1][0], place[0][0])
+    if len(place[0]) == 1:
+        return x @ matrix.T
+    picked = halved_with_empty_channels(x, place)[:, : place[0][0]]
+    out = np.moveaxis(np.moveaxis(picked, 1, -1) @ matrix.T, -1, 1)
+    if "norm.weight" in state:
+        mean, variance = out.mean((0, 2, 3), keepdims=True), out.var((0, 2, 3), keepdims=True)
+        gain, shift = (state[f"norm.{key}"].reshape(1, -1, 1, 1) for key in ("weight", "bias"))
+        out = gain * (out - mean) / np.sqrt(variance + 1e-5) + shift
+    return out
+
+
+ORACLES = {
+    "plain": lambda _s, _x, _place: (1.0, 0.0),
+    "identity": lambda _s, x, place: (1.0, halved_with_empty_channels(x, place)),
+    "projection": lambda s, x, place: (
+        1.0,
+        (halved_with_empty_channels(x, place) if place[0] == place[1] else mapped(s, x, place)),
+    ),
+    "projection-all": lambda s, x, place: (1.0, mapped(s, x, place)),
+    "skipinit": lambda s, x, place: (s.alpha.item(), halved_with_empty_channels(x, place)),
+}
+
+
+# ---- what costs nothing -----------------------------------------------------------------------------------------------
+
+
+def test_every_shortcut_has_an_oracle_here():
+    assert list(ORACLES) == list(SHORTCUTS)
+
+
+def test_joining_with_the_constants_of_a_plain_block_returns_the_branch_itself():
+    branch = torch.randn(3, requires_grad=True).exp()
+
+    assert join(1.0, branch, 0.0) is branch
+
+
+@pytest.mark.parametrize(
+    ("a", "s", "operations"),
+    [
+        pytest.param(1.0, True, ["AddBackward0"], id="identity: one addition"),
+        pytest.param("learned", True, ["AddBackward0", "MulBackward0"], id="skipinit: one product, one addition"),
+        pytest.param("learned", 0.0, ["MulBackward0"], id="a scale without a shortcut: one product"),
+        pytest.param(0.5, True, ["AddBackward0", "MulBackward0"], id="a constant scale that is not 1"),
+    ],
+)
+def test_joining_adds_only_the_operations_that_the_formula_has(a, s, operations):
+    branch = torch.randn(3, requires_grad=True).exp()
+    factor = torch.tensor(0.5, requires_grad=True) if a == "learned" else a
+    term = torch.randn(3) if s is True else s
+    joined = join(factor, branch, term)
+    found, node = [], joined.grad_fn
+    while node is not branch.grad_fn:
+        found.append(node.name())
+        node = next(inner for inner, _ in node.next_functions if inner is not None and "Accumulate" not in inner.name())
+
+    assert found == operations
+    torch.testing.assert_close(joined, (0.5 if a != 1.0 else 1.0) * branch + term)
+
+
+def test_the_identity_shortcut_passes_x_on_as_it_is():
+    shortcut, x = made("identity", PLACES["cnn, same shape"], nn.BatchNorm2d)
+
+    assert shortcut(x)[1] is x
+
+
+@pytest.mark.parametrize("name", SHORTCUTS)
+@pytest.mark.parametrize(("place", "norm"), CASES)
+def test_a_shortcut_leaves_its_input_alone_and_repeats_itself(name, place, norm):
+    shortcut, x = made(name, place, norm)
+    before = x.clone()
+    (a, s), (again_a, again_s) = shortcut(x), shortcut(x)
+
+    assert torch.equal(x, before)
+    assert torch.equal(torch.as_tensor(a), torch.as_tensor(again_a))
+    assert torch.equal(torch.as_tensor(s), torch.as_tensor(again_s))
+
+
+# ---- what each computes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHORTCUTS)
+@pytest.mark.parametrize(("place", "norm"), CASES)
+def test_a_and_s_are_what_the_paper_says(name, place, norm):
+    shortcut, x = made(name, place, norm)
+    a, s = shortcut(x)
+    expected_a, expected_s = ORACLES[name](shortcut, x.numpy(), place)
+
+    assert torch.as_tensor(a).item() == expected_a
+    np.testing.assert_allclose(torch.as_tensor(s).detach().numpy(), expected_s, rtol=1e-12, atol=1e-12)
+    assert np.shape(s) in {(), (B, *place[1])}
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "parameters"),
+    [
+        ("plain", "cnn, even side halved", 0),
+        ("identity", "cnn, even side halved", 0),
+        ("projection", "cnn, same shape", 0),
+        ("projection", "cnn, even side halved", 4 * 8 + 2 * 8),
+        ("projection-all", "cnn, same shape", 4 * 4 + 2 * 4),
+        ("projection-all", "mlp", 6 * 6),
+        ("skipinit", "mlp", 1),
+        ("skipinit", "cnn, odd side halved", 1),
+    ],
+)
+def test_a_shortcut_adds_the_parameters_of_the_design_and_no_bias(name, where, parameters):
+    shortcut, _ = made(name, PLACES[where], nn.BatchNorm2d)
+
+    assert sum(p.numel() for p in shortcut.parameters()) == parameters
+    assert [key for key in shortcut.state_dict() if key == "map.bias"] == []
+
+
+@pytest.mark.parametrize("blocks", [1, 4, 54])
+def test_skipinit_starts_at_one_over_the_root_of_the_number_of_blocks(blocks):
+    shortcut = SHORTCUTS["skipinit"](Place((3,), (3,), 0, blocks, lambda _: nn.Identity()))
+
+    assert shortcut(torch.ones(1, 3))[0].item() == pytest.approx(1 / math.sqrt(blocks), rel=1e-7)
+    assert shortcut.alpha.requires_grad

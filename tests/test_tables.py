@@ -1,0 +1,185 @@
+"""Runs -> tables: outcomes first, pairs by seed, means only where outcomes are alike."""
+
+import csv
+import io
+import json
+
+import fabricated
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from resexp import runs, tables
+from resexp.tables.findings import findings
+from resexp.tables.frames import profiles, read_frames
+
+ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
+PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
+
+
+def both_trained(trial):
+    return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed], "slope_start": -0.5}
+
+
+def plain_mixed(trial):
+    stuck = trial.arm == "plain" and trial.seed < 3
+    return {"test_accuracy": 0.1 if stuck else 0.9, "outcome": "stuck" if stuck else "trained"}
+
+
+def plain_stuck(trial):
+    return {"test_accuracy": 0.1 if trial.arm == "plain" else 0.9, "outcome": "stuck" if trial.arm == "plain" else "trained"}
+
+
+def plain_diverged(trial):
+    return {"outcome": "diverged"} if trial.arm == "plain" else {"test_accuracy": 0.9}
+
+
+def test_a_paired_difference_is_scipys_over_seeds(tmp_path):
+    ((cell),) = tables.cells(*fabricated.experiment(tmp_path, both_trained, *ONE_CELL))
+    plain, residual = cell.arms
+    interval = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.95)
+
+    assert [plain.name, residual.name] == ["plain", "identity"]
+    assert np.mean(PLAIN) == pytest.approx(plain.summary.mean)
+    assert np.std(RESIDUAL, ddof=1) == pytest.approx(residual.summary.sd)
+    assert (interval.low, interval.high) == pytest.approx((residual.difference.low, residual.difference.high))
+    assert residual.difference.n == 4
+
+
+def test_a_seed_that_one_arm_has_not_finished_leaves_the_pair_and_is_counted_as_missing(tmp_path):
+    def values(trial):
+        return {} if (trial.arm, trial.seed) == ("plain", 2) else both_trained(trial)
+
+    ((cell),) = tables.cells(*fabricated.experiment(tmp_path, values, *ONE_CELL))
+    kept = [RESIDUAL[seed] - PLAIN[seed] for seed in (0, 1, 3)]
+
+    assert cell.arms[1].difference.n == 3
+    assert np.mean(kept) == pytest.approx(cell.arms[1].difference.mean)
+    assert tables.outcome_text(cell.arms[0]) == "3/4 1 waiting"
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome", "accuracy", "compared"),
+    [
+        pytest.param(both_trained, "4/4", "61.0 ± 8.4", True, id="all trained"),
+        pytest.param(plain_stuck, "0/4 4 stuck", "10.0 ± 0.0", True, id="all stuck"),
+        pytest.param(plain_mixed, "1/4 3 stuck", "median 10.0 (10.0 to 90.0)", False, id="mixed: no mean, no interval"),
+        pytest.param(plain_diverged, "0/4 4 diverged", "-", False, id="diverged: no accuracy"),
+    ],
+)
+def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outcome, accuracy, compared):
+    ((cell),) = tables.cells(*fabricated.experiment(tmp_path, values, *ONE_CELL))
+
+    assert tables.outcome_text(cell.arms[0]) == outcome
+    assert tables.accuracy_text(cell.arms[0].summary) == accuracy
+    assert (cell.arms[1].difference is not None) == compared
+
+
+@pytest.mark.parametrize(
+    ("values", "effect", "words"),
+    [
+        pytest.param(plain_stuck, "rescues", "makes it trainable", id="rescues"),
+        pytest.param(plain_mixed, "mixed", "end differently", id="mixed"),
+        pytest.param(both_trained, "helps", "helps by +9.0 [+3.3, +14.7] points", id="helps"),
+        pytest.param(
+            lambda t: {"test_accuracy": (RESIDUAL if t.arm == "plain" else PLAIN)[t.seed]}, "hurts", "hurts by -9.0", id="hurts"
+        ),
+        pytest.param(
+            lambda t: {"test_accuracy": PLAIN[t.seed if t.arm == "plain" else 3 - t.seed]},
+            "no difference shown",
+            "No",
+            id="none",
+        ),
+        pytest.param(
+            lambda t: {"test_accuracy": 0.9, "outcome": "trained" if t.arm == "plain" else "stuck"}, "ruins", "untr", id="ruins"
+        ),
+    ],
+)
+def test_a_finding_says_what_was_measured(tmp_path, values, effect, words):
+    (finding,) = findings(tables.cells(*fabricated.experiment(tmp_path, values, *ONE_CELL)))
+
+    assert finding.effect == effect
+    assert words in finding.sentence
+
+
+def test_degradation_with_healthy_gradients_is_named(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, lambda t: {**plain_stuck(t), "slope_start": -0.01}, *ONE_CELL)
+    (finding,) = findings(tables.cells(folder, found))
+
+    assert "Degradation without vanishing gradients" in finding.sentence
+
+
+def test_best_against_best_is_chosen_by_validation_and_reported_on_test(tmp_path):
+    def values(trial):
+        he = trial.settings.network.init == "he"  # better on validation, worse on test
+        return {"test_accuracy": 0.5 if he else 0.8, "val_accuracy": 0.9 if he else 0.6}
+
+    folder, found = fabricated.experiment(tmp_path, values, "network.depth=[64]", "network.norm=[none]", "seeds=2")
+    (best,) = tables.best_against_best(folder, found)
+
+    assert (best.plain, best.residual) == ("norm none, init he", "norm none, init he")
+    assert best.plain_summary.mean == 0.5
+
+
+def test_the_terminal_table_fits_80_columns_and_names_everything(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, plain_mixed)
+    text = tables.TABLES["table"](folder, found)
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert "depth 64, norm layer, init he  (100 parameters each)" in text
+    assert "median 10.0 (10.0 to 90.0)" in text
+    assert "no mean and no interval" in text
+
+
+def test_depth_2_is_marked_as_nothing_to_skip(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL[1:], "network.depth=[2]")
+
+    assert "nothing to skip at depth 2" in tables.TABLES["table"](folder, found)
+
+
+def test_csv_json_and_markdown_carry_the_same_numbers(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
+    (plain, residual) = csv.DictReader(io.StringIO(tables.TABLES["csv"](folder, found)))
+    arms = json.loads(tables.TABLES["json"](folder, found))["cells"][0]["arms"]
+
+    assert float(residual["mean"]) == pytest.approx(arms[1]["summary"]["mean"])
+    assert float(residual["low"]) == pytest.approx(arms[1]["difference"]["low"])
+    assert plain["difference"] == ""
+    assert "| identity | 4/4 | 70.0 ± 9.4 | 4 | +9.0 [+3.3, +14.7]" in tables.TABLES["md"](folder, found)
+
+
+def test_accuracy_csv_has_a_row_per_finished_trial(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
+    tables.write_accuracy(folder, found)
+    frame = pd.read_csv(folder / "accuracy.csv")
+
+    assert list(frame.columns[:6]) == ["trial", "arm", "depth", "norm", "init", "seed"]
+    assert list(frame["trial"]) == [trial.name for trial in found.trials]
+    assert (folder / "accuracy.md").read_text().startswith("# digits")
+
+
+def test_a_trial_that_left_the_config_is_named(tmp_path):
+    folder, _ = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
+    smaller = fabricated.config.load("digits", [*ONE_CELL[:3], "seeds=3"])
+
+    assert "no longer in the config: identity-d64-norm-none-init-he-s3" in tables.TABLES["table"](folder, smaller)
+
+
+def test_profiles_are_relative_to_the_arms_own_last_block_and_leave_zeros_out(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, lambda t: {**both_trained(t), "flow": 0.1}, *ONE_CELL)
+    frame = profiles(read_frames(folder, found).signals)
+    zeroed = read_frames(folder, found).signals
+    zeroed.loc[zeroed["index"] == 1, "activation_grad_norm"] = 0.0
+
+    assert frame[frame["step"] == 0].groupby("arm")["relative"].apply(list).loc["plain"] == pytest.approx([-3, -2, -1, 0])
+    assert profiles(zeroed).query("index == 1")["relative"].isna().all()
+
+
+def test_a_damaged_log_is_named(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
+    path = runs.trial_folder(folder, found.trials[0].name) / "signals.csv"
+    path.write_text("step,what\n1,2\n")
+
+    with pytest.raises(runs.RunsError, match=r"signals\.csv: damaged"):
+        read_frames(folder, found)

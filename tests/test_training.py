@@ -1,0 +1,659 @@
+"""One trial from its first batch to its result: recipes, twins, readings, resumes, outcomes."""
+
+import csv
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from resexp import config, datasets, probes, runs, training
+from resexp.config import Training, Trial
+from resexp.datasets import DataError, Images
+from resexp.networks import build_network, initialise
+from resexp.shortcuts import SHORTCUTS
+from resexp.training import measures
+
+pytestmark = pytest.mark.usefixtures("torch_state")
+
+CNN = ("network.family=cnn", "network.depth=[5]", "network.width=4", "network.block_layers=1", "network.norm=batch")
+
+
+def finish(trial: Trial, folder: Path, stop: Callable[[], bool] = training.never) -> dict[str, Any]:
+    """Trains the trial to its result, alone in its cohort."""
+    assert training.run(trial, folder, trial.name, "cpu", stop) == "finished"
+    found = runs.result(runs.trial_folder(folder, trial.name))
+    assert found
+    return found
+
+
+def rows(trial: Trial, folder: Path, log: str) -> list[dict[str, str]]:
+    with (folder / "trials" / trial.name / log).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(trial: Trial, folder: Path, name: str = "weights.pt") -> dict[str, Tensor]:
+    found: dict[str, Tensor] = torch.load(folder / "trials" / trial.name / name, weights_only=True)
+    return found
+
+
+def lasting_files(folder: Path) -> dict[str, bytes]:
+    """Everything under trials/ and checkpoints/ but what is free to differ."""
+    free = ("timing.csv", "status.json")
+    found = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in free]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def twins(experiment: config.Experiment) -> tuple[Trial, Trial]:
+    plain, residual = config.pairs(experiment.trials, experiment.axes)[0]
+    return plain, residual
+
+
+# ---- what must not change anything -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "override", ["gradients.every=1", "gradients.every=1000", "gradients.probes=[]", "gradients.probes=[signal]"]
+)
+def test_reading_gradients_never_changes_the_weights(override: str, tiny: Any, tmp_path: Path):
+    recipe = ["training.steps=14", "network.norm=layer", "training.clip_norm=0.5"]
+    for trial, other in zip(tiny(*recipe).trials, tiny(*recipe, override).trials, strict=True):
+        finish(trial, tmp_path / "a")
+        finish(other, tmp_path / "b")
+        a, b = weights(trial, tmp_path / "a"), weights(trial, tmp_path / "b")
+
+        assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_measuring_a_network_leaves_it_as_it_was(tiny: Any):
+    trial = tiny(*CNN).trials[0]
+    material = training.material(trial.settings.data, "cpu", torch.float32)
+    network = training.build(trial, material.input_shape, material.classes)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    training.evaluate(network, material.validation, material)
+    training.multiply_adds(network, material.input_shape)
+
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_smoothed_loss_is_for_training_only(tiny: Any, tmp_path: Path):
+    first = [finish_first_row(tiny(f"training.label_smoothing={s}").trials[0], tmp_path / str(s)) for s in (0.0, 0.3)]
+
+    assert first[0] == first[1]
+
+
+def finish_first_row(trial: Trial, folder: Path) -> dict[str, str]:
+    finish(trial, folder)
+    return rows(trial, folder, "metrics.csv")[0]
+
+
+# ---- the learning rate -----------------------------------------------------------------------------------------------
+
+HE_2015 = {"lr": 0.1, "optimizer": "sgd", "schedule": "step", "milestones": [32000, 48000], "gamma": 0.1}
+WARM = {"warmup": {"steps": 400, "factor": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        pytest.param({"lr": 0.003}, {0: 0.003, 5: 0.003, 63999: 0.003}, id="constant"),
+        pytest.param(HE_2015, {0: 0.1, 31999: 0.1, 32000: 0.01, 47999: 0.01, 48000: 0.001, 63999: 0.001}, id="He et al. 2015"),
+        pytest.param({**HE_2015, **WARM}, {0: 0.01, 399: 0.01, 400: 0.1, 32000: 0.01}, id="He et al. 2015, 110 layers"),
+        pytest.param({"lr": 2.0, **WARM}, {0: 0.2, 399: 0.2, 400: 2.0}, id="constant after a warm-up"),
+        pytest.param(
+            {"lr": 0.8, "schedule": "cosine"},
+            {0: 0.8, 16000: 0.4 + 0.4 * math.sqrt(0.5), 32000: 0.4, 48000: 0.4 - 0.4 * math.sqrt(0.5), 64000: 0.0},
+            id="cosine",
+        ),
+        pytest.param({"lr": 0.8, "schedule": "cosine", **WARM}, {0: 0.08, 32000: 0.4}, id="cosine after a warm-up"),
+    ],
+)
+def test_the_learning_rate_is_a_closed_form_of_the_step(recipe: dict[str, Any], expected: dict[int, float]):
+    found = {step: training.learning_rate(Training(**recipe), step, 64000) for step in expected}
+
+    assert found == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_each_update_is_made_with_the_learning_rate_of_its_step(tiny: Any, tmp_path: Path):
+    recipe = ["optimizer=sgd", "lr=0.1", "schedule=step", "milestones=[3, 5]", "gamma=0.5", "warmup={steps: 1, factor: 0.1}"]
+    trial = tiny("precision=float64", *(f"training.{key}" for key in recipe)).trials[0]
+    finish(trial, tmp_path)
+    rate = {0: 0.01, 1: 0.1, 2: 0.1, 3: 0.05, 4: 0.05, 5: 0.025}
+
+    found = rows(trial, tmp_path, "gradients.csv")
+    assert {int(row["step"]) for row in found} == set(rate)
+    for row in found:  # plain gradient descent: |dW| = lr |g|
+        moved = float(row["update_ratio"]) * float(row["weight_norm"])
+        assert moved == pytest.approx(rate[int(row["step"])] * float(row["weight_grad_norm"]), rel=2e-8)
+    logged = {int(row["step"]): float(row["lr"]) for row in rows(trial, tmp_path, "metrics.csv")}
+    assert logged == pytest.approx({0: 0.01, 4: 0.05, 6: 0.025})
+
+
+# ---- the optimizer ---------------------------------------------------------------------------------------------------
+
+
+def network_of(shortcut: str = "skipinit", norm: str = "batch", **more: Any) -> Any:
+    shape = {"depth": 6, "width": 8, "input_shape": (1, 4, 4), "classes": 3}
+    return build_network("mlp", shortcut=shortcut, norm=norm, **{**shape, **more})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kind", "values"),
+    [
+        pytest.param(
+            {"optimizer": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True},
+            torch.optim.SGD,
+            {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+            id="sgd",
+        ),
+        pytest.param(
+            {"optimizer": "adam", "betas": [0.8, 0.9], "eps": 1e-4},
+            torch.optim.Adam,
+            {"lr": 1e-3, "betas": (0.8, 0.9), "eps": 1e-4},
+            id="adam",
+        ),
+        pytest.param({"optimizer": "adamw"}, torch.optim.AdamW, {"betas": (0.9, 0.999), "eps": 1e-8}, id="adamw"),
+    ],
+)
+@pytest.mark.parametrize("decay", ["all", "weights"])
+def test_the_optimizer_has_the_recipes_numbers_and_decays_what_it_is_told_to(
+    decay: str, recipe: dict[str, Any], kind: type, values: dict[str, Any]
+):
+    network = network_of()
+    optimizer = training.make_optimizer(network, Training(**recipe, weight_decay=0.02, decay=decay))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+
+    assert type(optimizer) is kind
+    assert all(group[key] == value for group in optimizer.param_groups for key, value in values.items())
+    matrices = ("layer.weight", "layer1.weight", "layer2.weight", "classifier.weight")
+    assert {name: decays[id(p)] for name, p in network.named_parameters()} == {
+        name: 0.02 if decay == "all" or name.endswith(matrices) else 0.0 for name, _ in network.named_parameters()
+    }
+
+
+# ---- twins: the same weights, the same batches -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def coloured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty random colour images in place of Fashion-MNIST, which may be augmented."""
+    pixels = torch.randint(0, 256, (60, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = Images(pixels, torch.arange(60) % 5, tuple("abcde"))
+    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", lambda _source, _part: images)
+    training.material.cache_clear()
+
+
+COLOURED = ("data.name=fashion-mnist", "data.limit=48", "data.augment=crop-flip", "training.steps=7")
+
+
+def batches_of(trial: Trial, first: int, count: int) -> list[tuple[Tensor, Tensor]]:
+    material = training.material(trial.settings.data, "cpu", torch.float32)
+    per_epoch = training.lengths(trial.settings, len(material.training)).per_epoch
+    stream = training.batches(trial, material, per_epoch, first)
+    return [next(stream) for _ in range(count)]
+
+
+@pytest.mark.parametrize("overrides", [(), COLOURED], ids=["as they are", "augmented"])
+def test_both_arms_of_a_pair_see_the_same_batches_in_every_epoch(overrides: tuple[str, ...], coloured: None, tiny: Any):
+    plain, residual = (batches_of(trial, 0, 8) for trial in twins(tiny(*overrides)))
+
+    for (x, labels), (other, other_labels) in zip(plain, residual, strict=True):
+        assert torch.equal(x, other)
+        assert torch.equal(labels, other_labels)
+    assert len({x.sum().item() for x, _ in plain}) == 8
+
+
+@pytest.mark.parametrize("overrides", [(), COLOURED], ids=["as they are", "augmented"])
+@pytest.mark.parametrize("step", [1, 3, 4, 6])
+def test_a_stream_that_begins_later_gives_the_later_batches(step: int, overrides: tuple[str, ...], coloured: None, tiny: Any):
+    trial = tiny(*overrides).trials[0]
+    whole, later = batches_of(trial, 0, 8)[step:], batches_of(trial, step, 8 - step)
+
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(whole, later, strict=True))
+
+
+def test_a_batch_is_the_next_stretch_of_the_epochs_order_normalised(tiny: Any):
+    trial = tiny().trials[0]
+    material = training.material(trial.settings.data, "cpu", torch.float32)
+    raw = material.training.pixels.numpy().astype(np.float64)
+    for step, (x, labels) in enumerate(batches_of(trial, 0, 8)):
+        index = datasets.order(0, step // 4, 64)[step % 4 * 16 :][:16].numpy()
+
+        np.testing.assert_allclose(x.numpy(), (raw[index] - raw.mean()) / raw.std(), rtol=1e-5, atol=1e-6)
+        assert labels.tolist() == material.training.labels[index].tolist()
+
+
+def test_another_seed_sees_other_batches(tiny: Any):
+    a, b = (next(trial for trial in tiny("seeds=2").trials if trial.seed == seed) for seed in (0, 1))
+
+    assert not torch.equal(batches_of(a, 0, 1)[0][0], batches_of(b, 0, 1)[0][0])
+
+
+@pytest.mark.parametrize("family", ["mlp", "cnn"])
+@pytest.mark.parametrize("shortcut", [name for name in SHORTCUTS if name != "plain"])
+def test_twins_start_from_the_same_bits(shortcut: str, family: str, tiny: Any):
+    if (shortcut, family) == ("projection", "mlp"):
+        pytest.skip("refused for an mlp, whose blocks never change shape")
+    cell = CNN if family == "cnn" else ()
+    arms = twins(tiny(*cell, f"network.shortcut=[{shortcut}]", "network.init=he"))
+    plain, residual = (dict(training.build(trial, (1, 8, 8), 10).named_parameters()) for trial in arms)
+
+    assert plain.keys() <= residual.keys()
+    assert all(torch.equal(weight, residual[name]) for name, weight in plain.items())
+    if shortcut == "identity":
+        assert plain.keys() == residual.keys()
+
+
+# ---- the whole run ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overrides", [(), (*CNN, "training.optimizer=sgd", "training.momentum=0.9")], ids=["mlp", "cnn"])
+def test_the_same_trial_twice_is_the_same_byte_for_byte(overrides: tuple[str, ...], tiny: Any, tmp_path: Path):
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        for trial in tiny(*overrides).trials:
+            finish(trial, folder)
+
+    found = lasting_files(tmp_path / "a")
+    assert found == lasting_files(tmp_path / "b")
+    assert {Path(name).name for name in found} == {
+        "trial.yaml", "result.json", "metrics.csv", "gradients.csv", "signals.csv",
+        "predictions.csv.gz", "weights.pt", "best.pt",
+    }  # fmt: skip
+    assert len({found[f"trials/{trial.name}/weights.pt"] for trial in tiny(*overrides).trials}) == 2
+
+
+RESUMED = ("training.steps=10", "training.schedule=cosine", "training.weight_decay=0.01")
+
+
+@pytest.mark.parametrize("every", ["60s", "3"])
+@pytest.mark.parametrize("steps", [0, 1, 3, 4, 9])
+@pytest.mark.parametrize("cell", [(), (*CNN, "training.optimizer=sgd", "training.momentum=0.9")], ids=["mlp", "cnn"])
+def test_a_run_that_is_stopped_and_continued_equals_the_uninterrupted_one(
+    cell: tuple[str, ...], steps: int, every: str, tiny: Any, tmp_path: Path
+):
+    trial = twins(tiny(*cell, *RESUMED, f"training.checkpoint_every={every}"))[1]
+    finish(trial, tmp_path / "whole")
+    asked: list[None] = []
+
+    def stop() -> bool:
+        asked.append(None)
+        return len(asked) > steps
+
+    assert training.run(trial, tmp_path / "parts", trial.name, "cpu", stop) == "interrupted"
+    assert runs.status(tmp_path / "parts" / "trials" / trial.name)["step"] == steps
+    assert runs.checkpoint_file(tmp_path / "parts", trial.name).exists()
+    finish(trial, tmp_path / "parts")
+
+    assert lasting_files(tmp_path / "parts") == lasting_files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("killed_at", [1, 5, 6, 8])
+def test_a_run_that_is_killed_between_checkpoints_and_continued_equals_the_uninterrupted_one(
+    killed_at: int, tiny: Any, tmp_path: Path
+):
+    trial = twins(tiny(*RESUMED, "training.checkpoint_every=3"))[1]
+    finish(trial, tmp_path / "whole")
+    asked: list[None] = []
+
+    def die() -> bool:
+        asked.append(None)
+        if len(asked) > killed_at:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        training.run(trial, tmp_path / "parts", trial.name, "cpu", die)
+    for log in runs.LOGS:
+        with (tmp_path / "parts" / "trials" / trial.name / log).open("a") as file:
+            file.write(f"{killed_at},0,0.0")  # a line that was being written
+    finish(trial, tmp_path / "parts")
+
+    assert lasting_files(tmp_path / "parts") == lasting_files(tmp_path / "whole")
+
+
+def test_what_an_unfinished_run_left_without_a_checkpoint_is_not_mixed_in(tiny: Any, tmp_path: Path):
+    trial = tiny().trials[0]
+    finish(trial, tmp_path / "clean")
+    logs = tmp_path / "mixed" / "trials" / trial.name
+    logs.mkdir(parents=True)
+    runs.append(logs / "metrics.csv", [(0, 0, 9.0, 9.0, 9.0, 9.0, 9.0)])
+    (logs / "something").write_text("x")
+    finish(trial, tmp_path / "mixed")
+
+    assert lasting_files(tmp_path / "mixed") == lasting_files(tmp_path / "clean")
+
+
+# ---- what is logged, and when ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps", "epochs"),
+    [
+        pytest.param(["training.steps=6"], [0, 4, 6], [0, 1, 1], id="ends within an epoch"),
+        pytest.param(["training.steps=8"], [0, 4, 8], [0, 1, 2], id="ends with an epoch"),
+        pytest.param(["training.epochs=2"], [0, 4, 8], [0, 1, 2], id="given in epochs"),
+        pytest.param(["training.steps=2"], [0, 2], [0, 0], id="less than an epoch"),
+        pytest.param(["training.epochs=1", "training.batch_size=24"], [0, 2], [0, 1], id="the rest of 64 / 24 is left out"),
+    ],
+)
+def test_metrics_have_a_row_at_the_start_after_each_epoch_and_after_the_last_step(
+    overrides: list[str], steps: list[int], epochs: list[int], tiny: Any, tmp_path: Path
+):
+    trial = tiny(*overrides).trials[0]
+    result = finish(trial, tmp_path)
+    found = rows(trial, tmp_path, "metrics.csv")
+
+    assert [(int(row["step"]), int(row["epoch"])) for row in found] == list(zip(steps, epochs, strict=True))
+    assert result["steps"] == steps[-1]
+    assert float(found[-1]["train_accuracy"]) == result["train_accuracy"]
+
+
+def test_gradients_are_read_at_steps_0_to_10_at_every_nth_and_at_the_last_of_the_first_epoch(tiny: Any, tmp_path: Path):
+    trial = tiny("data.limit=480", "training.steps=45", "gradients.every=12").trials[0]
+    finish(trial, tmp_path)
+    expected = [*range(11), 12, 24, 29, 36]  # an epoch is 480 / 16 = 30 steps: 0 to 29
+
+    for log, per_reading in (("gradients.csv", 4), ("signals.csv", 2)):
+        assert [int(row["step"]) for row in rows(trial, tmp_path, log)] == [s for s in expected for _ in range(per_reading)]
+
+
+def test_the_slopes_of_a_result_are_of_the_first_reading_and_the_last_of_the_first_epoch(tiny: Any, tmp_path: Path):
+    trial = tiny("network.depth=[10]", "training.epochs=3", "gradients.every=1000").trials[0]
+    result = finish(trial, tmp_path)
+
+    for key, step in (("slope_start", 0), ("slope_end", 3)):
+        flow = [float(row["activation_grad_norm"]) for row in rows(trial, tmp_path, "signals.csv") if row["step"] == str(step)]
+        fit = np.polyfit([1, 2, 3], np.log10(flow[1:-1]), 1)  # interior boundaries x_1 .. x_3 of x_0 .. x_4
+        assert result[key] == pytest.approx(-fit[0], rel=1e-6)
+
+
+# ---- the numbers of a reading, by hand -------------------------------------------------------------------------------
+
+DOUBLE = ("network.depth=[6]", "precision=float64", "training.steps=1")
+
+
+def forward(W: dict[str, Tensor], x: Tensor, shortcut: str) -> tuple[list[Tensor], Tensor]:
+    """Boundaries x_0, x_1, x_2 and logits of two two-layer `post` blocks, one formula after the other."""
+    h = (x @ W["stem.layer.weight"].T + W["stem.layer.bias"]).clamp(min=0)
+    boundaries = [h]
+    for k in (0, 1):
+        inner = (h @ W[f"blocks.{k}.branch.layer1.weight"].T + W[f"blocks.{k}.branch.layer1.bias"]).clamp(min=0)
+        branch = inner @ W[f"blocks.{k}.branch.layer2.weight"].T + W[f"blocks.{k}.branch.layer2.bias"]
+        if shortcut == "identity":
+            branch = branch + h
+        elif shortcut == "projection-all":
+            branch = branch + h @ W[f"blocks.{k}.shortcut.map.weight"].T
+        elif shortcut == "skipinit":
+            branch = W[f"blocks.{k}.shortcut.alpha"] * branch + h
+        h = branch.clamp(min=0)
+        boundaries.append(h)
+    return boundaries, h @ W["classifier.weight"].T + W["classifier.bias"]
+
+
+def first_update(recipe: Training, weight: Tensor, grad: Tensor, total: float) -> Tensor:
+    """The first update of SGD with momentum, Adam and AdamW in closed form; `total` is the norm of the whole gradient."""
+    if recipe.clip_norm is not None:
+        grad = grad * min(1.0, recipe.clip_norm / (total + 1e-6))
+    if recipe.optimizer == "adamw":
+        return recipe.lr * (recipe.weight_decay * weight + grad / (grad.abs() + recipe.eps))
+    grad = grad + recipe.weight_decay * weight
+    if recipe.optimizer == "adam":
+        return recipe.lr * grad / (grad.abs() + recipe.eps)
+    return recipe.lr * grad * ((1 + recipe.momentum) if recipe.nesterov else 1)
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "recipe"),
+    [
+        pytest.param("plain", [], id="plain, adam"),
+        pytest.param("identity", [], id="identity, adam"),
+        pytest.param("projection-all", ["eps=1e-3"], id="projection-all, adam with a large eps"),
+        pytest.param("skipinit", ["weight_decay=0.1"], id="skipinit, adam with decay"),
+        pytest.param("identity", ["optimizer=adamw", "weight_decay=0.1", "label_smoothing=0.2"], id="adamw, smoothed"),
+        pytest.param(
+            "identity",
+            ["optimizer=sgd", "lr=0.1", "momentum=0.9", "nesterov=true", "clip_norm=0.01", "weight_decay=0.05"],
+            id="sgd, nesterov, clipped",
+        ),
+    ],
+)
+def test_every_number_of_a_reading_agrees_with_a_float64_computation_by_hand(
+    shortcut: str, recipe: list[str], tiny: Any, tmp_path: Path
+):
+    experiment = tiny(*DOUBLE, f"network.shortcut=[{shortcut}]", *(f"training.{key}" for key in recipe))
+    trial = next(trial for trial in experiment.trials if trial.arm == shortcut)
+    finish(trial, tmp_path)
+    material = training.material(trial.settings.data, "cpu", torch.float64)
+    W = {name: p.detach().requires_grad_() for name, p in training.build(trial, (1, 8, 8), 10).named_parameters()}
+    raw, index = material.training.pixels.double().flatten(1), datasets.order(trial.seed, 0, 64)[:16]
+    boundaries, logits = forward(W, (raw[index] - raw.mean()) / raw.std(correction=0), shortcut)
+    log_p, smoothing = logits - logits.exp().sum(1, keepdim=True).log(), trial.settings.training.label_smoothing
+    chosen = log_p[torch.arange(16), material.training.labels[index]]
+    losses = -(1 - smoothing) * chosen - smoothing * log_p.mean(1)
+    grads = dict(zip(W, torch.autograd.grad(losses.mean(), list(W.values()), retain_graph=True), strict=True))
+    own = torch.autograd.grad(losses.sum(), boundaries)  # row i is the gradient of example i's own loss
+
+    signals = rows(trial, tmp_path, "signals.csv")
+    assert [(row["index"], row["block"]) for row in signals] == [("0", "stem"), ("1", "blocks.0"), ("2", "blocks.1")]
+    nine_digits = {"rel": 5.1e-9, "abs": 0}
+    for row, x, each in zip(signals, boundaries, own, strict=True):
+        assert float(row["activation_rms"]) == pytest.approx(x.detach().square().mean().sqrt().item(), **nine_digits)
+        rms_of_norms = each.square().sum(1).mean().sqrt().item()
+        assert float(row["activation_grad_norm"]) == pytest.approx(rms_of_norms, **nine_digits)
+
+    names = [("0", "stem", "stem.layer"), ("5", "classifier", "classifier")]
+    for k in (0, 1):
+        names += [(str(2 * k + n), f"blocks.{k}.layer{n}", f"blocks.{k}.branch.layer{n}") for n in (1, 2)]
+        names += [(str(2 * k + 2), f"blocks.{k}.shortcut", f"blocks.{k}.shortcut.map")] * (shortcut == "projection-all")
+    found = {row["layer"]: row for row in rows(trial, tmp_path, "gradients.csv")}
+    assert list(found) == [layer for _, layer, _ in sorted(names)]
+    total = math.sqrt(sum(g.square().sum().item() for g in grads.values()))
+    for place, layer, name in names:
+        row, w, g = found[layer], W[f"{name}.weight"].detach(), grads[f"{name}.weight"]
+        update = first_update(trial.settings.training, w, g, total)
+        assert (row["step"], row["epoch"], row["index"], row["parameters"]) == ("0", "0", place, str(w.numel()))
+        assert float(row["weight_grad_norm"]) == pytest.approx(g.norm().item(), **nine_digits)
+        assert float(row["weight_grad_rms"]) == pytest.approx(g.square().mean().sqrt().item(), **nine_digits)
+        assert float(row["weight_norm"]) == pytest.approx(w.norm().item(), **nine_digits)
+        assert float(row["update_ratio"]) == pytest.approx((update.norm() / w.norm()).item(), **nine_digits)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_plain_net_of_64_layers_vanishes_at_the_predicted_rate_and_no_norm_is_zero(seed: int, tiny: Any, tmp_path: Path):
+    overrides = ["data.limit=null", "network.depth=[64]", "network.width=64", "training.batch_size=64", "training.steps=1"]
+    trial = tiny(*overrides, f"seeds=[{seed}]").trials[0]
+    result = finish(trial, tmp_path)
+    found = [float(row["weight_grad_norm"]) for row in rows(trial, tmp_path, "gradients.csv")]
+    found += [float(row["activation_grad_norm"]) for row in rows(trial, tmp_path, "signals.csv")]
+
+    assert trial.arm == "plain"
+    assert len(found) == 64 + 32
+    assert 0 < min(found) < 1e-20
+    assert result["slope_start"] == pytest.approx(2 * math.log10(6**-0.5), abs=0.05)  # SCIENCE 4.1: -0.78
+
+
+# ---- what is measured ------------------------------------------------------------------------------------------------
+
+
+def test_evaluation_is_the_mean_over_images_seen_one_at_a_time(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(measures, "EVALUATION_BATCH", 7)
+    trial = tiny(*CNN).trials[0]
+    material = training.material(trial.settings.data, "cpu", torch.float64)
+    network = training.build(trial, material.input_shape, material.classes).double()
+    for x, _ in batches_of(trial, 0, 3):
+        network(x.double())  # batch norm has seen something
+    loss, accuracy = training.evaluate(network, material.training, material)
+
+    network.eval()
+    losses, right = [], 0
+    for pixels, label in zip(material.training.pixels, material.training.labels.tolist(), strict=True):
+        scores = network(((pixels.double() - material.shift) / material.scale)[None])[0].tolist()
+        losses.append(math.log(math.fsum(map(math.exp, scores))) - scores[label])
+        right += scores.index(max(scores)) == label
+    assert loss == pytest.approx(math.fsum(losses) / 64, rel=1e-12)
+    assert accuracy == right / 64
+    assert all(map(math.isnan, training.evaluate(network, material.training.at(torch.arange(0)), material)))
+
+
+def labels_of(counts: Iterable[int]) -> Tensor:
+    return torch.tensor([k for k, count in enumerate(counts) for _ in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("counts", "accuracy", "expected"),
+    [
+        # share of the most frequent class p, standard error sqrt(p (1 - p) / n)
+        pytest.param([10] * 10, 0.18, "stuck", id="p 0.1, n 100: the line is 0.1 + 3 x 0.03 = 0.19"),
+        pytest.param([10] * 10, 0.20, "trained", id="above 0.19"),
+        pytest.param([10] * 10, 0.0, "stuck", id="worse than chance"),
+        pytest.param([75, 25], 0.87, "stuck", id="p 0.75, n 100: the line is 0.75 + 3 x 0.0433 = 0.8799"),
+        pytest.param([75, 25], 0.89, "trained", id="above 0.8799"),
+        pytest.param([1000] * 10, 0.108, "stuck", id="p 0.1, n 10000: the line is 0.1 + 3 x 0.003 = 0.109"),
+        pytest.param([1000] * 10, 0.11, "trained", id="above 0.109"),
+    ],
+)
+def test_stuck_is_within_three_binomial_standard_errors_of_the_most_frequent_class(
+    counts: list[int], accuracy: float, expected: str
+):
+    assert training.outcome(accuracy, labels_of(counts)) == expected
+
+
+@pytest.mark.parametrize(("depth", "expected"), [(20, 40_551_040), (56, 125_485_696)])
+def test_multiply_adds_of_the_published_residual_networks(depth: int, expected: int):
+    shape = {"input_shape": (3, 32, 32), "classes": 10}
+    network = build_network("cnn", depth=depth, width=16, shortcut="identity", norm="batch", **shape)
+
+    assert training.multiply_adds(network, (3, 32, 32)) == expected
+
+
+# ---- the result ------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_holds_what_the_files_say(tiny: Any, tmp_path: Path):
+    trial = tiny("training.epochs=5", "training.lr=0.01").trials[1]
+    result = finish(trial, tmp_path)
+    logs = tmp_path / "trials" / trial.name
+    predictions = list(csv.DictReader(gzip.decompress((logs / "predictions.csv.gz").read_bytes()).decode().splitlines()))
+    right = [row["label"] == row["prediction"] for row in predictions]
+    losses = [-math.log(float(row["label_probability"])) for row in predictions]
+
+    assert [int(row["index"]) for row in predictions] == list(range(359))
+    assert result["test_accuracy"] == pytest.approx(sum(right) / 359, rel=1e-8)
+    assert result["test_loss"] == pytest.approx(math.fsum(losses) / 359, rel=1e-7)
+    assert (result["trial"], result["arm"], result["seed"], result["status"]) == (trial.name, "identity", 0, "finished")
+    assert result["outcome"] == "trained"
+    assert result["parameters"] == sum(w.numel() for w in weights(trial, tmp_path).values())
+    assert result["multiply_adds"] == 64 * 8 + 2 * 8 * 8 + 8 * 10
+    sealed = {path.name for path in logs.iterdir()} - {"result.json", "timing.csv", "status.json"}
+    assert result["sha256"] == {name: hashlib.sha256((logs / name).read_bytes()).hexdigest() for name in sealed}
+
+
+def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_earlier_epoch(tiny: Any, tmp_path: Path):
+    trial = tiny("training.epochs=12", "training.lr=0.03", "data.validation=12").trials[1]
+    result = finish(trial, tmp_path)
+    found = [{key: float(value) for key, value in row.items()} for row in rows(trial, tmp_path, "metrics.csv")]
+    best = min(found, key=lambda row: (-row["val_accuracy"], row["val_loss"], row["epoch"]))
+
+    assert result["best_epoch"] == best["epoch"]
+    assert best["epoch"] < 12, "the seed makes a case of its own: the best epoch is not the last"
+    material = training.material(trial.settings.data, "cpu", torch.float32)
+    network = training.build(trial, material.input_shape, material.classes)
+    network.load_state_dict(weights(trial, tmp_path, "best.pt"))
+    loss, accuracy = training.evaluate(network, training.test_images(trial.settings.data, "cpu"), material)
+    assert result["best_test_loss"] == pytest.approx(loss, rel=1e-8)
+    assert result["best_test_accuracy"] == pytest.approx(accuracy, rel=1e-8)
+
+
+def test_without_a_validation_part_there_is_no_best(tiny: Any, tmp_path: Path):
+    trial = tiny("data.validation=0").trials[0]
+    result = finish(trial, tmp_path)
+
+    assert [result[key] for key in ("best_epoch", "best_test_accuracy", "best_test_loss", "val_accuracy")] == [None] * 4
+    assert not (tmp_path / "trials" / trial.name / "best.pt").exists()
+    assert rows(trial, tmp_path, "metrics.csv")[-1]["val_accuracy"] == "nan"
+    assert result["test_accuracy"] is not None
+
+
+def test_the_test_part_is_read_once_after_the_last_update(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    read, seen = datasets.DATASETS["digits"], []
+
+    def noted(source: datasets.Source, part: str) -> Images:
+        seen.append(part)
+        return read(source, part)
+
+    def stop() -> bool:
+        seen.append("step")
+        return False
+
+    monkeypatch.setitem(datasets.DATASETS, "digits", noted)
+    training.material.cache_clear()
+    training.test_images.cache_clear()
+    finish(tiny().trials[0], tmp_path, stop)
+
+    assert seen == ["train", *["step"] * 7, "test"]
+
+
+# ---- what may go wrong -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [6, 1], ids=["in the middle", "in the last update"])
+def test_a_trial_that_is_no_longer_finite_ends_as_diverged(steps: int, tiny: Any, tmp_path: Path):
+    trial = tiny("training.optimizer=sgd", "training.lr=1e30", f"training.steps={steps}").trials[1]
+    result = finish(trial, tmp_path)
+    text = (tmp_path / "trials" / trial.name / "result.json").read_text()
+
+    assert result["outcome"] == "diverged"
+    assert [result[key] for key in ("test_accuracy", "test_loss", "train_accuracy", "train_loss")] == [None] * 4
+    assert result["steps"] == 1
+    assert json.loads(text, parse_constant=pytest.fail) == result
+    assert math.isfinite(float(rows(trial, tmp_path, "metrics.csv")[0]["train_loss"]))
+    assert not (tmp_path / "trials" / trial.name / "predictions.csv.gz").exists()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float64", torch.float64), ("bfloat16", torch.float32)])
+def test_other_precisions_run_and_stay_close_to_float32(precision: str, dtype: torch.dtype, tiny: Any, tmp_path: Path):
+    trial, reference = tiny(f"precision={precision}").trials[1], tiny().trials[1]
+    results = [finish(trial, tmp_path / "a"), finish(reference, tmp_path / "b")]
+    a, b = weights(trial, tmp_path / "a"), weights(reference, tmp_path / "b")
+
+    assert {w.dtype for w in a.values()} == {dtype}
+    assert {w.dtype for w in b.values()} == {torch.float32}
+    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], rel=0.02)
+    assert not all(torch.equal(a[name].float(), b[name]) for name in a)
+    assert all(float(row["weight_grad_norm"]) > 0 for row in rows(trial, tmp_path / "a", "gradients.csv"))
+
+
+def test_an_absent_device_is_refused_with_what_is_there():
+    with pytest.raises(training.DeviceError, match=r"cuda:99 is not on this machine; it has cpu"):
+        training.resolve_device("cuda:99")
+
+    assert training.resolve_device("cpu") == "cpu"
+    assert training.resolve_device("auto") == ("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def test_a_batch_larger_than_the_training_part_is_refused(tiny: Any):
+    settings = tiny("training.batch_size=[64]").trials[0].settings
+
+    assert training.lengths(settings, 64).per_epoch == 1
+    with pytest.raises(DataError, match=r"training.batch_size: 64 .* 63 training images"):
+        training.lengths(settings, 63)
+
+
+def test_the_twin_of_a_zero_last_net_is_no_dead_network(tiny: Any):
+    plain, residual = (training.build(trial, (1, 8, 8), 10) for trial in twins(tiny("network.zero_last=true")))
+    x, labels = batches_of(tiny().trials[0], 0, 1)[0]
+    boundaries: list[Tensor] = []
+    loss = torch.nn.functional.cross_entropy(plain(x, boundaries), labels)
+
+    assert not residual.blocks[0].branch.layer2.weight.any()
+    assert min(probes.norms(torch.autograd.grad(loss, list(plain.parameters())))) > 0
+    initialise(residual, 0, "pytorch")
+    assert torch.equal(plain.blocks[0].branch.layer2.weight, residual.blocks[0].branch.layer2.weight)
