@@ -54,7 +54,8 @@ def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, floa
     length = training.lengths(settings, len(found.training))
     x, labels = next(training.batches(trial, found, length.per_epoch, 0))
     boundaries: list[Tensor] = []
-    logits = network(x, boundaries)
+    with training.precision_of(settings, x.device):
+        logits = network(x, boundaries)
     loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
     grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
     flows = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])

@@ -51,8 +51,8 @@ def parse_yaml(text: str, where: str) -> tuple[Any, dict[str, int]]:
     Raises:
         ConfigError: not YAML, a duplicate key, a key that is not text, an alias, more than one document.
     """
-    loader = _CoreSchemaLoader(text)
     try:
+        loader = _CoreSchemaLoader(text)
         node = loader.get_single_node()
         lines: dict[str, int] = {}
         if node is None:
@@ -67,8 +67,6 @@ def parse_yaml(text: str, where: str) -> tuple[Any, dict[str, int]]:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=where) from None
     except RecursionError:
         raise ConfigError("not a config: nested too deeply", where=where) from None
-    finally:
-        loader.dispose()
 
 
 def _check(node: yaml.Node, prefix: str, lines: dict[str, int], where: str, seen: set[int]) -> None:

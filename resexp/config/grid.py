@@ -88,7 +88,7 @@ def _apply(override: str, raw: dict[str, Any], where: dict[str, str]) -> None:
         section[parent] = section = dict(inner) if isinstance(inner, dict) else {}
     section[last] = value
     where[key] = place
-    if key in ("training.steps", "training.epochs"):  # naming one on the command line replaces the other
+    if key in ("training.steps", "training.epochs") and value is not None:  # naming one on the command line replaces the other
         section.pop("epochs" if last == "steps" else "steps", None)
 
 
@@ -126,10 +126,16 @@ def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
         return None
     if not values:
         raise ConfigError("an empty list leaves nothing to train", key=key)
-    repeated = [value for i, value in enumerate(values) if value in values[:i]]
+    names = [_as_named(value) for value in values]
+    repeated = [value for i, value in enumerate(values) if names[i] in names[:i]]
     if repeated:
-        raise ConfigError(f"{repeated[0]!r} stands twice in the list", key=key)
+        raise ConfigError(f"{repeated[0]!r} stands twice in the list (as {_as_named(repeated[0])})", key=key)
     return values
+
+
+def _as_named(value: Any) -> str:
+    """A value as trial names have it, so that two values never share a trial."""
+    return format_value(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any]) -> Settings:

@@ -59,6 +59,8 @@ def _translate(error: ErrorDetails) -> Problem:
         return key, f"{_shown(value)} is not one of {', '.join(allowed)}{nearest(value, allowed)}"
     if kind == "value_error":
         return key, f"{_shown(value)} {context['error']}"
+    if kind == "missing" and isinstance(error["loc"][-1], int):
+        return key, f"{_shown(value)} {_WORDS['too_short']}"
     if kind == "missing":
         return key, "is missing"
     if kind in _BOUNDS:
@@ -138,7 +140,7 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
     near = depths_near(network.depth, network.family, network.block_layers)
     if name not in shortcuts:
         return "network.shortcut", f"{name!r} is not one of {', '.join(shortcuts)}{nearest(name, shortcuts)}"
-    if isinstance(network.shortcut, dict) and name in SHORTCUT_NAMES:
+    if isinstance(network.shortcut, dict):
         return "network.shortcut", f"{name} takes no parameters; write just {name}"
     if near != [network.depth]:
         unit = "block_layers" if network.family == "mlp" else "3 block_layers"

@@ -139,9 +139,13 @@ def _decoded(path: Path, size: int) -> Tensor:
     """(3, size, size) uint8 of one image file; the longer side is squeezed, not cut."""
     from PIL import Image  # noqa: PLC0415 - read once, before training
 
-    with Image.open(path) as image:
-        squared = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(squared)).permute(2, 0, 1).contiguous()
+    try:
+        with Image.open(path) as image:
+            opaque = image.convert("RGBA") if "transparency" in image.info else image
+            squared = opaque.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+    except (SyntaxError, Image.DecompressionBombError) as error:  # what PIL says of broken chunks and absurd sizes
+        raise ValueError(str(error)) from None
+    return torch.from_numpy(np.array(squared)).permute(2, 0, 1).contiguous()
 
 
 DATASETS: dict[str, Callable[[Source, str], Images]] = {
@@ -184,7 +188,7 @@ def _read(path: Path, reader: Callable[[Path], T]) -> T:
     """What `reader` makes of `path`; whatever a broken file makes it raise becomes a DataError."""
     try:
         return reader(path)
-    except (OSError, ValueError, AssertionError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, TypeError, AssertionError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: damaged or not in the expected format ({reason}); replace the file") from None
 

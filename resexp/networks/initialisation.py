@@ -14,13 +14,13 @@ from resexp.networks.layers import weighted_layers
 
 @dataclass(frozen=True)
 class Init:
-    """`draw(weight, generator)` fills a weight; `spread(fan_in, fan_out)` is its n Var(W), n = fan_in.
+    """`draw(weight, generator)` fills a weight; `spread(weight)` is its n Var(W), n = fan_in, from its shape alone.
 
     `draws_biases`: U(+-1/sqrt(fan_in)) as torch does, else 0.
     """
 
     draw: Callable[[Tensor, torch.Generator], object]
-    spread: Callable[[int, int], float]
+    spread: Callable[[Tensor], float]
     draws_biases: bool = False
 
 
@@ -34,15 +34,15 @@ def _delta_orthogonal(weight: Tensor, generator: torch.Generator) -> None:
 INITS: dict[str, Init] = {
     "pytorch": Init(
         lambda w, g: nn.init.kaiming_uniform_(w, a=math.sqrt(5), generator=g),
-        lambda _in, _out: 1 / 3,
+        lambda _: 1 / 3,
         draws_biases=True,
     ),
-    "he": Init(lambda w, g: nn.init.kaiming_normal_(w, generator=g), lambda _in, _out: 2.0),  # arXiv:1502.01852 §2.2
-    "xavier": Init(lambda w, g: nn.init.xavier_uniform_(w, generator=g), lambda n_in, n_out: 2 * n_in / (n_in + n_out)),
-    "orthogonal": Init(
-        lambda w, g: nn.init.orthogonal_(w, generator=g), lambda n_in, n_out: min(1.0, n_in / n_out)
-    ),  # arXiv:1312.6120
-    "delta-orthogonal": Init(_delta_orthogonal, lambda n_in, n_out: min(1.0, n_in / n_out)),
+    "he": Init(lambda w, g: nn.init.kaiming_normal_(w, generator=g), lambda _: 2.0),  # arXiv:1502.01852 §2.2
+    "xavier": Init(lambda w, g: nn.init.xavier_uniform_(w, generator=g), lambda w: 2 * w.shape[1] / (w.shape[1] + w.shape[0])),
+    "orthogonal": Init(  # arXiv:1312.6120
+        lambda w, g: nn.init.orthogonal_(w, generator=g), lambda w: min(1.0, w[0].numel() / w.shape[0])
+    ),
+    "delta-orthogonal": Init(_delta_orthogonal, lambda w: min(1.0, w.shape[1] / w.shape[0])),
 }
 
 
@@ -55,21 +55,25 @@ def initialise(network: Network, seed: int, init: str, gain: float | None = None
         seed: of the trial.
         init: a key of INITS.
         gain: n Var(W) of hidden layers (stem and branches) instead of the init's own.
-        zero_last: every branch ends in zero: the last norm's gain, or the last layer's weight where no norm follows it.
+        zero_last: every branch ends in zero: its last norm's gain and bias, or its last layer's weight and bias, are 0.
     """
     rule = INITS[init]
     hidden = {id(layer.module) for layer in weighted_layers(network)[:-1] if not layer.name.endswith("shortcut")}
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             weight, bias = module.weight, module.bias
-            fan_in, fan_out = weight[0].numel(), weight.shape[0] * weight[0, 0].numel()
             rule.draw(weight, streams.generator(seed, "parameter", f"{name}.weight"))
             if gain is not None and id(module) in hidden:
-                weight.mul_(math.sqrt(gain / rule.spread(fan_in, fan_out)))
+                weight.mul_(math.sqrt(gain / rule.spread(weight)))
             if bias is not None:
-                bound = fan_in**-0.5 if rule.draws_biases else 0.0
+                bound = weight[0].numel() ** -0.5 if rule.draws_biases else 0.0
                 nn.init.uniform_(bias, -bound, bound, generator=streams.generator(seed, "parameter", f"{name}.bias"))
     if zero_last:
         for block in network.blocks:
-            weights = [name for name, _ in block.named_parameters() if name.startswith("branch") and name.endswith("weight")]
-            nn.init.zeros_(block.get_parameter(weights[-1]))
+            parts = [
+                part
+                for part in block.get_submodule("branch").modules()
+                if "weight" in dict(part.named_parameters(recurse=False))
+            ]
+            for parameter in parts[-1].parameters(recurse=False):
+                nn.init.zeros_(parameter)

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -96,6 +97,11 @@ _PlainDumper.add_representer(
     ),
 )
 
+# Text that YAML 1.2 reads as a number (1e3) is quoted, though PyYAML alone would not.
+_PlainDumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
 
 def to_yaml(value: object) -> str:
     """YAML with keys in their order."""
@@ -136,7 +142,7 @@ def read_text(path: Path) -> str:
     """The complete lines of an appended file; '' while there is none."""
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     except UnicodeDecodeError:
         raise RunsError(f"{path}: damaged (not text)") from None
@@ -167,7 +173,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         raise RunsError(f"{path}: damaged (not JSON); delete the file to have its trial trained again") from None

@@ -73,19 +73,21 @@ def lock(folder: Path) -> filelock.BaseFileLock:
     Raises:
         RunsError: another process writes there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     held = filelock.FileLock(folder / ".lock")
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         held.acquire(timeout=0)
     except filelock.Timeout:
         raise RunsError(f"{folder}: another resexp is training here; wait for it, or choose another name=...") from None
+    except OSError as error:
+        raise RunsError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from None
     return held
 
 
 def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> None:
     """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained."""
     write_json(folder / "plan.json", plan.model_dump())
-    header = f"# {experiment.question}\n" if experiment.question else ""
+    header = f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
     write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))
     starts = read_json(folder / "environment.json") or []
     write_json(folder / "environment.json", [*starts, start])

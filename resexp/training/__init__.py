@@ -19,7 +19,7 @@ from resexp.training.material import (
     test_images,
 )
 from resexp.training.measures import evaluate, multiply_adds, outcome
-from resexp.training.recipe import build, learning_rate, make_optimizer
+from resexp.training.recipe import build, learning_rate, make_optimizer, precision_of
 
 __all__ = [
     "DTYPES",
@@ -37,6 +37,7 @@ __all__ = [
     "multiply_adds",
     "never",
     "outcome",
+    "precision_of",
     "prepare_process",
     "resolve_device",
     "run",

@@ -179,11 +179,13 @@ def conclude(run: Run, ended: str) -> None:
     network, logs = run.network, run.logs
     test = test_images(run.trial.settings.data, str(run.material.shift.device))
     checkpoint.save(logs / "weights.pt", network.state_dict())
-    last = final = dict[str, float | str | None]()
+    last = final = dict[str, float]()
+    measured = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
+    if not math.isfinite(measured["train_loss"]):
+        ended = "diverged"
     if ended == "trained":
-        last = tested(run)
-        final = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
-        ended = outcome(float(final["train_accuracy"] or 0), run.material.sample.labels.cpu())
+        last, final = tested(run), measured
+        ended = outcome(measured["train_accuracy"], run.material.sample.labels.cpu())
     best: tuple[float | None, float | None] = (None, None)
     if run.best:
         checkpoint.save(logs / "best.pt", run.best["weights"])
@@ -213,7 +215,7 @@ def conclude(run: Run, ended: str) -> None:
     )
 
 
-def tested(run: Run) -> dict[str, float | str | None]:
+def tested(run: Run) -> dict[str, float]:
     """Loss and accuracy on the test part; writes predictions.csv.gz."""
     test = test_images(run.trial.settings.data, str(run.material.shift.device))
     found = list(logits_of(run.network, test, run.material))

@@ -1,0 +1,17 @@
+"""The command line: parse, call, print, exit code. Nothing else prints; torch is imported by workers and `show` only."""
+
+from resexp import config, runs
+from resexp.cli import configs, results, training
+from resexp.cli.program import FAILED, USAGE, app, stop
+
+__all__ = ["app", "configs", "main", "results", "training"]
+
+
+def main() -> None:
+    """Runs the program; every expected error is one line on stderr and an exit code."""
+    try:
+        app()
+    except (config.ConfigError, runs.RunsError) as error:
+        stop(str(error), USAGE)
+    except OSError as error:
+        stop(f"{error.filename or 'input/output'}: {error.strerror or error}", FAILED)

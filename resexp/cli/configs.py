@@ -1,0 +1,63 @@
+"""`resexp show`, `configs` and `schema`: looking without training."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resexp import config, runs
+from resexp.cli.program import ConfigArgument, Overrides, app, say
+
+
+@app.command()
+def show(source: ConfigArgument, overrides: Overrides = None) -> None:
+    """Show layers, shapes, parameters, multiply-adds and the card of every pair, without training."""
+    from resexp import describe  # noqa: PLC0415 - the one command that needs torch in this process
+
+    say(describe.describe(config.load(source, overrides or [])))
+
+
+configs_app = typer.Typer(help="List, print or copy the configs that come with resexp.", no_args_is_help=True)
+app.add_typer(configs_app, name="configs")
+
+
+@configs_app.command("ls")
+def configs_ls() -> None:
+    """List the shipped configs and the question that each asks."""
+    for name in config.shipped():
+        say(f"{name:<18}{config.load(name).question}")
+
+
+@configs_app.command("show")
+def configs_show(name: Annotated[str, typer.Argument(help="A shipped config.")]) -> None:
+    """Print a shipped config."""
+    say(_shipped(name).read_text(encoding="utf-8"))
+
+
+@configs_app.command("cp")
+def configs_cp(
+    name: Annotated[str, typer.Argument(help="A shipped config.")],
+    target: Annotated[Path, typer.Argument(help="File or folder to copy it to.")] = Path(),
+) -> None:
+    """Copy a shipped config, to be changed."""
+    path = target / f"{name}.yaml" if target.is_dir() else target
+    if path.exists():
+        raise runs.RunsError(f"{path}: exists already; choose another name")
+    runs.write_text(path, _shipped(name).read_text(encoding="utf-8"))
+    say(str(path))
+
+
+def _shipped(name: str) -> Path:
+    found = config.shipped()
+    if name not in found:
+        raise config.ConfigError(
+            f"no shipped config of that name ({', '.join(found)}){config.nearest(name, found)}", where=name
+        )
+    return found[name]
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a config, for editors."""
+    say(json.dumps(config.schema(), indent=1))

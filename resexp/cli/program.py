@@ -1,0 +1,60 @@
+"""What all commands share: the program, its common arguments, and the three ways to say something."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+import resexp
+from resexp import config
+
+app = typer.Typer(
+    help="A laboratory for one question: what does a shortcut change?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+FAILED, USAGE = 1, 2
+
+Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True)]
+ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|NAME", help="A YAML file, or the name of a shipped config.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 seeds=3.")
+]
+RunArgument = Annotated[str | None, typer.Argument(metavar="[PATH|NAME]", help="An experiment; default the last one.")]
+
+
+def stop(message: str, code: int) -> None:
+    """One line on stderr, and the end."""
+    errors.print(f"resexp: {message}", markup=False)
+    sys.exit(code)
+
+
+def say(text: str) -> None:
+    """A result, on stdout."""
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+
+
+def note(text: str) -> None:
+    """A remark on what is going on, on stderr."""
+    errors.print(text, markup=False)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    *, show: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False
+) -> None:
+    """A laboratory for one question: what does a shortcut change?"""
+    if show:
+        say(f"resexp {resexp.__version__}")
+        raise typer.Exit
+
+
+def among(option: str, value: str, allowed: dict[str, Any]) -> None:
+    if value not in allowed:
+        raise config.ConfigError(f"{value!r} is not one of {', '.join(allowed)}", where=option)

@@ -1,0 +1,133 @@
+"""`resexp train`: plans, starts workers, shows what they write, and says how it went."""
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from resexp import config, runs
+from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, note, say
+
+
+@app.command()
+def train(
+    source: ConfigArgument,
+    overrides: Overrides = None,
+    *,
+    runs_dir: Runs = Path("runs"),
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that train at once; default by the cores.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, write nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Set an older experiment of that name aside first.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Train every trial of an experiment; the same command continues one that was stopped."""
+    from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+
+    experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
+    folder = runs_dir / experiment.name
+    if not fresh:
+        runs.check_unchanged(experiment, folder)
+    with executors.Pool() as pool, _stopping(pool) as interrupted:
+        prepared = executors.prepare(pool, experiment)
+        existing = None if fresh else runs.read_plan(folder)
+        plan = config.make_plan(experiment, prepared["device"], executors.cores(), existing)
+        if dry_run:
+            say(_plan_text(experiment, plan, prepared))
+            return
+        aside = runs.set_aside(folder) if fresh else None
+        if aside:
+            note(f"the older experiment is now {aside}")
+        with runs.lock(folder):
+            start = runs.start_entry(prepared, ["resexp", *sys.argv[1:]])
+            runs.begin(experiment, folder, plan, start, prepared["cards"])
+            pool.grow(executors.jobs_for(plan.threads, jobs, plan.device))
+            _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet or as_json)
+            tables.write_accuracy(folder, experiment)
+    _conclude(folder, experiment, interrupted, as_json=as_json)
+
+
+def _conclude(folder: Path, experiment: config.Experiment, interrupted: list[int], *, as_json: bool) -> None:
+    from resexp import tables  # noqa: PLC0415 - as above
+
+    states = runs.states(folder, experiment)
+    if as_json:
+        say(tables.as_json(folder, experiment))
+    finished = sum(state.state == "finished" for state in states)
+    failed = [state for state in states if state.state == "failed"]
+    note(f"{finished} of {len(states)} trials finished; results in {folder}")
+    for state in failed:
+        note(f"failed: {state.trial.name}: {runs.status(state.folder).get('reason', 'unknown reason')}")
+    if interrupted:
+        note(f"interrupted; continue with: {_command()}")
+        sys.exit(128 + interrupted[0])
+    if failed:
+        sys.exit(FAILED)
+
+
+def _command() -> str:
+    return shlex.join(["resexp", *sys.argv[1:]])
+
+
+@contextmanager
+def _stopping(pool: Any) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM asks the workers to save and stop, the second ends them; yields the signals seen."""
+    seen: list[int] = []
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            pool.kill()
+            os._exit(128 + number)
+        pool.stopping.set()
+        note("stopping after this step; once more to stop at once")
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:
+    """Shows what lies in runs/ while the trials are being trained."""
+    from resexp import screen  # noqa: PLC0415 - as above
+
+    finished: dict[str, screen.Row] = {}
+    begun = time.monotonic()
+    before = screen.work_done(screen.snapshot(folder, experiment, 0.0, finished).rows)
+    console = Console(stderr=True)
+    if quiet:
+        for _ in ticks:
+            pass
+    elif console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for _ in ticks:
+                shot = screen.snapshot(folder, experiment, time.monotonic() - begun, finished, before)
+                live.update(screen.render(shot), refresh=True)
+    else:
+        printed = dict.fromkeys(finished, -1)
+        for _ in ticks:
+            screen.snapshot(folder, experiment, 0.0, finished)
+            for line in screen.epoch_lines(folder, experiment, printed, finished):
+                note(line)
+
+
+def _plan_text(experiment: config.Experiment, plan: config.Plan, prepared: dict[str, Any]) -> str:
+    lines = [f"{experiment.name}: {len(experiment.trials)} trials on {plan.device}, {plan.threads} thread(s) each"]
+    if experiment.question:
+        lines.append(experiment.question)
+    lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
+    return "\n".join(lines)
