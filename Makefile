@@ -21,8 +21,8 @@ lint: $(VENV)/installed-dev
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/demo.py
 
-torture: $(VENV)/installed-dev
-	$(BIN)/pytest tests/torture --override-ini testpaths=tests/torture
+torture: $(VENV)/installed
+	$(BIN)/python benchmarks/torture.py 100
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -55,9 +55,9 @@ def call(in_process: None, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 @pytest.fixture(scope="module")
 def trained(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
-    """(results folder, answer) of `resexp train tiny.yaml seeds=2`, in real processes."""
+    """(results folder, answer) of `resexp train tiny.yaml seeds=2`, with a real worker."""
     folder = tmp_path_factory.mktemp("trained") / "runs"
-    return folder, program("train", tiny_file, "seeds=2", "--runs", folder)
+    return folder, program("train", tiny_file, "seeds=2", "--jobs", 1, "--runs", folder)
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ import gzip
 import json
 import math
 import os
+import platform
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -380,6 +382,17 @@ def test_an_experiment_that_is_not_there_is_named_with_what_is(source: str, word
 def test_without_any_experiment_the_first_command_is_given(there: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
     with pytest.raises(RunsError, match=r"no experiment yet; train one first, for example: resexp train digits"):
         runs.find(None, tmp_path if there else tmp_path / "runs")
+
+
+def test_a_start_is_recorded_without_the_name_of_home_or_host():
+    prepared = {"device": "cpu", "accelerator": "cpu", "data_sha256": "abc", "images": [1, 2, 3]}
+    entry = runs.start_entry(prepared, ["resexp", "train", str(Path.home() / "x.yaml")])
+
+    assert entry["command"] == ["resexp", "train", str(Path("~") / "x.yaml")]
+    assert str(Path.home()) not in json.dumps(entry)
+    assert platform.node() not in json.dumps(entry)
+    assert entry["packages"]["torch"] == metadata.version("torch")
+    assert entry.items() >= prepared.items()
 
 
 def test_a_second_writer_is_refused_until_the_first_lets_go(tmp_path: Path):

@@ -1,0 +1,106 @@
+"""The front page: its commands exist, its examples run, its numbers are those of docs/demo.json."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+from resexp import cli, config
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DEMO = json.loads((ROOT / "docs" / "demo.json").read_text(encoding="utf-8"))
+
+
+def corner(depth, norm, init):
+    label = {"depth": depth, "norm": norm, "init": init}
+    (arms,) = [cell["arms"] for cell in DEMO["cells"] if cell["label"] == label]
+    return arms
+
+
+def accuracy(summary):
+    if summary["mean"] is None:
+        return f"median {100 * summary['median']:.1f} ({100 * summary['lowest']:.1f} to {100 * summary['highest']:.1f})"
+    return f"{100 * summary['mean']:.1f} ± {100 * summary['sd']:.1f}"
+
+
+def slope(value):
+    return f"{value + 0.0:+.2f}".replace("-0.00", "+0.00")
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("init", ["pytorch", "he"])
+def test_the_table_of_corners_is_the_committed_result(norm, init):
+    cells = []
+    for arm in corner("64", norm, init):
+        trained = f"{arm['summary']['outcomes'].get('trained', 0)}/{arm['summary']['n']}"
+        cells.append(f"{accuracy(arm['summary'])} | {trained} | {slope(arm['slope_start'])}")
+    expected = f"| {norm} | {init} | {' | '.join(cells)} |"
+
+    assert expected in README
+
+
+def test_the_transcript_of_compare_has_the_committed_numbers():
+    for norm, init in (("none", "pytorch"), ("none", "he"), ("layer", "pytorch"), ("layer", "he")):
+        heading = README.index(f"depth 64, norm {norm}, init {init}  (")
+        block = README[heading:].split("\n\n")[0]
+        for arm in corner("64", norm, init):
+            assert accuracy(arm["summary"]) in block
+            if arm["difference"]:
+                assert f"{100 * arm['difference']['mean']:+.1f} [{100 * arm['difference']['low']:+.1f}, " in block
+
+
+def test_every_command_that_it_names_exists_and_every_command_is_named():
+    program = typer.main.get_command(cli.app)
+    named = set(re.findall(r"resexp (train|compare|report|watch|show|configs|schema)\b", README))
+
+    assert named == set(program.commands)
+
+
+def test_every_option_that_its_table_names_exists():
+    program = typer.main.get_command(cli.app)
+    rows = re.findall(r"^\| `resexp (\w+)[^`]*` \|(.*)$", README, flags=re.MULTILINE)
+
+    assert len(rows) == len(program.commands)
+    for name, text in rows:
+        known = {option for parameter in program.commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"`(--?[a-z][a-z-]*)", text)) <= known
+
+
+def test_the_config_that_it_shows_loads(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    path = tmp_path / "example.yaml"
+    path.write_text(text, encoding="utf-8")
+
+    assert yaml.safe_load(text)
+    assert len(config.load(path).trials) == 2 * 3 * 5
+
+
+def test_the_shortcut_of_your_own_is_a_working_program(tmp_path, monkeypatch, torch_state):
+    from resexp.shortcuts import SHORTCUTS  # noqa: PLC0415 - restored below
+
+    (text,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("resexp.shortcuts.SHORTCUTS", SHORTCUTS)
+    quick = '"network.depth=4", "network.init=he", "network.norm=none", "seeds=1", "training.steps=2")'
+    try:
+        exec(text.replace('half]")', f'half]", {quick}'), {})
+    finally:
+        SHORTCUTS.pop("half", None)
+
+    assert (tmp_path / "runs" / "digits" / "trials" / "half-d4-s0" / "result.json").exists()
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\(((?!http)[^)]+)\)", README))
+def test_a_link_leads_somewhere(target):
+    assert (ROOT / target).exists()
+
+
+def test_the_two_commands_are_targets_of_make():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    for target in ("demo", "test", "lint", "bench", "torture"):
+        assert f"\n{target}:" in makefile
