@@ -19,7 +19,7 @@ from resexp.config import Training, Trial
 from resexp.datasets import DataError, Images
 from resexp.networks import build_network, initialise
 from resexp.shortcuts import SHORTCUTS
-from resexp.training import measures
+from resexp.training import loop, measures
 
 pytestmark = pytest.mark.usefixtures("torch_state")
 
@@ -556,20 +556,40 @@ def test_a_result_holds_what_the_files_say(tiny: Any, tmp_path: Path):
     assert result["sha256"] == {name: hashlib.sha256((logs / name).read_bytes()).hexdigest() for name in sealed}
 
 
-def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_earlier_epoch(tiny: Any, tmp_path: Path):
-    trial = tiny("training.epochs=12", "training.lr=0.03", "data.validation=12").trials[1]
-    result = finish(trial, tmp_path)
-    found = [{key: float(value) for key, value in row.items()} for row in rows(trial, tmp_path, "metrics.csv")]
-    best = min(found, key=lambda row: (-row["val_accuracy"], row["val_loss"], row["epoch"]))
-
-    assert result["best_epoch"] == best["epoch"]
-    assert best["epoch"] < 12, "the seed makes a case of its own: the best epoch is not the last"
+@pytest.mark.parametrize(
+    ("validation", "best_epoch"),
+    [
+        # (loss, accuracy) after epochs 0, 1, 2, ...
+        pytest.param([(9, 0.1), (2, 0.5), (1, 0.4)], 1, id="the highest accuracy, whatever the loss"),
+        pytest.param([(9, 0.1), (2, 0.5), (1, 0.5), (3, 0.5)], 2, id="ties by lower loss"),
+        pytest.param([(9, 0.1), (2, 0.5), (2, 0.5), (2, 0.5)], 1, id="then the earlier epoch"),
+        pytest.param([(1, 0.5), (2, 0.4), (3, 0.3)], 0, id="the untrained net when training only hurts"),
+        pytest.param([(9, 0.1), (2, 0.3), (math.nan, 0.5)], 1, id="never a net that is not finite"),
+    ],
+)
+def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_earlier_epoch(
+    validation: list[tuple[float, float]], best_epoch: int, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trial = tiny(f"training.epochs={len(validation) - 1}").trials[0]
     material = training.material(trial.settings.data, "cpu", torch.float32)
+    scripted, kept = iter(validation), []
+
+    def evaluate(network: Any, images: Images, found: training.Material) -> tuple[float, float]:
+        if images is not material.validation:
+            return measures.evaluate(network, images, found)
+        kept.append({name: value.clone() for name, value in network.state_dict().items()})
+        return next(scripted)
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    result = finish(trial, tmp_path)
+    best = weights(trial, tmp_path, "best.pt")
+
+    assert result["best_epoch"] == best_epoch
+    assert all(torch.equal(value, kept[best_epoch][name]) for name, value in best.items())
     network = training.build(trial, material.input_shape, material.classes)
-    network.load_state_dict(weights(trial, tmp_path, "best.pt"))
-    loss, accuracy = training.evaluate(network, training.test_images(trial.settings.data, "cpu"), material)
-    assert result["best_test_loss"] == pytest.approx(loss, rel=1e-8)
-    assert result["best_test_accuracy"] == pytest.approx(accuracy, rel=1e-8)
+    network.load_state_dict(best)
+    loss, accuracy = measures.evaluate(network, training.test_images(trial.settings.data, "cpu"), material)
+    assert (result["best_test_loss"], result["best_test_accuracy"]) == pytest.approx((loss, accuracy), rel=1e-8)
 
 
 def test_without_a_validation_part_there_is_no_best(tiny: Any, tmp_path: Path):
