@@ -258,6 +258,20 @@ def test_experiment_yaml_holds_every_default_and_is_read_back_as_the_same_experi
     assert stored["device"] == "cpu"
 
 
+def test_what_a_killed_write_left_beside_its_file_is_swept_away_at_the_next_start(tiny: Any, tmp_path: Path):
+    folder = started(tiny(), tmp_path)
+    left = folder / "trials" / "a" / ".predictions.csv.gz.12470"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    (left.parent / "weights.pt").write_text("whole")
+    before = sorted(path.name for path in folder.iterdir())
+
+    runs.sweep(folder)
+
+    assert [path.name for path in left.parent.iterdir()] == ["weights.pt"]
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     "override",
     [

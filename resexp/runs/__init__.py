@@ -39,6 +39,7 @@ from resexp.runs.folders import (
     set_status,
     states,
     status,
+    sweep,
     trial_folder,
 )
 
@@ -74,6 +75,7 @@ __all__ = [
     "start_entry",
     "states",
     "status",
+    "sweep",
     "to_yaml",
     "trial_folder",
     "write_bytes",

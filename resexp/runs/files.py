@@ -29,6 +29,7 @@ COLUMNS = {
     "predictions.csv.gz": ("index", "label", "prediction", "label_probability"),
 }  # fmt: skip
 PROBE_FILES = {"gradient_norm": "gradients.csv", "signal": "signals.csv"}
+BESIDE = re.compile(r"\..+\.\d+")  # a file that is being written: .<name>.<process>
 LOGS = ("metrics.csv", "gradients.csv", "signals.csv", "timing.csv")
 # Equal between two runs of one plan, and sealed by result.json; timing.csv is free.
 SEALED = ("trial.yaml", "metrics.csv", "gradients.csv", "signals.csv", "predictions.csv.gz", "weights.pt", "best.pt")

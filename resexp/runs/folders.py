@@ -12,7 +12,7 @@ import filelock
 
 from resexp import config
 from resexp.config import Experiment, Plan
-from resexp.runs.files import SEALED, Cell, RunsError, format_cell, read_json, sha256, to_yaml, write_json, write_text
+from resexp.runs.files import BESIDE, SEALED, Cell, RunsError, format_cell, read_json, sha256, to_yaml, write_json, write_text
 
 LAYOUT = 1
 
@@ -86,12 +86,20 @@ def lock(folder: Path) -> filelock.BaseFileLock:
 
 def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> None:
     """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained."""
+    sweep(folder)
     write_json(folder / "plan.json", plan.model_dump())
     header = f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
     write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))
     starts = read_json(folder / "environment.json") or []
     write_json(folder / "environment.json", [*starts, start])
     write_json(folder / "pairs.json", cards)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a write left beside its file when its process was killed; the caller holds the lock."""
+    for path in folder.rglob(".*"):
+        if BESIDE.fullmatch(path.name):
+            path.unlink()
 
 
 def check_unchanged(experiment: Experiment, folder: Path) -> None:
