@@ -142,7 +142,7 @@ def close_epoch(run: Run, clock: float) -> float:
     (_, _), (loss, accuracy) = measured
     rate = learning_rate(run.trial.settings.training, run.step, run.length.steps)
     runs.append(run.logs / "metrics.csv", [(run.step, run.epoch, rate, *measured[0], *measured[1])])
-    if len(run.material.validation) and (run.best is None or (accuracy, -loss) > (run.best["accuracy"], -run.best["loss"])):
+    if math.isfinite(loss) and (run.best is None or (accuracy, -loss) > (run.best["accuracy"], -run.best["loss"])):
         weights = {key: value.detach().clone() for key, value in run.network.state_dict().items()}
         run.best = {"epoch": run.epoch, "accuracy": accuracy, "loss": loss, "weights": weights}
     now = time.perf_counter()
