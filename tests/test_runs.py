@@ -513,3 +513,12 @@ def test_finished_trials_that_are_no_longer_asked_for_are_left_out_by_name(tiny:
 
     assert runs.left_out(folder, tiny("seeds=3")) == []
     assert runs.left_out(folder, tiny("seeds=1")) == ["identity-d4-s1", "plain-d4-s1"]
+
+
+def test_an_experiment_that_is_being_trained_is_not_set_aside(tiny: Any, tmp_path: Path):
+    folder = started(tiny(), tmp_path)
+
+    with runs.lock(folder), pytest.raises(runs.RunsError, match="another resexp is training here"):
+        runs.set_aside(folder)
+    assert (folder / "experiment.yaml").read_text(encoding="utf-8").startswith("# layout 1\n")
+    assert runs.set_aside(folder) == tmp_path / f"{folder.name}-old-1"

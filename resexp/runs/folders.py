@@ -88,7 +88,8 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained."""
     sweep(folder)
     write_json(folder / "plan.json", plan.model_dump())
-    header = f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
+    header = f"# layout {LAYOUT}\n"
+    header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
     write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))
     starts = read_json(folder / "environment.json") or []
     write_json(folder / "environment.json", [*starts, start])
@@ -122,9 +123,14 @@ def check_unchanged(experiment: Experiment, folder: Path) -> None:
 
 
 def set_aside(folder: Path) -> Path | None:
-    """Renames an experiment's folder to the first free <name>-old-<n>; never deletes."""
+    """Renames an experiment's folder to the first free <name>-old-<n>; never deletes.
+
+    Raises:
+        RunsError: another process is training there.
+    """
     if not folder.exists():
         return None
+    lock(folder).release()
     number = 1
     while (aside := folder.with_name(f"{folder.name}-old-{number}")).exists():
         number += 1
