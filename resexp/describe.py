@@ -98,7 +98,7 @@ def card_lines(card: pairs.Card) -> list[str]:
         )
     )
     notes = {
-        "start_differs": "the plain twin starts without zero_last",
+        "start_differs": "the plain twin has a start of its own: without zero_last, he for fixup",
         "same_function_class": "same function class: the arms differ only in where they start and how they step",
         "nothing_to_skip": "depth 2: nothing to skip",
     }

@@ -14,6 +14,8 @@ from resexp.networks import Network, boundary_stages
 
 Card = dict[str, Any]
 
+LINEAR = ("identity", "projection", "projection-all", "scaled")  # a is constant, S a matrix
+
 
 def cards(experiment: Experiment, device: str) -> list[Card]:
     """One card per cell and shortcut, measured at the first seed on that seed's first batch."""
@@ -38,7 +40,7 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str) -> 
             "first_batch": torch.equal(batch, other_batch),
             "recipe": _without_shortcut(plain.settings) == _without_shortcut(residual.settings),
         },
-        "start_differs": residual.settings.network.zero_last,
+        "start_differs": residual.settings.network.zero_last or residual.settings.network.init in training.TWIN_INITS,
         "same_function_class": _same_class(residual.settings),
         "nothing_to_skip": plain.settings.network.depth == 2,
         "beyond": beyond,
@@ -55,7 +57,7 @@ def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, floa
     x, labels = next(training.batches(trial, found, length.per_epoch, 0))
     boundaries: list[Tensor] = []
     with training.precision_of(settings, x.device):
-        logits = network(x, boundaries)
+        logits = network(x, boundaries, training.draws(network, trial.seed, 0, x))
     loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
     grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
     flows = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
@@ -88,4 +90,4 @@ def _same_class(settings: Settings) -> bool:
     """act(Wx + Ux) = act((W + U)x): such arms differ only in where they start and how they step."""
     network = settings.network
     one_layer = network.block_layers == 1 and network.placement == "post" and network.norm == "none"
-    return one_layer and config.shortcut_name(network.shortcut) in ("identity", "projection", "projection-all")
+    return one_layer and config.shortcut_name(network.shortcut) in LINEAR

@@ -1,5 +1,6 @@
 """The experiment: strict YAML, overrides, grid -> trials, the plan."""
 
+import inspect
 import itertools
 from pathlib import Path
 from typing import Any, get_args
@@ -7,13 +8,13 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from resexp import config, runs
+from resexp import config, runs, training
 from resexp.config import ConfigError, Experiment
 from resexp.config.documents import parse_yaml
 from resexp.config.models import PLANNED
 from resexp.config.rules import depths_near
 from resexp.datasets import DATASETS
-from resexp.networks import ACTIVATIONS, INITS, NORMS
+from resexp.networks import ACTIVATIONS, INITS, NORMS, PLACEMENTS
 from resexp.probes import PROBES
 from resexp.shortcuts import SHORTCUTS
 
@@ -228,9 +229,28 @@ REFUSED = [
     ("one misspelt of two", "network:\n  shortcut: [identity, skipint]", 2, "network.shortcut", ["did you mean skipinit?"]),
     ("a shortcut of number", "network: {shortcut: 3}", 1, "network.shortcut", ["must be a name or one mapping"]),
     ("a parameter too many", "network: {shortcut: {identity: {p: 1}}}", 1, "network.shortcut", ["takes no parameters"]),
-    ("a planned shortcut", "network: {shortcut: [identity, gate]}", 1, "network.shortcut", ["'gate' is planned"]),
-    ("a planned mapping", "network: {shortcut: {gate: {bias: -6}}}", 1, "network.shortcut", ["'gate' is planned"]),
-    ("a planned init", "network: {init: [he, fixup]}", 1, "network.init", ["'fixup' is planned"]),
+    ("no such parameter", "network: {shortcut: {gate: {bais: -6}}}", 1, "network.shortcut", ["'bais'", "did you mean bias"]),
+    (
+        "dropout of all",
+        "network: {shortcut: {dropout: {p: 1.0}}}",
+        1,
+        "network.shortcut",
+        ["p of dropout: 1.0 must be less than 1"],
+    ),
+    ("text as bias", "network: {shortcut: {gate: {bias: low}}}", 1, "network.shortcut", ["bias of gate", "must be a number"]),
+    ("never kept", "network: {shortcut: {stochastic-depth: {survival: 0}}}", 1, "network.shortcut", ["must be greater than 0"]),
+    ("one network twice", "network: {shortcut: [gate, {gate: {bias: -6}}]}", 1, "network.shortcut", ["stands twice"]),
+    ("a bottleneck mlp", "network: {block: bottleneck, depth: 11}", 1, "network.block", ["an mlp has basic"]),
+    ("no such bottleneck", "network: {family: cnn, block: bottleneck, depth: 58}", 1, "network.depth", ["9", "56 and 65"]),
+    ("fixup with a norm", "network: {init: fixup, norm: layer}", 1, "network.init", ["write norm: none"]),
+    ("fixup with a gain", "network: {init: fixup, gain: 2}", 1, "network.gain", ["would undo"]),
+    (
+        "layers of a bottleneck",
+        "network: {family: cnn, depth: 11, block: bottleneck, block_layers: 3}",
+        1,
+        "network.block_layers",
+        ["no meaning"],
+    ),
     ("compile", "compile: true", 1, "compile", ["true is planned"]),
     ("projection in an mlp", "network: {shortcut: projection}", 1, "network.shortcut", ["use projection-all"]),
     ("delta-orthogonal mlp", "network: {init: delta-orthogonal}", 1, "network.init", ["convolutions"]),
@@ -584,12 +604,13 @@ def test_added_trials_are_appended_and_old_cohorts_stay(written):
     [
         (config.SHORTCUT_NAMES, SHORTCUTS),
         (config.NORM_NAMES, NORMS),
+        (config.PLACEMENT_NAMES, PLACEMENTS),
         (config.INIT_NAMES, INITS),
         (config.ACTIVATION_NAMES, ACTIVATIONS),
         (config.DATASET_NAMES, DATASETS),
         (config.PROBE_NAMES, PROBES),
     ],
-    ids=["shortcuts", "norms", "inits", "activations", "datasets", "probes"],
+    ids=["shortcuts", "norms", "placements", "inits", "activations", "datasets", "probes"],
 )
 def test_the_torch_free_list_names_exactly_what_can_be_built(listed, built):
     assert list(listed) == list(built)
@@ -599,6 +620,7 @@ def test_the_torch_free_list_names_exactly_what_can_be_built(listed, built):
     ("model", "field", "listed"),
     [
         (config.Network, "norm", config.NORM_NAMES),
+        (config.Network, "placement", config.PLACEMENT_NAMES),
         (config.Network, "init", config.INIT_NAMES),
         (config.Network, "activation", config.ACTIVATION_NAMES),
         (config.Data, "name", config.DATASET_NAMES),
@@ -643,3 +665,22 @@ def test_the_schema_accepts_every_shipped_config(schema_errors, name):
 )
 def test_the_schema_agrees_with_the_loader(schema_errors, text, paths):
     assert schema_errors(text) == paths
+
+
+@pytest.mark.parametrize("name", config.SHORTCUT_NAMES)
+def test_the_parameters_of_a_shortcut_and_their_defaults_are_those_of_its_builder(name):
+    built = inspect.signature(SHORTCUTS[name]).parameters
+    defaults = {key: of.default for key, of in built.items() if key not in ("place", "_place")}
+
+    assert {key: field.default for key, field in config.SHORTCUT_PARAMETERS[name].model_fields.items()} == defaults
+
+
+def test_parameters_of_a_shortcut_name_its_arm_and_reach_its_network(tmp_path):
+    path = tmp_path / "table.yaml"
+    path.write_text("network: {depth: 4, shortcut: [gate, {gate: {bias: 0}}, {scaled: {scale: 0.5, branch: 0.5}}]}\nseeds: 1")
+    trials = config.load(path).trials
+    networks = [training.build(trial, (1, 8, 8), 10) for trial in trials]
+
+    assert [trial.arm for trial in trials] == ["plain", "gate", "gate-bias0", "scaled-scale0.5-branch0.5"]
+    assert [n.blocks[0].shortcut.bias[0].item() for n in networks[1:3]] == [-6.0, 0.0]
+    assert (networks[3].blocks[0].shortcut.scale, networks[3].blocks[0].shortcut.branch) == (0.5, 0.5)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from resexp import config, datasets, executors, runs, training
+from resexp import config, datasets, executors, networks, runs, training
 
 NAMES = list(config.shipped())
 
@@ -32,7 +32,16 @@ def pretended(monkeypatch, torch_state):
 
 
 def test_the_list_of_shipped_configs():
-    assert NAMES == ["article", "cifar10-he2015", "digits", "fashion-cnn", "mnist-cnn", "mnist-mlp"]
+    assert NAMES == [
+        "article",
+        "cifar10-he2015",
+        "cifar10-he2016-placements",
+        "cifar10-he2016-shortcuts",
+        "digits",
+        "fashion-cnn",
+        "mnist-cnn",
+        "mnist-mlp",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -46,7 +55,8 @@ def test_it_asks_a_question_and_explains_itself(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains_a_few_steps_to_a_result(name, pretended, tmp_path):
-    experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu"])
+    shallow = ["network.depth=8"] if "he2016" in name else []  # eleven networks of 110 layers take minutes
+    experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu", *shallow])
     executors.train_here(experiment, tmp_path / "run")
 
     results = [state.result for state in runs.states(tmp_path / "run", experiment)]
@@ -104,3 +114,52 @@ def test_he2015_is_the_published_recipe():
     assert (
         sum(p.numel() for p in training.build(config.load("cifar10-he2015").trials[0], (3, 32, 32), 10).parameters()) == 269_722
     )
+
+
+@pytest.mark.parametrize("name", ["cifar10-he2016-shortcuts", "cifar10-he2016-placements"])
+def test_he2016_is_he2015_with_a_warm_up_at_110_layers(name):
+    settings, before = config.load(name).shared, config.load("cifar10-he2015").shared
+    rates = [training.learning_rate(settings.training, step, 64000) for step in (0, 399, 400, 32000, 48000)]
+
+    assert rates == pytest.approx([0.01, 0.01, 0.1, 0.01, 0.001])
+    assert settings.training.model_copy(update={"warmup": None}) == before.training
+    assert settings.data == before.data
+
+
+def test_he2016_has_the_rows_of_its_tables():
+    arms = list(dict.fromkeys(trial.arm for trial in config.load("cifar10-he2016-shortcuts").trials))
+    placements = config.load("cifar10-he2016-placements").settings["network"]["placement"]
+
+    assert arms == [
+        "plain",
+        "identity",
+        "scaled-scale0.5-branch1",
+        "scaled-scale0.5-branch0.5",
+        "gate-bias0",
+        "gate-bias-6",
+        "gate-bias-7",
+        "gate-shortcut-bias0",
+        "gate-shortcut-bias-6",
+        "projection-all",
+        "dropout-p0.5",
+    ]
+    assert placements == ["post", "post-norm", "branch", "pre-act-only", "pre"]
+
+
+def test_the_second_column_of_the_placements_is_one_line_away():
+    overrides = ["network.depth=164", "network.block=bottleneck", "name=cifar10-he2016-placements-164", "seeds=1"]
+    trial = config.load("cifar10-he2016-placements", overrides).trials[-1]
+    with torch.device("meta"):
+        network = networks.build_network(
+            "cnn",
+            depth=164,
+            width=16,
+            shortcut="identity",
+            input_shape=(3, 32, 32),
+            classes=10,
+            block="bottleneck",
+            norm="batch",
+        )
+
+    assert (trial.settings.network.depth, trial.settings.network.block) == (164, "bottleneck")
+    assert len(network.blocks) == 54

@@ -15,6 +15,7 @@ from resexp.networks import (
     ACTIVATIONS,
     INITS,
     NORMS,
+    PLACEMENTS,
     Network,
     boundary_names,
     boundary_stages,
@@ -25,7 +26,6 @@ from resexp.networks import (
 from resexp.shortcuts import SHORTCUTS
 
 B, K = 4, 10
-PLACEMENTS = ("post", "pre", "branch")
 FAMILIES = ("mlp", "cnn")
 RESIDUAL = [name for name in SHORTCUTS if name != "plain"]
 
@@ -99,6 +99,31 @@ def test_layers_have_a_bias_only_where_there_is_no_norm(family, placement, norm)
     biased = [layer.name for layer in weighted_layers(network) if layer.module.bias is not None]
 
     assert biased == ([name for name, _ in main_path(network)] if norm == "none" else ["classifier"])
+
+
+@pytest.mark.parametrize(
+    ("depth", "shortcut", "millions"), [(164, "projection", 1.7), (1001, "projection", 10.2), (1001, "identity", 10.2)]
+)
+def test_bottleneck_networks_have_the_parameters_of_the_published_ones(depth, shortcut, millions):
+    """arXiv:1603.05027 table 3 and its code: 1.7M and 10.2M."""
+    with torch.device("meta"):
+        keys = {"block": "bottleneck", "placement": "pre", "norm": "batch", "size": 32, "channels": 3}
+        network = build("cnn", shortcut, depth=depth, **keys)
+
+    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.15)
+
+
+def test_depth_1202_has_its_published_parameters():
+    """arXiv:1512.03385 table 6: 19.4M."""
+    with torch.device("meta"):
+        network = build("cnn", "identity", depth=1202, norm="batch", size=32, channels=3)
+
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 19.4
+
+
+def test_a_bottleneck_is_refused_in_an_mlp():
+    with pytest.raises(ValueError, match="a bottleneck is a block of convolutions; an mlp has basic blocks"):
+        build("mlp", depth=11, block="bottleneck")
 
 
 # ---- depth, order, names ------------------------------------------------------------------------------------------------
@@ -208,47 +233,58 @@ class ByHand:
         return scaled.reshape(x.shape) * gain + shift
 
     def a_and_s(self, block: str, u: Tensor, channels: int, stride: int) -> tuple[Tensor | float, Tensor | float]:
+        x = u
         if self.shortcut == "plain":
             return 1.0, 0.0
-        if f"{block}.shortcut.map.weight" in self.state:
+        if f"{block}.shortcut.map.weight" in self.state and not self.shortcut.startswith("gate"):
             s = self.layer(f"{block}.shortcut.map", u, stride)
-            convolved_with_norm = s.ndim == 4 and self.placement != "pre"
+            convolved_with_norm = s.ndim == 4 and self.placement not in ("pre", "post-norm")
             return 1.0, self.norm(f"{block}.shortcut.norm", s) if convolved_with_norm else s
         if stride == 2:
             u = u[:, :, ::2, ::2]
             u = torch.cat([u, u.new_zeros(len(u), channels - u.shape[1], *u.shape[2:])], 1)
-        return self.state.get(f"{block}.shortcut.alpha", 1.0), u
+        last = int(block.split(".")[1]) + 1
+        constants = {"scaled": (1.0, 0.5), "stochastic-depth": (1 - last / self.count / 2, 1.0)}  # p_l, in evaluation
+        a, factor = constants.get(self.shortcut, (self.state.get(f"{block}.shortcut.alpha", 1.0), 1.0))
+        if self.shortcut.startswith("gate"):
+            g = 1 / (1 + (-self.layer(f"{block}.shortcut.map", x, stride) - self.state[f"{block}.shortcut.bias"]).exp())
+            a, factor = (g if self.shortcut == "gate" else 1.0), 1 - g
+        return a, factor * u
 
     def block(self, number: int, x: Tensor, layers: int) -> Tensor:
         key = f"blocks.{number}"
         channels = self.state[f"{key}.branch.layer1.weight"].shape[0]
         stride = 1 if channels == x.shape[1] else 2
         u = h = x
-        if self.placement == "pre":
-            h = self.act(self.norm(f"{key}.before.norm", x))
+        if self.placement in ("pre", "pre-act-only"):
+            h = self.act(self.norm(f"{key}.before.norm", x) if self.placement == "pre" else x)
             u = h if number == 0 or stride == 2 else x
         z = h
         for n in range(1, layers + 1):
-            if self.placement == "pre" and n > 1:
-                z = self.act(self.norm(f"{key}.branch.norm{n}", z))
             z = self.layer(f"{key}.branch.layer{n}", z, stride if n == 1 else 1)
-            if self.placement != "pre":
+            if n < layers or self.placement in ("post", "branch", "pre-act-only"):
                 z = self.norm(f"{key}.branch.norm{n}", z)
-                z = self.act(z) if n < layers or self.placement == "branch" else z
+            if n < layers or self.placement == "branch":
+                z = self.act(z)
         a, s = self.a_and_s(key, u, channels, stride)
-        return self.act(a * z + s) if self.placement == "post" else a * z + s
+        joined = a * z + s
+        if self.placement == "post-norm":
+            joined = self.norm(f"{key}.after.norm", joined)
+        return self.act(joined) if self.placement in ("post", "post-norm") else joined
 
     def boundaries_and_logits(self, x: Tensor, layers: int = 2) -> tuple[list[Tensor], Tensor]:
         convolutional = self.state["stem.layer.weight"].ndim == 4
         x = self.layer("stem.layer", x if convolutional else x.flatten(1))
         if self.placement != "pre":
-            x = self.act(self.norm("stem.norm", x))
+            x = self.norm("stem.norm", x)
+        if self.placement not in ("pre", "pre-act-only"):
+            x = self.act(x)
         boundaries = [x]
         for number in range(self.count):
             boundaries.append(self.block(number, boundaries[-1], layers))
         x = boundaries[-1]
-        if self.placement == "pre":
-            x = self.act(self.norm("tail.norm", x))
+        if self.placement in ("pre", "pre-act-only"):
+            x = self.act(self.norm("tail.norm", x) if self.placement == "pre" else x)
         return boundaries, self.layer("classifier", x.mean((2, 3)) if convolutional else x)
 
 
@@ -317,6 +353,45 @@ def test_resnet_20_gives_the_logits_of_one_written_with_torchs_own_layers():
     torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-5, atol=1e-5)
 
 
+class BothSides(BasicBlock):
+    """Option A with half of its zero channels in front, as one widely used implementation has it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        if self.missing:
+            x = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.missing // 2, self.missing // 2))
+        return functional.relu(out + x)
+
+
+def test_a_state_dict_of_the_same_layout_maps_one_to_one_by_order_wherever_the_zero_channels_are():
+    ours = build("cnn", "identity", depth=20, norm="batch", size=32, channels=3, pad="both")
+    stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    blocks = [BothSides(a, b, 1 if a == b else 2) for a, b in pairwise([16] * 4 + [32] * 3 + [64] * 3)]
+    theirs = nn.Sequential(*stem, *blocks, nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 10))
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    x = images(32, 3, torch.float32)
+
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_a_projection_block_computes_what_torchvisions_own_does(block):
+    """Stride in the first layer; torchvision's bottleneck has it in the second, so that one is compared without."""
+    from torchvision.models import resnet  # noqa: PLC0415 - this oracle alone needs it
+
+    size, layers = 8, 2 if block == "basic" else 3
+    ours = build("cnn", "projection", depth=2 + 3 * layers, norm="batch", size=size, block=block, width=8)
+    pick = ours.blocks[1] if block == "basic" else ours.blocks[0]
+    inputs, planes = (8, 16) if block == "basic" else (8, 8)
+    outputs, stride = (16, 2) if block == "basic" else (32, 1)
+    down = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    theirs = (resnet.BasicBlock if block == "basic" else resnet.Bottleneck)(inputs, planes, stride, down)
+    pick.load_state_dict(dict(zip(pick.state_dict(), theirs.state_dict().values(), strict=True)))
+    x = torch.randn(B, inputs, size, size, generator=torch.Generator().manual_seed(0))
+
+    torch.testing.assert_close(pick(x), theirs(x), rtol=1e-5, atol=1e-5)
+
+
 # ---- twins --------------------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +407,9 @@ def test_both_arms_of_every_pair_have_a_gradient_in_every_layer(family, shortcut
         loss_of(network, x).backward()
 
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-        assert [layer.name for layer in weighted_layers(network) if not layer.weight.grad.any()] == []
+        still = [layer.name for layer in weighted_layers(network) if not layer.weight.grad.any()]
+        branches = [name for name, _ in main_path(network)[1:-1]]
+        assert still == (branches if arm == "rezero" else [])  # a = 0: only the scalars of a block move
 
 
 @pytest.mark.parametrize("init", ["pytorch", "he"])
@@ -362,6 +439,7 @@ SPREADS = {
     "pytorch": lambda _out, _in, _k: 1 / 3,
     "he": lambda _out, _in, _k: 2,
     "xavier": lambda n_out, n_in, _k: 2 * n_in / (n_in + n_out),
+    "fixup": lambda _out, _in, _k: 2,  # before it is rescaled
     # min(rows, columns) orthonormal vectors of length 1 in out x (in k^2) entries
     "orthogonal": lambda n_out, n_in, k: min(n_out, n_in * k**2) / n_out,
     # the same in the centre alone: out x in of the out x (in k^2) entries
@@ -394,7 +472,7 @@ def test_weights_have_the_variance_of_their_start(init, shape):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("init", [init for init in INITS if init != "fixup"])
 @pytest.mark.parametrize("gain", [None, 1 / 3, 2.0])
 def test_gain_is_the_n_var_of_every_hidden_layer_and_of_no_other(family, init, gain):
     seeds = range(8)
@@ -469,7 +547,42 @@ def test_zero_last_makes_every_branch_exactly_zero(family, placement, norm, init
     normed = functional.relu(block.before.norm(x)) if placement == "pre" and norm != "none" else act_x
 
     assert not block.branch(block.before(x)).any()
-    assert torch.equal(block(x), {"post": act_x, "pre": normed, "branch": x}[placement])  # the first unit of pre shares h
+    after = functional.relu(block.after.norm(x)) if placement == "post-norm" and norm != "none" else act_x
+    # The first unit of the pre-activations shares h.
+    expected = {"post": act_x, "post-norm": after, "pre": normed, "pre-act-only": act_x, "branch": x}
+    assert torch.equal(block(x), expected[placement])
+
+
+@pytest.mark.parametrize(("family", "depth", "layers"), [("mlp", 10, 2), ("mlp", 14, 3), ("mlp", 6, 1), ("cnn", 14, 2)])
+def test_fixup_follows_its_three_rules(family, depth, layers):
+    """arXiv:1901.09321 §3, against a he start of the same network: L branches of m layers."""
+    he, fixed = (
+        started(family, "identity", init=init, depth=depth, block_layers=layers, scalars=True) for init in ("he", "fixup")
+    )
+    count = len(fixed.blocks)
+    for (name, before), (_, after) in zip(main_path(he), main_path(fixed), strict=True):
+        number = name.split("layer")[-1]
+        if name == "classifier" or number == str(layers):
+            assert not after.weight.any()  # rule 1
+        elif number.isdigit():
+            torch.testing.assert_close(after.weight, before.weight * count ** (-1 / (2 * layers - 2)))  # rule 2
+        else:
+            assert torch.equal(after.weight, before.weight)
+    scalars = [(name, p.item()) for name, p in fixed.named_parameters() if p.ndim == 0]
+    activations = 1 + layers * count  # the stem's, those inside the branches, those after the additions
+    assert [value for name, value in scalars if name.endswith("scale")] == [1.0] * count  # rule 3
+    assert [value for name, value in scalars if name.endswith("bias")] == [0.0] * (depth + activations)
+    assert [name for name, p in fixed.named_parameters() if p.ndim == 1] == ["classifier.bias"]
+
+
+def test_at_the_start_of_fixup_only_the_classifier_has_a_gradient():
+    network = started("mlp", "identity", init="fixup", scalars=True)
+    loss_of(network, images(dtype=torch.float32)).backward()
+
+    assert [name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()] == [
+        "classifier.weight",
+        "classifier.bias",
+    ]
 
 
 # ---- identities (SCIENCE 4.2) ---------------------------------------------------------------------------------------------
@@ -525,3 +638,48 @@ def test_one_layer_blocks_with_identity_are_a_plain_net_started_at_w_plus_i():
             block.branch.layer1.weight += torch.eye(16)
 
     torch.testing.assert_close(plain(images()), residual(images()), rtol=1e-12, atol=1e-12)
+
+
+def test_one_layer_blocks_with_identity_and_a_plain_net_started_at_w_plus_i_train_alike_for_100_adam_steps():
+    """act(Wx + b + x) = act((W + I)x + b) for every W, and Adam sees only gradients: the function class is the same."""
+    plain, residual = (started("mlp", arm, block_layers=1, depth=6, init="pytorch").double() for arm in ("plain", "identity"))
+    with torch.no_grad():
+        for block in plain.blocks:
+            block.branch.layer1.weight += torch.eye(16)
+    for network in (plain, residual):
+        optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+        for _ in range(100):
+            optimizer.zero_grad()
+            loss_of(network, images()).backward()
+            optimizer.step()
+
+    torch.testing.assert_close(plain(images()), residual(images()), rtol=1e-10, atol=1e-10)
+
+
+# ---- chance -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_draws_come_from_one_stream_per_block_and_only_where_there_is_chance(shortcut):
+    network, asked = build("mlp", shortcut, depth=8), []
+
+    def stream(block: int) -> torch.Generator:
+        asked.append(block)
+        return torch.Generator().manual_seed(block)
+
+    draws = network.draws(B, stream)
+    drawn_by_name = shortcut in ("dropout", "stochastic-depth")
+
+    assert asked == ([0, 1, 2] if drawn_by_name else [])
+    assert [draw is not None for draw in draws] == [drawn_by_name] * 3
+
+
+def test_a_block_that_is_left_out_passes_x_and_its_weights_have_no_gradient():
+    network = started("mlp", {"stochastic-depth": {"survival": 0.5}}, placement="branch")
+    boundaries: list[Tensor] = []
+    draws = [torch.tensor(1.0), torch.tensor(0.0), torch.tensor(1.0)]
+    functional.cross_entropy(network(images(dtype=torch.float32), boundaries, draws), torch.arange(B)).backward()
+
+    assert torch.equal(boundaries[2], boundaries[1])
+    grads = [block.branch.layer1.weight.grad.any().item() for block in network.blocks]
+    assert grads == [True, False, True]

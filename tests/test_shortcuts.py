@@ -66,6 +66,12 @@ def mapped(shortcut: nn.Module, x: np.ndarray, place: tuple) -> np.ndarray:
     return out
 
 
+def gates(shortcut: nn.Module, x: np.ndarray, place: tuple) -> np.ndarray:
+    """g = 1 / (1 + exp(-(Ux + b))), one per element of the output."""
+    bias = shortcut.bias.detach().numpy()
+    return 1 / (1 + np.exp(-mapped(shortcut, x, place) - bias))
+
+
 ORACLES = {
     "plain": lambda _s, _x, _place: (1.0, 0.0),
     "identity": lambda _s, x, place: (1.0, halved_with_empty_channels(x, place)),
@@ -74,7 +80,13 @@ ORACLES = {
         (halved_with_empty_channels(x, place) if place[0] == place[1] else mapped(s, x, place)),
     ),
     "projection-all": lambda s, x, place: (1.0, mapped(s, x, place)),
+    "scaled": lambda _s, x, place: (1.0, 0.5 * halved_with_empty_channels(x, place)),
+    "gate": lambda s, x, place: (gates(s, x, place), (1 - gates(s, x, place)) * halved_with_empty_channels(x, place)),
+    "gate-shortcut": lambda s, x, place: (1.0, (1 - gates(s, x, place)) * halved_with_empty_channels(x, place)),
+    "dropout": lambda _s, x, place: (1.0, halved_with_empty_channels(x, place)),  # in evaluation
+    "rezero": lambda s, x, place: (s.alpha.item(), halved_with_empty_channels(x, place)),
     "skipinit": lambda s, x, place: (s.alpha.item(), halved_with_empty_channels(x, place)),
+    "stochastic-depth": lambda _s, x, place: (1 - 3 / BLOCKS * 0.5, halved_with_empty_channels(x, place)),  # block 3 of 9
 }
 
 
@@ -142,7 +154,7 @@ def test_a_and_s_are_what_the_paper_says(name, place, norm):
     a, s = shortcut(x)
     expected_a, expected_s = ORACLES[name](shortcut, x.numpy(), place)
 
-    assert torch.as_tensor(a).item() == expected_a
+    np.testing.assert_allclose(torch.as_tensor(a, dtype=torch.float64).detach().numpy(), expected_a, rtol=1e-12)
     np.testing.assert_allclose(torch.as_tensor(s).detach().numpy(), expected_s, rtol=1e-12, atol=1e-12)
     assert np.shape(s) in {(), (B, *place[1])}
 
@@ -158,6 +170,12 @@ def test_a_and_s_are_what_the_paper_says(name, place, norm):
         ("projection-all", "mlp", 6 * 6),
         ("skipinit", "mlp", 1),
         ("skipinit", "cnn, odd side halved", 1),
+        ("rezero", "mlp", 1),
+        ("gate", "mlp", 6 * 6 + 6),
+        ("gate-shortcut", "cnn, even side halved", 4 * 8 + 8),
+        ("scaled", "cnn, even side halved", 0),
+        ("dropout", "cnn, even side halved", 0),
+        ("stochastic-depth", "cnn, even side halved", 0),
     ],
 )
 def test_a_shortcut_adds_the_parameters_of_the_design_and_no_bias(name, where, parameters):
@@ -173,3 +191,89 @@ def test_skipinit_starts_at_one_over_the_root_of_the_number_of_blocks(blocks):
 
     assert shortcut(torch.ones(1, 3))[0].item() == pytest.approx(1 / math.sqrt(blocks), rel=1e-7)
     assert shortcut.alpha.requires_grad
+
+
+# ---- parameters of shortcuts ------------------------------------------------------------------------------------------
+
+
+def at(name: str, place: tuple = PLACES["mlp"], index: int = 2, **parameters) -> nn.Module:
+    return SHORTCUTS[name](Place(*place, index=index, blocks=BLOCKS, norm=lambda _: nn.Identity()), **parameters)
+
+
+def test_scaled_multiplies_each_path_by_its_own_constant():
+    x = torch.randn(B, 6)
+    a, s = at("scaled", scale=0.25, branch=0.75)(x)
+
+    assert a == 0.75
+    assert torch.equal(s, 0.25 * x)
+
+
+@pytest.mark.parametrize("name", ["gate", "gate-shortcut"])
+@pytest.mark.parametrize("bias", [0.0, -6.0])
+def test_a_gate_opens_where_its_bias_says_when_its_map_is_zero(name, bias):
+    shortcut, x = at(name, bias=bias), torch.randn(B, 6)
+    with torch.no_grad():
+        shortcut.map.weight.zero_()
+    a, s = shortcut(x)
+    g = 1 / (1 + math.exp(-bias))
+
+    torch.testing.assert_close(s, (1 - g) * x)
+    torch.testing.assert_close(torch.as_tensor(a), torch.full((B, 6), g) if name == "gate" else torch.tensor(1.0))
+
+
+def test_rezero_starts_at_zero():
+    assert at("rezero").alpha.item() == 0
+
+
+# ---- what is left to chance -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25, 0.5])
+def test_dropout_takes_a_share_p_of_the_elements_and_keeps_the_mean(p):
+    shortcut, x = at("dropout", PLACES["cnn, even side halved"], p=p), torch.ones(2000, 4, 8, 8)
+    a, s = shortcut(x, shortcut.draw(2000, torch.Generator().manual_seed(0)))
+    kept = s[:, :4]
+
+    assert a == 1
+    assert not s[:, 4:].any()
+    assert sorted(kept.unique().tolist()) == pytest.approx(sorted({0.0, 1 / (1 - p)} if p else {1.0}))
+    assert (kept == 0).float().mean().item() == pytest.approx(p, abs=5 * math.sqrt(0.25 / kept.numel()))
+
+
+@pytest.mark.parametrize(
+    ("index", "survival", "expected"), [(0, 0.5, 17 / 18), (4, 0.5, 13 / 18), (8, 0.5, 0.5), (8, 0.2, 0.2)]
+)
+def test_a_block_survives_with_the_linearly_falling_probability_of_the_paper(index, survival, expected):
+    shortcut = at("stochastic-depth", index=index, survival=survival)
+    draws = torch.stack([shortcut.draw(B, torch.Generator().manual_seed(seed)) for seed in range(3000)])
+    x = torch.randn(B, 6)
+
+    assert shortcut(x)[0] == pytest.approx(expected)
+    assert set(draws.tolist()) == {0.0, 1.0}
+    assert draws.mean().item() == pytest.approx(expected, abs=5 * math.sqrt(0.25 / 3000))
+    assert [shortcut(x, draw)[0].item() for draw in draws[:5]] == draws[:5].tolist()
+
+
+@pytest.mark.parametrize("name", ["dropout", "stochastic-depth"])
+def test_the_same_stream_draws_the_same(name):
+    one, two = (at(name).draw(B, torch.Generator().manual_seed(3)) for _ in range(2))
+
+    assert torch.equal(one, two)
+
+
+# ---- where option A puts its channels ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("pad", "first"), [("end", 0), ("both", 2)])
+def test_option_a_puts_its_empty_channels_where_it_is_told(pad, first):
+    inputs, outputs = PLACES["cnn, even side halved"]
+    x = torch.randn(B, *inputs)
+    _, s = SHORTCUTS["identity"](Place(inputs, outputs, 0, 1, lambda _: nn.Identity(), pad))(x)
+
+    assert torch.equal(s[:, first : first + 4], x[:, :, ::2, ::2])
+    assert s.any(0).flatten(1).any(1).tolist() == [first <= c < first + 4 for c in range(8)]
+
+
+def test_another_place_for_the_empty_channels_is_refused():
+    with pytest.raises(ValueError, match="pad 'start' is not one of end, both"):
+        Place((4, 8, 8), (8, 4, 4), 0, 1, lambda _: nn.Identity(), "start")

@@ -75,8 +75,8 @@ def _check(node: yaml.Node, prefix: str, lines: dict[str, int], where: str, seen
         raise ConfigError("aliases (*name) are not supported; write the value out", key=prefix, where=here)
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _check(item, prefix, lines, where, seen)
+        for place, item in enumerate(node.value):  # a key may stand once in each entry of a list
+            _check(item, f"{prefix}[{place}]", lines, where, seen)
     elif isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1

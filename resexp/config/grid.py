@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resexp.config.documents import ConfigError, nearest, parse_yaml, read_document
-from resexp.config.models import AXES, SHORTCUT_NAMES, Settings, Trial, arm_name, format_value
+from resexp.config.models import AXES, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, Settings, Trial, arm_name, format_value
 from resexp.config.rules import impossible, meaningless, validated
 
 ALWAYS_AXES = ("network.depth", "network.shortcut")
@@ -134,7 +134,14 @@ def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
 
 
 def _as_named(value: Any) -> str:
-    """A value as trial names have it, so that two values never share a trial."""
+    """A value as trial names have it, so that two values never share a trial: a shortcut with all its parameters."""
+    if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
+        value, inner = next(iter(value)), dict(inner)
+    else:
+        inner = {}
+    if isinstance(value, str) and value in SHORTCUT_PARAMETERS:
+        defaults = {name: field.default for name, field in SHORTCUT_PARAMETERS[value].model_fields.items()}
+        return " ".join([value, *(f"{name} {_as_named(of)}" for name, of in sorted({**defaults, **inner}.items()))])
     return format_value(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

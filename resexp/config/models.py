@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
 
-SHORTCUT_NAMES = ("plain", "identity", "projection", "projection-all", "skipinit")
 NORM_NAMES = ("none", "batch", "layer", "group")
-INIT_NAMES = ("pytorch", "he", "xavier", "orthogonal", "delta-orthogonal")
+INIT_NAMES = ("pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup")
+PLACEMENT_NAMES = ("post", "pre", "branch", "post-norm", "pre-act-only")
 ACTIVATION_NAMES = ("relu", "tanh", "gelu")
 DATASET_NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder")
 PROBE_NAMES = ("gradient_norm", "signal")
@@ -18,6 +18,7 @@ AXES = {
     "network.depth": "d{}",
     "network.width": "w{}",
     "network.shortcut": "{}",
+    "network.block": "{}",
     "network.block_layers": "layers{}",
     "network.placement": "{}",
     "network.norm": "norm-{}",
@@ -34,8 +35,6 @@ AXES = {
 
 # Part of the file format, but brought by a later release: refused by name instead of as nonsense.
 PLANNED: dict[str, tuple[Any, ...]] = {
-    "network.shortcut": ("scaled", "gate", "gate-shortcut", "dropout", "rezero", "stochastic-depth"),
-    "network.init": ("fixup",),
     "network.plain_width": ("parameters",),
     "compile": (True,),
 }
@@ -113,6 +112,59 @@ UnitFloat = Annotated[float, Field(ge=0, lt=1)]
 AutoOrCount = Annotated[Literal["auto"] | PositiveInt, BeforeValidator(_auto_or_count)]
 
 
+# ---- parameters of shortcuts -------------------------------------------------------------------------------------------
+
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class NoParameters(Model):
+    """A shortcut that has nothing to choose."""
+
+
+class ScaledParameters(Model):
+    """Factors of the shortcut and of the branch."""
+
+    scale: FiniteFloat = 0.5
+    branch: FiniteFloat = 1.0
+
+
+class GateParameters(Model):
+    """Where the biases of the gates start."""
+
+    bias: FiniteFloat = -6.0
+
+
+class DropoutParameters(Model):
+    """The share of elements that is dropped."""
+
+    p: UnitFloat = 0.5
+
+
+class StochasticDepthParameters(Model):
+    """The probability with which the last block is kept."""
+
+    survival: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+SHORTCUT_PARAMETERS: dict[str, type[Model]] = {
+    "plain": NoParameters,
+    "identity": NoParameters,
+    "projection": NoParameters,
+    "projection-all": NoParameters,
+    "scaled": ScaledParameters,
+    "gate": GateParameters,
+    "gate-shortcut": GateParameters,
+    "dropout": DropoutParameters,
+    "rezero": NoParameters,
+    "skipinit": NoParameters,
+    "stochastic-depth": StochasticDepthParameters,
+}
+SHORTCUT_NAMES = tuple(SHORTCUT_PARAMETERS)
+
+
+# ---- the sections of a config ------------------------------------------------------------------------------------------
+
+
 class Data(Model):
     """Which images, and what is done to them before the network sees them."""
 
@@ -135,8 +187,9 @@ class Network(Model):
     shortcut: Shortcut = "identity"
     plain: bool = True
     plain_width: Literal["same", "parameters"] = "same"
+    block: Literal["basic", "bottleneck"] = "basic"
     block_layers: PositiveInt = 2
-    placement: Literal["post", "pre", "branch"] = "post"
+    placement: Literal["post", "pre", "branch", "post-norm", "pre-act-only"] = "post"
     norm: Literal["none", "batch", "layer", "group"] = "none"
     activation: Literal["relu", "tanh", "gelu"] = "relu"
     init: Literal["pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup"] = "pytorch"

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from resexp.config.documents import ConfigError, nearest
-from resexp.config.models import PLANNED, SHORTCUT_NAMES, Settings, shortcut_name
+from resexp.config.models import PLANNED, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, Scalars, Settings, shortcut_name
 
 Problem = tuple[str, str]  # dotted key, what is wrong with it
 
@@ -121,7 +121,7 @@ def _refuse_planned(cell: dict[str, Any]) -> None:
 
 
 def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
-    """The depths nearest to `depth` that the family can have: [depth] itself when it can."""
+    """The depths nearest to `depth` that the family can have, for so many layers in a block: [depth] itself when it can."""
     unit = block_layers * (3 if family == "cnn" else 1)
     below = 2 + (depth - 2) // unit * unit
     return [depth] if below == depth else [below, below + unit]
@@ -137,13 +137,16 @@ def impossible(cell: Settings, shortcuts: Iterable[str] | None = SHORTCUT_NAMES)
 def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None:
     network = cell.network
     name = shortcut_name(network.shortcut)
-    near = depths_near(network.depth, network.family, network.block_layers)
+    layers = 3 if network.block == "bottleneck" else network.block_layers
+    near = depths_near(network.depth, network.family, layers)
     if name not in shortcuts:
         return "network.shortcut", f"{name!r} is not one of {', '.join(shortcuts)}{nearest(name, shortcuts)}"
-    if isinstance(network.shortcut, dict):
-        return "network.shortcut", f"{name} takes no parameters; write just {name}"
+    if isinstance(network.shortcut, dict) and name in SHORTCUT_PARAMETERS and (wrong := _wrong_parameter(network.shortcut)):
+        return wrong
+    if network.block == "bottleneck" and network.family == "mlp":
+        return "network.block", "'bottleneck' is a block of convolutions; an mlp has basic"
     if near != [network.depth]:
-        unit = "block_layers" if network.family == "mlp" else "3 block_layers"
+        unit = "block_layers" if network.family == "mlp" else "3 block_layers" if network.block == "basic" else "9"
         return "network.depth", (
             f"{network.depth} is no depth of this {network.family} (2 plus a multiple of {unit} = "
             f"{near[1] - near[0]}); nearest are {near[0]} and {near[1]}"
@@ -152,8 +155,34 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
         return "network.shortcut", "'projection' acts where shapes change, which no mlp block does; use projection-all"
     if network.init == "delta-orthogonal" and network.family == "mlp":
         return "network.init", "'delta-orthogonal' is a start for convolutions; an mlp has orthogonal"
+    if network.init == "fixup" and network.norm != "none":
+        return "network.init", f"'fixup' is a start without norms and does not go with norm: {network.norm}; write norm: none"
+    if network.init == "fixup" and network.gain is not None:
+        return "network.gain", f"{network.gain:g} would undo the scaling of init: fixup; leave one of them out"
     if network.norm == "group" and network.width % 8:
         return "network.width", f"{network.width} must be a multiple of 8 under norm: group (8 groups)"
+    return None
+
+
+def _wrong_parameter(shortcut: Scalars) -> Problem | None:
+    """What is wrong with the parameters of a shortcut that comes with resexp, if anything."""
+    ((name, parameters),) = shortcut.items()
+    model = SHORTCUT_PARAMETERS[name]
+    if not model.model_fields and parameters:
+        return "network.shortcut", f"{name} takes no parameters; write just {name}"
+    try:
+        model.model_validate(parameters)
+    except ValidationError as error:
+        first = error.errors()[0]
+        parameter, kind, bounds = str(first["loc"][0]), first["type"], first.get("ctx", {})
+        if kind == "extra_forbidden":
+            fields = list(model.model_fields)
+            problem = f"{name} has no parameter {parameter!r}, only {', '.join(fields)}{nearest(parameter, fields)}"
+        else:
+            rule = _BOUNDS.get(kind)
+            problem = f"{parameter} of {name}: {_shown(first['input'])} "
+            problem += f"{rule} {next(iter(bounds.values()))}" if rule else _WORDS.get(kind, first["msg"].lower())
+        return "network.shortcut", problem
     return None
 
 
@@ -205,6 +234,7 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("training.eps", "training.optimizer", ("adam", "adamw")),
     ("training.milestones", "training.schedule", ("step",)),
     ("training.gamma", "training.schedule", ("step",)),
+    ("network.block_layers", "network.block", ("basic",)),
     ("data.image_size", "data.name", ("image-folder",)),
 )
 

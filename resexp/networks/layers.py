@@ -32,6 +32,11 @@ def weighted_layers(network: Network) -> list[WeightedLayer]:
     return [*layers, WeightedLayer(layers[-1].index + 1, "classifier", network.classifier)]
 
 
+def branch_weights(block: nn.Module) -> list[Tensor]:
+    """The weights of the layers of a block's branch, in their order."""
+    return [module.weight for module in _weighted(block.get_submodule("branch"))]
+
+
 def _weighted(module: nn.Module) -> list[nn.Linear | nn.Conv2d]:
     return [part for part in module.modules() if isinstance(part, nn.Linear | nn.Conv2d)]
 

@@ -19,16 +19,18 @@ from resexp.training.material import (
     test_images,
 )
 from resexp.training.measures import evaluate, multiply_adds, outcome
-from resexp.training.recipe import build, learning_rate, make_optimizer, precision_of
+from resexp.training.recipe import TWIN_INITS, build, draws, learning_rate, make_optimizer, precision_of
 
 __all__ = [
     "DTYPES",
+    "TWIN_INITS",
     "DeviceError",
     "Lengths",
     "Material",
     "batches",
     "build",
     "device_name",
+    "draws",
     "evaluate",
     "learning_rate",
     "lengths",

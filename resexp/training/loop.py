@@ -20,7 +20,7 @@ from resexp.config import Trial
 from resexp.networks import Network
 from resexp.training.material import DTYPES, Lengths, Material, batches, lengths, material, test_images
 from resexp.training.measures import evaluate, logits_of, multiply_adds, outcome, slope_at
-from resexp.training.recipe import build, learning_rate, make_optimizer, precision_of
+from resexp.training.recipe import build, draws, learning_rate, make_optimizer, precision_of
 
 
 @dataclass
@@ -116,7 +116,7 @@ def update(run: Run, x: Tensor, labels: Tensor) -> float:
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, run.step, run.length.steps)
     with precision_of(run.trial.settings, x.device):
-        logits = run.network(x, boundaries)
+        logits = run.network(x, boundaries, draws(run.network, run.trial.seed, run.step, x))
     loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     if not math.isfinite(value := loss.item()):
         return value

@@ -6,34 +6,48 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from resexp import streams
 from resexp.config import Settings, Training, Trial, shortcut_name
-from resexp.networks import Network, build_network, initialise
+from resexp.networks import Draw, Network, build_network, initialise
 from resexp.training.material import DTYPES
 
 
 def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
     """The network of a trial as it starts: the last place that sees a config.
 
-    The plain twin of `zero_last` starts without it: an empty branch without a shortcut is a dead network.
+    The plain twin of a start that is made for shortcuts has one of its own: without zero_last, and he for fixup. An empty
+    branch without a shortcut is a dead network.
     """
     cell = trial.settings.network
-    shortcut = shortcut_name(cell.shortcut)
+    alone = shortcut_name(cell.shortcut) == "plain"
     network = build_network(
         cell.family,
         depth=cell.depth,
         width=cell.width,
-        shortcut=shortcut,
+        shortcut=cell.shortcut,
         input_shape=input_shape,
         classes=classes,
+        block=cell.block,
         block_layers=cell.block_layers,
         placement=cell.placement,
         norm=cell.norm,
         activation=cell.activation,
+        scalars=cell.init == "fixup",
     )
-    initialise(network, trial.seed, cell.init, cell.gain, zero_last=cell.zero_last and shortcut != "plain")
+    init = TWIN_INITS.get(cell.init, cell.init) if alone else cell.init
+    initialise(network, trial.seed, init, cell.gain, zero_last=cell.zero_last and not alone)
     network.to(memory_format=torch.channels_last)  # faster convolutions of the same values
     return network.to(DTYPES[trial.settings.precision])
+
+
+TWIN_INITS = {"fixup": "he"}  # how the plain twin starts where the start is made for shortcuts
+
+
+def draws(network: Network, seed: int, step: int, x: Tensor) -> list[Draw]:
+    """What the shortcuts leave to chance in the step that follows `step` updates, from streams (seed, step, block)."""
+    return network.draws(len(x), lambda block: streams.generator(seed, "shortcut", step, block, device=x.device))
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:
