@@ -138,6 +138,16 @@ def test_depth_2_is_marked_as_nothing_to_skip(tmp_path):
     assert "nothing to skip at depth 2" in tables.TABLES["table"](folder, found)
 
 
+def test_long_arms_and_many_of_them_stay_apart_and_within_80_columns(tmp_path):
+    arms = "[identity, stochastic-depth, {gate-shortcut: {bias: -6}}, rezero, projection-all]"
+    axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
+    folder, found = fabricated.experiment(tmp_path, lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, *axes)
+    lines = tables.TABLES["table"](folder, found).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("  gate-shortcut-bias-6 2/2") for line in lines)
+
+
 def test_csv_json_and_markdown_carry_the_same_numbers(tmp_path):
     folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
     (plain, residual) = csv.DictReader(io.StringIO(tables.TABLES["csv"](folder, found)))

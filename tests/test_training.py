@@ -270,12 +270,29 @@ def test_the_same_trial_twice_is_the_same_byte_for_byte(overrides: tuple[str, ..
     assert len({found[f"trials/{trial.name}/weights.pt"] for trial in tiny(*overrides).trials}) == 2
 
 
+CHANCE = ("network.shortcut=[dropout]",)
+
+
+@pytest.mark.parametrize("shortcut", ["dropout", "stochastic-depth"])
+def test_what_is_left_to_chance_depends_on_seed_step_and_block_alone(shortcut: str, tiny: Any):
+    trial = twins(tiny(f"network.shortcut={shortcut}", "network.depth=[40]"))[1]
+    network, x = training.build(trial, (1, 8, 8), 10), torch.zeros(3, 1, 8, 8)
+    drawn = {(seed, step): training.draws(network, seed, step, x) for seed in (0, 1) for step in (0, 1)}
+    again = training.draws(network, 0, 1, x)
+
+    assert all(torch.equal(a, b) for a, b in zip(drawn[0, 1], again, strict=True))
+    assert len({str([d.tolist() for d in draws]) for draws in drawn.values()}) == 4
+    assert len({str(d.tolist()) for d in again}) > 1
+
+
 RESUMED = ("training.steps=10", "training.schedule=cosine", "training.weight_decay=0.01")
 
 
 @pytest.mark.parametrize("every", ["60s", "3"])
 @pytest.mark.parametrize("steps", [0, 1, 3, 4, 9])
-@pytest.mark.parametrize("cell", [(), (*CNN, "training.optimizer=sgd", "training.momentum=0.9")], ids=["mlp", "cnn"])
+@pytest.mark.parametrize(
+    "cell", [(), CHANCE, (*CNN, "training.optimizer=sgd", "training.momentum=0.9")], ids=["mlp", "with dropout", "cnn"]
+)
 def test_a_run_that_is_stopped_and_continued_equals_the_uninterrupted_one(
     cell: tuple[str, ...], steps: int, every: str, tiny: Any, tmp_path: Path
 ):

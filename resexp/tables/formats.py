@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -52,15 +53,17 @@ def as_text(folder: Path, experiment: Experiment, metric: str = "test_accuracy")
     found = cells(folder, experiment, metric)
     lines = [f"{experiment.name}: {METRICS[metric]} in percent, mean ± sd over seeds"]
     lines += [experiment.question] if experiment.question else []
-    form = "  {:<15}{:<14}{:<12}{:>7}  {}"
-    lines += ["", form.format("arm", "trained", "accuracy", "slope", "residual - plain [95 %]").rstrip()]
+    wide = max([14, *(len(arm.name) for cell in found for arm in cell.arms)]) + 1
+    form = f"  {{:<{wide}}}{{:<14}}{{:<12}}{{:>7}}  {{}}"
+    difference = "residual - plain [95 %]" if wide <= 20 else "difference [95 %]"  # 80 columns
+    lines += ["", form.format("arm", "trained", "accuracy", "slope", difference).rstrip()]
     for cell in found:
-        lines += ["", _heading(cell)]
+        lines += ["", *textwrap.wrap(_heading(cell), 80, subsequent_indent="  ", break_on_hyphens=False)]
         for arm in cell.arms:
             accuracy, compared = accuracy_text(arm.summary), difference_text(arm.difference)
             late = "" if len(accuracy) <= 12 else accuracy
             row = form.format(arm.name, outcome_text(arm), accuracy if not late else "", slope_text(arm.slope_start), compared)
-            lines += [row.rstrip(), *([f"{'':31}{late}"] if late else [])]
+            lines += [row.rstrip(), *([f"{'':{wide + 16}}{late}"] if late else [])]
     lines += ["", *_notes(found), *_best_lines(best_against_best(folder, experiment, metric))]
     dropped = runs.left_out(folder, experiment)
     if dropped:
