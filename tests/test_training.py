@@ -543,10 +543,13 @@ def test_stuck_is_within_three_binomial_standard_errors_of_the_most_frequent_cla
     assert training.outcome(accuracy, labels_of(counts)) == expected
 
 
-@pytest.mark.parametrize(("depth", "expected"), [(20, 40_551_040), (56, 125_485_696)])
-def test_multiply_adds_of_the_published_residual_networks(depth: int, expected: int):
+@pytest.mark.parametrize("shortcut", ["plain", "identity"])
+@pytest.mark.parametrize(
+    ("depth", "expected"), [(20, 40_551_040), (32, 68_862_592), (44, 97_174_144), (56, 125_485_696), (110, 252_887_680)]
+)
+def test_multiply_adds_of_the_published_networks(depth: int, expected: int, shortcut: str):
     shape = {"input_shape": (3, 32, 32), "classes": 10}
-    network = build_network("cnn", depth=depth, width=16, shortcut="identity", norm="batch", **shape)
+    network = build_network("cnn", depth=depth, width=16, shortcut=shortcut, norm="batch", **shape)
 
     assert training.multiply_adds(network, (3, 32, 32)) == expected
 
