@@ -89,5 +89,7 @@ def _without_shortcut(settings: Settings) -> Settings:
 def _same_class(settings: Settings) -> bool:
     """act(Wx + Ux) = act((W + U)x): such arms differ only in where they start and how they step."""
     network = settings.network
-    one_layer = network.block_layers == 1 and network.placement == "post" and network.norm == "none"
+    one_layer = (
+        network.block == "basic" and network.block_layers == 1 and network.placement == "post" and network.norm == "none"
+    )
     return one_layer and config.shortcut_name(network.shortcut) in LINEAR

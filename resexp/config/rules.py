@@ -63,9 +63,14 @@ def _translate(error: ErrorDetails) -> Problem:
         return key, f"{_shown(value)} {_WORDS['too_short']}"
     if kind == "missing":
         return key, "is missing"
-    if kind in _BOUNDS:
-        return key, f"{_shown(value)} {_BOUNDS[kind]} {next(iter(context.values()))}"
-    return key, f"{_shown(value)} {_WORDS.get(kind, error['msg'].lower())}"
+    return key, _broken_rule(error)
+
+
+def _broken_rule(error: ErrorDetails) -> str:
+    """'1.5 must be less than 1'."""
+    kind = error["type"]
+    bound = f"{_BOUNDS[kind]} {next(iter(error['ctx'].values()))}" if kind in _BOUNDS else None
+    return f"{_shown(error['input'])} {bound or _WORDS.get(kind, error['msg'].lower())}"
 
 
 def _shown(value: Any) -> str:
@@ -174,15 +179,11 @@ def _wrong_parameter(shortcut: Scalars) -> Problem | None:
         model.model_validate(parameters)
     except ValidationError as error:
         first = error.errors()[0]
-        parameter, kind, bounds = str(first["loc"][0]), first["type"], first.get("ctx", {})
-        if kind == "extra_forbidden":
-            fields = list(model.model_fields)
-            problem = f"{name} has no parameter {parameter!r}, only {', '.join(fields)}{nearest(parameter, fields)}"
-        else:
-            rule = _BOUNDS.get(kind)
-            problem = f"{parameter} of {name}: {_shown(first['input'])} "
-            problem += f"{rule} {next(iter(bounds.values()))}" if rule else _WORDS.get(kind, first["msg"].lower())
-        return "network.shortcut", problem
+        parameter, fields = str(first["loc"][0]), list(model.model_fields)
+        if first["type"] == "extra_forbidden":
+            only = f"only {', '.join(fields)}{nearest(parameter, fields)}"
+            return "network.shortcut", f"{name} has no parameter {parameter!r}, {only}"
+        return "network.shortcut", f"{parameter} of {name}: {_broken_rule(first)}"
     return None
 
 
