@@ -40,5 +40,5 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
     folder = Path(runs_dir) / experiment.name
     runs.check_unchanged(experiment, folder)
     executors.train_here(experiment, folder)
-    tables.write_accuracy(folder, experiment)
+    tables.write_accuracy(runs.results_of(folder, experiment))
     return folder

@@ -1,19 +1,18 @@
-"""The networks of an experiment in words: layers, shapes, parameters, multiply-adds, and the card of every pair."""
+"""The networks of an experiment in words: what each layer costs; and the card of every pair."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from resexp import config, datasets, pairs, training
-from resexp.config import Experiment, Trial
-from resexp.networks import Network, weighted_layers
+from resexp.config import Experiment
+from resexp.networks import Cost, LayerCost, count
 
 
-def describe(experiment: Experiment) -> str:
-    """Text for a terminal of 80 columns; reads the data, trains nothing.
+def describe(experiment: Experiment) -> tuple[list[str], list[pairs.Card], str | None]:
+    """(layer tables for a terminal of 80 columns, cards, why there are no cards); reads the data, trains nothing.
 
     Raises:
         DataError: an image folder that is missing or damaged; other sets are laid out without their images.
@@ -29,90 +28,35 @@ def describe(experiment: Experiment) -> str:
         if data.name not in datasets.SHAPES:
             raise
         (input_shape, classes), missing = datasets.SHAPES[data.name], str(error)
-    lines = [experiment.name, *([experiment.question] if experiment.question else [])]
-    lines += [f"{data.name}: images {input_shape}, {classes} classes"]
+    lines = [f"{data.name}: images {input_shape}, {classes} classes"]
     for label, arms in config.cells(experiment.trials, experiment.axes).items():
         first = next(iter(arms.values()))[0]
-        lines += ["", " ".join(label), *layer_table(training.build(first, input_shape, classes), first, input_shape)]
-    if missing:
-        return "\n".join([*lines, "", f"no cards: {missing}"]) + "\n"
-    for card in pairs.cards(experiment, device):
-        lines += ["", *card_lines(card)]
-    return "\n".join(lines) + "\n"
+        with training.precision_of(first.settings, torch.device("cpu")):
+            cost = count(training.build(first, input_shape, classes), input_shape)
+        lines += ["", " ".join(label), *layer_table(first.arm, cost)]
+    return lines, [] if missing else pairs.cards(experiment, device), missing
 
 
-def layer_table(network: Network, trial: Trial, input_shape: tuple[int, ...]) -> list[str]:
-    """Weighted layers with output shape, parameters and multiply-adds of one image; long runs of equal layers folded."""
-    shapes, counts = _measure(network, input_shape)
-    form = "  {:<28}{:<18}{:>12}{:>16}"
-    rows = [
-        (layer.name, str(shapes[layer.name]), sum(p.numel() for p in layer.module.parameters()), counts[layer.name])
-        for layer in weighted_layers(network)
-    ]
-    lines = [form.format(f"layer ({trial.arm})", "output", "parameters", "multiply-adds")]
-    folded = 0
-    for number, row in enumerate(rows):
-        alike = 2 < number < len(rows) - 2 and row[1:] == rows[number - 1][1:] == rows[number + 1][1:]
-        folded += alike
-        if not alike:
-            lines += [f"  ... {folded} more of the same"] if folded else []
-            lines.append(form.format(row[0], row[1], f"{row[2]:,}", f"{row[3]:,}"))
-            folded = 0
-    total = sum(p.numel() for p in network.parameters())
-    return [*lines, form.format("total, norms included", "", f"{total:,}", f"{sum(counts.values()):,}")]
+def layer_table(arm: str, cost: Cost) -> list[str]:
+    """Weighted layers with output shape, parameters, multiply-adds and bytes kept for backward, all of one image."""
+    form = "  {:<21}{:<15}{:>12}{:>15}{:>15}"
+
+    def row(name: str, output: str, of: LayerCost | Cost) -> str:
+        return form.format(name, output, f"{of.parameters:,}", f"{of.multiply_adds:,}", f"{of.activation_bytes:,} B")
+
+    lines = [f"  arm {arm}", form.format("layer", "output", "parameters", "multiply-adds", "activations")]
+    for layers, left_out in _folded(cost.layers):
+        lines += [row(layer.name, str(layer.output), layer) for layer in layers]
+        lines += [f"  ... {left_out} more blocks of the same"] if left_out else []
+    return [*lines, row("total, norms included", "", cost)]
 
 
-def _measure(network: Network, input_shape: tuple[int, ...]) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """(output shape, multiply-adds) of each weighted layer in one image's forward pass, by torch's own counter."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    counts: dict[str, int] = {}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[torch.Tensor], torch.Tensor], None]:
-        def seen(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-            shapes[name] = tuple(output.shape[1:])
-            with FlopCounterMode(display=False) as counter:
-                type(module).forward(module, *inputs)
-            counts[name] = int(counter.get_total_flops()) // 2
-
-        return seen
-
-    parameter = next(network.parameters())
-    hooks = [layer.module.register_forward_hook(watch(layer.name)) for layer in weighted_layers(network)]
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, *input_shape, dtype=parameter.dtype))
-    for hook in hooks:
-        hook.remove()
-    return shapes, counts
-
-
-def card_lines(card: pairs.Card) -> list[str]:
-    """The card of a pair in a few lines."""
-    plain, residual = (card["at_start"][arm] for arm in (card["plain"], card["residual"]))
-    equal, beyond = card["equal"], card["beyond"]
-    shown = ", ".join(
-        f"{word} {'equal' if holds else 'DIFFERENT'}"
-        for word, holds in (
-            (f"{equal['weights']} shared weight tensors", equal["weights_bit_equal"]),
-            ("first batch", equal["first_batch"]),
-            ("recipe", equal["recipe"]),
-        )
-    )
-    notes = {
-        "start_differs": "the plain twin has a start of its own: without zero_last, he for fixup",
-        "same_function_class": "same function class: the arms differ only in where they start and how they step",
-        "nothing_to_skip": "depth 2: nothing to skip",
-    }
-    return [
-        f"{card['cell']}: {card['plain']} / {card['residual']}",
-        f"  {shown}",
-        f"  beyond its twin: {beyond['parameters']:+,} parameters, {beyond['multiply_adds']:+,} multiply-adds",
-        *(
-            f"  at step 0, {name}: {_number(plain[key])} / {_number(residual[key])}"
-            for key, name in (("loss", "loss"), ("output_rms", "RMS of the logits"), ("slope", "slope of the gradient"))
-        ),
-        *(f"  note: {text}" for key, text in notes.items() if card[key]),
-    ]
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "-"
+def _folded(layers: Sequence[LayerCost]) -> list[tuple[list[LayerCost], int]]:
+    """(layers of a block, number of blocks to leave out after it): of more than three equal ones in a row, all but the ends."""
+    blocks = [list(block) for _, block in groupby(layers, key=lambda layer: layer.name.rpartition(".")[0])]
+    runs = [list(run) for _, run in groupby(blocks, key=lambda block: [replace(layer, name="") for layer in block])]
+    kept = []
+    for run in runs:
+        long = len(run) > 3
+        kept += [(run[0], len(run) - 2), (run[-1], 0)] if long else [(block, 0) for block in run]
+    return kept

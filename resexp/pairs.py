@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from resexp import config, probes, training
 from resexp.config import Experiment, Settings, Trial
-from resexp.networks import Network, boundary_stages
+from resexp.networks import Network, boundary_stages, count, weighted_layers
 
 Card = dict[str, Any]
 
+COSTS = ("parameters", "multiply_adds", "activation_bytes")  # of a network, per image where they grow with the batch
 LINEAR = ("identity", "projection", "projection-all", "scaled")  # a is constant, S a matrix
 
 
@@ -28,21 +29,23 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str) -> 
     arms = [start_of(trial, device) for trial in (plain, residual)]
     (network, batch, measured), (other, other_batch, other_measured) = arms
     shared = _shared(network, other)
-    beyond = {key: other_measured[key] - measured[key] for key in ("parameters", "multiply_adds")}
+    own = plain.parameters_of is not None  # the second control is of another width
+    beyond = {key: other_measured[key] - measured[key] for key in COSTS}
     return {
         "cell": " ".join(config.cell_label(plain.settings, experiment.axes)),
         "plain": plain.arm,
         "residual": residual.arm,
         "seed": plain.seed,
         "equal": {
-            "weights": len(shared),
-            "weights_bit_equal": all(torch.equal(a, b) for a, b in shared),
+            "weights": 0 if own else len(shared),
+            "weights_bit_equal": None if own else all(torch.equal(a, b) for a, b in shared),
             "first_batch": torch.equal(batch, other_batch),
             "recipe": _without_shortcut(plain.settings) == _without_shortcut(residual.settings),
         },
         "start_differs": residual.settings.network.zero_last or residual.settings.network.init in training.TWIN_INITS,
         "same_function_class": _same_class(residual.settings),
         "nothing_to_skip": plain.settings.network.depth == 2,
+        "width": {plain.arm: width_of(network), residual.arm: width_of(other)},
         "beyond": beyond,
         "at_start": {plain.arm: measured, residual.arm: other_measured},
     }
@@ -58,6 +61,7 @@ def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, floa
     boundaries: list[Tensor] = []
     with training.precision_of(settings, x.device):
         logits = network(x, boundaries, training.draws(network, trial.seed, 0, x))
+        cost = count(network, found.input_shape)
     loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
     grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
     flows = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
@@ -65,10 +69,14 @@ def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, floa
         "loss": _rounded(loss.item()),
         "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
         "slope": _rounded(probes.slope(flows, boundary_stages(network))),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "multiply_adds": training.multiply_adds(network, found.input_shape),
+        **{key: getattr(cost, key) for key in COSTS},
     }
     return network, x, measured
+
+
+def width_of(network: Network) -> int:
+    """Hidden units of an mlp, channels of the first stage of a cnn (of its inner layers in a bottleneck)."""
+    return len(weighted_layers(network)[0].weight)
 
 
 def _rounded(value: float) -> float:
@@ -87,9 +95,10 @@ def _without_shortcut(settings: Settings) -> Settings:
 
 
 def _same_class(settings: Settings) -> bool:
-    """act(Wx + Ux) = act((W + U)x): such arms differ only in where they start and how they step."""
+    """act(aWx + Ux) = act((aW + U)x): such arms differ only in where they start and how they step, unless a = 0 drops W."""
     network = settings.network
     one_layer = (
         network.block == "basic" and network.block_layers == 1 and network.placement == "post" and network.norm == "none"
     )
-    return one_layer and config.shortcut_name(network.shortcut) in LINEAR
+    present = isinstance(network.shortcut, str) or network.shortcut.get("scaled", {}).get("branch") != 0
+    return one_layer and present and config.shortcut_name(network.shortcut) in LINEAR

@@ -14,14 +14,13 @@ from markupsafe import Markup
 from resexp import config, runs, tables
 from resexp.config import Experiment
 from resexp.figures import FIGURES
+from resexp.runs import Results
 from resexp.statistics import Summary
 from resexp.tables.findings import Finding, findings
 from resexp.tables.frames import Frames, read_frames
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-
-Card = dict[str, Any]
 
 
 def figures_of(frames: Frames) -> dict[str, alt.FacetChart]:
@@ -39,41 +38,50 @@ def caption(name: str) -> str:
 # ---- one HTML file ----------------------------------------------------------------------------------------------------
 
 
-def html(folder: Path, experiment: Experiment) -> str:
+def html(results: Results) -> str:
     """The report of what has been trained so far.
 
     Raises:
         RunsError: nothing finished yet, or a damaged file.
     """
-    states = runs.states(folder, experiment)
-    finished = sum(state.result is not None for state in states)
+    finished = sum(state.result is not None for state in results.states)
     if not finished:
-        raise runs.RunsError(f"{folder}: no trial has finished yet; nothing to report")
-    cells = tables.cells(folder, experiment)
-    charts = figures_of(read_frames(folder, experiment))
+        raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
+    cells = tables.cells(results)
+    charts = figures_of(read_frames(results))
     found = findings(cells)
     deepest = max((int(finding.label["depth"]) for finding in found), default=0)
-    starts = runs.read_json(folder / "environment.json") or []
+    sources = [_source(folder, experiment) for folder, experiment in results.sources]
     page = _environment().get_template("report.html.j2")
     return page.render(
-        experiment=experiment,
+        name=results.name,
+        questions=results.questions,
         finished=finished,
-        total=len(states),
-        data=experiment.shared.data.name,
-        images=starts[-1]["images"] if starts else ["?"] * 3,
+        total=len(results.states),
+        sources=sources,
         summary=summary(found),
         headline=f"What the shortcut did at depth {deepest}" if found else "No pair has finished yet",
         corners=[finding for finding in found if int(finding.label["depth"]) == deepest],
         cells=cells,
-        best=tables.best_against_best(folder, experiment),
+        best=tables.best_against_best(results),
+        published="\n".join(tables.published_lines(tables.published_rows(results))),
         figures=[{"name": name, "title": name.replace("-", " ").capitalize(), "caption": caption(name)} for name in charts],
-        cards=runs.read_json(folder / "pairs.json") or [],
-        starts=starts,
-        left_out=runs.left_out(folder, experiment),
-        config_text=runs.to_yaml(experiment.settings),
+        left_out=results.left_out,
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
         specs=_script(json.dumps({name: chart.to_dict() for name, chart in charts.items()})),
     )
+
+
+def _source(folder: Path, experiment: Experiment) -> dict[str, Any]:
+    """What the report says of one experiment beside its results."""
+    starts = runs.read_json(folder / "environment.json") or []
+    training, validation, test = starts[-1]["images"] if starts else "???"
+    return {
+        "images": f"{training} training, {validation} validation, {test} test images of {experiment.shared.data.name}",
+        "cards": runs.read_json(folder / "pairs.json") or [],
+        "starts": starts,
+        "config": runs.to_yaml(experiment.settings),
+    }
 
 
 def _script(text: str) -> Markup:
@@ -100,9 +108,10 @@ def _environment() -> jinja2.Environment:
         slope=tables.slope_text,
         labelled=labelled,
         css=lambda effect: "none" if effect == "no difference shown" else effect,
-        equalities=equalities,
-        beyond=beyond,
-        both=both,
+        equalities=tables.equalities,
+        beyond=tables.beyond,
+        at_start=tables.at_start,
+        notes=tables.card_notes,
         versions=lambda packages: ", ".join(f"{name} {version}" for name, version in packages.items()),
     )
     environment.globals["without_depth"] = ("depth",)
@@ -119,39 +128,11 @@ def labelled(label: dict[str, str], without: Sequence[str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in label.items() if key not in without) or "plain and residual"
 
 
-def equalities(card: Card) -> str:
-    """What a card shows to be equal, and what not."""
-    equal = card["equal"]
-    words = {f"{equal['weights']} weight tensors": equal["weights_bit_equal"], "first batch": equal["first_batch"]}
-    words["recipe"] = equal["recipe"]
-    text = ", ".join(word if holds else f"{word} DIFFERENT" for word, holds in words.items())
-    notes = {
-        "start_differs": "start differs",
-        "same_function_class": "same function class",
-        "nothing_to_skip": "nothing to skip",
-    }
-    return "; ".join([text, *(words for key, words in notes.items() if card[key])])
-
-
-def beyond(card: Card) -> str:
-    """What the residual arm has beyond its twin."""
-    parts = [
-        f"{card['beyond'][key]:+,} {name}" for key, name in (("parameters", "parameters"), ("multiply_adds", "multiply-adds"))
-    ]
-    return ", ".join(parts) if any(card["beyond"].values()) else "nothing"
-
-
-def both(card: Card, key: str) -> str:
-    """A measured value of both arms: '2.31 / 4.05'."""
-    values = [card["at_start"][arm][key] for arm in (card["plain"], card["residual"])]
-    return " / ".join("-" if value is None else f"{value:.3g}" for value in values)
-
-
 # ---- files ----------------------------------------------------------------------------------------------------------------
 
 
-def save_figures(folder: Path, experiment: Experiment, formats: Sequence[str]) -> list[Path]:
-    """figures/<name>.<format> for every figure.
+def save_figures(results: Results, target: Path, formats: Sequence[str]) -> list[Path]:
+    """<target>/<name>.<format> for every figure.
 
     Raises:
         RunsError: an unknown format.
@@ -164,10 +145,9 @@ def save_figures(folder: Path, experiment: Experiment, formats: Sequence[str]) -
         "svg": lambda spec: vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE).encode(),
         "pdf": lambda spec: vl_convert.vegalite_to_pdf(spec, vl_version=VEGA_LITE),
     }
-    target = folder / "figures"
     target.mkdir(exist_ok=True)
     written = []
-    for name, chart in figures_of(read_frames(folder, experiment)).items():
+    for name, chart in figures_of(read_frames(results)).items():
         for form in formats:
             runs.write_bytes(target / f"{name}.{form}", convert[form](chart.to_dict()))
             written.append(target / f"{name}.{form}")

@@ -38,6 +38,11 @@ def experiment(runs_dir: Path, values: Values, *overrides: str) -> tuple[Path, E
     return folder, found
 
 
+def results(*arguments: Any) -> runs.Results:
+    """What has been trained of such an experiment."""
+    return runs.results_of(*experiment(*arguments))
+
+
 def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
     """The files of one finished trial: two epochs of metrics, two readings at four block boundaries."""
     place = runs.trial_folder(folder, trial.name)

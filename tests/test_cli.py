@@ -147,8 +147,13 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
     answer = call("train", tiny_file, "training.lr=[0.1, 1e-3]", "--dry-run", "--runs", tmp_path / "runs")
 
     assert (answer.code, answer.err) == (0, "")
-    assert [line.split() for line in answer.out.splitlines()[-4:]] == [
+    trials, *cards = answer.out.split("\n\n")
+    assert [line.split() for line in trials.splitlines()[-4:]] == [
         [f"{arm}-d4-lr{lr}-s0", "6", "steps"] for lr in ("0.1", "0.001") for arm in ("plain", "identity")
+    ]
+    assert [card.splitlines()[:2] for card in cards] == [
+        [f"d4 lr{lr}: plain / identity", "  8 shared weight tensors equal, first batch equal, recipe equal"]
+        for lr in ("0.1", "0.001")
     ]
     assert not (tmp_path / "runs").exists()
 
@@ -242,6 +247,33 @@ def test_every_format_of_compare_has_the_paired_difference(trained: tuple[Path, 
     assert arms["identity"]["difference"]["n"] == 2
     for form in ("md", "table"):
         assert f"{100 * expected:+.1f} [" in found[form]
+
+
+def test_compare_of_two_experiments_that_are_no_pair_prints_what_can_be_said_and_exits_3(
+    results: Path, tiny_file: Path, call: Program
+):
+    alone = ["network.plain=false", "network.shortcut=[identity]"]
+    call("train", tiny_file, "name=plain", "network.shortcut=[plain]", "--runs", results)
+    call("train", tiny_file, "name=other", "training.lr=0.1", *alone, "--runs", results)
+    refused, allowed = (call("compare", "plain", "other", "--runs", results, *more) for more in ([], ["--allow-unmatched"]))
+
+    assert refused.code == 3
+    assert "identity is no pair with its nearest plain arm: they differ in lr 0.001 and 0.1" in refused.err
+    assert "--allow-unmatched" in refused.err
+    assert "no difference: the nearest plain arm differs in lr 0.001 and 0.1" in refused.out
+    assert (allowed.code, allowed.err) == (0, "")
+    assert "compared with a plain arm that differs in lr 0.001 and 0.1" in allowed.out
+
+
+def test_a_report_of_two_experiments_has_the_card_and_the_command_of_both(results: Path, tiny_file: Path, call: Program):
+    call("train", tiny_file, "name=deeper", "network.depth=[8]", "--runs", results)
+    answer = call("report", "tiny", "deeper", "--runs", results)
+    page = (results / "report.html").read_text(encoding="utf-8")
+
+    assert answer.out.strip() == str(results / "report.html")
+    assert page.count("64 training, 144 validation, 359 test images of digits") == 1
+    for words in ("tiny + deeper", "name=deeper", "seeds=2", "What the shortcut did at depth 8"):
+        assert words in page
 
 
 # ---- starting up -----------------------------------------------------------------------------------------------------

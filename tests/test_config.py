@@ -510,6 +510,32 @@ def test_every_residual_trial_is_paired_with_the_plain_one_of_its_cell_and_seed(
     ]
 
 
+def test_the_second_control_stands_beside_each_shortcut_that_brings_parameters(written):
+    text = "network: {depth: [2, 8], shortcut: [identity, gate, {gate: {bias: -1}}], plain_width: parameters}\nseeds: 1"
+    found = written(text)
+    arms = [trial.arm for trial in found.trials if trial.settings.network.depth == 8]
+    controls = {trial.arm: trial for trial in found.trials if trial.parameters_of is not None}
+
+    assert arms == ["plain", "identity", "plain-as-gate", "gate", "plain-as-gate-bias-1", "gate-bias-1"]
+    assert [trial.arm for trial in found.trials if trial.settings.network.depth == 2] == [
+        "plain", "identity", "gate", "gate-bias-1",
+    ]  # fmt: skip
+    assert {arm: trial.parameters_of for arm, trial in controls.items()} == {
+        "plain-as-gate": "gate",
+        "plain-as-gate-bias-1": {"gate": {"bias": -1}},
+    }
+    assert {trial.settings.network.shortcut for trial in controls.values()} == {"plain"}
+    assert [trial.arm for trial in written(text.replace("parameters", "same")).trials if trial.arm.startswith("plain-as")] == []
+
+
+def test_a_residual_trial_is_paired_with_its_second_control_too(written):
+    found = written("network: {depth: 8, shortcut: [identity, gate], plain_width: parameters}\nseeds: 1")
+
+    assert [(a.arm, b.arm) for a, b in config.pairs(found.trials, found.axes)] == [
+        ("plain", "identity"), ("plain", "gate"), ("plain-as-gate", "gate"),
+    ]  # fmt: skip
+
+
 # ---- two experiments under one name -----------------------------------------------------------------------------------
 
 

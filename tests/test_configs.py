@@ -147,7 +147,8 @@ def test_he2016_has_the_rows_of_its_tables():
 
 
 def test_the_second_column_of_the_placements_is_one_line_away():
-    overrides = ["network.depth=164", "network.block=bottleneck", "name=cifar10-he2016-placements-164", "seeds=1"]
+    overrides = ["network.depth=164", "network.block=bottleneck", "network.shortcut=projection"]
+    overrides += ["name=cifar10-he2016-placements-164", "seeds=1"]
     trial = config.load("cifar10-he2016-placements", overrides).trials[-1]
     with torch.device("meta"):
         network = networks.build_network(

@@ -1,36 +1,67 @@
 """`show`: the layers of a network and the card of its pair, in words."""
 
-import torch
+from itertools import chain
 
-from resexp import config, describe, training
+import pytest
+
+from resexp import config, describe, networks, training
 
 RESNET20 = ("network.depth=[20]", "seeds=1")
 
 
-def test_layers_are_counted_by_torch_and_folded_where_they_repeat():
-    trial = config.load("cifar10-he2015", RESNET20).trials[0]
-    network = training.build(trial, (3, 32, 32), 10)
-    text = "\n".join(describe.layer_table(network, trial, (3, 32, 32)))
+def table(config_name: str, *overrides: str) -> list[str]:
+    trial = config.load(config_name, overrides).trials[0]
+    return describe.layer_table(trial.arm, networks.count(training.build(trial, (3, 32, 32), 10), (3, 32, 32)))
 
-    assert "stem                        (16, 32, 32)               432         442,368" in text
-    assert "269,722      40,551,040" in text
-    assert "... 3 more of the same" in text
-    assert max(map(len, text.splitlines())) <= 80
+
+def test_layers_are_listed_with_what_torch_counts():
+    lines = table("cifar10-he2015", *RESNET20)
+
+    assert lines[:3] == [
+        "  arm plain",
+        "  layer                output           parameters  multiply-adds    activations",
+        "  stem                 (16, 32, 32)            432        442,368      143,360 B",
+    ]
+    assert lines[-1] == "  total, norms included                    269,722     40,551,040    1,519,872 B"
+    assert len(lines) == 1 + 1 + 20 + 1  # three blocks a stage: nothing is long enough to fold
+    assert max(map(len, lines)) == 80
+
+
+TWO, THREE = (f"... {n} more blocks of the same" for n in (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "layers", "shown"),
+    [
+        # five blocks a stage; the first one of a stage changes shapes and is another, in a bottleneck of every stage
+        pytest.param(["network.depth=[32]"], 2, [0, THREE, 4, 5, 6, TWO, 9, 10, 11, TWO, 14], id="basic"),
+        pytest.param(
+            ["network.depth=[47]", "network.block=bottleneck", "network.placement=pre"],
+            3,
+            [0, 1, TWO, 4, 5, 6, TWO, 9, 10, 11, TWO, 14],
+            id="bottleneck: three layers that repeat together",
+        ),
+    ],
+)
+def test_equal_blocks_are_folded_between_the_first_and_the_last_of_them(overrides, layers, shown):
+    lines = [line.strip() for line in table("cifar10-he2015", *overrides)[2:-1]]
+    rows = [[block] if isinstance(block, str) else [f"blocks.{block}.layer{n + 1}" for n in range(layers)] for block in shown]
+
+    assert [line if "..." in line else line.split()[0] for line in lines] == ["stem", *chain(*rows), "classifier"]
 
 
 def test_a_published_set_is_laid_out_before_its_images_are_there(tmp_path):
-    text = describe.describe(config.load("cifar10-he2015", [*RESNET20, f"data.root={tmp_path}"]))
+    lines, cards, missing = describe.describe(config.load("cifar10-he2015", [*RESNET20, f"data.root={tmp_path}"]))
 
-    assert "cifar10: images (3, 32, 32), 10 classes" in text
-    assert "no cards: " in text
-    assert "data.download=true" in text
+    assert lines[0] == "cifar10: images (3, 32, 32), 10 classes"
+    assert cards == []
+    assert "data.download=true" in missing
 
 
-def test_the_card_shows_what_is_equal_and_what_changed():
+def test_every_pair_has_a_card_and_every_cell_a_table():
     overrides = ["seeds=1", "network.depth=[2,8]", "network.norm=none", "network.init=he", "network.shortcut=projection-all"]
-    text = describe.describe(config.load("digits", overrides))
+    lines, cards, missing = describe.describe(config.load("digits", overrides))
 
-    assert "16 shared weight tensors equal, first batch equal, recipe equal" in text
-    assert f"beyond its twin: +{3 * 64 * 64:,} parameters, +{3 * 64 * 64:,} multiply-adds" in text
-    assert "depth 2: nothing to skip" in text
-    assert torch.tensor(float(text.split("at step 0, loss: ")[2].split(" / ")[0])) > 0
+    assert [line for line in lines if line in ("d2 norm-none init-he", "d8 norm-none init-he", "d2", "d8")] == ["d2", "d8"]
+    assert [card["nothing_to_skip"] for card in cards] == [True, False]
+    assert missing is None

@@ -101,24 +101,43 @@ def test_layers_have_a_bias_only_where_there_is_no_norm(family, placement, norm)
     assert biased == ([name for name, _ in main_path(network)] if norm == "none" else ["classifier"])
 
 
+def bottleneck_by_hand(count: int, classes: int = K) -> tuple[int, int]:
+    """(weights of convolutions and classifier, all parameters) of `count` blocks a stage, pre, projections, batch norm.
+
+    Inner width n, output 4n; the first block of a stage comes from m channels: m n + 9 n n + 4 n n and a map of 4 m n.
+    """
+    weights, norms, m = 3 * 9 * 16 + 256 * classes, 256, 16  # stem and classifier; the tail's norm
+    for n in (16, 32, 64):
+        weights += (m * n + 13 * n * n + 4 * m * n) + (count - 1) * (4 * n * n + 13 * n * n)
+        norms += (m + n + n) + (count - 1) * (4 * n + n + n)
+        m = 4 * n
+    return weights, weights + 2 * norms + classes  # gains and shifts, biases of the classifier
+
+
 @pytest.mark.parametrize(
-    ("depth", "shortcut", "millions"), [(164, "projection", 1.7), (1001, "projection", 10.2), (1001, "identity", 10.2)]
+    ("depth", "weights", "parameters", "millions"), [(164, 1_679_024, 1_703_258, 1.7), (1001, 10_178_480, 10_327_706, 10.2)]
 )
-def test_bottleneck_networks_have_the_parameters_of_the_published_ones(depth, shortcut, millions):
-    """arXiv:1603.05027 table 3 and its code: 1.7M and 10.2M."""
+def test_bottleneck_networks_have_the_parameters_of_the_published_ones(depth, weights, parameters, millions):
+    """arXiv:1603.05027 table 4: 1.7M and 10.2M, which count the weights of convolutions and classifier alone."""
     with torch.device("meta"):
         keys = {"block": "bottleneck", "placement": "pre", "norm": "batch", "size": 32, "channels": 3}
-        network = build("cnn", shortcut, depth=depth, **keys)
+        network = build("cnn", "projection", depth=depth, **keys)
 
-    assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.15)
+    assert (weights, parameters) == bottleneck_by_hand((depth - 2) // 9)
+    assert sum(layer.weight.numel() for layer in weighted_layers(network)) == weights
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert round(weights / 1e6, 1) == millions
 
 
 def test_depth_1202_has_its_published_parameters():
     """arXiv:1512.03385 table 6: 19.4M."""
     with torch.device("meta"):
         network = build("cnn", "identity", depth=1202, norm="batch", size=32, channels=3)
+    # 200 blocks a stage, of two 3x3 layers and two norms each
+    layers = 27 * 16 + 400 * 9 * 16**2 + (9 * 16 * 32 + 399 * 9 * 32**2) + (9 * 32 * 64 + 399 * 9 * 64**2)
+    norms, classifier = 2 * (16 + 400 * (16 + 32 + 64)), (64 + 1) * K
 
-    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 1) == 19.4
+    assert sum(p.numel() for p in network.parameters()) == layers + norms + classifier == 19_421_274
 
 
 def test_a_bottleneck_is_refused_in_an_mlp():
@@ -603,19 +622,85 @@ def test_in_a_plain_net_without_biases_weight_times_gradient_is_the_same_for_eve
     torch.testing.assert_close(products, (logits * by_logits).sum().detach().expand(20), rtol=1e-10, atol=0)
 
 
+def without_eps(network: Network) -> Network:
+    """Batch norms with an eps that float64 loses beside a variance; torch refuses 0."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eps = 1e-30
+    return network
+
+
 @pytest.mark.parametrize("shortcut", ["plain", "identity"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_weight_before_batch_norm_is_at_right_angles_to_its_gradient(family, shortcut):
     """Per unit, exactly so as eps goes to 0: the norm takes the weight's length out again."""
-    network = started(family, shortcut, norm="batch").double()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.eps = 1e-30
+    network = without_eps(started(family, shortcut, norm="batch").double())
     loss_of(network, images()).backward()
     for _, module in main_path(network)[:-1]:
         weight, grad = module.weight.detach().flatten(1), module.weight.grad.flatten(1)
 
         assert ((weight * grad).sum(1).abs() <= 1e-10 * weight.norm(dim=1) * grad.norm(dim=1) + 1e-14).all()
+
+
+def normed_layers(network: Network) -> list[tuple[str, nn.Module]]:
+    """(name, layer) of the weighted layers, those of shortcuts too, that a norm of their own follows directly."""
+    modules = dict(network.named_modules())
+    layers = [(name, module) for name, module in modules.items() if isinstance(module, nn.Linear | nn.Conv2d)]
+    behind = {name: modules.get(name.replace("layer", "norm").replace("map", "norm")) for name, _ in layers}
+    return [(name, module) for name, module in layers if isinstance(behind[name], nn.BatchNorm1d | nn.BatchNorm2d)]
+
+
+def gradients(network: Network, x: Tensor) -> dict[str, Tensor]:
+    parameters = dict(network.named_parameters())
+    return dict(zip(parameters, torch.autograd.grad(loss_of(network, x), parameters.values()), strict=True))
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("shortcut", ["plain", "identity", "projection-all"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_c_times_a_weight_before_batch_norm_has_one_cth_of_the_gradient_and_no_other_layer_notices(family, shortcut, placement):
+    """dL/d(cW) = (1/c) dL/dW, exactly so as eps goes to 0: L(cW) = L(W)."""
+    network, x, c = without_eps(started(family, shortcut, placement=placement, norm="batch").double()), images(), 3.7
+    own, layers = gradients(network, x), normed_layers(network)
+    for name, module in layers:
+        weight = module.weight.detach().clone()
+        module.weight.data = c * weight
+        for other, grad in gradients(network, x).items():
+            expected = own[other] / (c if other == f"{name}.weight" else 1)
+
+            assert (grad - expected).norm() <= 1e-10 * expected.norm(), (name, other)
+        module.weight.data = weight
+
+    # stem and three blocks of two; the norm of a second layer stands behind the addition in `pre` and `post-norm`
+    maps = 3 if (family, shortcut) == ("cnn", "projection-all") else 0
+    assert len(layers) == {"pre": 3, "post-norm": 4}.get(placement, 7 + maps)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("placement", [name for name, where in PLACEMENTS.items() if not where.after])
+@pytest.mark.parametrize("shortcut", ["plain", "identity"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_gradient_at_a_boundary_is_that_at_the_next_and_what_comes_back_through_the_branch(
+    family, shortcut, placement, norm
+):
+    """dL/dx_l = dL/dx_{l+1} + J_F^T dL/dx_{l+1} where nothing follows the addition; without a shortcut the second alone."""
+    network = started(family, shortcut, placement=placement, norm=norm, depth=14).double()
+    boundaries: list[Tensor] = []
+    logits = network(images(), boundaries)
+    grads = torch.autograd.grad(functional.cross_entropy(logits, torch.arange(B)), boundaries)
+    compared = 0
+    for block, x, (grad, behind) in zip(network.blocks, boundaries, pairwise(grads), strict=False):
+        if block.shares_activation or grad.shape != behind.shape:  # S is not x there
+            continue
+        _, through = torch.autograd.functional.vjp(lambda x, block=block: block.branch(block.before(x)), x, behind)
+        expected = through + behind * (shortcut == "identity")
+        compared += 1
+
+        assert through.any()
+        assert (grad - expected).norm() <= 1e-10 * expected.norm()
+
+    sharing = placement != "branch"  # the first block; in a cnn also one of each later stage, which changes shapes anyway
+    assert compared == (6 - sharing if family == "mlp" else 4 - sharing)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -654,6 +739,40 @@ def test_one_layer_blocks_with_identity_and_a_plain_net_started_at_w_plus_i_trai
             optimizer.step()
 
     torch.testing.assert_close(plain(images()), residual(images()), rtol=1e-10, atol=1e-10)
+
+
+# ---- the first step ------------------------------------------------------------------------------------------------------
+
+
+def behind_a_zero(network: Network, shortcut: str, draws: list[Tensor | None]) -> set[str]:
+    """What cannot move at the first step: all that only a branch factor of a = 0 connects to the loss.
+
+    rezero starts every block with it, stochastic depth draws it. What stands before a branch is on the shortcut's path as
+    well where the two share it.
+    """
+    still = set()
+    for number, (block, draw) in enumerate(zip(network.blocks, draws, strict=True)):
+        if shortcut == "rezero" or (shortcut == "stochastic-depth" and not draw):
+            parts = ["branch"] if block.shares_activation else ["before", "branch"]
+            still |= {f"blocks.{number}.{part}.{name}" for part in parts for name, _ in getattr(block, part).named_parameters()}
+    return still
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_step_moves_every_parameter_but_those_behind_a_zero(family, shortcut, placement, norm):
+    # 32 units are 8 groups of 4: a group of two is normalised to +-1, whatever its weights
+    network = started(family, shortcut, placement=placement, norm=norm, width=32 if family == "mlp" else 16, size=4).double()
+    draws = network.draws(B, lambda block: torch.Generator().manual_seed(block))
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    functional.cross_entropy(network(images(4), None, draws), torch.arange(B)).backward()
+    torch.optim.SGD(network.parameters(), lr=0.1).step()
+    still = behind_a_zero(network, shortcut, draws)
+
+    assert {name for name, p in network.named_parameters() if torch.equal(p, before[name])} == still
+    assert bool(still) == (shortcut in ("rezero", "stochastic-depth"))
 
 
 # ---- chance -------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def test_the_card_of_identity_shows_that_nothing_but_the_path_is_added(tiny: Any
         "cell": "d4", "plain": "plain", "residual": "identity", "seed": 0,
     }  # fmt: skip
     assert card["equal"] == {"weights": 8, "weights_bit_equal": True, "first_batch": True, "recipe": True}
-    assert card["beyond"] == {"parameters": 0, "multiply_adds": 0}
+    assert card["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
     assert [card[key] for key in ("start_differs", "same_function_class", "nothing_to_skip")] == [False] * 3
 
 
@@ -39,6 +39,16 @@ def test_at_depth_2_there_is_nothing_to_skip_and_the_arms_start_alike(tiny: Any)
     assert card["nothing_to_skip"]
     plain, residual = card["at_start"]["plain"], card["at_start"]["identity"]
     assert [plain[key] for key in ("loss", "output_rms")] == [residual[key] for key in ("loss", "output_rms")]
+
+
+def test_the_second_control_has_a_card_of_its_own_with_its_width(tiny: Any):
+    twin, control = pairs.cards(tiny("network.shortcut=[gate]", "network.plain_width=parameters"), "cpu")
+
+    assert (twin["plain"], twin["width"]) == ("plain", {"plain": 8, "gate": 8})
+    assert (control["plain"], control["residual"]) == ("plain-as-gate", "gate")
+    assert control["width"]["plain-as-gate"] > control["width"]["gate"] == 8
+    assert control["equal"] == {"weights": 0, "weights_bit_equal": None, "first_batch": True, "recipe": True}
+    assert control["beyond"]["parameters"] <= 0 < twin["beyond"]["parameters"]
 
 
 def test_without_a_plain_twin_there_is_no_card(tiny: Any):
@@ -77,23 +87,28 @@ def test_the_card_of_zero_last_says_that_the_start_differs(norm: str, tiny: Any)
     assert card["start_differs"]
     assert card["equal"]["weights_bit_equal"] is False
     assert card["equal"]["recipe"] is True
-    assert card["beyond"] == {"parameters": 0, "multiply_adds": 0}
+    assert card["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
 
 
 @pytest.mark.parametrize(
-    ("cell", "shortcut", "parameters", "multiply_adds"),
+    ("overrides", "parameters", "multiply_adds", "activation_bytes"),
     [
-        # width 8, two blocks: one 8 x 8 map each
-        pytest.param(["network.depth=[6]"], "projection-all", 2 * 64, 2 * 64, id="a map in every block"),
-        pytest.param(["network.depth=[6]"], "skipinit", 2, 0, id="one scalar a block"),
+        # width 8, two blocks of two layers; 4 bytes a number, or 2 where it is computed in bfloat16
+        pytest.param(["network.shortcut=projection-all"], 2 * 64, 2 * 64, 0, id="a map in every block, of what is kept"),
+        pytest.param(["network.shortcut=skipinit"], 2, 0, 2 * 8 * 4, id="one scalar a block, and its branch"),
+        pytest.param(["network.placement=branch"], 0, 0, 2 * 8 * 4, id="a sum that is not an activation"),
+        pytest.param(["network.placement=branch", "precision=bfloat16"], 0, 0, 2 * 8 * 2, id="in the trial's precision"),
+        pytest.param(["network.shortcut=[{dropout: {p: 0.5}}]"], 0, 0, 2 * 8 * 4, id="a factor per element"),
     ],
 )
 def test_what_the_residual_arm_has_beyond_its_twin(
-    cell: list[str], shortcut: str, parameters: int, multiply_adds: int, tiny: Any
+    overrides: list[str], parameters: int, multiply_adds: int, activation_bytes: int, tiny: Any
 ):
-    card = only_card(tiny(*cell, f"network.shortcut={shortcut}"))
+    card = only_card(tiny("network.depth=[6]", *overrides))
 
-    assert card["beyond"] == {"parameters": parameters, "multiply_adds": multiply_adds}
+    assert card["beyond"] == {
+        "parameters": parameters, "multiply_adds": multiply_adds, "activation_bytes": activation_bytes,
+    }  # fmt: skip
     assert card["equal"]["weights_bit_equal"]
     assert not card["start_differs"]
 
@@ -107,7 +122,9 @@ def test_option_b_adds_to_a_resnet_20_what_he_et_al_publish(tiny: Any, monkeypat
     overrides = ["data.name=cifar10", "data.limit=8", "training.batch_size=8", "network.shortcut=projection"]
     card = only_card(tiny(*network, *overrides))
 
-    assert card["beyond"] == {"parameters": 2560 + 192, "multiply_adds": 262_144}
+    # The norms of the two maps keep what they norm.
+    kept = 4 * (32 * 16**2 + 64 * 8**2)
+    assert card["beyond"] == {"parameters": 2560 + 192, "multiply_adds": 262_144, "activation_bytes": kept}
     assert card["at_start"]["plain"]["parameters"] == 269_722
     assert card["at_start"]["plain"]["multiply_adds"] == 40_551_040
 
@@ -195,10 +212,21 @@ ONE_LAYER = ("network.block_layers=1", "network.depth=[4]")
         pytest.param([*ONE_LAYER, "network.placement=branch"], False, id="activation inside the branch"),
         pytest.param([*ONE_LAYER, "network.placement=pre"], False, id="activation before the layer"),
         pytest.param([*ONE_LAYER, "network.norm=layer"], False, id="a norm between layer and addition"),
+        pytest.param([*ONE_LAYER, "network.shortcut=[{scaled: {branch: 0.5}}]"], True, id="relu((W / 2 + 1 / 2) x)"),
+        pytest.param([*ONE_LAYER, "network.shortcut=[{scaled: {branch: 0}}]"], False, id="a = 0: relu(x / 2), without W"),
     ],
 )
 def test_arms_of_one_function_class_are_called_so(overrides: list[str], expected: bool, tiny: Any):  # noqa: FBT001 - a column
     assert only_card(tiny(*overrides))["same_function_class"] is expected
+
+
+def test_a_bottleneck_is_no_one_layer_block_whatever_block_layers_says(tiny: Any):
+    _, residual = tiny("network.family=cnn", "network.depth=[11]", "network.block=bottleneck").trials
+    network = residual.settings.network.model_copy(update={"block_layers": 1})
+
+    assert pairs._same_class(residual.settings.model_copy(update={"network": network})) is False
+    basic = network.model_copy(update={"block": "basic"})
+    assert pairs._same_class(residual.settings.model_copy(update={"network": basic})) is True
 
 
 def test_relu_of_wx_plus_x_is_what_a_plain_net_computes_from_w_plus_1(tiny: Any):

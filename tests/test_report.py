@@ -23,7 +23,7 @@ def values(trial):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder, found = fabricated.experiment(tmp_path_factory.mktemp("runs"), values, *SMALL)
-    return folder, found, report.html(folder, found)
+    return folder, found, report.html(runs.results_of(folder, found))
 
 
 def test_nothing_in_it_is_fetched_from_anywhere(page):
@@ -72,14 +72,14 @@ def test_the_scripts_are_javascript_that_parses(page, tmp_path):
 def test_text_from_a_config_cannot_become_markup(tmp_path):
     folder, found = fabricated.experiment(tmp_path, values, *SMALL, "question=<b>bold</script>")
 
-    assert "<b>bold" not in report.html(folder, found)
+    assert "<b>bold" not in report.html(runs.results_of(folder, found))
 
 
 def test_without_a_finished_trial_there_is_one_clear_line(tmp_path):
     folder, found = fabricated.experiment(tmp_path, lambda _trial: {}, *SMALL)
 
     with pytest.raises(runs.RunsError, match="no trial has finished yet"):
-        report.html(folder, found)
+        report.html(runs.results_of(folder, found))
 
 
 def test_without_signals_the_figures_of_gradients_are_left_out(tmp_path):
@@ -87,7 +87,7 @@ def test_without_signals_the_figures_of_gradients_are_left_out(tmp_path):
     for log in folder.glob("trials/*/signals.csv"):
         log.unlink()
 
-    page = report.html(folder, found)
+    page = report.html(runs.results_of(folder, found))
 
     assert 'id="figure-accuracy"' in page
     assert 'id="figure-gradient-map"' not in page
@@ -95,7 +95,7 @@ def test_without_signals_the_figures_of_gradients_are_left_out(tmp_path):
 
 @pytest.mark.parametrize(("form", "magic"), [("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")])
 def test_figures_are_written_as(page, form, magic):
-    written = report.save_figures(page[0], page[1], [form])
+    written = report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", [form])
 
     assert [path.name for path in written] == [f"{name}.{form}" for name in FIGURES]
     assert all(path.read_bytes().startswith(magic) for path in written)
@@ -103,4 +103,4 @@ def test_figures_are_written_as(page, form, magic):
 
 def test_an_unknown_figure_format_is_refused(page):
     with pytest.raises(ConfigError, match="'gif' is not one of png, svg, pdf"):
-        report.save_figures(page[0], page[1], ["gif"])
+        report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", ["gif"])

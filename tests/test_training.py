@@ -78,7 +78,6 @@ def test_measuring_a_network_leaves_it_as_it_was(tiny: Any):
     network = training.build(trial, material.input_shape, material.classes)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     training.evaluate(network, material.validation, material)
-    training.multiply_adds(network, material.input_shape)
 
     assert network.training
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -541,17 +540,6 @@ def test_stuck_is_within_three_binomial_standard_errors_of_the_most_frequent_cla
     counts: list[int], accuracy: float, expected: str
 ):
     assert training.outcome(accuracy, labels_of(counts)) == expected
-
-
-@pytest.mark.parametrize("shortcut", ["plain", "identity"])
-@pytest.mark.parametrize(
-    ("depth", "expected"), [(20, 40_551_040), (32, 68_862_592), (44, 97_174_144), (56, 125_485_696), (110, 252_887_680)]
-)
-def test_multiply_adds_of_the_published_networks(depth: int, expected: int, shortcut: str):
-    shape = {"input_shape": (3, 32, 32), "classes": 10}
-    network = build_network("cnn", depth=depth, width=16, shortcut=shortcut, norm="batch", **shape)
-
-    assert training.multiply_adds(network, (3, 32, 32)) == expected
 
 
 # ---- the result ------------------------------------------------------------------------------------------------------

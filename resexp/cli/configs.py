@@ -12,10 +12,13 @@ from resexp.cli.program import ConfigArgument, Overrides, app, say
 
 @app.command()
 def show(source: ConfigArgument, overrides: Overrides = None) -> None:
-    """Show layers, shapes, parameters, multiply-adds and the card of every pair, without training."""
-    from resexp import describe  # noqa: PLC0415 - the one command that needs torch in this process
+    """Show what each layer costs (parameters, multiply-adds, activations) and the card of every pair, without training."""
+    from resexp import describe, tables  # noqa: PLC0415 - the one command that needs torch in this process
 
-    say(describe.describe(config.load(source, overrides or [])))
+    experiment = config.load(source, overrides or [])
+    layers, cards, missing = describe.describe(experiment)
+    head = [experiment.name, *([experiment.question] if experiment.question else [])]
+    say("\n".join([*head, *layers, *tables.card_lines(cards), *(["", f"no cards: {missing}"] if missing else [])]))
 
 
 configs_app = typer.Typer(help="List, print or copy the configs that come with resexp.", no_args_is_help=True)

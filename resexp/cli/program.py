@@ -19,12 +19,15 @@ app = typer.Typer(
 )
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
-FAILED, USAGE = 1, 2
+FAILED, USAGE, UNMET = 1, 2, 3
 
 Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True)]
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|NAME", help="A YAML file, or the name of a shipped config.")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 seeds=3.")
+]
+SourcesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[PATH|NAME]...", help="Experiments; default the last one.")
 ]
 RunArgument = Annotated[str | None, typer.Argument(metavar="[PATH|NAME]", help="An experiment; default the last one.")]
 

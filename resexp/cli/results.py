@@ -10,26 +10,43 @@ from rich.console import Console
 from rich.live import Live
 
 from resexp import runs
-from resexp.cli.program import RunArgument, Runs, among, app, say
+from resexp.cli.program import UNMET, RunArgument, Runs, SourcesArgument, among, app, say, stop
 
 
 @app.command()
 def compare(
-    source: RunArgument = None,
+    sources: SourcesArgument = None,
     *,
     runs_dir: Runs = Path("runs"),
     metric: Annotated[
         str, typer.Option(help="test_accuracy, best_test_accuracy, train_accuracy, val_accuracy.")
     ] = "test_accuracy",
     form: Annotated[str, typer.Option("--format", help="table, csv, json or md.")] = "table",
+    unmatched: Annotated[
+        bool, typer.Option("--allow-unmatched", help="Compare arms that differ in more than the shortcut, too.")
+    ] = False,
 ) -> None:
-    """Compare plain with residual networks, cell by cell, paired over seeds."""
+    """Compare plain with residual networks, cell by cell, paired over seeds; several experiments are read side by side."""
     from resexp import tables  # noqa: PLC0415 - as above
 
     among("--format", form, tables.TABLES)
     among("--metric", metric, tables.METRICS)
-    folder = runs.find(source, runs_dir)
-    say(tables.TABLES[form](folder, runs.read_experiment(folder), metric))
+    results = _results(sources, runs_dir)
+    say(tables.TABLES[form](results, metric, unmatched=unmatched))
+    refused = [arm for cell in tables.cells(results, metric) for arm in cell.arms if arm.unmatched]
+    if refused and not unmatched:
+        more = f" (and {len(refused) - 1} more arms)" if len(refused) > 1 else ""
+        stop(
+            f"{refused[0].name} is no pair with its nearest plain arm: they differ in {'; '.join(refused[0].unmatched)}{more}; "
+            "no difference is given. --allow-unmatched gives it all the same",
+            UNMET,
+        )
+
+
+def _results(sources: list[str] | None, runs_dir: Path) -> runs.Results:
+    """Each experiment once, the last one when none is named."""
+    named = [runs.find(source, runs_dir) for source in sources] if sources else [runs.find(None, runs_dir)]
+    return runs.read_results(list(dict.fromkeys(named)))
 
 
 # ---- watch ----------------------------------------------------------------------------------------------------------------
@@ -65,11 +82,12 @@ def watch(
 
 @app.command()
 def report(
-    source: RunArgument = None,
+    sources: SourcesArgument = None,
     *,
     runs_dir: Runs = Path("runs"),
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to write; default report.html in the run.")
+        Path | None,
+        typer.Option("-o", "--output", help="Where to write; default in the run, or in --runs for several."),
     ] = None,
     figures: Annotated[str | None, typer.Option(help="Also write figures/ as png, svg, pdf (comma-separated).")] = None,
     form: Annotated[str, typer.Option("--format", help="html, md or text.")] = "html",
@@ -79,15 +97,15 @@ def report(
     from resexp import report as reports  # noqa: PLC0415 - as above
     from resexp import tables  # noqa: PLC0415 - as above
 
-    folder = runs.find(source, runs_dir)
-    experiment = runs.read_experiment(folder)
+    results = _results(sources, runs_dir)
+    place = results.sources[0][0] if len(results.sources) == 1 else runs_dir
     writers: dict[str, Callable[..., str]] = {"html": reports.html, "md": tables.TABLES["md"], "text": tables.TABLES["table"]}
     among("--format", form, writers)
-    path = output or folder / f"report.{'txt' if form == 'text' else form}"
+    path = output or place / f"report.{'txt' if form == 'text' else form}"
     if not path.parent.is_dir():
         raise runs.RunsError(f"{path.parent}: no such folder for the report")
-    runs.write_text(path, writers[form](folder, experiment))
-    for written in reports.save_figures(folder, experiment, figures.split(",")) if figures else []:
+    runs.write_text(path, writers[form](results))
+    for written in reports.save_figures(results, place / "figures", figures.split(",")) if figures else []:
         say(str(written))
     say(str(path))
     if show:

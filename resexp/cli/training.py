@@ -54,7 +54,7 @@ def train(
             runs.begin(experiment, folder, plan, start, prepared["cards"])
             pool.grow(executors.jobs_for(plan.threads, jobs, plan.device))
             _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet or as_json)
-            tables.write_accuracy(folder, experiment)
+            tables.write_accuracy(runs.results_of(folder, experiment))
     _conclude(folder, experiment, interrupted, as_json=as_json)
 
 
@@ -63,7 +63,7 @@ def _conclude(folder: Path, experiment: config.Experiment, interrupted: list[int
 
     states = runs.states(folder, experiment)
     if as_json:
-        say(tables.as_json(folder, experiment))
+        say(tables.as_json(runs.results_of(folder, experiment)))
     finished = sum(state.state == "finished" for state in states)
     failed = [state for state in states if state.state == "failed"]
     note(f"{finished} of {len(states)} trials finished; results in {folder}")
@@ -126,8 +126,10 @@ def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, 
 
 
 def _plan_text(experiment: config.Experiment, plan: config.Plan, prepared: dict[str, Any]) -> str:
+    from resexp import tables  # noqa: PLC0415 - as above
+
     lines = [f"{experiment.name}: {len(experiment.trials)} trials on {plan.device}, {plan.threads} thread(s) each"]
     if experiment.question:
         lines.append(experiment.question)
     lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
-    return "\n".join(lines)
+    return "\n".join([*lines, *tables.card_lines(prepared["cards"])])

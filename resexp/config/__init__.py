@@ -5,8 +5,17 @@
 No module but this one knows how a config is written; no module below `train.build` sees a config.
 """
 
+from resexp.config.arms import (
+    FREE_SHORTCUTS,
+    SHORTCUT_NAMES,
+    SHORTCUT_PARAMETERS,
+    arm_name,
+    control_arm,
+    format_value,
+    shortcut_name,
+)
 from resexp.config.documents import ConfigError, nearest
-from resexp.config.grid import Experiment, experiment_from, load, schema, shared_differences, shipped
+from resexp.config.grid import Experiment, conditions, experiment_from, load, schema, shared_differences, shipped
 from resexp.config.models import (
     ACTIVATION_NAMES,
     AXES,
@@ -15,17 +24,12 @@ from resexp.config.models import (
     NORM_NAMES,
     PLACEMENT_NAMES,
     PROBE_NAMES,
-    SHORTCUT_NAMES,
-    SHORTCUT_PARAMETERS,
     Data,
     Gradients,
     Network,
     Settings,
     Training,
     Trial,
-    arm_name,
-    format_value,
-    shortcut_name,
 )
 from resexp.config.plan import Cohort, Plan, cell_label, cells, make_plan, pairs
 
@@ -33,6 +37,7 @@ __all__ = [
     "ACTIVATION_NAMES",
     "AXES",
     "DATASET_NAMES",
+    "FREE_SHORTCUTS",
     "INIT_NAMES",
     "NORM_NAMES",
     "PLACEMENT_NAMES",
@@ -52,6 +57,8 @@ __all__ = [
     "arm_name",
     "cell_label",
     "cells",
+    "conditions",
+    "control_arm",
     "experiment_from",
     "format_value",
     "load",

@@ -6,13 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resexp.config.arms import (
+    FREE_SHORTCUTS,
+    SHORTCUT_NAMES,
+    SHORTCUT_PARAMETERS,
+    arm_name,
+    control_arm,
+    format_value,
+    shortcut_name,
+)
 from resexp.config.documents import ConfigError, nearest, parse_yaml, read_document
-from resexp.config.models import AXES, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, Settings, Trial, arm_name, format_value
+from resexp.config.models import AXES, Network, Settings, Trial
 from resexp.config.rules import impossible, meaningless, validated
+from resexp.config.types import Shortcut
 
 ALWAYS_AXES = ("network.depth", "network.shortcut")
-# Keys that say how to look or where to find, never what a trial is: they may change over a finished experiment.
-FREE_KEYS = ("question", "data.root", "data.download", "training.checkpoint_every", "compare")
+# Keys that say how to look, where to find or which arms to train, never what a trial is: they may change over a finished
+# experiment.
+FREE_KEYS = (
+    "question", "data.root", "data.download", "network.plain", "network.plain_width", "training.checkpoint_every", "compare",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,13 +179,23 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
     trials: dict[str, Trial] = {}
     for seed in cells[0].seeds:
         for cell in cells:
-            arms = ["plain", cell.network.shortcut] if cell.network.plain else [cell.network.shortcut]
-            for shortcut in arms:
-                network = cell.network.model_copy(update={"shortcut": shortcut})
-                settings = cell.model_copy(update={"network": network})
-                name = _trial_name(settings, axes, seed)
-                trials.setdefault(name, Trial(name=name, arm=arm_name(shortcut), seed=seed, settings=settings))
+            for arm, shortcut, parameters_of in _arms(cell.network):
+                settings = cell.model_copy(update={"network": cell.network.model_copy(update={"shortcut": shortcut})})
+                name = "-".join([arm, *axis_tags(settings, axes).values(), f"s{seed}"])
+                trial = Trial(name=name, arm=arm, seed=seed, settings=settings, parameters_of=parameters_of)
+                trials.setdefault(name, trial)
     return tuple(trials.values())
+
+
+def _arms(network: Network) -> Iterable[tuple[str, Shortcut, Shortcut | None]]:
+    """(arm, shortcut, whose parameters it is to have) of a cell: plain, the second control where asked for, the shortcut."""
+    name = arm_name(network.shortcut)
+    if network.plain:
+        yield "plain", "plain", None
+    brings = network.depth > 2 and shortcut_name(network.shortcut) not in FREE_SHORTCUTS
+    if network.plain and network.plain_width == "parameters" and brings:
+        yield control_arm(name), "plain", network.shortcut
+    yield name, network.shortcut, None
 
 
 def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
@@ -183,10 +206,6 @@ def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
             section, name = key.split(".")
             tags[key] = AXES[key].format(format_value(getattr(getattr(settings, section), name)))
     return tags
-
-
-def _trial_name(settings: Settings, axes: tuple[str, ...], seed: int) -> str:
-    return "-".join([arm_name(settings.network.shortcut), *axis_tags(settings, axes).values(), f"s{seed}"])
 
 
 # ---- two experiments under one name -------------------------------------------------------------------------------
@@ -206,6 +225,13 @@ def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[
         if before != after and not both_axes and key not in ignored and key.split(".")[0] not in ignored:
             differences.append((key, before, after))
     return differences
+
+
+def conditions(settings: Settings) -> dict[str, Any]:
+    """What decides what a trial becomes, but its shortcut and its seed: values by dotted key."""
+    ignored = {"name", "seeds", "device", "gradients", "network.shortcut", *FREE_KEYS}
+    flat = _flat(settings.model_dump(mode="json"), "")
+    return {key: value for key, value in flat if key not in ignored and key.split(".")[0] not in ignored}
 
 
 def _flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:

@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from resexp.config.arms import control_arm
 from resexp.config.grid import Experiment, axis_tags
-from resexp.config.models import Model, Settings, Trial
+from resexp.config.models import Settings, Trial
+from resexp.config.types import Model
 
 
 class Cohort(Model):
@@ -74,8 +76,12 @@ def cells(trials: Sequence[Trial], axes: Iterable[str]) -> dict[tuple[str, ...],
 
 
 def pairs(trials: Sequence[Trial], axes: Iterable[str]) -> list[tuple[Trial, Trial]]:
-    """(plain twin, residual trial) for every residual trial that has one."""
+    """(plain twin, residual trial) for every residual trial that has one; then (second control, it) where there is one."""
     axes = tuple(axes)
-    twins = {(cell_label(trial.settings, axes), trial.seed): trial for trial in trials if trial.arm == "plain"}
-    keys = [(trial, (cell_label(trial.settings, axes), trial.seed)) for trial in trials if trial.arm != "plain"]
-    return [(twins[key], trial) for trial, key in keys if key in twins]
+    placed = {(trial.arm, cell_label(trial.settings, axes), trial.seed): trial for trial in trials}
+    residual = {place: trial for place, trial in placed.items() if place[0] != "plain" and trial.parameters_of is None}
+    found = []
+    for (arm, cell, seed), trial in residual.items():
+        twins = (placed.get((name, cell, seed)) for name in ("plain", control_arm(arm)))
+        found += [(twin, trial) for twin in twins if twin is not None]
+    return found

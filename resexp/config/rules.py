@@ -6,8 +6,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from resexp.config.arms import SHORTCUT_NAMES, SHORTCUT_PARAMETERS, shortcut_name
 from resexp.config.documents import ConfigError, nearest
-from resexp.config.models import PLANNED, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, Scalars, Settings, shortcut_name
+from resexp.config.models import PLANNED, Settings
+from resexp.config.types import Scalars
 
 Problem = tuple[str, str]  # dotted key, what is wrong with it
 

@@ -22,7 +22,6 @@ from resexp.runs.files import (
 )
 from resexp.runs.folders import (
     LAYOUT,
-    State,
     begin,
     check_unchanged,
     checkpoint_file,
@@ -37,11 +36,11 @@ from resexp.runs.folders import (
     set_aside,
     set_failed,
     set_status,
-    states,
     status,
     sweep,
     trial_folder,
 )
+from resexp.runs.results import Results, State, read_results, results_of, states
 
 __all__ = [
     "COLUMNS",
@@ -49,6 +48,7 @@ __all__ = [
     "LOGS",
     "PROBE_FILES",
     "SEALED",
+    "Results",
     "RunsError",
     "State",
     "append",
@@ -65,9 +65,11 @@ __all__ = [
     "read_experiment",
     "read_json",
     "read_plan",
+    "read_results",
     "read_rows",
     "read_text",
     "result",
+    "results_of",
     "set_aside",
     "set_failed",
     "set_status",

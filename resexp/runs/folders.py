@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -187,26 +186,6 @@ def finish(trial: Path, values: dict[str, Any]) -> None:
     rounded = {key: float(format_cell(v)) if isinstance(v, float) else v for key, v in values.items()}
     write_json(trial / "result.json", {**rounded, "sha256": digests})
     set_status(trial, "finished", step=values["steps"], steps=values["steps"])
-
-
-@dataclass(frozen=True)
-class State:
-    """Where one trial stands."""
-
-    trial: config.Trial
-    folder: Path
-    state: str
-    result: dict[str, Any] | None
-
-
-def states(folder: Path, experiment: Experiment) -> list[State]:
-    """Every trial of the experiment: finished, failed, interrupted, running or waiting."""
-    found = []
-    for trial in experiment.trials:
-        place = trial_folder(folder, trial.name)
-        done = result(place)
-        found.append(State(trial, place, "finished" if done else status(place)["state"], done))
-    return found
 
 
 def left_out(folder: Path, experiment: Experiment) -> list[str]:

@@ -1,6 +1,8 @@
 """Runs -> tables."""
 
-from resexp.tables.cells import METRICS, Arm, Best, Cell, axis_value, best_against_best, cells, trial_rows
+from resexp.tables.cards import at_start, beyond, card_lines, equalities
+from resexp.tables.cards import notes as card_notes
+from resexp.tables.cells import METRICS, Arm, Best, Cell, best_against_best, cells, trial_rows
 from resexp.tables.formats import (
     TABLES,
     accuracy_text,
@@ -11,6 +13,7 @@ from resexp.tables.formats import (
     slope_text,
     write_accuracy,
 )
+from resexp.tables.published import published_lines, published_rows
 
 __all__ = [
     "METRICS",
@@ -20,12 +23,18 @@ __all__ = [
     "Cell",
     "accuracy_text",
     "as_json",
-    "axis_value",
+    "at_start",
     "best_against_best",
+    "beyond",
+    "card_lines",
+    "card_notes",
     "cells",
     "difference_text",
+    "equalities",
     "outcome_text",
     "percent",
+    "published_lines",
+    "published_rows",
     "slope_text",
     "trial_rows",
     "write_accuracy",

@@ -1,14 +1,12 @@
-"""Runs -> cells: each arm of each cell summarised, paired with its plain twin; best against best."""
+"""Results -> cells: each arm of each cell summarised, paired with its plain twin; best against best."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from resexp import config, runs, statistics
-from resexp.config import Experiment
-from resexp.runs import State
+from resexp import config, statistics
+from resexp.runs import Results, State
 from resexp.statistics import Difference, Summary
 
 METRICS = {
@@ -18,10 +16,18 @@ METRICS = {
     "val_accuracy": "validation accuracy of the last weights",
 }
 
+Label = dict[str, str]
+Group = dict[str, list[State]]  # arm -> trials
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of a cell: accuracies in [0, 1], mean slopes in decades per block, and its plain twin beside it."""
+    """One arm of a cell: accuracies in [0, 1], mean slopes in decades per block.
+
+    `difference` is this arm minus its plain twin; `beyond_width` a residual arm minus the plain network that is as wide as it
+    takes to have as many parameters. `unmatched` says in what the plain arm that it is compared with differs beside the
+    shortcut: without consent there is no difference then.
+    """
 
     name: str
     summary: Summary
@@ -30,13 +36,16 @@ class Arm:
     slope_end: float | None
     parameters: int | None
     difference: Difference | None
+    beyond_width: Difference | None = None
+    unmatched: tuple[str, ...] = ()
+    control: bool = False
 
 
 @dataclass(frozen=True)
 class Cell:
     """All arms that share a network but for the shortcut, plain first."""
 
-    label: dict[str, str]
+    label: Label
     arms: list[Arm]
 
 
@@ -56,9 +65,8 @@ class Best:
 # ---- reading ------------------------------------------------------------------------------------------------------------
 
 
-def trial_rows(folder: Path, experiment: Experiment) -> tuple[list[str], list[list[Any]]]:
+def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
     """(columns, rows) of accuracy.csv: one row per finished trial, in the order of the experiment."""
-    axes = [key for key in experiment.axes if key != "network.shortcut"]
     measured = [
         "outcome", "test_accuracy", "test_loss", "best_test_accuracy", "best_test_loss", "best_epoch", "train_accuracy",
         "val_accuracy", "slope_start", "slope_end", "parameters", "multiply_adds", "steps",
@@ -67,50 +75,80 @@ def trial_rows(folder: Path, experiment: Experiment) -> tuple[list[str], list[li
         [
             state.trial.name,
             state.trial.arm,
-            *(axis_value(state.trial, key) for key in axes),
+            *(state.conditions[key] for key in results.axes),
             state.trial.seed,
             *(state.result.get(key) for key in measured),
         ]
-        for state in runs.states(folder, experiment)
+        for state in results.states
         if state.result
     ]
-    return ["trial", "arm", *(key.split(".")[1] for key in axes), "seed", *measured], rows
+    return ["trial", "arm", *(key.split(".")[1] for key in results.axes), "seed", *measured], rows
 
 
-def axis_value(trial: config.Trial, key: str) -> Any:
-    """The value of an axis such as network.depth in a trial."""
-    section, name = key.split(".")
-    return getattr(getattr(trial.settings, section), name)
+def groups(results: Results) -> list[tuple[Label, Group]]:
+    """(label, arm -> trials) of each cell, in the order in which they were written; plain comes first."""
+    found: dict[tuple[str, ...], tuple[Label, Group]] = {}
+    for state in results.states:
+        label = results.label(state)
+        arms = found.setdefault(tuple(label.values()), (label, {}))[1]
+        arms.setdefault(state.trial.arm, []).append(state)
+    return [(label, dict(sorted(arms.items(), key=lambda arm: arm[0] != "plain"))) for label, arms in found.values()]
 
 
-def cells(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> list[Cell]:
-    """Every cell with its arms, compared by `metric`, a key of METRICS."""
-    states = {state.trial.name: state for state in runs.states(folder, experiment)}
-    found = []
-    for arms in config.cells(experiment.trials, experiment.axes).values():
-        trials = next(iter(arms.values()))
-        axes = [key for key in experiment.axes if key != "network.shortcut"]
-        label = {key.split(".")[1]: config.format_value(axis_value(trials[0], key)) for key in axes}
-        plain = [states[trial.name] for trial in arms.get("plain", [])]
-        found.append(Cell(label, [_arm(name, [states[t.name] for t in of], plain, metric) for name, of in arms.items()]))
-    return found
+def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False) -> list[Cell]:
+    """Every cell with its arms, compared by `metric`, a key of METRICS; arms that are no pair only if `unmatched`."""
+    found = groups(results)
+    everybody = [(label, arms["plain"]) for label, arms in found if "plain" in arms]
+    return [
+        Cell(label, [_arm(label, name, arms, everybody, metric, unmatched=unmatched) for name in arms]) for label, arms in found
+    ]
 
 
-def _arm(name: str, states: Sequence[State], plain: Sequence[State], metric: str) -> Arm:
+def _arm(
+    label: Label, name: str, arms: Group, everybody: Sequence[tuple[Label, list[State]]], metric: str, *, unmatched: bool
+) -> Arm:
+    states = arms[name]
     results = [state.result for state in states if state.result]
     missing = [state.state for state in states if not state.result]
+    plain, differing = _twin(label, states, arms.get("plain"), everybody) if name != "plain" else ([], ())
+    control = arms.get(config.control_arm(name), [])
     return Arm(
         name=name,
-        summary=_summary(states, metric),
+        summary=summary(states, metric),
         missing={state: missing.count(state) for state in dict.fromkeys(missing)},
         slope_start=_mean([r["slope_start"] for r in results]),
         slope_end=_mean([r["slope_end"] for r in results]),
         parameters=results[0]["parameters"] if results else None,
-        difference=difference(plain, states, metric) if name != "plain" else None,
+        difference=difference(plain, states, metric) if unmatched or not differing else None,
+        beyond_width=difference(control, states, metric),
+        unmatched=differing,
+        control=states[0].trial.parameters_of is not None,
     )
 
 
-def _summary(states: Sequence[State], metric: str) -> Summary:
+def _twin(
+    label: Label, states: Sequence[State], plain: list[State] | None, everybody: Sequence[tuple[Label, list[State]]]
+) -> tuple[list[State], tuple[str, ...]]:
+    """(plain trials, what they differ in beside the shortcut): those of the cell, else those that differ least."""
+    if plain is None and not everybody:
+        return [], ()
+    there, nearest = (label, plain) if plain else min(everybody, key=lambda other: len(_unequal(label, other[0])))
+    differing = [f"{key} {there[key]} and {label[key]}" for key in _unequal(label, there)]
+    seeds, own = ({state.trial.seed for state in of} for of in (nearest, states))
+    differing += [f"seeds {_listed(seeds)} and {_listed(own)}"] if seeds != own else []
+    return nearest, tuple(differing)
+
+
+def _unequal(label: Label, other: Label) -> list[str]:
+    return [key for key in label if label[key] != other[key]]
+
+
+def _listed(seeds: set[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
+
+
+def summary(states: Sequence[State], metric: str) -> Summary:
+    """How the trials of one arm ended, and their values of `metric`."""
     results = [state.result for state in states if state.result]
     return statistics.summarise([r["outcome"] for r in results], [r.get(metric) for r in results])
 
@@ -130,24 +168,30 @@ def difference(plain: Sequence[State], residual: Sequence[State], metric: str) -
     return statistics.paired([b[metric] - a[metric] for a, b in pairs]) if pairs else None
 
 
-def best_against_best(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> list[Best]:
-    """At each depth, the best plain against the best residual cell over all other axes; chosen without the test part."""
-    states = runs.states(folder, experiment)
-    found = []
-    for depth in dict.fromkeys(state.trial.settings.network.depth for state in states):
-        groups: dict[tuple[str, str], list[State]] = {}
-        for state in states:
-            if state.trial.settings.network.depth == depth:
-                axes = [key for key in experiment.axes if key not in ("network.shortcut", "network.depth")]
-                label = ", ".join(f"{k.split('.')[1]} {config.format_value(axis_value(state.trial, k))}" for k in axes)
-                groups.setdefault((state.trial.arm, label), []).append(state)
-        whole = {key: members for key, members in groups.items() if all(state.result for state in members)}
+# ---- best against best ------------------------------------------------------------------------------------------------
+
+
+def best_against_best(results: Results, metric: str = "test_accuracy") -> list[Best]:
+    """At each depth, the best plain against the best residual cell over all other axes; chosen without the test part.
+
+    None where experiments differ in what is no axis of one (epochs, data, precision): such cells are no alternatives.
+    """
+    found: list[Best] = []
+    if not set(results.axes) <= config.AXES.keys():
+        return found
+    for depth in dict.fromkeys(state.trial.settings.network.depth for state in results.states):
+        here: dict[tuple[str, str], list[State]] = {}
+        for state in results.states:
+            if state.trial.settings.network.depth == depth and state.trial.parameters_of is None:
+                words = (f"{key} {value}" for key, value in results.label(state).items() if key != "depth")
+                here.setdefault((state.trial.arm, ", ".join(words)), []).append(state)
+        whole = {key: members for key, members in here.items() if all(state.result for state in members)}
         plain = _best([key for key in whole if key[0] == "plain"], whole)
         other = _best([key for key in whole if key[0] != "plain"], whole)
-        if plain and other and len({label for _, label in groups}) > 1:
+        if plain and other and len({words for _, words in here}) > 1:
             a, b = whole[plain], whole[other]
             compared = difference(a, b, metric)
-            found.append(Best(depth, plain[1], *other, _summary(a, metric), _summary(b, metric), compared))
+            found.append(Best(depth, plain[1], *other, summary(a, metric), summary(b, metric), compared))
     return found
 
 

@@ -26,7 +26,7 @@ def findings(cells: list[Cell]) -> list[Finding]:
     for cell in cells:
         plain = next((arm for arm in cell.arms if arm.name == "plain"), None)
         for arm in cell.arms:
-            if plain is not None and arm is not plain and plain.summary.n and arm.summary.n:
+            if plain is not None and arm is not plain and not arm.control and plain.summary.n and arm.summary.n:
                 effect = _effect(plain.summary, arm.summary, arm.difference)
                 found.append(Finding(cell.label, plain, arm, effect, _sentence(plain, arm, effect)))
     return found

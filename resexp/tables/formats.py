@@ -6,12 +6,12 @@ import json
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from resexp import runs, statistics
-from resexp.config import Experiment
+from resexp.runs import Results
 from resexp.statistics import Difference, Summary
 from resexp.tables.cells import METRICS, Arm, Best, Cell, best_against_best, cells, trial_rows
+from resexp.tables.published import published_lines, published_rows
 
 
 def outcome_text(arm: Arm) -> str:
@@ -48,30 +48,51 @@ def difference_text(difference: Difference | None) -> str:
     return f"{text} [{percent(difference.low, '+')}, {percent(difference.high, '+')}]"
 
 
-def as_text(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> str:
+def as_text(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False) -> str:
     """The comparison for a terminal of 80 columns."""
-    found = cells(folder, experiment, metric)
-    lines = [f"{experiment.name}: {METRICS[metric]} in percent, mean ± sd over seeds"]
-    lines += [experiment.question] if experiment.question else []
+    found = cells(results, metric, unmatched=unmatched)
+    lines = [f"{results.name}: {METRICS[metric]} in percent, mean ± sd over seeds", *results.questions]
     wide = max([14, *(len(arm.name) for cell in found for arm in cell.arms)]) + 1
     form = f"  {{:<{wide}}}{{:<14}}{{:<12}}{{:>7}}  {{}}"
     difference = "residual - plain [95 %]" if wide <= 20 else "difference [95 %]"  # 80 columns
     lines += ["", form.format("arm", "trained", "accuracy", "slope", difference).rstrip()]
     for cell in found:
-        lines += ["", *textwrap.wrap(_heading(cell), 80, subsequent_indent="  ", break_on_hyphens=False)]
-        for arm in cell.arms:
-            accuracy, compared = accuracy_text(arm.summary), difference_text(arm.difference)
-            late = "" if len(accuracy) <= 12 else accuracy
-            row = form.format(arm.name, outcome_text(arm), accuracy if not late else "", slope_text(arm.slope_start), compared)
-            lines += [row.rstrip(), *([f"{'':{wide + 16}}{late}"] if late else [])]
-    lines += ["", *_notes(found), *_best_lines(best_against_best(folder, experiment, metric))]
-    dropped = runs.left_out(folder, experiment)
-    if dropped:
-        lines += [
-            "",
-            f"left out, no longer in the config: {', '.join(dropped[:4])}{' ...' if len(dropped) > 4 else ''}",
-        ]
+        lines += ["", *_wrapped(_heading(cell))]
+        lines += [line for arm in cell.arms for line in _arm_lines(arm, form, wide)]
+    lines += ["", *_notes(found), *_best_lines(best_against_best(results, metric))]
+    lines += [*_published(results), *_remarks(results)]
     return "\n".join(lines) + "\n"
+
+
+def _arm_lines(arm: Arm, form: str, wide: int) -> list[str]:
+    accuracy, compared = accuracy_text(arm.summary), difference_text(arm.difference)
+    late = accuracy if len(accuracy) > 12 else ""
+    row = form.format(arm.name, outcome_text(arm), "" if late else accuracy, slope_text(arm.slope_start), compared)
+    lines = [row.rstrip(), *([f"{'':{wide + 16}}{late}"] if late else [])]
+    if arm.beyond_width:
+        lines.append(f"{difference_text(arm.beyond_width) + ' with equal parameters':>80}")
+    if arm.unmatched:
+        verdict = "compared with a plain arm that" if arm.difference else "no difference: the nearest plain arm"
+        lines += _wrapped(f"    {verdict} differs in {'; '.join(arm.unmatched)}", "    ")
+    return lines
+
+
+def _published(results: Results) -> list[str]:
+    lines = published_lines(published_rows(results))
+    return ["", *lines] if lines else []
+
+
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(text, 80, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def _remarks(results: Results) -> list[str]:
+    dropped, lines = results.left_out, []
+    if dropped:
+        lines += ["", f"left out, no longer in the config: {', '.join(dropped[:4])}{' ...' if len(dropped) > 4 else ''}"]
+    if results.repeated:
+        lines += ["", f"{results.repeated} trials stand in more than one folder and are counted once"]
+    return lines
 
 
 def _heading(cell: Cell) -> str:
@@ -107,26 +128,27 @@ def _best_lines(found: Sequence[Best]) -> list[str]:
     return lines
 
 
-def as_markdown(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> str:
+def as_markdown(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False) -> str:
     """accuracy.md: one row per arm of a cell."""
-    found = cells(folder, experiment, metric)
+    found = cells(results, metric, unmatched=unmatched)
     keys = list(found[0].label) if found else []
     columns = [*keys, "arm", "trained", "accuracy (%)", "n", "difference [95 %]", "slope", "parameters"]
-    lines = [f"# {experiment.name}: {METRICS[metric]}", "", f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
+    lines = [f"# {results.name}: {METRICS[metric]}", "", f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
     for cell in found:
         for arm in cell.arms:
             values = [arm.name, outcome_text(arm), accuracy_text(arm.summary), str(arm.summary.n)]
             values += [difference_text(arm.difference), slope_text(arm.slope_start)]
             values += ["" if arm.parameters is None else f"{arm.parameters:,}"]
             lines.append(f"| {' | '.join([*cell.label.values(), *values])} |")
-    return "\n".join([*lines, "", *_notes(found)]) + "\n"
+    beside = published_lines(published_rows(results))
+    return "\n".join([*lines, "", *_notes(found), *(["", "```", *beside, "```"] if beside else [])]) + "\n"
 
 
-def as_csv(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> str:
+def as_csv(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False) -> str:
     """One row per arm of a cell, in [0, 1]."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    found = cells(folder, experiment, metric)
+    found = cells(results, metric, unmatched=unmatched)
     keys = list(found[0].label) if found else []
     outcomes = list(statistics.OUTCOMES)
     writer.writerow([*keys, "arm", "n", *outcomes, "mean", "sd", "difference", "low", "high", "slope", "parameters"])
@@ -141,13 +163,18 @@ def as_csv(folder: Path, experiment: Experiment, metric: str = "test_accuracy") 
     return text.getvalue()
 
 
-def as_json(folder: Path, experiment: Experiment, metric: str = "test_accuracy") -> str:
+def as_json(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False) -> str:
     """Cells and best against best as data."""
     value = {
-        "experiment": experiment.name,
+        "experiment": results.name,
         "metric": metric,
-        "cells": [asdict(cell) for cell in cells(folder, experiment, metric)],
-        "best_against_best": [asdict(best) for best in best_against_best(folder, experiment, metric)],
+        "cells": [asdict(cell) for cell in cells(results, metric, unmatched=unmatched)],
+        "best_against_best": [asdict(best) for best in best_against_best(results, metric)],
+        "published": [
+            {"cell": cell, "arm": arm, **asdict(match)}
+            for cell, arm, _, matches in published_rows(results)
+            for match in matches
+        ],
     }
     return json.dumps(value, indent=1) + "\n"
 
@@ -160,12 +187,13 @@ TABLES: dict[str, Callable[..., str]] = {
 }
 
 
-def write_accuracy(folder: Path, experiment: Experiment) -> None:
-    """accuracy.csv and accuracy.md of what has been trained so far."""
-    columns, rows = trial_rows(folder, experiment)
+def write_accuracy(results: Results) -> None:
+    """accuracy.csv and accuracy.md of what has been trained so far, in the folder of the experiment."""
+    ((folder, _),) = results.sources
+    columns, rows = trial_rows(results)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([[runs.format_cell(value) for value in row] for row in rows])
     runs.write_text(folder / "accuracy.csv", text.getvalue())
-    runs.write_text(folder / "accuracy.md", as_markdown(folder, experiment))
+    runs.write_text(folder / "accuracy.md", as_markdown(results))

@@ -1,6 +1,5 @@
 """Logs of all trials as data frames for figures: one row per reading, the trial's arm, depth and corner beside it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resexp import config, runs
-from resexp.config import Experiment, Trial
-from resexp.tables.cells import axis_value
+from resexp import runs
+from resexp.runs import Results
 
 
 @dataclass(frozen=True)
@@ -23,27 +21,25 @@ class Frames:
     signals: pd.DataFrame
 
 
-def corner(trial: Trial, axes: Sequence[str]) -> str:
+def corner(label: dict[str, str]) -> str:
     """What sets a cell apart beside its depth: 'norm layer, init he'."""
-    keys = [key for key in axes if key not in ("network.depth", "network.shortcut")]
-    return ", ".join(f"{key.split('.')[1]} {config.format_value(axis_value(trial, key))}" for key in keys) or "all"
+    return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "all"
 
 
-def read_frames(folder: Path, experiment: Experiment) -> Frames:
-    """Frames of every finished trial of the experiment.
+def read_frames(found: Results) -> Frames:
+    """Frames of every finished trial.
 
     Raises:
         RunsError: a damaged log, by name.
     """
     results, metrics, signals = [], [], []
-    for state in runs.states(folder, experiment):
+    for state in found.states:
         if state.result:
-            trial = state.trial
             keys: dict[str, Any] = {
-                "arm": trial.arm,
-                "depth": trial.settings.network.depth,
-                "corner": corner(trial, experiment.axes),
-                "seed": trial.seed,
+                "arm": state.trial.arm,
+                "depth": state.trial.settings.network.depth,
+                "corner": corner(found.label(state)),
+                "seed": state.trial.seed,
             }
             results.append({**state.result, **keys})
             metrics.append(_log(state.folder / "metrics.csv").assign(**keys))

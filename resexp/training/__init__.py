@@ -18,8 +18,8 @@ from resexp.training.material import (
     source,
     test_images,
 )
-from resexp.training.measures import evaluate, multiply_adds, outcome
-from resexp.training.recipe import TWIN_INITS, build, draws, learning_rate, make_optimizer, precision_of
+from resexp.training.measures import evaluate, outcome
+from resexp.training.recipe import TWIN_INITS, build, draws, learning_rate, make_optimizer, precision_of, width_of_control
 
 __all__ = [
     "DTYPES",
@@ -36,7 +36,6 @@ __all__ = [
     "lengths",
     "make_optimizer",
     "material",
-    "multiply_adds",
     "never",
     "outcome",
     "precision_of",
@@ -45,4 +44,5 @@ __all__ = [
     "run",
     "source",
     "test_images",
+    "width_of_control",
 ]

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from resexp import checkpoint, probes, runs
 from resexp.config import Trial
-from resexp.networks import Network
+from resexp.networks import Network, multiply_adds
 from resexp.training.material import DTYPES, Lengths, Material, batches, lengths, material, test_images
-from resexp.training.measures import evaluate, logits_of, multiply_adds, outcome, slope_at
+from resexp.training.measures import evaluate, logits_of, outcome, slope_at
 from resexp.training.recipe import build, draws, learning_rate, make_optimizer, precision_of
 
 

@@ -1,13 +1,12 @@
-"""What is measured of a network outside the training step: losses, accuracies, outcomes, operations."""
+"""What is measured of a network outside the training step: losses, accuracies, outcomes, slopes."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from resexp import datasets, probes, runs
 from resexp.datasets import Images
@@ -50,14 +49,3 @@ def slope_at(logs: Path, step: int, network: Network) -> float:
     if not rows:
         return math.nan
     return probes.slope([float(row["activation_grad_norm"]) for row in rows], boundary_stages(network))
-
-
-def multiply_adds(network: Network, input_shape: Sequence[int]) -> int:
-    """Multiply-adds of one image's forward pass by torch's own counter (matrix products and convolutions; 2 flops each)."""
-    parameter = next(network.parameters())
-    mode = network.training
-    network.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, *input_shape, dtype=parameter.dtype, device=parameter.device))
-    network.train(mode)
-    return int(counter.get_total_flops()) // 2

@@ -1,6 +1,7 @@
 """From a trial's settings to its network, its optimizer and its learning rate."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from resexp import streams
+from resexp.config import Network as Cell
 from resexp.config import Settings, Training, Trial, shortcut_name
-from resexp.networks import Draw, Network, build_network, initialise
+from resexp.networks import GROUPS, Draw, Network, Shortcut, build_network, initialise
 from resexp.training.material import DTYPES
 
 
@@ -22,11 +24,20 @@ def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
     """
     cell = trial.settings.network
     alone = shortcut_name(cell.shortcut) == "plain"
-    network = build_network(
+    width = cell.width if trial.parameters_of is None else width_of_control(cell, trial.parameters_of, input_shape, classes)
+    network = _assembled(cell, cell.shortcut, width, input_shape, classes)
+    init = TWIN_INITS.get(cell.init, cell.init) if alone else cell.init
+    initialise(network, trial.seed, init, cell.gain, zero_last=cell.zero_last and not alone)
+    network.to(memory_format=torch.channels_last)  # faster convolutions of the same values
+    return network.to(DTYPES[trial.settings.precision])
+
+
+def _assembled(cell: Cell, shortcut: Shortcut, width: int, input_shape: tuple[int, ...], classes: int) -> Network:
+    return build_network(
         cell.family,
         depth=cell.depth,
-        width=cell.width,
-        shortcut=cell.shortcut,
+        width=width,
+        shortcut=shortcut,
         input_shape=input_shape,
         classes=classes,
         block=cell.block,
@@ -36,10 +47,25 @@ def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
         activation=cell.activation,
         scalars=cell.init == "fixup",
     )
-    init = TWIN_INITS.get(cell.init, cell.init) if alone else cell.init
-    initialise(network, trial.seed, init, cell.gain, zero_last=cell.zero_last and not alone)
-    network.to(memory_format=torch.channels_last)  # faster convolutions of the same values
-    return network.to(DTYPES[trial.settings.precision])
+
+
+def width_of_control(cell: Cell, shortcut: Shortcut, input_shape: tuple[int, ...], classes: int) -> int:
+    """The width of the narrowest plain network that has at least as many parameters as the cell's with `shortcut`.
+
+    Widths are multiples of what the cell's norm asks for. Counted on networks without storage.
+    """
+
+    def parameters(shortcut: Shortcut, width: int) -> int:
+        with torch.device("meta"):
+            return sum(p.numel() for p in _assembled(cell, shortcut, width, input_shape, classes).parameters())
+
+    unit = GROUPS if cell.norm == "group" else 1
+    wanted = parameters(shortcut, cell.width)
+    enough = cell.width // unit
+    while parameters("plain", enough * unit) < wanted:
+        enough *= 2
+    candidates = range(1, enough + 1)
+    return unit * candidates[bisect_left(candidates, wanted, key=lambda units: parameters("plain", units * unit))]
 
 
 TWIN_INITS = {"fixup": "he"}  # how the plain twin starts where the start is made for shortcuts

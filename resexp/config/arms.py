@@ -1,0 +1,83 @@
+"""Shortcuts as a config names them: their parameters, and what the arms are called."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from resexp.config.types import FiniteFloat, Model, Scalars, UnitFloat
+
+
+class NoParameters(Model):
+    """A shortcut that has nothing to choose."""
+
+
+class ScaledParameters(Model):
+    """Factors of the shortcut and of the branch."""
+
+    scale: FiniteFloat = 0.5
+    branch: FiniteFloat = 1.0
+
+
+class GateParameters(Model):
+    """Where the biases of the gates start."""
+
+    bias: FiniteFloat = -6.0
+
+
+class DropoutParameters(Model):
+    """The share of elements that is dropped."""
+
+    p: UnitFloat = 0.5
+
+
+class StochasticDepthParameters(Model):
+    """The probability with which the last block is kept."""
+
+    survival: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+SHORTCUT_PARAMETERS: dict[str, type[Model]] = {
+    "plain": NoParameters,
+    "identity": NoParameters,
+    "projection": NoParameters,
+    "projection-all": NoParameters,
+    "scaled": ScaledParameters,
+    "gate": GateParameters,
+    "gate-shortcut": GateParameters,
+    "dropout": DropoutParameters,
+    "rezero": NoParameters,
+    "skipinit": NoParameters,
+    "stochastic-depth": StochasticDepthParameters,
+}
+SHORTCUT_NAMES = tuple(SHORTCUT_PARAMETERS)
+FREE_SHORTCUTS = ("plain", "identity", "scaled", "dropout", "stochastic-depth")  # those that bring no parameters
+
+
+# ---- names -----------------------------------------------------------------------------------------------------------
+
+
+def format_value(value: Any) -> str:
+    """A value as it stands in names: 0.001, 64, true, default."""
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
+
+
+def arm_name(shortcut: str | Scalars) -> str:
+    """`identity` -> identity; `{gate: {bias: -6}}` -> gate-bias-6."""
+    if isinstance(shortcut, str):
+        return shortcut
+    ((name, parameters),) = shortcut.items()
+    return "-".join([name, *(f"{key}{format_value(value)}" for key, value in parameters.items())])
+
+
+def control_arm(arm: str) -> str:
+    """The arm of the plain network that is as wide as it takes to have the parameters of `arm`."""
+    return f"plain-as-{arm}"
+
+
+def shortcut_name(shortcut: str | Scalars) -> str:
+    """The name alone, without parameters."""
+    return shortcut if isinstance(shortcut, str) else next(iter(shortcut))

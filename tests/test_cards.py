@@ -1,0 +1,64 @@
+"""The card of a pair in words."""
+
+import pytest
+
+from resexp import tables
+
+START = {"loss": 2.3026, "output_rms": 0.125, "slope": None}
+CARD = {
+    "cell": "d8", "plain": "plain", "residual": "gate", "seed": 0,
+    "equal": {"weights": 16, "weights_bit_equal": True, "first_batch": True, "recipe": True},
+    "width": {"plain": 64, "gate": 64},
+    "beyond": {"parameters": 12_480, "multiply_adds": -3, "activation_bytes": 768},
+    "start_differs": False, "same_function_class": False, "nothing_to_skip": False,
+    "at_start": {"plain": START, "gate": {**START, "loss": 2.5, "slope": 0.01234}},
+}  # fmt: skip
+
+
+def changed(**parts):
+    return {**CARD, **{key: {**CARD[key], **value} if isinstance(value, dict) else value for key, value in parts.items()}}
+
+
+def test_a_card_is_told_in_80_columns():
+    assert tables.card_lines([CARD]) == [
+        "",
+        "d8: plain / gate",
+        "  16 shared weight tensors equal, first batch equal, recipe equal",
+        "  beyond its twin: +12,480 parameters, -3 multiply-adds",
+        "    +768 B kept for backward",
+        "  at step 0, loss: 2.303 / 2.5",
+        "  at step 0, RMS of the logits: 0.125 / 0.125",
+        "  at step 0, slope of the gradient: - / 0.01234",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        pytest.param({"equal": {"weights_bit_equal": False}}, "16 shared weight tensors DIFFERENT", id="weights"),
+        pytest.param({"equal": {"first_batch": False}}, "first batch DIFFERENT", id="batch"),
+        pytest.param({"equal": {"recipe": False}}, "recipe DIFFERENT", id="recipe"),
+        pytest.param(
+            {"equal": {"weights": 0, "weights_bit_equal": None}, "width": {"plain": 78}},
+            "width 78 and 64 as many parameters, weights of its own, first batch equal, recipe equal",
+            id="the second control",
+        ),
+    ],
+)
+def test_what_is_not_equal_is_not_called_equal(parts, words):
+    assert words in tables.equalities(changed(**parts))
+
+
+def test_a_pair_without_any_extra_cost_has_nothing_beyond_its_twin():
+    assert tables.beyond(changed(beyond=dict.fromkeys(CARD["beyond"], 0))) == ["nothing"]
+    assert tables.beyond(changed(beyond={"parameters": 0, "multiply_adds": 0})) == [
+        "+0 parameters", "+0 multiply-adds", "+768 B kept for backward",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("note", ["start_differs", "same_function_class", "nothing_to_skip"])
+def test_what_has_to_be_said_beside_the_numbers_is_said(note):
+    assert tables.card_notes(CARD) == []
+    assert len(tables.card_notes(changed(**{note: True}))) == 1
+    assert tables.card_lines([changed(**{note: True})])[-1].startswith("  note: ")
+    assert max(map(len, tables.card_lines([changed(**{note: True})]))) <= 80
