@@ -73,8 +73,7 @@ def _train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) -
 
     training.prepare_process(cohort.threads, trials[0].settings)
     stop = _stopping.is_set if _stopping else training.never
-    (trial,) = trials
-    return training.run(trial, folder, cohort.name, device, stop)
+    return training.run(trials, folder, cohort.name, device, stop)
 
 
 # ---- this process ------------------------------------------------------------------------------------------------------
@@ -95,7 +94,7 @@ def train_here(experiment: Experiment, folder: Path) -> None:
         trials = {trial.name: trial for trial in experiment.trials}
         for cohort in plan.cohorts:
             if _unfinished(folder, cohort, trials):
-                _train(folder, cohort, [trials[name] for name in cohort.trials], plan.device)
+                _train(folder, cohort, _members(folder, cohort, trials), plan.device)
 
 
 # ---- the pool ---------------------------------------------------------------------------------------------------------
@@ -165,7 +164,7 @@ def train_cohorts(pool: Pool, folder: Path, experiment: Experiment, plan: Plan) 
         idle = set(range(len(pool.workers))) - {number for number, _ in running.values()}
         while idle and queue and not pool.stopping.is_set():
             number, cohort = idle.pop(), queue.popleft()
-            members = [trials[name] for name in cohort.trials if name in trials]
+            members = _members(folder, cohort, trials)
             running[pool.workers[number].submit(_train, folder, cohort, members, plan.device)] = number, cohort
         done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         for future in done:
@@ -184,7 +183,14 @@ def _unfinished(folder: Path, cohort: Cohort, trials: dict[str, Trial]) -> bool:
     return any(name in trials and runs.result(runs.trial_folder(folder, name)) is None for name in cohort.trials)
 
 
+def _members(folder: Path, cohort: Cohort, trials: dict[str, Trial]) -> list[Trial]:
+    """The trials of a stack as planned: those that the config no longer has train along, as far as they ever began."""
+    known = (trials.get(name) or runs.read_trial(folder, name) for name in cohort.trials)
+    return [trial for trial in known if trial is not None]
+
+
 def _fail(folder: Path, cohort: Cohort, error: BaseException) -> None:
     reason = "its process died" if isinstance(error, BrokenProcessPool) else f"{type(error).__name__}: {error}"
-    for name in cohort.trials:
-        runs.set_failed(runs.trial_folder(folder, name), reason)
+    for place in (runs.trial_folder(folder, name) for name in cohort.trials):
+        if runs.result(place) is None:
+            runs.set_failed(place, reason)

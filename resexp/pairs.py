@@ -57,14 +57,14 @@ def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, floa
     found = training.material(settings.data, device, training.DTYPES[settings.precision])
     network = training.build(trial, found.input_shape, found.classes).to(torch.device(device))
     length = training.lengths(settings, len(found.training))
-    x, labels = next(training.batches(trial, found, length.per_epoch, 0))
+    x, labels = next(training.batches([trial], found, length.per_epoch, 0))
     boundaries: list[Tensor] = []
     with training.precision_of(settings, x.device):
-        logits = network(x, boundaries, training.draws(network, trial.seed, 0, x))
+        logits = network(x, boundaries, training.draws(network, [trial], 0, x))
         cost = count(network, found.input_shape)
     loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
     grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
-    flows = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
+    (flows,) = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
     measured: dict[str, float | int] = {
         "loss": _rounded(loss.item()),
         "output_rms": _rounded(logits.double().square().mean().sqrt().item()),

@@ -2,12 +2,13 @@
 
 A reading is begun after `backward()` and ended after `optimizer.step()`:
 
-    reading = begin(probes, network, boundaries)
+    reading = begin(probes, network, boundaries, trials)
     optimizer.step()
     rows = end(reading)
 
-Gradients are those of the mean loss over the B examples of the batch, before clipping, weight decay not included.
-Norms are accumulated in float64: squares of 1e-25 vanish in float32.
+Gradients are those of the mean loss over the B examples of a trial's batch, before clipping, weight decay not included.
+Norms are accumulated in float64: squares of 1e-25 vanish in float32. Of a stack of T trials every tensor leads with T, of a
+single one none does.
 """
 
 import math
@@ -21,7 +22,7 @@ from torch import Tensor
 from resexp.networks import Network, boundary_names, weighted_layers
 
 Row = tuple[int | str | float, ...]
-End = Callable[[], list[Row]]
+End = Callable[[], list[list[Row]]]
 
 
 @dataclass(frozen=True)
@@ -29,68 +30,77 @@ class Reading:
     """What a reading has seen so far: for each probe the function that ends it."""
 
     ends: dict[str, End]
+    trials: int
 
 
-def begin(names: Sequence[str], network: Network, boundaries: Sequence[Tensor]) -> Reading:
+def begin(names: Sequence[str], network: Network, boundaries: Sequence[Tensor], trials: int = 1) -> Reading:
     """Begins a reading after `backward()`; `boundaries` are x_0 .. x_L of this step with retained gradients."""
-    return Reading({name: PROBES[name](network, boundaries) for name in names})
+    return Reading({name: PROBES[name](network, boundaries, trials) for name in names}, trials)
 
 
-def end(reading: Reading) -> dict[str, list[Row]]:
-    """Ends a reading after `optimizer.step()`: the rows of each probe, without the step and epoch that lead them."""
-    return {name: ends() for name, ends in reading.ends.items()}
+def end(reading: Reading) -> list[dict[str, list[Row]]]:
+    """Ends a reading after `optimizer.step()`: of each trial the rows of each probe, without step and epoch."""
+    found = {name: ends() for name, ends in reading.ends.items()}
+    return [{name: rows[trial] for name, rows in found.items()} for trial in range(reading.trials)]
 
 
-def norms(tensors: Sequence[Tensor]) -> list[float]:
-    """Frobenius norms, accumulated in float64, fetched in one transfer."""
+def norms(tensors: Sequence[Tensor], trials: int = 1) -> list[list[float]]:
+    """Frobenius norms of each trial's tensors, [trial][tensor], accumulated in float64, fetched in one transfer."""
     if not tensors:
-        return []
-    found: list[float] = torch.stack([torch.linalg.vector_norm(t, dtype=torch.float64) for t in tensors]).tolist()
+        return [[] for _ in range(trials)]
+    each = [torch.linalg.vector_norm(t.reshape(trials, -1), dim=1, dtype=torch.float64) for t in tensors]
+    found: list[list[float]] = torch.stack(each, dim=1).tolist()
     return found
 
 
 @torch.no_grad()
-def gradient_norm(network: Network, _boundaries: Sequence[Tensor]) -> End:
+def gradient_norm(network: Network, _boundaries: Sequence[Tensor], trials: int) -> End:
     """index, layer, parameters, weight_grad_norm, weight_grad_rms, weight_norm, update_ratio per weighted layer.
 
     Of the weight tensor only. update_ratio = |W_{t+1} - W_t| / |W_t|, nan where |W_t| = 0.
     """
     layers = weighted_layers(network)
+    sizes = [layer.weight.numel() // trials for layer in layers]
     before = [layer.weight.detach().clone() for layer in layers]
     grads = [layer.weight.grad for layer in layers]
-    grad_norms = norms([torch.zeros_like(w) if g is None else g for w, g in zip(before, grads, strict=True)])
-    weight_norms = norms(before)
+    grad_norms = norms([torch.zeros_like(w) if g is None else g for w, g in zip(before, grads, strict=True)], trials)
+    weight_norms = norms(before, trials)
 
     @torch.no_grad()
-    def ends() -> list[Row]:
-        updates = norms([layer.weight.double() - old.double() for layer, old in zip(layers, before, strict=True)])
-        columns = zip(layers, grad_norms, weight_norms, updates, strict=True)
+    def ends() -> list[list[Row]]:
+        updates = norms([layer.weight - old for layer, old in zip(layers, before, strict=True)], trials)
         return [
-            (layer.index, layer.name, layer.weight.numel(), grad, grad / math.sqrt(layer.weight.numel()), weight,
-             update / weight if weight else math.nan)
-            for layer, grad, weight, update in columns
-        ]  # fmt: skip
+            [
+                (layer.index, layer.name, size, grad, grad / math.sqrt(size), weight, update / weight if weight else math.nan)
+                for layer, size, grad, weight, update in zip(layers, sizes, *columns, strict=True)
+            ]
+            for columns in zip(grad_norms, weight_norms, updates, strict=True)
+        ]
 
     return ends
 
 
 @torch.no_grad()
-def signal(network: Network, boundaries: Sequence[Tensor]) -> End:
+def signal(network: Network, boundaries: Sequence[Tensor], trials: int) -> End:
     """index, block, activation_rms, activation_grad_norm per block boundary x_l, of which (B, ...) is one batch.
 
     activation_grad_norm = sqrt(B) |dL/dx_l|_F: the RMS over examples of the norm of one example's own gradient.
     """
     grads = [x.grad if x.grad is not None else torch.zeros_like(x) for x in boundaries]
-    sizes = norms([x.detach() for x in boundaries])
-    flows = norms(grads)
-    rows: list[Row] = [
-        (index, name, size / math.sqrt(x.numel()), math.sqrt(len(x)) * flow)
-        for index, (name, x, size, flow) in enumerate(zip(boundary_names(network), boundaries, sizes, flows, strict=True))
+    roots = [math.sqrt(x.numel() // trials) for x in boundaries]
+    batch = math.sqrt(boundaries[0].shape[0 if trials == 1 else 1])
+    columns = zip(norms([x.detach() for x in boundaries], trials), norms(grads, trials), strict=True)
+    rows: list[list[Row]] = [
+        [
+            (index, name, size / root, batch * flow)
+            for index, (name, root, size, flow) in enumerate(zip(boundary_names(network), roots, sizes, flows, strict=True))
+        ]
+        for sizes, flows in columns
     ]
     return lambda: rows
 
 
-PROBES: dict[str, Callable[[Network, Sequence[Tensor]], End]] = {"gradient_norm": gradient_norm, "signal": signal}
+PROBES: dict[str, Callable[[Network, Sequence[Tensor], int], End]] = {"gradient_norm": gradient_norm, "signal": signal}
 
 
 def slope(flows: Sequence[float], stages: Sequence[int]) -> float:

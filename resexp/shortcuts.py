@@ -78,6 +78,8 @@ def linear_map(place: Place) -> nn.Linear | nn.Conv2d:
 class Plain(nn.Module):
     """a = 1, S = 0: no shortcut, the twin of every other."""
 
+    constants = (ONE, ZERO)  # a, and s of S = s x
+
     def __init__(self, _place: Place) -> None:
         super().__init__()
 
@@ -94,6 +96,7 @@ class Scaled(nn.Module):
     def __init__(self, place: Place, scale: float = 0.5, branch: float = 1.0) -> None:
         super().__init__()
         self.place, self.scale, self.branch = place, float(scale), float(branch)
+        self.constants = (self.branch, self.scale)
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
         return self.branch, join(self.scale, option_a(x, self.place), ZERO)

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from resexp import config, runs, training
 from resexp.config import ConfigError, Experiment
 from resexp.config.documents import parse_yaml
-from resexp.config.models import PLANNED
 from resexp.config.rules import depths_near
 from resexp.datasets import DATASETS
 from resexp.networks import ACTIVATIONS, INITS, NORMS, PLACEMENTS
@@ -34,7 +33,9 @@ def written(tmp_path: Path):
 
 
 def value(experiment: Experiment, key: str) -> Any:
-    """A dotted key of the residual arm."""
+    """A dotted key of the residual arm; of the experiment where it is the seeds."""
+    if key == "seeds":
+        return tuple(experiment.settings["seeds"])
     found: Any = experiment.trials[-1].settings
     for part in key.split("."):
         found = getattr(found, part)
@@ -251,7 +252,7 @@ REFUSED = [
         "network.block_layers",
         ["no meaning"],
     ),
-    ("compile", "compile: true", 1, "compile", ["true is planned"]),
+    ("a stack of convolutions", "network: {family: cnn}\ntraining: {cohort: 4}", 2, "training.cohort", ["one by one"]),
     ("projection in an mlp", "network: {shortcut: projection}", 1, "network.shortcut", ["use projection-all"]),
     ("delta-orthogonal mlp", "network: {init: delta-orthogonal}", 1, "network.init", ["convolutions"]),
     ("groups of 12", "network: {norm: group, width: 12}", 1, "network.width", ["multiple of 8"]),
@@ -600,10 +601,99 @@ def test_threads_follow_a_rule_over_family_trials_and_cores(written, overrides, 
     assert plan.threads == threads
 
 
-def test_every_trial_is_a_cohort_of_its_own_in_training_order(written):
-    experiment = written("seeds: 2")
+def cohorts(experiment, device="cpu", cores=1):
+    """The arms and seeds of each planned cohort."""
+    found = {trial.name: trial for trial in experiment.trials}
+    plan = config.make_plan(experiment, device, cores)
+    assert sorted(name for cohort in plan.cohorts for name in cohort.trials) == sorted(found)
+    assert len({cohort.name for cohort in plan.cohorts}) == len(plan.cohorts)
+    return [[f"{found[name].arm} {found[name].seed}" for name in cohort.trials] for cohort in plan.cohorts]
 
-    assert [cohort.trials for cohort in config.make_plan(experiment, "cpu", 2).cohorts] == [(n,) for n in names(experiment)]
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("network: {family: cnn}", id="convolutions"),
+        pytest.param("training: {cohort: 1}", id="asked for one by one"),
+        pytest.param("network: {depth: [8, 16], plain: false}\ndata: {name: digits}", id="one trial a cell"),
+    ],
+)
+def test_what_is_not_stacked_is_a_cohort_of_its_own(written, text):
+    experiment = written(f"{text}\nseeds: {1 if 'plain' in text else 2}")
+
+    assert sorted(map(len, cohorts(experiment))) == [1] * len(experiment.trials)
+
+
+def test_seeds_and_constant_shortcuts_of_one_shape_are_one_stack(written):
+    text = "network: {shortcut: [identity, {scaled: {scale: 0.5}}, gate, rezero]}\nseeds: 2"
+
+    assert sorted(cohorts(written(text)), key=len) == [
+        ["gate 0", "gate 1"],
+        ["rezero 0", "rezero 1"],
+        ["plain 0", "identity 0", "scaled-scale0.5 0", "plain 1", "identity 1", "scaled-scale0.5 1"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        "network: {depth: [8, 16]}",
+        "network: {norm: [none, layer]}",
+        "training: {lr: [0.1, 0.01]}",
+        "network: {init: [he, xavier]}",
+    ],
+)
+def test_what_differs_in_more_than_seed_and_shortcut_is_never_in_one_stack(written, axis):
+    experiment = written(f"{axis}\nseeds: 2")
+    settings = {trial.name: config.conditions(trial.settings) for trial in experiment.trials}
+
+    for cohort in config.make_plan(experiment, "cpu", 1).cohorts:
+        assert all(settings[name] == settings[cohort.trials[0]] for name in cohort.trials)
+    assert len(cohorts(experiment)) == 2
+
+
+def test_the_second_control_has_a_width_and_so_a_stack_of_its_own(written):
+    found = cohorts(written("network: {shortcut: [gate], plain_width: parameters}\nseeds: 2"))
+
+    assert sorted(found) == [["gate 0", "gate 1"], ["plain 0", "plain 1"], ["plain-as-gate 0", "plain-as-gate 1"]]
+
+
+@pytest.mark.parametrize(
+    ("cores", "device", "sizes"),
+    [
+        pytest.param(1, "cpu", [10], id="one core"),
+        pytest.param(2, "cpu", [5, 5], id="no core is idle"),
+        pytest.param(4, "cpu", [2, 2, 3, 3], id="stacks as equal as can be"),
+        pytest.param(64, "cpu", [1] * 10, id="more cores than trials"),
+        pytest.param(64, "cuda:0", [10], id="an accelerator is one core"),
+    ],
+)
+def test_a_stack_is_cut_so_that_no_core_is_idle(written, cores, device, sizes):
+    assert sorted(map(len, cohorts(written("seeds: 5"), device, cores))) == sizes
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [13, 13, 14]), ("cuda:0", [40])])
+def test_a_stack_has_a_largest_size(written, device, sizes):
+    assert sorted(map(len, cohorts(written("seeds: 20"), device, 1))) == sizes
+
+
+@pytest.mark.parametrize(("asked", "sizes"), [(4, [2, 4, 4]), (3, [1, 3, 3, 3]), (50, [10])])
+def test_a_stack_is_as_large_as_was_asked_for_whatever_the_cores(written, asked, sizes):
+    assert sorted(map(len, cohorts(written(f"training: {{cohort: {asked}}}\nseeds: 5"), "cpu", 8))) == sizes
+
+
+def test_the_most_expensive_cohorts_come_first(written):
+    found = config.make_plan(written("network: {depth: [8, 64, 32]}\nseeds: 1"), "cpu", 1).cohorts
+
+    assert [cohort.trials[0] for cohort in found] == ["plain-d64-s0", "plain-d32-s0", "plain-d8-s0"]
+
+
+def test_a_shortcut_of_ones_own_is_never_stacked(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("network: {shortcut: mine}\nseeds: 2")
+    found = cohorts(config.load(path, shortcuts=None))
+
+    assert sorted(found) == [["mine 0"], ["mine 1"], ["plain 0", "plain 1"]]
 
 
 def test_the_same_experiment_keeps_its_plan_on_another_machine(written):
@@ -653,12 +743,11 @@ def test_the_torch_free_list_names_exactly_what_can_be_built(listed, built):
         (config.Gradients, "probes", config.PROBE_NAMES),
     ],
 )
-def test_the_literals_of_the_models_are_the_listed_names_and_the_planned_ones(model, field, listed):
+def test_the_literals_of_the_models_are_the_listed_names(model, field, listed):
     literal = model.model_fields[field].annotation
     allowed = get_args(get_args(literal)[0] if field == "probes" else literal)
-    planned = PLANNED.get(f"{model.__name__.lower()}.{field}", ())
 
-    assert allowed == (*listed, *planned)
+    assert allowed == listed
 
 
 # ---- the editor's schema ------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from resexp import config, executors, runs, training
 from resexp.config import Experiment, Plan
 from resexp.executors import Pool
+
+ALONE = "training.cohort=1"
 
 
 @pytest.mark.parametrize(
@@ -57,11 +59,11 @@ def trained_names(monkeypatch: pytest.MonkeyPatch, fail: Callable[[str], Excepti
     """Notes each trial that is run; raises what `fail` gives for its name."""
     run, names = training.run, []
 
-    def noted(trial: config.Trial, *arguments: Any) -> str:
-        names.append(trial.name)
-        if (error := fail(trial.name)) is not None:
+    def noted(trials: Sequence[config.Trial], *arguments: Any) -> str:
+        names.extend(trial.name for trial in trials)
+        for error in filter(None, (fail(trial.name) for trial in trials)):
             raise error
-        return run(trial, *arguments)
+        return run(trials, *arguments)
 
     monkeypatch.setattr(training, "run", noted)
     return names
@@ -70,9 +72,9 @@ def trained_names(monkeypatch: pytest.MonkeyPatch, fail: Callable[[str], Excepti
 def test_finished_trials_are_not_trained_again(in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = trained_names(monkeypatch, lambda _name: None)
     with Pool() as pool:
-        train_all(pool, tiny(), tmp_path)
-        train_all(pool, tiny(), tmp_path)
-        train_all(pool, tiny("seeds=2"), tmp_path)
+        train_all(pool, tiny(ALONE), tmp_path)
+        train_all(pool, tiny(ALONE), tmp_path)
+        train_all(pool, tiny(ALONE, "seeds=2"), tmp_path)
 
     assert names == ["plain-d4-s0", "identity-d4-s0", "plain-d4-s1", "identity-d4-s1"]
 
@@ -83,19 +85,19 @@ def test_a_trial_that_raises_is_failed_with_its_reason_and_the_others_go_on(
     failing = {"plain-d4-s0": RuntimeError("out of luck")}
     names = trained_names(monkeypatch, lambda name: failing.pop(name, None))
     with Pool() as pool:
-        train_all(pool, tiny(), tmp_path)
-        assert states(tiny(), tmp_path) == {"plain-d4-s0": "failed", "identity-d4-s0": "finished"}
+        train_all(pool, tiny(ALONE), tmp_path)
+        assert states(tiny(ALONE), tmp_path) == {"plain-d4-s0": "failed", "identity-d4-s0": "finished"}
         assert runs.status(tmp_path / "trials" / "plain-d4-s0")["reason"] == "RuntimeError: out of luck"
-        train_all(pool, tiny(), tmp_path)
+        train_all(pool, tiny(ALONE), tmp_path)
 
-    assert set(states(tiny(), tmp_path).values()) == {"finished"}
+    assert set(states(tiny(ALONE), tmp_path).values()) == {"finished"}
     assert names == ["plain-d4-s0", "identity-d4-s0", "plain-d4-s0"]
 
 
 def test_a_disk_that_is_full_ends_it_all(in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     names = trained_names(monkeypatch, lambda _name: OSError(28, "No space left on device"))
     with pytest.raises(OSError, match="No space left"), Pool() as pool:
-        train_all(pool, tiny(), tmp_path)
+        train_all(pool, tiny(ALONE), tmp_path)
 
     assert names == ["plain-d4-s0"]
 
@@ -109,6 +111,37 @@ def test_a_diverged_trial_is_a_result_and_the_others_go_on(in_process: None, tin
     assert {name: outcome == "diverged" for name, outcome in outcomes.items()} == {
         "plain-d4-lr1e+30-s0": True, "identity-d4-lr1e+30-s0": True, "plain-d4-lr0.1-s0": False, "identity-d4-lr0.1-s0": False,
     }  # fmt: skip
+
+
+def test_a_stack_is_trained_as_planned_though_the_config_has_lost_one_of_its_trials(
+    in_process: None, tiny: Any, tmp_path: Path
+):
+    stack, less = ("training.cohort=4", "seeds=2"), ("training.cohort=4", "seeds=[1]")
+    with Pool() as pool:
+        train_all(pool, tiny(*stack), tmp_path / "whole")
+        pool.stopping.set()
+        (cohort,) = planned(tiny(*stack), tmp_path / "less").cohorts
+        training.run(list(tiny(*stack).trials), tmp_path / "less", cohort.name, "cpu", lambda: True)
+        pool.stopping.clear()
+        plan = config.make_plan(tiny(*stack), "cpu", 2)
+        for _ in executors.train_cohorts(pool, tmp_path / "less", tiny(*less), plan):
+            pass
+
+    assert files(tmp_path / "less") == files(tmp_path / "whole")
+
+
+def test_a_stack_in_which_one_result_stands_trains_again_without_touching_it(in_process: None, tiny: Any, tmp_path: Path):
+    experiment = tiny("training.cohort=4", "seeds=2")
+    with Pool() as pool:
+        train_all(pool, experiment, tmp_path)
+        before, first = files(tmp_path), runs.trial_folder(tmp_path, experiment.trials[0].name)
+        changed = {path: path.stat().st_mtime_ns for path in first.iterdir()}
+        for trial in experiment.trials[1:]:
+            (runs.trial_folder(tmp_path, trial.name) / "result.json").unlink()
+        train_all(pool, experiment, tmp_path)
+
+    assert files(tmp_path) == before
+    assert {path: path.stat().st_mtime_ns for path in first.iterdir()} == changed
 
 
 def test_told_to_stop_no_further_trial_begins(in_process: None, tiny: Any, tmp_path: Path):
@@ -155,7 +188,7 @@ def after_a_kill(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     """(folder, states after the kill, its reason): one worker, killed in its first trial; then the same again to the end."""
     if not hasattr(os, "mkfifo"):
         pytest.skip("no named pipes on this system")
-    folder, experiment = tmp_path_factory.mktemp("killed"), tiny("seeds=2")
+    folder, experiment = tmp_path_factory.mktemp("killed"), tiny(ALONE, "seeds=2")
     first = experiment.trials[0].name
     with Pool(1) as pool:
         pipe = blocked(folder, first)
@@ -180,13 +213,13 @@ def test_a_worker_that_is_killed_costs_its_trial_and_no_other(after_a_kill: tupl
 
 @pytest.mark.slow
 def test_the_same_again_trains_what_the_kill_had_cost(after_a_kill: tuple[Path, dict[str, str], str], tiny: Any):
-    assert set(states(tiny("seeds=2"), after_a_kill[0]).values()) == {"finished"}
+    assert set(states(tiny(ALONE, "seeds=2"), after_a_kill[0]).values()) == {"finished"}
 
 
 @pytest.mark.slow
 def test_two_jobs_write_the_same_bytes_as_one(after_a_kill: tuple[Path, dict[str, str], str], tiny: Any, tmp_path: Path):
     with Pool(2) as pool:
-        train_all(pool, tiny("seeds=2"), tmp_path)
+        train_all(pool, tiny(ALONE, "seeds=2"), tmp_path)
 
     found = files(tmp_path)
     assert len(found) == 4 * 8
@@ -198,6 +231,6 @@ def test_this_process_writes_the_same_bytes_as_a_worker(
     in_process: None, after_a_kill: tuple[Path, dict[str, str], str], tiny: Any, tmp_path: Path
 ):
     with Pool() as pool:
-        train_all(pool, tiny("seeds=2"), tmp_path)
+        train_all(pool, tiny(ALONE, "seeds=2"), tmp_path)
 
     assert files(tmp_path) == files(after_a_kill[0])

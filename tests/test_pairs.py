@@ -181,7 +181,7 @@ def test_the_card_has_the_slope_that_the_trials_log_at_step_0(precision: str, ti
     card = only_card(experiment)
 
     for trial in experiment.trials:
-        training.run(trial, tmp_path, trial.name, "cpu")
+        training.run([trial], tmp_path, trial.name, "cpu")
         result = runs.result(runs.trial_folder(tmp_path, trial.name))
         assert result
         assert card["at_start"][trial.arm]["slope"] == pytest.approx(result["slope_start"], rel=1e-6)

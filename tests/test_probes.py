@@ -128,7 +128,7 @@ def readings(network: Network, dtype: torch.dtype, steps: int) -> list[dict[str,
     for _ in range(steps):
         reading = probes.begin(list(probes.PROBES), network, after_backward(network, dtype))
         optimizer.step()
-        found.append(probes.end(reading))
+        found.append(probes.end(reading)[0])
     return found
 
 
@@ -183,8 +183,8 @@ def test_only_the_probes_that_were_asked_for_are_read():
     network = two_blocks()
     boundaries = after_backward(network)
 
-    assert list(probes.end(probes.begin(["signal"], network, boundaries))) == ["signal"]
-    assert probes.end(probes.begin([], network, boundaries)) == {}
+    assert list(probes.end(probes.begin(["signal"], network, boundaries))[0]) == ["signal"]
+    assert probes.end(probes.begin([], network, boundaries)) == [{}]
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e-37, 1e25])
@@ -192,8 +192,8 @@ def test_norms_of_float32_numbers_whose_squares_it_cannot_hold_are_not_lost(size
     """sqrt(100 * size^2) = 10 size; float32 squares end at 1e-38 and 1e38."""
     tensor = torch.full((100,), size)
 
-    assert probes.norms([tensor]) == pytest.approx([10 * float(tensor[0])], rel=1e-12)
-    assert probes.norms([]) == []
+    assert probes.norms([tensor])[0] == pytest.approx([10 * float(tensor[0])], rel=1e-12)
+    assert probes.norms([], 3) == [[], [], []]
 
 
 def test_a_tiny_gradient_is_logged_as_what_it_is():
@@ -201,7 +201,7 @@ def test_a_tiny_gradient_is_logged_as_what_it_is():
     boundaries = after_backward(network, torch.float32)
     network.stem.layer.weight.grad.fill_(1e-25)
     boundaries[0].grad.fill_(1e-25)
-    rows = probes.end(probes.begin(list(probes.PROBES), network, boundaries))
+    (rows,) = probes.end(probes.begin(list(probes.PROBES), network, boundaries))
 
     assert rows["gradient_norm"][0][3:5] == pytest.approx((math.sqrt(D * SIDE**2) * 1e-25, 1e-25), rel=1e-6)
     assert rows["signal"][0][3] == pytest.approx(math.sqrt(B) * math.sqrt(B * D) * 1e-25, rel=1e-6)
@@ -214,7 +214,7 @@ def test_what_has_no_gradient_reads_zero_and_a_zero_weight_has_no_update_ratio()
     with torch.no_grad():
         network.classifier.weight.zero_()
     boundaries[2].grad = None
-    rows = probes.end(probes.begin(list(probes.PROBES), network, boundaries))
+    (rows,) = probes.end(probes.begin(list(probes.PROBES), network, boundaries))
 
     assert rows["gradient_norm"][-1][3:6] == (0.0, 0.0, 0.0)
     assert math.isnan(rows["gradient_norm"][-1][6])
@@ -232,7 +232,7 @@ def test_the_gradient_of_the_signal_does_not_change_with_the_batch_size():
         for boundary in boundaries:
             boundary.retain_grad()
         loss.backward()
-        found.append([row[3] for row in probes.end(probes.begin(["signal"], network, boundaries))["signal"]])
+        found.append([row[3] for row in probes.end(probes.begin(["signal"], network, boundaries))[0]["signal"]])
 
     assert found[0] == pytest.approx(found[1], rel=1e-12)
 

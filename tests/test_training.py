@@ -28,7 +28,7 @@ CNN = ("network.family=cnn", "network.depth=[5]", "network.width=4", "network.bl
 
 def finish(trial: Trial, folder: Path, stop: Callable[[], bool] = training.never) -> dict[str, Any]:
     """Trains the trial to its result, alone in its cohort."""
-    assert training.run(trial, folder, trial.name, "cpu", stop) == "finished"
+    assert training.run([trial], folder, trial.name, "cpu", stop) == "finished"
     found = runs.result(runs.trial_folder(folder, trial.name))
     assert found
     return found
@@ -167,7 +167,8 @@ def test_the_optimizer_has_the_recipes_numbers_and_decays_what_it_is_told_to(
     decay: str, recipe: dict[str, Any], kind: type, values: dict[str, Any]
 ):
     network = network_of()
-    optimizer = training.make_optimizer(network, Training(**recipe, weight_decay=0.02, decay=decay))
+    vectors = {name for name, parameter in network.named_parameters() if parameter.ndim < 2}
+    optimizer = training.make_optimizer(network, Training(**recipe, weight_decay=0.02, decay=decay), vectors)
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
 
     assert type(optimizer) is kind
@@ -196,7 +197,7 @@ COLOURED = ("data.name=fashion-mnist", "data.limit=48", "data.augment=crop-flip"
 def batches_of(trial: Trial, first: int, count: int) -> list[tuple[Tensor, Tensor]]:
     material = training.material(trial.settings.data, "cpu", torch.float32)
     per_epoch = training.lengths(trial.settings, len(material.training)).per_epoch
-    stream = training.batches(trial, material, per_epoch, first)
+    stream = training.batches([trial], material, per_epoch, first)
     return [next(stream) for _ in range(count)]
 
 
@@ -276,8 +277,9 @@ CHANCE = ("network.shortcut=[dropout]",)
 def test_what_is_left_to_chance_depends_on_seed_step_and_block_alone(shortcut: str, tiny: Any):
     trial = twins(tiny(f"network.shortcut={shortcut}", "network.depth=[40]"))[1]
     network, x = training.build(trial, (1, 8, 8), 10), torch.zeros(3, 1, 8, 8)
-    drawn = {(seed, step): training.draws(network, seed, step, x) for seed in (0, 1) for step in (0, 1)}
-    again = training.draws(network, 0, 1, x)
+    other = trial.model_copy(update={"seed": 1})
+    drawn = {(of.seed, step): training.draws(network, [of], step, x) for of in (trial, other) for step in (0, 1)}
+    again = training.draws(network, [trial], 1, x)
 
     assert all(torch.equal(a, b) for a, b in zip(drawn[0, 1], again, strict=True))
     assert len({str([d.tolist() for d in draws]) for draws in drawn.values()}) == 4
@@ -303,7 +305,7 @@ def test_a_run_that_is_stopped_and_continued_equals_the_uninterrupted_one(
         asked.append(None)
         return len(asked) > steps
 
-    assert training.run(trial, tmp_path / "parts", trial.name, "cpu", stop) == "interrupted"
+    assert training.run([trial], tmp_path / "parts", trial.name, "cpu", stop) == "interrupted"
     assert runs.status(tmp_path / "parts" / "trials" / trial.name)["step"] == steps
     assert runs.checkpoint_file(tmp_path / "parts", trial.name).exists()
     finish(trial, tmp_path / "parts")
@@ -326,7 +328,7 @@ def test_a_run_that_is_killed_between_checkpoints_and_continued_equals_the_unint
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        training.run(trial, tmp_path / "parts", trial.name, "cpu", die)
+        training.run([trial], tmp_path / "parts", trial.name, "cpu", die)
     for log in runs.LOGS:
         with (tmp_path / "parts" / "trials" / trial.name / log).open("a") as file:
             file.write(f"{killed_at},0,0.0")  # a line that was being written
@@ -506,7 +508,7 @@ def test_evaluation_is_the_mean_over_images_seen_one_at_a_time(tiny: Any, monkey
     network = training.build(trial, material.input_shape, material.classes).double()
     for x, _ in batches_of(trial, 0, 3):
         network(x.double())  # batch norm has seen something
-    loss, accuracy = training.evaluate(network, material.training, material)
+    ((loss, accuracy),) = training.evaluate(network, material.training, material)
 
     network.eval()
     losses, right = [], 0
@@ -516,7 +518,7 @@ def test_evaluation_is_the_mean_over_images_seen_one_at_a_time(tiny: Any, monkey
         right += scores.index(max(scores)) == label
     assert loss == pytest.approx(math.fsum(losses) / 64, rel=1e-12)
     assert accuracy == right / 64
-    assert all(map(math.isnan, training.evaluate(network, material.training.at(torch.arange(0)), material)))
+    assert all(map(math.isnan, training.evaluate(network, material.training.at(torch.arange(0)), material)[0]))
 
 
 def labels_of(counts: Iterable[int]) -> Tensor:
@@ -582,11 +584,11 @@ def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_ea
     material = training.material(trial.settings.data, "cpu", torch.float32)
     scripted, kept = iter(validation), []
 
-    def evaluate(network: Any, images: Images, found: training.Material) -> tuple[float, float]:
+    def evaluate(network: Any, images: Images, found: training.Material, trials: int) -> list[tuple[float, float]]:
         if images is not material.validation:
-            return measures.evaluate(network, images, found)
+            return measures.evaluate(network, images, found, trials)
         kept.append({name: value.clone() for name, value in network.state_dict().items()})
-        return next(scripted)
+        return [next(scripted)]
 
     monkeypatch.setattr(loop, "evaluate", evaluate)
     result = finish(trial, tmp_path)
@@ -596,7 +598,7 @@ def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_ea
     assert all(torch.equal(value, kept[best_epoch][name]) for name, value in best.items())
     network = training.build(trial, material.input_shape, material.classes)
     network.load_state_dict(best)
-    loss, accuracy = measures.evaluate(network, training.test_images(trial.settings.data, "cpu"), material)
+    ((loss, accuracy),) = measures.evaluate(network, training.test_images(trial.settings.data, "cpu"), material)
     assert (result["best_test_loss"], result["best_test_accuracy"]) == pytest.approx((loss, accuracy), rel=1e-8)
 
 
@@ -682,6 +684,6 @@ def test_the_twin_of_a_zero_last_net_is_no_dead_network(tiny: Any):
     loss = torch.nn.functional.cross_entropy(plain(x, boundaries), labels)
 
     assert not residual.blocks[0].branch.layer2.weight.any()
-    assert min(probes.norms(torch.autograd.grad(loss, list(plain.parameters())))) > 0
+    assert min(probes.norms(torch.autograd.grad(loss, list(plain.parameters())))[0]) > 0
     initialise(residual, 0, "pytorch")
     assert torch.equal(plain.blocks[0].branch.layer2.weight, residual.blocks[0].branch.layer2.weight)

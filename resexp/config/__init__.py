@@ -14,7 +14,7 @@ from resexp.config.arms import (
     format_value,
     shortcut_name,
 )
-from resexp.config.documents import ConfigError, nearest
+from resexp.config.documents import ConfigError, nearest, read_document
 from resexp.config.grid import Experiment, conditions, experiment_from, load, schema, shared_differences, shipped
 from resexp.config.models import (
     ACTIVATION_NAMES,
@@ -65,6 +65,7 @@ __all__ = [
     "make_plan",
     "nearest",
     "pairs",
+    "read_document",
     "schema",
     "shared_differences",
     "shipped",

@@ -180,7 +180,8 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
     for seed in cells[0].seeds:
         for cell in cells:
             for arm, shortcut, parameters_of in _arms(cell.network):
-                settings = cell.model_copy(update={"network": cell.network.model_copy(update={"shortcut": shortcut})})
+                network = cell.network.model_copy(update={"shortcut": shortcut})
+                settings = cell.model_copy(update={"network": network, "seeds": (seed,)})
                 name = "-".join([arm, *axis_tags(settings, axes).values(), f"s{seed}"])
                 trial = Trial(name=name, arm=arm, seed=seed, settings=settings, parameters_of=parameters_of)
                 trials.setdefault(name, trial)

@@ -46,11 +46,6 @@ AXES = {
     "training.weight_decay": "decay{}",
 }
 
-# Part of the file format, but brought by a later release: refused by name instead of as nonsense.
-PLANNED: dict[str, tuple[object, ...]] = {
-    "compile": (True,),
-}
-
 
 # ---- the sections of a config ------------------------------------------------------------------------------------------
 

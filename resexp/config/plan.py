@@ -1,16 +1,21 @@
 """The plan: everything that decides how bits come out, fixed by rule before the first step."""
 
+import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Literal
 
-from resexp.config.arms import control_arm
-from resexp.config.grid import Experiment, axis_tags
+from resexp.config.arms import SHORTCUT_NAMES, control_arm, shortcut_name
+from resexp.config.grid import Experiment, axis_tags, conditions
 from resexp.config.models import Settings, Trial
 from resexp.config.types import Model
 
+MOST = {"cpu": 16, "cuda": 64, "mps": 16}  # trials in a stack; beyond, activations leave the caches and nothing is gained
+CONSTANT = ("plain", "identity", "scaled")  # shortcuts that a stack carries as two numbers per trial
+
 
 class Cohort(Model):
-    """Trials that train together, and the threads that they may use."""
+    """Trials that train together as one stacked network, and the threads that they may use."""
 
     name: str
     trials: tuple[str, ...]
@@ -34,28 +39,63 @@ def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | 
     """The plan for an experiment on a resolved device; what an existing plan says stands, new trials are appended.
 
     Threads: an mlp of these widths is faster on one thread than on two, and two processes of two threads on two cores
-    take a hundred times as long as one each; so one thread for every mlp and wherever trials outnumber the cores.
+    take a hundred times as long as one each; so one thread for every mlp and wherever cohorts outnumber the cores.
     """
     planned = {trial for cohort in existing.cohorts for trial in cohort.trials} if existing else set()
-    fresh = [trial for trial in experiment.trials if trial.name not in planned]
-    cohorts = existing.cohorts if existing else ()
-    cohorts += tuple(
-        Cohort(name=trial.name, trials=(trial.name,), threads=_threads(trial, len(experiment.trials), device, cores))
-        for trial in fresh
+    stacks = stacked([trial for trial in experiment.trials if trial.name not in planned], device, cores)
+    fresh = (
+        Cohort(name=of[0].name, trials=tuple(trial.name for trial in of), threads=_threads(of[0], len(stacks), device, cores))
+        for of in stacks
     )
-    if existing:
-        return existing.model_copy(update={"cohorts": cohorts})
     shared = experiment.shared
-    return Plan(device=device, compile=shared.compile, deterministic=shared.deterministic, cohorts=cohorts)
+    plan = existing or Plan(device=device, compile=shared.compile, deterministic=shared.deterministic, cohorts=())
+    return plan.model_copy(update={"cohorts": (*plan.cohorts, *fresh)})
 
 
-def _threads(trial: Trial, trials: int, device: str, cores: int) -> int:
+def stacked(trials: Sequence[Trial], device: str, cores: int) -> list[list[Trial]]:
+    """The trials by cohort, the most expensive first.
+
+    Those of one shape, seeds and constant shortcuts side by side, are cut into as few equal stacks as leave no core idle.
+    """
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(_shape(trial), []).append(trial)
+    idle = math.ceil(cores / len(groups)) if device == "cpu" and groups else 1
+    found = [part for group in groups.values() for part in _cut(group, device, idle)]
+    return sorted(found, key=lambda of: -_cost(of))
+
+
+def _shape(trial: Trial) -> str:
+    """Equal for trials that one stack can hold; a trial that trains alone has its own."""
+    network = trial.settings.network
+    name = shortcut_name(network.shortcut)
+    if network.family != "mlp" or trial.settings.training.cohort == 1 or name not in SHORTCUT_NAMES:
+        return trial.name
+    kind = "constant" if name in CONSTANT else trial.arm
+    return repr((kind, trial.parameters_of, sorted(conditions(trial.settings).items())))
+
+
+def _cut(group: Sequence[Trial], device: str, idle: int) -> list[list[Trial]]:
+    size = group[0].settings.training.cohort
+    if size != "auto":
+        return [list(group[start : start + size]) for start in range(0, len(group), size)]
+    pieces = min(len(group), max(idle, math.ceil(len(group) / MOST[device.partition(":")[0]])))
+    ends = [round(len(group) * piece / pieces) for piece in range(pieces + 1)]
+    return [list(group[start:end]) for start, end in pairwise(ends)]
+
+
+def _cost(trials: Sequence[Trial]) -> int:
+    network = trials[0].settings.network
+    return len(trials) * network.depth * network.width**2
+
+
+def _threads(trial: Trial, cohorts: int, device: str, cores: int) -> int:
     asked: Literal["auto"] | int = trial.settings.training.threads
     if asked != "auto":
         return asked
     if trial.settings.network.family == "mlp" or device != "cpu":
         return 1
-    return max(1, cores // trials)
+    return max(1, cores // cohorts)
 
 
 # ---- cells and pairs: how trials are read side by side ----------------------------------------------------------------

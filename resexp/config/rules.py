@@ -8,7 +8,7 @@ from pydantic_core import ErrorDetails
 
 from resexp.config.arms import SHORTCUT_NAMES, SHORTCUT_PARAMETERS, shortcut_name
 from resexp.config.documents import ConfigError, nearest
-from resexp.config.models import PLANNED, Settings
+from resexp.config.models import Settings
 from resexp.config.types import Scalars
 
 Problem = tuple[str, str]  # dotted key, what is wrong with it
@@ -43,7 +43,6 @@ def validated(cell: dict[str, Any]) -> Settings:
     Raises:
         ConfigError: the first key that is wrong, without its place in the file.
     """
-    _refuse_planned(cell)
     try:
         return Settings.model_validate(cell)
     except ValidationError as error:
@@ -111,17 +110,7 @@ def _literals_at(keys: list[str]) -> list[str]:
     if get_origin(annotation) is tuple:
         annotation = get_args(annotation)[0]
     values = get_args(annotation) if get_origin(annotation) is Literal else ()
-    return [str(value) for value in values if value not in PLANNED.get(".".join(keys), ())]
-
-
-def _refuse_planned(cell: dict[str, Any]) -> None:
-    for key, values in PLANNED.items():
-        value: Any = cell
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        name = next(iter(value), None) if isinstance(value, dict) else value
-        if any(type(name) is type(planned) and name == planned for planned in values):
-            raise ConfigError(f"{_shown(name)} is planned, but not part of this version of resexp", key=key)
+    return [str(value) for value in values]
 
 
 # ---- combinations -----------------------------------------------------------------------------------------------
@@ -201,8 +190,11 @@ def _about_training(cell: Settings) -> Problem | None:
         return "training.nesterov", "true needs training.momentum above 0"
     if training.batch_size == 1 and cell.network.norm == "batch":
         return "training.batch_size", "1 has no batch statistics; norm: batch needs at least 2"
-    if isinstance(training.cohort, int) and training.cohort > 1:
-        return "training.cohort", f"{training.cohort} is planned, but this version trains cohorts of 1 (auto or 1)"
+    if isinstance(training.cohort, int) and training.cohort > 1 and cell.network.family == "cnn":
+        return (
+            "training.cohort",
+            f"{training.cohort} is for an mlp; convolutions train faster one by one (auto or 1)",
+        )
     return None
 
 

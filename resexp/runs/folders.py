@@ -148,6 +148,21 @@ def checkpoint_file(folder: Path, cohort: str) -> Path:
     return folder / "checkpoints" / f"{cohort}.pt"
 
 
+def read_trial(folder: Path, name: str) -> config.Trial | None:
+    """A trial as it was when it began; None if it never did.
+
+    Raises:
+        RunsError: damaged.
+    """
+    path = trial_folder(folder, name) / "trial.yaml"
+    if not path.exists():
+        return None
+    try:
+        return config.Trial.model_validate(config.read_document(path)[0])
+    except (config.ConfigError, ValueError) as error:
+        raise RunsError(f"{path}: damaged ({error})") from None
+
+
 def set_status(trial: Path, state: str, **more: Cell) -> None:
     """status.json: state (running, finished, interrupted, failed), when, and how far."""
     stamp = {"state": state, "process": os.getpid(), "time": round(time.time(), 3), **more}

@@ -19,7 +19,7 @@ from resexp.training.material import (
     test_images,
 )
 from resexp.training.measures import evaluate, outcome
-from resexp.training.recipe import TWIN_INITS, build, draws, learning_rate, make_optimizer, precision_of, width_of_control
+from resexp.training.recipe import TWIN_INITS, build, clip, draws, learning_rate, make_optimizer, precision_of, width_of_control
 
 __all__ = [
     "DTYPES",
@@ -29,6 +29,7 @@ __all__ = [
     "Material",
     "batches",
     "build",
+    "clip",
     "device_name",
     "draws",
     "evaluate",

@@ -1,46 +1,28 @@
-"""The training loop, readable from top to bottom.
+"""The training loop, readable from top to bottom. It trains a cohort: one trial, or many of one shape as one network.
 
 `step` counts completed optimizer updates. Everything that is written for step s follows checkpoint s, so a resume from s
-cuts every log back to the rows before s and goes on.
+cuts every log back to the rows before s and goes on. Nothing is fetched from the device but at readings and epochs.
 """
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from resexp import checkpoint, probes, runs
+from resexp import checkpoint, cohort, probes, runs
 from resexp.config import Trial
 from resexp.networks import Network, multiply_adds
-from resexp.training.material import DTYPES, Lengths, Material, batches, lengths, material, test_images
-from resexp.training.measures import evaluate, logits_of, outcome, slope_at
-from resexp.training.recipe import build, draws, learning_rate, make_optimizer, precision_of
+from resexp.training.conclusion import conclude
+from resexp.training.material import DTYPES, batches, lengths, material
+from resexp.training.measures import evaluate
+from resexp.training.recipe import build, clip, draws, learning_rate, make_optimizer, precision_of
+from resexp.training.state import Run, close_diverged, tell
 
-
-@dataclass
-class Run:
-    """One trial in training: what it is, what it trains on, where it writes, how far it has got."""
-
-    trial: Trial
-    material: Material
-    length: Lengths
-    network: Network
-    optimizer: torch.optim.Optimizer
-    logs: Path
-    saved: Path
-    step: int = 0
-    best: dict[str, Any] | None = None
-
-    @property
-    def epoch(self) -> int:
-        """Completed epochs."""
-        return self.step // self.length.per_epoch
+STATUS_SECONDS = 0.25  # between two entries in status.json, on which no result depends
 
 
 def never() -> bool:
@@ -48,8 +30,8 @@ def never() -> bool:
     return False
 
 
-def run(trial: Trial, folder: Path, cohort: str, device: str, stop: Callable[[], bool] = never) -> str:
-    """Trains one trial to its result and returns its state: finished, or interrupted when `stop()` said so.
+def run(trials: Sequence[Trial], folder: Path, name: str, device: str, stop: Callable[[], bool] = never) -> str:
+    """Trains the cohort `name` to its results and returns its state: finished, or interrupted when `stop()` said so.
 
     Continues from the cohort's checkpoint if there is one.
 
@@ -58,42 +40,76 @@ def run(trial: Trial, folder: Path, cohort: str, device: str, stop: Callable[[],
         RunsError: a damaged checkpoint.
         OSError: nowhere to write.
     """
-    begun = begin(trial, folder, cohort, device)
-    ended = loop(begun, stop)
-    if ended == "interrupted":
-        runs.set_status(begun.logs, ended, step=begun.step, steps=begun.length.steps)
-        return ended
-    conclude(begun, ended)
+    begun = begin(trials, folder, name, device)
+    resume(begun)
+    if not loop(begun, stop):
+        tell(begun, "interrupted")
+        return "interrupted"
+    conclude(begun)
     begun.saved.unlink(missing_ok=True)
     return "finished"
 
 
-def begin(trial: Trial, folder: Path, cohort: str, device: str) -> Run:
-    """The trial at its start, or where its checkpoint left it, with logs that go exactly that far."""
-    place = torch.device(device)
-    found = material(trial.settings.data, device, DTYPES[trial.settings.precision])
-    network = build(trial, found.input_shape, found.classes).to(place)
-    optimizer = make_optimizer(network, trial.settings.training)
-    logs, saved = runs.trial_folder(folder, trial.name), runs.checkpoint_file(folder, cohort)
-    begun = Run(trial, found, lengths(trial.settings, len(found.training)), network, optimizer, logs, saved)
-    state = checkpoint.load(saved, place)
-    if state is None:
-        runs.clear(logs)
-    else:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        begun.step, begun.best = state["step"], state["best"]
-        for name in runs.LOGS:
-            runs.cut(logs / name, begun.step)
-    runs.write_text(logs / "trial.yaml", runs.to_yaml(trial.model_dump(mode="json")))
+def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> Run:
+    """The cohort at its start; nothing is read from its folder but which of its results stand, and nothing is written."""
+    place, settings = torch.device(device), trials[0].settings
+    found = material(settings.data, device, DTYPES[settings.precision])
+    networks = [build(trial, found.input_shape, found.classes) for trial in trials]
+    like = networks[0].state_dict()
+    network = cohort.stack(networks).to(place)
+    logs = tuple(runs.trial_folder(folder, trial.name) for trial in trials)
+    begun = Run(
+        trials=tuple(trials),
+        material=found,
+        length=lengths(settings, len(found.training)),
+        network=network,
+        like=like,
+        costs=costs(trials, networks, found.input_shape),
+        optimizer=make_optimizer(network, settings.training, {name for name, value in like.items() if value.ndim < 2}),
+        logs=logs,
+        saved=runs.checkpoint_file(folder, name),
+        diverged=torch.full((len(trials),), -1, device=place),
+        open=[runs.result(of) is None for of in logs],
+    )
+    if settings.compile:
+        for block in network.blocks:  # one by one, so that gradients can be read at the boundaries between them
+            block.compile()
     return begun
 
 
-def loop(run: Run, stop: Callable[[], bool]) -> str:
-    """Trains to the end: trained, diverged or interrupted."""
-    steps, per_epoch = run.length.steps, run.length.per_epoch
-    stream = batches(run.trial, run.material, per_epoch, run.step)
-    due, clock = checkpoint_rule(run.trial.settings.training.checkpoint_every), time.perf_counter()
+def costs(trials: Sequence[Trial], networks: Sequence[Network], input_shape: tuple[int, ...]) -> list[dict[str, int]]:
+    """Parameters and multiply-adds of each trial's network, counted once for each arm."""
+    of_arms = {
+        trial.arm: {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "multiply_adds": multiply_adds(network, input_shape),
+        }
+        for trial, network in {trial.arm: (trial, network) for trial, network in zip(trials, networks, strict=True)}.values()
+    }
+    return [of_arms[trial.arm] for trial in trials]
+
+
+def resume(run: Run) -> None:
+    """Takes up the checkpoint, if there is one, and makes the logs of unfinished trials end where it was written."""
+    state = checkpoint.load(run.saved, run.diverged.device)
+    if state is not None:
+        run.network.load_state_dict(state["network"])
+        run.optimizer.load_state_dict(state["optimizer"])
+        run.step, run.best, run.diverged = state["step"], state["best"], state["diverged"]
+    for trial, logs, unfinished in zip(run.trials, run.logs, run.open, strict=True):
+        if unfinished:
+            if state is None:
+                runs.clear(logs)
+            for log in runs.LOGS:
+                runs.cut(logs / log, run.step)
+            runs.write_text(logs / "trial.yaml", runs.to_yaml(trial.model_dump(mode="json")))
+
+
+def loop(run: Run, stop: Callable[[], bool]) -> bool:
+    """Trains to the end, or until every trial has diverged; False when `stop()` said so."""
+    steps, per_epoch, recipe = run.length.steps, run.length.per_epoch, run.trials[0].settings.training
+    stream = batches(run.trials, run.material, per_epoch, run.step)
+    due, clock = checkpoint_rule(recipe.checkpoint_every), time.perf_counter()
     run.network.train()
     for step in range(run.step, steps + 1):
         run.step = step
@@ -101,54 +117,87 @@ def loop(run: Run, stop: Callable[[], bool]) -> str:
         if stopping or due(step):
             save(run)
         if stopping:
-            return "interrupted"
+            return False
         if step % per_epoch == 0 or step == steps:
             clock = close_epoch(run, clock)
-        if step < steps and not math.isfinite(update(run, *next(stream))):
-            return "diverged"
-    return "trained"
+        if not any(run.open):
+            break
+        if step < steps:
+            update(run, *next(stream))
+    return True
 
 
-def update(run: Run, x: Tensor, labels: Tensor) -> float:
-    """One optimizer update and, when it is due, its reading; the mean loss of the batch. Nothing moves if it is not finite."""
-    recipe, names = run.trial.settings.training, run.trial.settings.gradients.probes
+def update(run: Run, x: Tensor, labels: Tensor) -> None:
+    """One optimizer update of every trial and, when it is due, its reading."""
+    settings, trials = run.trials[0].settings, len(run.trials)
+    recipe, names = settings.training, settings.gradients.probes
     boundaries: list[Tensor] | None = [] if names and run.length.reads(run.step) else None
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, run.step, run.length.steps)
-    with precision_of(run.trial.settings, x.device):
-        logits = run.network(x, boundaries, draws(run.network, run.trial.seed, run.step, x))
-    loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-    if not math.isfinite(value := loss.item()):
-        return value
+    with precision_of(settings, x.device):
+        logits = run.network(x, boundaries, draws(run.network, run.trials, run.step, x))
+    each = functional.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=recipe.label_smoothing
+    )
+    losses = each.view(trials, -1).mean(1)
+    run.diverged = torch.where(losses.isfinite() | (run.diverged >= 0), run.diverged, run.step)
     for boundary in boundaries or ():
         boundary.retain_grad()
     run.optimizer.zero_grad()
-    torch.autograd.backward(loss)
-    reading = probes.begin(names, run.network, boundaries) if boundaries is not None else None
+    torch.autograd.backward(losses.sum())  # the gradients of each trial are those of its own mean loss
+    reading = probes.begin(names, run.network, boundaries, trials) if boundaries is not None else None
     if recipe.clip_norm is not None:
-        nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
+        clip(run.network, trials, recipe.clip_norm)
     run.optimizer.step()
     if reading is not None:
-        for name, rows in probes.end(reading).items():
-            runs.append(run.logs / runs.PROBE_FILES[name], [(run.step, run.epoch, *row) for row in rows])
-        runs.set_status(run.logs, "running", step=run.step, steps=run.length.steps)
-    return value
+        write_reading(run, probes.end(reading))
+
+
+def write_reading(run: Run, rows: Sequence[dict[str, list[probes.Row]]]) -> None:
+    """Appends what was read of each trial in the step that has just been made."""
+    close_diverged(run)
+    for logs, written, of in zip(run.logs, run.open, rows, strict=True):
+        if written:
+            for name, found in of.items():
+                runs.append(logs / runs.PROBE_FILES[name], [(run.step, run.epoch, *row) for row in found])
+    if time.monotonic() - run.told > STATUS_SECONDS:
+        tell(run, "running")
 
 
 def close_epoch(run: Run, clock: float) -> float:
-    """Measures and logs, remembers the best epoch; returns the time from which the next epoch counts."""
-    trained = time.perf_counter()
-    measured = [evaluate(run.network, part, run.material) for part in (run.material.sample, run.material.validation)]
-    (_, _), (loss, accuracy) = measured
-    rate = learning_rate(run.trial.settings.training, run.step, run.length.steps)
-    runs.append(run.logs / "metrics.csv", [(run.step, run.epoch, rate, *measured[0], *measured[1])])
-    if math.isfinite(loss) and (run.best is None or (accuracy, -loss) > (run.best["accuracy"], -run.best["loss"])):
-        weights = {key: value.detach().clone() for key, value in run.network.state_dict().items()}
-        run.best = {"epoch": run.epoch, "accuracy": accuracy, "loss": loss, "weights": weights}
+    """Measures and logs, remembers the best epochs; returns the time from which the next epoch counts."""
+    close_diverged(run)  # waits for the device, so that the seconds of training are those of training
+    trained, trials = time.perf_counter(), len(run.trials)
+    training, validation = (
+        evaluate(run.network, part, run.material, trials) for part in (run.material.sample, run.material.validation)
+    )
+    rate = learning_rate(run.trials[0].settings.training, run.step, run.length.steps)
+    remember(run, validation)
     now = time.perf_counter()
-    runs.append(run.logs / "timing.csv", [(run.step, run.epoch, trained - clock if run.step else 0.0, now - trained)])
-    runs.set_status(run.logs, "running", step=run.step, steps=run.length.steps)
+    spent = ((trained - clock if run.step else 0.0) / trials, (now - trained) / trials)
+    for trial, logs in enumerate(run.logs):
+        if run.open[trial]:
+            runs.append(logs / "metrics.csv", [(run.step, run.epoch, rate, *training[trial], *validation[trial])])
+            runs.append(logs / "timing.csv", [(run.step, run.epoch, *spent)])
+    tell(run, "running")
     return now
+
+
+def remember(run: Run, measured: Sequence[tuple[float, float]]) -> None:
+    """Keeps the weights of each trial's best epoch: highest accuracy, ties by lower loss, then the earlier one."""
+    weights, best = run.network.state_dict(), run.best
+    if not best:
+        best |= {"epoch": [None] * len(measured), "score": [(-math.inf, -math.inf)] * len(measured)}
+        best["weights"] = {key: value.detach().clone() for key, value in weights.items()}
+    better = [
+        trial
+        for trial, (loss, accuracy) in enumerate(measured)
+        if run.open[trial] and math.isfinite(loss) and (accuracy, -loss) > tuple(best["score"][trial])
+    ]
+    for trial in better:
+        best["epoch"][trial], best["score"][trial] = run.epoch, (measured[trial][1], -measured[trial][0])
+    for key, value in weights.items() if better else ():
+        cohort.copy_rows(value, best["weights"][key], better, len(measured))
 
 
 def checkpoint_rule(every: str | int) -> Callable[[int], bool]:
@@ -171,60 +220,5 @@ def checkpoint_rule(every: str | int) -> Callable[[int], bool]:
 def save(run: Run) -> None:
     """The checkpoint of this step: everything that cannot be computed again."""
     weights, optimizer = run.network.state_dict(), run.optimizer.state_dict()
-    checkpoint.save(run.saved, {"step": run.step, "best": run.best, "network": weights, "optimizer": optimizer})
-
-
-def conclude(run: Run, ended: str) -> None:
-    """Reads the test part, once, and writes predictions, weights and result.json."""
-    network, logs = run.network, run.logs
-    test = test_images(run.trial.settings.data, str(run.material.shift.device))
-    checkpoint.save(logs / "weights.pt", network.state_dict())
-    last = final = dict[str, float]()
-    measured = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
-    if not math.isfinite(measured["train_loss"]):
-        ended = "diverged"
-    if ended == "trained":
-        last, final = tested(run), measured
-        ended = outcome(measured["train_accuracy"], run.material.sample.labels.cpu())
-    best: tuple[float | None, float | None] = (None, None)
-    if run.best:
-        checkpoint.save(logs / "best.pt", run.best["weights"])
-        network.load_state_dict(run.best["weights"])
-        best = evaluate(network, test, run.material)
-    starts, ends = (slope_at(logs, step, network) for step in (0, run.length.end_of_first_epoch))
-    runs.finish(
-        logs,
-        {
-            "trial": run.trial.name,
-            "arm": run.trial.arm,
-            "seed": run.trial.seed,
-            "status": "finished",
-            "outcome": ended,
-            "test_accuracy": last.get("accuracy"),
-            "test_loss": last.get("loss"),
-            "best_test_accuracy": best[1],
-            "best_test_loss": best[0],
-            "best_epoch": run.best["epoch"] if run.best else None,
-            **{key: final.get(key) for key in ("train_accuracy", "train_loss", "val_accuracy")},
-            "slope_start": starts,
-            "slope_end": ends,
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "multiply_adds": multiply_adds(network, run.material.input_shape),
-            "steps": run.step,
-        },
-    )
-
-
-def tested(run: Run) -> dict[str, float]:
-    """Loss and accuracy on the test part; writes predictions.csv.gz."""
-    test = test_images(run.trial.settings.data, str(run.material.shift.device))
-    found = list(logits_of(run.network, test, run.material))
-    logits, labels = torch.cat([logits for logits, _ in found]), torch.cat([labels for _, labels in found])
-    chosen = logits.argmax(1)
-    shares = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
-    rows = zip(range(len(labels)), labels.tolist(), chosen.tolist(), shares.tolist(), strict=True)
-    runs.write_rows(run.logs / "predictions.csv.gz", rows)
-    return {
-        "loss": functional.cross_entropy(logits, labels).item(),
-        "accuracy": (chosen == labels).double().mean().item(),
-    }
+    state = {"step": run.step, "best": run.best, "diverged": run.diverged, "network": weights, "optimizer": optimizer}
+    checkpoint.save(run.saved, state)

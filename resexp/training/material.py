@@ -1,6 +1,6 @@
 """The machine a trial runs on, the images it trains on, and in which order it sees them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +13,7 @@ from resexp.datasets import Images
 
 SAMPLE = 10_000
 FIRST_READINGS = 10
+KEPT_BYTES = 256 << 20  # of normalised training images: MNIST, not CIFAR, whose networks are slow anyway
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32, "bfloat16": torch.float32}
 
@@ -67,6 +68,13 @@ class Material:
     sample: Images
     shift: Tensor
     scale: Tensor
+    normalised: Tensor | None  # all training images, where they are few enough to be kept
+
+    def batch(self, index: Tensor) -> Tensor:
+        """The normalised training images at `index`, of any shape."""
+        if self.normalised is not None:
+            return self.normalised[index]
+        return datasets.normalised(self.training.pixels[index], self.shift, self.scale)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -96,7 +104,10 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
     place = torch.device(device)
     kept = training.to(place)
     sample = kept if number == len(training) else kept.at(index.to(place))
-    return Material(kept, validation.to(place), sample, shift.to(dtype).to(place), scale.to(dtype).to(place))
+    shift, scale = shift.to(dtype).to(place), scale.to(dtype).to(place)
+    few = kept.pixels.numel() * shift.element_size() <= KEPT_BYTES
+    normalised = datasets.normalised(kept.pixels, shift, scale) if few else None
+    return Material(kept, validation.to(place), sample, shift, scale, normalised)
 
 
 @lru_cache(maxsize=1)
@@ -134,15 +145,23 @@ def lengths(settings: Settings, images: int) -> Lengths:
     return Lengths(per_epoch, steps, settings.gradients.every)
 
 
-def batches(trial: Trial, material: Material, per_epoch: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """(normalised, augmented images; labels) from `step` on, for ever: the same for every arm of a seed."""
-    size, images = trial.settings.training.batch_size, material.training
-    augment = datasets.AUGMENTATIONS[trial.settings.data.augment]
+def batches(trials: Sequence[Trial], material: Material, per_epoch: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """(normalised, augmented images; labels) from `step` on, for ever: the same for every arm of a seed.
+
+    (T, B, C, H, W) and (T, B) of several trials, (B, C, H, W) and (B,) of one.
+    """
+    settings, device = trials[0].settings, material.shift.device
+    size, augment = settings.training.batch_size, settings.data.augment
+    seeds = list(dict.fromkeys(trial.seed for trial in trials))
+    seats = torch.tensor([seeds.index(trial.seed) for trial in trials], device=device)
     while True:
         epoch = step // per_epoch
-        order = datasets.order(trial.seed, epoch, len(images)).to(images.labels.device)
+        orders = torch.stack([datasets.order(seed, epoch, len(material.training)) for seed in seeds]).to(device)
         for start in range(step % per_epoch * size, per_epoch * size, size):
-            index = order[start : start + size]
-            x = datasets.normalised(images.pixels[index], material.shift, material.scale)
-            yield augment(x, streams.generator(trial.seed, "augment", step)), images.labels[index]
+            index = orders[:, start : start + size]
+            x, labels = material.batch(index), material.training.labels[index]
+            if augment != "none":
+                generators = [streams.generator(seed, "augment", step) for seed in seeds]
+                x = torch.stack([datasets.AUGMENTATIONS[augment](*of) for of in zip(x, generators, strict=True)])
+            yield (x[0], labels[0]) if len(trials) == 1 else (x[seats], labels[seats])
             step += 1

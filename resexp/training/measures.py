@@ -17,24 +17,27 @@ EVALUATION_BATCH = 1_000
 
 
 @torch.no_grad()
-def logits_of(network: Network, images: Images, material: Material) -> Iterator[tuple[Tensor, Tensor]]:
-    """(float64 logits, labels) batch by batch, in eval mode, never augmented; the mode is restored."""
-    mode = network.training
+def logits_of(network: Network, images: Images, material: Material, trials: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    """(float64 logits (T, B, K), labels (B,)) batch by batch, in eval mode, never augmented; the mode is restored."""
+    mode, size = network.training, max(1, EVALUATION_BATCH // trials)
     network.eval()
-    for start in range(0, len(images), EVALUATION_BATCH):
-        x = datasets.normalised(images.pixels[start : start + EVALUATION_BATCH], material.shift, material.scale)
-        logits = network(x)
-        yield logits.to("cpu", torch.float64), images.labels[start : start + EVALUATION_BATCH].cpu()
+    for start in range(0, len(images), size):
+        x = datasets.normalised(images.pixels[start : start + size], material.shift, material.scale)
+        logits = network(x if trials == 1 else x.expand(trials, *x.shape))
+        yield logits.reshape(trials, len(x), -1).to("cpu", torch.float64), images.labels[start : start + size].cpu()
     network.train(mode)
 
 
-def evaluate(network: Network, images: Images, material: Material) -> tuple[float, float]:
-    """(mean cross-entropy without smoothing, accuracy in [0, 1]); nan for no images."""
-    loss = correct = 0.0
-    for logits, labels in logits_of(network, images, material):
-        loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-        correct += (logits.argmax(1) == labels).sum().item()
-    return (loss / len(images), correct / len(images)) if len(images) else (math.nan, math.nan)
+def evaluate(network: Network, images: Images, material: Material, trials: int = 1) -> list[tuple[float, float]]:
+    """(mean cross-entropy without smoothing, accuracy in [0, 1]) of each trial; nan for no images."""
+    if not len(images):
+        return [(math.nan, math.nan)] * trials
+    losses, correct = torch.zeros(trials, dtype=torch.float64), torch.zeros(trials, dtype=torch.float64)
+    for logits, labels in logits_of(network, images, material, trials):
+        each = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(trials), reduction="none")
+        losses += each.view(trials, -1).sum(1)
+        correct += (logits.argmax(2) == labels).sum(1)
+    return list(zip((losses / len(images)).tolist(), (correct / len(images)).tolist(), strict=True))
 
 
 def outcome(train_accuracy: float, labels: Tensor) -> str:

@@ -2,14 +2,15 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from resexp import streams
+from resexp import cohort, streams
 from resexp.config import Network as Cell
 from resexp.config import Settings, Training, Trial, shortcut_name
 from resexp.networks import GROUPS, Draw, Network, Shortcut, build_network, initialise
@@ -71,9 +72,18 @@ def width_of_control(cell: Cell, shortcut: Shortcut, input_shape: tuple[int, ...
 TWIN_INITS = {"fixup": "he"}  # how the plain twin starts where the start is made for shortcuts
 
 
-def draws(network: Network, seed: int, step: int, x: Tensor) -> list[Draw]:
-    """What the shortcuts leave to chance in the step that follows `step` updates, from streams (seed, step, block)."""
-    return network.draws(len(x), lambda block: streams.generator(seed, "shortcut", step, block, device=x.device))
+def draws(network: Network, trials: Sequence[Trial], step: int, x: Tensor) -> list[Draw]:
+    """What the shortcuts leave to chance in the step that follows `step` updates, from streams (seed, step, block).
+
+    x is (T, B, ...) of several trials, (B, ...) of one.
+    """
+    batch = x.shape[0 if len(trials) == 1 else 1]
+    of_trials = []
+    for trial in trials:
+        of_trials.append(network.draws(batch, partial(streams.generator, trial.seed, "shortcut", step, device=x.device)))
+        if all(draw is None for draw in of_trials[0]):  # nothing is left to chance in any of them
+            return of_trials[0]
+    return cohort.joined_draws(of_trials)
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:
@@ -95,9 +105,9 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Opt
 }
 
 
-def make_optimizer(network: Network, training: Training) -> torch.optim.Optimizer:
-    """The optimizer of a recipe; `decay: weights` spares biases, norms and scalars."""
-    spared = {name for name, p in network.named_parameters() if p.ndim < 2 and training.decay == "weights"}
+def make_optimizer(network: Network, training: Training, vectors: Collection[str]) -> torch.optim.Optimizer:
+    """The optimizer of a recipe; `decay: weights` spares `vectors`: biases, norms and scalars, by name."""
+    spared = set(vectors) if training.decay == "weights" else set()
     groups = [
         {
             "params": [p for name, p in network.named_parameters() if name not in spared],
@@ -106,6 +116,16 @@ def make_optimizer(network: Network, training: Training) -> torch.optim.Optimize
         {"params": [p for name, p in network.named_parameters() if name in spared], "weight_decay": 0.0},
     ]
     return OPTIMIZERS[training.optimizer]([group for group in groups if group["params"]], training)
+
+
+@torch.no_grad()
+def clip(network: Network, trials: int, limit: float) -> None:
+    """Scales the gradients of each trial to a norm of at most `limit`, as torch's clip_grad_norm_ does for one network."""
+    grads = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(grad.reshape(trials, -1), dim=1) for grad in grads])
+    factors = (limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(factors if trials == 1 else factors.view(-1, *[1] * (grad.ndim - 1)))
 
 
 def precision_of(settings: Settings, device: torch.device) -> AbstractContextManager[object]:

@@ -1,0 +1,77 @@
+"""The end of a cohort: the test part is read, once, and every trial gets its predictions, weights and result."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from resexp import checkpoint, cohort, runs
+from resexp.training.material import test_images
+from resexp.training.measures import evaluate, logits_of, outcome, slope_at
+from resexp.training.state import Run, close_diverged
+
+Scores = tuple[float | None, float | None]  # loss, accuracy
+
+
+def conclude(run: Run) -> None:
+    """Writes what remains of every trial that has no result yet."""
+    trials, network = len(run.trials), run.network
+    test = test_images(run.trials[0].settings.data, str(run.material.shift.device))
+    diverged = close_diverged(run)
+    unfinished = [trial for trial, logs in enumerate(run.logs) if runs.result(logs) is None]
+    save_weights(run, unfinished, network.state_dict(), "weights.pt")
+    parts = list(logits_of(network, test, run.material, trials))
+    logits, labels = torch.cat([part for part, _ in parts], dim=1), torch.cat([labels for _, labels in parts])
+    best: list[Scores] = [(None, None)] * trials
+    if run.best:
+        chosen = [trial for trial in unfinished if run.best["epoch"][trial] is not None]
+        save_weights(run, chosen, run.best["weights"], "best.pt")
+        network.load_state_dict(run.best["weights"])
+        measured = evaluate(network, test, run.material, trials)
+        best = [measured[trial] if trial in chosen else (None, None) for trial in range(trials)]
+    for trial in unfinished:
+        finish(run, trial, diverged[trial], logits[trial], labels, best[trial])
+
+
+def save_weights(run: Run, trials: list[int], weights: cohort.State, name: str) -> None:
+    for trial in trials:
+        checkpoint.save(run.logs[trial] / name, cohort.unstack(weights, run.like, len(run.trials), trial))
+
+
+def finish(run: Run, trial: int, diverged: int, logits: Tensor, labels: Tensor, best: Scores) -> None:
+    """predictions.csv.gz and result.json of one trial, from its logits on the test part."""
+    logs = run.logs[trial]
+    measured = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
+    sound = diverged < 0 and math.isfinite(measured["train_loss"])
+    accuracy, loss = predict(run, trial, logits, labels) if sound else (None, None)
+    starts, ends = (slope_at(logs, step, run.network) for step in (0, run.length.end_of_first_epoch))
+    runs.finish(
+        logs,
+        {
+            "trial": run.trials[trial].name,
+            "arm": run.trials[trial].arm,
+            "seed": run.trials[trial].seed,
+            "status": "finished",
+            "outcome": outcome(measured["train_accuracy"], run.material.sample.labels.cpu()) if sound else "diverged",
+            "test_accuracy": accuracy,
+            "test_loss": loss,
+            "best_test_accuracy": best[1],
+            "best_test_loss": best[0],
+            "best_epoch": run.best["epoch"][trial] if run.best else None,
+            **{key: measured[key] if sound else None for key in ("train_accuracy", "train_loss", "val_accuracy")},
+            "slope_start": starts,
+            "slope_end": ends,
+            **run.costs[trial],
+            "steps": run.step if diverged < 0 else diverged,
+        },
+    )
+
+
+def predict(run: Run, trial: int, logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """(accuracy, loss) on the test part; writes predictions.csv.gz."""
+    chosen = logits.argmax(1)
+    shares = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
+    rows = zip(range(len(labels)), labels.tolist(), chosen.tolist(), shares.tolist(), strict=True)
+    runs.write_rows(run.logs[trial] / "predictions.csv.gz", rows)
+    return (chosen == labels).double().mean().item(), functional.cross_entropy(logits, labels).item()

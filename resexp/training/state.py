@@ -1,0 +1,58 @@
+"""The state of a cohort in training: what it is, how far it has got, and what is said of it in runs/."""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resexp import runs
+from resexp.config import Trial
+from resexp.networks import Network
+from resexp.training.material import Lengths, Material
+
+
+@dataclass
+class Run:
+    """A cohort in training: its trials, what they train on, where they write, how far they have got.
+
+    `diverged` (T,) stays on the device: the step at which a trial's loss first was not finite, -1 as long as it is. A trial
+    that diverged, or whose result stands already, stays in the stack, and nothing is written for it any more: `open`.
+    """
+
+    trials: tuple[Trial, ...]
+    material: Material
+    length: Lengths
+    network: Network
+    like: dict[str, Tensor]  # the state dict of one trial alone, for its shapes
+    costs: list[dict[str, int]]  # parameters and multiply-adds of each trial's network
+    optimizer: torch.optim.Optimizer
+    logs: tuple[Path, ...]
+    saved: Path
+    diverged: Tensor
+    open: list[bool]
+    step: int = 0
+    best: dict[str, Any] = field(default_factory=dict)  # epoch and score of each trial; weights of all, stacked
+    told: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Completed epochs."""
+        return self.step // self.length.per_epoch
+
+
+def close_diverged(run: Run) -> list[int]:
+    """Fetches where losses were not finite, and closes those trials; returns `diverged`."""
+    found: list[int] = run.diverged.tolist()
+    run.open = [was and at < 0 for was, at in zip(run.open, found, strict=True)]
+    return found
+
+
+def tell(run: Run, state: str) -> None:
+    """Writes status.json of every trial that is still written for."""
+    for logs, written in zip(run.logs, run.open, strict=True):
+        if written:
+            runs.set_status(logs, state, step=run.step, steps=run.length.steps)
+    run.told = time.monotonic()
