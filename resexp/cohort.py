@@ -11,7 +11,6 @@ Shapes: T trials, B batch, D width. Only mlps are stacked: grouped convolutions 
 """
 
 import copy
-import functools
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -89,24 +88,22 @@ KINDS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class Constants(nn.Module):
-    """a and S = s x by two vectors of T constants: plain, identity and scaled shortcuts side by side."""
+    """a and S = s x by two vectors of T constants, (T, 1, 1): plain, identity and scaled shortcuts side by side."""
 
     def __init__(self, shortcuts: Sequence[Plain | Scaled]) -> None:
         super().__init__()
-        self.branch, self.scale = zip(*(shortcut.constants for shortcut in shortcuts), strict=True)
+        branch, scale = zip(*(shortcut.constants for shortcut in shortcuts), strict=True)
+        self.a, self.s = _constant(branch), _constant(scale)
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
-        a, s = (_vector(constants, x.dtype, x.device) for constants in (self.branch, self.scale))
-        return a, ZERO if s is ZERO else join(s, x, ZERO)
+        return self.a, ZERO if isinstance(self.s, float) and self.s == ZERO else join(self.s, x, ZERO)
 
 
-@functools.cache
-def _vector(constants: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Scale:
-    """(T, 1, 1), or the constant itself where it costs no operation."""
-    for free in (ONE, ZERO):
-        if set(constants) == {free}:
-            return free
-    return torch.tensor(constants, dtype=dtype, device=device).view(-1, 1, 1)
+def _constant(values: Sequence[float]) -> nn.Buffer | float:
+    """(T, 1, 1), or the number itself where it costs no operation."""
+    if set(values) in ({ONE}, {ZERO}):
+        return values[0]
+    return nn.Buffer(torch.tensor(values, dtype=torch.float64).view(-1, 1, 1), persistent=False)
 
 
 # ---- stacking -----------------------------------------------------------------------------------------------------------
@@ -118,7 +115,7 @@ def stack(networks: Sequence[Network]) -> Network:
     Raises:
         ValueError: networks that cannot be stacked: their parts differ in kind or shape, or they are no mlps.
     """
-    return networks[0] if len(networks) == 1 else cast("Network", _stacked(networks))
+    return networks[0] if len(networks) == 1 else cast("Network", _stacked(networks)).to(networks[0].classifier.weight.dtype)
 
 
 def _stacked(modules: Sequence[nn.Module]) -> nn.Module:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +48,11 @@ def _enter(stopping: Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _arrive() -> None:
+    """Imports what every task needs, so that a worker is ready when the first one comes."""
+    from resexp import training  # noqa: F401, PLC0415 - torch belongs to the workers
+
+
 def _prepare(experiment: Experiment) -> dict[str, Any]:
     """Resolves the device, reads both parts of the data once, measures the cards: all that can be refused early."""
     from resexp import datasets, pairs, training  # noqa: PLC0415 - torch belongs to the workers
@@ -66,6 +72,22 @@ def _prepare(experiment: Experiment) -> dict[str, Any]:
         "steps": {t.name: training.lengths(t.settings, len(found.training)).steps for t in experiment.trials},
         "cards": pairs.cards(experiment, device),
     }
+
+
+def _forecast(experiment: Experiment, plan: Plan, jobs: int) -> tuple[float, float, float]:
+    from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
+
+    training.prepare_process(plan.threads, experiment.shared)
+    found = costs.forecast(experiment, plan, jobs)
+    return found.seconds, found.disk_bytes, found.memory_bytes
+
+
+def _time(experiment: Experiment) -> list[dict[str, Any]]:
+    from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
+
+    device = training.resolve_device(experiment.shared.device)
+    training.prepare_process(make_plan(experiment, device, cores()).threads, experiment.shared)
+    return [asdict(cost) for cost in costs.measure(experiment, device)]
 
 
 def _train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:
@@ -109,11 +131,16 @@ class Pool:
         self.context = multiprocessing.get_context("spawn")
         self.stopping = self.context.Event()
         self.workers: list[ProcessPoolExecutor] = []
-        self.grow(jobs)
+        self.resize(jobs)
 
-    def grow(self, jobs: int) -> None:
-        """At least `jobs` workers; a worker starts when it first gets work."""
-        self.workers += [self._worker() for _ in range(jobs - len(self.workers))]
+    def resize(self, jobs: int) -> None:
+        """Exactly `jobs` workers; new ones are already on their way."""
+        fresh = [self._worker() for _ in range(jobs - len(self.workers))]
+        for worker in fresh:
+            worker.submit(_arrive)
+        for worker in self.workers[jobs:]:
+            worker.shutdown(wait=False)
+        self.workers = [*self.workers[:jobs], *fresh]
 
     def _worker(self) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(1, self.context, initializer=_enter, initargs=(self.stopping,))
@@ -145,6 +172,26 @@ def prepare(pool: Pool, experiment: Experiment) -> dict[str, Any]:
         DataError, DeviceError: as raised in the worker.
     """
     found: dict[str, Any] = pool.workers[0].submit(_prepare, experiment).result()
+    return found
+
+
+def forecast(pool: Pool, experiment: Experiment, plan: Plan) -> tuple[float, float, float]:
+    """(seconds, bytes on disk, bytes of memory) that the plan will take in this pool, from a few timed steps.
+
+    Raises:
+        DataError, DeviceError: as raised in the worker.
+    """
+    found: tuple[float, float, float] = pool.workers[0].submit(_forecast, experiment, plan, len(pool.workers)).result()
+    return found
+
+
+def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
+    """What a step of each arm alone costs: see `costs.Cost`.
+
+    Raises:
+        DataError, DeviceError: as raised in the worker.
+    """
+    found: list[dict[str, Any]] = pool.workers[0].submit(_time, experiment).result()
     return found
 
 

@@ -1,22 +1,32 @@
 """Runs -> charts: one function per figure, interactive in the report and the same as PNG, SVG or PDF."""
 
 from collections.abc import Callable
+from itertools import cycle
 
 import altair as alt
 import pandas as pd
 
+from resexp import config
 from resexp.tables.frames import Frames, profiles
 
-PLAIN, RESIDUAL = "#D55E00", ("#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PLAIN = "#D55E00"
+CONTROLS = ("#F2A477", "#8A3A00", "#FFD3B5", "#B8703F", "#FF7D50", "#5E3A26")  # tones of plain's
+RESIDUAL = (
+    "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#1616E5", "#16E516", "#E516C3", "#3E0859", "#E5165B",
+    "#778C0E", "#165BE5", "#777777", "#590823", "#16E57E", "#355923", "#994CBF",
+)  # fmt: skip
 PANEL = 330
 
 
 def _colour(frame: pd.DataFrame) -> alt.Color:
-    """Plain is vermilion in every figure; the others follow in their order."""
-    arms = ["plain", *(arm for arm in frame["arm"].unique() if arm != "plain")]
-    return alt.Color(
-        "arm:N", title=None, scale=alt.Scale(domain=arms, range=[PLAIN, *RESIDUAL]), legend=alt.Legend(orient="top")
-    )
+    """Plain is vermilion in every figure and the second controls are tones of it; the others follow in their order."""
+    others = [arm for arm in frame["arm"].unique() if arm != "plain"]
+    controls = [arm for arm in others if arm.startswith(config.control_arm(""))]
+    residual = [arm for arm in others if arm not in controls]
+    paints = {"plain": PLAIN, **dict(zip(controls, cycle(CONTROLS))), **dict(zip(residual, cycle(RESIDUAL)))}
+    shown = ["plain", *others]
+    scale = alt.Scale(domain=shown, range=[paints[arm] for arm in shown])
+    return alt.Color("arm:N", title=None, scale=scale, legend=alt.Legend(orient="top", columns=6))
 
 
 def _panels(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:

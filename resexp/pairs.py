@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from resexp import config, probes, training
 from resexp.config import Experiment, Settings, Trial
-from resexp.networks import Network, boundary_stages, count, weighted_layers
+from resexp.networks import Cost, Network, boundary_stages, count, weighted_layers
 
 Card = dict[str, Any]
+Costs = dict[str, Cost]  # by trial
 
 COSTS = ("parameters", "multiply_adds", "activation_bytes")  # of a network, per image where they grow with the batch
 LINEAR = ("identity", "projection", "projection-all", "scaled")  # a is constant, S a matrix
@@ -21,16 +22,21 @@ LINEAR = ("identity", "projection", "projection-all", "scaled")  # a is constant
 def cards(experiment: Experiment, device: str) -> list[Card]:
     """One card per cell and shortcut, measured at the first seed on that seed's first batch."""
     first_seed = [trial for trial in experiment.trials if trial.seed == experiment.trials[0].seed]
-    return [card(plain, residual, experiment, device) for plain, residual in config.pairs(first_seed, experiment.axes)]
+    costs: Costs = {}
+    return [card(plain, residual, experiment, device, costs) for plain, residual in config.pairs(first_seed, experiment.axes)]
 
 
-def card(plain: Trial, residual: Trial, experiment: Experiment, device: str) -> Card:
-    """The card of one pair."""
-    arms = [start_of(trial, device) for trial in (plain, residual)]
+def card(plain: Trial, residual: Trial, experiment: Experiment, device: str, costs: Costs | None = None) -> Card:
+    """The card of one pair; `costs` keeps what has been counted for the cards that follow."""
+    costs = {} if costs is None else costs
+    arms = [start_of(trial, device, costs) for trial in (plain, residual)]
     (network, batch, measured), (other, other_batch, other_measured) = arms
     shared = _shared(network, other)
-    own = plain.parameters_of is not None  # the second control is of another width
+    control, wider = plain.parameters_of is not None, width_of(network) != residual.settings.network.width
+    own = control and wider  # a second control of the width of its cell is the plain twin once more
     beyond = {key: other_measured[key] - measured[key] for key in COSTS}
+    cell = residual.settings.network
+    starts = {"zero_last": cell.zero_last, **{init: cell.init == init for init in training.TWIN_INITS}}
     return {
         "cell": " ".join(config.cell_label(plain.settings, experiment.axes)),
         "plain": plain.arm,
@@ -42,16 +48,17 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str) -> 
             "first_batch": torch.equal(batch, other_batch),
             "recipe": _without_shortcut(plain.settings) == _without_shortcut(residual.settings),
         },
-        "start_differs": residual.settings.network.zero_last or residual.settings.network.init in training.TWIN_INITS,
+        "start_differs": [key for key, holds in starts.items() if holds],
         "same_function_class": _same_class(residual.settings),
-        "nothing_to_skip": plain.settings.network.depth == 2,
+        "nothing_to_skip": cell.depth == 2,
+        "same_as_plain": control and not wider,
         "width": {plain.arm: width_of(network), residual.arm: width_of(other)},
         "beyond": beyond,
         "at_start": {plain.arm: measured, residual.arm: other_measured},
     }
 
 
-def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, float | int]]:
+def start_of(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, dict[str, float | int]]:
     """(network, first batch, what it measures): loss, output RMS and gradient slope before the first update."""
     settings = trial.settings
     found = training.material(settings.data, device, training.DTYPES[settings.precision])
@@ -61,7 +68,8 @@ def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, floa
     boundaries: list[Tensor] = []
     with training.precision_of(settings, x.device):
         logits = network(x, boundaries, training.draws(network, [trial], 0, x))
-        cost = count(network, found.input_shape)
+        if trial.name not in costs:
+            costs[trial.name] = count(network, found.input_shape)
     loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
     grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
     (flows,) = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
@@ -69,7 +77,7 @@ def start_of(trial: Trial, device: str) -> tuple[Network, Tensor, dict[str, floa
         "loss": _rounded(loss.item()),
         "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
         "slope": _rounded(probes.slope(flows, boundary_stages(network))),
-        **{key: getattr(cost, key) for key in COSTS},
+        **{key: getattr(costs[trial.name], key) for key in COSTS},
     }
     return network, x, measured
 

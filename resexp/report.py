@@ -16,7 +16,7 @@ from resexp.config import Experiment
 from resexp.figures import FIGURES
 from resexp.runs import Results
 from resexp.statistics import Summary
-from resexp.tables.findings import Finding, findings
+from resexp.tables.findings import Finding, deepest, findings, headline
 from resexp.tables.frames import Frames, read_frames
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
@@ -50,7 +50,6 @@ def html(results: Results) -> str:
     cells = tables.cells(results)
     charts = figures_of(read_frames(results))
     found = findings(cells)
-    deepest = max((int(finding.label["depth"]) for finding in found), default=0)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     page = _environment().get_template("report.html.j2")
     return page.render(
@@ -60,8 +59,8 @@ def html(results: Results) -> str:
         total=len(results.states),
         sources=sources,
         summary=summary(found),
-        headline=f"What the shortcut did at depth {deepest}" if found else "No pair has finished yet",
-        corners=[finding for finding in found if int(finding.label["depth"]) == deepest],
+        headline=headline(cells, found),
+        corners=[finding for finding in found if int(finding.label["depth"]) == deepest(found)],
         cells=cells,
         best=tables.best_against_best(results),
         published="\n".join(tables.published_lines(tables.published_rows(results))),
@@ -74,11 +73,11 @@ def html(results: Results) -> str:
 
 def _source(folder: Path, experiment: Experiment) -> dict[str, Any]:
     """What the report says of one experiment beside its results."""
-    starts = runs.read_json(folder / "environment.json") or []
-    training, validation, test = starts[-1]["images"] if starts else "???"
+    starts = runs.starts(folder)
+    training, validation, test = starts[-1]["images"]
     return {
         "images": f"{training} training, {validation} validation, {test} test images of {experiment.shared.data.name}",
-        "cards": runs.read_json(folder / "pairs.json") or [],
+        "cards": runs.cards(folder),
         "starts": starts,
         "config": runs.to_yaml(experiment.settings),
     }
@@ -105,6 +104,8 @@ def _environment() -> jinja2.Environment:
         brief=brief,
         outcome=tables.outcome_text,
         difference=tables.difference_text,
+        beyond_width=tables.beyond_width_text,
+        best=tables.best_text,
         slope=tables.slope_text,
         labelled=labelled,
         css=lambda effect: "none" if effect == "no difference shown" else effect,
@@ -145,7 +146,7 @@ def save_figures(results: Results, target: Path, formats: Sequence[str]) -> list
         "svg": lambda spec: vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE).encode(),
         "pdf": lambda spec: vl_convert.vegalite_to_pdf(spec, vl_version=VEGA_LITE),
     }
-    target.mkdir(exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     written = []
     for name, chart in figures_of(read_frames(results)).items():
         for form in formats:

@@ -8,6 +8,26 @@ from typing import Any
 from resexp import config, runs
 from resexp.config import Experiment, Trial
 
+START = {
+    "time": "2026-01-01T00:00:00+00:00",
+    "command": ["resexp", "train", "digits"],
+    "resexp": "0.1.0",
+    "python": "3.11.0",
+    "packages": {"torch": "2.8.0"},
+    "system": "Linux x86_64",
+    "processor": "a processor",
+    "cores": 2,
+    "device": "cpu",
+    "accelerator": "cpu",
+    "data_sha256": "0" * 64,
+    "images": [1294, 144, 359],
+}
+RESULT = {
+    "outcome": "trained", "test_accuracy": None, "test_loss": 1.0, "best_test_accuracy": None, "best_test_loss": 1.0,
+    "best_epoch": 1, "train_accuracy": None, "train_loss": 0.1, "val_accuracy": None, "slope_start": math.nan,
+    "slope_end": math.nan, "parameters": 100, "multiply_adds": 90, "steps": 20,
+}  # fmt: skip
+
 Values = Callable[[Trial], dict[str, Any]]
 
 
@@ -16,21 +36,7 @@ def experiment(runs_dir: Path, values: Values, *overrides: str) -> tuple[Path, E
     found = config.load("digits", list(overrides))
     folder = runs_dir / found.name
     folder.mkdir(parents=True)
-    start = {
-        "time": "2026-01-01T00:00:00+00:00",
-        "command": ["resexp", "train", "digits"],
-        "resexp": "0.1.0",
-        "python": "3.11.0",
-        "packages": {"torch": "2.8.0"},
-        "system": "Linux x86_64",
-        "processor": "a processor",
-        "cores": 2,
-        "device": "cpu",
-        "accelerator": "cpu",
-        "data_sha256": "0" * 64,
-        "images": [1294, 144, 359],
-    }
-    runs.begin(found, folder, config.make_plan(found, "cpu", 2), start, cards=[])
+    runs.begin(found, folder, config.make_plan(found, "cpu", 2), START, cards=[])
     for trial in found.trials:
         chosen = values(trial)
         if chosen:
@@ -54,10 +60,5 @@ def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
         flows = [values.get("flow", 1.0) ** (3 - index) for index in range(4)]
         rows = [(step, 0, index, f"blocks.{index}", 1.0, flow) for index, flow in enumerate(flows)]
         runs.append(place / "signals.csv", rows)
-    result = {
-        "trial": trial.name, "arm": trial.arm, "seed": trial.seed, "status": "finished", "outcome": "trained",
-        "test_accuracy": None, "test_loss": 1.0, "best_test_accuracy": None, "best_test_loss": 1.0, "best_epoch": 1,
-        "train_accuracy": accuracy, "train_loss": 0.1, "val_accuracy": accuracy, "slope_start": math.nan,
-        "slope_end": math.nan, "parameters": 100, "multiply_adds": 90, "steps": 20,
-    }  # fmt: skip
-    runs.finish(place, {**result, **values})
+    named = {"trial": trial.name, "arm": trial.arm, "seed": trial.seed, "status": "finished"}
+    runs.finish(place, {**RESULT, **named, "train_accuracy": accuracy, "val_accuracy": accuracy, **values})

@@ -4,13 +4,13 @@ import pytest
 
 from resexp import tables
 
-START = {"loss": 2.3026, "output_rms": 0.125, "slope": None}
+START = {"loss": 2.3026, "output_rms": 0.125, "slope": None, "parameters": 1000}
 CARD = {
     "cell": "d8", "plain": "plain", "residual": "gate", "seed": 0,
     "equal": {"weights": 16, "weights_bit_equal": True, "first_batch": True, "recipe": True},
     "width": {"plain": 64, "gate": 64},
     "beyond": {"parameters": 12_480, "multiply_adds": -3, "activation_bytes": 768},
-    "start_differs": False, "same_function_class": False, "nothing_to_skip": False,
+    "start_differs": [], "same_function_class": False, "nothing_to_skip": False, "same_as_plain": False,
     "at_start": {"plain": START, "gate": {**START, "loss": 2.5, "slope": 0.01234}},
 }  # fmt: skip
 
@@ -40,7 +40,7 @@ def test_a_card_is_told_in_80_columns():
         pytest.param({"equal": {"recipe": False}}, "recipe DIFFERENT", id="recipe"),
         pytest.param(
             {"equal": {"weights": 0, "weights_bit_equal": None}, "width": {"plain": 78}},
-            "width 78 and 64 as many parameters, weights of its own, first batch equal, recipe equal",
+            "width 78 and 64, at least as many parameters (1,000 and 1,000), weights of its own, first batch equal, recipe",
             id="the second control",
         ),
     ],
@@ -56,9 +56,35 @@ def test_a_pair_without_any_extra_cost_has_nothing_beyond_its_twin():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("note", ["start_differs", "same_function_class", "nothing_to_skip"])
-def test_what_has_to_be_said_beside_the_numbers_is_said(note):
+@pytest.mark.parametrize(
+    ("note", "words"),
+    [
+        pytest.param({"start_differs": ["zero_last"]}, "start differs: the plain twin starts without", id="zero_last"),
+        pytest.param({"start_differs": ["fixup"]}, "start differs: the plain twin starts from he", id="fixup"),
+        pytest.param({"same_function_class": True}, "same function class", id="function class"),
+        pytest.param({"nothing_to_skip": True}, "depth 2: nothing to skip", id="depth 2"),
+        pytest.param({"same_as_plain": True}, "the same network as plain", id="a control of nothing"),
+    ],
+)
+def test_what_has_to_be_said_beside_the_numbers_is_said(note, words):
+    lines = tables.card_lines([changed(**note)])
+
     assert tables.card_notes(CARD) == []
-    assert len(tables.card_notes(changed(**{note: True}))) == 1
-    assert tables.card_lines([changed(**{note: True})])[-1].startswith("  note: ")
-    assert max(map(len, tables.card_lines([changed(**{note: True})]))) <= 80
+    assert words in tables.card_notes(changed(**note))[0]
+    assert len(tables.card_notes(changed(**note))) == 1
+    assert f"note: {words}" in " ".join(line.strip() for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_card_of_long_names_and_two_widths_fits_80_columns():
+    arm = "scaled-scale0.123456789-branch0.987654321"
+    card = {
+        **changed(equal={"weights_bit_equal": None}),
+        "cell": "cnn d164 w128 bottleneck layers2 post-norm norm-batch relu init-he batch128 sgd lr0.1 decay0.0001",
+        "plain": f"plain-as-{arm}", "residual": arm,
+        "width": {f"plain-as-{arm}": 1234, arm: 1024}, "at_start": {f"plain-as-{arm}": START, arm: START},
+    }  # fmt: skip
+    lines = tables.card_lines([card])
+
+    assert max(map(len, lines)) <= 80
+    assert f"{card['cell']}: plain-as-{arm} / {arm}" in " ".join(line.strip() for line in lines)

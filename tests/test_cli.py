@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 
 import resexp
-from resexp import cli, config, runs
+from resexp import cli, config, executors, runs
 
 
 class Answer(NamedTuple):
@@ -160,6 +161,29 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_says_how_long_how_large_and_how_much_memory(tmp_path: Path, tiny_file: Path, call: Program):
+    lines = call("train", tiny_file, "seeds=3", "--dry-run", "--jobs", "auto", "--runs", tmp_path / "runs").out.splitlines()
+
+    assert lines[0] == f"tiny: 6 trials in {min(6, executors.cores())} cohorts of up to {-(-6 // min(6, executors.cores()))}"
+    assert re.fullmatch(r"cpu, 1 thread\(s\) a process: about 0:0\d of training", lines[1])
+    assert re.fullmatch(r"about \d MB on disk and \d+\.\d GB of memory", lines[2])
+
+
+def test_time_prints_every_arm_and_keeps_the_numbers_in_cost_csv(tmp_path: Path, tiny_file: Path, call: Program):
+    answer = call("time", tiny_file, "--runs", tmp_path)
+    with (tmp_path / "tiny" / "cost.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert (answer.code, answer.err.strip()) == (0, str(tmp_path / "tiny" / "cost.csv"))
+    assert [(row["cell"], row["arm"], row["parameters"]) for row in rows] == [
+        ("d4", arm, str(64 * 8 + 8 + 2 * (8 * 8 + 8) + 8 * 10 + 10)) for arm in ("plain", "identity")
+    ]
+    assert max(map(len, answer.out.splitlines())) <= 80
+    for row in rows:
+        (line,) = (line for line in answer.out.splitlines() if line.startswith(f"  {row['arm']} "))
+        assert f"{1e3 * float(row['step_seconds']):.2f}" in line
+
+
 def test_json_alone_stands_on_stdout(results: Path, tiny_file: Path, call: Program):
     answer = call("train", tiny_file, "seeds=2", "--json", "--runs", results)
     accuracies = measured_accuracies(results)
@@ -276,6 +300,43 @@ def test_a_report_of_two_experiments_has_the_card_and_the_command_of_both(result
     assert page.count("64 training, 144 validation, 359 test images of digits") == 1
     for words in ("tiny + deeper", "name=deeper", "seeds=2", "What the shortcut did at depth 8"):
         assert words in page
+
+
+def test_a_report_of_folders_elsewhere_is_written_here_and_its_figures_beside_it(
+    results: Path, tiny_file: Path, call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    call("train", tiny_file, "name=deeper", "network.depth=[8]", "--runs", results)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folders = [results / "tiny", results / "deeper"]
+
+    assert call("report", *folders, "--format", "md").out.strip() == "report.md"
+    assert call("report", *folders, "-o", "deep/er/all.html", "--figures", "svg").code == 0
+    assert {path.name for path in Path("deep/er").iterdir()} == {"all.html", "figures"}
+    assert Path("deep/er/figures/accuracy.svg").is_file()
+
+
+# ---- looking without training ------------------------------------------------------------------------------------------
+
+
+def test_shipped_configs_are_listed_with_their_questions_in_80_columns(call: Program):
+    lines = call("configs", "ls").out.splitlines()
+    named = {line.split()[0]: line for line in lines if not line.startswith(" ")}
+
+    assert list(named) == list(config.shipped())
+    assert max(map(len, lines)) <= 80
+    assert all("  " in line for line in named.values())
+
+
+def test_show_fits_80_columns_without_images_and_with_a_long_question(call: Program, tmp_path: Path):
+    question = " ".join(["why?"] * 30)
+    lines = call(
+        "show", "cifar10-he2015", f"data.root={tmp_path}", "network.depth=[20]", f"question={question}"
+    ).out.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert question in " ".join(line.strip() for line in lines)
+    assert any(line.startswith("no cards: ") for line in lines)
 
 
 # ---- starting up -----------------------------------------------------------------------------------------------------
@@ -431,6 +492,8 @@ def test_a_learning_rate_of_1e_minus_3_is_a_number(call: Program, tmp_path: Path
         pytest.param(["compare"], ("no experiment yet", "resexp train digits"), id="nothing to compare"),
         pytest.param(["compare", "digits"], ("digits: no experiment of that name",), id="an unknown experiment"),
         pytest.param(["compare", "--format", "xls"], ("--format", "'xls' is not one of table,"), id="an unknown format"),
+        pytest.param(["train", "digits", "--jobs", "many"], ("--jobs", "'many' is neither auto nor a number"), id="jobs"),
+        pytest.param(["train", "digits", "--jobs", "0"], ("--jobs", "'0' is neither auto nor a number"), id="no jobs"),
         pytest.param(["compare", "--metric", "loss"], ("--metric", "'loss' is not one of test_accuracy,"), id="a metric"),
     ],
 )
@@ -485,6 +548,38 @@ def test_a_damaged_file_in_the_results_is_named(command: str, file: str, call: P
     arguments = [tiny_file, "seeds=2"] if command == "train" else []
 
     refused(call(command, *arguments, "--runs", results), str(results / "tiny" / file), "damaged")
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "content"),
+    [
+        ("compare", "environment.json", "[{}]"),
+        ("compare", "plan.json", "{}"),
+        ("compare", "trials/plain-d4-s0/result.json", "{}"),
+        ("compare", "trials/plain-d4-s0/result.json", '{"outcome": "trained"}'),
+        ("report", "pairs.json", "[{}]"),
+        ("report", "environment.json", '{"a": 1}'),
+        ("watch", "trials/plain-d4-s0/status.json", "{}"),
+        ("train", "trials/plain-d4-s0/result.json", "[]"),
+    ],
+)
+def test_json_that_holds_something_else_is_named_and_said_how_to_mend(
+    command: str, file: str, content: str, call: Program, tiny_file: Path, results: Path
+):
+    (results / "tiny" / file).write_text(content, encoding="utf-8")
+    arguments = [tiny_file, "seeds=2"] if command == "train" else []
+    mend = "trained again" if file.startswith("trials") else "train again to write it anew"
+
+    refused(call(command, *arguments, "--runs", results), str(results / "tiny" / file), "damaged", mend)
+
+
+def test_training_again_mends_what_belongs_to_no_trial(call: Program, tiny_file: Path, results: Path):
+    for file in ("environment.json", "pairs.json"):
+        (results / "tiny" / file).write_text('{"a": 1}', encoding="utf-8")
+
+    assert call("train", tiny_file, "seeds=2", "--runs", results).code == 0
+    assert call("report", "--runs", results).code == 0
+    assert len(runs.starts(results / "tiny")) == 1
 
 
 def test_an_experiment_that_is_being_trained_is_refused(call: Program, tiny_file: Path, results: Path):

@@ -29,7 +29,15 @@ def networks_of(shortcuts: list[Any], norm: str, placement: str, **more: Any) ->
     found = []
     for seed, shortcut in enumerate(shortcuts):
         network = build_network(
-            "mlp", depth=8, width=32, shortcut=shortcut, input_shape=(1, 4, 4), classes=K, norm=norm, placement=placement, **more
+            "mlp",
+            depth=8,
+            width=32,
+            shortcut=shortcut,
+            input_shape=(1, 4, 4),
+            classes=K,
+            norm=norm,
+            placement=placement,
+            **more,
         )
         initialise(network, seed, "he")
         for name, parameter in network.named_parameters():

@@ -20,6 +20,15 @@ def build(family: str, shortcut: str = "plain", *, size: int = 4, channels: int 
     return build_network(family, shortcut=shortcut, **shape)
 
 
+def test_what_is_kept_for_the_backward_pass_is_counted_where_autograd_is_off_as_well():
+    network = build("mlp", "identity")
+    expected = count(network, (1, 4, 4))
+    with torch.inference_mode():
+        assert count(network, (1, 4, 4)) == expected
+
+    assert expected.activation_bytes > 0
+
+
 # ---- what must not change ---------------------------------------------------------------------------------------------
 
 

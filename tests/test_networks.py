@@ -166,6 +166,27 @@ def test_depth_is_the_number_of_weighted_layers_that_an_image_passes(family, dep
     assert [layer.index for layer in weighted_layers(network)] == list(range(depth))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        pytest.param({"family": "rnn"}, "family 'rnn' is not one of mlp, cnn", id="family"),
+        pytest.param({"block": "wide"}, "block 'wide' is not one of basic, bottleneck", id="block"),
+        pytest.param({"norm": "instance"}, "norm 'instance' is not one of none, batch, layer, group", id="norm"),
+        pytest.param({"placement": "mid"}, "placement 'mid' is not one of post, pre, branch", id="placement"),
+        pytest.param({"activation": "elu"}, "activation 'elu' is not one of relu, tanh, gelu", id="activation"),
+        pytest.param({"shortcut": "jump"}, "shortcut 'jump' is not one of plain, identity", id="shortcut"),
+        pytest.param({"shortcut": {"jump": {"far": 1}}, "depth": 2}, "shortcut 'jump'", id="a shortcut that no block asks for"),
+        pytest.param({"width": 0}, "width 0 is not a whole number from 1", id="width"),
+        pytest.param({"block_layers": 0}, "block_layers 0 is not a whole number from 1", id="block_layers"),
+    ],
+)
+def test_what_no_network_has_is_refused_with_what_there_is(wrong, words):
+    right = {"family": "mlp", "depth": 4, "width": 8, "shortcut": "plain", "input_shape": (1, 4, 4), "classes": 3}
+
+    with pytest.raises(ValueError, match=words):
+        build_network(**(right | wrong))
+
+
 @pytest.mark.parametrize(("family", "depth"), [("mlp", 3), ("mlp", 1), ("cnn", 21), ("cnn", 6), ("cnn", 0)])
 def test_a_depth_that_the_family_cannot_have_is_refused(family, depth):
     with pytest.raises(ValueError, match=f"depth {depth} is not 2 plus a multiple of {6 if family == 'cnn' else 2}"):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from resexp import datasets, pairs, runs, training
+from resexp import config, datasets, networks, pairs, runs, training
 from resexp.config import Experiment
 from resexp.datasets import Images
+from resexp.shortcuts import SHORTCUTS
 
 pytestmark = pytest.mark.usefixtures("torch_state")
 
@@ -30,7 +31,8 @@ def test_the_card_of_identity_shows_that_nothing_but_the_path_is_added(tiny: Any
     }  # fmt: skip
     assert card["equal"] == {"weights": 8, "weights_bit_equal": True, "first_batch": True, "recipe": True}
     assert card["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
-    assert [card[key] for key in ("start_differs", "same_function_class", "nothing_to_skip")] == [False] * 3
+    assert [card[key] for key in ("same_function_class", "nothing_to_skip", "same_as_plain")] == [False] * 3
+    assert card["start_differs"] == []
 
 
 def test_at_depth_2_there_is_nothing_to_skip_and_the_arms_start_alike(tiny: Any):
@@ -49,6 +51,29 @@ def test_the_second_control_has_a_card_of_its_own_with_its_width(tiny: Any):
     assert control["width"]["plain-as-gate"] > control["width"]["gate"] == 8
     assert control["equal"] == {"weights": 0, "weights_bit_equal": None, "first_batch": True, "recipe": True}
     assert control["beyond"]["parameters"] <= 0 < twin["beyond"]["parameters"]
+
+
+def test_a_second_control_of_a_shortcut_without_parameters_is_called_plain_once_more(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(SHORTCUTS, "own", SHORTCUTS["identity"])
+    path = config.shipped()["digits"]
+    own = ["network.shortcut=[own]", "network.plain_width=parameters", "seeds=1", "network.depth=[4]", "network.norm=none"]
+    twin, control = pairs.cards(config.load(path, [*own, "network.init=he", "device=cpu"], SHORTCUTS), "cpu")
+
+    assert (control["plain"], twin["same_as_plain"], control["same_as_plain"]) == ("plain-as-own", False, True)
+    assert control["equal"] == twin["equal"]
+    assert control["width"]["plain-as-own"] == control["width"]["own"]
+
+
+def test_each_network_is_counted_once(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    counted: list[int] = []
+    monkeypatch.setattr(pairs, "count", lambda network, shape: counted.append(id(network)) or networks.count(network, shape))
+    arms = ["network.shortcut=[identity, gate, {gate: {bias: -1}}]", "network.plain_width=parameters", "network.depth=[4, 6]"]
+    found = pairs.cards(tiny(*arms), "cpu")
+
+    assert (len(found), len(counted)) == (10, 10)  # plain, plain-as-gate and three arms at each of two depths
+    assert len({card["at_start"]["plain"]["multiply_adds"] for card in found if card["plain"] == "plain"}) == 2
 
 
 def test_without_a_plain_twin_there_is_no_card(tiny: Any):
@@ -84,10 +109,14 @@ def test_a_pair_that_is_not_equal_is_not_called_equal(override: str, false: list
 def test_the_card_of_zero_last_says_that_the_start_differs(norm: str, tiny: Any):
     card = only_card(tiny("network.zero_last=true", f"network.norm={norm}", "network.depth=[6]"))
 
-    assert card["start_differs"]
+    assert card["start_differs"] == ["zero_last"]
     assert card["equal"]["weights_bit_equal"] is False
     assert card["equal"]["recipe"] is True
     assert card["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
+
+
+def test_the_card_of_fixup_says_that_the_start_differs(tiny: Any):
+    assert only_card(tiny("network.init=fixup"))["start_differs"] == ["fixup"]
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,8 @@ def test_idelbayevs_runs_take_200_epochs_and_keep_the_best(depth, error, warmup)
     assert "best test epoch" in next(of.note for of in matches if of.source == IDELBAYEV)
 
 
-def test_sutradhars_runs_are_the_only_ones_with_figures_for_plain_networks():
+def test_sutradhars_runs_are_the_only_ones_of_plain_networks_and_stand_beside_none():
+    """Half precision and a start by fan-out are nothing that a config can say."""
     plain = {20: 9.63, 32: 9.92, 44: 10.36, 56: 14.22}
     residual = {20: 8.24, 32: 7.36, 44: 7.38, 56: 8.30, 110: 6.96}
     found = arms("cifar10-he2015", "network.depth=[20, 32, 44, 56, 110]")
@@ -245,8 +246,11 @@ def test_sutradhars_runs_are_the_only_ones_with_figures_for_plain_networks():
 
     for (depth, _, arm), matches in found.items():
         expected = tables[arm].get(depth)
-        assert ([(expected, "README")] if expected else []) == beside(matches, SUTRADHAR)
-        assert all("half precision but for plain-56" in of.note for of in matches if of.source == SUTRADHAR)
+        theirs = [of for of in matches if of.source == SUTRADHAR]
+        assert ([expected] if expected else []) == [of.error for of in theirs]
+        assert all("half precision but for plain-56, first weights by fan-out" in of.differences for of in theirs)
+        assert beside(matches, SUTRADHAR) == []
+        assert [len(of.differences) for of in theirs] == [2 if depth == 110 else 1] * len(theirs)  # and a warm-up
     assert {SUTRADHAR} == {of.source for (depth, _, arm), ms in found.items() if arm == "plain" and depth < 110 for of in ms}
 
 
@@ -290,10 +294,22 @@ def test_the_small_mnist_networks_differ_in_all_that_makes_them_small():
     ]
 
 
+def test_of_other_images_only_the_images_are_named_and_how_much_else_differs():
+    rows = [(f"d{depth}", arm, accuracies(0.9), of) for (depth, _, arm), of in arms("mnist-cnn").items()]
+    text = " ".join(line.strip() for line in published_lines(rows))
+
+    assert f"{HE2015} table 6 has d20 identity; not set beside: data.name mnist, not cifar10 and 8 more" in text
+    assert "training.lr" not in text
+
+
 def test_the_published_networks_on_digits_differ_in_the_images():
     digits = ("data.name=digits", "data.augment=none")
     found = alone(*D20, *digits)
 
+    assert published_lines([("d20", "identity", accuracies(0.9), [of for of in found if of.source == HE2015])])[1:] == [
+        "arXiv:1512.03385 table 6 has d20 identity; not set beside: data.name digits, not",
+        "  cifar10 and 1 more",
+    ]
     assert {"data.name digits, not cifar10", "data.augment none, not crop-flip"} == {
         phrase for of in found if of.source == HE2015 for phrase in of.differences
     }
@@ -448,6 +464,25 @@ def test_a_file_of_ones_own_is_read(tmp_path):
 
     assert (entry.figure.error, entry.stated) == (5.0, ("training.steps",))
     assert entry.settings.network.depth == 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("title: T", "title: T\nnever: half precision", id="a publication"),
+        pytest.param("error: 5.0", "error: 5.0, never: half precision", id="a figure"),
+    ],
+)
+def test_what_no_key_can_say_always_differs(tmp_path, monkeypatch, old, new):
+    (tmp_path / "own.yaml").write_text(FILE.replace(old, new))
+    (entry,) = published.entries(tmp_path)
+    monkeypatch.setattr(published, "entries", lambda: (entry,))
+    (match,) = published_for(entry.settings, 1)
+
+    assert match.differences == ["half precision"]
+    assert published_lines([("d20", "identity", accuracies(0.9), [match])])[1:] == [
+        "arXiv:0000.00000 table 1 has d20 identity; not set beside: half precision",
+    ]
 
 
 @pytest.mark.parametrize(

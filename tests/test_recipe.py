@@ -3,6 +3,7 @@
 from itertools import count
 
 import pytest
+import torch
 
 from resexp import config, training
 from resexp.config import FREE_SHORTCUTS
@@ -53,6 +54,35 @@ def test_under_group_norm_it_is_a_multiple_of_the_groups():
 
     assert width % 8 == 0
     assert parameters(cell, "plain", width - 8) < parameters(cell, "projection-all", 16) <= parameters(cell, "plain", width)
+
+
+class Half(torch.nn.Module):
+    """a = 1, S = x / 2, with a look at a value when it is made: what no network without storage can give."""
+
+    def __init__(self, _place):
+        super().__init__()
+        self.half = float(torch.tensor(0.5))
+
+    def forward(self, x):
+        return 1.0, self.half * x
+
+
+class Own(Half):
+    """One parameter more in each block."""
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.weight = torch.nn.Parameter(torch.ones(place.outputs[0]))
+
+
+@pytest.mark.parametrize(("shortcut", "wider"), [(Half, False), (Own, True)])
+def test_a_shortcut_of_ones_own_is_counted_as_it_is_trained(shortcut, wider, monkeypatch):
+    monkeypatch.setitem(SHORTCUTS, "own", shortcut)
+    cell = config.load("digits", MLP).trials[-1].settings.network
+    width = training.width_of_control(cell, "own", (1, 8, 8), 10)
+
+    assert (width > 16) is wider
+    assert parameters(cell, "plain", width - 1) < parameters(cell, "own", 16) <= parameters(cell, "plain", width)
 
 
 @pytest.mark.parametrize("overrides", [MLP, (*CNN, "network.norm=batch")], ids=["mlp", "cnn"])

@@ -1,14 +1,16 @@
 """The report: one file, no network, the numbers of the runs in it."""
 
+import colorsys
 import json
 import re
 import shutil
 import subprocess
 
 import fabricated
+import pandas as pd
 import pytest
 
-from resexp import report, runs
+from resexp import figures, report, runs
 from resexp.config import ConfigError
 from resexp.figures import FIGURES
 
@@ -56,6 +58,43 @@ def test_every_figure_is_there_with_its_caption_and_valid_data(page):
         assert f'id="figure-{name}"' in page[2]
         assert report.caption(name).split(".")[0].replace("'", "&#39;") in page[2]
         assert all(spec["datasets"].values())
+
+
+def test_it_says_what_is_no_pair_and_finds_nothing_there(tmp_path):
+    one_arm = ("network.depth=[8]", "network.norm=[none]", "seeds=2", "network.plain=false")
+    plain, _ = fabricated.experiment(tmp_path, values, *one_arm, "name=a", "network.shortcut=[plain]")
+    other, _ = fabricated.experiment(tmp_path, values, *one_arm, "name=b", "network.shortcut=[identity]", "training.lr=0.1")
+    page = report.html(runs.read_results([plain, other]))
+
+    assert "<h2>The arms are no pair: they differ in more than the shortcut</h2>" in page
+    assert "nearest plain arm differs in lr 0.001 and 0.1" in page
+    assert 'class="corner"' not in page
+    assert "The shortcut" not in page
+
+
+def test_it_says_what_lies_beyond_width(tmp_path):
+    def wider(trial):
+        return {**values(trial), "parameters": 42_832 if trial.parameters_of else 100}
+
+    gate = ("network.depth=[8]", "network.norm=[none]", "seeds=2", "network.shortcut=[gate]", "network.plain_width=parameters")
+    results = fabricated.results(tmp_path, wider, *gate)
+    same = fabricated.results(tmp_path / "same", values, *gate)
+
+    assert "+0.0 [+0.0, +0.0] against plain-as-gate (42,832 parameters)" in report.html(results)
+    assert "against plain-as-gate" not in report.html(same)
+    assert report.html(same).count("the same network as plain") == 2  # in both cells, of pytorch's and of He's start
+
+
+@pytest.mark.parametrize("arms", [17, 19])
+def test_every_arm_has_a_colour_of_its_own_and_controls_have_tones_of_plains(arms):
+    names = [f"arm{n}" for n in range(arms - 1)] + ["plain", "plain-as-gate", "plain-as-rezero"]
+    scale = figures._colour(pd.DataFrame({"arm": names})).to_dict()["scale"]
+    paint = dict(zip(scale["domain"], scale["range"], strict=True))
+    hues = {arm: colorsys.rgb_to_hsv(*(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)))[0] for arm, c in paint.items()}
+
+    assert len(set(paint.values())) == len(names)
+    assert paint["plain"] == "#D55E00"
+    assert all(abs(hues[arm] - hues["plain"]) < 0.06 for arm in ("plain-as-gate", "plain-as-rezero"))
 
 
 def test_the_scripts_are_javascript_that_parses(page, tmp_path):

@@ -1,10 +1,16 @@
 """Several experiments side by side: what is one sample, what is a pair, and what is refused."""
 
+import csv
+import io
+import json
+from itertools import permutations
+from pathlib import Path
+
 import fabricated
 import pytest
 
 from resexp import runs, tables
-from resexp.tables.findings import findings
+from resexp.tables.findings import findings, headline
 
 ONE_CELL = ("network.depth=[8]", "network.init=[he]", "network.norm=[none]", "seeds=2")
 
@@ -33,7 +39,6 @@ def arms_of(results, **options):
         pytest.param(["training.checkpoint_every=5"], id="checkpoints"),
         pytest.param(["data.root=/elsewhere"], id="where the images lie"),
         pytest.param(["compare.margin=0.2"], id="what compare is to confirm"),
-        pytest.param(["network.plain_width=parameters"], id="which controls were asked for"),
     ],
 )
 def test_what_never_changes_a_trial_keeps_a_pair_a_pair(tmp_path, other):
@@ -53,6 +58,101 @@ def test_a_trial_that_stands_in_two_folders_is_counted_once(tmp_path):
     assert results.repeated == 4
     assert [arm.summary.n for arm in cell.arms] == [3, 3]
     assert "4 trials stand in more than one folder and are counted once" in tables.TABLES["table"](results)
+
+
+def test_the_second_controls_that_were_asked_for_change_no_other_trial(tmp_path):
+    arms = ["network.shortcut=[gate]", "seeds=2"]
+    results = runs.read_results(written(tmp_path, ["name=one", *arms], ["name=two", *arms, "network.plain_width=parameters"]))
+
+    assert [[arm.name for arm in cell.arms] for cell in tables.cells(results)] == [["plain", "gate", "plain-as-gate"]]
+    assert results.repeated == 4
+
+
+def test_a_trial_in_three_folders_is_one_trial_that_stands_in_more_than_one(tmp_path):
+    results = runs.read_results(written(tmp_path, ["name=one"], ["name=two"], ["name=three", "seeds=1"]))
+
+    assert results.repeated == 4  # two arms of two seeds
+    assert len(results.states) == 4
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_equal_trials_the_finished_one_counts(tmp_path, order):
+    (whole,) = written(tmp_path, ["name=whole"])
+    half, _ = fabricated.experiment(tmp_path, lambda _trial: {}, *ONE_CELL, "name=half")
+    folders = (whole, half)
+    (cell,) = tables.cells(runs.read_results([folders[place] for place in order]))
+
+    assert [(arm.summary.n, arm.missing) for arm in cell.arms] == [(2, {}), (2, {})]
+
+
+def test_a_folder_that_is_named_twice_is_one_source(tmp_path, monkeypatch):
+    (folder,) = written(tmp_path, ["name=one"])
+    (tmp_path / "linked").symlink_to(folder, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    results = runs.read_results([folder, Path("one"), tmp_path / "linked", folder / ".." / "one"])
+
+    assert len(results.sources) == 1
+    assert (results.name, results.repeated) == ("one", 0)
+
+
+def test_two_experiments_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    folders = [written(tmp_path / place, ["name=one", f"seeds=[{place}]"])[0] for place in "12"]
+
+    assert runs.read_results(folders).name == f"one ({folders[0]}) + one ({folders[1]})"
+    assert max(map(len, tables.TABLES["table"](runs.read_results(folders)).splitlines())) <= 80
+
+
+WARM = "training.warmup={steps: 4, factor: 0.1}"
+
+
+@pytest.mark.parametrize(
+    "recipes",
+    [
+        pytest.param([[WARM], [], ["training.warmup={steps: 8, factor: 0.1}"]], id="a section that may be absent"),
+        pytest.param([["training.lr=0.1"], ["precision=float64"], []], id="different keys"),
+        pytest.param(
+            [["training.schedule=step", "training.milestones=[5]", "training.gamma=0.5"], [], ["seeds=4"]], id="lists"
+        ),
+    ],
+)
+def test_the_order_of_the_sources_never_matters(tmp_path, recipes):
+    experiments = [[f"name=e{place}", *recipe] for place, recipe in enumerate(recipes)]
+    alone = ["name=alone", "network.shortcut=[plain]", "network.depth=[16]"]
+    found = [arms_of(runs.read_results(order)) for order in permutations(written(tmp_path, *experiments, alone))]
+
+    assert all(arms == found[0] for arms in found)
+
+
+def test_a_warm_up_makes_another_recipe_from_either_side(tmp_path):
+    one, two = written(tmp_path, ["name=warm", WARM], ["name=cold"])
+
+    for folders in ([one, two], [two, one]):
+        cells = tables.cells(runs.read_results(folders))
+        assert {cell.label["training.warmup"] for cell in cells} == {"default", "steps 4 factor 0.1"}
+        assert [arm.summary.n for cell in cells for arm in cell.arms] == [2, 2, 2, 2]
+
+
+# ---- best against best --------------------------------------------------------------------------------------------------
+
+
+def test_cells_that_no_experiment_varies_by_itself_are_no_alternatives(tmp_path):
+    slow, fast = ["name=slow", "training.lr=0.001"], ["name=fast", "training.lr=0.003"]
+    both = ["name=both", "training.lr=[0.001, 0.003]"]
+    folders = written(tmp_path, slow, fast, both)
+
+    assert tables.best_against_best(runs.read_results(folders[:2])) == []
+    assert len(tables.best_against_best(runs.read_results(folders[2:]))) == 1
+
+
+def test_best_cells_of_other_seeds_have_no_difference_and_say_so(tmp_path):
+    lr = "training.lr=[0.001, 0.003]"
+    plain = ["name=plain", "network.shortcut=[plain]", lr]
+    results = runs.read_results(written(tmp_path, plain, [*RESIDUAL, lr, "seeds=[1,2]"]))
+    (best,) = tables.best_against_best(results)
+
+    assert best.difference is None
+    assert best.unmatched == ("seeds 0, 1 and 1, 2",)
+    assert "no difference: seeds 0, 1 and 1, 2" in tables.TABLES["table"](results)
 
 
 def test_seeds_from_two_folders_are_one_sample(tmp_path):
@@ -103,6 +203,55 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_t
     assert f"no difference: the nearest plain arm differs in {'; '.join(words)}" in text
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_csv_json_and_markdown_give_the_difference_of_what_is_no_pair_only_with_consent(tmp_path, allowed):
+    results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "training.lr=0.1"]))
+    text, data, table = (tables.TABLES[form](results, unmatched=allowed) for form in ("csv", "json", "md"))
+    (row,) = [row for row in csv.DictReader(io.StringIO(text)) if row["arm"] == "identity"]
+    (arm,) = [arm for cell in json.loads(data)["cells"] for arm in cell["arms"] if arm["name"] == "identity"]
+    (line,) = [line for line in table.splitlines() if "| identity |" in line]
+
+    assert row["difference"] == ("0.2" if allowed else "")
+    assert (arm["difference"] is not None) is allowed
+    assert ("+20.0" in line) is allowed
+    assert row["unmatched"] == "lr 0.001 and 0.1" == "; ".join(arm["unmatched"])
+    assert line.endswith("| lr 0.001 and 0.1 |")
+
+
+@pytest.mark.parametrize(
+    ("experiments", "words"),
+    [
+        pytest.param(
+            [["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "training.lr=0.1"]],
+            "The arms are no pair: they differ in more than the shortcut",
+            id="another recipe",
+        ),
+        pytest.param(
+            [["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "seeds=3"]],
+            "The arms are no pair: they differ in more than the shortcut",
+            id="other seeds",
+        ),
+        pytest.param([RESIDUAL], "The arms are no pair: it takes a plain and a residual one", id="no plain arm"),
+        pytest.param([["name=one"]], "What the shortcut did at depth 8", id="a pair"),
+    ],
+)
+def test_nothing_is_found_where_nothing_is_a_pair_and_the_headline_says_so(tmp_path, experiments, words):
+    cells = tables.cells(runs.read_results(written(tmp_path, *experiments)))
+    found = findings(cells)
+
+    assert headline(cells, found) == words
+    assert bool(found) is words.startswith("What")
+
+
+def test_a_pair_that_waits_is_a_pair_that_has_not_finished(tmp_path):
+    def values(trial):
+        return {} if trial.arm == "plain" else accuracy(trial)
+
+    cells = tables.cells(fabricated.results(tmp_path, values, *ONE_CELL))
+
+    assert headline(cells, findings(cells)) == "No pair has finished yet"
+
+
 @pytest.mark.parametrize(
     ("file", "change", "words"),
     [
@@ -126,13 +275,26 @@ def test_of_several_plain_arms_the_nearest_is_named(tmp_path):
     assert identity.unmatched == ("lr 0.001 and 0.1",)
 
 
+def test_of_equally_near_plain_arms_the_same_one_is_named_in_any_order(tmp_path):
+    plain = [
+        ["name=a", "network.shortcut=[plain]", "training.lr=0.01"],
+        ["name=b", "network.shortcut=[plain]", "training.lr=1"],
+    ]
+    folders = written(tmp_path, *plain, RESIDUAL)
+
+    for order in permutations(folders):
+        (identity,) = [arm for arm in arms_of(runs.read_results(order)).values() if arm.name == "identity"]
+        assert identity.unmatched == ("lr 0.01 and 0.001",)
+
+
 # ---- the second control ---------------------------------------------------------------------------------------------------
 
 
 def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_size(tmp_path):
     def values(trial):
         wide = trial.parameters_of is not None
-        return {"test_accuracy": (0.6 if wide else 0.5 if trial.arm == "plain" else 0.8) + 0.01 * trial.seed}
+        value = (0.6 if wide else 0.5 if trial.arm == "plain" else 0.8) + 0.01 * trial.seed
+        return {"test_accuracy": value, "parameters": 42_832 if wide else 100}
 
     overrides = ["network.depth=[8]", "network.init=he", "network.norm=none", "seeds=3"]
     overrides += ["network.shortcut=[projection-all]", "network.plain_width=parameters"]
@@ -146,5 +308,65 @@ def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_
     assert residual.difference.mean == pytest.approx(0.3)
     assert residual.beyond_width.mean == pytest.approx(0.2)
     assert plain.beyond_width is control.beyond_width is None
-    assert "+20.0 [+20.0, +20.0] with equal parameters" in tables.TABLES["table"](results)
+    line = "+20.0 [+20.0, +20.0] against plain-as-projection-all (42,832 parameters)"
+    assert line in tables.TABLES["table"](results)
     assert len(findings(tables.cells(results))) == 1
+    row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](results))))[2]
+    assert [round(float(row[f"beyond_width{end}"]), 6) for end in ("", "_low", "_high")] == [0.2, 0.2, 0.2]
+    assert "| +30.0 [+30.0, +30.0] | +20.0 [+20.0, +20.0] |" in tables.TABLES["md"](results)
+
+
+def test_a_second_control_that_is_plain_once_more_is_compared_with_nothing(tmp_path):
+    overrides = ["network.shortcut=[gate]", "network.plain_width=parameters"]
+    ((cell),) = tables.cells(fabricated.results(tmp_path, accuracy, *ONE_CELL, *overrides))  # all have 100 parameters
+    _, control, residual = cell.arms
+
+    assert [arm.same_as_plain for arm in cell.arms] == [False, True, False]
+    assert control.difference is None
+    assert residual.difference.mean == pytest.approx(0.2)
+    assert residual.beyond_width is None
+
+
+def test_a_second_control_of_other_seeds_is_compared_only_with_consent(tmp_path):
+    def values(trial):
+        return {**accuracy(trial), "parameters": 300 if trial.parameters_of else 200}
+
+    gate = [*ONE_CELL, "network.shortcut=[gate]"]
+    few, _ = fabricated.experiment(tmp_path, values, *gate, "name=few", "network.plain_width=parameters")
+    more, _ = fabricated.experiment(tmp_path, values, *gate, "name=more", "seeds=3")
+    results = runs.read_results([few, more])
+    refused, allowed = (
+        next(arm for (_, name), arm in arms_of(results, unmatched=consent).items() if name == "gate")
+        for consent in (False, True)
+    )
+
+    assert refused.difference.n == 3
+    assert refused.beyond_width is None
+    assert allowed.beyond_width.n == 2
+
+
+def test_gates_that_start_elsewhere_are_compared_with_one_control(tmp_path):
+    def values(trial):
+        return {**accuracy(trial), "parameters": 300 if trial.parameters_of else 200 if trial.arm != "plain" else 100}
+
+    overrides = ["network.shortcut=[gate, {gate: {bias: -1}}]", "network.plain_width=parameters"]
+    results = fabricated.results(tmp_path, values, *ONE_CELL, *overrides)
+    ((cell),) = tables.cells(results)
+
+    assert [(arm.name, arm.beyond_width is not None) for arm in cell.arms] == [
+        ("plain", False), ("plain-as-gate", False), ("gate", True), ("gate-bias-1", True),
+    ]  # fmt: skip
+    assert tables.TABLES["table"](results).count("against plain-as-gate (300 parameters)") == 2
+
+
+def test_the_second_control_is_no_cell_of_best_against_best_and_has_nothing_published(tmp_path):
+    def values(trial):
+        return {"test_accuracy": 0.9 if trial.parameters_of else 0.5, "parameters": 300 if trial.parameters_of else 100}
+
+    network = ["network.family=cnn", "network.depth=20", "network.width=16", "network.norm=batch", "network.init=he"]
+    arms = ["network.shortcut=[gate]", "network.plain_width=parameters", "training.lr=[0.1, 0.01]"]
+    results = fabricated.results(tmp_path, values, *network, *arms, "seeds=2")
+    (best,) = tables.best_against_best(results)
+
+    assert (best.arm, best.residual_summary.mean) == ("gate", 0.5)
+    assert {arm for _, arm, _, _ in tables.published_rows(results)} == {"plain", "gate"}

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import fabricated
 import pytest
 import yaml
 
@@ -30,7 +31,7 @@ def started(experiment: Experiment, runs_dir: Path) -> Path:
     """The folder of an experiment that has begun and finished nothing."""
     folder = runs_dir / experiment.name
     folder.mkdir(parents=True)
-    runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), {"time": "then"}, [])
+    runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), fabricated.START, [])
     return folder
 
 
@@ -39,7 +40,7 @@ def finished(folder: Path, experiment: Experiment, **values: Any) -> None:
     for trial in experiment.trials:
         place = runs.trial_folder(folder, trial.name)
         runs.clear(place)
-        runs.finish(place, {"steps": 6, "outcome": "trained", **values})
+        runs.finish(place, {**fabricated.RESULT, **values})
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -52,7 +53,6 @@ def tree(folder: Path) -> dict[str, bytes]:
 def test_reading_what_is_not_there_yet_gives_nothing(tmp_path: Path):
     assert runs.read_text(tmp_path / "metrics.csv") == ""
     assert runs.read_rows(tmp_path / "metrics.csv") == []
-    assert runs.read_json(tmp_path / "x.json") is None
     assert runs.read_plan(tmp_path) is None
     assert runs.result(tmp_path) is None
     assert runs.status(tmp_path) == {"state": "waiting"}
@@ -333,6 +333,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "status.json": lambda path: runs.status(path.parent),
     "result.json": lambda path: runs.result(path.parent),
     "plan.json": lambda path: runs.read_plan(path.parent),
+    "environment.json": lambda path: runs.starts(path.parent),
+    "pairs.json": lambda path: runs.cards(path.parent),
     "experiment.yaml": lambda path: runs.read_experiment(path.parent),
 }
 
@@ -362,6 +364,81 @@ def test_a_damaged_file_is_named(file: str, content: bytes, tmp_path: Path):
     assert str(tmp_path / file) in str(caught.value)
     assert "damaged" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+CARD = {
+    "cell": "d8", "plain": "plain", "residual": "gate", "seed": 0,
+    "equal": {"weights": 16, "weights_bit_equal": True, "first_batch": True, "recipe": True},
+    "start_differs": [], "same_function_class": False, "nothing_to_skip": False, "same_as_plain": False,
+    "width": {"plain": 64, "gate": 64}, "beyond": dict.fromkeys(("parameters", "multiply_adds", "activation_bytes"), 1),
+    "at_start": {},
+}  # fmt: skip
+AGAIN, DELETE = "train again to write it anew", "delete it to have its trial trained again"
+
+
+def without(record: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "mend"),
+    [
+        pytest.param("environment.json", {"a": 1}, AGAIN, id="a mapping of starts"),
+        pytest.param("environment.json", 3, AGAIN, id="a number of starts"),
+        pytest.param("environment.json", "x", AGAIN, id="text for starts"),
+        pytest.param("environment.json", [1], AGAIN, id="a number for a start"),
+        pytest.param("environment.json", [{}], AGAIN, id="an empty start"),
+        pytest.param("environment.json", [], AGAIN, id="no start"),
+        pytest.param("environment.json", [{**fabricated.START, "images": [1, 2]}], AGAIN, id="images of two parts"),
+        pytest.param("pairs.json", {}, AGAIN, id="a mapping of cards"),
+        pytest.param("pairs.json", [{}], AGAIN, id="an empty card"),
+        pytest.param("pairs.json", [without(CARD, "width")], AGAIN, id="a card without widths"),
+        pytest.param("pairs.json", [{**CARD, "beyond": {"parameters": 1, "multiply_adds": 1}}], AGAIN, id="an older card"),
+        pytest.param("result.json", {}, DELETE, id="an empty result"),
+        pytest.param("result.json", {"outcome": "trained"}, DELETE, id="an outcome for a result"),
+        pytest.param("result.json", {**fabricated.RESULT, "slope_start": None, "outcome": "won"}, DELETE, id="an outcome"),
+        pytest.param("result.json", None, DELETE, id="null for a result"),
+        pytest.param("status.json", {}, DELETE, id="an empty status"),
+        pytest.param("status.json", {"state": "lost"}, DELETE, id="an unknown state"),
+        pytest.param("plan.json", [], AGAIN, id="a list for a plan"),
+    ],
+)
+def test_json_that_holds_something_else_is_damaged_and_said_how_to_mend(file: str, value: Any, mend: str, tmp_path: Path):
+    (tmp_path / file).write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(RunsError) as caught:
+        READERS[file](tmp_path / file)
+
+    assert str(caught.value).startswith(f"{tmp_path / file}: damaged (")
+    assert str(caught.value).endswith(mend)
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_json_is_read_as_it_stands(tmp_path: Path):
+    values = {"environment.json": [fabricated.START], "pairs.json": [CARD], "status.json": {"state": "running", "step": 3}}
+    for file, value in values.items():
+        (tmp_path / file).write_text(json.dumps(value), encoding="utf-8")
+
+        assert READERS[file](tmp_path / file) == value
+
+
+@pytest.mark.parametrize("file", ["plan.json", "environment.json"])
+def test_what_every_start_writes_is_missed_where_trials_are_read(file: str, tiny: Any, tmp_path: Path):
+    folder = started(tiny(), tmp_path)
+    (folder / file).unlink()
+
+    with pytest.raises(RunsError, match=rf"{file}: missing; {AGAIN}"):
+        runs.read_results([folder])
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"a": 1}', b"[{}]"])
+def test_another_start_writes_damaged_starts_and_cards_anew(content: bytes, tiny: Any, tmp_path: Path):
+    folder = started(tiny(), tmp_path)
+    for file in ("environment.json", "pairs.json"):
+        (folder / file).write_bytes(content)
+    runs.begin(tiny(), folder, config.make_plan(tiny(), "cpu", 2), fabricated.START, [CARD])
+
+    assert runs.starts(folder) == [fabricated.START]
+    assert runs.cards(folder) == [CARD]
 
 
 # ---- experiments -----------------------------------------------------------------------------------------------------
@@ -471,7 +548,7 @@ def test_each_trial_stands_where_its_files_say(tiny: Any, tmp_path: Path):
     runs.set_failed(places[failed.name], "its process died")
     for trial in (done, running, interrupted):
         places[trial.name].mkdir(parents=True)
-    runs.finish(places[done.name], {"steps": 6, "outcome": "trained", "test_accuracy": 2 / 3})
+    runs.finish(places[done.name], {**fabricated.RESULT, "test_accuracy": 2 / 3})
     runs.set_status(places[running.name], "running", step=3, steps=6)
     runs.set_status(places[interrupted.name], "interrupted", step=3, steps=6)
     found = {state.trial.name: state for state in runs.states(folder, experiment)}
@@ -486,7 +563,7 @@ def test_a_result_is_sealed_with_the_digest_of_every_finished_file_but_timing(tm
     runs.append(tmp_path / "metrics.csv", metrics(0))
     runs.append(tmp_path / "timing.csv", [(0, 0, 0.1, 0.2)])
     runs.write_bytes(tmp_path / "weights.pt", b"abc")
-    runs.finish(tmp_path, {"steps": 6, "test_loss": math.nan})
+    runs.finish(tmp_path, {**fabricated.RESULT, "test_loss": math.nan})
     found = runs.result(tmp_path)
 
     assert set(found["sha256"]) == {"metrics.csv", "weights.pt"}

@@ -148,6 +148,51 @@ def test_long_arms_and_many_of_them_stay_apart_and_within_80_columns(tmp_path):
     assert any(line.startswith("  gate-shortcut-bias-6 2/2") for line in lines)
 
 
+LONG = "scaled: {scale: 0.123456789, branch: 0.987654321}"
+
+
+@pytest.mark.parametrize(
+    ("values", "question"),
+    [
+        pytest.param(lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, "why?", id="trained"),
+        pytest.param(lambda _trial: {"outcome": "diverged"}, " ".join(["why?"] * 30), id="diverged, a long question"),
+        pytest.param(
+            lambda t: {"test_accuracy": [1.0, 0.02][(t.seed + (t.arm == "plain")) % 2], "slope_start": -12.3},
+            "why?",
+            id="an interval as wide as they come",
+        ),
+    ],
+)
+def test_every_line_fits_80_columns_whatever_stands_in_it(tmp_path, values, question):
+    arms = f"[{{{LONG}}}, {{gate-shortcut: {{bias: -6}}}}, projection-all, {{gate: {{bias: -6.25}}}}]"
+    axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
+    results = fabricated.results(tmp_path, values, *axes, "network.plain_width=parameters", f"question={question}")
+    lines = tables.TABLES["table"](results).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert all(line.count("[") == line.count("]") for line in lines)  # no interval is broken
+    assert {"  scaled-scale0.123456789-branch0.987654321", "  plain-as-gate-shortcut", "  plain-as-projection-all"} <= set(
+        lines
+    )
+
+
+def test_a_count_of_outcomes_that_fills_its_column_stays_apart_from_the_next(tmp_path):
+    text = tables.TABLES["table"](fabricated.results(tmp_path, plain_diverged, *ONE_CELL[:3], "seeds=2"))
+
+    assert "  plain          0/2 2 diverged -" in text
+
+
+def test_accuracy_rows_name_keys_that_belong_to_no_section(tmp_path):
+    both = [fabricated.experiment(tmp_path, both_trained, *ONE_CELL, f"name={of}", f"precision={of}") for of in PRECISIONS]
+    columns, rows = tables.trial_rows(runs.read_results([folder for folder, _ in both]))
+
+    assert columns[:7] == ["trial", "arm", "depth", "norm", "init", "precision", "seed"]
+    assert {row[5] for row in rows} == set(PRECISIONS)
+
+
+PRECISIONS = ("float32", "float64")
+
+
 def test_csv_json_and_markdown_carry_the_same_numbers(tmp_path):
     folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
     (plain, residual) = csv.DictReader(io.StringIO(tables.TABLES["csv"](runs.results_of(folder, found))))

@@ -661,6 +661,28 @@ def test_other_precisions_run_and_stay_close_to_float32(precision: str, dtype: t
     assert all(float(row["weight_grad_norm"]) > 0 for row in rows(trial, tmp_path / "a", "gradients.csv"))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("cell", [(), CNN], ids=["a stack", "a cnn"])
+def test_compiled_networks_train_as_eager_ones_do_and_are_read_at_the_same_places(
+    cell: tuple[str, ...], tiny: Any, tmp_path: Path
+):
+    overrides = (*cell, "network.norm=batch", "network.depth=[8]", "precision=float64")
+    for name, compiled in (("eager", "false"), ("compiled", "true")):
+        experiment = tiny(*overrides, f"compile={compiled}")
+        trials = {trial.name: trial for trial in experiment.trials}
+        for planned in config.make_plan(experiment, "cpu", 1).cohorts:
+            training.run([trials[of] for of in planned.trials], tmp_path / name, planned.name, "cpu")
+
+    for trial in tiny(*overrides).trials:
+        eager, compiled = (rows(trial, tmp_path / name, "signals.csv") for name in ("eager", "compiled"))
+        assert [row["block"] for row in eager] == [row["block"] for row in compiled]
+        flows = [[float(row["activation_grad_norm"]) for row in of] for of in (compiled, eager)]
+        assert flows[0] == pytest.approx(flows[1], rel=1e-6)
+        for key, value in weights(trial, tmp_path / "eager").items():
+            torch.testing.assert_close(weights(trial, tmp_path / "compiled")[key], value, rtol=1e-6, atol=1e-8)
+
+
 def test_an_absent_device_is_refused_with_what_is_there():
     with pytest.raises(training.DeviceError, match=r"cuda:99 is not on this machine; it has cpu"):
         training.resolve_device("cuda:99")

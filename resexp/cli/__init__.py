@@ -1,10 +1,10 @@
 """The command line: parse, call, print, exit code. Nothing else prints; torch is imported by workers and `show` only."""
 
 from resexp import config, runs
-from resexp.cli import configs, results, training
+from resexp.cli import configs, results, timing, training
 from resexp.cli.program import FAILED, USAGE, app, stop
 
-__all__ = ["app", "configs", "main", "results", "training"]
+__all__ = ["app", "configs", "main", "results", "timing", "training"]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """`resexp show`, `configs` and `schema`: looking without training."""
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,8 @@ def show(source: ConfigArgument, overrides: Overrides = None) -> None:
     experiment = config.load(source, overrides or [])
     layers, cards, missing = describe.describe(experiment)
     head = [experiment.name, *([experiment.question] if experiment.question else [])]
-    say("\n".join([*head, *layers, *tables.card_lines(cards), *(["", f"no cards: {missing}"] if missing else [])]))
+    tail = ["", f"no cards: {missing}"] if missing else []
+    say("\n".join(tables.fitted([*head, *layers, *tables.card_lines(cards), *tail])))
 
 
 configs_app = typer.Typer(help="List, print or copy the configs that come with resexp.", no_args_is_help=True)
@@ -28,8 +30,10 @@ app.add_typer(configs_app, name="configs")
 @configs_app.command("ls")
 def configs_ls() -> None:
     """List the shipped configs and the question that each asks."""
-    for name in config.shipped():
-        say(f"{name:<18}{config.load(name).question}")
+    found = {name: config.load(name).question or "" for name in config.shipped()}
+    wide = max(map(len, found)) + 2
+    for name, question in found.items():
+        say(textwrap.fill(f"{name:<{wide}}{question}", 80, subsequent_indent=" " * wide, break_on_hyphens=False))
 
 
 @configs_app.command("show")

@@ -45,8 +45,9 @@ def compare(
 
 def _results(sources: list[str] | None, runs_dir: Path) -> runs.Results:
     """Each experiment once, the last one when none is named."""
-    named = [runs.find(source, runs_dir) for source in sources] if sources else [runs.find(None, runs_dir)]
-    return runs.read_results(list(dict.fromkeys(named)))
+    if not sources:
+        return runs.read_results([runs.find(None, runs_dir)])
+    return runs.read_results([runs.find(source, runs_dir) for source in sources])
 
 
 # ---- watch ----------------------------------------------------------------------------------------------------------------
@@ -87,9 +88,9 @@ def report(
     runs_dir: Runs = Path("runs"),
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Where to write; default in the run, or in --runs for several."),
+        typer.Option("-o", "--output", help="Where to write; default in the run, for several in --runs or here."),
     ] = None,
-    figures: Annotated[str | None, typer.Option(help="Also write figures/ as png, svg, pdf (comma-separated).")] = None,
+    figures: Annotated[str | None, typer.Option(help="Also write figures/ beside it: png, svg, pdf (comma-separated).")] = None,
     form: Annotated[str, typer.Option("--format", help="html, md or text.")] = "html",
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
@@ -98,14 +99,13 @@ def report(
     from resexp import tables  # noqa: PLC0415 - as above
 
     results = _results(sources, runs_dir)
-    place = results.sources[0][0] if len(results.sources) == 1 else runs_dir
+    place = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
     writers: dict[str, Callable[..., str]] = {"html": reports.html, "md": tables.TABLES["md"], "text": tables.TABLES["table"]}
     among("--format", form, writers)
     path = output or place / f"report.{'txt' if form == 'text' else form}"
-    if not path.parent.is_dir():
-        raise runs.RunsError(f"{path.parent}: no such folder for the report")
+    path.parent.mkdir(parents=True, exist_ok=True)
     runs.write_text(path, writers[form](results))
-    for written in reports.save_figures(results, place / "figures", figures.split(",")) if figures else []:
+    for written in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
         say(str(written))
     say(str(path))
     if show:

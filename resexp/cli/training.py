@@ -26,7 +26,7 @@ def train(
     *,
     runs_dir: Runs = Path("runs"),
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that train at once; default by the cores.")] = None,
+    jobs: Annotated[str, typer.Option(help="Processes that train at once: a number, or auto by the cores.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, write nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an older experiment of that name aside first.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -39,12 +39,15 @@ def train(
     folder = runs_dir / experiment.name
     if not fresh:
         runs.check_unchanged(experiment, folder)
-    with executors.Pool() as pool, _stopping(pool) as interrupted:
+    asked = _jobs(jobs)
+    with executors.Pool(asked or min(2, executors.cores())) as pool, _stopping(pool) as interrupted:
         prepared = executors.prepare(pool, experiment)
         existing = None if fresh else runs.read_plan(folder)
         plan = config.make_plan(experiment, prepared["device"], executors.cores(), existing)
+        pool.resize(executors.jobs_for(plan.threads, asked, plan.device))
         if dry_run:
-            say(_plan_text(experiment, plan, prepared))
+            forecast = executors.forecast(pool, experiment, plan)
+            say(_plan_text(experiment, plan, prepared, forecast))
             return
         aside = runs.set_aside(folder) if fresh else None
         if aside:
@@ -52,10 +55,17 @@ def train(
         with runs.lock(folder):
             start = runs.start_entry(prepared, ["resexp", *sys.argv[1:]])
             runs.begin(experiment, folder, plan, start, prepared["cards"])
-            pool.grow(executors.jobs_for(plan.threads, jobs, plan.device))
             _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet or as_json)
             tables.write_accuracy(runs.results_of(folder, experiment))
     _conclude(folder, experiment, interrupted, as_json=as_json)
+
+
+def _jobs(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or text == "0":
+        raise config.ConfigError(f"{text!r} is neither auto nor a number of processes, 1 or more", where="--jobs")
+    return int(text)
 
 
 def _conclude(folder: Path, experiment: config.Experiment, interrupted: list[int], *, as_json: bool) -> None:
@@ -125,11 +135,16 @@ def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, 
                 note(line)
 
 
-def _plan_text(experiment: config.Experiment, plan: config.Plan, prepared: dict[str, Any]) -> str:
-    from resexp import tables  # noqa: PLC0415 - as above
+def _plan_text(
+    experiment: config.Experiment, plan: config.Plan, prepared: dict[str, Any], forecast: tuple[float, float, float]
+) -> str:
+    from resexp import screen, tables  # noqa: PLC0415 - as above
 
-    lines = [f"{experiment.name}: {len(experiment.trials)} trials on {plan.device}, {plan.threads} thread(s) each"]
-    if experiment.question:
-        lines.append(experiment.question)
+    seconds, disk, memory = forecast
+    largest = max(len(cohort.trials) for cohort in plan.cohorts)
+    lines = [f"{experiment.name}: {len(experiment.trials)} trials in {len(plan.cohorts)} cohorts of up to {largest}"]
+    lines += [experiment.question] if experiment.question else []
+    lines += [f"{plan.device}, {plan.threads} thread(s) a process: about {screen.clock(seconds)} of training"]
+    lines += [f"about {disk / 1e6:,.0f} MB on disk and {memory / 1e9:.1f} GB of memory"]
     lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
-    return "\n".join([*lines, *tables.card_lines(prepared["cards"])])
+    return "\n".join(tables.fitted([*lines, *tables.card_lines(prepared["cards"])]))

@@ -31,7 +31,7 @@ from resexp.config.models import (
     Training,
     Trial,
 )
-from resexp.config.plan import Cohort, Plan, cell_label, cells, make_plan, pairs
+from resexp.config.plan import Cohort, Plan, cell_label, cells, make_plan, pairs, stack_kind
 
 __all__ = [
     "ACTIVATION_NAMES",
@@ -70,4 +70,5 @@ __all__ = [
     "shared_differences",
     "shipped",
     "shortcut_name",
+    "stack_kind",
 ]

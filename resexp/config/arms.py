@@ -1,5 +1,6 @@
 """Shortcuts as a config names them: their parameters, and what the arms are called."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -57,7 +58,9 @@ FREE_SHORTCUTS = ("plain", "identity", "scaled", "dropout", "stochastic-depth") 
 
 
 def format_value(value: Any) -> str:
-    """A value as it stands in names: 0.001, 64, true, default."""
+    """A value as it stands in names and labels: 0.001, 64, true, default, 'steps 400 factor 0.1'."""
+    if isinstance(value, dict):
+        return " ".join(f"{key} {format_value(of)}" for key, of in value.items())
     if value is None:
         return "default"
     if isinstance(value, bool):
@@ -74,8 +77,18 @@ def arm_name(shortcut: str | Scalars) -> str:
 
 
 def control_arm(arm: str) -> str:
-    """The arm of the plain network that is as wide as it takes to have the parameters of `arm`."""
-    return f"plain-as-{arm}"
+    """The arm of the plain network that is as wide as it takes to have at least as many parameters as `arm`.
+
+    What can be chosen of a shortcut that comes with resexp is where its weights start, never how many there are: all arms
+    of one name share a control.
+    """
+    kin = (name for name, model in SHORTCUT_PARAMETERS.items() if re.fullmatch(_arms_of(name, model), arm))
+    return f"plain-as-{next(kin, arm)}"
+
+
+def _arms_of(name: str, model: type[Model]) -> str:
+    """A pattern of the arms that `arm_name` makes of a shortcut."""
+    return rf"{name}(-({'|'.join(model.model_fields)})[-+.e\d]+)*" if model.model_fields else name
 
 
 def shortcut_name(shortcut: str | Scalars) -> str:

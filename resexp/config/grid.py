@@ -190,13 +190,13 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
 
 def _arms(network: Network) -> Iterable[tuple[str, Shortcut, Shortcut | None]]:
     """(arm, shortcut, whose parameters it is to have) of a cell: plain, the second control where asked for, the shortcut."""
-    name = arm_name(network.shortcut)
+    arm, name = arm_name(network.shortcut), shortcut_name(network.shortcut)
     if network.plain:
         yield "plain", "plain", None
-    brings = network.depth > 2 and shortcut_name(network.shortcut) not in FREE_SHORTCUTS
+    brings = network.depth > 2 and name not in FREE_SHORTCUTS
     if network.plain and network.plain_width == "parameters" and brings:
-        yield control_arm(name), "plain", network.shortcut
-    yield name, network.shortcut, None
+        yield control_arm(arm), "plain", name if name in SHORTCUT_NAMES else network.shortcut
+    yield arm, network.shortcut, None
 
 
 def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
@@ -229,10 +229,15 @@ def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[
 
 
 def conditions(settings: Settings) -> dict[str, Any]:
-    """What decides what a trial becomes, but its shortcut and its seed: values by dotted key."""
+    """What decides what a trial becomes, but its shortcut and its seed: values by dotted key, the same keys for every trial.
+
+    An optional section (training.warmup) is one value: taken apart it would have other keys than where there is none.
+    """
     ignored = {"name", "seeds", "device", "gradients", "network.shortcut", *FREE_KEYS}
-    flat = _flat(settings.model_dump(mode="json"), "")
-    return {key: value for key, value in flat if key not in ignored and key.split(".")[0] not in ignored}
+    found: dict[str, Any] = {}
+    for name, value in settings.model_dump(mode="json").items():
+        found |= {f"{name}.{key}": of for key, of in value.items()} if isinstance(value, dict) else {name: value}
+    return {key: value for key, value in found.items() if key not in ignored and key.split(".")[0] not in ignored}
 
 
 def _flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:

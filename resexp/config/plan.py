@@ -10,7 +10,8 @@ from resexp.config.grid import Experiment, axis_tags, conditions
 from resexp.config.models import Settings, Trial
 from resexp.config.types import Model
 
-MOST = {"cpu": 16, "cuda": 64, "mps": 16}  # trials in a stack; beyond, activations leave the caches and nothing is gained
+MOST = {"cpu": 32, "cuda": 64, "mps": 32}  # trials in a stack; more are hardly faster and hold their results back longer
+STARTS = ("network.init", "network.gain", "network.zero_last")  # decide where a trial starts, not what a stack computes
 CONSTANT = ("plain", "identity", "scaled")  # shortcuts that a stack carries as two numbers per trial
 
 
@@ -55,7 +56,8 @@ def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | 
 def stacked(trials: Sequence[Trial], device: str, cores: int) -> list[list[Trial]]:
     """The trials by cohort, the most expensive first.
 
-    Those of one shape, seeds and constant shortcuts side by side, are cut into as few equal stacks as leave no core idle.
+    Those of one shape are cut into as few equal stacks as leave no core idle: seeds, starts and constant shortcuts stand
+    side by side.
     """
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -67,12 +69,17 @@ def stacked(trials: Sequence[Trial], device: str, cores: int) -> list[list[Trial
 
 def _shape(trial: Trial) -> str:
     """Equal for trials that one stack can hold; a trial that trains alone has its own."""
-    network = trial.settings.network
-    name = shortcut_name(network.shortcut)
-    if network.family != "mlp" or trial.settings.training.cohort == 1 or name not in SHORTCUT_NAMES:
+    settings = trial.settings
+    alone = settings.network.family != "mlp" or settings.training.cohort == 1
+    if alone or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
         return trial.name
-    kind = "constant" if name in CONSTANT else trial.arm
-    return repr((kind, trial.parameters_of, sorted(conditions(trial.settings).items())))
+    computed = sorted((key, value) for key, value in conditions(settings).items() if key not in STARTS)
+    return repr((stack_kind(trial), trial.parameters_of, settings.network.init == "fixup", computed))  # fixup brings scalars
+
+
+def stack_kind(trial: Trial) -> str:
+    """Equal for shortcuts that a stack can hold side by side: the constant ones, or one with itself."""
+    return "constant" if shortcut_name(trial.settings.network.shortcut) in CONSTANT else trial.arm
 
 
 def _cut(group: Sequence[Trial], device: str, idle: int) -> list[list[Trial]]:

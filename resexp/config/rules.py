@@ -6,9 +6,9 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from resexp.config.arms import SHORTCUT_NAMES, SHORTCUT_PARAMETERS, shortcut_name
+from resexp.config.arms import FREE_SHORTCUTS, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, format_value, shortcut_name
 from resexp.config.documents import ConfigError, nearest
-from resexp.config.models import Settings
+from resexp.config.models import Network, Settings
 from resexp.config.types import Scalars
 
 Problem = tuple[str, str]  # dotted key, what is wrong with it
@@ -155,9 +155,18 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
         return "network.init", f"'fixup' is a start without norms and does not go with norm: {network.norm}; write norm: none"
     if network.init == "fixup" and network.gain is not None:
         return "network.gain", f"{network.gain:g} would undo the scaling of init: fixup; leave one of them out"
-    if network.norm == "group" and network.width % 8:
-        return "network.width", f"{network.width} must be a multiple of 8 under norm: group (8 groups)"
-    return None
+    return _about_groups(network) if network.norm == "group" else None
+
+
+def _about_groups(network: Network) -> Problem | None:
+    """Norms over groups: a unit of an mlp that is a group by itself is normalised to 0, whatever comes in."""
+    width, alone = network.width, network.family == "mlp"
+    least = 16 if alone else 8
+    near = sorted({max(least, width // 8 * 8), max(least, -(-width // 8) * 8)})
+    if near == [width]:
+        return None
+    groups = f"8 groups{' of at least 2 units' if alone else ''}; nearest: {' and '.join(map(str, near))}"
+    return "network.width", f"{width} must be a multiple of 8 under norm: group ({groups})"
 
 
 def _wrong_parameter(shortcut: Scalars) -> Problem | None:
@@ -230,6 +239,7 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("training.milestones", "training.schedule", ("step",)),
     ("training.gamma", "training.schedule", ("step",)),
     ("network.block_layers", "network.block", ("basic",)),
+    ("network.plain_width", "network.plain", (True,)),
     ("data.image_size", "data.name", ("image-folder",)),
 )
 
@@ -240,5 +250,10 @@ def meaningless(written: Iterable[str], cells: list[Settings]) -> Problem | None
         section, name = other.split(".")
         found = {getattr(getattr(cell, section), name) for cell in cells}
         if key in written and not found & set(values):
-            return key, f"has no meaning under {other}: {', '.join(sorted(found))}; it belongs to {' or '.join(values)}"
+            under, belongs = (sorted(map(format_value, of)) for of in (found, values))
+            return key, f"has no meaning under {other}: {', '.join(under)}; it belongs to {' or '.join(belongs)}"
+    shortcuts = {shortcut_name(cell.network.shortcut) for cell in cells}
+    if "network.plain_width" in written and shortcuts <= set(FREE_SHORTCUTS):
+        names = ", ".join(sorted(shortcuts))
+        return "network.plain_width", f"has no meaning under network.shortcut: {names}; it belongs to what brings parameters"
     return None

@@ -6,7 +6,7 @@ order of the forward pass; docs/networks.md lists them.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from resexp.networks.blocks import Block, Network
-from resexp.shortcuts import Place, make_shortcut
+from resexp.shortcuts import SHORTCUTS, Place, make_shortcut
 
 EPS, GROUPS, STAGES = 1e-5, 8, 3
+FAMILIES, BLOCKS = ("mlp", "cnn"), ("basic", "bottleneck")
 
 Shortcut = str | Mapping[str, Mapping[str, Any]]
 
@@ -169,8 +170,10 @@ def build_network(
             instead of biases: Fixup's third rule.
 
     Raises:
-        ValueError: a depth or block that the family cannot have; an unknown pad.
+        ValueError: an unknown name, a width or block_layers below 1, a depth or block that the family cannot have.
     """
+    _check(family=family, block=block, shortcut=shortcut, placement=placement, norm=norm, activation=activation)
+    _check_counts(width=width, block_layers=block_layers)
     convolutional = family == "cnn"
     layers = branch_layers(family, block, block_layers)
     count = blocks_per_stage(depth, len(layers), STAGES if convolutional else 1)
@@ -181,9 +184,7 @@ def build_network(
     widened = width * layers[-1].widening
     shapes = _image_shapes(width, widened, input_shape, count) if convolutional else [(width,)] * (count + 1)
     places = [Place(*ends, index, len(shapes) - 1, carried, pad) for index, ends in enumerate(pairwise(shapes))]
-    blocks = [_block(place, shortcut, layers, where, parts) for place in places]
-    for place, built in zip(places, blocks, strict=True):
-        built.stage = place.index // count
+    blocks = [_block(place, shortcut, layers, where, parts, place.index // count) for place in places]
     flatten, pool = ("flatten", nn.Flatten()), ("pool", nn.AdaptiveAvgPool2d(1))
     stem: list[tuple[str, nn.Module]] = [] if convolutional else [flatten]
     stem += parts.shifted("layer", layer(input_shape[0] if convolutional else math.prod(input_shape), width, 3, 1))
@@ -191,6 +192,26 @@ def build_network(
     tail = [*parts.named(where.before, shapes[-1][0]), *([pool, flatten] if convolutional else [])]
     tail += [("shift", Shift())] if scalars else []
     return Network(_sequence(stem), blocks, _sequence(tail), nn.Linear(shapes[-1][0], classes))
+
+
+def _check(**named: Shortcut) -> None:
+    """Raises ValueError for the first value that is none of its kind."""
+    for kind, value in named.items():
+        name, allowed = value if isinstance(value, str) else next(iter(value), None), ALLOWED[kind]
+        if name not in allowed:
+            raise ValueError(f"{kind} {name!r} is not one of {', '.join(allowed)}")
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} {count} is not a whole number from 1")
+
+
+ALLOWED: dict[str, Collection[str]] = {
+    "family": FAMILIES, "block": BLOCKS, "shortcut": SHORTCUTS, "placement": PLACEMENTS, "norm": NORMS,
+    "activation": ACTIVATIONS,
+}  # fmt: skip
 
 
 def blocks_per_stage(depth: int, layers: int, stages: int) -> int:
@@ -201,7 +222,7 @@ def blocks_per_stage(depth: int, layers: int, stages: int) -> int:
     return count
 
 
-def _block(place: Place, shortcut: Shortcut, layers: list[Layer], where: Placement, parts: Parts) -> Block:
+def _block(place: Place, shortcut: Shortcut, layers: list[Layer], where: Placement, parts: Parts, stage: int) -> Block:
     inputs, stride, inner = place.inputs[0], place.stride, place.outputs[0] // layers[-1].widening
     branch: list[tuple[str, nn.Module]] = []
     for n, layer in enumerate(layers, start=1):
@@ -213,6 +234,7 @@ def _block(place: Place, shortcut: Shortcut, layers: list[Layer], where: Placeme
     before = parts.named(where.before, place.inputs[0])
     after = parts.named(where.after, place.outputs[0])
     block = Block(_sequence(before), _sequence(branch), make_shortcut(shortcut, place), _sequence(after))
+    block.stage = stage
     # arXiv:1603.05027 §4.1: the first unit, and those that change shapes, activate before their paths part
     block.shares_activation = bool(where.before) and (place.index == 0 or place.changes)
     return block

@@ -48,6 +48,11 @@ class Cost:
 
 def count(network: Network, input_shape: Sequence[int]) -> Cost:
     """What one image of `input_shape` costs, by layer in depth order and in total; under autocast, what it costs there."""
+    with torch.inference_mode(mode=False):  # under which autograd would keep nothing
+        return _count(network, input_shape)
+
+
+def _count(network: Network, input_shape: Sequence[int]) -> Cost:
     # First: under autocast torch 2.8 goes on with weights that it cast while gradients were off (pytorch/pytorch#158232).
     (few, _), (many, outputs) = (_kept_for_backward(network, batch, input_shape) for batch in (FEW, MANY))
     flops = _flops(network, input_shape)

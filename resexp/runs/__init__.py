@@ -1,6 +1,6 @@
 """What lies in runs/: the only module that knows names, columns and states of files there. No torch."""
 
-from resexp.runs.environment import start_entry
+from resexp.runs.environment import peak_memory, start_entry
 from resexp.runs.files import (
     COLUMNS,
     LOGS,
@@ -10,7 +10,6 @@ from resexp.runs.files import (
     append,
     cut,
     format_cell,
-    read_json,
     read_rows,
     read_text,
     sha256,
@@ -41,6 +40,7 @@ from resexp.runs.folders import (
     sweep,
     trial_folder,
 )
+from resexp.runs.records import cards, starts
 from resexp.runs.results import Results, State, read_results, results_of, states
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "State",
     "append",
     "begin",
+    "cards",
     "check_unchanged",
     "checkpoint_file",
     "clear",
@@ -63,8 +64,8 @@ __all__ = [
     "format_cell",
     "left_out",
     "lock",
+    "peak_memory",
     "read_experiment",
-    "read_json",
     "read_plan",
     "read_results",
     "read_rows",
@@ -77,6 +78,7 @@ __all__ = [
     "set_status",
     "sha256",
     "start_entry",
+    "starts",
     "states",
     "status",
     "sweep",

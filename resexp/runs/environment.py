@@ -49,6 +49,13 @@ def revision() -> str | None:
     return found.stdout.strip()
 
 
+def peak_memory() -> int:
+    """Bytes that this process has held at most; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
 def processor() -> str:
     """What the processor calls itself."""
     info = Path("/proc/cpuinfo")

@@ -26,6 +26,10 @@ COLUMNS = {
     ),
     "signals.csv": ("step", "epoch", "index", "block", "activation_rms", "activation_grad_norm"),
     "timing.csv": ("step", "epoch", "train_seconds", "evaluation_seconds"),
+    "cost.csv": (
+        "cell", "arm", "parameters", "multiply_adds", "activation_bytes", "memory_bytes",
+        "step_seconds", "step_low", "step_high", "epoch_seconds", "relative",
+    ),
     "predictions.csv.gz": ("index", "label", "prediction", "label_probability"),
 }  # fmt: skip
 PROBE_FILES = {"gradient_norm": "gradients.csv", "signal": "signals.csv"}
@@ -164,20 +168,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if tuple(header) != COLUMNS[path.name] or any(len(row) != len(header) for row in rows):
         raise RunsError(f"{path}: damaged (columns {','.join(COLUMNS[path.name])} expected in every line)")
     return [dict(zip(header, row, strict=True)) for row in rows]
-
-
-def read_json(path: Path) -> Any:
-    """The value in a JSON file, None while there is none.
-
-    Raises:
-        RunsError: damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError:
-        raise RunsError(f"{path}: damaged (not JSON); delete the file to have its trial trained again") from None
 
 
 def sha256(path: Path) -> str:

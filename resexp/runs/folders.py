@@ -11,7 +11,8 @@ import filelock
 
 from resexp import config
 from resexp.config import Experiment, Plan
-from resexp.runs.files import BESIDE, SEALED, Cell, RunsError, format_cell, read_json, sha256, to_yaml, write_json, write_text
+from resexp.runs.files import BESIDE, SEALED, Cell, RunsError, format_cell, sha256, to_yaml, write_json, write_text
+from resexp.runs.records import read_record, starts
 
 LAYOUT = 1
 
@@ -57,13 +58,8 @@ def read_experiment(folder: Path) -> Experiment:
 
 def read_plan(folder: Path) -> Plan | None:
     """plan.json, None while there is none."""
-    found = read_json(folder / "plan.json")
-    if found is None:
-        return None
-    try:
-        return Plan.model_validate_json(json.dumps(found))
-    except ValueError:
-        raise RunsError(f"{folder / 'plan.json'}: damaged (not a plan)") from None
+    found = read_record(folder / "plan.json")
+    return found and Plan.model_validate_json(json.dumps(found))
 
 
 def lock(folder: Path) -> filelock.BaseFileLock:
@@ -90,8 +86,11 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     header = f"# layout {LAYOUT}\n"
     header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
     write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))
-    starts = read_json(folder / "environment.json") or []
-    write_json(folder / "environment.json", [*starts, start])
+    try:
+        earlier = starts(folder)
+    except RunsError:  # missing or damaged: this start is the first of a new file
+        earlier = []
+    write_json(folder / "environment.json", [*earlier, start])
     write_json(folder / "pairs.json", cards)
 
 
@@ -176,15 +175,13 @@ def set_failed(trial: Path, reason: str) -> None:
 
 
 def status(trial: Path) -> dict[str, Any]:
-    found = read_json(trial / "status.json")
-    return found if isinstance(found, dict) else {"state": "waiting"}
+    """status.json, that of a trial that waits where there is none."""
+    return read_record(trial / "status.json") or {"state": "waiting"}
 
 
 def result(trial: Path) -> dict[str, Any] | None:
     """result.json of a finished trial, None of any other."""
-    found = read_json(trial / "result.json")
-    if found is not None and not isinstance(found, dict):
-        raise RunsError(f"{trial / 'result.json'}: damaged (not a result)")
+    found: dict[str, Any] | None = read_record(trial / "result.json")
     return found
 
 

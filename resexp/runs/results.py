@@ -7,8 +7,8 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment
-from resexp.runs.files import read_json
-from resexp.runs.folders import left_out, read_experiment, read_plan, result, status, trial_folder
+from resexp.runs.folders import left_out, read_experiment, result, status, trial_folder
+from resexp.runs.records import read_present, read_record
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Results:
     """The trials of one experiment, or of several.
 
     `axes` are the dotted keys that tell cells apart: those that an experiment varies (the shortcut apart), and every key in
-    which several experiments differ. `repeated` counts trials that stand in more than one folder; each is taken once.
+    which several experiments differ. `repeated` counts trials that stand in more than one folder; each is taken once, from a
+    folder where it is finished.
     """
 
     sources: tuple[tuple[Path, Experiment], ...]
@@ -41,7 +42,10 @@ class Results:
 
     @property
     def name(self) -> str:
-        return " + ".join(experiment.name for _, experiment in self.sources)
+        """The names of the experiments; of several with one name, with the folder of each."""
+        names = [experiment.name for _, experiment in self.sources]
+        named = zip(names, self.sources, strict=True)
+        return " + ".join(f"{name} ({folder})" if names.count(name) > 1 else name for name, (folder, _) in named)
 
     @property
     def questions(self) -> list[str]:
@@ -53,20 +57,21 @@ class Results:
         """Trials that lie in the folders but are no longer part of the experiments."""
         return [name for folder, experiment in self.sources for name in left_out(folder, experiment)]
 
+    @property
+    def columns(self) -> list[str]:
+        """The axes by their short names: depth, norm, data.name."""
+        return [key.split(".")[1] if key in config.AXES else key for key in self.axes]
+
     def label(self, state: State) -> dict[str, str]:
         """What names the cell of a trial: {'depth': '64', 'norm': 'layer'}."""
-        return {_short(key): config.format_value(state.conditions.get(key)) for key in self.axes}
-
-
-def _short(key: str) -> str:
-    return key.split(".")[1] if key in config.AXES else key
+        values = (config.format_value(state.conditions.get(key)) for key in self.axes)
+        return dict(zip(self.columns, values, strict=True))
 
 
 def states(folder: Path, experiment: Experiment) -> list[State]:
     """Every trial of the experiment."""
-    plan = read_plan(folder)
-    starts = read_json(folder / "environment.json") or [{}]
-    ground = {"device": plan and plan.device, "images": str(starts[-1].get("data_sha256"))[:12]}
+    plan, starts = read_record(folder / "plan.json"), read_record(folder / "environment.json")
+    ground = {"device": plan and plan["device"], "images": starts and starts[-1]["data_sha256"][:12]}
     found = []
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
@@ -83,21 +88,40 @@ def results_of(folder: Path, experiment: Experiment) -> Results:
 
 
 def read_results(folders: Sequence[Path]) -> Results:
-    """What has been trained in each of the folders, side by side.
+    """What has been trained in each of the folders, side by side; a folder that is named twice is one.
 
     Raises:
-        RunsError: a damaged experiment, plan or result.
+        RunsError: a damaged or missing file, by name.
     """
-    parts = [results_of(folder, read_experiment(folder)) for folder in folders]
-    everything = [state for part in parts for state in part.states]
-    kept = {_identity(state): state for state in reversed(everything)}  # the first of equal ones stays
-    found = tuple(reversed(kept.values()))
-    differing = {key for state in found for key in state.conditions if state.conditions[key] != found[0].conditions.get(key)}
-    axes = differing.union(*(part.axes for part in parts))
+    sources = [(folder, read_experiment(folder)) for folder in {of.resolve(): of for of in folders}.values()]
+    for folder, _ in sources:  # what a trial stood on tells cells apart: it must be known
+        read_present(folder / "plan.json")
+        read_present(folder / "environment.json")
+    parts = [results_of(*source) for source in sources]
+    copies: dict[tuple[str, ...], list[State]] = {}
+    for state in (state for part in parts for state in part.states):
+        copies.setdefault(_identity(state), []).append(state)
+    found = [min(same, key=_preference) for same in copies.values()]
+    axes = _differing(found).union(*(part.axes for part in parts))
     order = [*(key for key in config.AXES if key in axes), *sorted(axes - config.AXES.keys())]
-    sources = tuple(source for part in parts for source in part.sources)
-    return Results(sources, tuple(order), found, len(everything) - len(found))
+    return Results(tuple(sources), tuple(order), tuple(found), sum(len(same) > 1 for same in copies.values()))
 
 
-def _identity(state: State) -> str:
-    return repr((state.trial.arm, state.trial.seed, sorted(state.conditions.items())))
+def _identity(state: State) -> tuple[str, ...]:
+    """Equal for one trial in several folders."""
+    conditions = (f"{key} {config.format_value(value)}" for key, value in sorted(state.conditions.items()))
+    return (state.trial.arm, str(state.trial.seed), *conditions)
+
+
+def _preference(state: State) -> tuple[bool, str]:
+    """Smallest for the copy of a trial that counts, whatever the order of the folders: a finished one."""
+    return state.result is None, str(state.folder.resolve())
+
+
+def _differing(found: Sequence[State]) -> set[str]:
+    """Every key in which trials differ."""
+    values: dict[str, set[str]] = {}
+    for state in found:
+        for key, value in state.conditions.items():
+            values.setdefault(key, set()).add(config.format_value(value))
+    return {key for key, of in values.items() if len(of) > 1}

@@ -4,24 +4,34 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from resexp.tables.lines import fitted
+
 Card = dict[str, Any]
 
+EQUAL = {"first_batch": "first batch", "recipe": "recipe"}
 AT_START = {"loss": "loss", "output_rms": "RMS of the logits", "slope": "slope of the gradient"}
+START = {
+    "zero_last": "start differs: the plain twin starts without zero_last",
+    "fixup": "start differs: the plain twin starts from he, not from fixup",
+}
 NOTES = {
-    "start_differs": "the plain twin has a start of its own: without zero_last, he for fixup",
     "same_function_class": "same function class: arms differ only in their start and their steps",
     "nothing_to_skip": "depth 2: nothing to skip",
+    "same_as_plain": "the same network as plain: this shortcut brings no parameters, which only the networks themselves show",
 }
 
 
 def equalities(card: Card) -> str:
-    """What a card shows to be equal, and what not; the second control is another width with weights of its own."""
-    equal = card["equal"]
-    plain, residual = (card["width"][arm] for arm in (card["plain"], card["residual"]))
-    weights = f"{equal['weights']} shared weight tensors" if plain == residual else f"width {plain} and {residual}"
-    shown = {weights: equal["weights_bit_equal"], "first batch": equal["first_batch"], "recipe": equal["recipe"]}
-    words = {True: "equal", False: "DIFFERENT", None: "as many parameters, weights of its own"}
-    return ", ".join(f"{name} {words[holds]}" for name, holds in shown.items())
+    """What a card shows to be equal, and what not; the second control has a width and weights of its own."""
+    equal, arms = card["equal"], (card["plain"], card["residual"])
+    words = {True: "equal", False: "DIFFERENT"}
+    if equal["weights_bit_equal"] is None:
+        plain, residual = (f"{card['at_start'][arm]['parameters']:,}" for arm in arms)
+        widths = " and ".join(str(card["width"][arm]) for arm in arms)
+        weights = f"width {widths}, at least as many parameters ({plain} and {residual}), weights of its own"
+    else:
+        weights = f"{equal['weights']} shared weight tensors {words[equal['weights_bit_equal']]}"
+    return ", ".join([weights, *(f"{name} {words[equal[key]]}" for key, name in EQUAL.items())])
 
 
 def beyond(card: Card) -> list[str]:
@@ -39,7 +49,7 @@ def at_start(card: Card, key: str) -> str:
 
 def notes(card: Card) -> list[str]:
     """What has to be said of a pair beside its numbers."""
-    return [text for key, text in NOTES.items() if card[key]]
+    return [*(START[key] for key in card["start_differs"]), *(text for key, text in NOTES.items() if card[key])]
 
 
 def card_lines(cards: Sequence[Card]) -> list[str]:
@@ -50,4 +60,4 @@ def card_lines(cards: Sequence[Card]) -> list[str]:
         lines += [f"  beyond its twin: {', '.join(beyond(card)[:2])}", *(f"    {part}" for part in beyond(card)[2:])]
         lines += [f"  at step 0, {name}: {at_start(card, key)}" for key, name in AT_START.items()]
         lines += [f"  note: {text}" for text in notes(card)]
-    return lines
+    return fitted(lines)

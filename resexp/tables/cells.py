@@ -24,9 +24,10 @@ Group = dict[str, list[State]]  # arm -> trials
 class Arm:
     """One arm of a cell: accuracies in [0, 1], mean slopes in decades per block.
 
-    `difference` is this arm minus its plain twin; `beyond_width` a residual arm minus the plain network that is as wide as it
-    takes to have as many parameters. `unmatched` says in what the plain arm that it is compared with differs beside the
-    shortcut: without consent there is no difference then.
+    `difference` is this arm minus its plain twin; `beyond_width` a residual arm minus its `control`, the plain network that is
+    as wide as it takes to have at least as many parameters. A control that is no wider than plain is plain once more
+    (`same_as_plain`) and is compared with nothing. `unmatched` says in what the plain arm that an arm is compared with differs
+    beside the shortcut: without consent there is no difference then.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Arm:
     beyond_width: Difference | None = None
     unmatched: tuple[str, ...] = ()
     control: bool = False
+    same_as_plain: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Best:
-    """Best plain cell against best residual cell at one depth, each chosen by mean validation accuracy."""
+    """Best plain cell against best residual cell at one depth, each chosen by mean validation accuracy.
+
+    No difference where their seeds are not the same ones: `unmatched` says so.
+    """
 
     depth: int
     plain: str
@@ -60,6 +65,7 @@ class Best:
     plain_summary: Summary
     residual_summary: Summary
     difference: Difference | None
+    unmatched: tuple[str, ...] = ()
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------------
@@ -75,14 +81,14 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
         [
             state.trial.name,
             state.trial.arm,
-            *(state.conditions[key] for key in results.axes),
+            *(state.conditions.get(key) for key in results.axes),
             state.trial.seed,
             *(state.result.get(key) for key in measured),
         ]
         for state in results.states
         if state.result
     ]
-    return ["trial", "arm", *(key.split(".")[1] for key in results.axes), "seed", *measured], rows
+    return ["trial", "arm", *results.columns, "seed", *measured], rows
 
 
 def groups(results: Results) -> list[tuple[Label, Group]]:
@@ -112,18 +118,38 @@ def _arm(
     missing = [state.state for state in states if not state.result]
     plain, differing = _twin(label, states, arms.get("plain"), everybody) if name != "plain" else ([], ())
     control = arms.get(config.control_arm(name), [])
+    again = _is_plain(states, arms)
+    uneven = _seeds(control) != _seeds(states)
     return Arm(
         name=name,
         summary=summary(states, metric),
         missing={state: missing.count(state) for state in dict.fromkeys(missing)},
         slope_start=_mean([r["slope_start"] for r in results]),
         slope_end=_mean([r["slope_end"] for r in results]),
-        parameters=results[0]["parameters"] if results else None,
-        difference=difference(plain, states, metric) if unmatched or not differing else None,
-        beyond_width=difference(control, states, metric),
+        parameters=_parameters(states),
+        difference=difference(plain, states, metric) if not again and (unmatched or not differing) else None,
+        beyond_width=None if _is_plain(control, arms) or (uneven and not unmatched) else difference(control, states, metric),
         unmatched=differing,
-        control=states[0].trial.parameters_of is not None,
+        control=_is_control(states),
+        same_as_plain=again,
     )
+
+
+def _is_control(states: Sequence[State]) -> bool:
+    return any(state.trial.parameters_of is not None for state in states)
+
+
+def _is_plain(states: Sequence[State], arms: Group) -> bool:
+    """Whether an arm is a second control that came out no wider than the plain twin, for want of parameters to match."""
+    return _is_control(states) and _parameters(states) == _parameters(arms.get("plain", [])) is not None
+
+
+def _parameters(states: Sequence[State]) -> int | None:
+    return next((state.result["parameters"] for state in states if state.result), None)
+
+
+def _seeds(states: Sequence[State]) -> set[int]:
+    return {state.trial.seed for state in states}
 
 
 def _twin(
@@ -132,19 +158,21 @@ def _twin(
     """(plain trials, what they differ in beside the shortcut): those of the cell, else those that differ least."""
     if plain is None and not everybody:
         return [], ()
-    there, nearest = (label, plain) if plain else min(everybody, key=lambda other: len(_unequal(label, other[0])))
+    # of equally near ones the first by label, whatever the order of the folders
+    nearness = [(len(_unequal(label, other)), list(other.values()), place) for place, (other, _) in enumerate(everybody)]
+    there, nearest = (label, plain) if plain else everybody[min(nearness)[2]]
     differing = [f"{key} {there[key]} and {label[key]}" for key in _unequal(label, there)]
-    seeds, own = ({state.trial.seed for state in of} for of in (nearest, states))
-    differing += [f"seeds {_listed(seeds)} and {_listed(own)}"] if seeds != own else []
-    return nearest, tuple(differing)
+    return nearest, (*differing, *_other_seeds(nearest, states))
+
+
+def _other_seeds(plain: Sequence[State], residual: Sequence[State]) -> tuple[str, ...]:
+    """'seeds 0, 1 and 0, 1, 2', nothing where they are the same."""
+    words = [", ".join(map(str, sorted(_seeds(of)))) for of in (plain, residual)]
+    return () if words[0] == words[1] else (f"seeds {words[0]} and {words[1]}",)
 
 
 def _unequal(label: Label, other: Label) -> list[str]:
     return [key for key in label if label[key] != other[key]]
-
-
-def _listed(seeds: set[int]) -> str:
-    return ", ".join(map(str, sorted(seeds)))
 
 
 def summary(states: Sequence[State], metric: str) -> Summary:
@@ -174,10 +202,10 @@ def difference(plain: Sequence[State], residual: Sequence[State], metric: str) -
 def best_against_best(results: Results, metric: str = "test_accuracy") -> list[Best]:
     """At each depth, the best plain against the best residual cell over all other axes; chosen without the test part.
 
-    None where experiments differ in what is no axis of one (epochs, data, precision): such cells are no alternatives.
+    None where experiments differ in a key that none of them varies by itself: such cells are no alternatives.
     """
     found: list[Best] = []
-    if not set(results.axes) <= config.AXES.keys():
+    if _differing(results) - _varied(results):
         return found
     for depth in dict.fromkeys(state.trial.settings.network.depth for state in results.states):
         here: dict[tuple[str, str], list[State]] = {}
@@ -190,8 +218,24 @@ def best_against_best(results: Results, metric: str = "test_accuracy") -> list[B
         other = _best([key for key in whole if key[0] != "plain"], whole)
         if plain and other and len({words for _, words in here}) > 1:
             a, b = whole[plain], whole[other]
-            compared = difference(a, b, metric)
-            found.append(Best(depth, plain[1], *other, summary(a, metric), summary(b, metric), compared))
+            uneven = _other_seeds(a, b)
+            compared = None if uneven else difference(a, b, metric)
+            found.append(Best(depth, plain[1], *other, summary(a, metric), summary(b, metric), compared, uneven))
+    return found
+
+
+def _differing(results: Results) -> set[str]:
+    """The axes but the depth of which the cells have several values."""
+    labels = [dict(zip(results.axes, results.label(state).values(), strict=True)) for state in results.states]
+    return {key for key in results.axes if key != "network.depth" and len({label[key] for label in labels}) > 1}
+
+
+def _varied(results: Results) -> set[str]:
+    """The keys of which one experiment alone has several values."""
+    found = set()
+    for _, experiment in results.sources:
+        conditions = [config.conditions(trial.settings) for trial in experiment.trials]
+        found |= {key for key in experiment.axes if len({config.format_value(of.get(key)) for of in conditions}) > 1}
     return found
 
 

@@ -21,15 +21,40 @@ class Finding:
 
 
 def findings(cells: list[Cell]) -> list[Finding]:
-    """One finding for every residual arm that has a plain twin in its cell."""
+    """One finding for every residual arm with a plain twin in its cell, once both have finished trials."""
     found = []
-    for cell in cells:
-        plain = next((arm for arm in cell.arms if arm.name == "plain"), None)
-        for arm in cell.arms:
-            if plain is not None and arm is not plain and not arm.control and plain.summary.n and arm.summary.n:
-                effect = _effect(plain.summary, arm.summary, arm.difference)
-                found.append(Finding(cell.label, plain, arm, effect, _sentence(plain, arm, effect)))
+    for label, plain, arm in _pairs(cells):
+        if plain.summary.n and arm.summary.n:
+            effect = _effect(plain.summary, arm.summary, arm.difference)
+            found.append(Finding(label, plain, arm, effect, _sentence(plain, arm, effect)))
     return found
+
+
+def headline(cells: list[Cell], found: list[Finding]) -> str:
+    """What the corners are about, or why there are none."""
+    if found:
+        return f"What the shortcut did at depth {deepest(found)}"
+    if _pairs(cells):
+        return "No pair has finished yet"
+    refused = any(arm.unmatched for cell in cells for arm in cell.arms)
+    reason = "they differ in more than the shortcut" if refused else "it takes a plain and a residual one"
+    return f"The arms are no pair: {reason}"
+
+
+def deepest(found: list[Finding]) -> int:
+    return max((int(finding.label["depth"]) for finding in found), default=0)
+
+
+def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
+    """(label, plain, residual) of all that may be compared: arms that are no pair and second controls apart."""
+    return [
+        (cell.label, plain, arm)
+        for cell in cells
+        for plain in cell.arms
+        if plain.name == "plain"
+        for arm in cell.arms
+        if arm is not plain and not arm.control and not arm.unmatched
+    ]
 
 
 def _effect(plain: Summary, residual: Summary, difference: Difference | None) -> str:

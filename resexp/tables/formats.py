@@ -3,14 +3,14 @@
 import csv
 import io
 import json
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from resexp import runs, statistics
+from resexp import config, runs, statistics
 from resexp.runs import Results
 from resexp.statistics import Difference, Summary
 from resexp.tables.cells import METRICS, Arm, Best, Cell, best_against_best, cells, trial_rows
+from resexp.tables.lines import WIDTH, fitted
 from resexp.tables.published import published_lines, published_rows
 
 
@@ -48,42 +48,57 @@ def difference_text(difference: Difference | None) -> str:
     return f"{text} [{percent(difference.low, '+')}, {percent(difference.high, '+')}]"
 
 
+def beyond_width_text(arm: Arm, cell: Cell) -> str:
+    """'+2.8 [+2.1, +3.5] against plain-as-gate (42,832 parameters)': the second difference of a residual arm."""
+    name = config.control_arm(arm.name)
+    (control,) = (other for other in cell.arms if other.name == name)
+    return f"{difference_text(arm.beyond_width)} against {name} ({control.parameters:,} parameters)"
+
+
+LONGEST = 20  # of the names that stand in a row with everything else; longer ones have a line of their own
+
+
 def as_text(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False) -> str:
     """The comparison for a terminal of 80 columns."""
     found = cells(results, metric, unmatched=unmatched)
     lines = [f"{results.name}: {METRICS[metric]} in percent, mean ± sd over seeds", *results.questions]
-    wide = max([14, *(len(arm.name) for cell in found for arm in cell.arms)]) + 1
-    form = f"  {{:<{wide}}}{{:<14}}{{:<12}}{{:>7}}  {{}}"
+    names = [arm.name for cell in found for arm in cell.arms]
+    wide = max([14, *(len(name) for name in names if len(name) <= LONGEST)]) + 1
     difference = "residual - plain [95 %]" if wide <= 20 else "difference [95 %]"  # 80 columns
-    lines += ["", form.format("arm", "trained", "accuracy", "slope", difference).rstrip()]
+    lines += ["", *_row(wide, "arm", "trained", "accuracy", "slope", difference)]
     for cell in found:
-        lines += ["", *_wrapped(_heading(cell))]
-        lines += [line for arm in cell.arms for line in _arm_lines(arm, form, wide)]
+        lines += ["", *fitted([_heading(cell)])]
+        lines += [line for arm in cell.arms for line in _arm_lines(arm, cell, wide)]
     lines += ["", *_notes(found), *_best_lines(best_against_best(results, metric))]
     lines += [*_published(results), *_remarks(results)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(fitted(lines)) + "\n"
 
 
-def _arm_lines(arm: Arm, form: str, wide: int) -> list[str]:
-    accuracy, compared = accuracy_text(arm.summary), difference_text(arm.difference)
-    late = accuracy if len(accuracy) > 12 else ""
-    row = form.format(arm.name, outcome_text(arm), "" if late else accuracy, slope_text(arm.slope_start), compared)
-    lines = [row.rstrip(), *([f"{'':{wide + 16}}{late}"] if late else [])]
+def _row(wide: int, name: str, trained: str, accuracy: str, slope: str, compared: str) -> list[str]:
+    """A row of the table; what is too long for its column has a line of its own, before it or after it."""
+    early, late = len(name) > LONGEST, len(accuracy) > 12
+    row = f"  {'' if early else name:<{wide}}{trained:<13} {'' if late else accuracy:<12}{slope:>7}  {compared}".rstrip()
+    lines = [f"  {name}"] if early else []
+    lines += [row] if len(row) <= WIDTH else [row.removesuffix(compared).rstrip(), f"{compared:>{WIDTH}}"]
+    return [*lines, f"{'':{wide + 16}}{accuracy}"] if late else lines
+
+
+def _arm_lines(arm: Arm, cell: Cell, wide: int) -> list[str]:
+    texts = (outcome_text(arm), accuracy_text(arm.summary), slope_text(arm.slope_start), difference_text(arm.difference))
+    lines = _row(wide, arm.name, *texts)
     if arm.beyond_width:
-        lines.append(f"{difference_text(arm.beyond_width) + ' with equal parameters':>80}")
+        lines.append(f"{beyond_width_text(arm, cell):>{WIDTH}}")
+    if arm.same_as_plain:
+        lines.append("    the same network as plain: the shortcut brings no parameters")
     if arm.unmatched:
         verdict = "compared with a plain arm that" if arm.difference else "no difference: the nearest plain arm"
-        lines += _wrapped(f"    {verdict} differs in {'; '.join(arm.unmatched)}", "    ")
+        lines.append(f"    {verdict} differs in {'; '.join(arm.unmatched)}")
     return lines
 
 
 def _published(results: Results) -> list[str]:
     lines = published_lines(published_rows(results))
     return ["", *lines] if lines else []
-
-
-def _wrapped(text: str, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(text, 80, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _remarks(results: Results) -> list[str]:
@@ -121,24 +136,31 @@ def _best_lines(found: Sequence[Best]) -> list[str]:
     lines = ["", "Best against best (cells chosen by mean validation accuracy)"] if found else []
     for best in found:
         lines += [
-            f"  depth {best.depth}: {difference_text(best.difference) or 'no difference: outcomes are mixed'}",
-            f"    {'plain':<15}{accuracy_text(best.plain_summary):<14}{best.plain}",
-            f"    {best.arm:<15}{accuracy_text(best.residual_summary):<14}{best.residual}",
+            f"  depth {best.depth}: {best_text(best)}",
+            f"    {'plain':<14} {accuracy_text(best.plain_summary):<13} {best.plain}",
+            f"    {best.arm:<14} {accuracy_text(best.residual_summary):<13} {best.residual}",
         ]
     return lines
+
+
+def best_text(best: Best) -> str:
+    """The difference of the best cells, or why there is none."""
+    reason = "; ".join(best.unmatched) or "outcomes are mixed"
+    return difference_text(best.difference) or f"no difference: {reason}"
 
 
 def as_markdown(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False) -> str:
     """accuracy.md: one row per arm of a cell."""
     found = cells(results, metric, unmatched=unmatched)
     keys = list(found[0].label) if found else []
-    columns = [*keys, "arm", "trained", "accuracy (%)", "n", "difference [95 %]", "slope", "parameters"]
+    columns = [*keys, "arm", "trained", "accuracy (%)", "n", "difference [95 %]", "beyond width [95 %]"]
+    columns += ["slope", "parameters", "unmatched"]
     lines = [f"# {results.name}: {METRICS[metric]}", "", f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
     for cell in found:
         for arm in cell.arms:
             values = [arm.name, outcome_text(arm), accuracy_text(arm.summary), str(arm.summary.n)]
-            values += [difference_text(arm.difference), slope_text(arm.slope_start)]
-            values += ["" if arm.parameters is None else f"{arm.parameters:,}"]
+            values += [difference_text(arm.difference), difference_text(arm.beyond_width), slope_text(arm.slope_start)]
+            values += ["" if arm.parameters is None else f"{arm.parameters:,}", "; ".join(arm.unmatched)]
             lines.append(f"| {' | '.join([*cell.label.values(), *values])} |")
     beside = published_lines(published_rows(results))
     return "\n".join([*lines, "", *_notes(found), *(["", "```", *beside, "```"] if beside else [])]) + "\n"
@@ -151,16 +173,20 @@ def as_csv(results: Results, metric: str = "test_accuracy", *, unmatched: bool =
     found = cells(results, metric, unmatched=unmatched)
     keys = list(found[0].label) if found else []
     outcomes = list(statistics.OUTCOMES)
-    writer.writerow([*keys, "arm", "n", *outcomes, "mean", "sd", "difference", "low", "high", "slope", "parameters"])
+    beyond = ("beyond_width", "beyond_width_low", "beyond_width_high")
+    differences = ("difference", "low", "high", *beyond)
+    writer.writerow([*keys, "arm", "n", *outcomes, "mean", "sd", *differences, "slope", "parameters", "unmatched"])
     for cell in found:
         for arm in cell.arms:
-            compared = arm.difference
-            values = [arm.summary.mean, arm.summary.sd]
-            values += [compared.mean, compared.low, compared.high] if compared else [None] * 3
             counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
-            cells_ = [arm.summary.n, *counts, *values, arm.slope_start, arm.parameters]
-            writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, cells_)])
+            compared = [value for of in (arm.difference, arm.beyond_width) for value in _interval(of)]
+            values = [arm.summary.n, *counts, arm.summary.mean, arm.summary.sd, *compared, arm.slope_start, arm.parameters]
+            writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, values), "; ".join(arm.unmatched)])
     return text.getvalue()
+
+
+def _interval(of: Difference | None) -> list[float | None]:
+    return [of.mean, of.low, of.high] if of else [None] * 3
 
 
 def as_json(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False) -> str:

@@ -1,11 +1,11 @@
 """Published test errors, set beside measured ones only where the network is the same and no stated part of the recipe differs.
 
 A file of resexp/published/ is one publication. A network is every key of `network`; a recipe is compared in the keys that
-the publication states and in no other. Runs never make a mismatch: they are said.
+the publication states and in no other; what no key can say (`never`) always differs. Runs never make a mismatch: they are
+said.
 """
 
 import functools
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,17 @@ from resexp.config.types import Model, PositiveFloat
 from resexp.runs import Results
 from resexp.statistics import Summary
 from resexp.tables.cells import groups, summary
+from resexp.tables.lines import fitted
 
 FOLDER = Path(__file__).parent.parent / "published"
 RecipeKey = Annotated[str, Field(pattern=r"^(data|training)\.\w+$")]
 
 
 class Figure(Model):
-    """One test error in percent, or `fail` where only a failure is printed (above 20 %); keys beside those of the file."""
+    """One test error in percent, or `fail` where only a failure is printed (above 20 %); keys beside those of the file.
+
+    `never`: what of its training no key of a config can say, so that it never stands beside a measurement.
+    """
 
     network: dict[str, Any] = Field({})
     recipe: dict[RecipeKey, Any] = Field({})
@@ -37,6 +41,7 @@ class Figure(Model):
     runs: PositiveInt
     statistic: Literal["single", "median", "mean"]
     note: str | None = None
+    never: str | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> "Figure":
@@ -54,6 +59,7 @@ class Publication(Model):
     title: str
     reference: str
     note: str | None = None
+    never: str | None = None
     network: dict[str, Any]
     recipe: dict[RecipeKey, Any]
     entries: Annotated[list[Figure], Field(min_length=1)]
@@ -68,6 +74,7 @@ class Entry:
     note: str | None
     settings: Settings
     stated: tuple[str, ...]
+    never: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +134,8 @@ def _entry(path: Path, publication: Publication, place: int) -> Entry:
     if len(trials) != 1:
         raise ConfigError("a figure belongs to one network and one recipe; no lists", key=f"entries.{place}", where=str(path))
     notes = [note for note in (publication.note, figure.note) if note]
-    return Entry(publication.reference, figure, "; ".join(notes) or None, trials[0].settings, tuple(recipe))
+    never = tuple(reason for reason in (publication.never, figure.never) if reason)
+    return Entry(publication.reference, figure, "; ".join(notes) or None, trials[0].settings, tuple(recipe), never)
 
 
 # ---- matching -----------------------------------------------------------------------------------------------------------
@@ -188,9 +196,9 @@ _OTHER_LENGTH = {"training.steps": "training.epochs", "training.epochs": "traini
 
 
 def _differences(settings: Settings, entry: Entry) -> list[str]:
-    """'training.lr 0.01, not 0.1' for every stated key of the recipe that differs."""
+    """'training.lr 0.01, not 0.1' for every stated key of the recipe that differs, and what no key can say."""
     differing = [key for key in entry.stated if _value(settings, key) != _value(entry.settings, key)]
-    return [_phrase(key, settings, entry.settings) for key in differing if _BESIDE.get(key) not in differing]
+    return [*(_phrase(key, settings, entry.settings) for key in differing if _BESIDE.get(key) not in differing), *entry.never]
 
 
 def _phrase(key: str, ours: Settings, theirs: Settings) -> str:
@@ -232,20 +240,27 @@ def published_lines(rows: Sequence[Row]) -> list[str]:
     apart: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for name, measured, of in found:
         if of.differences:
-            apart.setdefault((of.source, "; ".join(of.differences)), []).append((of.where, name))
+            apart.setdefault((of.source, _in_short(of.differences)), []).append((of.where, name))
             continue
         group = beside.setdefault(f"{of.source}: {of.samples}" + (f" ({of.note})" if of.note else ""), [])
-        late = [] if len(name) + 4 <= wide else _wrapped(f"  {name}", "    ")
+        late = [] if len(name) + 4 <= wide else [f"  {name}"]
         error = "> 20" if of.error is None else _with_sd(of.error, of.sd)
         group += [*late, form.format("" if late else f"  {name}", _measured(measured), error, of.where)]
     columns = ("measured", "published") if beside else ("", "")
     lines = [form.format("Published (test error, percent)", *columns, "").rstrip()]
     for head, group in sorted(beside.items()):
-        lines += [*_wrapped(head, "  "), *group]
+        lines += [head, *group]
     for (source, differences), pairs in sorted(apart.items()):
         places, names = (dict.fromkeys(words) for words in zip(*pairs, strict=True))
-        lines += _wrapped(f"{source} {' and '.join(places)} has {', '.join(names)}; not set beside: {differences}", "  ")
-    return lines
+        lines.append(f"{source} {' and '.join(places)} has {', '.join(names)}; not set beside: {differences}")
+    return fitted(lines)
+
+
+def _in_short(differences: Sequence[str]) -> str:
+    """All differences; where even the images are others, that one and how many more."""
+    images = [phrase for phrase in differences if phrase.startswith("data.name ")]
+    more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
+    return f"{images[0]}{more}" if images else "; ".join(differences)
 
 
 def _measured(summary: Summary) -> str:
@@ -257,7 +272,3 @@ def _measured(summary: Summary) -> str:
 
 def _with_sd(error: float, sd: float | None) -> str:
     return f"{error:.2f}" + (f" ± {sd:.2f}" if sd is not None else "")
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, 80, subsequent_indent=indent, break_on_hyphens=False)

@@ -3,7 +3,7 @@
 A config ends here: `recipe` turns a trial's settings into plain arguments, and nothing below sees them.
 """
 
-from resexp.training.loop import never, run
+from resexp.training.loop import begin, never, run, update
 from resexp.training.material import (
     DTYPES,
     DeviceError,
@@ -20,6 +20,7 @@ from resexp.training.material import (
 )
 from resexp.training.measures import evaluate, outcome
 from resexp.training.recipe import TWIN_INITS, build, clip, draws, learning_rate, make_optimizer, precision_of, width_of_control
+from resexp.training.state import Run
 
 __all__ = [
     "DTYPES",
@@ -27,7 +28,9 @@ __all__ = [
     "DeviceError",
     "Lengths",
     "Material",
+    "Run",
     "batches",
+    "begin",
     "build",
     "clip",
     "device_name",
@@ -45,5 +48,6 @@ __all__ = [
     "run",
     "source",
     "test_images",
+    "update",
     "width_of_control",
 ]

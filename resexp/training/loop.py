@@ -19,7 +19,7 @@ from resexp.networks import Network, multiply_adds
 from resexp.training.conclusion import conclude
 from resexp.training.material import DTYPES, batches, lengths, material
 from resexp.training.measures import evaluate
-from resexp.training.recipe import build, clip, draws, learning_rate, make_optimizer, precision_of
+from resexp.training.recipe import build, clip, draws, learning_rate, make_optimizer, precision_of, uncompiled
 from resexp.training.state import Run, close_diverged, tell
 
 STATUS_SECONDS = 0.25  # between two entries in status.json, on which no result depends
@@ -45,7 +45,8 @@ def run(trials: Sequence[Trial], folder: Path, name: str, device: str, stop: Cal
     if not loop(begun, stop):
         tell(begun, "interrupted")
         return "interrupted"
-    conclude(begun)
+    with uncompiled(begun.trials[0].settings):
+        conclude(begun)
     begun.saved.unlink(missing_ok=True)
     return "finished"
 
@@ -73,7 +74,7 @@ def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> Run:
     )
     if settings.compile:
         for block in network.blocks:  # one by one, so that gradients can be read at the boundaries between them
-            block.compile()
+            block.compile(dynamic=False)
     return begun
 
 
@@ -168,9 +169,9 @@ def close_epoch(run: Run, clock: float) -> float:
     """Measures and logs, remembers the best epochs; returns the time from which the next epoch counts."""
     close_diverged(run)  # waits for the device, so that the seconds of training are those of training
     trained, trials = time.perf_counter(), len(run.trials)
-    training, validation = (
-        evaluate(run.network, part, run.material, trials) for part in (run.material.sample, run.material.validation)
-    )
+    with uncompiled(run.trials[0].settings):
+        training = evaluate(run.network, run.material.sample, run.material, trials)
+        validation = evaluate(run.network, run.material.validation, run.material, trials)
     rate = learning_rate(run.trials[0].settings.training, run.step, run.length.steps)
     remember(run, validation)
     now = time.perf_counter()

@@ -51,6 +51,8 @@ def prepare_process(threads: int, settings: Settings) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(settings.deterministic)
+    if settings.compile:
+        torch._dynamo.config.recompile_limit = 64  # noqa: SLF001 - its documented place; a block of each shape and arm is one
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = settings.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"

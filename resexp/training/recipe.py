@@ -53,20 +53,25 @@ def _assembled(cell: Cell, shortcut: Shortcut, width: int, input_shape: tuple[in
 def width_of_control(cell: Cell, shortcut: Shortcut, input_shape: tuple[int, ...], classes: int) -> int:
     """The width of the narrowest plain network that has at least as many parameters as the cell's with `shortcut`.
 
-    Widths are multiples of what the cell's norm asks for. Counted on networks without storage.
+    Widths are multiples of what the cell's norm asks for. Plain networks are counted without storage; a shortcut of one's
+    own may read or copy values when it is made, and is counted as it is trained.
     """
-
-    def parameters(shortcut: Shortcut, width: int) -> int:
-        with torch.device("meta"):
-            return sum(p.numel() for p in _assembled(cell, shortcut, width, input_shape, classes).parameters())
-
     unit = GROUPS if cell.norm == "group" else 1
-    wanted = parameters(shortcut, cell.width)
+    wanted = _parameters(_assembled(cell, shortcut, cell.width, input_shape, classes))
+
+    def plain(units: int) -> int:
+        with torch.device("meta"):
+            return _parameters(_assembled(cell, "plain", units * unit, input_shape, classes))
+
     enough = cell.width // unit
-    while parameters("plain", enough * unit) < wanted:
+    while plain(enough) < wanted:
         enough *= 2
     candidates = range(1, enough + 1)
-    return unit * candidates[bisect_left(candidates, wanted, key=lambda units: parameters("plain", units * unit))]
+    return unit * candidates[bisect_left(candidates, wanted, key=plain)]
+
+
+def _parameters(network: Network) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 TWIN_INITS = {"fixup": "he"}  # how the plain twin starts where the start is made for shortcuts
@@ -126,6 +131,11 @@ def clip(network: Network, trials: int, limit: float) -> None:
     factors = (limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
     for grad in grads:
         grad.mul_(factors if trials == 1 else factors.view(-1, *[1] * (grad.ndim - 1)))
+
+
+def uncompiled(settings: Settings) -> AbstractContextManager[object]:
+    """For measuring: what is compiled is the training step, and every other batch size would be compiled anew."""
+    return torch.compiler.set_stance("force_eager") if settings.compile else nullcontext()
 
 
 def precision_of(settings: Settings, device: torch.device) -> AbstractContextManager[object]:

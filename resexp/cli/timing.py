@@ -1,0 +1,30 @@
+"""`resexp time`: what a step of each arm costs, alone and side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resexp import config, runs
+from resexp.cli.program import ConfigArgument, Overrides, Runs, app, note, say
+
+
+@app.command("time")
+def time_arms(
+    source: ConfigArgument,
+    overrides: Overrides = None,
+    *,
+    runs_dir: Runs = Path("runs"),
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+) -> None:
+    """Time a training step of each arm as a network of its own, in turn; medians and quartiles, also into cost.csv."""
+    from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+
+    experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
+    with executors.Pool() as pool:
+        costs = executors.time_arms(pool, experiment)
+    say("\n".join(tables.cost_lines(experiment.name, costs)))
+    path = runs_dir / experiment.name / "cost.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_rows(path, [tuple(cost.values()) for cost in costs])
+    note(str(path))

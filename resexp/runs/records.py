@@ -1,0 +1,144 @@
+"""The JSON files of runs/: what has to stand in each, checked where it is read; what mends a damaged one. No torch."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from resexp.config import Plan
+from resexp.runs.files import RunsError
+
+Json = dict[str, Any]
+
+
+class _Record(BaseModel):
+    """Keys that are read, of their types; others may stand beside them."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Status(_Record):
+    state: Literal["waiting", "running", "finished", "interrupted", "failed"]
+    step: int = 0
+    steps: int = 0
+
+
+class _Result(_Record):
+    """Numbers are null where a trial diverged, and where nothing was read or held out."""
+
+    outcome: Literal["trained", "stuck", "diverged"]
+    test_accuracy: float | None
+    test_loss: float | None
+    best_test_accuracy: float | None
+    best_test_loss: float | None
+    best_epoch: int | None
+    train_accuracy: float | None
+    val_accuracy: float | None
+    slope_start: float | None
+    slope_end: float | None
+    parameters: int
+    multiply_adds: int
+    steps: int
+
+
+class _Start(_Record):
+    time: str
+    command: list[str]
+    resexp: str
+    python: str
+    packages: dict[str, str]
+    system: str
+    processor: str
+    cores: int | None
+    device: str
+    accelerator: str
+    data_sha256: str
+    images: Annotated[list[int], Field(min_length=3, max_length=3)]
+
+
+class _Equal(_Record):
+    weights: int
+    weights_bit_equal: bool | None
+    first_batch: bool
+    recipe: bool
+
+
+class _Costs(_Record):
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+class _AtStart(_Costs):
+    loss: float | None
+    output_rms: float | None
+    slope: float | None
+
+
+class _Card(_Record):
+    cell: str
+    plain: str
+    residual: str
+    equal: _Equal
+    start_differs: list[Literal["zero_last", "fixup"]]
+    same_function_class: bool
+    nothing_to_skip: bool
+    same_as_plain: bool
+    width: dict[str, int]
+    beyond: _Costs
+    at_start: dict[str, _AtStart]
+
+
+AGAIN = "train again to write it anew"
+# What a file holds, and what to do about one that does not.
+RECORDS: dict[str, tuple[TypeAdapter[Any], str]] = {
+    "status.json": (TypeAdapter(_Status), "delete it to have its trial trained again"),
+    "result.json": (TypeAdapter(_Result), "delete it to have its trial trained again"),
+    "plan.json": (TypeAdapter(Plan), f"delete it and {AGAIN}"),
+    "environment.json": (TypeAdapter(Annotated[list[_Start], Field(min_length=1)]), AGAIN),
+    "pairs.json": (TypeAdapter(list[_Card]), AGAIN),
+}
+
+
+def read_record(path: Path) -> Any:
+    """What stands in a JSON file of runs/, None while there is none.
+
+    Raises:
+        RunsError: damaged, or written by an older resexp: names the key and what mends it.
+    """
+    kind, mend = RECORDS[path.name]
+    try:
+        content = path.read_bytes()
+        kind.validate_json(content)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "".join(f"{part}." for part in first["loc"])[:-1]
+        raise RunsError(f"{path}: damaged ({key + ': ' if key else ''}{first['msg'].lower()}); {mend}") from None
+    return json.loads(content)
+
+
+def read_present(path: Path) -> Any:
+    """What stands in a JSON file that every start writes.
+
+    Raises:
+        RunsError: damaged or missing.
+    """
+    found = read_record(path)
+    if found is None:
+        raise RunsError(f"{path}: missing; {AGAIN}")
+    return found
+
+
+def starts(folder: Path) -> list[Json]:
+    """environment.json: what each start of an experiment ran on."""
+    found: list[Json] = read_present(folder / "environment.json")
+    return found
+
+
+def cards(folder: Path) -> list[Json]:
+    """pairs.json: the card of every pair."""
+    found: list[Json] = read_present(folder / "pairs.json")
+    return found

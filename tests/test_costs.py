@@ -1,0 +1,136 @@
+"""What training costs: each arm's numbers add up, forecasts follow the plan, and measuring leaves nothing behind."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from resexp import config, costs, runs, training
+from resexp.networks import count
+
+pytestmark = pytest.mark.usefixtures("torch_state")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "ROUNDS", 3)
+    monkeypatch.setattr(costs, "ROUND_SECONDS", 0.0)
+
+
+# ---- each arm alone -----------------------------------------------------------------------------------------------------
+
+
+def test_every_arm_of_every_cell_is_timed_as_a_network_of_its_own(quick: None, tiny: Any):
+    experiment = tiny("network.depth=[4, 6]", "network.shortcut=[identity, gate]", "seeds=3")
+    found = costs.measure(experiment, "cpu")
+
+    assert [(cost.cell, cost.arm) for cost in found] == [
+        (cell, arm) for cell in ("d4", "d6") for arm in ("plain", "identity", "gate")
+    ]
+    assert all(0 < cost.step_low <= cost.step_seconds <= cost.step_high for cost in found)
+    assert [cost.relative for cost in found if cost.arm == "plain"] == [1.0, 1.0]
+    assert all(cost.epoch_seconds == cost.step_seconds * 4 for cost in found)  # 64 images in batches of 16
+
+
+@pytest.mark.parametrize(("optimizer", "states"), [("adam", 2), ("sgd", 0)])
+def test_memory_is_that_of_weights_gradients_optimizer_and_what_a_batch_keeps(
+    optimizer: str, states: int, quick: None, tiny: Any
+):
+    experiment = tiny(f"training.optimizer={optimizer}")
+    for cost, trial in zip(costs.measure(experiment, "cpu"), experiment.trials, strict=True):
+        counted = count(training.build(trial, (1, 8, 8), 10), (1, 8, 8))
+        steps = 4 * 8 if states else 0  # Adam counts its steps once for each of 8 tensors, in float32
+
+        assert cost.activation_bytes == counted.activation_bytes
+        assert cost.memory_bytes == 4 * (2 + states) * counted.parameters + 16 * counted.activation_bytes + steps
+
+
+def test_timing_writes_nothing_and_reads_no_gradients(quick: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(training.loop, "write_reading", pytest.fail)
+    costs.measure(tiny("gradients.every=1"), "cpu")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- a whole plan -------------------------------------------------------------------------------------------------------
+
+
+def forecast(experiment: config.Experiment, jobs: int, cores: int = 1) -> costs.Forecast:
+    return costs.forecast(experiment, config.make_plan(experiment, "cpu", cores), jobs)
+
+
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every step takes 1 s for 8 layers of one trial, a reading 3 s, an evaluation 10 s; notes what was measured."""
+    measured: list[str] = []
+
+    def pace(trials: list[config.Trial], _device: str) -> costs.Pace:
+        measured.append(trials[0].name)
+        depth = trials[0].settings.network.depth
+        scale = len(trials) * depth / 8
+        return costs.Pace(len(trials), depth, scale, 3 * scale, 10 * scale, 100 * depth)
+
+    monkeypatch.setattr(costs, "_pace", pace)
+    return measured
+
+
+def test_a_forecast_adds_steps_readings_and_evaluations_of_every_trial(paced: list[str], tiny: Any):
+    experiment = tiny("network.depth=[8, 16]", "training.steps=20", "gradients.every=5", "seeds=2")
+    found = forecast(experiment, 1)
+    readings = len({*range(11), 15, 3})  # steps 0 to 10, every fifth, the last of the first epoch
+    one = (20 - readings) + 3 * readings + 10 * (1 + 5)  # five epochs of four steps
+    weights = 2 * sum(4 * sum(p.numel() for p in training.build(t, (1, 8, 8), 10).parameters()) for t in experiment.trials)
+
+    assert found.seconds == pytest.approx(4 * one * (1 + 2))
+    assert found.disk_bytes == 4 * readings * 100 * (8 + 16) + weights
+    assert len(paced) == 1  # of one kind the deepest alone is timed
+    assert "d16" in paced[0]
+
+
+def test_another_kind_of_network_is_timed_for_itself(paced: list[str], tiny: Any):
+    forecast(tiny("network.depth=[4, 8]", "network.norm=[none, layer]", "network.shortcut=[identity, gate]"), 1)
+
+    assert len(paced) == 4
+    assert all("d8" in name for name in paced)
+
+
+def test_jobs_share_the_cohorts_in_the_order_of_the_plan(paced: list[str], tiny: Any):
+    experiment = tiny("network.depth=[4, 8, 16]", "training.cohort=50")
+    one, two, many = (forecast(experiment, jobs).seconds for jobs in (1, 2, 8))
+
+    assert two == pytest.approx(one * 16 / 28)  # 16 beside 8 + 4
+    assert many == pytest.approx(two)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param(("seeds=2",), id="mlp"),
+        pytest.param(("network.family=cnn", "network.depth=[8]", "network.norm=batch"), id="cnn"),
+        pytest.param(("gradients.probes=[]", "data.validation=0"), id="without readings"),
+    ],
+)
+def test_a_real_forecast_is_finite_and_leaves_nothing_behind(
+    overrides: tuple[str, ...], tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    found = forecast(tiny(*overrides), 2)
+
+    assert 0 < found.seconds < 60
+    assert math.isfinite(found.disk_bytes)
+    assert found.memory_bytes == 2 * runs.peak_memory()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_step_is_timed_on_a_few_images_only(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    seen: list[int] = []
+    update = training.update
+    monkeypatch.setattr(costs, "FEW_OPERATIONS", 20_000)
+    monkeypatch.setattr(training, "update", lambda run, x, labels: (seen.append(len(x)), update(run, x, labels)))
+    forecast(tiny("network.width=32", "seeds=1", "network.plain=false"), 1)
+
+    assert set(seen) == {2}
+    assert torch.is_grad_enabled()
