@@ -19,7 +19,9 @@ lint: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/installed
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/deepest.py
 
 torture: $(VENV)/installed
 	$(BIN)/python benchmarks/torture.py 100

@@ -1,23 +1,33 @@
-"""How long the demo's training takes, and what two trainings at once cost each other; medians of wall-clock seconds.
+"""Whole commands: the demo, a map of gains and depths, two trainings at once, start-up; writes docs/benchmarks.md.
 
-    python benchmarks/demo.py [repetitions]
+    python benchmarks/demo.py [rounds]
 
-Prints one line per measurement. Nothing else should run on the machine.
+Nothing else should run on the machine.
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
+
+from tables import publish, ratio, resexp, seconds, spread, table
+
+MAP = (
+    "name=map", "network.norm=none", "network.init=he", "network.depth=[4,8,12,16,24,32,48,64]", "seeds=3",
+    "network.gain=[0.25,0.333333,0.5,0.75,1,1.25,1.5,1.75,2,2.25,2.5,3]",
+)  # fmt: skip
 
 
-def command(runs: str, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "resexp", "train", "digits", "--quiet", "--runs", runs, *overrides]
+def trained(folder: str, *overrides: str) -> float:
+    """Seconds from the first step to the last row of an experiment: what its files say, start-up left out."""
+    resexp("train", "digits", "--quiet", "--runs", folder, *overrides)
+    (plan,) = Path(folder).glob("*/plan.json")
+    return max(path.stat().st_mtime for path in Path(folder).glob("*/trials/*/*")) - plan.stat().st_mtime
 
 
-def seconds(commands: Sequence[Sequence[str]]) -> float:
+def at_once(commands: Sequence[Sequence[str]]) -> float:
     """Wall-clock seconds until all commands, started together, have ended."""
     begun = time.perf_counter()
     processes = [subprocess.Popen(line, stderr=subprocess.DEVNULL) for line in commands]
@@ -26,21 +36,37 @@ def seconds(commands: Sequence[Sequence[str]]) -> float:
     return time.perf_counter() - begun
 
 
-def main() -> None:
-    repetitions = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    small = ("seeds=1", "network.depth=[32]")
-    alone, together, whole = [], [], []
-    for _ in range(repetitions):
+def two_at_once(rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of one small training alone, and of two of them together, in turn."""
+    alone, together = [], []
+    for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            alone.append(seconds([command(f"{folder}/a", *small)]))
-            together.append(seconds([command(f"{folder}/b", *small), command(f"{folder}/c", *small)]))
+            small = ("--quiet", "seeds=2", "network.depth=[32]")
+            lines = [
+                [sys.executable, "-m", "resexp", "train", "digits", "--runs", f"{folder}/{name}", *small] for name in "abc"
+            ]
+            alone.append(at_once(lines[:1]))
+            together.append(at_once(lines[1:]))
+    return alone, together
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as folder:
-        whole.append(seconds([command(folder)]))
-    ratios = [both / one for one, both in zip(alone, together, strict=True)]
-    print(f"digits, depth 32, one seed, alone        {statistics.median(alone):6.1f} s")
-    print(f"two of them at once                      {statistics.median(together):6.1f} s")
-    print(f"ratio, median of {repetitions} pairs                  {statistics.median(ratios):6.2f}")
-    print(f"digits, the whole demo                   {whole[0]:6.1f} s")
+        demo = [trained(f"{folder}/{number}") for number in range(rounds)]
+        compare = [seconds(lambda: resexp("compare", "--runs", f"{folder}/0")) for _ in range(7)]
+        gains = trained(f"{folder}/map", *MAP)
+    start = [seconds(lambda: resexp("--help")) for _ in range(7)]
+    alone, together = two_at_once(rounds)
+    rows = [
+        ["digits: 120 trials, first step to last row, s", spread(demo)],
+        ["a map of 12 gains x 8 depths x 2 arms x 3 seeds (576 trials), the same, s", f"{gains:.0f}"],
+        ["digits, depth 32, 2 seeds, whole command alone, s", spread(alone)],
+        ["two of them at once, over one alone", ratio(together, alone)],
+        ["resexp --help, s", spread(start, ".2f")],
+        ["resexp compare on 120 trials, s", spread(compare, ".2f")],
+    ]
+    publish("demo", f"python benchmarks/demo.py {rounds}", table("Whole commands", rows, ("", "median (range)")))
 
 
 if __name__ == "__main__":

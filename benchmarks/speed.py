@@ -123,7 +123,7 @@ def _train(folder: Path, cohort: config.Cohort, trials: list[config.Trial]) -> N
 def convolutions(rounds: int) -> list[list[str]]:
     """A ResNet-20 step at batch 128: the conventional eager one in NCHW, ours, ours compiled."""
     pretend((3, 32, 32), 2_048 + HELD_OUT)
-    torch.set_num_threads(executors.cores())
+    training.prepare_process(executors.cores(), experiment("compile=true").shared)
     x, labels = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
     rows = []
     for arm in ("plain", "identity"):
@@ -166,7 +166,7 @@ def logging(rounds: int) -> list[list[str]]:
     """Steps from the 2,000th on, with readings, against the same without."""
     rows = []
     for name, overrides, shape, threads, count in (
-        ("MLP, depth 20", MLP[:5], (1, 28, 28), 1, 50),
+        ("MLP, depth 20", MLP[:5], (1, 28, 28), 1, 200),
         ("ResNet-20", (*CNN, "training.batch_size=128"), (3, 32, 32), executors.cores(), 5),
     ):
         pretend(shape, 2_048 + HELD_OUT)
@@ -206,26 +206,28 @@ def deep(rounds: int) -> list[list[str]]:
     return [["plain / identity, depth 100, PyTorch's init", ratio(times[0], times[1])]]
 
 
-def depths(rounds: int) -> list[list[str]]:
-    """Milliseconds a step over depth and width, one network."""
+def growth(rounds: int) -> list[list[str]]:
+    """Milliseconds a step over depth, width and the number of trials in a stack."""
     pretend((1, 28, 28), 2_048 + HELD_OUT)
-    torch.set_num_threads(1)
+    training.prepare_process(1, experiment().shared)
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for key, values, other in (
-            ("depth", (8, 16, 32, 64, 128), "network.width=64"),
-            ("width", (32, 64, 128, 256), "network.depth=[20]"),
-        ):
-            form = "network.depth=[{}]" if key == "depth" else "network.width={}"
-            chosen = [
-                (form.format(value), other, "network.init=he", "network.norm=none", "training.batch_size=128")
-                for value in values
-            ]
-            steppers = [costs.stepper(run_of(Path(folder), *of), 128) for of in chosen]
-            times = in_turn([steps_of(step, 20) for step in steppers], rounds)
-            for value, column, before in zip(values, times, [times[0], *times], strict=False):
-                rows.append([f"{key} {value}", spread([1e3 * t / 20 for t in column], ".2f"), ratio(column, before)])
+    for name, key, values in (
+        ("depth", "network.depth=[{}]", (8, 16, 32, 64, 128)),
+        ("width", "network.width={}", (32, 64, 128, 256)),
+        ("trials in a stack", "seeds={}", (1, 2, 4, 8, 16, 32)),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            steppers = [costs.stepper(stack_of(Path(folder), key.format(value)), 128) for value in values]
+            times = in_turn([steps_of(step, 10) for step in steppers], rounds)
+        for value, column, before in zip(values, times, [times[0], *times], strict=False):
+            rows.append([f"{name} {value}", spread([1e3 * t / 10 for t in column], ".2f"), ratio(column, before)])
     return rows
+
+
+def stack_of(folder: Path, override: str) -> training.Run:
+    """The identity arm of all seeds as one stack."""
+    shape = ("network.depth=[20]", "network.width=64", "network.plain=false", *MLP[2:5], "seeds=1")
+    return training.begin(experiment(*shape, override).trials, folder, "benchmark", "cpu")
 
 
 def main() -> None:
@@ -237,7 +239,7 @@ def main() -> None:
         table("One network in the loop without logging: its share of the bare update's speed", floor(rounds), ("", "share")),
         table("Time with logging over time without, from step 2,000 on", logging(rounds), ("", "ratio")),
         table("Where gradients underflow", deep(rounds), ("", "ratio of times")),
-        table("Growth: one network, time per step", depths(rounds), ("", "ms", "against the one before")),
+        table("Growth: time per step of an MLP", growth(rounds), ("", "ms", "against the one before")),
     ]  # fmt: skip
     publish("speed", f"python benchmarks/speed.py {rounds}", "\n".join(text))
 

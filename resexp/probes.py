@@ -48,8 +48,9 @@ def norms(tensors: Sequence[Tensor], trials: int = 1) -> list[list[float]]:
     """Frobenius norms of each trial's tensors, [trial][tensor], accumulated in float64, fetched in one transfer."""
     if not tensors:
         return [[] for _ in range(trials)]
-    each = [torch.linalg.vector_norm(t.reshape(trials, -1), dim=1, dtype=torch.float64) for t in tensors]
-    found: list[list[float]] = torch.stack(each, dim=1).tolist()
+    axes = [None if trials == 1 else tuple(range(1, t.ndim)) for t in tensors]  # no reshape: it would copy channels-last
+    each = [torch.linalg.vector_norm(t, dim=of, dtype=torch.float64) for t, of in zip(tensors, axes, strict=True)]
+    found: list[list[float]] = torch.stack(each).view(len(tensors), trials).T.tolist()
     return found
 
 

@@ -29,7 +29,7 @@ def statistics(training: Images, normalize: str) -> tuple[Tensor, Tensor]:
 
 def normalised(pixels: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """(B, C, H, W) uint8 -> float of the statistics' type."""
-    return (pixels.to(shift.dtype) - shift) / scale
+    return pixels.to(shift.dtype, copy=True).sub_(shift).div_(scale)
 
 
 def crop_flip(batch: Tensor, generator: torch.Generator) -> Tensor:

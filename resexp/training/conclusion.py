@@ -18,7 +18,7 @@ def conclude(run: Run) -> None:
     """Writes what remains of every trial that has no result yet."""
     trials, network = len(run.trials), run.network
     test = test_images(run.trials[0].settings.data, str(run.material.shift.device))
-    diverged = close_diverged(run)
+    close_diverged(run, run.step)
     unfinished = [trial for trial, logs in enumerate(run.logs) if runs.result(logs) is None]
     save_weights(run, unfinished, network.state_dict(), "weights.pt")
     parts = list(logits_of(network, test, run.material, trials))
@@ -31,7 +31,7 @@ def conclude(run: Run) -> None:
         measured = evaluate(network, test, run.material, trials)
         best = [measured[trial] if trial in chosen else (None, None) for trial in range(trials)]
     for trial in unfinished:
-        finish(run, trial, diverged[trial], logits[trial], labels, best[trial])
+        finish(run, trial, logits[trial], labels, best[trial])
 
 
 def save_weights(run: Run, trials: list[int], weights: cohort.State, name: str) -> None:
@@ -39,9 +39,9 @@ def save_weights(run: Run, trials: list[int], weights: cohort.State, name: str) 
         checkpoint.save(run.logs[trial] / name, cohort.unstack(weights, run.like, len(run.trials), trial))
 
 
-def finish(run: Run, trial: int, diverged: int, logits: Tensor, labels: Tensor, best: Scores) -> None:
+def finish(run: Run, trial: int, logits: Tensor, labels: Tensor, best: Scores) -> None:
     """predictions.csv.gz and result.json of one trial, from its logits on the test part."""
-    logs = run.logs[trial]
+    logs, diverged = run.logs[trial], run.diverged[trial]
     measured = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
     sound = diverged < 0 and math.isfinite(measured["train_loss"])
     accuracy, loss = predict(run, trial, logits, labels) if sound else (None, None)

@@ -7,15 +7,17 @@ cuts every log back to the rows before s and goes on. Nothing is fetched from th
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional
 
 from resexp import checkpoint, cohort, probes, runs
 from resexp.config import Trial
-from resexp.networks import Network, multiply_adds
+from resexp.networks import Draw, Network, multiply_adds
 from resexp.training.conclusion import conclude
 from resexp.training.material import DTYPES, batches, lengths, material
 from resexp.training.measures import evaluate
@@ -66,15 +68,16 @@ def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> Run:
         network=network,
         like=like,
         costs=costs(trials, networks, found.input_shape),
+        parameters=list(network.parameters()),
+        random=any(hasattr(block.shortcut, "draw") for block in network.blocks),
         optimizer=make_optimizer(network, settings.training, {name for name, value in like.items() if value.ndim < 2}),
         logs=logs,
         saved=runs.checkpoint_file(folder, name),
-        diverged=torch.full((len(trials),), -1, device=place),
+        diverged=[-1] * len(trials),
         open=[runs.result(of) is None for of in logs],
     )
     if settings.compile:
-        for block in network.blocks:  # one by one, so that gradients can be read at the boundaries between them
-            block.compile(dynamic=False)
+        network.compile(dynamic=False)
     return begun
 
 
@@ -92,7 +95,7 @@ def costs(trials: Sequence[Trial], networks: Sequence[Network], input_shape: tup
 
 def resume(run: Run) -> None:
     """Takes up the checkpoint, if there is one, and makes the logs of unfinished trials end where it was written."""
-    state = checkpoint.load(run.saved, run.diverged.device)
+    state = checkpoint.load(run.saved, run.material.shift.device)
     if state is not None:
         run.network.load_state_dict(state["network"])
         run.optimizer.load_state_dict(state["optimizer"])
@@ -135,17 +138,14 @@ def update(run: Run, x: Tensor, labels: Tensor) -> None:
     boundaries: list[Tensor] | None = [] if names and run.length.reads(run.step) else None
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(recipe, run.step, run.length.steps)
-    with precision_of(settings, x.device):
-        logits = run.network(x, boundaries, draws(run.network, run.trials, run.step, x))
-    each = functional.cross_entropy(
-        logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=recipe.label_smoothing
-    )
-    losses = each.view(trials, -1).mean(1)
-    run.diverged = torch.where(losses.isfinite() | (run.diverged >= 0), run.diverged, run.step)
-    for boundary in boundaries or ():
-        boundary.retain_grad()
-    run.optimizer.zero_grad()
-    torch.autograd.backward(losses.sum())  # the gradients of each trial are those of its own mean loss
+    drawn = draws(run.network, run.trials, run.step, x) if run.random else ()
+    if boundaries is not None and settings.compile:
+        boundaries = apart(run, x, labels, drawn)
+    each = losses_of(run, run.network, x, labels, None if settings.compile else boundaries, drawn)
+    run.losses.append(each.detach().view(trials, -1).sum(1))
+    for parameter in run.parameters:
+        parameter.grad = None
+    torch.autograd.backward(each, torch.full_like(each, trials / len(each)))  # of each trial its own mean loss
     reading = probes.begin(names, run.network, boundaries, trials) if boundaries is not None else None
     if recipe.clip_norm is not None:
         clip(run.network, trials, recipe.clip_norm)
@@ -154,9 +154,37 @@ def update(run: Run, x: Tensor, labels: Tensor) -> None:
         write_reading(run, probes.end(reading))
 
 
+def losses_of(
+    run: Run, network: Callable[..., Tensor], x: Tensor, labels: Tensor, boundaries: list[Tensor] | None, drawn: Sequence[Draw]
+) -> Tensor:
+    """The loss of each example of each trial, (T B,); boundaries are given, with their gradients retained."""
+    settings = run.trials[0].settings
+    with precision_of(settings, x.device):
+        logits = network(x, boundaries, drawn)
+    for boundary in boundaries or ():
+        boundary.retain_grad()
+    smoothing = settings.training.label_smoothing
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing)
+
+
+def apart(run: Run, x: Tensor, labels: Tensor, drawn: Sequence[Draw]) -> list[Tensor]:
+    """The boundaries of this step with their gradients, by a pass of its own: a compiled network has none inside.
+
+    It moves copies of the running statistics and leaves the gradients of the weights alone.
+    """
+    boundaries: list[Tensor] = []
+    buffers = {name: buffer.clone() for name, buffer in run.network.named_buffers()}
+    with uncompiled(run.trials[0].settings):
+        network = partial(functional_call, run.network, buffers)
+        each = losses_of(run, lambda *inputs: network(inputs), x, labels, boundaries, drawn)
+        seeds = torch.full_like(each, len(run.trials) / len(each))
+        torch.autograd.backward(each, seeds, inputs=boundaries)
+    return boundaries
+
+
 def write_reading(run: Run, rows: Sequence[dict[str, list[probes.Row]]]) -> None:
     """Appends what was read of each trial in the step that has just been made."""
-    close_diverged(run)
+    close_diverged(run, run.step + 1)
     for logs, written, of in zip(run.logs, run.open, rows, strict=True):
         if written:
             for name, found in of.items():
@@ -167,7 +195,7 @@ def write_reading(run: Run, rows: Sequence[dict[str, list[probes.Row]]]) -> None
 
 def close_epoch(run: Run, clock: float) -> float:
     """Measures and logs, remembers the best epochs; returns the time from which the next epoch counts."""
-    close_diverged(run)  # waits for the device, so that the seconds of training are those of training
+    close_diverged(run, run.step)  # waits for the device, so that the seconds of training are those of training
     trained, trials = time.perf_counter(), len(run.trials)
     with uncompiled(run.trials[0].settings):
         training = evaluate(run.network, run.material.sample, run.material, trials)
@@ -220,6 +248,7 @@ def checkpoint_rule(every: str | int) -> Callable[[int], bool]:
 
 def save(run: Run) -> None:
     """The checkpoint of this step: everything that cannot be computed again."""
+    close_diverged(run, run.step)
     weights, optimizer = run.network.state_dict(), run.optimizer.state_dict()
     state = {"step": run.step, "best": run.best, "diverged": run.diverged, "network": weights, "optimizer": optimizer}
     checkpoint.save(run.saved, state)

@@ -13,7 +13,6 @@ from resexp.datasets import Images
 
 SAMPLE = 10_000
 FIRST_READINGS = 10
-KEPT_BYTES = 256 << 20  # of normalised training images: MNIST, not CIFAR, whose networks are slow anyway
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "tf32": torch.float32, "bfloat16": torch.float32}
 
@@ -51,8 +50,10 @@ def prepare_process(threads: int, settings: Settings) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(settings.deterministic)
+    # Deterministic algorithms would write every new tensor once for nothing. (torch has no stub for the switch.)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if settings.compile:
-        torch._dynamo.config.recompile_limit = 64  # noqa: SLF001 - its documented place; a block of each shape and arm is one
+        torch._dynamo.config.recompile_limit = 64  # noqa: SLF001 - its documented place; a network of each shape is one
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = settings.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
@@ -70,13 +71,11 @@ class Material:
     sample: Images
     shift: Tensor
     scale: Tensor
-    normalised: Tensor | None  # all training images, where they are few enough to be kept
 
     def batch(self, index: Tensor) -> Tensor:
-        """The normalised training images at `index`, of any shape."""
-        if self.normalised is not None:
-            return self.normalised[index]
-        return datasets.normalised(self.training.pixels[index], self.shift, self.scale)
+        """The normalised training images at `index`, of any shape: (*index, C, H, W)."""
+        chosen = self.training.pixels.flatten(1).index_select(0, index.flatten())  # whole rows: three times as fast as [index]
+        return datasets.normalised(chosen.view(*index.shape, *self.input_shape), self.shift, self.scale)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -106,10 +105,7 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
     place = torch.device(device)
     kept = training.to(place)
     sample = kept if number == len(training) else kept.at(index.to(place))
-    shift, scale = shift.to(dtype).to(place), scale.to(dtype).to(place)
-    few = kept.pixels.numel() * shift.element_size() <= KEPT_BYTES
-    normalised = datasets.normalised(kept.pixels, shift, scale) if few else None
-    return Material(kept, validation.to(place), sample, shift, scale, normalised)
+    return Material(kept, validation.to(place), sample, shift.to(dtype).to(place), scale.to(dtype).to(place))
 
 
 @lru_cache(maxsize=1)
@@ -155,7 +151,7 @@ def batches(trials: Sequence[Trial], material: Material, per_epoch: int, step: i
     settings, device = trials[0].settings, material.shift.device
     size, augment = settings.training.batch_size, settings.data.augment
     seeds = list(dict.fromkeys(trial.seed for trial in trials))
-    seats = torch.tensor([seeds.index(trial.seed) for trial in trials], device=device)
+    seats = 0 if len(trials) == 1 else torch.tensor([seeds.index(trial.seed) for trial in trials], device=device)
     while True:
         epoch = step // per_epoch
         orders = torch.stack([datasets.order(seed, epoch, len(material.training)) for seed in seeds]).to(device)
@@ -165,5 +161,5 @@ def batches(trials: Sequence[Trial], material: Material, per_epoch: int, step: i
             if augment != "none":
                 generators = [streams.generator(seed, "augment", step) for seed in seeds]
                 x = torch.stack([datasets.AUGMENTATIONS[augment](*of) for of in zip(x, generators, strict=True)])
-            yield (x[0], labels[0]) if len(trials) == 1 else (x[seats], labels[seats])
+            yield x[seats], labels[seats]
             step += 1

@@ -13,7 +13,7 @@ from resexp.datasets import Images
 from resexp.networks import Network, boundary_stages
 from resexp.training.material import Material
 
-EVALUATION_BATCH = 1_000
+EVALUATION_BATCH = 2_000
 
 
 @torch.no_grad()

@@ -83,12 +83,8 @@ def draws(network: Network, trials: Sequence[Trial], step: int, x: Tensor) -> li
     x is (T, B, ...) of several trials, (B, ...) of one.
     """
     batch = x.shape[0 if len(trials) == 1 else 1]
-    of_trials = []
-    for trial in trials:
-        of_trials.append(network.draws(batch, partial(streams.generator, trial.seed, "shortcut", step, device=x.device)))
-        if all(draw is None for draw in of_trials[0]):  # nothing is left to chance in any of them
-            return of_trials[0]
-    return cohort.joined_draws(of_trials)
+    streams_of = [partial(streams.generator, trial.seed, "shortcut", step, device=x.device) for trial in trials]
+    return cohort.joined_draws([network.draws(batch, stream) for stream in streams_of])
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resexp import runs
 from resexp.config import Trial
@@ -18,8 +18,9 @@ from resexp.training.material import Lengths, Material
 class Run:
     """A cohort in training: its trials, what they train on, where they write, how far they have got.
 
-    `diverged` (T,) stays on the device: the step at which a trial's loss first was not finite, -1 as long as it is. A trial
-    that diverged, or whose result stands already, stays in the stack, and nothing is written for it any more: `open`.
+    `losses` (T,) of the steps since the last fetch stay on the device; from them `diverged` has the step at which a trial's
+    loss first was not finite, -1 as long as it is. A trial that diverged, or whose result stands already, stays in the stack,
+    and nothing is written for it any more: `open`.
     """
 
     trials: tuple[Trial, ...]
@@ -28,11 +29,14 @@ class Run:
     network: Network
     like: dict[str, Tensor]  # the state dict of one trial alone, for its shapes
     costs: list[dict[str, int]]  # parameters and multiply-adds of each trial's network
+    parameters: list[nn.Parameter]
+    random: bool  # whether a shortcut leaves something to chance
     optimizer: torch.optim.Optimizer
     logs: tuple[Path, ...]
     saved: Path
-    diverged: Tensor
+    diverged: list[int]
     open: list[bool]
+    losses: list[Tensor] = field(default_factory=list)
     step: int = 0
     best: dict[str, Any] = field(default_factory=dict)  # epoch and score of each trial; weights of all, stacked
     told: float = 0.0
@@ -43,11 +47,16 @@ class Run:
         return self.step // self.length.per_epoch
 
 
-def close_diverged(run: Run) -> list[int]:
-    """Fetches where losses were not finite, and closes those trials; returns `diverged`."""
-    found: list[int] = run.diverged.tolist()
-    run.open = [was and at < 0 for was, at in zip(run.open, found, strict=True)]
-    return found
+def close_diverged(run: Run, made: int) -> None:
+    """Fetches the losses of the steps up to `made`, exclusive, and closes the trials whose loss was not finite."""
+    if run.losses:
+        finite = torch.stack(run.losses).isfinite().T.tolist()
+        first = made - len(run.losses)
+        for trial, steps in enumerate(finite):
+            if run.diverged[trial] < 0 and not all(steps):
+                run.diverged[trial] = first + steps.index(False)
+        run.losses.clear()
+    run.open = [was and at < 0 for was, at in zip(run.open, run.diverged, strict=True)]
 
 
 def tell(run: Run, state: str) -> None:
