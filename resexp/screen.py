@@ -14,7 +14,7 @@ from rich.text import Text
 from resexp import config, runs
 from resexp.config import Experiment, Trial
 
-BAR_WIDTH, DARKEST = 16, -6.0
+BAR_WIDTH, DARKEST, RUNNING_ROWS = 16, -6.0, 8
 FRAME_SECONDS = 0.25
 _SHADES = " ▁▂▃▄▅▆▇█"
 
@@ -187,9 +187,11 @@ def _running(rows: Sequence[Row]) -> RenderableType:
     table = Table(box=None, padding=(0, 1, 0, 0), width=80)
     for name, width in (("in training", 14), ("", 32), ("epoch", 5), ("val %", 5), ("gradient, input→", BAR_WIDTH)):
         table.add_column(name, width=width, no_wrap=True, header_style="dim")
-    for row in rows[:8]:
+    for row in rows[:RUNNING_ROWS]:
         label = f"{row.cell} s{row.trial.seed}"
         table.add_row(row.trial.arm, label, str(row.epoch), _percent(row.val_accuracy), gradient_bar(row.flow))
+    if len(rows) > RUNNING_ROWS:
+        table.add_row("...", f"{len(rows) - RUNNING_ROWS} more", style="dim")
     return table
 
 
@@ -198,16 +200,16 @@ def _percent(value: float | None) -> str:
 
 
 def _cells(rows: Sequence[Row]) -> list[RenderableType]:
-    """Mean validation accuracy of finished trials, one line a cell, one column an arm."""
+    """Mean validation accuracy so far, one line a cell, one column an arm; trials of a stack end together, so not only then."""
     arms = list(dict.fromkeys(row.trial.arm for row in rows))[:4]
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
-        if row.state == "finished":
+        if row.state in ("finished", "running"):
             grouped.setdefault(row.cell, {}).setdefault(row.trial.arm, []).append(row)
     if not grouped:
         return []
     table = Table(box=None, padding=(0, 1, 0, 0), width=80)
-    table.add_column("finished: validation accuracy %", width=34, no_wrap=True, header_style="dim")
+    table.add_column("validation accuracy % so far", width=34, no_wrap=True, header_style="dim")
     for arm in arms:
         table.add_column(arm, no_wrap=True, header_style="dim")
     for cell, found in list(grouped.items())[-16:]:

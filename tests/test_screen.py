@@ -44,6 +44,19 @@ def test_a_running_trial_shows_epoch_accuracy_and_how_its_gradient_darkens(tmp_p
     assert "left" in text
 
 
+def test_trials_of_a_stack_have_their_means_before_any_of_them_has_ended(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, values, *SMALL[:-1], "seeds=5")
+    for trial in found.trials:
+        place = runs.trial_folder(folder, trial.name)
+        (place / "result.json").unlink()
+        runs.set_status(place, "running", step=20, steps=40)
+    text = drawn(screen.snapshot(folder, found, 10.0, {}, 0.5))
+
+    assert "0 of 20 trials  20 running" in text
+    assert text.count("90.0 (5)") == 4
+    assert "12 more" in text
+
+
 @pytest.mark.parametrize(
     ("flow", "bar"),
     [
