@@ -302,3 +302,14 @@ def test_a_stack_that_is_stopped_and_continued_equals_the_uninterrupted_one(step
 
     for trial in trials:
         assert lasting(tmp_path / "parts", trial.name) == lasting(tmp_path / "whole", trial.name)
+
+
+def test_at_depth_2_all_arms_end_with_the_same_bytes(tiny: Any, tmp_path: Path):
+    experiment = tiny("network.depth=[2]", "network.shortcut=[identity, projection-all]", "training.steps=30")
+    trials = {trial.name: trial for trial in experiment.trials}
+    for planned in config.make_plan(experiment, "cpu", 1).cohorts:
+        training.run([trials[name] for name in planned.trials], tmp_path, planned.name, "cpu")
+    found = [lasting(tmp_path, trial.name)["predictions.csv.gz"] for trial in experiment.trials]
+
+    assert len(found) == 3
+    assert set(found) == {found[0]}

@@ -635,6 +635,7 @@ def cohorts(experiment, device="cpu", cores=1):
     [
         pytest.param("network: {family: cnn}", id="convolutions"),
         pytest.param("training: {cohort: 1}", id="asked for one by one"),
+        pytest.param("network: {depth: 2, shortcut: [identity, gate]}", id="depth 2, where all arms are one network"),
         pytest.param("network: {depth: [8, 16], plain: false}\ndata: {name: digits}", id="one trial a cell"),
     ],
 )

@@ -68,9 +68,12 @@ def stacked(trials: Sequence[Trial], device: str, cores: int) -> list[list[Trial
 
 
 def _shape(trial: Trial) -> str:
-    """Equal for trials that one stack can hold; a trial that trains alone has its own."""
+    """Equal for trials that one stack can hold; a trial that trains alone has its own.
+
+    At depth 2 all arms are one network; alone they stay so to the last bit, which places in a stack do not promise.
+    """
     settings = trial.settings
-    alone = settings.network.family != "mlp" or settings.training.cohort == 1
+    alone = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.cohort == 1
     if alone or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
         return trial.name
     computed = sorted((key, value) for key, value in conditions(settings).items() if key not in STARTS)

@@ -24,7 +24,7 @@ from resexp.training.measures import evaluate
 from resexp.training.recipe import build, clip, draws, learning_rate, make_optimizer, precision_of, uncompiled
 from resexp.training.state import Run, close_diverged, tell
 
-STATUS_SECONDS = 0.25  # between two entries in status.json, on which no result depends
+STATUS_SECONDS = 1.0  # between two entries in status.json, on which no result depends
 
 
 def never() -> bool:
