@@ -83,14 +83,12 @@ def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> Run:
 
 def costs(trials: Sequence[Trial], networks: Sequence[Network], input_shape: tuple[int, ...]) -> list[dict[str, int]]:
     """Parameters and multiply-adds of each trial's network, counted once for each arm."""
-    of_arms = {
-        trial.arm: {
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "multiply_adds": multiply_adds(network, input_shape),
-        }
-        for trial, network in {trial.arm: (trial, network) for trial, network in zip(trials, networks, strict=True)}.values()
+    of_arms = {trial.arm: network for trial, network in zip(trials, networks, strict=True)}
+    counted = {
+        arm: {"parameters": sum(p.numel() for p in of.parameters()), "multiply_adds": multiply_adds(of, input_shape)}
+        for arm, of in of_arms.items()
     }
-    return [of_arms[trial.arm] for trial in trials]
+    return [counted[trial.arm] for trial in trials]
 
 
 def resume(run: Run) -> None:
