@@ -10,24 +10,50 @@ import torch
 from resexp import runs
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes the state whole or not at all; tensors are moved to the CPU by torch on loading, not here."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def packed(state: dict[str, Any]) -> bytes:
+    """What torch writes of a state; the same state gives the same bytes."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    runs.write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def load(path: Path, device: torch.device) -> dict[str, Any] | None:
-    """The state in a file, None while there is none.
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Writes weights, whole or not at all; tensors are moved to the CPU by torch on loading, not here."""
+    runs.write_bytes(path, packed(state))
+
+
+def keep(path: Path, state: dict[str, Any]) -> None:
+    """Writes a checkpoint with its checksum, whole or not at all; the one before it is kept."""
+    path.parent.mkdir(exist_ok=True)
+    runs.write_sealed(path, packed(state))
+
+
+def take_up(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """The state in a checkpoint, or in the one before it where that is missing or damaged; None while there is none.
 
     Raises:
-        RunsError: damaged.
+        RunsError: damaged, both of them.
     """
+    damaged: list[runs.RunsError] = []
+    for file in (path, runs.before(path)):
+        try:
+            content = runs.read_sealed(file)
+            state = None if content is None else _unpacked(file, content, device)
+        except runs.RunsError as error:
+            damaged.append(error)
+            continue
+        if state is not None:
+            if damaged:
+                path.unlink()  # lest the next checkpoint keep it in the place of the sound one
+            return state
+    if damaged:
+        raise damaged[0]
+    return None
+
+
+def _unpacked(file: Path, content: bytes, device: torch.device) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        return None
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
-        raise runs.RunsError(f"{path}: damaged checkpoint; delete it to train its trials from the start") from None
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+        raise runs.RunsError(f"{file}: damaged (no checkpoint)") from None
     return state

@@ -123,6 +123,23 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
+def room(trial: Trial, device: str) -> str:
+    """What to do about a network that did not fit into memory: how many images a batch there is room for.
+
+    Weights, gradients and two moments of Adam are counted once each, and what one image keeps for the backward pass.
+    """
+    settings = trial.settings
+    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    network = training.build(trial, found.input_shape, found.classes)
+    held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
+    free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else runs.free_memory()
+    images = max(0, free - held) // count(network, found.input_shape).activation_bytes
+    words = f"out of memory: {free / 1e9:.2f} GB are free on {device}, batches are of {settings.training.batch_size} images"
+    if not 0 < images < settings.training.batch_size:
+        return f"{words}; fewer processes (--jobs 1), or a smaller network.width or network.depth, take less"
+    return f"{words}; about {images} would fit: training.batch_size={images}"
+
+
 # ---- a whole plan -------------------------------------------------------------------------------------------------------
 
 

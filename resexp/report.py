@@ -19,6 +19,7 @@ from resexp.statistics import Summary
 from resexp.tables.findings import Finding, deepest, findings, headline
 from resexp.tables.frames import Frames, read_frames
 
+READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
 FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
@@ -66,6 +67,7 @@ def html(results: Results) -> str:
         published="\n".join(tables.published_lines(tables.published_rows(results))),
         figures=[{"name": name, "title": name.replace("-", " ").capitalize(), "caption": caption(name)} for name in charts],
         left_out=results.left_out,
+        damaged=results.damaged,
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
         specs=_script(json.dumps({name: chart.to_dict() for name, chart in charts.items()})),
     )

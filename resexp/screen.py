@@ -50,16 +50,19 @@ class Snapshot:
 def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | None = None) -> Row:
     """A trial as its files have it, or as they had it when it had completed `until` steps."""
     place = runs.trial_folder(folder, trial.name)
-    status = runs.status(place)
-    step, steps = int(status.get("step", 0)), int(status.get("steps", 0))
-    state = "finished" if runs.result(place) else str(status["state"])
-    if until is not None:
-        state = "waiting" if until < 0 else "running" if until < step else state
-        step = max(0, min(step, until))
-    metrics = [row for row in runs.read_rows(place / "metrics.csv") if int(row["step"]) <= step]
-    last = metrics[-1] if metrics and state != "waiting" else None
     label = " ".join(config.cell_label(trial.settings, experiment.axes))
-    flow = _latest_flow(place, step) if state == "running" else ()
+    try:
+        state, _, _ = runs.standing(place)
+        status = runs.status(place)
+        step, steps = int(status.get("step", 0)), int(status.get("steps", 0))
+        if until is not None:
+            state = "waiting" if until < 0 else "running" if until < step else state
+            step = max(0, min(step, until))
+        metrics = [row for row in runs.read_rows(place / "metrics.csv") if int(row["step"]) <= step]
+        flow = _latest_flow(place, step) if state == "running" else ()
+    except runs.RunsError:
+        return Row(trial, label, "damaged", 0, 0, 0, None)
+    last = metrics[-1] if metrics and state != "waiting" else None
     accuracy = float(last["val_accuracy"]) if last else None
     return Row(trial, label, state, step, steps, int(last["epoch"]) if last else 0, accuracy, flow)
 
@@ -94,7 +97,7 @@ def work_done(rows: Sequence[Row]) -> float:
     known = max((row.steps for row in rows), default=0) or 1
     weights = [(row.steps or known) * row.trial.settings.network.depth for row in rows]
     done = [
-        row.step * row.trial.settings.network.depth if row.state != "failed" else w
+        row.step * row.trial.settings.network.depth if row.state not in ("failed", "damaged") else w
         for row, w in zip(rows, weights, strict=True)
     ]
     return math.fsum(done) / math.fsum(weights)
@@ -108,7 +111,7 @@ def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
     while True:
         shot = snapshot(folder, experiment, time.monotonic() - begun, finished, before)
         yield shot
-        if all(row.state in ("finished", "failed", "interrupted") for row in shot.rows):
+        if not runs.is_training(folder):
             return
 
 
@@ -176,8 +179,8 @@ def _head(shot: Snapshot) -> RenderableType:
     left = ""
     if share > shot.done_before and shot.elapsed > 0 and share < 1:
         left = f"  {clock(shot.elapsed * (1 - share) / (share - shot.done_before))} left"
-    failed = f"  {states.count('failed')} failed" if "failed" in states else ""
-    text = f"{states.count('finished')} of {len(states)} trials  {states.count('running')} running{failed}{left}"
+    bad = "".join(f"  {states.count(state)} {state}" for state in ("failed", "damaged") if state in states)
+    text = f"{states.count('finished')} of {len(states)} trials  {states.count('running')} running{bad}{left}"
     grid = Table.grid(padding=(0, 1))
     grid.add_row(ProgressBar(total=1.0, completed=share, width=30), text)
     return Group(Text(f"{shot.name}  {shot.question or ''}", style="bold", overflow="ellipsis", no_wrap=True), grid)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from resexp import checkpoint
+from resexp import checkpoint, runs
 from resexp.runs import RunsError
 
 CPU = torch.device("cpu")
@@ -34,19 +34,28 @@ def same(a: Any, b: Any) -> bool:
     return a.dtype == b.dtype and torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-def test_there_is_nothing_to_load_before_anything_was_saved(tmp_path: Path):
-    assert checkpoint.load(tmp_path / "checkpoints" / "x.pt", CPU) is None
+def test_there_is_nothing_to_take_up_before_anything_was_kept(tmp_path: Path):
+    assert checkpoint.take_up(tmp_path / "checkpoints" / "x.pt", CPU) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_state_comes_back_bit_for_bit(tmp_path: Path):
+def test_a_state_comes_back_bit_for_bit_and_the_one_before_is_kept(tmp_path: Path):
     path = tmp_path / "checkpoints" / "x.pt"
-    checkpoint.save(path, state())
-    checkpoint.save(path, {**state(), "best": None})
+    checkpoint.keep(path, state())
+    checkpoint.keep(path, {**state(), "best": None})
 
-    assert same(checkpoint.load(path, CPU), {**state(), "best": None})
-    assert not same(checkpoint.load(path, CPU), state())
-    assert list(path.parent.iterdir()) == [path]
+    assert same(checkpoint.take_up(path, CPU), {**state(), "best": None})
+    assert not same(checkpoint.take_up(path, CPU), state())
+    assert sorted(path.parent.iterdir()) == [path.with_suffix(".previous"), path]
+    path.unlink()
+    assert same(checkpoint.take_up(path, CPU), state())
+
+
+def test_a_checkpoint_is_not_written_where_its_experiment_has_vanished(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        checkpoint.keep(tmp_path / "vanished" / "checkpoints" / "x.pt", state())
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_state_gives_the_same_bytes(tmp_path: Path):
@@ -56,17 +65,36 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path):
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
 
 
-@pytest.mark.parametrize("kept", [0, 1, 30, 0.1, 0.5, 0.9, -1])
-def test_a_file_cut_short_is_named_with_what_to_do(kept: float, tmp_path: Path):
-    path = tmp_path / "x.pt"
-    checkpoint.save(path, state())
+def shortened(path: Path, kept: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
-    with pytest.raises(RunsError) as caught:
-        checkpoint.load(path, CPU)
 
-    assert str(caught.value).startswith(f"{path}: damaged checkpoint")
-    assert "delete it" in str(caught.value)
+
+@pytest.mark.parametrize("kept", [0, 1, 30, 0.1, 0.5, 0.9, -1])
+def test_in_the_place_of_a_file_cut_short_the_one_before_is_taken_up_and_stays(kept: float, tmp_path: Path):
+    path = tmp_path / "x.pt"
+    checkpoint.keep(path, {**state(), "step": 1})
+    checkpoint.keep(path, state())
+    shortened(path, kept)
+
+    assert same(checkpoint.take_up(path, CPU), {**state(), "step": 1})
+    checkpoint.keep(path, {**state(), "step": 3})
+    shortened(path, kept)
+    assert same(checkpoint.take_up(path, CPU), {**state(), "step": 1})
+
+
+@pytest.mark.parametrize("kept", [0, 30, 0.5, -1])
+def test_files_cut_short_are_named(kept: float, tmp_path: Path):
+    path = tmp_path / "x.pt"
+    checkpoint.keep(path, state())
+    shortened(path, kept)
+    with pytest.raises(RunsError, match=f"{path}: damaged"):
+        checkpoint.take_up(path, CPU)
+    path.rename(runs.before(path))
+    checkpoint.keep(path, state())
+    shortened(path, kept)
+    with pytest.raises(RunsError, match=f"{path}: damaged"):
+        checkpoint.take_up(path, CPU)
 
 
 class _Harm:
@@ -76,23 +104,25 @@ class _Harm:
 
 def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    torch.save({"step": 1, "network": _Harm()}, tmp_path / "x.pt")
-    with pytest.raises(RunsError, match="damaged checkpoint"):
-        checkpoint.load(tmp_path / "x.pt", CPU)
+    torch.save({"step": 1, "network": _Harm()}, tmp_path / "harmful")
+    runs.write_sealed(tmp_path / "x.pt", (tmp_path / "harmful").read_bytes())
+    with pytest.raises(RunsError, match="damaged"):
+        checkpoint.take_up(tmp_path / "x.pt", CPU)
 
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_failing_save_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_write_leaves_the_last_checkpoint_and_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "x.pt"
-    checkpoint.save(path, state())
+    for step in (1, 2):
+        checkpoint.keep(path, {**state(), "step": step})
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
     def refuse(_file: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(path, {**state(), "step": 99})
+        checkpoint.keep(path, {**state(), "step": 99})
 
-    assert same(checkpoint.load(path, CPU), state())
-    assert list(tmp_path.iterdir()) == [path]
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -534,17 +535,12 @@ def test_a_changed_shared_key_over_an_experiment_is_refused_with_the_line_to_typ
     [
         ("train", "experiment.yaml"),
         ("train", "plan.json"),
-        ("train", "trials/plain-d4-s0/result.json"),
-        ("train", "trials/plain-d4-s1/status.json"),
         ("compare", "experiment.yaml"),
-        ("compare", "trials/plain-d4-s0/result.json"),
-        ("compare", "trials/plain-d4-s1/status.json"),
+        ("compare", "plan.json"),
     ],
 )
-def test_a_damaged_file_in_the_results_is_named(command: str, file: str, call: Program, tiny_file: Path, results: Path):
+def test_a_damaged_file_of_an_experiment_is_named(command: str, file: str, call: Program, tiny_file: Path, results: Path):
     (results / "tiny" / file).write_bytes(b"{")
-    if file.endswith("status.json"):
-        (results / "tiny" / file).with_name("result.json").unlink()
     arguments = [tiny_file, "seeds=2"] if command == "train" else []
 
     refused(call(command, *arguments, "--runs", results), str(results / "tiny" / file), "damaged")
@@ -555,22 +551,58 @@ def test_a_damaged_file_in_the_results_is_named(command: str, file: str, call: P
     [
         ("compare", "environment.json", "[{}]"),
         ("compare", "plan.json", "{}"),
-        ("compare", "trials/plain-d4-s0/result.json", "{}"),
-        ("compare", "trials/plain-d4-s0/result.json", '{"outcome": "trained"}'),
         ("report", "pairs.json", "[{}]"),
         ("report", "environment.json", '{"a": 1}'),
-        ("watch", "trials/plain-d4-s0/status.json", "{}"),
-        ("train", "trials/plain-d4-s0/result.json", "[]"),
     ],
 )
 def test_json_that_holds_something_else_is_named_and_said_how_to_mend(
     command: str, file: str, content: str, call: Program, tiny_file: Path, results: Path
 ):
     (results / "tiny" / file).write_text(content, encoding="utf-8")
-    arguments = [tiny_file, "seeds=2"] if command == "train" else []
-    mend = "trained again" if file.startswith("trials") else "train again to write it anew"
+    path = results / "tiny" / file
+    refused(call(command, "--runs", results), str(path), "damaged", "train again to write it anew")
 
-    refused(call(command, *arguments, "--runs", results), str(results / "tiny" / file), "damaged", mend)
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"outcome": "trained"}', "[]"])
+@pytest.mark.parametrize("command", ["compare", "report", "train"])
+def test_a_damaged_result_is_missing_from_the_table_named_and_its_trial_left_alone(
+    command: str, content: str, call: Program, tiny_file: Path, results: Path
+):
+    file = results / "tiny" / "trials" / "plain-d4-s0" / "result.json"
+    file.write_text(content, encoding="utf-8")
+    answer = call(command, *([tiny_file, "seeds=2"] if command == "train" else []), "--runs", results)
+
+    assert answer.code == 1
+    assert len([line for line in answer.err.splitlines() if str(file) in line and "trained again" in line]) == 1
+    assert file.read_text(encoding="utf-8") == content
+    if command == "compare":
+        assert re.search(r"plain +1/2 1 damaged", answer.out) or "1 damaged" in answer.out
+    file.unlink()
+    assert call("train", tiny_file, "seeds=2", "--runs", results).code == 0
+    assert call("compare", "--runs", results).code == 0
+
+
+def test_a_report_names_a_damaged_log_and_is_made_from_the_other_trials(call: Program, results: Path):
+    file = results / "tiny" / "trials" / "plain-d4-s0" / "signals.csv"
+    file.write_bytes(file.read_bytes().replace(b"1", b"2", 1))
+    answer = call("report", "--runs", results)
+
+    assert (answer.code, answer.out.strip()) == (1, str(results / "tiny" / "report.html"))
+    assert f"{file}: damaged (changed since its trial was finished)" in answer.err
+    assert "1 damaged" in (results / "tiny" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_damaged_status_is_written_anew(call: Program, tiny_file: Path, results: Path):
+    file = results / "tiny" / "trials" / "plain-d4-s1" / "status.json"
+    file.write_bytes(b"{")
+    file.with_name("result.json").unlink()
+    compared, watched = call("compare", "--runs", results), call("watch", "--runs", results)
+
+    assert (compared.code, watched.code) == (1, 0)
+    assert f"{file}: damaged" in compared.err
+    assert "1 damaged" in watched.out
+    assert call("train", tiny_file, "seeds=2", "--runs", results).code == 0
+    assert call("compare", "--runs", results).code == 0
 
 
 def test_training_again_mends_what_belongs_to_no_trial(call: Program, tiny_file: Path, results: Path):
@@ -583,11 +615,13 @@ def test_training_again_mends_what_belongs_to_no_trial(call: Program, tiny_file:
 
 
 def test_an_experiment_that_is_being_trained_is_refused(call: Program, tiny_file: Path, results: Path):
-    before = tree(results)
     with runs.lock(results / "tiny"):
-        refused(call("train", tiny_file, "seeds=2", "--runs", results), "another resexp is training here")
-
-    assert tree(results) == before
+        before = tree(results)
+        refused(
+            call("train", tiny_file, "seeds=2", "--runs", results),
+            f"process {os.getpid()} on {platform.node()}", "is training here",
+        )  # fmt: skip
+        assert tree(results) == before
 
 
 @pytest.mark.slow

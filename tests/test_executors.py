@@ -33,7 +33,7 @@ ALONE = "training.cohort=1"
 def test_jobs_times_threads_never_exceed_the_cores(
     cores: int, threads: int, asked: int | None, device: str, jobs: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(executors, "cores", lambda: cores)
+    monkeypatch.setattr(executors.machine, "cores", lambda: cores)
 
     assert executors.jobs_for(threads, asked, device) == jobs
 
@@ -208,7 +208,7 @@ def test_a_worker_that_is_killed_costs_its_trial_and_no_other(after_a_kill: tupl
     assert seen == {
         "plain-d4-s0": "failed", "identity-d4-s0": "finished", "plain-d4-s1": "finished", "identity-d4-s1": "finished",
     }  # fmt: skip
-    assert reason == "its process died"
+    assert reason.startswith("its process died")
 
 
 @pytest.mark.slow

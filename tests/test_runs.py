@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import signal
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -60,14 +61,15 @@ def test_reading_what_is_not_there_yet_gives_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cutting_a_log_that_is_absent_or_ends_earlier_changes_no_byte(tmp_path: Path):
+def test_cutting_a_log_that_is_absent_or_ends_where_it_was_marked_changes_no_byte(tmp_path: Path):
     path = tmp_path / "metrics.csv"
-    runs.cut(path, 0)
+    assert runs.mark(path) is None
+    runs.cut(path, None)
     assert not path.exists()
 
     runs.append(path, metrics(0, 4, 6))
     before = path.read_bytes()
-    runs.cut(path, 7)
+    runs.cut(path, runs.mark(path))
     assert path.read_bytes() == before
 
 
@@ -296,11 +298,12 @@ def test_text_that_looks_like_another_value_is_stored_as_text(override: str, tin
 def test_a_torn_last_line_is_dropped(torn: str, tmp_path: Path):
     path = tmp_path / "metrics.csv"
     runs.append(path, metrics(0, 4))
+    marked = runs.mark(path)
     with path.open("a") as file:
         file.write(torn)
 
     assert [row["step"] for row in runs.read_rows(path)] == ["0", "4"]
-    runs.cut(path, 100)
+    runs.cut(path, marked)
     runs.append(path, metrics(8))
     assert [row["step"] for row in runs.read_rows(path)] == ["0", "4", "8"]
 
@@ -310,20 +313,86 @@ def test_a_torn_header_is_written_again(tmp_path: Path):
     path.write_text("step,epo")
 
     assert runs.read_rows(path) == []
-    runs.cut(path, 0)
+    runs.cut(path, None)
     runs.append(path, metrics(0))
     assert [row["step"] for row in runs.read_rows(path)] == ["0"]
 
 
-@pytest.mark.parametrize("step", [0, 1, 4, 5, 6, 7])
-def test_cutting_at_a_step_is_as_if_it_and_later_ones_had_never_been_written(step: int, tmp_path: Path):
-    (tmp_path / "short").mkdir()
-    path, short = tmp_path / "metrics.csv", tmp_path / "short" / "metrics.csv"
-    runs.append(path, metrics(0, 4, 5, 6))
-    runs.append(short, [row for row in metrics(0, 4, 5, 6) if row[0] < step])
-    runs.cut(path, step)
+def test_cutting_at_a_mark_is_as_if_what_follows_had_never_been_written(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    wanted = {}
+    for step in (0, 4, 5):
+        runs.append(path, metrics(step))
+        wanted[step] = runs.mark(path), path.read_bytes()
+    for marked, content in reversed(wanted.values()):
+        runs.cut(path, marked)
+        assert path.read_bytes() == content
 
-    assert path.read_bytes() == short.read_bytes()
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda content: content[:-1], id="a byte is missing"),
+        pytest.param(lambda content: content.replace(b"0.5", b"0.6", 1) + b"5,1,1,1,1,1,1\n", id="a digit is another"),
+        pytest.param(lambda _content: None, id="the file is gone"),
+    ],
+)
+def test_a_log_that_no_longer_goes_with_its_mark_is_named_and_left_as_it_is(damage: Any, tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    runs.append(path, metrics(0, 4))
+    marked, content = runs.mark(path), damage(path.read_bytes())
+    path.unlink() if content is None else path.write_bytes(content)
+    before = tree(tmp_path)
+    with pytest.raises(RunsError, match=f"{path}: damaged"):
+        runs.cut(path, marked)
+
+    assert tree(tmp_path) == before
+
+
+def test_rows_for_which_there_is_no_room_leave_the_log_as_it_was(tmp_path: Path):
+    resource = pytest.importorskip("resource", reason="no limits on this system")
+    path = tmp_path / "metrics.csv"
+    runs.append(path, metrics(0, 4))
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, limits[1]))  # the system itself refuses the 21st byte
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            runs.append(path, metrics(5, 6))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+    assert path.read_bytes() == before
+
+
+# ---- sealed files ------------------------------------------------------------------------------------------------------
+
+
+def test_a_sealed_file_gives_its_content_back_and_keeps_the_one_before(tmp_path: Path):
+    path = tmp_path / "x.pt"
+    assert runs.read_sealed(path) is None
+    for content in (b"first", b"second", b"third"):
+        runs.write_sealed(path, content)
+
+    assert (runs.read_sealed(path), runs.read_sealed(runs.before(path))) == (b"third", b"second")
+    # FIPS 180-2, appendix B.1
+    runs.write_sealed(path, b"abc")
+    assert path.read_bytes() == b"abcba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    runs.discard(path)
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("place", [0, 2, 5, 40, -1])
+@pytest.mark.parametrize("how", ["changed", "cut"])
+def test_a_sealed_file_in_which_a_byte_is_another_or_missing_is_damaged(how: str, place: int, tmp_path: Path):
+    path = tmp_path / "x.pt"
+    runs.write_sealed(path, b"abc")
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content if how == "changed" else content[:place])
+    with pytest.raises(RunsError, match=f"{path}: damaged"):
+        runs.read_sealed(path)
 
 
 HEADER = ",".join(METRICS).encode() + b"\n"
@@ -486,18 +555,6 @@ def test_a_start_is_recorded_without_the_name_of_home_or_host():
     assert entry.items() >= prepared.items()
 
 
-def test_a_second_writer_is_refused_until_the_first_lets_go(tmp_path: Path):
-    with runs.lock(tmp_path / "digits"):
-        with pytest.raises(RunsError, match="another resexp is training here") as caught:
-            runs.lock(tmp_path / "digits")
-        with runs.lock(tmp_path / "mnist"):
-            pass
-    with runs.lock(tmp_path / "digits"):
-        pass
-
-    assert str(tmp_path / "digits") in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("overrides", "key", "values"),
     [
@@ -546,17 +603,68 @@ def test_each_trial_stands_where_its_files_say(tiny: Any, tmp_path: Path):
     done, failed, running, interrupted, *waiting = experiment.trials
     places = {trial.name: runs.trial_folder(folder, trial.name) for trial in experiment.trials}
     runs.set_failed(places[failed.name], "its process died")
-    for trial in (done, running, interrupted):
-        places[trial.name].mkdir(parents=True)
     runs.finish(places[done.name], {**fabricated.RESULT, "test_accuracy": 2 / 3})
     runs.set_status(places[running.name], "running", step=3, steps=6)
     runs.set_status(places[interrupted.name], "interrupted", step=3, steps=6)
-    found = {state.trial.name: state for state in runs.states(folder, experiment)}
+    with runs.lock(folder):
+        found = {state.trial.name: state for state in runs.states(folder, experiment)}
 
     assert [state.state for state in found.values()] == ["finished", "failed", "running", "interrupted", "waiting", "waiting"]
+    assert [state.reason for state in found.values()] == ["", "its process died", "", "", "", ""]
     assert found[done.name].result["test_accuracy"] == 0.666666667
     assert [found[trial.name].result for trial in waiting] == [None, None]
-    assert runs.status(places[failed.name])["reason"] == "its process died"
+
+
+def test_what_was_running_when_its_process_died_is_interrupted(tiny: Any, tmp_path: Path):
+    folder = started(tiny(), tmp_path)
+    runs.set_status(runs.trial_folder(folder, "plain-d4-s0"), "running", step=3, steps=6)
+
+    assert [state.state for state in runs.states(folder, tiny())] == ["interrupted", "waiting"]
+
+
+def test_a_finished_trial_whose_result_was_deleted_waits_to_be_trained_again(tiny: Any, tmp_path: Path):
+    folder = started(tiny(), tmp_path)
+    finished(folder, tiny())
+    (runs.trial_folder(folder, "plain-d4-s0") / "result.json").unlink()
+
+    assert [state.state for state in runs.states(folder, tiny())] == ["waiting", "finished"]
+
+
+DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "a number of the result": ("result.json", lambda content: content.replace(b"0.75", b"0.95"), "changed since it was sealed"),
+    "a digest in the result": (
+        "result.json",
+        lambda content: content.replace(b'"metrics.csv": "', b'"metrics.csv": "0'),
+        "changed",
+    ),
+    "half a result": ("result.json", lambda content: content[: len(content) // 2], "damaged"),
+    "a result without seal": ("result.json", lambda content: content.replace(b"seal", b"lead"), "seal"),
+    "a figure in a log": (
+        "metrics.csv",
+        lambda content: content.replace(b"0.5", b"0.6"),
+        "changed since its trial was finished",
+    ),
+    "a log that is gone": ("metrics.csv", lambda _content: b"", "missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_trial_is_named_has_no_result_and_takes_no_other_with_it(damage: str, tiny: Any, tmp_path: Path):
+    name, change, words = DAMAGE[damage]
+    folder = started(tiny(), tmp_path)
+    for trial in tiny().trials:
+        runs.append(runs.trial_folder(folder, trial.name) / "metrics.csv", metrics(0, 4))
+        runs.finish(runs.trial_folder(folder, trial.name), {**fabricated.RESULT, "test_accuracy": 0.75})
+    path = runs.trial_folder(folder, "identity-d4-s0") / name
+    content = change(path.read_bytes())
+    assert content != path.read_bytes()
+    path.write_bytes(content) if content else path.unlink()
+    sound, damaged = runs.states(folder, tiny(), ["metrics.csv"])
+
+    assert (sound.state, damaged.state, damaged.result) == ("finished", "damaged", None)
+    assert str(path) in damaged.reason
+    assert words in damaged.reason
+    assert "delete" in damaged.reason
 
 
 def test_a_result_is_sealed_with_the_digest_of_every_finished_file_but_timing(tmp_path: Path):
@@ -573,13 +681,15 @@ def test_a_result_is_sealed_with_the_digest_of_every_finished_file_but_timing(tm
     assert runs.status(tmp_path)["state"] == "finished"
 
 
-def test_clearing_a_trial_empties_its_folder_and_no_other(tmp_path: Path):
+def test_clearing_a_trial_empties_its_folder_but_for_what_it_is_and_no_other(tmp_path: Path):
     for name in ("a", "b"):
         runs.clear(tmp_path / name)
+        (tmp_path / name / "trial.yaml").write_text("y")
         (tmp_path / name / "metrics.csv").write_text("x")
+        (tmp_path / name / "folder").mkdir()
     runs.clear(tmp_path / "a")
 
-    assert tree(tmp_path) == {"b/metrics.csv": b"x"}
+    assert tree(tmp_path) == {"a/trial.yaml": b"y", "b/metrics.csv": b"x", "b/trial.yaml": b"y"}
     assert (tmp_path / "a").is_dir()
 
 
@@ -592,10 +702,26 @@ def test_finished_trials_that_are_no_longer_asked_for_are_left_out_by_name(tiny:
     assert runs.left_out(folder, tiny("seeds=1")) == ["identity-d4-s1", "plain-d4-s1"]
 
 
-def test_an_experiment_that_is_being_trained_is_not_set_aside(tiny: Any, tmp_path: Path):
-    folder = started(tiny(), tmp_path)
+# ---- what comes from elsewhere -----------------------------------------------------------------------------------------
 
-    with runs.lock(folder), pytest.raises(runs.RunsError, match="another resexp is training here"):
-        runs.set_aside(folder)
-    assert (folder / "experiment.yaml").read_text(encoding="utf-8").startswith("# layout 1\n")
-    assert runs.set_aside(folder) == tmp_path / f"{folder.name}-old-1"
+
+@pytest.mark.parametrize("linked", ["trials", "checkpoints", "trials/plain-d4-s0", "trials/plain-d4-s0/metrics.csv"])
+def test_an_experiment_in_which_something_is_a_link_is_not_written_to(linked: str, tiny: Any, tmp_path: Path):
+    folder, outside = started(tiny(), tmp_path / "runs"), tmp_path / "outside"
+    outside.mkdir()
+    path = folder / linked
+    if path.exists():
+        path.rename(tmp_path / "moved")
+    path.symlink_to(outside)
+    with pytest.raises(RunsError, match=f"{path}: a link"):
+        runs.begin(tiny(), folder, config.make_plan(tiny(), "cpu", 2), fabricated.START, [])
+
+    assert list(outside.iterdir()) == []
+
+
+def test_an_experiment_of_a_newer_resexp_is_refused_politely(tiny: Any, tmp_path: Path):
+    path = started(tiny(), tmp_path) / "experiment.yaml"
+    newer = path.read_text(encoding="utf-8").replace("# layout 1", "# layout 2") + "unheard: of\n"
+    path.write_text(newer, encoding="utf-8")
+    with pytest.raises(RunsError, match=r"written by a newer resexp \(layout 2.*pip install --upgrade resexp"):
+        runs.read_experiment(path.parent)

@@ -1,5 +1,8 @@
 """The command line: parse, call, print, exit code. Nothing else prints; torch is imported by workers and `show` only."""
 
+import os
+import sys
+
 from resexp import config, runs
 from resexp.cli import configs, results, timing, training
 from resexp.cli.program import FAILED, USAGE, app, stop
@@ -13,5 +16,9 @@ def main() -> None:
         app()
     except (config.ConfigError, runs.RunsError) as error:
         stop(str(error), USAGE)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
     except OSError as error:
-        stop(f"{error.filename or 'input/output'}: {error.strerror or error}", FAILED)
+        where = f"{error.filename}: " if error.filename else ""
+        stop(f"{where}{error.strerror or error}", FAILED)

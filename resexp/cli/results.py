@@ -1,7 +1,7 @@
 """`resexp compare`, `watch` and `report`: from runs/ to tables, the display and HTML."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from resexp import runs
-from resexp.cli.program import UNMET, RunArgument, Runs, SourcesArgument, among, app, say, stop
+from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, say, stop
 
 
 @app.command()
@@ -33,6 +33,7 @@ def compare(
     among("--metric", metric, tables.METRICS)
     results = _results(sources, runs_dir)
     say(tables.TABLES[form](results, metric, unmatched=unmatched))
+    _complain(results)
     refused = [arm for cell in tables.cells(results, metric) for arm in cell.arms if arm.unmatched]
     if refused and not unmatched:
         more = f" (and {len(refused) - 1} more arms)" if len(refused) > 1 else ""
@@ -43,11 +44,18 @@ def compare(
         )
 
 
-def _results(sources: list[str] | None, runs_dir: Path) -> runs.Results:
+def _results(sources: list[str] | None, runs_dir: Path, read: Sequence[str] = ()) -> runs.Results:
     """Each experiment once, the last one when none is named."""
-    if not sources:
-        return runs.read_results([runs.find(None, runs_dir)])
-    return runs.read_results([runs.find(source, runs_dir) for source in sources])
+    named: Sequence[str | None] = sources or [None]
+    return runs.read_results([runs.find(source, runs_dir) for source in named], read)
+
+
+def _complain(results: runs.Results) -> None:
+    """The end, after all that could be said, when trials are damaged."""
+    reasons = [state.reason for state in results.states if state.state == "damaged"]
+    if reasons:
+        more = f"; so are {len(reasons) - 1} more trials" if len(reasons) > 1 else ""
+        stop(f"{reasons[0]}{more}: see `resexp doctor`", FAILED)
 
 
 # ---- watch ----------------------------------------------------------------------------------------------------------------
@@ -98,7 +106,7 @@ def report(
     from resexp import report as reports  # noqa: PLC0415 - as above
     from resexp import tables  # noqa: PLC0415 - as above
 
-    results = _results(sources, runs_dir)
+    results = _results(sources, runs_dir, reports.READ)
     place = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
     writers: dict[str, Callable[..., str]] = {"html": reports.html, "md": tables.TABLES["md"], "text": tables.TABLES["table"]}
     among("--format", form, writers)
@@ -110,3 +118,4 @@ def report(
     say(str(path))
     if show:
         typer.launch(str(path))
+    _complain(results)

@@ -29,6 +29,9 @@ def train(
     jobs: Annotated[str, typer.Option(help="Processes that train at once: a number, or auto by the cores.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be trained, write nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an older experiment of that name aside first.")] = False,
+    break_lock: Annotated[
+        bool, typer.Option("--break-lock", help="Take over from a process of another host that runs no more.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
@@ -41,22 +44,26 @@ def train(
         runs.check_unchanged(experiment, folder)
     asked = _jobs(jobs)
     with executors.Pool(asked or min(2, executors.cores())) as pool, _stopping(pool) as interrupted:
-        prepared = executors.prepare(pool, experiment)
         existing = None if fresh else runs.read_plan(folder)
+        prepared = executors.prepare(pool, experiment, existing)
         plan = config.make_plan(experiment, prepared["device"], executors.cores(), existing)
+        cards = config.with_rounds(prepared["cards"], experiment, plan)
         pool.resize(executors.jobs_for(plan.threads, asked, plan.device))
         if dry_run:
             forecast = executors.forecast(pool, experiment, plan)
-            say(_plan_text(experiment, plan, prepared, forecast))
+            say(_plan_text(experiment, plan, {**prepared, "cards": cards}, forecast))
             return
         aside = runs.set_aside(folder) if fresh else None
         if aside:
             note(f"the older experiment is now {aside}")
-        with runs.lock(folder):
+        with runs.lock(folder, break_lock=break_lock):
             start = runs.start_entry(prepared, ["resexp", *sys.argv[1:]])
-            runs.begin(experiment, folder, plan, start, prepared["cards"])
-            _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet or as_json)
-            tables.write_accuracy(runs.results_of(folder, experiment))
+            runs.begin(experiment, folder, plan, start, cards)
+            for message in runs.damaged_checkpoints(folder):
+                note(message)
+            with _continuable():
+                _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet or as_json)
+                tables.write_accuracy(runs.results_of(folder, experiment))
     _conclude(folder, experiment, interrupted, as_json=as_json)
 
 
@@ -75,15 +82,30 @@ def _conclude(folder: Path, experiment: config.Experiment, interrupted: list[int
     if as_json:
         say(tables.as_json(runs.results_of(folder, experiment)))
     finished = sum(state.state == "finished" for state in states)
-    failed = [state for state in states if state.state == "failed"]
+    bad = [state for state in states if state.state in ("failed", "damaged")]
     note(f"{finished} of {len(states)} trials finished; results in {folder}")
-    for state in failed:
-        note(f"failed: {state.trial.name}: {runs.status(state.folder).get('reason', 'unknown reason')}")
+    for state in bad:
+        note(f"{state.state}: {state.trial.name}: {state.reason or 'unknown reason'}")
     if interrupted:
         note(f"interrupted; continue with: {_command()}")
-        sys.exit(128 + interrupted[0])
-    if failed:
+        sys.exit(_code(interrupted[0]))
+    if bad:
         sys.exit(FAILED)
+
+
+@contextmanager
+def _continuable() -> Iterator[None]:
+    """Where a disk fails, says that nothing is lost."""
+    try:
+        yield
+    except OSError:
+        note(f"stopped by the disk; what was written before is whole, continue with: {_command()}")
+        raise
+
+
+def _code(number: int) -> int:
+    """130 for Ctrl-C, 143 for all other ways of being told to stop."""
+    return 130 if number == signal.SIGINT else 143
 
 
 def _command() -> str:
@@ -92,18 +114,21 @@ def _command() -> str:
 
 @contextmanager
 def _stopping(pool: Any) -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM asks the workers to save and stop, the second ends them; yields the signals seen."""
+    """The first signal to stop asks the workers to save and stop, the second ends them; yields the signals seen."""
+    from resexp import executors  # noqa: PLC0415 - as above
+
     seen: list[int] = []
 
     def heard(number: int, _frame: FrameType | None) -> None:
         seen.append(number)
         if len(seen) > 1:
             pool.kill()
-            os._exit(128 + number)
+            os._exit(_code(number))
         pool.stopping.set()
         note("stopping after this step; once more to stop at once")
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [number for number in executors.STOPPING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+    before = {number: signal.signal(number, heard) for number in heeded}
     try:
         yield seen
     finally:

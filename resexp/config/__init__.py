@@ -31,7 +31,7 @@ from resexp.config.models import (
     Training,
     Trial,
 )
-from resexp.config.plan import Cohort, Plan, cell_label, cells, make_plan, pairs, stack_kind
+from resexp.config.plan import Cohort, Plan, cell_label, cells, halved, make_plan, pairs, stack_kind, with_rounds
 
 __all__ = [
     "ACTIVATION_NAMES",
@@ -61,6 +61,7 @@ __all__ = [
     "control_arm",
     "experiment_from",
     "format_value",
+    "halved",
     "load",
     "make_plan",
     "nearest",
@@ -71,4 +72,5 @@ __all__ = [
     "shipped",
     "shortcut_name",
     "stack_kind",
+    "with_rounds",
 ]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from resexp.config.arms import SHORTCUT_NAMES, control_arm, shortcut_name
 from resexp.config.grid import Experiment, axis_tags, conditions
@@ -16,11 +16,15 @@ CONSTANT = ("plain", "identity", "scaled")  # shortcuts that a stack carries as 
 
 
 class Cohort(Model):
-    """Trials that train together as one stacked network, and the threads that they may use."""
+    """Trials that train together as one stacked network, and the threads that they may use.
+
+    `round` counts the times that the experiment has grown: what was planned first is of round 1.
+    """
 
     name: str
     trials: tuple[str, ...]
     threads: int
+    round: int = 1
 
 
 class Plan(Model):
@@ -44,8 +48,14 @@ def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | 
     """
     planned = {trial for cohort in existing.cohorts for trial in cohort.trials} if existing else set()
     stacks = stacked([trial for trial in experiment.trials if trial.name not in planned], device, cores)
+    last = max((cohort.round for cohort in existing.cohorts), default=0) if existing else 0
     fresh = (
-        Cohort(name=of[0].name, trials=tuple(trial.name for trial in of), threads=_threads(of[0], len(stacks), device, cores))
+        Cohort(
+            name=of[0].name,
+            trials=tuple(trial.name for trial in of),
+            threads=_threads(of[0], len(stacks), device, cores),
+            round=last + 1,
+        )
         for of in stacks
     )
     shared = experiment.shared
@@ -108,6 +118,16 @@ def _threads(trial: Trial, cohorts: int, device: str, cores: int) -> int:
     return max(1, cores // cohorts)
 
 
+def halved(plan: Plan, name: str) -> Plan:
+    """The plan with one cohort as two of half its size: what is left to do when its memory does not suffice."""
+    (place,) = (place for place, cohort in enumerate(plan.cohorts) if cohort.name == name)
+    whole = plan.cohorts[place]
+    middle = len(whole.trials) // 2
+    parts = (whole.trials[:middle], whole.trials[middle:])
+    halves = (whole.model_copy(update={"name": of[0], "trials": of}) for of in parts)
+    return plan.model_copy(update={"cohorts": (*plan.cohorts[:place], *halves, *plan.cohorts[place + 1 :])})
+
+
 # ---- cells and pairs: how trials are read side by side ----------------------------------------------------------------
 
 
@@ -135,3 +155,16 @@ def pairs(trials: Sequence[Trial], axes: Iterable[str]) -> list[tuple[Trial, Tri
         twins = (placed.get((name, cell, seed)) for name in ("plain", control_arm(arm)))
         found += [(twin, trial) for twin in twins if twin is not None]
     return found
+
+
+def with_rounds(cards: Sequence[dict[str, Any]], experiment: Experiment, plan: Plan) -> list[dict[str, Any]]:
+    """Each card with its rounds: which seeds an experiment had at first, and which came each time that it grew."""
+    of_trials = {trial: cohort.round for cohort in plan.cohorts for trial in cohort.trials}
+    found: dict[tuple[str, str, str], dict[int, list[int]]] = {}
+    for plain, residual in pairs(experiment.trials, experiment.axes):
+        pair = (" ".join(cell_label(plain.settings, experiment.axes)), plain.arm, residual.arm)
+        complete = max(of_trials[trial.name] for trial in (plain, residual))
+        found.setdefault(pair, {}).setdefault(complete, []).append(residual.seed)
+    keys = [(card["cell"], card["plain"], card["residual"]) for card in cards]
+    each = [[{"round": n, "seeds": seeds} for n, seeds in sorted(found.get(key, {}).items())] for key in keys]
+    return [{**card, "rounds": rounds} for card, rounds in zip(cards, each, strict=True)]

@@ -51,14 +51,21 @@ def revision() -> str | None:
 
 def peak_memory() -> int:
     """Bytes that this process has held at most; 0 where the system does not say."""
-    status = Path("/proc/self/status")
-    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return 1024 * int((_said("/proc/self/status", "VmHWM") or "0").split()[0])
+
+
+def free_memory() -> int:
+    """Bytes that processes may still take of this machine's memory; 0 where the system does not say."""
+    return 1024 * int((_said("/proc/meminfo", "MemAvailable") or "0").split()[0])
 
 
 def processor() -> str:
     """What the processor calls itself."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return _said("/proc/cpuinfo", "model name") or platform.processor()
+
+
+def _said(file: str, key: str) -> str:
+    """The first value of a key in a file of the system's; '' where there is none."""
+    path = Path(file)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")

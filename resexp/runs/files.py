@@ -55,8 +55,8 @@ def format_cell(value: Cell) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
-def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """The whole file or nothing: written beside, then renamed."""
+def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: Path | None = None) -> None:
+    """The whole file or nothing: written beside, then renamed; the file that stood there is kept as `previous`."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:
@@ -64,6 +64,8 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            path.replace(previous)
         beside.replace(path)
     except OSError:
         with suppress(OSError):
@@ -71,13 +73,17 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True) -> None:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    write_bytes(path, text.encode(), durable=durable)
 
 
 def write_json(path: Path, value: object, *, durable: bool = True) -> None:
     """Non-finite numbers become null: JSON has no others."""
-    write_bytes(path, (json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n").encode(), durable=durable)
+    write_text(path, to_json(value), durable=durable)
+
+
+def to_json(value: object) -> str:
+    return json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n"
 
 
 def _finite(value: Any) -> Any:
@@ -120,10 +126,17 @@ def _lines(rows: Iterable[Sequence[Cell]]) -> str:
 
 
 def append(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
-    """Appends rows in one write; the header comes first in a new file."""
-    text = _lines(rows)
-    with path.open("a", encoding="utf-8", newline="") as file:
-        file.write(text if file.tell() else _lines([COLUMNS[path.name]]) + text)
+    """Appends all rows or, where there is no room for them, none; the header comes first in a new file."""
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        content = (_lines(rows) if end else _lines([COLUMNS[path.name]]) + _lines(rows)).encode()
+        try:
+            while content:
+                content = content[file.write(content) :]
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
@@ -132,12 +145,81 @@ def write_rows(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
     write_bytes(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-def cut(path: Path, step: int) -> None:
-    """Drops the rows of `step` and later ones, and a torn last line: what a resume from `step` will write again."""
-    if path.exists():
-        rows = read_rows(path)
-        kept = [list(row.values()) for row in rows if int(row["step"]) < step]
-        write_text(path, _lines([COLUMNS[path.name]]) + _lines(kept))
+# ---- seals and marks: what stands in a file, so that damage is noticed --------------------------------------------------
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_on_disk(path: Path) -> str:
+    """The SHA-256 of a file whose content will survive the machine, too."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+    return sha256(path)
+
+
+def seal_of(values: dict[str, Any]) -> str:
+    """The digest of a JSON object but for its own `seal`."""
+    return hashlib.sha256(to_json({key: value for key, value in values.items() if key != "seal"}).encode()).hexdigest()
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """The content and its digest, the file before it kept as `before(path)`."""
+    write_bytes(path, content + hashlib.sha256(content).hexdigest().encode(), previous=before(path))
+
+
+def before(path: Path) -> Path:
+    """Where the sealed file is kept that was written before this one."""
+    return path.with_suffix(".previous")
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The content of a sealed file, None while there is none.
+
+    Raises:
+        RunsError: its digest is another.
+    """
+    try:
+        whole = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    content, digest = whole[:-64], whole[-64:]
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise RunsError(f"{path}: damaged (its checksum is another)")
+    return content
+
+
+def discard(path: Path) -> None:
+    """Removes a sealed file and the one before it."""
+    before(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+Mark = tuple[int, str]
+
+
+def mark(path: Path) -> Mark | None:
+    """(bytes, SHA-256) of a log as it stands, safely on disk; None while there is none."""
+    return (path.stat().st_size, digest_on_disk(path)) if path.exists() else None
+
+
+def cut(path: Path, at: Mark | None) -> None:
+    """Makes a log end where it was marked; what was appended since will be written again.
+
+    Raises:
+        RunsError: what was marked does not stand there any more.
+    """
+    if at is None:
+        path.unlink(missing_ok=True)
+        return
+    size, digest = at
+    content = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(content[:size]).hexdigest() != digest:
+        raise RunsError(f"{path}: damaged (its first {size} bytes are not those that its checkpoint goes on from)")
+    if len(content) > size:
+        os.truncate(path, size)
 
 
 # ---- reading ----------------------------------------------------------------------------------------------------------
@@ -154,21 +236,32 @@ def read_text(path: Path) -> str:
     return text[: text.rfind("\n") + 1]
 
 
+TEXT = ("layer", "block", "cell", "arm")  # columns that hold words; all others hold numbers, or nothing
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a log by column.
 
     Raises:
-        RunsError: other columns than the log's, or a row with too few or too many of them.
+        RunsError: other columns than the log's, a row with too few or too many of them, a word in the place of a number.
     """
-    reader = csv.reader(io.StringIO(read_text(path)))
-    header = next(reader, None)
-    if header is None:
-        return []
-    rows = list(reader)
-    if tuple(header) != COLUMNS[path.name] or any(len(row) != len(header) for row in rows):
-        raise RunsError(f"{path}: damaged (columns {','.join(COLUMNS[path.name])} expected in every line)")
+    columns = COLUMNS[path.name]
+    try:
+        header, *rows = list(csv.reader(io.StringIO(read_text(path)), strict=True)) or [list(columns)]
+    except csv.Error as error:
+        raise RunsError(f"{path}: damaged ({error})") from None
+    if tuple(header) != columns or any(len(row) != len(header) for row in rows):
+        raise RunsError(f"{path}: damaged (columns {','.join(columns)} expected in every line)")
+    for place, column in enumerate(columns):
+        if column not in TEXT:
+            _check_numbers(path, column, [row[place] for row in rows])
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _check_numbers(path: Path, column: str, cells: Sequence[str]) -> None:
+    read = int if column in ("step", "epoch", "index") else float
+    for cell in cells:
+        try:
+            read(cell or 0)
+        except ValueError:
+            raise RunsError(f"{path}: damaged ({column}: {cell[:40]!r} is no number)") from None

@@ -1,18 +1,17 @@
-"""Folders of runs/: experiments, their trials, and where each of them stands. No torch."""
+"""Folders of runs/: how experiments are found, begun, extended and set aside. No torch."""
 
 import json
 import os
-import shutil
-import time
+import re
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from resexp import config
 from resexp.config import Experiment, Plan
-from resexp.runs.files import BESIDE, SEALED, Cell, RunsError, format_cell, sha256, to_yaml, write_json, write_text
+from resexp.runs.files import BESIDE, RunsError, before, read_sealed, read_text, to_yaml, write_json, write_text
+from resexp.runs.locks import lock
 from resexp.runs.records import read_record, starts
+from resexp.runs.trials import trial_folder, write_trial
 
 LAYOUT = 1
 
@@ -48,8 +47,14 @@ def read_experiment(folder: Path) -> Experiment:
     """The experiment as its folder has it.
 
     Raises:
-        RunsError: experiment.yaml is missing or damaged.
+        RunsError: experiment.yaml is missing or damaged, or a newer resexp wrote it.
     """
+    written = re.match(r"# layout (\d{1,9})\n", read_text(folder / "experiment.yaml"))
+    if written and int(written[1]) > LAYOUT:
+        raise RunsError(
+            f"{folder}: written by a newer resexp (layout {written[1]}, this one reads up to {LAYOUT}); "
+            "bring this one up to date: pip install --upgrade resexp"
+        )
     try:
         return config.load(folder / "experiment.yaml", shortcuts=None)
     except config.ConfigError as error:
@@ -62,27 +67,21 @@ def read_plan(folder: Path) -> Plan | None:
     return found and Plan.model_validate_json(json.dumps(found))
 
 
-def lock(folder: Path) -> filelock.BaseFileLock:
-    """Holds the experiment for one writer; release it or leave its `with`.
+def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> None:
+    """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained.
+
+    Every trial is written down first: a stack trains as planned, even when the config loses one of its trials later on.
 
     Raises:
-        RunsError: another process writes there.
+        RunsError: something in the folder is a link.
     """
-    held = filelock.FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
-    except filelock.Timeout:
-        raise RunsError(f"{folder}: another resexp is training here; wait for it, or choose another name=...") from None
-    except OSError as error:
-        raise RunsError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from None
-    return held
-
-
-def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> None:
-    """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained."""
     sweep(folder)
-    write_json(folder / "plan.json", plan.model_dump())
+    for trial in experiment.trials:
+        place = trial_folder(folder, trial.name)
+        if not (place / "trial.yaml").exists():
+            place.mkdir(parents=True, exist_ok=True)
+            write_trial(place, trial)
+    write_plan(folder, plan)
     header = f"# layout {LAYOUT}\n"
     header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
     write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))
@@ -94,11 +93,28 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     write_json(folder / "pairs.json", cards)
 
 
+def write_plan(folder: Path, plan: Plan) -> None:
+    write_json(folder / "plan.json", plan.model_dump())
+
+
 def sweep(folder: Path) -> None:
-    """Removes what a write left beside its file when its process was killed; the caller holds the lock."""
+    """Removes what a write left beside its file when its process was killed; the caller holds the lock.
+
+    Raises:
+        RunsError: something in the folder is a link, by which writing would leave it.
+    """
+    refuse_links(folder)
     for path in folder.rglob(".*"):
         if BESIDE.fullmatch(path.name):
             path.unlink()
+
+
+def refuse_links(folder: Path) -> None:
+    """Raises RunsError when a file or folder in an experiment is a link, by which writing would leave it."""
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                raise RunsError(f"{path}: a link; nothing is written through links: put the file itself there, or delete it")
 
 
 def check_unchanged(experiment: Experiment, folder: Path) -> None:
@@ -128,7 +144,8 @@ def set_aside(folder: Path) -> Path | None:
     """
     if not folder.exists():
         return None
-    lock(folder).release()
+    with lock(folder):
+        pass
     number = 1
     while (aside := folder.with_name(f"{folder.name}-old-{number}")).exists():
         number += 1
@@ -136,68 +153,22 @@ def set_aside(folder: Path) -> Path | None:
     return aside
 
 
-# ---- trials ---------------------------------------------------------------------------------------------------------------
-
-
-def trial_folder(folder: Path, trial: str) -> Path:
-    return folder / "trials" / trial
+# ---- checkpoints and trials of an experiment ------------------------------------------------------------------------
 
 
 def checkpoint_file(folder: Path, cohort: str) -> Path:
     return folder / "checkpoints" / f"{cohort}.pt"
 
 
-def read_trial(folder: Path, name: str) -> config.Trial | None:
-    """A trial as it was when it began; None if it never did.
-
-    Raises:
-        RunsError: damaged.
-    """
-    path = trial_folder(folder, name) / "trial.yaml"
-    if not path.exists():
-        return None
-    try:
-        return config.Trial.model_validate(config.read_document(path)[0])
-    except (config.ConfigError, ValueError) as error:
-        raise RunsError(f"{path}: damaged ({error})") from None
-
-
-def set_status(trial: Path, state: str, **more: Cell) -> None:
-    """status.json: state (running, finished, interrupted, failed), when, and how far."""
-    stamp = {"state": state, "process": os.getpid(), "time": round(time.time(), 3), **more}
-    write_json(trial / "status.json", stamp, durable=False)
-
-
-def set_failed(trial: Path, reason: str) -> None:
-    """Marks a trial that could not be run; its folder may not exist yet."""
-    trial.mkdir(parents=True, exist_ok=True)
-    set_status(trial, "failed", reason=reason)
-
-
-def status(trial: Path) -> dict[str, Any]:
-    """status.json, that of a trial that waits where there is none."""
-    return read_record(trial / "status.json") or {"state": "waiting"}
-
-
-def result(trial: Path) -> dict[str, Any] | None:
-    """result.json of a finished trial, None of any other."""
-    found: dict[str, Any] | None = read_record(trial / "result.json")
+def damaged_checkpoints(folder: Path) -> list[str]:
+    """What is wrong with each damaged checkpoint before which there is another to go on from."""
+    found = []
+    for path in sorted(folder.glob("checkpoints/*.pt")):
+        try:
+            read_sealed(path)
+        except RunsError as error:
+            found += [f"{error}; its trials go on from the checkpoint before it"] if before(path).exists() else []
     return found
-
-
-def clear(trial: Path) -> None:
-    """Empties a trial's folder before it is trained from the start."""
-    if trial.exists():
-        shutil.rmtree(trial)
-    trial.mkdir(parents=True)
-
-
-def finish(trial: Path, values: dict[str, Any]) -> None:
-    """Writes result.json with the SHA-256 of the finished files; from now on the trial is finished."""
-    digests = {name: sha256(trial / name) for name in SEALED if (trial / name).exists()}
-    rounded = {key: float(format_cell(v)) if isinstance(v, float) else v for key, v in values.items()}
-    write_json(trial / "result.json", {**rounded, "sha256": digests})
-    set_status(trial, "finished", step=values["steps"], steps=values["steps"])
 
 
 def left_out(folder: Path, experiment: Experiment) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from resexp.config import Plan
-from resexp.runs.files import RunsError
+from resexp.runs.files import RunsError, seal_of
 
 Json = dict[str, Any]
 
@@ -40,6 +40,14 @@ class _Result(_Record):
     parameters: int
     multiply_adds: int
     steps: int
+    sha256: dict[str, str]
+    seal: str
+
+
+class _Holder(_Record):
+    host: str
+    process: int
+    time: str
 
 
 class _Start(_Record):
@@ -76,6 +84,11 @@ class _AtStart(_Costs):
     slope: float | None
 
 
+class _Round(_Record):
+    round: int
+    seeds: list[int]
+
+
 class _Card(_Record):
     cell: str
     plain: str
@@ -88,6 +101,7 @@ class _Card(_Record):
     width: dict[str, int]
     beyond: _Costs
     at_start: dict[str, _AtStart]
+    rounds: list[_Round] = []
 
 
 AGAIN = "train again to write it anew"
@@ -95,6 +109,7 @@ AGAIN = "train again to write it anew"
 RECORDS: dict[str, tuple[TypeAdapter[Any], str]] = {
     "status.json": (TypeAdapter(_Status), "delete it to have its trial trained again"),
     "result.json": (TypeAdapter(_Result), "delete it to have its trial trained again"),
+    "lock.json": (TypeAdapter(_Holder), "delete it if nobody trains there"),
     "plan.json": (TypeAdapter(Plan), f"delete it and {AGAIN}"),
     "environment.json": (TypeAdapter(Annotated[list[_Start], Field(min_length=1)]), AGAIN),
     "pairs.json": (TypeAdapter(list[_Card]), AGAIN),
@@ -117,7 +132,10 @@ def read_record(path: Path) -> Any:
         first = error.errors()[0]
         key = "".join(f"{part}." for part in first["loc"])[:-1]
         raise RunsError(f"{path}: damaged ({key + ': ' if key else ''}{first['msg'].lower()}); {mend}") from None
-    return json.loads(content)
+    found = json.loads(content)
+    if path.name == "result.json" and found["seal"] != seal_of(found):
+        raise RunsError(f"{path}: damaged (changed since it was sealed); {mend}")
+    return found
 
 
 def read_present(path: Path) -> Any:

@@ -7,16 +7,20 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment
-from resexp.runs.folders import left_out, read_experiment, result, status, trial_folder
+from resexp.runs.files import RunsError
+from resexp.runs.folders import left_out, read_experiment
+from resexp.runs.locks import is_training
 from resexp.runs.records import read_present, read_record
+from resexp.runs.trials import check_sealed, standing, trial_folder
 
 
 @dataclass(frozen=True)
 class State:
-    """Where one trial stands: finished, failed, interrupted, running or waiting.
+    """Where one trial stands: finished, failed, damaged, interrupted, running or waiting.
 
-    `conditions` are everything that decides what a trial becomes but its shortcut and its seed, by dotted key: its settings,
-    the device that they became, the checksum of the images.
+    `reason` says why it failed or what is damaged; it has no result then. `conditions` are everything that decides what a
+    trial becomes but its shortcut and its seed, by dotted key: its settings, the device that they became, the checksum of the
+    images.
     """
 
     trial: config.Trial
@@ -24,6 +28,7 @@ class State:
     state: str
     result: dict[str, Any] | None
     conditions: dict[str, Any]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,11 @@ class Results:
         return [name for folder, experiment in self.sources for name in left_out(folder, experiment)]
 
     @property
+    def damaged(self) -> list[str]:
+        """Trials that count as missing because a file of theirs is damaged."""
+        return [state.trial.name for state in self.states if state.state == "damaged"]
+
+    @property
     def columns(self) -> list[str]:
         """The axes by their short names: depth, norm, data.name."""
         return [key.split(".")[1] if key in config.AXES else key for key in self.axes]
@@ -68,27 +78,32 @@ class Results:
         return dict(zip(self.columns, values, strict=True))
 
 
-def states(folder: Path, experiment: Experiment) -> list[State]:
-    """Every trial of the experiment."""
+def states(folder: Path, experiment: Experiment, read: Sequence[str] = ()) -> list[State]:
+    """Every trial of the experiment; the files that are going to be `read` of finished ones are compared with their digests."""
     plan, starts = read_record(folder / "plan.json"), read_record(folder / "environment.json")
     ground = {"device": plan and plan["device"], "images": starts and starts[-1]["data_sha256"][:12]}
+    alive = is_training(folder)
     found = []
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
-        done = result(place)
-        state = "finished" if done else status(place)["state"]
-        found.append(State(trial, place, state, done, {**config.conditions(trial.settings), **ground}))
+        state, done, reason = standing(place)
+        try:
+            check_sealed(place, done or {"sha256": {}}, read)
+        except RunsError as error:
+            state, done, reason = "damaged", None, str(error)
+        state = "interrupted" if state == "running" and not alive else state
+        found.append(State(trial, place, state, done, {**config.conditions(trial.settings), **ground}, reason))
     return found
 
 
-def results_of(folder: Path, experiment: Experiment) -> Results:
-    """What has been trained of one experiment."""
+def results_of(folder: Path, experiment: Experiment, read: Sequence[str] = ()) -> Results:
+    """What has been trained of one experiment; `read` as in `states`."""
     axes = tuple(key for key in experiment.axes if key != "network.shortcut")
-    return Results(((folder, experiment),), axes, tuple(states(folder, experiment)))
+    return Results(((folder, experiment),), axes, tuple(states(folder, experiment, read)))
 
 
-def read_results(folders: Sequence[Path]) -> Results:
-    """What has been trained in each of the folders, side by side; a folder that is named twice is one.
+def read_results(folders: Sequence[Path], read: Sequence[str] = ()) -> Results:
+    """What has been trained in each of the folders, side by side; a folder that is named twice is one. `read` as in `states`.
 
     Raises:
         RunsError: a damaged or missing file, by name.
@@ -97,7 +112,7 @@ def read_results(folders: Sequence[Path]) -> Results:
     for folder, _ in sources:  # what a trial stood on tells cells apart: it must be known
         read_present(folder / "plan.json")
         read_present(folder / "environment.json")
-    parts = [results_of(*source) for source in sources]
+    parts = [results_of(*source, read) for source in sources]
     copies: dict[tuple[str, ...], list[State]] = {}
     for state in (state for part in parts for state in part.states):
         copies.setdefault(_identity(state), []).append(state)

@@ -49,7 +49,16 @@ def at_start(card: Card, key: str) -> str:
 
 def notes(card: Card) -> list[str]:
     """What has to be said of a pair beside its numbers."""
-    return [*(START[key] for key in card["start_differs"]), *(text for key, text in NOTES.items() if card[key])]
+    told = [*(START[key] for key in card["start_differs"]), *(text for key, text in NOTES.items() if card[key])]
+    grown = [f"{_seeds(of['seeds'])} in round {of['round']}" for of in card.get("rounds", ())]
+    return [*told, f"planned at different times: {', '.join(grown)}"] if len(grown) > 1 else told
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """'seeds 0-4' where they follow each other, else 'seeds 0, 7'."""
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]}-{seeds[-1]}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def card_lines(cards: Sequence[Card]) -> list[str]:

@@ -102,9 +102,10 @@ def _published(results: Results) -> list[str]:
 
 
 def _remarks(results: Results) -> list[str]:
-    dropped, lines = results.left_out, []
-    if dropped:
-        lines += ["", f"left out, no longer in the config: {', '.join(dropped[:4])}{' ...' if len(dropped) > 4 else ''}"]
+    lines = []
+    named = {"left out, no longer in the config": results.left_out, "damaged, counted as missing": results.damaged}
+    for words, names in named.items():
+        lines += ["", f"{words}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"] if names else []
     if results.repeated:
         lines += ["", f"{results.repeated} trials stand in more than one folder and are counted once"]
     return lines

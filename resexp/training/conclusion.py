@@ -19,7 +19,7 @@ def conclude(run: Run) -> None:
     trials, network = len(run.trials), run.network
     test = test_images(run.trials[0].settings.data, str(run.material.shift.device))
     close_diverged(run, run.step)
-    unfinished = [trial for trial, logs in enumerate(run.logs) if runs.result(logs) is None]
+    unfinished = [trial for trial, logs in enumerate(run.logs) if not runs.is_settled(logs)]
     save_weights(run, unfinished, network.state_dict(), "weights.pt")
     parts = list(logits_of(network, test, run.material, trials))
     logits, labels = torch.cat([part for part, _ in parts], dim=1), torch.cat([labels for _, labels in parts])

@@ -1,7 +1,7 @@
 """The training loop, readable from top to bottom. It trains a cohort: one trial, or many of one shape as one network.
 
 `step` counts completed optimizer updates. Everything that is written for step s follows checkpoint s, so a resume from s
-cuts every log back to the rows before s and goes on. Nothing is fetched from the device but at readings and epochs.
+cuts every log back to where it ended then and goes on. Nothing is fetched from the device but at readings and epochs.
 """
 
 import math
@@ -49,7 +49,7 @@ def run(trials: Sequence[Trial], folder: Path, name: str, device: str, stop: Cal
         return "interrupted"
     with uncompiled(begun.trials[0].settings):
         conclude(begun)
-    begun.saved.unlink(missing_ok=True)
+    runs.discard(begun.saved)
     return "finished"
 
 
@@ -74,7 +74,7 @@ def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> Run:
         logs=logs,
         saved=runs.checkpoint_file(folder, name),
         diverged=[-1] * len(trials),
-        open=[runs.result(of) is None for of in logs],
+        open=[not runs.is_settled(of) for of in logs],
     )
     if settings.compile:
         network.compile(dynamic=False)
@@ -92,19 +92,27 @@ def costs(trials: Sequence[Trial], networks: Sequence[Network], input_shape: tup
 
 
 def resume(run: Run) -> None:
-    """Takes up the checkpoint, if there is one, and makes the logs of unfinished trials end where it was written."""
-    state = checkpoint.load(run.saved, run.material.shift.device)
+    """Takes up the checkpoint, if there is one, and makes the logs of unfinished trials end where it was written.
+
+    Raises:
+        RunsError: a damaged checkpoint; logs that do not go with it.
+    """
+    unfinished = [(trial, logs) for trial, logs, is_open in zip(run.trials, run.logs, run.open, strict=True) if is_open]
+    try:
+        state = checkpoint.take_up(run.saved, run.material.shift.device)
+        if state is not None:
+            for trial, logs in unfinished:
+                runs.cut_back(logs, state["logs"].get(trial.name))
+    except runs.RunsError as error:
+        raise runs.RunsError(f"{error}; delete {run.saved} to train its trials from the start") from None
     if state is not None:
         run.network.load_state_dict(state["network"])
         run.optimizer.load_state_dict(state["optimizer"])
         run.step, run.best, run.diverged = state["step"], state["best"], state["diverged"]
-    for trial, logs, unfinished in zip(run.trials, run.logs, run.open, strict=True):
-        if unfinished:
-            if state is None:
-                runs.clear(logs)
-            for log in runs.LOGS:
-                runs.cut(logs / log, run.step)
-            runs.write_text(logs / "trial.yaml", runs.to_yaml(trial.model_dump(mode="json")))
+    for trial, logs in unfinished:
+        if state is None:
+            runs.clear(logs)
+        runs.write_trial(logs, trial)
 
 
 def loop(run: Run, stop: Callable[[], bool]) -> bool:
@@ -245,8 +253,15 @@ def checkpoint_rule(every: str | int) -> Callable[[int], bool]:
 
 
 def save(run: Run) -> None:
-    """The checkpoint of this step: everything that cannot be computed again."""
+    """The checkpoint of this step: everything that cannot be computed again, and where the logs end."""
     close_diverged(run, run.step)
-    weights, optimizer = run.network.state_dict(), run.optimizer.state_dict()
-    state = {"step": run.step, "best": run.best, "diverged": run.diverged, "network": weights, "optimizer": optimizer}
-    checkpoint.save(run.saved, state)
+    unfinished = zip(run.trials, run.logs, strict=True)
+    state = {
+        "step": run.step,
+        "best": run.best,
+        "diverged": run.diverged,
+        "logs": {trial.name: runs.marks(logs) for trial, logs in unfinished if not runs.is_settled(logs)},
+        "network": run.network.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+    }
+    checkpoint.keep(run.saved, state)

@@ -59,6 +59,12 @@ def prepare_process(threads: int, settings: Settings) -> None:
     torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a tensor did not fit into memory; on a CPU torch has no class of its own for that."""
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(of in str(error) for of in words)
+
+
 # ---- what a trial trains on -----------------------------------------------------------------------------------------------
 
 

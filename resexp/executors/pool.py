@@ -1,0 +1,126 @@
+"""Worker processes, and what they are asked before anything is trained.
+
+Workers are spawned, never forked, and their threads sleep while they wait: spinning threads of two trainings on two cores take
+a hundred times as long.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from resexp.config import Experiment, Plan
+from resexp.executors import workers
+
+DIED = "killed from outside, or by the system for want of memory"
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Keeps signals waiting: a process that starts meanwhile inherits that, until it has learnt to ignore them."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, workers.STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Pool:
+    """Worker processes, each an executor of its own, so that one that dies takes one cohort with it and no other."""
+
+    def __init__(self, jobs: int = 1) -> None:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
+        self.context = multiprocessing.get_context("spawn")
+        self.stopping = self.context.Event()
+        self.workers: list[ProcessPoolExecutor] = []
+        self.resize(jobs)
+
+    def resize(self, jobs: int) -> None:
+        """Exactly `jobs` workers; new ones are already on their way."""
+        fresh = [self._worker() for _ in range(jobs - len(self.workers))]
+        for worker in self.workers[jobs:]:
+            worker.shutdown(wait=False)
+        self.workers = [*self.workers[:jobs], *fresh]
+
+    def _worker(self) -> ProcessPoolExecutor:
+        worker = ProcessPoolExecutor(1, self.context, initializer=workers.enter, initargs=(self.stopping,))
+        with _deaf():
+            worker.submit(workers.arrive)
+        return worker
+
+    def replace(self, number: int) -> None:
+        """A new worker in the place of one that died, or that may have lost its device."""
+        self.workers[number].shutdown(wait=False)
+        self.workers[number] = self._worker()
+
+    def submit(self, number: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Asks one worker; one that has died since it was last asked is replaced."""
+        try:
+            return self.workers[number].submit(function, *arguments)
+        except BrokenProcessPool:
+            self.replace(number)
+            return self.workers[number].submit(function, *arguments)
+
+    def kill(self) -> None:
+        """Ends the workers where they are; checkpoints and logs stay valid."""
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            self.stopping.set()
+        for worker in self.workers:
+            worker.shutdown(wait=True, cancel_futures=True)
+
+
+def _answer(pool: Pool, function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return pool.submit(0, function, *arguments).result()
+    except BrokenProcessPool:
+        raise ChildProcessError(f"a process died before training: {DIED}") from None
+
+
+def prepare(pool: Pool, experiment: Experiment, existing: Plan | None = None) -> dict[str, Any]:
+    """What must be known before anything is written: device, that of an existing plan, data checksum, steps per trial, cards.
+
+    Raises:
+        DataError, DeviceError: as raised in the worker.
+        ChildProcessError: the worker died.
+    """
+    found: dict[str, Any] = _answer(pool, workers.prepare, experiment, existing)
+    return found
+
+
+def forecast(pool: Pool, experiment: Experiment, plan: Plan) -> tuple[float, float, float]:
+    """(seconds, bytes on disk, bytes of memory) that the plan will take in this pool, from a few timed steps.
+
+    Raises:
+        DataError, DeviceError: as raised in the worker.
+        ChildProcessError: the worker died.
+    """
+    found: tuple[float, float, float] = _answer(pool, workers.forecast, experiment, plan, len(pool.workers))
+    return found
+
+
+def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
+    """What a step of each arm alone costs: see `costs.Cost`.
+
+    Raises:
+        DataError, DeviceError: as raised in the worker.
+        ChildProcessError: the worker died.
+    """
+    found: list[dict[str, Any]] = _answer(pool, workers.time_arms, experiment)
+    return found

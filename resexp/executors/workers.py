@@ -1,0 +1,95 @@
+"""Inside a worker process: what it is asked to do. torch is imported here, and only when the first task comes."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+from resexp import runs
+from resexp.config import Cohort, Experiment, Plan, Trial, make_plan
+from resexp.executors.machine import cores
+
+# What asks a training to stop: Ctrl-C, the system, a terminal that closes, the early signal of a queue such as Slurm.
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+_stopping: Event | None = None
+
+
+class OutOfMemoryError(Exception):
+    """A cohort for which the memory did not suffice: says what would fit."""
+
+
+def enter(stopping: Event) -> None:
+    """Signals reach the whole process group; only the parent decides what they mean. Without it there is nothing to do."""
+    global _stopping  # noqa: PLW0603 - a spawned worker has no other way to keep what its initializer was given
+    _stopping = stopping
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def arrive() -> None:
+    """Imports what every task needs, so that a worker is ready when the first one comes."""
+    from resexp import training  # noqa: F401, PLC0415 - torch belongs to the workers
+
+
+def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
+    """Resolves the device, reads both parts of the data once, measures the cards: all that can be refused early."""
+    from resexp import datasets, pairs, training  # noqa: PLC0415 - torch belongs to the workers
+
+    shared = experiment.shared
+    device = training.resolve_device(existing.device if existing else shared.device)
+    training.prepare_process(1, shared)
+    parts = [datasets.DATASETS[shared.data.name](training.source(shared.data), part) for part in ("train", "test")]
+    found = training.material(shared.data, device, training.DTYPES[shared.precision])
+    for trial in experiment.trials:
+        training.lengths(trial.settings, len(found.training))
+    return {
+        "device": device,
+        "accelerator": training.device_name(device),
+        "data_sha256": datasets.checksum(parts),
+        "images": [len(found.training), len(found.validation), len(parts[1])],
+        "steps": {t.name: training.lengths(t.settings, len(found.training)).steps for t in experiment.trials},
+        "cards": pairs.cards(experiment, device),
+    }
+
+
+def forecast(experiment: Experiment, plan: Plan, jobs: int) -> tuple[float, float, float]:
+    from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
+
+    training.prepare_process(plan.threads, experiment.shared)
+    found = costs.forecast(experiment, plan, jobs)
+    return found.seconds, found.disk_bytes, found.memory_bytes
+
+
+def time_arms(experiment: Experiment) -> list[dict[str, Any]]:
+    from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
+
+    device = training.resolve_device(experiment.shared.device)
+    training.prepare_process(make_plan(experiment, device, cores()).threads, experiment.shared)
+    return [asdict(cost) for cost in costs.measure(experiment, device)]
+
+
+def train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:
+    from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
+
+    training.prepare_process(cohort.threads, trials[0].settings)
+    stop = _stopping.is_set if _stopping else training.never
+    try:
+        with runs.lock_cohort(folder, cohort.name):
+            return training.run(trials, folder, cohort.name, device, stop)
+    except (MemoryError, RuntimeError) as error:
+        if not training.is_out_of_memory(error):
+            raise
+    raise OutOfMemoryError(costs.room(trials[0], device))  # out here what did not fit has been let go

@@ -1,0 +1,111 @@
+"""Who writes: one process an experiment, one worker a cohort. No torch."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from resexp.runs.files import RunsError, write_json
+from resexp.runs.records import read_record
+
+ORPHAN_SECONDS = 10.0  # that a worker whose parent has died may take to notice it
+
+
+@contextmanager
+def lock(folder: Path, *, break_lock: bool = False) -> Iterator[None]:
+    """Holds the experiment for this process; lock.json says who does.
+
+    The system drops the lock of a process that dies, so what such a one left behind on this host is taken over. Whether a
+    process of another host still lives cannot be seen from here: only `break_lock` takes over from it.
+
+    Raises:
+        RunsError: another process holds it; it cannot be written.
+    """
+    if folder.is_symlink():
+        raise RunsError(f"{folder}: a link; name the folder that it leads to with --runs")
+    held = filelock.FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RunsError(
+            f"{folder}: {_named(holder(folder))} is training here; wait for it, or choose another name=..."
+        ) from None
+    except OSError as error:
+        raise RunsError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from None
+    try:
+        left = holder(folder)
+        if left and left["host"] != platform.node() and not break_lock:
+            raise RunsError(f"{folder}: {_named(left)} is training here; if it runs no more, add --break-lock")
+        write_json(folder / "lock.json", _ourselves())
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # left behind, it names a process that is gone
+                (folder / "lock.json").unlink()
+    finally:
+        held.release()
+
+
+@contextmanager
+def lock_cohort(folder: Path, cohort: str) -> Iterator[None]:
+    """Holds a cohort for this worker: one that has lost its parent may need a moment to go.
+
+    Raises:
+        RunsError: it does not go.
+    """
+    place = folder / "checkpoints" / f".{cohort}.lock"
+    place.parent.mkdir(exist_ok=True)
+    held = filelock.FileLock(place)
+    try:
+        held.acquire(timeout=ORPHAN_SECONDS)
+    except filelock.Timeout:
+        raise RunsError(f"{place}: a worker of an earlier start still trains this cohort; end it first") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # nothing will be written any more; whoever comes now finds a checkpoint or results
+            place.unlink()
+        held.release()
+
+
+def holder(folder: Path) -> dict[str, Any] | None:
+    """Who trains here, as lock.json has it: host, process, time; None for nobody."""
+    try:
+        found: dict[str, Any] | None = read_record(folder / "lock.json")
+    except RunsError:  # what cannot be read names nobody
+        return None
+    return found
+
+
+def is_training(folder: Path) -> bool:
+    """Whether somebody may be training here: not, if it was a process of this host that is gone."""
+    found = holder(folder)
+    return found is not None and (found["host"] != platform.node() or _lives(found["process"]))
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of this host runs; yes where that cannot be asked."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _ourselves() -> dict[str, Any]:
+    return {"host": platform.node(), "process": os.getpid(), "time": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+def _named(found: dict[str, Any] | None) -> str:
+    return f"process {found['process']} on {found['host']}, since {found['time']}," if found else "another resexp"

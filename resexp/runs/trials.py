@@ -1,0 +1,148 @@
+"""The folder of one trial: what it is, where it stands, its logs, its result. No torch."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from resexp import config
+from resexp.runs.files import (
+    LOGS,
+    SEALED,
+    Cell,
+    Mark,
+    RunsError,
+    cut,
+    digest_on_disk,
+    format_cell,
+    mark,
+    seal_of,
+    sha256,
+    to_yaml,
+    write_json,
+    write_text,
+)
+from resexp.runs.records import read_record
+
+RETRAIN = "delete result.json beside it to have its trial trained again"
+
+
+# ---- what it is, and where it stands --------------------------------------------------------------------------------
+
+
+def trial_folder(folder: Path, trial: str) -> Path:
+    return folder / "trials" / trial
+
+
+def read_trial(folder: Path, name: str) -> config.Trial | None:
+    """A trial as it was when it began; None if it never did.
+
+    Raises:
+        RunsError: damaged.
+    """
+    path = trial_folder(folder, name) / "trial.yaml"
+    if not path.exists():
+        return None
+    try:
+        return config.Trial.model_validate(config.read_document(path)[0])
+    except (config.ConfigError, ValueError) as error:
+        raise RunsError(f"{path}: damaged ({error})") from None
+
+
+def write_trial(trial: Path, settings: config.Trial) -> None:
+    """trial.yaml: lost, it can be written again."""
+    write_text(trial / "trial.yaml", to_yaml(settings.model_dump(mode="json")), durable=False)
+
+
+def set_status(trial: Path, state: str, **more: Cell) -> None:
+    """status.json: state (running, finished, interrupted, failed), when, and how far."""
+    stamp = {"state": state, "process": os.getpid(), "time": round(time.time(), 3), **more}
+    write_json(trial / "status.json", stamp, durable=False)
+
+
+def set_failed(trial: Path, reason: str) -> None:
+    """Marks a trial that could not be run; its folder may not exist yet."""
+    trial.mkdir(parents=True, exist_ok=True)
+    set_status(trial, "failed", reason=reason)
+
+
+def status(trial: Path) -> dict[str, Any]:
+    """status.json, that of a trial that waits where there is none."""
+    return read_record(trial / "status.json") or {"state": "waiting"}
+
+
+def result(trial: Path) -> dict[str, Any] | None:
+    """result.json of a finished trial, None of any other."""
+    found: dict[str, Any] | None = read_record(trial / "result.json")
+    return found
+
+
+def is_settled(trial: Path) -> bool:
+    """Whether the trial has a result, sound or damaged: nothing is written for it any more."""
+    return (trial / "result.json").exists()
+
+
+def standing(trial: Path) -> tuple[str, dict[str, Any] | None, str]:
+    """(state, result, reason): finished with its result; failed or damaged with the reason; any other."""
+    try:
+        done = result(trial)
+        found = {"state": "finished"} if done else status(trial)
+    except RunsError as error:
+        return "damaged", None, str(error)
+    state = "waiting" if found["state"] == "finished" and not done else found["state"]
+    return state, done, str(found.get("reason", ""))
+
+
+def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> None:
+    """Compares finished files with the digests in the trial's result.
+
+    Raises:
+        RunsError: another content; missing.
+    """
+    for name in names:
+        path, digest = trial / name, done["sha256"].get(name)
+        if digest and not path.exists():
+            raise RunsError(f"{path}: missing; {RETRAIN}")
+        if digest and sha256(path) != digest:
+            raise RunsError(f"{path}: damaged (changed since its trial was finished); {RETRAIN}")
+
+
+# ---- its logs and its result ----------------------------------------------------------------------------------------
+
+
+def clear(trial: Path) -> None:
+    """Empties a trial's folder, but for what it is, before it is trained from the start."""
+    trial.mkdir(parents=True, exist_ok=True)
+    for path in trial.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "trial.yaml":
+            path.unlink()
+
+
+def marks(trial: Path) -> dict[str, Mark | None]:
+    """Where the logs of a trial end now; `cut_back` makes them end there again."""
+    return {name: mark(trial / name) for name in LOGS}
+
+
+def cut_back(trial: Path, at: dict[str, Mark | None] | None) -> None:
+    """Makes the logs of a trial end where they were marked.
+
+    Raises:
+        RunsError: damaged; not marked, because the trial had its result then.
+    """
+    if at is None:
+        raise RunsError(f"{trial}: had its result when the checkpoint of its cohort was written")
+    for name in LOGS:
+        cut(trial / name, at[name])
+
+
+def finish(trial: Path, values: dict[str, Any]) -> None:
+    """Writes result.json with the SHA-256 of the finished files and its own; from now on the trial is finished."""
+    digests = {name: digest_on_disk(trial / name) for name in SEALED if (trial / name).exists()}
+    rounded = {key: float(format_cell(v)) if isinstance(v, float) else v for key, v in values.items()}
+    sealed = {**rounded, "sha256": digests}
+    write_json(trial / "result.json", {**sealed, "seal": seal_of(sealed)})
+    set_status(trial, "finished", step=values["steps"], steps=values["steps"])
