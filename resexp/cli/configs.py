@@ -1,6 +1,7 @@
-"""`resexp show`, `configs` and `schema`: looking without training."""
+"""`resexp show`, `configs`, `schema` and `doctor`: looking without training."""
 
 import json
+import sys
 import textwrap
 from pathlib import Path
 from typing import Annotated
@@ -8,13 +9,13 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, Overrides, app, say
+from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, say
 
 
 @app.command()
 def show(source: ConfigArgument, overrides: Overrides = None) -> None:
     """Show what each layer costs (parameters, multiply-adds, activations) and the card of every pair, without training."""
-    from resexp import describe, tables  # noqa: PLC0415 - the one command that needs torch in this process
+    from resexp import describe, tables  # noqa: PLC0415 - needs torch in this process
 
     experiment = config.load(source, overrides or [])
     layers, cards, missing = describe.describe(experiment)
@@ -68,3 +69,24 @@ def _shipped(name: str) -> Path:
 def schema() -> None:
     """Print the JSON schema of a config, for editors."""
     say(json.dumps(config.schema(), indent=1))
+
+
+@app.command("doctor")
+def look_after(
+    folder: Annotated[Path | None, typer.Argument(metavar="[RUNS]", help="A results folder, or one experiment in it.")] = None,
+    *,
+    runs_dir: Runs = Path("runs"),
+) -> None:
+    """Say what is installed and works, and what in a results folder is damaged and would be mended how."""
+    from resexp import doctor  # noqa: PLC0415 - as above
+
+    say("\n".join(doctor.installation()))
+    place = folder or runs_dir
+    if folder and not folder.is_dir():
+        raise runs.RunsError(f"{folder}: no such folder")
+    found = runs.experiments(place)
+    damaged = [line for experiment in found for line in runs.examine(experiment)]
+    count = f"{len(found)} experiment{'' if len(found) == 1 else 's'}"
+    say("\n".join([f"{place}: {count}, {len(damaged) or 'nothing'} damaged", *damaged]))
+    if damaged:
+        sys.exit(FAILED)

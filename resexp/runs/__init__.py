@@ -1,6 +1,7 @@
 """What lies in runs/: the only module that knows names, columns and states of files there. No torch."""
 
-from resexp.runs.environment import free_memory, peak_memory, start_entry
+from resexp.runs.environment import PACKAGES, free_memory, peak_memory, processor, start_entry
+from resexp.runs.examination import examine, experiments
 from resexp.runs.files import (
     COLUMNS,
     LOGS,
@@ -64,6 +65,7 @@ __all__ = [
     "COLUMNS",
     "LAYOUT",
     "LOGS",
+    "PACKAGES",
     "PROBE_FILES",
     "SEALED",
     "Results",
@@ -81,6 +83,8 @@ __all__ = [
     "cut_back",
     "damaged_checkpoints",
     "discard",
+    "examine",
+    "experiments",
     "find",
     "finish",
     "format_cell",
@@ -94,6 +98,7 @@ __all__ = [
     "mark",
     "marks",
     "peak_memory",
+    "processor",
     "read_experiment",
     "read_plan",
     "read_results",

@@ -48,7 +48,7 @@ def read_trial(folder: Path, name: str) -> config.Trial | None:
     try:
         return config.Trial.model_validate(config.read_document(path)[0])
     except (config.ConfigError, ValueError) as error:
-        raise RunsError(f"{path}: damaged ({error})") from None
+        raise RunsError(f"{path}: damaged ({error}); delete it and train again to write it anew") from None
 
 
 def write_trial(trial: Path, settings: config.Trial) -> None:

@@ -1,0 +1,140 @@
+"""`resexp doctor`: what is installed and works; what is damaged, and that what it advises mends it."""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import resexp
+from resexp import cli, doctor, runs, training
+from resexp.executors import train_here
+
+TRIAL = "trials/plain-d4-s0"
+OVERRIDES = ("training.cohort=1", "training.checkpoint_every=2")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """runs/ with one experiment: plain finished, identity interrupted at its fourth step."""
+    folder = tmp_path_factory.mktemp("trained") / "runs" / "tiny"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    experiment = tiny(*OVERRIDES)
+    train_here(experiment, folder)
+    runs.clear(folder / "trials/identity-d4-s0")
+    steps = iter([False] * 4 + [True])
+    training.run([experiment.trials[1]], folder, "identity-d4-s0", "cpu", lambda: next(steps))
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(mode=False)
+    return folder.parent
+
+
+@pytest.fixture
+def results(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def asked(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """Exit code and what is said of the results folder."""
+    monkeypatch.setattr(sys, "argv", ["resexp", "doctor", "--runs", str(folder)])
+    monkeypatch.setattr(doctor, "installation", list)
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as end:
+        code = int(str(end.code or 0))
+    return code, [line for line in capsys.readouterr().out.splitlines() if line]
+
+
+def test_of_sound_folders_nothing_is_said_and_nothing_is_changed(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+
+    assert asked(results, capsys, monkeypatch) == (0, [f"{results}: 1 experiment, nothing damaged"])
+    assert asked(results / "tiny", capsys, monkeypatch) == (0, [f"{results / 'tiny'}: 1 experiment, nothing damaged"])
+    assert asked(results / "absent", capsys, monkeypatch) == (0, [f"{results / 'absent'}: 0 experiments, nothing damaged"])
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
+
+
+Change = Callable[[bytes], bytes]
+HALF: Change = lambda content: content[: len(content) // 2]  # noqa: E731 - one of several, in the rows below
+OTHER: Change = lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]  # noqa: E731 - as above
+RESULT = f"{TRIAL}/result.json"
+CHECKPOINT, PREVIOUS = "checkpoints/identity-d4-s0.pt", "checkpoints/identity-d4-s0.previous"
+# What is damaged, how, and what the advice has to be deleted: nothing where training again is enough.
+DAMAGE: dict[str, tuple[str, Change, list[str]]] = {
+    "a plan cut short": ("plan.json", HALF, ["plan.json"]),
+    "starts cut short": ("environment.json", HALF, []),
+    "cards cut short": ("pairs.json", HALF, []),
+    "a result cut short": (RESULT, HALF, [RESULT]),
+    "a result with another digit": (RESULT, lambda content: content.replace(b'"steps": 6', b'"steps": 7'), [RESULT]),
+    "a log cut short": (f"{TRIAL}/metrics.csv", HALF, [RESULT]),
+    "a log with another byte": (f"{TRIAL}/signals.csv", OTHER, [RESULT]),
+    "predictions cut short": (f"{TRIAL}/predictions.csv.gz", HALF, [RESULT]),
+    "weights with another byte": (f"{TRIAL}/weights.pt", OTHER, [RESULT]),
+    "a status cut short": (f"{TRIAL}/status.json", HALF, [f"{TRIAL}/status.json", RESULT]),
+    "a trial cut short": (f"{TRIAL}/trial.yaml", lambda content: content + b"]", [f"{TRIAL}/trial.yaml"]),
+    "an unfinished log with a word": ("trials/identity-d4-s0/metrics.csv", lambda content: content.replace(b"0.001", b"?"),
+                                      ["trials/identity-d4-s0/metrics.csv", CHECKPOINT, PREVIOUS]),
+    "a checkpoint cut short": (CHECKPOINT, HALF, []),
+    "the checkpoint before it with another byte": (PREVIOUS, OTHER, [PREVIOUS]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_is_damaged_is_named_and_the_advice_mends_it(
+    damage: str,
+    results: Path,
+    tiny: Any,
+    torch_state: None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    trained: Path,
+):
+    file, change, deleted = DAMAGE[damage]
+    path = results / "tiny" / file
+    content = change(path.read_bytes())
+    assert content != path.read_bytes()
+    path.write_bytes(content)
+    code, (count, *lines) = asked(results, capsys, monkeypatch)
+    assert code == 1
+    assert re.search(r", [12] damaged$", count)
+    assert str(path) in lines[0]
+    assert re.search(r"delete|train again", lines[0])
+
+    for name in deleted:
+        (results / "tiny" / name).unlink()
+    train_here(tiny(*OVERRIDES), results / "tiny")
+    assert asked(results, capsys, monkeypatch)[0] == 0
+    assert runs.result(results / "tiny" / TRIAL) == runs.result(trained / "tiny" / TRIAL)
+    assert runs.result(results / "tiny" / "trials/identity-d4-s0") is not None
+
+
+def test_a_checkpoint_of_which_no_plan_knows_and_a_link_are_named(results: Path):
+    (results / "tiny" / "checkpoints" / "other.pt").write_bytes((results / "tiny" / CHECKPOINT).read_bytes())
+    (results / "tiny" / "elsewhere").symlink_to(results)
+    found = runs.examine(results / "tiny")
+
+    assert [line.partition(": ")[0] for line in found] == [
+        str(results / "tiny" / "elsewhere"), str(results / "tiny" / "checkpoints" / "other.pt"),
+    ]  # fmt: skip
+
+
+def test_the_installation_has_versions_and_the_data_sets_that_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    for kind in ("images-idx3", "labels-idx1"):
+        (tmp_path / "MNIST" / "raw" / f"t10k-{kind}-ubyte").write_bytes(b"no images")
+    lines = doctor.installation(str(tmp_path))
+
+    assert lines[0].startswith(f"resexp {resexp.__version__}, Python")
+    assert f"torch {torch.__version__.partition('+')[0]}" in "\n".join(lines)
+    assert "  digits: ok, 359 test images" in lines
+    assert "  fashion-mnist: not there" in lines
+    assert any(line.startswith("  mnist: ") and "damaged" in line for line in lines)
