@@ -637,32 +637,40 @@ def test_a_mistake_that_a_worker_finds_comes_through_the_process_boundary_as_one
 LONG = ("data.limit=640", "training.steps=1000", "training.checkpoint_every=5", "gradients.every=1")
 
 
-def interrupt(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
-    """Sends the program what a terminal sends on Ctrl-C, once it is ready for it."""
+def interrupt(process: subprocess.Popen[str], ready: Callable[[], bool], number: int = signal.SIGINT) -> None:
+    """Sends the program and its workers what a terminal sends on Ctrl-C, or a queue, once it is ready for it."""
     while process.poll() is None and not ready():
         time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, number)
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_after_the_step_and_the_same_command_goes_on_to_the_same_bytes(
-    call: Program, tiny_file: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "code", "jobs", "other"),
+    [
+        pytest.param(signal.SIGINT, 130, "1", ["waiting"], id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, "2", ["waiting", "interrupted"], id="the system, two at once"),
+        pytest.param(getattr(signal, "SIGUSR1", None), 143, "1", ["waiting"], id="the early signal of a queue"),
+    ],
+)
+def test_a_signal_stops_after_the_step_and_the_same_command_goes_on_to_the_same_bytes(
+    number: int, code: int, jobs: str, other: list[str], call: Program, tiny_file: Path, tmp_path: Path
 ):
     arguments = ["train", str(tiny_file), *LONG, "--quiet", "--runs", str(tmp_path / "runs")]
     first = tmp_path / "runs" / "tiny" / "trials" / "plain-d4-s0"
     with subprocess.Popen(
-        [sys.executable, "-m", "resexp", *arguments, "--jobs", "1"], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "resexp", *arguments, "--jobs", jobs], stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        interrupt(process, lambda: runs.status(first).get("step", 0) > 10)
+        interrupt(process, lambda: runs.status(first).get("step", 0) > 10, number)
         _, err = process.communicate(timeout=60)
     left = runs.status(first)
 
-    assert process.returncode == 130
+    assert process.returncode == code
     assert (left["state"], left["steps"]) == ("interrupted", 1000)
     assert 10 < left["step"] < 1000
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("interrupted; continue with: resexp train ")
-    assert runs.status(first.with_name("identity-d4-s0"))["state"] == "waiting"
+    assert runs.status(first.with_name("identity-d4-s0"))["state"] in other
 
     assert call(*arguments).code == 0
     assert call(*arguments[:-1], tmp_path / "whole").code == 0
@@ -679,7 +687,7 @@ def test_a_second_ctrl_c_ends_a_worker_that_does_not_answer(tiny_file: Path, tmp
     pipe.parent.mkdir(parents=True)
     os.mkfifo(pipe)  # the worker waits here for ever
     command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "--runs", str(tmp_path), "--jobs", "1"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         interrupt(process, (tmp_path / "tiny" / "pairs.json").exists)
         assert process.stderr
         assert process.stderr.readline() == "stopping after this step; once more to stop at once\n"

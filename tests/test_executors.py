@@ -2,14 +2,17 @@
 
 import multiprocessing
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import fabricated
 import pytest
+import torch
 
-from resexp import config, executors, runs, training
+from resexp import config, costs, executors, networks, runs, training
 from resexp.config import Experiment, Plan
 from resexp.executors import Pool
 
@@ -142,6 +145,145 @@ def test_a_stack_in_which_one_result_stands_trains_again_without_touching_it(in_
 
     assert files(tmp_path) == before
     assert {path: path.stat().st_mtime_ns for path in first.iterdir()} == changed
+
+
+# ---- memory ------------------------------------------------------------------------------------------------------------
+
+
+def trained_up_to(most: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[int]:
+    """Memory suffices for `most` trials at once; notes how many were tried, and that the plan had them so before."""
+    run, tried = training.run, []
+
+    def limited(trials: Sequence[config.Trial], *arguments: Any) -> str:
+        assert tuple(trial.name for trial in trials) in [cohort.trials for cohort in runs.read_plan(folder).cohorts]
+        tried.append(len(trials))
+        if len(trials) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return run(trials, *arguments)
+
+    monkeypatch.setattr(training, "run", limited)
+    return tried
+
+
+def test_a_stack_that_does_not_fit_into_memory_is_planned_as_two_and_ends_as_if_planned_so_at_once(
+    in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with Pool() as pool:
+        train_all(pool, tiny("training.cohort=2", "seeds=4"), tmp_path / "small")
+        tried = trained_up_to(2, monkeypatch, tmp_path / "large")
+        experiment = tiny("training.cohort=8", "seeds=4")
+        runs.write_plan(tmp_path / "large", planned(experiment, tmp_path / "large"))
+        (tmp_path / "large" / "checkpoints").mkdir()
+        checkpoint = runs.checkpoint_file(tmp_path / "large", experiment.trials[0].name)
+        runs.write_sealed(checkpoint, b"of eight trials")
+        train_all(pool, experiment, tmp_path / "large")
+
+    assert tried == [8, 4, 2, 2, 4, 2, 2]
+    assert not checkpoint.exists()
+    assert [len(cohort.trials) for cohort in runs.read_plan(tmp_path / "large").cohorts] == [2, 2, 2, 2]
+    results = [
+        {trial.name: runs.result(runs.trial_folder(tmp_path / size, trial.name))["test_loss"] for trial in experiment.trials}
+        for size in ("small", "large")
+    ]
+    assert results[0] == results[1]
+
+
+def test_a_network_that_does_not_fit_alone_is_told_what_would(
+    in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    experiment = tiny(ALONE)
+    runs_plan = planned(experiment, tmp_path)
+    runs.write_plan(tmp_path, runs_plan)
+    trained_up_to(0, monkeypatch, tmp_path)
+    monkeypatch.setattr(runs, "free_memory", lambda: 20_000)
+    with Pool() as pool:
+        train_all(pool, experiment, tmp_path)
+
+    # plain, 4 layers of width 8 on 64 pixels: 520 + 72 + 72 + 90 weights of 4 bytes, with gradient and two moments; an image
+    # keeps 4 x (64 + 8 + 8 + 8 + 10) bytes or less for the backward pass
+    state = runs.status(runs.trial_folder(tmp_path, "plain-d4-s0"))
+    words = re.fullmatch(r"out of memory: 0.00 GB are free on cpu, batches are of 16 images; (.*)", state["reason"])
+    assert state["state"] == "failed"
+    assert words
+    assert words[1] == "fewer processes (--jobs 1), or a smaller network.width or network.depth, take less"
+    assert costs.room(tiny("training.batch_size=1000000").trials[0], "cpu").endswith(
+        f"training.batch_size={(20_000 - 16 * 754) // kept_by_an_image(experiment)}"
+    )
+
+
+def kept_by_an_image(experiment: Experiment) -> int:
+    return networks.count(training.build(experiment.trials[0], (1, 8, 8), 10), (1, 8, 8)).activation_bytes
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to ..."),
+            True,
+        ),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_want_of_memory_is_told_from_other_errors(error: Exception, expected: bool):  # noqa: FBT001 - a table's column
+    assert training.is_out_of_memory(error) is expected
+
+
+def test_a_tensor_that_no_memory_holds_raises_what_is_known_as_want_of_memory():
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        torch.empty(1 << 60)
+
+    assert training.is_out_of_memory(caught.value)
+
+
+# ---- growth ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_config_loses_before_it_began_trains_along_so_that_the_rest_ends_as_planned(
+    in_process: None, tiny: Any, tmp_path: Path
+):
+    stack, less = ("training.cohort=4", "seeds=2"), ("training.cohort=4", "seeds=[1]")
+    with Pool() as pool:
+        pool.stopping.set()
+        for folder in ("whole", "less"):
+            (tmp_path / folder).mkdir()
+            plan = planned(tiny(*stack), tmp_path / folder)
+            runs.begin(tiny(*stack), tmp_path / folder, plan, fabricated.START, [])
+        pool.stopping.clear()
+        train_all(pool, tiny(*stack), tmp_path / "whole")
+        train_all(pool, tiny(*less), tmp_path / "less")
+        train_all(pool, tiny(*stack), tmp_path / "less")
+
+    assert files(tmp_path / "less") == files(tmp_path / "whole")
+
+
+def test_seeds_and_values_added_removed_and_put_back_leave_every_trained_trial_as_it_was(
+    in_process: None, tiny: Any, tmp_path: Path
+):
+    steps = (["seeds=2"], ["seeds=1"], ["seeds=3"], ["seeds=[2]", "network.depth=[4, 6]"], ["network.depth=[6]"], ["seeds=3"])
+    before: dict[str, bytes] = {}
+    with Pool() as pool:
+        for overrides in steps:
+            experiment = tiny(*overrides)
+            runs.check_unchanged(experiment, tmp_path)
+            plan = planned(experiment, tmp_path)
+            runs.begin(experiment, tmp_path, plan, fabricated.START, [])
+            train_all(pool, experiment, tmp_path)
+            after = files(tmp_path)
+            assert before.items() <= after.items()
+            before = after
+
+    rounds = [(cohort.round, set(cohort.trials)) for cohort in runs.read_plan(tmp_path).cohorts]
+    names = {n: {trial for of, trials in rounds for trial in trials if of == n} for n, _ in rounds}
+    both = ("plain", "identity")
+    assert names == {
+        1: {f"{arm}-d4-s{seed}" for arm in both for seed in (0, 1)},
+        2: {f"{arm}-d4-s2" for arm in both},
+        3: {f"{arm}-d6-s2" for arm in both},
+        4: {f"{arm}-d6-s0" for arm in both},
+    }
 
 
 def test_told_to_stop_no_further_trial_begins(in_process: None, tiny: Any, tmp_path: Path):

@@ -41,7 +41,8 @@ class Pool:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
         self.context = multiprocessing.get_context("spawn")
-        self.stopping = self.context.Event()
+        with _deaf():  # the process that clears up after all others starts with the first semaphore
+            self.stopping = self.context.Event()
         self.workers: list[ProcessPoolExecutor] = []
         self.resize(jobs)
 
