@@ -88,3 +88,22 @@ def test_a_card_of_long_names_and_two_widths_fits_80_columns():
 
     assert max(map(len, lines)) <= 80
     assert f"{card['cell']}: plain-as-{arm} / {arm}" in " ".join(line.strip() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "words"),
+    [
+        pytest.param([], None, id="not planned yet"),
+        pytest.param([(1, [0, 1, 2])], None, id="all at once"),
+        pytest.param(
+            [(1, [0, 1, 2]), (3, [5])], "planned at different times: seeds 0-2 in round 1, seed 5 in round 3", id="grown"
+        ),
+        pytest.param(
+            [(1, [0, 7]), (2, [3, 4])], "planned at different times: seeds 0, 7 in round 1, seeds 3, 4 in round 2", id="gaps"
+        ),
+    ],
+)
+def test_seeds_that_came_later_are_told_with_their_rounds(rounds, words):
+    card = {**CARD, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
+
+    assert tables.card_notes(card) == ([words] if words else [])
