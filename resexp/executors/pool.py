@@ -92,6 +92,8 @@ def _answer(pool: Pool, function: Callable[..., Any], *arguments: Any) -> Any:
         return pool.submit(0, function, *arguments).result()
     except BrokenProcessPool:
         raise ChildProcessError(f"a process died before training: {DIED}") from None
+    except (RuntimeError, MemoryError, ImportError) as error:  # no memory for the networks, a device that fails
+        raise ChildProcessError(f"before training: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
 def prepare(pool: Pool, experiment: Experiment, existing: Plan | None = None) -> dict[str, Any]:

@@ -92,4 +92,7 @@ def train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) ->
     except (MemoryError, RuntimeError) as error:
         if not training.is_out_of_memory(error):
             raise
-    raise OutOfMemoryError(costs.room(trials[0], device))  # out here what did not fit has been let go
+    try:  # out here what did not fit has been let go
+        raise OutOfMemoryError(costs.room(trials[0], device))
+    except (MemoryError, RuntimeError):
+        raise OutOfMemoryError("out of memory: not even the weights fit; take a smaller width or depth") from None
