@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import cifar
 
-from resexp.datasets import DataError
+from resexp.datasets import DATASETS, DataError, Images, Source
 
 
 def error_of(call: Callable[[], object]) -> str:
@@ -112,3 +112,17 @@ def folder_of(root: Path, *parts: str, count: int = 10) -> Path:
             content = {f"{n:02}.png": encoded(picture((5 + n, 12 - n), colour)) for n in range(count)}
             written(root / part / name, content)
     return root
+
+
+def read_folder(root: Path, part: str = "train", size: int = 8) -> Images:
+    return DATASETS["image-folder"](Source(root, size), part)
+
+
+NOISE = Image.fromarray(np.random.default_rng(2).integers(0, 256, (160, 160, 3), np.uint8))
+
+
+def claiming(side: int) -> bytes:
+    """A bitmap of 9 x 7 pixels whose header says side x side."""
+    content = bytearray(encoded(picture(), "BMP"))
+    content[18:26] = struct.pack("<ii", side, side)
+    return bytes(content)

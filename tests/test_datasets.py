@@ -1,7 +1,6 @@
 """Images as they are read, split, ordered, normalised and augmented."""
 
 import gzip
-import struct
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,10 @@ from originals import (
     IMAGES_FILE,
     LABELS,
     LABELS_FILE,
+    NOISE,
     PIXELS,
     RED,
+    claiming,
     encoded,
     error_of,
     folder_of,
@@ -25,6 +26,7 @@ from originals import (
     idx_files,
     picture,
     published_cifar,
+    read_folder,
     see_through,
     written,
 )
@@ -317,6 +319,8 @@ def test_small_idx_files_come_back_as_written(name: str, folder: str, tmp_path: 
         pytest.param(IMAGES_FILE, idx(LABELS), id="labels where images should be"),
         pytest.param(IMAGES_FILE, idx(PIXELS.astype(">i4"), 0x0C), id="images of another number type"),
         pytest.param(IMAGES_FILE, gzip.compress(idx(PIXELS)), id="still compressed"),
+        pytest.param(IMAGES_FILE, idx(PIXELS) + b"\0", id="a byte too many"),
+        pytest.param(IMAGES_FILE, b"\0\0\x08\x03" + b"\xff" * 12 + idx(PIXELS)[16:], id="a header of 8e28 values"),
         pytest.param(LABELS_FILE, idx(LABELS)[:-1], id="labels cut short"),
         pytest.param(LABELS_FILE, idx(LABELS[:-1]), id="one label too few"),
         pytest.param(LABELS_FILE, idx(np.append(LABELS, LABELS[:1])), id="one label too many"),
@@ -381,14 +385,12 @@ def test_a_cifar_file_with_another_checksum_is_refused(cifar_set: tuple[str, Pat
     file = next(folder.glob("test*"))
     file.write_bytes(file.read_bytes()[:-100])
 
-    assert str(folder) in error_of(lambda: DATASETS[name](Source(folder.parent), "test"))
+    message = error_of(lambda: DATASETS[name](Source(folder.parent), "test"))
+    assert message.startswith(f"{file}: not the published file")
+    assert "delete it and fetch it with data.download=true" in message
 
 
 # ---- image folders ---------------------------------------------------------------------------------------------------
-
-
-def read_folder(root: Path, part: str = "train", size: int = 8) -> Images:
-    return DATASETS["image-folder"](Source(root, size), part)
 
 
 def test_an_image_of_the_right_size_keeps_every_pixel(tmp_path: Path):
@@ -488,10 +490,20 @@ def test_hidden_files_and_files_beside_the_class_folders_are_left_alone(tmp_path
     assert len(read_folder(tmp_path)) == 8
 
 
-NOISE = Image.fromarray(np.random.default_rng(2).integers(0, 256, (160, 160, 3), np.uint8))
+def test_each_image_is_opened_once_and_for_its_own_part_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    opened, really = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path, **options: opened.append(path) or really(path, **options))
+    folder_of(tmp_path)
+    counts = []
+    for part in ("train", "test"):
+        read_folder(tmp_path, part)
+        counts.append(len(opened))
+
+    assert counts == [16, 20]
+    assert sorted(opened) == sorted(tmp_path.glob("*/*.png"))
+
+
 BROKEN_CHUNK = b"\x82_\xffq".join(encoded(NOISE).rsplit(b"IDAT", 1))
-HUGE = bytearray(encoded(picture(), "BMP"))
-HUGE[18:26] = struct.pack("<ii", 40_000, 40_000)
 
 
 @pytest.mark.parametrize(
@@ -505,7 +517,7 @@ HUGE[18:26] = struct.pack("<ii", 40_000, 40_000)
         pytest.param((), {"dogs/03.jpg": encoded(NOISE, "JPEG")[:5000]}, "dogs/03.jpg", id="a jpg cut short"),
         pytest.param((), {"dogs/03.jpg": b""}, "dogs/03.jpg", id="an empty jpg"),
         pytest.param((), {"dogs/03.png": BROKEN_CHUNK}, "dogs/03.png", id="a png with a broken chunk"),
-        pytest.param((), {"dogs/03.bmp": bytes(HUGE)}, "dogs/03.bmp", id="a header of 1.6e9 pixels"),
+        pytest.param((), {"dogs/03.bmp": claiming(40_000)}, "dogs/03.bmp", id="a header of 1.6e9 pixels"),
         pytest.param(("train", "test"), {"test/dogs": None}, "test", id="train and test of different classes"),
         pytest.param(("train", "test"), {"train/dogs/a.txt": b"x"}, "train/dogs/a.txt", id="a text file in train"),
     ],
