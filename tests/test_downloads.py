@@ -431,7 +431,10 @@ def test_a_server_that_does_not_answer_says_where_to_put_the_files(tmp_path: Pat
 def test_an_archive_that_was_published_broken_leaves_no_file(
     name: str, archive: bytes, server: Server, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    """Not even with what a killed download left."""
     small = publish(name, server, monkeypatch)
+    for file in small.files:
+        written((root / file).parent / ".download", {Path(file).name: b"half of it"})
     first = next(iter(small.archives))
     server.answers[f"/{first}"] = sends(archive)
     monkeypatch.setattr(cifar.CIFAR10, "tgz_md5", md5(archive))
