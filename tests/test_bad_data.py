@@ -1,5 +1,6 @@
 """Data that are cut short, wrong, dangerous or not there: one clear line that names the file, whatever it is."""
 
+import builtins
 import errno
 import os
 import pickle
@@ -254,23 +255,27 @@ def test_what_has_only_the_name_of_a_file_is_named(
     assert message.startswith(f"{path}: {'a link to nothing' if 'link' in kind else 'not a file'}")
 
 
+LOOKING = [(Path, "is_dir"), (Path, "is_file")]
+OPENING = [(builtins, "open"), (Path, "read_bytes"), (Path, "iterdir")]
+
+
 @pytest.mark.parametrize(
-    ("name", "file"),
+    ("name", "file", "calls"),
     [
-        ("image-folder", "train/cats/00.png"),
-        ("image-folder", "train/cats"),
-        ("image-folder", "train"),
-        ("mnist", f"MNIST/raw/{IMAGES_FILE}"),
-        ("cifar10", "cifar-10-batches-py/data_batch_1"),
-        ("cifar10", "cifar-10-batches-py/batches.meta"),
+        *(("image-folder", file, OPENING) for file in ("train/cats/00.png", "train/cats", "train")),
+        *(("image-folder", file, LOOKING) for file in ("train/cats/00.png", "train/cats", "train", "test", ".")),
+        *(("mnist", f"MNIST/raw/{IMAGES_FILE}", calls) for calls in (OPENING, LOOKING)),
+        *(("cifar10", f"cifar-10-batches-py/{file}", OPENING) for file in ("data_batch_1", "batches.meta")),
+        ("cifar10", "cifar-10-batches-py/batches.meta", LOOKING),
     ],
 )
-def test_what_must_not_be_read_is_named(name: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_must_not_be_read_is_named(
+    name: str, file: str, calls: list[tuple[Any, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Refused here as the system refuses all but its administrator, who may be running this test."""
     path = every_set(tmp_path, monkeypatch) / file
 
     def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
-        """As the system refuses all but its administrator, who may be running this test."""
-
         def refuse(first: Any, *arguments: Any, **options: Any) -> Any:
             if first in (path, str(path)):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
@@ -278,9 +283,8 @@ def test_what_must_not_be_read_is_named(name: str, file: str, tmp_path: Path, mo
 
         return refuse
 
-    monkeypatch.setattr("builtins.open", refusing(open))
-    monkeypatch.setattr(Path, "read_bytes", refusing(Path.read_bytes))
-    monkeypatch.setattr(Path, "iterdir", refusing(Path.iterdir))
+    for owner, call in calls:
+        monkeypatch.setattr(owner, call, refusing(getattr(owner, call)))
     message = error_of(lambda: DATASETS[name](Source(tmp_path, 8), "train"))
 
     assert message.startswith(f"{path}: cannot be read (Permission denied)")

@@ -87,6 +87,16 @@ def sends_in_chunks(content: bytes) -> Answer:
     return answer
 
 
+def breaks_off_in_a_chunk(content: bytes) -> Answer:
+    def answer(asked: Answering) -> None:
+        asked.protocol_version = "HTTP/1.1"
+        status(200, **{"Transfer-Encoding": "chunked"})(asked)
+        asked.wfile.write(f"{len(content):x}\r\n".encode() + content[:20])
+        asked.close_connection = True
+
+    return answer
+
+
 def sends_without_length(content: bytes) -> Answer:
     def answer(asked: Answering) -> None:
         status(200)(asked)
@@ -319,6 +329,7 @@ def test_redirects_are_followed(server: Server, either: Published, root: Path):
 SOON = {"TIMEOUT": 0.3}
 FAULTS = [
     pytest.param(lambda content: sends(content[:20], len(content)), {}, "20 bytes came that are not the", id="breaks off"),
+    pytest.param(breaks_off_in_a_chunk, {}, "IncompleteRead", id="breaks off in a chunk"),
     pytest.param(lambda content: sends(content, 19), {}, "19 bytes came that are not the published file", id="promises less"),
     pytest.param(lambda content: sends(content[::-1]), {}, "their MD5 differs", id="sends other bytes"),
     pytest.param(lambda _: sends(b"<html>sign in</html>"), {}, "20 bytes came that are not", id="sends a web page"),

@@ -22,9 +22,9 @@ def image_folder(source: Source, part: str) -> Images:
         DataError: no classes or images, or one that cannot be read.
     """
     root = source.root
-    if not read(root, Path.is_dir):
+    if not _is_folder(root):
         raise DataError(f"{root}: no such folder; data.root must name the folder that holds one folder per class")
-    split = (root / "train").is_dir() and (root / "test").is_dir()
+    split = _is_folder(root / "train") and _is_folder(root / "test")
     folder = root / part if split else root
     names = _class_names(root / "train" if split else root)
     if split and _class_names(root / "test") != names:
@@ -39,7 +39,7 @@ def image_folder(source: Source, part: str) -> Images:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(path.name for path in _listed(folder) if path.is_dir()))
+    names = tuple(sorted(path.name for path in _listed(folder) if _is_folder(path)))
     if len(names) < 2:
         found = f"one class ({names[0]})" if names else "no class folders"
         raise DataError(f"{folder}: {found}; an image folder needs one folder of images for each of two or more classes")
@@ -56,6 +56,10 @@ def _images_in(folder: Path) -> list[Path]:
     if not files:
         raise DataError(f"{folder}: no images; every class folder needs some")
     return files
+
+
+def _is_folder(path: Path) -> bool:
+    return read(path, Path.is_dir)
 
 
 def _listed(folder: Path) -> list[Path]:
