@@ -1,16 +1,7 @@
 """Images as they are read, split, ordered, normalised and augmented."""
 
 import gzip
-import hashlib
-import io
-import pickle
-import socket
-import struct
 import tarfile
-import threading
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +9,33 @@ import numpy as np
 import platformdirs
 import pytest
 import torch
+from originals import (
+    BLUE,
+    GREEN,
+    IMAGES_FILE,
+    LABELS,
+    LABELS_FILE,
+    NOISE,
+    PIXELS,
+    RED,
+    claiming,
+    encoded,
+    error_of,
+    folder_of,
+    idx,
+    idx_files,
+    picture,
+    published_cifar,
+    read_folder,
+    see_through,
+    written,
+)
 from PIL import Image
 from sklearn.datasets import load_digits
-from torchvision.datasets import cifar, mnist
+from torchvision.datasets import cifar
 
 from resexp import datasets, streams
-from resexp.datasets import DATASETS, DataError, Images, Source
+from resexp.datasets import DATASETS, Images, Source
 from resexp.training import material
 
 NOWHERE = Source(Path("nowhere"))
@@ -42,13 +54,6 @@ def numbered(counts: list[int], shape: tuple[int, int, int] = (3, 2, 2)) -> Imag
 def numbers(images: Images) -> list[int]:
     first, second = images.pixels.flatten(1)[:, 0], images.pixels.flatten(1)[:, 1]
     return (first.long() * 256 + second.long()).tolist()
-
-
-def error_of(call: Callable[[], object]) -> str:
-    with pytest.raises(DataError) as caught:
-        call()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # ---- what must not change anything -----------------------------------------------------------------------------------
@@ -289,27 +294,6 @@ def test_the_published_files_are_read_byte_for_byte(
 
 # ---- small IDX files in the original format --------------------------------------------------------------------------
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (30, 4, 5), np.uint8)
-LABELS = np.arange(30, dtype=np.uint8) % 10
-IMAGES_FILE, LABELS_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-
-
-def idx(array: np.ndarray, number_type: int = 0x08) -> bytes:
-    """http://yann.lecun.com/exdb/mnist: two zero bytes, the number type, the dimensions, big-endian sizes, the values."""
-    return struct.pack(f">BBBB{array.ndim}i", 0, 0, number_type, array.ndim, *array.shape) + array.tobytes()
-
-
-def idx_files() -> dict[str, bytes]:
-    test = {f"t10k-{kind}": idx(array[:10]) for kind, array in (("images-idx3-ubyte", PIXELS), ("labels-idx1-ubyte", LABELS))}
-    return {IMAGES_FILE: idx(PIXELS), LABELS_FILE: idx(LABELS), **test}
-
-
-def written(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
 
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
 def test_small_idx_files_come_back_as_written(name: str, folder: str, tmp_path: Path):
@@ -335,6 +319,8 @@ def test_small_idx_files_come_back_as_written(name: str, folder: str, tmp_path: 
         pytest.param(IMAGES_FILE, idx(LABELS), id="labels where images should be"),
         pytest.param(IMAGES_FILE, idx(PIXELS.astype(">i4"), 0x0C), id="images of another number type"),
         pytest.param(IMAGES_FILE, gzip.compress(idx(PIXELS)), id="still compressed"),
+        pytest.param(IMAGES_FILE, idx(PIXELS) + b"\0", id="a byte too many"),
+        pytest.param(IMAGES_FILE, b"\0\0\x08\x03" + b"\xff" * 12 + idx(PIXELS)[16:], id="a header of 8e28 values"),
         pytest.param(LABELS_FILE, idx(LABELS)[:-1], id="labels cut short"),
         pytest.param(LABELS_FILE, idx(LABELS[:-1]), id="one label too few"),
         pytest.param(LABELS_FILE, idx(np.append(LABELS, LABELS[:1])), id="one label too many"),
@@ -370,104 +356,14 @@ def test_a_missing_file_is_named_with_its_root_and_both_ways_to_get_it(name: str
     assert all(way in message for way in ("put the", "data.root", "RESEXP_DATA", "data.download=true"))
 
 
-# ---- downloads: a server on this machine -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Serves the small IDX files gzipped as MNIST's mirror; gives the paths that were asked for."""
-    asked: list[str] = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_arguments: object) -> None:
-            if self.command == "GET":
-                asked.append(self.path)
-
-    files = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in idx_files().items()}
-    folder = written(tmp_path / "server", files)
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setattr(mnist.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
-        sums = [(name, hashlib.md5(content, usedforsecurity=False).hexdigest()) for name, content in files.items()]
-        monkeypatch.setattr(mnist.MNIST, "resources", sums)
-        monkeypatch.setenv("no_proxy", "*")
-        yield asked
-        server.shutdown()
-
-
-def test_without_download_no_server_is_asked(mirror: list[str], tmp_path: Path):
-    error_of(lambda: DATASETS["mnist"](Source(tmp_path / "data"), "train"))
-
-    assert not mirror
-    assert not (tmp_path / "data").exists()
-
-
-def test_with_download_the_files_are_fetched_once_and_read(mirror: list[str], tmp_path: Path):
-    source = Source(tmp_path / "data", download=True)
-    training = DATASETS["mnist"](source, "train")
-    asked = list(mirror)
-    test = DATASETS["mnist"](source, "test")
-
-    assert np.array_equal(training.pixels.numpy(), PIXELS[:, None])
-    assert test.labels.tolist() == LABELS[:10].tolist()
-    assert set(asked) == {f"/{name}.gz" for name in idx_files()}
-    assert mirror == asked
-
-
-def test_a_wrong_checksum_says_where_to_put_the_files(mirror: list[str], tmp_path: Path):
-    (tmp_path / "server" / f"{LABELS_FILE}.gz").write_bytes(gzip.compress(b"not what it was"))
-    message = error_of(lambda: DATASETS["mnist"](Source(tmp_path / "data", download=True), "train"))
-
-    assert message.startswith(f"MNIST: download to {tmp_path / 'data'} failed")
-    assert f"{LABELS_FILE}.gz" in message
-    assert "by hand" in message
-
-
-def test_a_server_that_does_not_answer_says_where_to_put_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound, never listening: connections are refused
-        monkeypatch.setattr(mnist.MNIST, "mirrors", [f"http://127.0.0.1:{taken.getsockname()[1]}/"])
-        monkeypatch.setenv("no_proxy", "*")
-        message = error_of(lambda: DATASETS["mnist"](Source(tmp_path, download=True), "train"))
-
-    assert message.startswith(f"MNIST: download to {tmp_path} failed")
-    assert "by hand" in message
-
-
 # ---- CIFAR: small files in the original format -----------------------------------------------------------------------
-
-
-def python2_pickle(value: object) -> bytes:
-    """A pickle as Python 2 wrote CIFAR's: protocol 2, numpy's old module, dtype('u1', 0, 1)."""
-    return (
-        pickle.dumps(value, 2)
-        .replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-        .replace(b"\x89\x88\x87", b"K\0K\1\x87")
-    )
-
-
-def cifar_batch(first: int, key: str, classes: int) -> dict[str, Any]:
-    """Four images in rows of 3072: all of red, all of green, all of blue; pixel (y, x) of image n is (n, y, x)."""
-    y, x = np.mgrid[0:32, 0:32].astype(np.uint8)
-    rows = [np.concatenate([np.full(1024, n, np.uint8), y.ravel(), x.ravel()]) for n in range(first, first + 4)]
-    return {"data": np.stack(rows), key: [n % classes for n in range(first, first + 4)]}
 
 
 @pytest.fixture(params=["cifar10", "cifar100"])
 def cifar_set(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Path]:
     """(name, folder) of a small CIFAR set that torchvision takes for the published one."""
-    ten = request.param == "cifar10"
-    dataset, classes = (cifar.CIFAR10, 10) if ten else (cifar.CIFAR100, 100)
-    parts = {name: 4 * n for n, name in enumerate(["data_batch_1", "data_batch_2"] if ten else ["train"])}
-    tests = {"test_batch" if ten else "test": 8}
-    batches = {name: cifar_batch(n, "labels" if ten else "fine_labels", classes) for name, n in {**parts, **tests}.items()}
-    names = {dataset.meta["key"]: [f"class {k}" for k in range(classes)]}
-    files = {name: python2_pickle(value) for name, value in {**batches, dataset.meta["filename"]: names}.items()}
-    sums = {name: hashlib.md5(content, usedforsecurity=False).hexdigest() for name, content in files.items()}
-    monkeypatch.setattr(dataset, "train_list", [[name, sums[name]] for name in parts])
-    monkeypatch.setattr(dataset, "test_list", [[name, sums[name]] for name in tests])
-    monkeypatch.setattr(dataset, "meta", {**dataset.meta, "md5": sums[dataset.meta["filename"]]})
-    return request.param, written(tmp_path / dataset.base_folder, files)
+    folder = (cifar.CIFAR10 if request.param == "cifar10" else cifar.CIFAR100).base_folder
+    return request.param, written(tmp_path / folder, published_cifar(request.param, monkeypatch))
 
 
 def test_cifar_pixels_and_labels_stand_where_the_format_has_them(cifar_set: tuple[str, Path]):
@@ -489,40 +385,12 @@ def test_a_cifar_file_with_another_checksum_is_refused(cifar_set: tuple[str, Pat
     file = next(folder.glob("test*"))
     file.write_bytes(file.read_bytes()[:-100])
 
-    assert str(folder) in error_of(lambda: DATASETS[name](Source(folder.parent), "test"))
+    message = error_of(lambda: DATASETS[name](Source(folder.parent), "test"))
+    assert message.startswith(f"{file}: not the published file")
+    assert "delete it and fetch it with data.download=true" in message
 
 
 # ---- image folders ---------------------------------------------------------------------------------------------------
-
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-
-
-def picture(size: tuple[int, int] = (9, 7), colour: Any = RED, mode: str = "RGB") -> Image.Image:
-    return Image.new(mode, size, colour)
-
-
-def see_through(image: Image.Image) -> Image.Image:
-    image.info["transparency"] = bytes([255] * 256)
-    return image
-
-
-def encoded(image: Image.Image, form: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form)
-    return buffer.getvalue()
-
-
-def folder_of(root: Path, *parts: str, count: int = 10) -> Path:
-    """Class folders `cats` (red) and `dogs` (green) of images that differ in size, in `root` or in its `parts`."""
-    for part in parts or (".",):
-        for name, colour in (("cats", RED), ("dogs", GREEN)):
-            content = {f"{n:02}.png": encoded(picture((5 + n, 12 - n), colour)) for n in range(count)}
-            written(root / part / name, content)
-    return root
-
-
-def read_folder(root: Path, part: str = "train", size: int = 8) -> Images:
-    return DATASETS["image-folder"](Source(root, size), part)
 
 
 def test_an_image_of_the_right_size_keeps_every_pixel(tmp_path: Path):
@@ -544,6 +412,36 @@ def test_train_and_test_folders_stay_what_they_are(tmp_path: Path):
     for images in (training, test):
         colours = torch.tensor([RED, GREEN], dtype=torch.uint8)[images.labels]
         assert torch.equal(images.pixels, colours[:, :, None, None].expand(-1, -1, 8, 8))
+
+
+def test_the_parts_of_a_flat_folder_are_these_images_for_ever(tmp_path: Path):
+    """Which images are tested on is part of every published number: these are the parts of the first release."""
+    for k, (name, count) in enumerate((("ant", 5), ("bee", 12), ("cow", 9))):
+        written(tmp_path / name, {f"{n:02}.png": encoded(picture((3 + n, 9 - n // 2), (k, n, 7))) for n in range(count)})
+    tested = [(0, 4), (1, 10), (1, 11), (2, 2), (2, 4)]
+    trained = [(k, n) for k, count in enumerate((5, 12, 9)) for n in range(count) if (k, n) not in tested]
+
+    for part, expected in (("train", trained), ("test", tested)):
+        images = read_folder(tmp_path, part)
+        colours = torch.tensor([(k, n, 7) for k, n in expected], dtype=torch.uint8)
+        assert images.labels.tolist() == [k for k, _ in expected]
+        assert torch.equal(images.pixels, colours[:, :, None, None].expand(-1, -1, 8, 8))
+
+
+def test_the_parts_of_a_flat_folder_are_all_images_decoded_and_then_split(tmp_path: Path):
+    draw = np.random.default_rng(3)
+    for name in ("ant", "bee", "cow"):
+        noise = [Image.fromarray(draw.integers(0, 256, (*draw.integers(4, 40, 2), 3), np.uint8)) for _ in range(14)]
+        written(tmp_path / name, {f"{n:02}.jpg": encoded(image, "JPEG") for n, image in enumerate(noise)})
+    files = sorted(tmp_path.glob("*/*.jpg"))
+    decoded = [np.asarray(Image.open(file).resize((8, 8), Image.Resampling.BILINEAR)).transpose(2, 0, 1) for file in files]
+    labels = torch.arange(3).repeat_interleave(14)
+    tested = datasets.held_out(labels, 8, streams.generator(0, "test split", "image-folder")).tolist()
+
+    for part, index in (("train", [n for n in range(42) if n not in tested]), ("test", tested)):
+        images = read_folder(tmp_path, part)
+        assert images.labels.tolist() == labels[index].tolist()
+        assert np.array_equal(images.pixels.numpy(), np.stack(decoded)[index])
 
 
 def test_a_flat_folder_gives_a_stratified_fifth_to_the_test(tmp_path: Path):
@@ -592,10 +490,20 @@ def test_hidden_files_and_files_beside_the_class_folders_are_left_alone(tmp_path
     assert len(read_folder(tmp_path)) == 8
 
 
-NOISE = Image.fromarray(np.random.default_rng(2).integers(0, 256, (160, 160, 3), np.uint8))
+def test_each_image_is_opened_once_and_for_its_own_part_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    opened, really = [], Image.open
+    monkeypatch.setattr(Image, "open", lambda path, **options: opened.append(path) or really(path, **options))
+    folder_of(tmp_path)
+    counts = []
+    for part in ("train", "test"):
+        read_folder(tmp_path, part)
+        counts.append(len(opened))
+
+    assert counts == [16, 20]
+    assert sorted(opened) == sorted(tmp_path.glob("*/*.png"))
+
+
 BROKEN_CHUNK = b"\x82_\xffq".join(encoded(NOISE).rsplit(b"IDAT", 1))
-HUGE = bytearray(encoded(picture(), "BMP"))
-HUGE[18:26] = struct.pack("<ii", 40_000, 40_000)
 
 
 @pytest.mark.parametrize(
@@ -609,7 +517,7 @@ HUGE[18:26] = struct.pack("<ii", 40_000, 40_000)
         pytest.param((), {"dogs/03.jpg": encoded(NOISE, "JPEG")[:5000]}, "dogs/03.jpg", id="a jpg cut short"),
         pytest.param((), {"dogs/03.jpg": b""}, "dogs/03.jpg", id="an empty jpg"),
         pytest.param((), {"dogs/03.png": BROKEN_CHUNK}, "dogs/03.png", id="a png with a broken chunk"),
-        pytest.param((), {"dogs/03.bmp": bytes(HUGE)}, "dogs/03.bmp", id="a header of 1.6e9 pixels"),
+        pytest.param((), {"dogs/03.bmp": claiming(40_000)}, "dogs/03.bmp", id="a header of 1.6e9 pixels"),
         pytest.param(("train", "test"), {"test/dogs": None}, "test", id="train and test of different classes"),
         pytest.param(("train", "test"), {"train/dogs/a.txt": b"x"}, "train/dogs/a.txt", id="a text file in train"),
     ],

@@ -1,8 +1,8 @@
 """digits, MNIST, Fashion-MNIST, CIFAR-10/100, image folders -> tensors; splits; order(seed, epoch); augmentation."""
 
 from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalised, statistics
-from resexp.datasets.images import DataError, Images
-from resexp.datasets.readers import DATASETS, SHAPES, Source, checksum, data_root
+from resexp.datasets.images import DataError, Images, Source
+from resexp.datasets.readers import DATASETS, SHAPES, checksum, data_root
 from resexp.datasets.splits import first, held_out, order, split
 
 __all__ = [

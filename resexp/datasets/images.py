@@ -1,15 +1,37 @@
-"""What a data set is once it has been read."""
+"""What a data set is before and after it has been read, and how a file that cannot be read is named."""
 
+import pickle
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from resexp.config import ConfigError
 
+T = TypeVar("T")
+
 
 class DataError(ConfigError):
     """Images that cannot be used: names the file, what is wrong with it, what to do (exit code 2)."""
+
+    def __str__(self) -> str:
+        """One line, whatever strangers put into the names of their files."""
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in super().__str__())
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from: the folder that holds data sets, the side that image folders are resized to, download."""
+
+    root: Path
+    image_size: int | None = None
+    download: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,3 +51,33 @@ class Images:
 
     def to(self, device: torch.device) -> "Images":
         return Images(self.pixels.to(device), self.labels.to(device), self.classes, self.brightest)
+
+
+# What readers raise of broken files, as fuzzing found it and as their sources have it.
+_FAULTS = (
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
+    SyntaxError, ImportError, struct.error, zlib.error, pickle.PickleError,
+)  # fmt: skip
+
+
+def read(path: Path, reader: Callable[..., T], *arguments: object) -> T:
+    """reader(path, *arguments), without the remarks of libraries.
+
+    Raises:
+        DataError: `path` is broken or cannot be read.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return reader(path, *arguments)
+    except _FAULTS as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); look after its permissions and its disk") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: damaged or not in the expected format ({reason}); replace the file") from None
+
+
+def absence(path: Path) -> str:
+    """Why there is no file to open at `path`; '' where there is one."""
+    if read(path, Path.is_file):
+        return ""
+    return "not a file" if path.exists() else "a link to nothing" if path.is_symlink() else "missing"

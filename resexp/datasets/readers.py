@@ -4,33 +4,23 @@ Shapes: N images, C channels, H x W pixels. Labels are int64 class numbers.
 """
 
 import hashlib
+import math
 import os
 import pickle
+import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import platformdirs
 import torch
 from torch import Tensor
 
-from resexp import streams
-from resexp.datasets.images import DataError, Images
-from resexp.datasets.splits import held_out
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where images come from: the folder that holds data sets, the side that image folders are resized to, download."""
-
-    root: Path
-    image_size: int | None = None
-    download: bool = False
-
+from resexp.datasets.downloads import Archive, fetch
+from resexp.datasets.folders import image_folder
+from resexp.datasets.images import DataError, Images, Source, absence, read
+from resexp.datasets.splits import own_part
 
 # ---- reading: one function per data set, part is "train" or "test" ----------------------------------------------------
 
@@ -42,110 +32,78 @@ def _digits(_source: Source, part: str) -> Images:
     digits = load_digits()
     pixels = torch.from_numpy(digits.images.astype(np.uint8)).unsqueeze(1)
     everything = Images(pixels, torch.from_numpy(digits.target.astype(np.int64)), tuple("0123456789"), brightest=16)
-    return _own_split(everything, part, "digits")
-
-
-def _own_split(everything: Images, part: str, name: str) -> Images:
-    """The train or test part of a set that has none: a stratified 20 % for testing, whatever the trial's seed."""
-    test = held_out(everything.labels, round(0.2 * len(everything)), streams.generator(0, "test split", name))
-    chosen = torch.zeros(len(everything), dtype=torch.bool)
-    chosen[test] = True
-    return everything.at((chosen if part == "test" else ~chosen).nonzero().squeeze(1))
+    return everything.at(own_part(everything.labels, part, "digits"))
 
 
 def _idx(folder: str, published: str) -> Callable[[Source, str], Images]:
     """A reader of MNIST's IDX files under `<root>/<folder>/raw`."""
 
-    def read(source: Source, part: str) -> Images:
+    def reader(source: Source, part: str) -> Images:
         from torchvision.datasets import mnist  # noqa: PLC0415 - imported only where data are read
 
-        prefix = "t10k" if part == "test" else "train"
-        files = [source.root / folder / "raw" / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
         dataset = mnist.FashionMNIST if folder == "FashionMNIST" else mnist.MNIST
+        place = source.root / folder / "raw"
         if source.download:
-            _download(dataset, source.root, published)
+            packed = [(name, [f"{mirror}{name}" for mirror in dataset.mirrors], md5) for name, md5 in dataset.resources]
+            archives = [Archive(name, urls, md5, [name.removesuffix(".gz")]) for name, urls, md5 in packed]
+            fetch(published, source.root, place, archives)
+        prefix = "t10k" if part == "test" else "train"
+        files = [place / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
         for file in files:
             _require(file, published, source.root)
-        pixels = _read(files[0], mnist.read_image_file)
-        labels = _read(files[1], mnist.read_label_file)
+        pixels, labels = read(files[0], _idx_values, 3), read(files[1], _idx_values, 1)
         classes = tuple(dataset.classes) if folder == "FashionMNIST" else tuple("0123456789")
-        return _checked(Images(pixels.unsqueeze(1), labels, classes), files[1])
+        return _checked(Images(pixels.unsqueeze(1), labels.long(), classes), files[1])
 
-    return read
+    return reader
+
+
+def _idx_values(file: Path, axes: int) -> Tensor:
+    """uint8 of an IDX file: two zero bytes, 8 for uint8, the number of axes, their big-endian sizes, the values."""
+    content = bytearray(file.read_bytes())
+    if content[:4] != bytes([0, 0, 8, axes]):
+        raise ValueError(f"begins with {content[:4].hex(' ')}, not with the magic number 00 00 08 0{axes}")
+    sizes = struct.unpack_from(f">{axes}I", content, 4)
+    start = 4 + 4 * axes
+    if len(content) - start != math.prod(sizes):
+        raise ValueError(f"{' x '.join(map(str, sizes))} values by its header, {len(content) - start} in the file")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes))
 
 
 def _cifar(folder: str, classes: int) -> Callable[[Source, str], Images]:
     """A reader of CIFAR's python batches under `<root>/<folder>`."""
 
-    def read(source: Source, part: str) -> Images:
+    def reader(source: Source, part: str) -> Images:
         from torchvision.datasets import cifar  # noqa: PLC0415 - imported only where data are read
 
         dataset = cifar.CIFAR10 if classes == 10 else cifar.CIFAR100
-        published = f"CIFAR-{classes}"
+        published, place, meta = f"CIFAR-{classes}", source.root / folder, dataset.meta
         if source.download:
-            _download(dataset, source.root, published)
-        files = dataset.test_list if part == "test" else dataset.train_list
-        for name, _ in [*files, (dataset.meta["filename"], "")]:
-            _require(source.root / folder / name, published, source.root)
+            names = [name for name, _ in [*dataset.train_list, *dataset.test_list]]
+            archive = Archive(dataset.filename, [dataset.url], dataset.tgz_md5, [*names, meta["filename"]])
+            fetch(published, source.root, place, [archive])
+        sums = {**dict(dataset.test_list if part == "test" else dataset.train_list), meta["filename"]: meta["md5"]}
+        for name in sums:
+            _require(place / name, published, source.root)
+        return _checked(read(place, _cifar_images, sums, meta["key"]), place)
 
-        def load(_path: Path) -> Images:
-            loaded = dataset(str(source.root), train=part == "train", download=False)
-            pixels = torch.from_numpy(loaded.data).permute(0, 3, 1, 2).contiguous()
-            return Images(pixels, torch.tensor(loaded.targets), tuple(loaded.classes))
-
-        return _checked(_read(source.root / folder, load), source.root / folder)
-
-    return read
+    return reader
 
 
-def _image_folder(source: Source, part: str) -> Images:
-    """One folder per class, in `train/` and `test/` or split by us; colour, any size, resized to a square."""
-    root, size = source.root, source.image_size or 0
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; data.root must name the folder that holds one folder per class")
-    split = (root / "train").is_dir() and (root / "test").is_dir()
-    folder = root / part if split else root
-    names = _class_names(root / "train" if split else root)
-    if split and _class_names(root / "test") != names:
-        raise DataError(f"{root}: train/ and test/ hold different classes; both need one folder for each")
-    files = [(file, label) for label, name in enumerate(names) for file in _images_in(folder / name)]
-    pixels = torch.stack([_read(file, lambda path: _decoded(path, size)) for file, _ in files])
-    images = Images(pixels, torch.tensor([label for _, label in files]), names)
-    return images if split else _own_split(images, part, "image-folder")
+def _cifar_images(place: Path, sums: dict[str, str], key: str) -> Images:
+    """The images of the batches in `sums` (MD5 by name), its last file holding the names of the classes."""
+    *batches, names = [read(place / name, _unpickled, md5) for name, md5 in sums.items()]
+    pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
+    labels = [label for batch in batches for label in batch["labels" if "labels" in batch else "fine_labels"]]
+    return Images(torch.from_numpy(pixels), torch.tensor(labels), tuple(names[key]))
 
 
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
-
-
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
-    if len(names) < 2:
-        found = f"one class ({names[0]})" if names else "no class folders"
-        raise DataError(f"{folder}: {found}; an image folder needs one folder of images for each of two or more classes")
-    return names
-
-
-def _images_in(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    for file in files:
-        if file.suffix.lower() not in _IMAGE_ENDINGS:
-            raise DataError(f"{file}: not an image ({', '.join(_IMAGE_ENDINGS)}); move it out of the class folder")
-    if not files:
-        raise DataError(f"{folder}: no images; every class folder needs some")
-    return files
-
-
-def _decoded(path: Path, size: int) -> Tensor:
-    """(3, size, size) uint8 of one image file; the longer side is squeezed, not cut."""
-    from PIL import Image  # noqa: PLC0415 - read once, before training
-
-    try:
-        with Image.open(path) as image:
-            opaque = image.convert("RGBA") if "transparency" in image.info else image
-            squared = opaque.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
-    except (SyntaxError, Image.DecompressionBombError) as error:  # what PIL says of broken chunks and absurd sizes
-        raise ValueError(str(error)) from None
-    return torch.from_numpy(np.array(squared)).permute(2, 0, 1).contiguous()
+def _unpickled(file: Path, md5: str) -> Any:
+    """A pickle may run any code: these very bytes are the published ones, or they are not opened."""
+    content = file.read_bytes()
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise DataError(f"{file}: not the published file (its MD5 differs); delete it and fetch it with data.download=true")
+    return pickle.loads(content, encoding="latin1")  # noqa: S301 - published bytes
 
 
 DATASETS: dict[str, Callable[[Source, str], Images]] = {
@@ -154,7 +112,7 @@ DATASETS: dict[str, Callable[[Source, str], Images]] = {
     "fashion-mnist": _idx("FashionMNIST", "Fashion-MNIST"),
     "cifar10": _cifar("cifar-10-batches-py", 10),
     "cifar100": _cifar("cifar-100-python", 100),
-    "image-folder": _image_folder,
+    "image-folder": image_folder,
 }
 
 
@@ -177,35 +135,19 @@ def data_root(root: str | None) -> Path:
 
 
 def _require(file: Path, published: str, root: Path) -> None:
-    if not file.is_file():
+    if fault := absence(file):
         raise DataError(
-            f"{file}: missing, looked for under {root}; put the {published} files there (or point data.root or "
+            f"{file}: {fault}, looked for under {root}; put the {published} files there (or point data.root or "
             "RESEXP_DATA to them), or fetch them once with data.download=true"
         )
-
-
-def _read(path: Path, reader: Callable[[Path], T]) -> T:
-    """What `reader` makes of `path`; whatever a broken file makes it raise becomes a DataError."""
-    try:
-        return reader(path)
-    except (OSError, ValueError, TypeError, AssertionError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: damaged or not in the expected format ({reason}); replace the file") from None
-
-
-def _download(dataset: Callable[..., object], root: Path, published: str) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        dataset(str(root), download=True)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{published}: download to {root} failed ({reason}); put the files there by hand") from None
 
 
 def _checked(images: Images, file: Path) -> Images:
     if len(images.pixels) != len(images.labels):
         raise DataError(f"{file}: {len(images.labels)} labels for {len(images.pixels)} images; replace the files")
-    if not len(images) or int(images.labels.min()) < 0 or int(images.labels.max()) >= len(images.classes):
+    if not images.pixels.numel():
+        raise DataError(f"{file}: no images; replace the files")
+    if int(images.labels.min()) < 0 or int(images.labels.max()) >= len(images.classes):
         raise DataError(f"{file}: labels outside 0 to {len(images.classes) - 1}; replace the file")
     return images
 

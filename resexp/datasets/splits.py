@@ -27,6 +27,14 @@ def held_out(labels: Tensor, number: int, generator: torch.Generator) -> Tensor:
     return torch.cat(chosen).sort().values
 
 
+def own_part(labels: Tensor, part: str, name: str) -> Tensor:
+    """Indices of the train or test part of a set that has none: a stratified 20 % for testing, whatever the trial's seed."""
+    test = held_out(labels, round(0.2 * len(labels)), streams.generator(0, "test split", name))
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[test] = True
+    return (chosen if part == "test" else ~chosen).nonzero().squeeze(1)
+
+
 def first(labels: Tensor, number: int) -> Tensor:
     """Sorted indices of a stratified `number` of images, the first of each class."""
     shares = _shares(labels, number)
