@@ -21,6 +21,10 @@ device: cpu
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--configs", type=int, default=300, help="generated and mutated configs to load")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder with real MNIST and Fashion-MNIST ($RESEXP_DATA); skips where there is none."""

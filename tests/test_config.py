@@ -2,13 +2,17 @@
 
 import inspect
 import itertools
+import json
+import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from resexp import config, runs, training
+from resexp.cli import program
 from resexp.config import ConfigError, Experiment
 from resexp.config.documents import parse_yaml
 from resexp.config.rules import depths_near
@@ -299,7 +303,14 @@ REFUSED = [
     ("unknown device", "device: gpu", 1, "device", ["auto, cpu, cuda, cuda:<number>, mps"]),
     ("unknown precision", "precision: float16", 1, "precision", ["did you mean bfloat16?"]),
     ("tf32 on a cpu", "device: cpu\nprecision: tf32", 2, "precision", ["cuda only"]),
-    ("a name with a slash", "name: a/b", 1, "name", ["folder name"]),
+    ("a clock in other digits", "training: {checkpoint_every: 1٣s}", 1, "training.checkpoint_every", ["60s"]),
+    ("a parameter that is nothing", "network: {shortcut: {gate: {bias: ~}}}", 1, "network.shortcut", ["bias", "finite number"]),
+    ("an infinite parameter", "network: {shortcut: {gate: {bias: .inf}}}", 1, "network.shortcut", ["bias", "finite number"]),
+    ("a question that paints", 'question: "\\e[31mwhy?"', 1, "question", ["'\\x1b[31mwhy?'", "without control characters"]),
+    ("a question that turns", 'question: "\\u202ewhy?"', 1, "question", ["'\\u202ewhy?'", "without control characters"]),
+    ("half a character", 'data: {root: "\\ud800"}', 1, "data.root", ["text without halves of characters"]),
+    ("a path that ends", 'data: {root: "a\\0b"}', 1, "data.root", ["without control characters"]),
+    ("a key that paints", 'seeds: 1\n"\\e[2J\\n": 1', 2, "\\x1b[2J\\n", ["unknown key"]),
     ("a clock that is none", "training: {checkpoint_every: soon}", 1, "training.checkpoint_every", ["60s"]),
     ("one beta", "training: {betas: [0.9]}", 1, "training.betas", ["more entries"]),
 ]
@@ -325,10 +336,19 @@ def test_a_bad_value_is_refused_with_file_line_key_and_cure(tmp_path, text, line
         pytest.param(b"seeds: 1\na: b: c\n", ":2", "not valid YAML: mapping values are not allowed here", id="two colons"),
         pytest.param(b"a: 1\n---\nb: 2\n", ":2", "not valid YAML", id="two documents"),
         pytest.param(b"1: 2\n", ":1", "key '1' is not text", id="a number as key"),
-        pytest.param(b"seeds: !!python/object:os.system 1", ":1", "not valid YAML", id="a python tag"),
+        pytest.param(b"seeds: !!python/object:os.system 1", ":1", "tags (!...) are not supported", id="a python tag"),
+        pytest.param(b"seeds: !!bool maybe", ":1", "tags (!...) are not supported", id="a tag that the value does not fit"),
+        pytest.param(b"? [a]\n: 1", ":1", "key of several values is not text", id="a list as key"),
+        pytest.param(b"'a\x85b': 1\n'\xe2\x80\xae': 2", "", "is not a text file", id="half of a character"),
         pytest.param(b"\xff\xfe\x00\x01", "", "is not a text file (UTF-8 YAML expected)", id="not UTF-8"),
         pytest.param(b"seeds: 1\x00", "", "not valid YAML", id="a NUL byte"),
-        pytest.param(b"[" * 1500, "", "not a config: nested too deeply", id="fifteen hundred brackets"),
+        pytest.param(b"[" * 1500, ":1", "not a config: nested deeper than 8 levels", id="fifteen hundred brackets"),
+        pytest.param(b"- " * 1500, ":1", "not a config: nested deeper than 8 levels", id="fifteen hundred dashes"),
+        pytest.param(b"a: [" + b"1," * 60_000 + b"]", ":1", "not a config: more than 50000 values", id="sixty thousand values"),
+        pytest.param(b"? " + b"k" * 2000 + b"\n: 1", ":1", "key 'kkkkkk", id="a key of two thousand letters"),
+        pytest.param(
+            b"#" * 1_000_001, "", "is larger than a config can be (1000000 bytes)", id="one byte more than a megabyte"
+        ),
     ],
 )
 def test_a_file_that_is_no_config_is_refused_by_name(tmp_path, content, place, problem):
@@ -384,6 +404,249 @@ def test_a_depth_is_stem_plus_blocks_plus_classifier(family, block_layers, depth
     assert depths_near(depth, family, block_layers) == expected == sorted({below, above})
 
 
+# ---- limits -----------------------------------------------------------------------------------------------------------
+
+COUNTED = {  # the largest value of a key that is allowed
+    "network.depth": 100_000,
+    "network.width": 100_000,
+    "training.epochs": 1_000_000,
+    "training.steps": 10**9,
+    "training.batch_size": 10_000_000,
+    "training.cohort": 1_000,
+    "training.threads": 1_000,
+    "training.checkpoint_every": 10**9,
+    "gradients.every": 10**9,
+    "data.limit": 10**9,
+    "data.validation": 10**9,
+    "seeds": 10_000,
+}
+
+
+@pytest.mark.parametrize("key", COUNTED)
+def test_the_largest_number_is_allowed_and_the_next_one_refused(written, tmp_path, key):
+    path = tmp_path / "mine.yaml"
+    last = COUNTED[key]
+
+    assert written("", f"{key}={last}")
+    assert f"{key}: {last + 1} must be " in refusal(path, f"{key}={last + 1}")
+    assert f"{key}: 1{'0' * 30} must be " in refusal(path, f"{key}=1{'0' * 30}")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        pytest.param("network: {family: cnn, depth: 6002, block_layers: 2000}", "network.block_layers", "1000", id="layers"),
+        pytest.param("data: {name: image-folder, root: x, image_size: 1000000000}", "data.image_size", "10000", id="pixels"),
+        pytest.param("training: {warmup: {steps: 10000000000, factor: 1}}", "training.warmup.steps", "1000000000", id="warmup"),
+        pytest.param(f"question: {'why ' * 2000}", "question", "4096", id="a question of eight thousand letters"),
+        pytest.param(f"seeds: [{10**16}]", "seeds", "none above 9007199254740991", id="a seed that JSON cannot hold"),
+        pytest.param(f"seeds: {list(range(10_001))}", "seeds", "at most 10000 seeds", id="ten thousand and one seeds"),
+        pytest.param(
+            f"training: {{schedule: step, milestones: {list(range(1, 1002))}}}",
+            "training.milestones",
+            "no more entries than 1000",
+            id="a thousand and one milestones",
+        ),
+        pytest.param(
+            f"training: {{lr: {list(range(1, 1002))}}}", "training.lr", "1001 values are more than an axis", id="an axis"
+        ),
+        pytest.param(
+            "".join(
+                f"{section}: {{{name}: {list(range(1, 1001))}, {other}: {list(range(1, 1001))}}}\n"
+                for section, name, other in (("network", "width", "gain"), ("training", "lr", "eps"))
+            ),
+            "network.width",
+            "1000 (network.width) x 1000 (network.gain) x 1000 (training.lr) x 1000 (training.eps) x 5 (seeds) = 5000000000000",
+            id="five billion trials a thousand times over",
+        ),
+        pytest.param(
+            "seeds: 10000\nnetwork: {gain: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}", "seeds", "at most 100000", id="trials"
+        ),
+    ],
+)
+def test_what_no_honest_config_asks_for_is_refused(tmp_path, text, key, words):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+
+    message = refusal(path)
+
+    assert f": {key}: " in message
+    assert words in message
+    assert len(message) < 500
+
+
+def test_ten_thousand_seeds_are_stored_and_read_again(written, tmp_path):
+    original = written(f"seeds: {[2**53 - 1 - seed for seed in range(10_000)]}")
+    (tmp_path / "experiment.yaml").write_text(runs.to_yaml(original.settings), encoding="utf-8")
+
+    assert config.load(tmp_path / "experiment.yaml", shortcuts=None) == original
+
+
+def test_a_thousand_shortcuts_are_stored_and_read_again(written, tmp_path):
+    shortcuts = [{"gate": {"bias": -1 - 1e-7 * number}} for number in range(999)]
+    original = written(runs.to_yaml({"network": {"shortcut": shortcuts}, "seeds": 1}))
+    (tmp_path / "experiment.yaml").write_text(runs.to_yaml(original.settings), encoding="utf-8")
+
+    assert len(original.trials) == 1000
+    assert config.load(tmp_path / "experiment.yaml", shortcuts=None) == original
+
+
+LAUGHS = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(LAUGHS.encode(), id="a billion laughs"),
+        pytest.param(b"a: &a [*a]", id="a list that holds itself"),
+        pytest.param(b"\n" * 30_000_000, id="thirty megabytes"),
+        pytest.param(b"{" * 900_000, id="nine hundred thousand brackets"),
+        pytest.param(b"seeds: " + b"9" * 4_300, id="a number of four thousand digits"),
+    ],
+)
+def test_refusing_a_file_takes_little_memory(tmp_path, content):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        refusal(path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most < 10_000_000
+
+
+def test_an_override_leads_no_deeper_than_a_file(written, tmp_path):
+    assert written("", "network.shortcut.gate.bias=-1").trials[-1].arm == "gate-bias-1"
+    assert "is not an override" in refusal(tmp_path / "mine.yaml", "network." + "a." * 5000 + "b=1")
+
+
+# ---- names that become folders ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a", "digits-2", "Mine_1.5", "con-2", "console", "com10", "nul1", "x" * 60, "0"])
+def test_a_plain_name_is_a_folder(written, name):
+    assert written(f"name: '{name}'").name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x", "..", ".", "/x", "/etc/passwd", "C:", "C:\\x", "a/b", "a\\b", ".hidden", "", " ", "a b", "a ", "x" * 61, "a.",
+        "a\n", "-x", "~", "$HOME", "a*", "\u0430", "\uff41", "a\uff0eb", "a\uff0fb", "a\u2215b", "é", "१", "a\0", "a\x1b",
+        "\u202ea",
+    ],
+)  # fmt: skip
+def test_a_name_that_could_leave_its_folder_is_refused(tmp_path, name):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"name: {json.dumps(name)}", encoding="utf-8")
+
+    assert refusal(path).startswith(f"{path}:1: name: {name!r}"[:80])
+    assert "must be a folder name: letters, digits, '.', '_', '-', at most 60 of them" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["CON", "con", "Nul", "aux", "prn", "COM1", "lpt9", "nul.txt", "Con.a.b"])
+def test_a_name_that_windows_takes_for_a_device_is_refused(tmp_path, name):
+    (tmp_path / "mine.yaml").write_text("")
+
+    assert f"name: {name!r} is a device under Windows" in refusal(tmp_path / "mine.yaml", f"name={name}")
+
+
+def test_the_folder_with_the_images_may_be_anywhere(written):
+    for root in ("../x", "/srv/data", "C:\\data", "~", "zwei Wörter"):
+        assert written(f"data: {{root: {json.dumps(root)}}}").shared.data.root == root
+
+
+@pytest.mark.parametrize("name", ["plain-d8-s0", "gate-bias-6-lr1e-05-s3", "scaled-scale1e+20-s0", "0", "a" * 200, "con-s0"])
+def test_names_of_trials_and_cohorts_are_letters_digits_and_four_signs(name):
+    assert TypeAdapter(config.TrialName).validate_python(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "..", "a..b", "../a", "a/b", "a\\b", ".a", "-a", "+a", "a b", "a:b", "é", "a" * 201, "nul", "aux.s0", "a.", "a\n"],
+)
+def test_other_names_are_no_trials(name):
+    with pytest.raises(ValidationError, match="cannot name a trial"):
+        TypeAdapter(config.TrialName).validate_python(name)
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "arm"),
+    [
+        ("half time", "half time"),
+        ("../mine", "../mine"),
+        ("mein-kürzel", "mein-kürzel"),
+        ("nul.1", "nul.1"),
+        ("{mine: {mode: a/b}}", "mine-modea/b"),
+        ("{mine: {a b: 1}}", "mine-a b1"),
+        (f"{{mine: {{mode: {'x' * 300}}}}}", f"mine-mode{'x' * 47}..."),
+    ],
+)
+def test_a_shortcut_of_ones_own_whose_name_is_no_folder_is_refused(tmp_path, shortcut, arm):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"network: {{shortcut: [identity, {shortcut}]}}", encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="cannot name a trial: letters, digits") as caught:
+        config.load(path, shortcuts=None)
+
+    assert str(caught.value).startswith(f"{path}:1: network.shortcut: '{arm}")
+
+
+@pytest.mark.parametrize("pair", ["[mine, Mine]", "[gate-bias-1, {gate: {bias: -1}}]"], ids=["letter case", "parameters"])
+def test_two_networks_never_share_a_folder(tmp_path, pair):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"network: {{shortcut: {pair}}}\nseeds: 1")
+
+    with pytest.raises(ConfigError, match="two networks would be trained as"):
+        config.load(path, shortcuts=None)
+
+
+def test_paths_of_all_axes_at_once_stay_under_200_characters_or_are_refused_by_their_axes(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "training: {weight_decay: [0.0001], eps: [1e-8], lr: [0.001], optimizer: [adamw], batch_size: [128]}\n"
+        "network: {zero_last: [false], gain: [0.5], init: [xavier], activation: [relu], norm: [layer], placement: [branch],\n"
+        "          block_layers: [2], shortcut: [gate], width: [64], depth: [110], family: [mlp]}\n"
+        "seeds: 1"
+    )
+    longest = max(len(trial.name) for trial in config.load(path).trials)
+
+    assert config.load(path, ["name=" + "n" * (150 - longest)])
+    message = refusal(path, "name=" + "n" * (151 - longest))
+    assert (
+        "has more than the 150 characters of a path; shorten the experiment's or the shortcut's name, or vary less" in message
+    )
+    assert "(network.family, network.depth, network.width, " in message
+
+
+# ---- what reaches the terminal ------------------------------------------------------------------------------------------
+
+STEERING = "\x1b[31mred\x1b]0;title\x07\b\r\x7f\x9b2J\u202e\u2028\udc80"
+
+
+@pytest.mark.parametrize("text", ["", "plain", "Qu'est-ce que ça change\u202f?", "日本語 🎲 👨‍👩‍👧", "עברית", "a\tb\n"])
+def test_text_that_steers_nothing_is_left_as_it_is(text):
+    assert config.visible(text, kept="\n\t") == text
+
+
+def test_what_would_steer_a_terminal_is_written_out():
+    assert config.visible(STEERING) == r"\x1b[31mred\x1b]0;title\x07\x08\r\x7f\x9b2J\u202e\u2028\udc80"
+    assert config.visible("a\nb\tc") == r"a\nb\tc"
+
+
+@pytest.mark.parametrize("speak", [program.say, program.note, lambda text: program.stop(text, 2)], ids=["say", "note", "stop"])
+def test_nothing_that_is_said_steers_the_terminal_or_is_taken_for_markup(speak, capsys):
+    with suppress(SystemExit):
+        speak(f"mine.yaml:100: [red]a[/red] [b]\n{STEERING}")
+    said = "".join(capsys.readouterr()).removeprefix("resexp: ")
+
+    assert said == f"mine.yaml:100: [red]a[/red] [b]\n{config.visible(STEERING)}\n"
+
+
 # ---- overrides --------------------------------------------------------------------------------------------------------
 
 
@@ -424,6 +687,7 @@ def test_naming_a_length_on_the_command_line_replaces_the_one_in_the_file(writte
         ("network.depth=9", "network.depth: 9 is no depth of this mlp"),
         ("question=why: not", "question: {'why': 'not'} must be text"),
         ("name=\x1b", "not valid YAML"),
+        ("a.a.a.a.a.a.a.a.a=1", "is not an override: write key=value"),
         ("training.momentum=0.9", "training.momentum: has no meaning under training.optimizer: adam"),
     ],
 )
@@ -806,6 +1070,13 @@ def test_the_schema_accepts_every_shipped_config(schema_errors, name):
         ("training: {epochs: two}", ["$.training.epochs"]),
         ("network: {depth: []}", ["$.network.depth"]),
         ("seeds: 0", ["$.seeds"]),
+        ("seeds: 10001", ["$.seeds"]),
+        ("network: {depth: 100001}", ["$.network.depth"]),
+        ("network: {width: [8, 100001]}", ["$.network.width"]),
+        ("training: {batch_size: 10000001, epochs: 1000001}", ["$.training.epochs", "$.training.batch_size"]),
+        (f"training: {{milestones: {list(range(1, 1002))}}}", ["$.training.milestones"]),
+        (f"training: {{lr: {list(range(1, 1002))}}}", ["$.training.lr"]),
+        ("training: {checkpoint_every: soon}", ["$.training.checkpoint_every"]),
     ],
 )
 def test_the_schema_agrees_with_the_loader(schema_errors, text, paths):

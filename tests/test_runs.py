@@ -719,6 +719,17 @@ def test_an_experiment_in_which_something_is_a_link_is_not_written_to(linked: st
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "a/b", "..", "", "a\\b", "a" * 300])
+@pytest.mark.parametrize("where", ["name", "trials"])
+def test_a_plan_whose_names_lead_out_of_the_folder_is_damaged(where: str, name: str, tiny: Any, tmp_path: Path):
+    folder = started(tiny(), tmp_path)
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    plan["cohorts"][0][where] = [name] if where == "trials" else name
+    runs.write_json(folder / "plan.json", plan)
+    with pytest.raises(RunsError, match=r"plan\.json: damaged"):
+        runs.read_plan(folder)
+
+
 def test_an_experiment_of_a_newer_resexp_is_refused_politely(tiny: Any, tmp_path: Path):
     path = started(tiny(), tmp_path) / "experiment.yaml"
     newer = path.read_text(encoding="utf-8").replace("# layout 1", "# layout 2") + "unheard: of\n"

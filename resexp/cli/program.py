@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # file.yaml:100: is no emoji
 
 FAILED, USAGE, UNMET = 1, 2, 3
 
@@ -34,18 +34,18 @@ RunArgument = Annotated[str | None, typer.Argument(metavar="[PATH|NAME]", help="
 
 def stop(message: str, code: int) -> None:
     """One line on stderr, and the end."""
-    errors.print(f"resexp: {message}", markup=False)
+    note(f"resexp: {message}")
     sys.exit(code)
 
 
 def say(text: str) -> None:
-    """A result, on stdout."""
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    """A result, on stdout; nothing in it steers the terminal."""
+    sys.stdout.write(config.visible(text if text.endswith("\n") else f"{text}\n", kept="\n\t"))
 
 
 def note(text: str) -> None:
-    """A remark on what is going on, on stderr."""
-    errors.print(text, markup=False)
+    """A remark on what is going on, on stderr; nothing in it steers the terminal."""
+    errors.print(config.visible(text, kept="\n\t"), markup=False)
 
 
 @app.callback(invoke_without_command=True)

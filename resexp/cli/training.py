@@ -44,6 +44,8 @@ def train(
         runs.check_unchanged(experiment, folder)
     asked = _jobs(jobs)
     with executors.Pool(asked or min(2, executors.cores())) as pool, _stopping(pool) as interrupted:
+        if experiment.shared.data.download and not (quiet or as_json):
+            note(f"{experiment.shared.data.name}: fetched first, unless its files are there")
         existing = None if fresh else runs.read_plan(folder)
         prepared = executors.prepare(pool, experiment, existing)
         plan = config.make_plan(experiment, prepared["device"], executors.cores(), existing)

@@ -14,8 +14,9 @@ from resexp.config.arms import (
     format_value,
     shortcut_name,
 )
-from resexp.config.documents import ConfigError, nearest, read_document
-from resexp.config.grid import Experiment, conditions, experiment_from, load, schema, shared_differences, shipped
+from resexp.config.documents import ConfigError, nearest, read_document, visible
+from resexp.config.editors import schema
+from resexp.config.grid import Experiment, conditions, experiment_from, load, shared_differences, shipped
 from resexp.config.models import (
     ACTIVATION_NAMES,
     AXES,
@@ -32,6 +33,7 @@ from resexp.config.models import (
     Trial,
 )
 from resexp.config.plan import Cohort, Plan, cell_label, cells, halved, make_plan, pairs, stack_kind, with_rounds
+from resexp.config.types import TrialName
 
 __all__ = [
     "ACTIVATION_NAMES",
@@ -54,6 +56,7 @@ __all__ = [
     "Settings",
     "Training",
     "Trial",
+    "TrialName",
     "arm_name",
     "cell_label",
     "cells",
@@ -72,5 +75,6 @@ __all__ = [
     "shipped",
     "shortcut_name",
     "stack_kind",
+    "visible",
     "with_rounds",
 ]

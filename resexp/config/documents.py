@@ -1,4 +1,7 @@
-"""YAML in, plain values out: no surprising types, no silent duplicates, and the line of every key."""
+"""YAML in, plain values out: no surprising types, no silent duplicates, the line of every key, and nothing that grows.
+
+A file may come from a stranger: its size, depth and number of values are limited, aliases and tags are refused.
+"""
 
 import difflib
 import re
@@ -7,6 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+MOST_BYTES = 1_000_000  # of a file; ten thousand seeds and a thousand values on every axis take less
+MOST_VALUES = 50_000  # scalars, lists and mappings in a file
+MOST_DEEP = 8  # of mappings and lists in each other; trial.yaml has 5
+MOST_LETTERS = 100  # of a key
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str, kept: str = "") -> str:
+    """`text` with every character written out that would steer a terminal, but those in `kept`: `ESC` becomes 4 letters.
+
+    These are control characters, breaks of lines, turns of the direction of writing, and halves of characters.
+    """
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in kept else ascii(found[0])[1:-1], text)
 
 
 class ConfigError(Exception):
@@ -17,12 +34,12 @@ class ConfigError(Exception):
         self.problem, self.key, self.where = problem, key, where
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.problem) if part)
+        return visible(": ".join(part for part in (self.where, self.key, self.problem) if part))
 
 
 def nearest(name: object, allowed: Iterable[str]) -> str:
     """'; did you mean X?' when one of the allowed names is close to `name`, else nothing."""
-    close = difflib.get_close_matches(str(name).lower(), list(allowed), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:MOST_LETTERS].lower(), list(allowed), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -30,6 +47,23 @@ class _CoreSchemaLoader(yaml.SafeLoader):
     """YAML 1.2 scalars: `1e-3` is a number, `no` and `off` are text, `1:30` and `010` are text."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own protocol
+    where = ""
+    depth = values = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuses what no config needs before anything is built from it."""
+        event = self.peek_event()  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
+        here = f"{self.where}:{event.start_mark.line + 1}"
+        if getattr(event, "tag", None) is not None:
+            raise ConfigError("tags (!...) are not supported; write the plain value", where=here)
+        if self.depth > MOST_DEEP:
+            raise ConfigError(f"not a config: nested deeper than {MOST_DEEP} levels", where=here)
+        if self.values == MOST_VALUES:
+            raise ConfigError(f"not a config: more than {MOST_VALUES} values", where=here)
+        self.depth, self.values = self.depth + 1, self.values + 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 for _tag, _pattern, _first in (
@@ -49,10 +83,11 @@ def parse_yaml(text: str, where: str) -> tuple[Any, dict[str, int]]:
     """The value of a YAML text, and the 1-based line of each dotted key.
 
     Raises:
-        ConfigError: not YAML, a duplicate key, a key that is not text, an alias, more than one document.
+        ConfigError: not YAML, a duplicate key, a key that is not text, an alias, a tag, more than one document, beyond a limit.
     """
     try:
         loader = _CoreSchemaLoader(text)
+        loader.where = where
         node = loader.get_single_node()
         lines: dict[str, int] = {}
         if node is None:
@@ -65,8 +100,6 @@ def parse_yaml(text: str, where: str) -> tuple[Any, dict[str, int]]:
         raise ConfigError(f"not valid YAML: {error.problem or error.context}", where=f"{where}{line}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}", where=where) from None
-    except RecursionError:
-        raise ConfigError("not a config: nested too deeply", where=where) from None
 
 
 def _check(node: yaml.Node, prefix: str, lines: dict[str, int], where: str, seen: set[int]) -> None:
@@ -80,8 +113,10 @@ def _check(node: yaml.Node, prefix: str, lines: dict[str, int], where: str, seen
     elif isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            if key_node.tag != "tag:yaml.org,2002:str":
-                raise ConfigError(f"key {key_node.value!r} is not text", key=prefix, where=f"{where}:{line}")
+            if key_node.tag != "tag:yaml.org,2002:str" or len(key_node.value) > MOST_LETTERS:
+                shown = repr(key_node.value)[:60] if isinstance(key_node, yaml.ScalarNode) else "of several values"
+                problem = f"key {shown} is not text of at most {MOST_LETTERS} characters"
+                raise ConfigError(problem, key=prefix, where=f"{where}:{line}")
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             if key in lines:
                 raise ConfigError(f"stands twice (first in line {lines[key]})", key=key, where=f"{where}:{line}")
@@ -93,18 +128,23 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The mapping in a YAML file and the lines of its keys.
 
     Raises:
-        ConfigError: missing, a folder, unreadable, not UTF-8, not a mapping, or as `parse_yaml`.
+        ConfigError: missing, a folder, unreadable, too large, not UTF-8, not a mapping, or as `parse_yaml`.
     """
-    if path.is_dir():
-        raise ConfigError("is a folder; a config is one YAML file", where=str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        if path.is_dir():
+            raise ConfigError("is a folder; a config is one YAML file", where=str(path))
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError("no such file", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise ConfigError("is not a text file (UTF-8 YAML expected)", where=str(path)) from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    if len(content) > MOST_BYTES:
+        raise ConfigError(f"is larger than a config can be ({MOST_BYTES} bytes)", where=str(path))
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ConfigError("is not a text file (UTF-8 YAML expected)", where=str(path)) from None
     value, lines = parse_yaml(text, str(path))
     if value is None:
         value = {}

@@ -1,6 +1,7 @@
 """One file and its overrides -> an experiment: the resolved settings, its axes, its trials."""
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,10 @@ from resexp.config.arms import (
     format_value,
     shortcut_name,
 )
-from resexp.config.documents import ConfigError, nearest, parse_yaml, read_document
+from resexp.config.documents import MOST_DEEP, ConfigError, nearest, parse_yaml, read_document
 from resexp.config.models import AXES, Network, Settings, Trial
 from resexp.config.rules import impossible, meaningless, validated
-from resexp.config.types import Shortcut
+from resexp.config.types import MOST_PATH, MOST_SEED, MOST_TRIALS, MOST_VALUES, Shortcut
 
 ALWAYS_AXES = ("network.depth", "network.shortcut")
 # Keys that say how to look, where to find or which arms to train, never what a trial is: they may change over a finished
@@ -83,7 +84,7 @@ def _find(source: str | Path) -> Path:
     if text in names:
         return names[text]
     path = Path(source)
-    if path.exists() or path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1 or len(text) > 255 or path.exists():
         return path
     raise ConfigError(f"neither a file nor a shipped config ({', '.join(names)}){nearest(text, names)}", where=text)
 
@@ -91,7 +92,7 @@ def _find(source: str | Path) -> Path:
 def _apply(override: str, raw: dict[str, Any], where: dict[str, str]) -> None:
     place = f"override {override!r}"
     key, equals, text = override.partition("=")
-    if not equals or not all(part.isidentifier() for part in key.split(".")):
+    if not equals or key.count(".") >= MOST_DEEP or not all(part.isidentifier() for part in key.split(".")):
         raise ConfigError("is not an override: write key=value, for example training.lr=0.01", where=place)
     value, _ = parse_yaml(text, place)
     section = raw
@@ -111,24 +112,32 @@ def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORT
     Raises:
         ConfigError: with the dotted key, without a place in a file.
     """
-    axes = {key: _axis_values(key, raw) for key in AXES}
-    varied = tuple(key for key, values in axes.items() if values is not None)
-    grid = [values for values in axes.values() if values is not None]
-    cells = [_validated_cell(raw, dict(zip(varied, values, strict=True))) for values in itertools.product(*grid)]
+    axes = {key: values for key in AXES if (values := _axis_values(key, raw)) is not None}
+    seeds = _validated_cell(raw, {key: values[0] for key, values in axes.items()}).seeds
+    _check_number({**{key: len(values) for key, values in axes.items()}, "seeds": len(seeds)})
+    cells = [_validated_cell(raw, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
     cells = [_default_length(cell) for cell in cells]
     defaults = dict(_flat(Settings(name="defaults").model_dump(mode="json"), ""))
     written = {key for key, value in _flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
     problem = next(filter(None, (impossible(cell, shortcuts) for cell in cells)), None) or meaningless(written, cells)
     if problem:
         raise ConfigError(problem[1], key=problem[0])
-    varied = tuple(key for key in AXES if key in varied or key in ALWAYS_AXES)
+    varied = tuple(key for key in AXES if key in axes or key in ALWAYS_AXES)
     trials = _trials(cells, varied)
     settings = cells[0].model_dump(mode="json")
     for key in varied:
         section, name = key.split(".")
-        values = axes[key]
-        settings[section][name] = values if values is not None else [settings[section][name]]
+        settings[section][name] = axes.get(key, [settings[section][name]])
     return Experiment(cells[0].name, cells[0].question, settings, varied, trials)
+
+
+def _check_number(lengths: dict[str, int]) -> None:
+    """Refuses a grid of too many trials before it is laid out, given how many values each axis and the seeds have."""
+    trials = math.prod(lengths.values())
+    if trials > MOST_TRIALS:
+        product = " x ".join(f"{number} ({key})" for key, number in lengths.items() if number > 1)
+        longest = max(lengths, key=lambda key: lengths[key])
+        raise ConfigError(f"{product} = {trials} trials; an experiment has at most {MOST_TRIALS}", key=longest)
 
 
 def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
@@ -139,6 +148,8 @@ def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
         return None
     if not values:
         raise ConfigError("an empty list leaves nothing to train", key=key)
+    if len(values) > MOST_VALUES:
+        raise ConfigError(f"{len(values)} values are more than an axis can have ({MOST_VALUES})", key=key)
     names = [_as_named(value) for value in values]
     repeated = [value for i, value in enumerate(values) if names[i] in names[:i]]
     if repeated:
@@ -155,7 +166,8 @@ def _as_named(value: Any) -> str:
     if isinstance(value, str) and value in SHORTCUT_PARAMETERS:
         defaults = {name: field.default for name, field in SHORTCUT_PARAMETERS[value].model_fields.items()}
         return " ".join([value, *(f"{name} {_as_named(of)}" for name, of in sorted({**defaults, **inner}.items()))])
-    return format_value(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    number = isinstance(value, float) or (type(value) is int and abs(value) <= MOST_SEED)  # a larger one may be no float
+    return format_value(float(value)) if number else str(value)
 
 
 def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any]) -> Settings:
@@ -183,9 +195,18 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
                 network = cell.network.model_copy(update={"shortcut": shortcut})
                 settings = cell.model_copy(update={"network": network, "seeds": (seed,)})
                 name = "-".join([arm, *axis_tags(settings, axes).values(), f"s{seed}"])
+                _check_length(cell.name, name, axes)
                 trial = Trial(name=name, arm=arm, seed=seed, settings=settings, parameters_of=parameters_of)
-                trials.setdefault(name, trial)
+                if trials.setdefault(name.lower(), trial) != trial:  # folders of some systems do not tell a from A
+                    raise ConfigError(f"two networks would be trained as {name}; rename a shortcut", key="network.shortcut")
     return tuple(trials.values())
+
+
+def _check_length(experiment: str, trial: str, axes: Iterable[str]) -> None:
+    """Refuses a trial whose files would lie too deep for some systems."""
+    if len(experiment) + len(trial) > MOST_PATH:
+        cure = f"shorten the experiment's or the shortcut's name, or vary less ({', '.join(axes)})"
+        raise ConfigError(f"{experiment}/{trial} has more than the {MOST_PATH} characters of a path; {cure}", key="name")
 
 
 def _arms(network: Network) -> Iterable[tuple[str, Shortcut, Shortcut | None]]:
@@ -246,19 +267,3 @@ def _flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def schema() -> dict[str, Any]:
-    """JSON schema of a config for editors; axes may be lists."""
-    document = Settings.model_json_schema()
-    document["required"] = []
-    for key in AXES:
-        section, name = key.split(".")
-        properties = document["$defs"][section.capitalize()]["properties"]
-        field = properties[name]
-        kept = {k: field.pop(k) for k in ("default", "title") if k in field}
-        properties[name] = {**kept, "anyOf": [field, {"type": "array", "items": field, "minItems": 1}]}
-    document["properties"]["seeds"] = {
-        "anyOf": [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}, "minItems": 1}]
-    }
-    return document

@@ -1,20 +1,28 @@
-"""The keys of a config, one pydantic model per section; every value here is one cell of the grid."""
+"""The keys of a config, one pydantic model per section; every value here is one cell of the grid.
+
+Upper bounds are far above what anybody trains; see `types`.
+"""
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from resexp.config.types import (
     LISTED,
     AutoOrCount,
     Device,
     FractionOrCount,
+    Images,
     Interval,
+    Milestones,
     Model,
     Name,
     PositiveFloat,
     Seeds,
     Shortcut,
+    Steps,
+    Text,
+    TrialName,
     UnitFloat,
 )
 
@@ -54,11 +62,11 @@ class Data(Model):
     """Which images, and what is done to them before the network sees them."""
 
     name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"] = "digits"
-    root: str | None = None
-    image_size: PositiveInt | None = None
+    root: Text | None = None
+    image_size: Annotated[int, Field(gt=0, le=10_000)] | None = None
     download: bool = False
     validation: FractionOrCount = 0.1
-    limit: PositiveInt | None = None
+    limit: Images | None = None
     normalize: Literal["channel", "pixel", "none"] = "channel"
     augment: Literal["none", "crop-flip"] = "none"
 
@@ -67,13 +75,13 @@ class Network(Model):
     """One architecture: a cell of the grid and, through `shortcut`, an arm."""
 
     family: Literal["mlp", "cnn"] = "mlp"
-    depth: Annotated[int, Field(ge=2)] = 8
-    width: PositiveInt = 64
+    depth: Annotated[int, Field(ge=2, le=100_000)] = 8
+    width: Annotated[int, Field(gt=0, le=100_000)] = 64
     shortcut: Shortcut = "identity"
     plain: bool = True
     plain_width: Literal["same", "parameters"] = "same"
     block: Literal["basic", "bottleneck"] = "basic"
-    block_layers: PositiveInt = 2
+    block_layers: Annotated[int, Field(gt=0, le=1_000)] = 2
     placement: Literal["post", "pre", "branch", "post-norm", "pre-act-only"] = "post"
     norm: Literal["none", "batch", "layer", "group"] = "none"
     activation: Literal["relu", "tanh", "gelu"] = "relu"
@@ -85,16 +93,16 @@ class Network(Model):
 class Warmup(Model):
     """The first `steps` steps run at `factor` times the learning rate."""
 
-    steps: PositiveInt
+    steps: Steps
     factor: PositiveFloat
 
 
 class Training(Model):
     """The recipe. `step` counts completed optimizer updates."""
 
-    epochs: PositiveInt | None = None
-    steps: PositiveInt | None = None
-    batch_size: PositiveInt = 64
+    epochs: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
+    steps: Steps | None = None
+    batch_size: Annotated[int, Field(gt=0, le=10_000_000)] = 64
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
     lr: PositiveFloat = 1e-3
     momentum: UnitFloat = 0.0
@@ -104,7 +112,7 @@ class Training(Model):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     decay: Literal["all", "weights"] = "all"
     schedule: Literal["constant", "step", "cosine"] = "constant"
-    milestones: Annotated[tuple[PositiveInt, ...], LISTED] = ()
+    milestones: Annotated[Milestones, LISTED] = ()
     gamma: PositiveFloat = 0.1
     warmup: Warmup | None = None
     label_smoothing: UnitFloat = 0.0
@@ -117,7 +125,7 @@ class Training(Model):
 class Gradients(Model):
     """When gradients are read, and which probes read them."""
 
-    every: PositiveInt = 25
+    every: Steps = 25
     probes: Annotated[tuple[Literal["gradient_norm", "signal"], ...], LISTED] = (
         "gradient_norm",
         "signal",
@@ -127,7 +135,7 @@ class Gradients(Model):
 class Compare(Model):
     """What `resexp compare` is to confirm."""
 
-    primary: str | None = None
+    primary: Text | None = None
     margin: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
@@ -135,7 +143,7 @@ class Settings(Model):
     """One cell of an experiment with every default written out."""
 
     name: Name
-    question: str | None = None
+    question: Text | None = None
     data: Data = Data()
     network: Network = Network()
     training: Training = Training()
@@ -155,8 +163,8 @@ class Trial(Model):
     network, the narrowest that has at least as many.
     """
 
-    name: str
-    arm: str
+    name: TrialName
+    arm: TrialName
     seed: int
     settings: Settings
     parameters_of: Shortcut | None = None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from resexp.config.arms import SHORTCUT_NAMES, control_arm, shortcut_name
 from resexp.config.grid import Experiment, axis_tags, conditions
 from resexp.config.models import Settings, Trial
-from resexp.config.types import Model
+from resexp.config.types import Model, TrialName
 
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}  # trials in a stack; more are hardly faster and hold their results back longer
 STARTS = ("network.init", "network.gain", "network.zero_last")  # decide where a trial starts, not what a stack computes
@@ -21,8 +21,8 @@ class Cohort(Model):
     `round` counts the times that the experiment has grown: what was planned first is of round 1.
     """
 
-    name: str
-    trials: tuple[str, ...]
+    name: TrialName
+    trials: tuple[TrialName, ...]
     threads: int
     round: int = 1
 

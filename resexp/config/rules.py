@@ -6,10 +6,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from resexp.config.arms import FREE_SHORTCUTS, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, format_value, shortcut_name
+from resexp.config.arms import FREE_SHORTCUTS, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, arm_name, format_value, shortcut_name
 from resexp.config.documents import ConfigError, nearest
 from resexp.config.models import Network, Settings
-from resexp.config.types import Scalars
+from resexp.config.types import Scalars, trial_name
 
 Problem = tuple[str, str]  # dotted key, what is wrong with it
 
@@ -22,18 +22,20 @@ _WORDS = {
     "float_type": "must be a number",
     "bool_type": "must be true or false",
     "string_type": "must be text",
+    "string_unicode": "must be text without halves of characters",
     "tuple_type": "must be a list",
     "model_type": "must be a mapping of keys to values",
     "dict_type": "must be a mapping of keys to values",
     "finite_number": "must be a finite number",
     "too_short": "must have more entries",
-    "too_long": "must have fewer entries",
 }
 _BOUNDS = {
     "greater_than": "must be greater than",
     "greater_than_equal": "must be at least",
     "less_than": "must be less than",
     "less_than_equal": "must be at most",
+    "too_long": "may have no more entries than",
+    "string_too_long": "may have no more characters than",
 }
 
 
@@ -70,7 +72,8 @@ def _translate(error: ErrorDetails) -> Problem:
 def _broken_rule(error: ErrorDetails) -> str:
     """'1.5 must be less than 1'."""
     kind = error["type"]
-    bound = f"{_BOUNDS[kind]} {next(iter(error['ctx'].values()))}" if kind in _BOUNDS else None
+    context = error.get("ctx", {})
+    bound = f"{_BOUNDS[kind]} {context.get('max_length', next(iter(context.values())))}" if kind in _BOUNDS else None
     return f"{_shown(error['input'])} {bound or _WORDS.get(kind, error['msg'].lower())}"
 
 
@@ -139,6 +142,8 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
         return "network.shortcut", f"{name!r} is not one of {', '.join(shortcuts)}{nearest(name, shortcuts)}"
     if isinstance(network.shortcut, dict) and name in SHORTCUT_PARAMETERS and (wrong := _wrong_parameter(network.shortcut)):
         return wrong
+    if wrong := _wrong_name(arm_name(network.shortcut)):
+        return wrong
     if network.block == "bottleneck" and network.family == "mlp":
         return "network.block", "'bottleneck' is a block of convolutions; an mlp has basic"
     if near != [network.depth]:
@@ -184,6 +189,15 @@ def _wrong_parameter(shortcut: Scalars) -> Problem | None:
             only = f"only {', '.join(fields)}{nearest(parameter, fields)}"
             return "network.shortcut", f"{name} has no parameter {parameter!r}, {only}"
         return "network.shortcut", f"{parameter} of {name}: {_broken_rule(first)}"
+    return None
+
+
+def _wrong_name(arm: str) -> Problem | None:
+    """What is wrong with an arm as the beginning of trials' names, if anything."""
+    try:
+        trial_name(arm)
+    except ValueError as error:
+        return "network.shortcut", f"{_shown(arm)} {error}"
     return None
 
 

@@ -1,9 +1,24 @@
 """Types of the values in a config: strict, and each with the words that say what is allowed."""
 
+import math
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from resexp.config.documents import visible
+
+# Bounds that no honest config meets: what lies beyond is a slip or an attack, refused before it costs time or memory.
+# Whatever stays within them is stored in less than documents.MOST_BYTES.
+MOST_TRIALS = 100_000  # cells times seeds, plain twins not counted
+MOST_SEEDS = 10_000
+MOST_SEED = 2**53 - 1  # the largest whole number that every JSON reader keeps
+MOST_VALUES = 1_000  # in any other list: an axis, milestones
+MOST_STEPS = 10**9
+MOST_IMAGES = 10**9
+MOST_LETTERS = 4_096  # of a question, of a folder with data
+MOST_PATH = 150  # characters of an experiment's and a trial's name together: paths from runs/ on stay under 200
 
 
 class Model(BaseModel):
@@ -17,19 +32,25 @@ def _fraction_or_count(value: Any) -> Any:
         raise ValueError("must be a fraction (0.1) or a number of images (500)")  # noqa: TRY004 - pydantic collects ValueError
     if value < 0 or (isinstance(value, float) and not value < 1):
         raise ValueError("must be a fraction in [0, 1) or a number of images, 0 or more")
+    if value > MOST_IMAGES:
+        raise ValueError(f"must be at most {MOST_IMAGES}")
     return value
 
 
 def _seeds(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise ValueError("must be at least 1 (a number n means seeds 0 to n-1), or a list of seeds")
+    if type(value) is int:
+        if not 1 <= value <= MOST_SEEDS:
+            raise ValueError(
+                f"must be at least 1 and at most {MOST_SEEDS} (a number n means seeds 0 to n-1), or a list of seeds"
+            )
         return tuple(range(value))
-    if not isinstance(value, list | tuple) or not all(type(seed) is int and seed >= 0 for seed in value) or not value:
+    if not isinstance(value, list | tuple) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
         raise ValueError("must be a number n (seeds 0 to n-1) or a list of whole numbers, 0 or more")
-    repeated = sorted({seed for seed in value if value.count(seed) > 1})
-    if repeated:
-        raise ValueError(f"seed {repeated[0]} stands twice; a repeated seed is the same trial, not a second sample")
+    if len(value) > MOST_SEEDS or max(value) > MOST_SEED:
+        raise ValueError(f"must have at most {MOST_SEEDS} seeds, none above {MOST_SEED}")
+    if len(set(value)) < len(value):
+        repeated = min(seed for seed, count in Counter(value).items() if count > 1)
+        raise ValueError(f"seed {repeated} stands twice; a repeated seed is the same trial, not a second sample")
     return tuple(value)
 
 
@@ -38,48 +59,83 @@ def _listed(value: Any) -> Any:
 
 
 def _shortcut(value: Any) -> Any:
-    if isinstance(value, dict):
-        if len(value) != 1 or not isinstance(next(iter(value.values())), dict):
-            raise ValueError("must be a name or one mapping such as {name: {parameter: value}}")
+    if isinstance(value, str):
         return value
-    if not isinstance(value, str):
-        raise ValueError("must be a name or one mapping such as {name: {parameter: value}}")  # noqa: TRY004 - as above
+    if not isinstance(value, dict) or len(value) != 1 or not isinstance(parameters := next(iter(value.values())), dict):
+        raise ValueError("must be a name or one mapping such as {name: {parameter: value}}")
+    for name, of in parameters.items():
+        if not isinstance(of, str | int) and not (isinstance(of, float) and math.isfinite(of)):
+            raise ValueError(f"has {name}, which must be a finite number, a text, true or false")
     return value
 
 
 def _auto_or_count(value: Any) -> Any:
-    if value == "auto" or (type(value) is int and value >= 1):
+    if value == "auto" or (type(value) is int and 1 <= value <= MOST_VALUES):
         return value
-    raise ValueError("must be auto or a whole number, 1 or more")
+    raise ValueError(f"must be auto or a whole number from 1 to {MOST_VALUES}")
 
 
 def _interval(value: Any) -> Any:
-    if (type(value) is int and value >= 1) or (isinstance(value, str) and re.fullmatch(r"[1-9]\d*[smh]", value)):
+    if (type(value) is int and 1 <= value <= MOST_STEPS) or (isinstance(value, str) and re.fullmatch(INTERVAL, value)):
         return value
     raise ValueError("must be a time such as 60s, 5m, 1h, or a number of steps")
+
+
+def _text(value: str) -> str:
+    if visible(value, kept="\n\t") != value:
+        raise ValueError("must be text without control characters")
+    return value
+
+
+def _is_device(name: str) -> bool:
+    """Whether Windows takes a file of that name for a device, as it does whatever the extension."""
+    return re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name.partition(".")[0].lower()) is not None
 
 
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", value) or value.endswith("."):
         raise ValueError("must be a folder name: letters, digits, '.', '_', '-', at most 60 of them")
+    if _is_device(value):
+        raise ValueError("is a device under Windows; choose another name")
+    return value
+
+
+def trial_name(value: str) -> str:
+    """`value`, where it can name a trial or a cohort: a folder or a file that lies where it should on every system.
+
+    Raises:
+        ValueError: with the words that say what is allowed.
+    """
+    if not re.fullmatch(TRIAL_NAME, value) or ".." in value or value.endswith(".") or _is_device(value):
+        raise ValueError("cannot name a trial: letters, digits, '.', '_', '+', '-', at most 200 of them, no '..', no device")
     return value
 
 
 def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,4})?", value):
         raise ValueError("must be one of auto, cpu, cuda, cuda:<number>, mps")
     return value
 
 
+INTERVAL = r"[1-9][0-9]{0,8}[smh]"
+TRIAL_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}"
+
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 UnitFloat = Annotated[float, Field(ge=0, lt=1)]
-FractionOrCount = Annotated[float | int, BeforeValidator(_fraction_or_count)]
-AutoOrCount = Annotated[Literal["auto"] | PositiveInt, BeforeValidator(_auto_or_count)]
+Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
+Images = Annotated[int, Field(gt=0, le=MOST_IMAGES)]
+Milestones = Annotated[tuple[Steps, ...], Field(max_length=MOST_VALUES)]
+FractionOrCount = Annotated[
+    Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=0, le=MOST_IMAGES)], BeforeValidator(_fraction_or_count)
+]
+AutoOrCount = Annotated[Literal["auto"] | Annotated[int, Field(gt=0, le=MOST_VALUES)], BeforeValidator(_auto_or_count)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds)]
-Interval = Annotated[str | int, BeforeValidator(_interval)]
+Interval = Annotated[Annotated[str, Field(pattern=f"^{INTERVAL}$")] | Steps, BeforeValidator(_interval)]
+Text = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(_text)]
 Name = Annotated[str, AfterValidator(_name)]
+TrialName = Annotated[str, AfterValidator(trial_name)]
 Device = Annotated[str, AfterValidator(_device)]
-Scalars = dict[str, dict[str, float | int | str | bool]]
+Scalars = dict[str, dict[str, FiniteFloat | int | str | bool]]
 Shortcut = Annotated[str | Scalars, BeforeValidator(_shortcut)]
 LISTED = BeforeValidator(_listed)  # before a tuple: YAML has only lists

@@ -1,0 +1,26 @@
+"""What a config may hold, for editors."""
+
+from typing import Any
+
+from resexp.config.models import AXES, Settings
+from resexp.config.types import MOST_SEED, MOST_SEEDS, MOST_VALUES
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a config for editors; axes may be lists."""
+    document = Settings.model_json_schema()
+    document["required"] = []
+    for key in AXES:
+        section, name = key.split(".")
+        properties = document["$defs"][section.capitalize()]["properties"]
+        field = properties[name]
+        kept = {k: field.pop(k) for k in ("default", "title") if k in field}
+        properties[name] = {**kept, "anyOf": [field, _list_of(field, MOST_VALUES)]}
+    seed = {"type": "integer", "minimum": 0, "maximum": MOST_SEED}
+    number = {"type": "integer", "minimum": 1, "maximum": MOST_SEEDS}
+    document["properties"]["seeds"] = {"anyOf": [number, _list_of(seed, MOST_SEEDS)]}
+    return document
+
+
+def _list_of(items: dict[str, Any], most: int) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": most}
