@@ -24,9 +24,9 @@ device: cpu
 SIZES = {
     "--kills": (5, "SIGKILLs at random moments"),
     "--faults": (1, "real commands that meet a broken disk"),
-    "--fault-stride": (12, "in this process the disk breaks at every n-th write (a full one at every write)"),
+    "--fault-stride": (24, "in this process the disk breaks at every n-th write (a full one at every write)"),
     "--together": (1, "rounds of trainings that are started together"),
-    "--fuzz-seconds": (12, "seconds of fuzzing the readers"),
+    "--fuzz-seconds": (8, "seconds of fuzzing the readers"),
 }
 
 
