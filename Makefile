@@ -23,8 +23,10 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/deepest.py
 
-torture: $(VENV)/installed
-	$(BIN)/python benchmarks/torture.py 100
+torture: $(VENV)/installed-dev
+	$(BIN)/pytest tests/test_torture.py -s --kills 100 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600
+	$(BIN)/mutmut run --max-children 1
+	$(BIN)/mutmut results
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -20,6 +20,20 @@ seeds: 1
 device: cpu
 """
 
+# How much of tests/test_torture.py is run; `make torture` asks for more.
+SIZES = {
+    "--kills": (5, "SIGKILLs at random moments"),
+    "--faults": (1, "real commands that meet a broken disk"),
+    "--fault-stride": (24, "in this process the disk breaks at every n-th write (a full one at every write)"),
+    "--together": (1, "rounds of trainings that are started together"),
+    "--fuzz-seconds": (8, "seconds of fuzzing the readers"),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    for option, (size, meaning) in SIZES.items():
+        parser.addoption(option, type=int, default=size, help=f"{meaning} (default {size})")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--configs", type=int, default=300, help="generated and mutated configs to load")
