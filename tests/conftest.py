@@ -22,6 +22,7 @@ device: cpu
 
 # How much of tests/test_torture.py is run; `make torture` asks for more.
 SIZES = {
+    "--configs": (300, "generated and mutated configs to load"),
     "--kills": (5, "SIGKILLs at random moments"),
     "--faults": (1, "real commands that meet a broken disk"),
     "--fault-stride": (24, "in this process the disk breaks at every n-th write (a full one at every write)"),
@@ -33,10 +34,6 @@ SIZES = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     for option, (size, meaning) in SIZES.items():
         parser.addoption(option, type=int, default=size, help=f"{meaning} (default {size})")
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--configs", type=int, default=300, help="generated and mutated configs to load")
 
 
 @pytest.fixture(scope="session")

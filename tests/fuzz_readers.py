@@ -95,7 +95,10 @@ def target(place: Path, folder: Path, experiment: config.Experiment) -> Callable
     def read_in_place(data: bytes) -> None:
         path, content = whole[KINDS[data[0] % len(KINDS)] if data else KINDS[0]]
         path.write_bytes(data[1:])
-        further = [*(desk if path.suffix != ".yaml" else []), *([lambda of: runs.cut(of, 3)] if path.name in runs.LOGS else [])]
+        further = [
+            *(desk if path.suffix != ".yaml" else []),
+            *([lambda of: runs.cut(of, (3, 64 * "0"))] if path.name in runs.LOGS else []),
+        ]
         for read in (READERS[path.name], *further):
             try:
                 check(read, path)

@@ -25,7 +25,7 @@ METRICS = list(runs.COLUMNS["metrics.csv"])
 
 
 def metrics(*steps: int) -> list[tuple[Any, ...]]:
-    return [(step, step // 4, 0.001, 1 / 3, 0.5, math.nan, None) for step in steps]
+    return [(step, step // 4, 0.001, 1 / 3, 0.5, math.nan, math.inf) for step in steps]
 
 
 def started(experiment: Experiment, runs_dir: Path) -> Path:
@@ -170,9 +170,9 @@ def test_appended_rows_follow_one_header(tmp_path: Path):
 
     assert list(csv.reader(path.read_text().splitlines())) == [
         METRICS,
-        ["0", "0", "0.001", "0.333333333", "0.5", "nan", ""],
-        ["4", "1", "0.001", "0.333333333", "0.5", "nan", ""],
-        ["6", "1", "0.001", "0.333333333", "0.5", "nan", ""],
+        ["0", "0", "0.001", "0.333333333", "0.5", "nan", "inf"],
+        ["4", "1", "0.001", "0.333333333", "0.5", "nan", "inf"],
+        ["6", "1", "0.001", "0.333333333", "0.5", "nan", "inf"],
     ]
     assert path.read_bytes().count(b"\r") == 0
 

@@ -21,4 +21,4 @@ def main() -> None:
         sys.exit(FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        stop(f"{where}{error.strerror or error}", FAILED)
+        stop("; ".join([f"{where}{error.strerror or error}", *getattr(error, "__notes__", ())]), FAILED)

@@ -58,14 +58,13 @@ def train(
         aside = runs.set_aside(folder) if fresh else None
         if aside:
             note(f"the older experiment is now {aside}")
-        with runs.lock(folder, break_lock=break_lock):
+        with _continuable(), runs.lock(folder, break_lock=break_lock):
             start = runs.start_entry(prepared, ["resexp", *sys.argv[1:]])
             runs.begin(experiment, folder, plan, start, cards)
             for message in runs.damaged_checkpoints(folder):
                 note(message)
-            with _continuable():
-                _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet or as_json)
-                tables.write_accuracy(runs.results_of(folder, experiment))
+            _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet or as_json)
+            tables.write_accuracy(runs.results_of(folder, experiment))
     _conclude(folder, experiment, interrupted, as_json=as_json)
 
 
@@ -100,8 +99,8 @@ def _continuable() -> Iterator[None]:
     """Where a disk fails, says that nothing is lost."""
     try:
         yield
-    except OSError:
-        note(f"stopped by the disk; what was written before is whole, continue with: {_command()}")
+    except OSError as error:
+        error.add_note(f"what was written before is whole; continue with: {_command()}")
         raise
 
 

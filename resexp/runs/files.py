@@ -11,8 +11,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +58,29 @@ def format_cell(value: Cell) -> str:
 def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: Path | None = None) -> None:
     """The whole file or nothing: written beside, then renamed; the file that stood there is kept as `previous`."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with naming(path):
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if previous is not None and path.exists():
+                path.replace(previous)
+            beside.replace(path)
+        except OSError:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the disk names the file that was to be written: what fails on an open file has no name."""
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            path.replace(previous)
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename = str(path)
         raise
 
 
@@ -127,7 +138,7 @@ def _lines(rows: Iterable[Sequence[Cell]]) -> str:
 
 def append(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
     """Appends all rows or, where there is no room for them, none; the header comes first in a new file."""
-    with path.open("ab", buffering=0) as file:
+    with naming(path), path.open("ab", buffering=0) as file:
         end = file.tell()
         content = (_lines(rows) if end else _lines([COLUMNS[path.name]]) + _lines(rows)).encode()
         try:
@@ -155,7 +166,7 @@ def sha256(path: Path) -> str:
 
 def digest_on_disk(path: Path) -> str:
     """The SHA-256 of a file whose content will survive the machine, too."""
-    with path.open("rb+") as file:
+    with naming(path), path.open("rb+") as file:
         os.fsync(file.fileno())
     return sha256(path)
 
@@ -236,7 +247,7 @@ def read_text(path: Path) -> str:
     return text[: text.rfind("\n") + 1]
 
 
-TEXT = ("layer", "block", "cell", "arm")  # columns that hold words; all others hold numbers, or nothing
+TEXT = ("layer", "block", "cell", "arm")  # columns that hold words; all others hold numbers
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -262,6 +273,6 @@ def _check_numbers(path: Path, column: str, cells: Sequence[str]) -> None:
     read = int if column in ("step", "epoch", "index") else float
     for cell in cells:
         try:
-            read(cell or 0)
+            read(cell)
         except ValueError:
             raise RunsError(f"{path}: damaged ({column}: {cell[:40]!r} is no number)") from None

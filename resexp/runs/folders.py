@@ -8,10 +8,10 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment, Plan
-from resexp.runs.files import BESIDE, RunsError, before, read_sealed, read_text, to_yaml, write_json, write_text
+from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, to_yaml, write_json, write_text
 from resexp.runs.locks import lock
 from resexp.runs.records import read_record, starts
-from resexp.runs.trials import trial_folder, write_trial
+from resexp.runs.trials import is_settled, trial_folder, write_trial
 
 LAYOUT = 1
 
@@ -76,6 +76,10 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         RunsError: something in the folder is a link.
     """
     sweep(folder)
+    for cohort in plan.cohorts:  # killed when all its results stood
+        if all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
+            discard(checkpoint_file(folder, cohort.name))
+            (folder / "checkpoints" / f".{cohort.name}.lock").unlink(missing_ok=True)
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
         if not (place / "trial.yaml").exists():

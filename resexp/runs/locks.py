@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -11,9 +12,10 @@ from typing import Any
 
 import filelock
 
-from resexp.runs.files import RunsError, write_json
+from resexp.runs.files import RunsError, naming, write_json
 from resexp.runs.records import read_record
 
+NAMING_ROUNDS = 50  # of 0.02 seconds, in which lock.json should follow the lock
 ORPHAN_SECONDS = 10.0  # that a worker whose parent has died may take to notice it
 
 
@@ -25,19 +27,19 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[None]:
     process of another host still lives cannot be seen from here: only `break_lock` takes over from it.
 
     Raises:
-        RunsError: another process holds it; it cannot be written.
+        RunsError: another process holds it; there is no such place.
+        OSError: nowhere to write.
     """
     if folder.is_symlink():
         raise RunsError(f"{folder}: a link; name the folder that it leads to with --runs")
     held = filelock.FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
+        with naming(folder / ".lock"):
+            held.acquire(timeout=0)
     except filelock.Timeout:
-        raise RunsError(
-            f"{folder}: {_named(holder(folder))} is training here; wait for it, or choose another name=..."
-        ) from None
-    except OSError as error:
+        raise RunsError(f"{folder}: {_first(folder)} is training here; wait for it, or choose another name=...") from None
+    except (NotADirectoryError, FileExistsError) as error:
         raise RunsError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from None
     try:
         left = holder(folder)
@@ -64,7 +66,8 @@ def lock_cohort(folder: Path, cohort: str) -> Iterator[None]:
     place.parent.mkdir(exist_ok=True)
     held = filelock.FileLock(place)
     try:
-        held.acquire(timeout=ORPHAN_SECONDS)
+        with naming(place):
+            held.acquire(timeout=ORPHAN_SECONDS)
     except filelock.Timeout:
         raise RunsError(f"{place}: a worker of an earlier start still trains this cohort; end it first") from None
     try:
@@ -88,6 +91,15 @@ def is_training(folder: Path) -> bool:
     """Whether somebody may be training here: not, if it was a process of this host that is gone."""
     found = holder(folder)
     return found is not None and (found["host"] != platform.node() or _lives(found["process"]))
+
+
+def _first(folder: Path) -> str:
+    """Who came first; it may not have had the time to say so."""
+    for _ in range(NAMING_ROUNDS):
+        if is_training(folder):
+            break
+        time.sleep(0.02)
+    return _named(holder(folder))
 
 
 def _lives(process: int) -> bool:

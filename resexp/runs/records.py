@@ -129,13 +129,17 @@ def read_record(path: Path) -> Any:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"{part}." for part in first["loc"])[:-1]
-        raise RunsError(f"{path}: damaged ({key + ': ' if key else ''}{first['msg'].lower()}); {mend}") from None
+        raise RunsError(f"{path}: damaged ({first_fault(error)}); {mend}") from None
     found = json.loads(content)
     if path.name == "result.json" and found["seal"] != seal_of(found):
         raise RunsError(f"{path}: damaged (changed since it was sealed); {mend}")
     return found
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first of what is wrong with a value, in one line: 'cohorts.0.name: field required'."""
+    first = error.errors()[0]
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"].lower()) if part)
 
 
 def read_present(path: Path) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from resexp import config
 from resexp.runs.files import (
     LOGS,
@@ -24,7 +26,7 @@ from resexp.runs.files import (
     write_json,
     write_text,
 )
-from resexp.runs.records import read_record
+from resexp.runs.records import first_fault, read_record
 
 RETRAIN = "delete result.json beside it to have its trial trained again"
 
@@ -47,8 +49,9 @@ def read_trial(folder: Path, name: str) -> config.Trial | None:
         return None
     try:
         return config.Trial.model_validate(config.read_document(path)[0])
-    except (config.ConfigError, ValueError) as error:
-        raise RunsError(f"{path}: damaged ({error}); delete it and train again to write it anew") from None
+    except (config.ConfigError, ValidationError) as error:
+        fault = first_fault(error) if isinstance(error, ValidationError) else error
+        raise RunsError(f"{path}: damaged ({fault}); delete it and train again to write it anew") from None
 
 
 def write_trial(trial: Path, settings: config.Trial) -> None:
