@@ -18,6 +18,7 @@ from resexp.runs import Results
 from resexp.statistics import Summary
 from resexp.tables.findings import Finding, deepest, findings, headline
 from resexp.tables.frames import Frames, read_frames
+from resexp.tables.words import reversals, words
 
 READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
 FIGURE_FORMATS = ("png", "svg", "pdf")
@@ -49,7 +50,8 @@ def html(results: Results) -> str:
     if not finished:
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
     cells = tables.cells(results)
-    charts = figures_of(read_frames(results))
+    frames = read_frames(results)
+    charts = figures_of(frames)
     found = findings(cells)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     page = _environment().get_template("report.html.j2")
@@ -65,12 +67,19 @@ def html(results: Results) -> str:
         cells=cells,
         best=tables.best_against_best(results),
         published="\n".join(tables.published_lines(tables.published_rows(results))),
-        figures=[{"name": name, "title": name.replace("-", " ").capitalize(), "caption": caption(name)} for name in charts],
+        reversals=reversals(found),
+        figures=[_figure(name, frames) for name in charts],
         left_out=results.left_out,
         damaged=results.damaged,
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
         specs=_script(json.dumps({name: chart.to_dict() for name, chart in charts.items()})),
     )
+
+
+def _figure(name: str, frames: Frames) -> dict[str, Any]:
+    """What stands around a chart: how it is read, and what it shows here."""
+    title = name.replace("-", " ").capitalize()
+    return {"name": name, "title": title, "caption": caption(name), "words": words(name, frames)}
 
 
 def _source(folder: Path, experiment: Experiment) -> dict[str, Any]:

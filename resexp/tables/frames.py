@@ -14,7 +14,10 @@ from resexp.runs import Results
 
 @dataclass(frozen=True)
 class Frames:
-    """results: a row per finished trial. metrics, signals: a row per logged row of these trials."""
+    """results: a row per finished trial. metrics, signals: a row per logged row of these trials.
+
+    `staged` marks signals of networks whose blocks have several shapes.
+    """
 
     results: pd.DataFrame
     metrics: pd.DataFrame
@@ -42,8 +45,9 @@ def read_frames(found: Results) -> Frames:
                 "seed": state.trial.seed,
             }
             results.append({**state.result, **keys})
+            staged = state.trial.settings.network.family == "cnn"
             metrics.append(_log(state.folder / "metrics.csv").assign(**keys))
-            signals.append(_log(state.folder / "signals.csv").assign(**keys))
+            signals.append(_log(state.folder / "signals.csv").assign(**keys, staged=staged))
     return Frames(pd.DataFrame(results), *(pd.concat(logs, ignore_index=True) for logs in (metrics, signals)))
 
 
