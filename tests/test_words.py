@@ -23,7 +23,7 @@ def results(errors, slope=math.nan, arm="plain", corner="norm none"):
     )  # fmt: skip
 
 
-def signals(slopes, blocks=6, staged=False, depth=8):
+def signals(slopes, *, blocks=6, staged=False, depth=8):
     """Profiles of one arm: {step: decades per block towards the input}."""
     return pd.DataFrame(
         [
@@ -75,9 +75,9 @@ RISING, LEVEL = {8: [0.1, 0.2, 0.1], 64: [0.6, 0.7, 0.63]}, {8: [0.1, 0.2, 0.1],
 @pytest.mark.parametrize(
     ("errors", "slope", "words_of_it"),
     [
-        pytest.param(RISING, -0.01, "training error can rise without gradients that vanish there", id="degrades, healthy"),
-        pytest.param(RISING, 0.3, "training error can rise without gradients that vanish there", id="degrades, explodes"),
-        pytest.param(LEVEL, -0.78, "gradients can vanish there without a training error that rises", id="vanishes, trains"),
+        pytest.param(RISING, -0.01, "training error can rise without vanishing gradients", id="degrades, healthy"),
+        pytest.param(RISING, 0.3, "training error can rise without vanishing gradients", id="degrades, explodes"),
+        pytest.param(LEVEL, -0.78, "gradients can vanish without a training error that rises", id="vanishes, trains"),
         pytest.param(RISING, -0.78, None, id="both"),
         pytest.param(LEVEL, 0.0, None, id="neither"),
         pytest.param(RISING, math.nan, None, id="gradients not read"),

@@ -82,7 +82,7 @@ def _apart(of_arm: pd.DataFrame, change: Difference) -> str:
             f" Before the first step its {gradient_words(slope)}: training error can rise without gradients that vanish there."
         )
     if slope < -FLAT and change.low <= 0:
-        return f" Before the first step its {gradient_words(slope)}: gradients can vanish there without a training error that rises."
+        return f" Before the first step its {gradient_words(slope)}: gradients can vanish without a training error that rises."
     return ""
 
 
