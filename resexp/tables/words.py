@@ -79,7 +79,7 @@ def _apart(of_arm: pd.DataFrame, change: Difference) -> str:
         return ""
     if change.low > 0 and slope >= -FLAT:
         return (
-            f" Before the first step its {gradient_words(slope)}: training error can rise without gradients that vanish there."
+            f" Before the first step its {gradient_words(slope)}: training error can rise without vanishing gradients."
         )
     if slope < -FLAT and change.low <= 0:
         return f" Before the first step its {gradient_words(slope)}: gradients can vanish without a training error that rises."
