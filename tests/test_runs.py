@@ -490,6 +490,23 @@ def test_whole_json_is_read_as_it_stands(tmp_path: Path):
         assert READERS[file](tmp_path / file) == value
 
 
+def test_an_experiment_is_found_by_readers_only_when_all_that_they_need_stands_there(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written: list[str] = []
+    replace = Path.replace
+
+    def noted(path: Path, target: Path) -> Path:
+        written.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    started(tiny(), tmp_path)
+
+    assert written[-1] == "experiment.yaml"
+    assert set(written) == {"trial.yaml", "plan.json", "environment.json", "pairs.json", "experiment.yaml"}
+
+
 @pytest.mark.parametrize("file", ["plan.json", "environment.json"])
 def test_what_every_start_writes_is_missed_where_trials_are_read(file: str, tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)

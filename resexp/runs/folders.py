@@ -58,7 +58,7 @@ def read_experiment(folder: Path) -> Experiment:
     try:
         return config.load(folder / "experiment.yaml", shortcuts=None)
     except config.ConfigError as error:
-        raise RunsError(f"damaged experiment: {error}") from None
+        raise RunsError(f"damaged experiment: {error}; delete it and train again to write it anew") from None
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -80,21 +80,22 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         if all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
             discard(checkpoint_file(folder, cohort.name))
             (folder / "checkpoints" / f".{cohort.name}.lock").unlink(missing_ok=True)
+    begun = (folder / "experiment.yaml").exists()
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
-        if not (place / "trial.yaml").exists():
+        if not begun or not (place / "trial.yaml").exists():
             place.mkdir(parents=True, exist_ok=True)
             write_trial(place, trial)
     write_plan(folder, plan)
-    header = f"# layout {LAYOUT}\n"
-    header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
-    write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))
     try:
         earlier = starts(folder)
     except RunsError:  # missing or damaged: this start is the first of a new file
         earlier = []
     write_json(folder / "environment.json", [*earlier, start])
     write_json(folder / "pairs.json", cards)
+    header = f"# layout {LAYOUT}\n"
+    header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
+    write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))  # by which readers find all the others
 
 
 def write_plan(folder: Path, plan: Plan) -> None:

@@ -78,9 +78,7 @@ def _apart(of_arm: pd.DataFrame, change: Difference) -> str:
     if change.low is None or change.high is None or pd.isna(slope):
         return ""
     if change.low > 0 and slope >= -FLAT:
-        return (
-            f" Before the first step its {gradient_words(slope)}: training error can rise without vanishing gradients."
-        )
+        return f" Before the first step its {gradient_words(slope)}: training error can rise without vanishing gradients."
     if slope < -FLAT and change.low <= 0:
         return f" Before the first step its {gradient_words(slope)}: gradients can vanish without a training error that rises."
     return ""
