@@ -52,7 +52,7 @@ def read_experiment(folder: Path) -> Experiment:
     written = re.match(r"# layout (\d{1,9})\n", read_text(folder / "experiment.yaml"))
     if written and int(written[1]) > LAYOUT:
         raise RunsError(
-            f"{folder}: written by a newer resexp (layout {written[1]}, this one reads up to {LAYOUT}); "
+            f"{folder / 'experiment.yaml'}: written by a newer resexp (layout {written[1]}, this one reads up to {LAYOUT}); "
             "bring this one up to date: pip install --upgrade resexp"
         )
     try:
