@@ -38,7 +38,7 @@ def _arm(arm: Arm, wide: int) -> list[str]:
 
 def _rounding(arm: Arm) -> str:
     deviation, files = max(of.deviation for of in arm.repeats), {name for of in arm.repeats for name in of.files}
-    weights = all(name.endswith(".pt") for name in files)
+    weights = files != set() and all(name.endswith(".pt") for name in files)
     return f"losses to {deviation:.0e}" if deviation else "all but the weights" if weights else "losses to the last digit"
 
 
