@@ -214,23 +214,23 @@ def test_a_repetition_grows_with_its_original(results: Path, tiny_file: Path, ca
 
 
 @pytest.mark.parametrize("after", [1, 4, 6, 9])
-def test_ctrl_c_stops_and_the_same_command_goes_on_to_the_same_bytes(
+def test_told_to_stop_it_stops_and_the_same_command_goes_on_to_the_same_bytes(
     after: int, results: Path, call: Program, monkeypatch: pytest.MonkeyPatch
 ):
     asked = 0
 
-    def ctrl_c() -> bool:
+    def told() -> bool:
         nonlocal asked
         asked += 1
         if asked == after:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
         return asked == after
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "never", ctrl_c)
+        patch.setattr(training, "never", told)
         stopped = call("reproduce", "--quiet", "--runs", results)
 
-    assert (stopped.code, stopped.out) == (130, "")
+    assert (stopped.code, stopped.out) == (143, "")
     assert stopped.err.splitlines()[-1] == f"interrupted; continue with: resexp reproduce --quiet --runs {results}"
     assert runs.read_plan(again(results)) is not None
     assert len(list(again(results).glob("trials/*/result.json"))) in (0, 2)
