@@ -164,8 +164,11 @@ def test_an_experiment_that_has_grown_and_lost_seeds_is_trained_in_the_stacks_th
     trained, before = (bound_files(folder / "trials") for folder in (again(tmp_path), tmp_path / "tiny"))
     assert trained == before
 
-    (tmp_path / "tiny" / "trials" / "plain-d4-s1" / "trial.yaml").unlink()
-    refused(call("reproduce", "--runs", tmp_path), "plain-d4-s1 was trained in one stack", "its trial.yaml is missing")
+    lost = tmp_path / "tiny" / "trials" / "plain-d4-s1" / "trial.yaml"
+    lost.write_text(lost.read_text(encoding="utf-8").replace("name: plain-d4-s1", "name: plain-d4-s2"), encoding="utf-8")
+    refused(call("reproduce", "--runs", tmp_path), "trial.yaml of plain-d4-s1", "another trial")
+    lost.unlink()
+    refused(call("reproduce", "--runs", tmp_path), "trial.yaml of plain-d4-s1", "is missing")
 
 
 def test_other_images_folders_and_questions_do_not_count_as_what_is_trained(results: Path, call: Program):
@@ -448,7 +451,7 @@ def made(place: Path, of: Made, *overrides: str) -> tuple[Path, Experiment]:
     folder, experiment = fabricated.experiment(place, lambda _trial: {}, *one, *overrides)
     for trial in experiment.trials:
         logs = runs.trial_folder(folder, trial.name)
-        rows = [(step, step // 20, 0.001, of.losses(trial, step), 0.5, math.nan, None) for step in STEPS]
+        rows = [(step, step // 20, 0.001, of.losses(trial, step), 0.5, math.nan, math.nan) for step in STEPS]
         runs.append(logs / "metrics.csv", rows)
         (logs / "weights.pt").write_bytes(of.weights)
         runs.finish(logs, {**fabricated.RESULT, "seed": trial.seed, "train_accuracy": 0.5, **of.values(trial)})
@@ -498,6 +501,7 @@ def times(factor: float, from_step: int = 0) -> Losses:
         pytest.param(USUAL._replace(values=changed(test_accuracy=0.92 + GRAIN)), "equal to rounding", id="one image more"),
         pytest.param(USUAL._replace(values=changed(test_accuracy=0.92 - GRAIN)), "equal to rounding", id="one image less"),
         pytest.param(USUAL._replace(values=changed(test_accuracy=0.92 + 2 * GRAIN)), "more", id="two images more"),
+        pytest.param(USUAL._replace(values=changed(test_accuracy=0.92 - 1.9 * GRAIN)), "more", id="almost two images less"),
         pytest.param(USUAL._replace(values=changed(steps=19)), "more", id="another number of steps"),
         pytest.param(USUAL._replace(values=changed(outcome="stuck")), "different", id="another outcome"),
         pytest.param(USUAL._replace(values=changed(best_epoch=2)), "equal to rounding", id="a tie broken otherwise"),
@@ -636,6 +640,13 @@ def test_where_not_all_trained_the_outcomes_are_the_result(before: str, after: s
 
     assert arms(found)["plain"] == verdict
     assert found.arms[0].intervals == ()
+
+
+def test_images_that_no_environment_can_have_had_break_nothing(tmp_path: Path):
+    folder, experiment = made(tmp_path / "before", USUAL, "seeds=1")
+    edit(folder / "environment.json", lambda starts: starts[-1].update(images=[0, 0, 0]))
+
+    assert reproduction.compare(folder, folder, experiment).verdict == "identical"
 
 
 def test_a_single_seed_has_no_interval(tmp_path: Path):

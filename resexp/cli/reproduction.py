@@ -8,7 +8,7 @@ import typer
 
 from resexp import runs
 from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, app, note, say
-from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, conclude, processes, stopping
+from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, conclude, prepare, processes, stopping
 from resexp.runs import RunsError
 
 
@@ -39,7 +39,8 @@ def reproduce(
     interrupted: list[int] = []
     if device or fresh or not done:
         with executors.Pool(asked or min(2, executors.cores())) as pool, stopping(pool) as interrupted:
-            prepared = executors.prepare(pool, experiment, plan.model_copy(update={"device": device or plan.device}))
+            asked_plan = plan.model_copy(update={"device": device or plan.device})
+            prepared = prepare(pool, experiment, asked_plan, quiet=quiet)
             _refuse_another_ground(folder, None if fresh else again, prepared)
             plan = plan.model_copy(update={"device": prepared["device"]})
             pool.resize(executors.jobs_for(plan.threads, asked, plan.device))

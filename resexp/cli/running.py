@@ -57,6 +57,15 @@ def stopping(pool: Any) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def prepare(pool: Any, experiment: config.Experiment, plan: config.Plan | None, *, quiet: bool) -> dict[str, Any]:
+    """What must be known before anything is written, as `executors.prepare`; says so where images are fetched for it."""
+    from resexp import executors  # noqa: PLC0415 - as above
+
+    if experiment.shared.data.download and not quiet:
+        note(f"{experiment.shared.data.name}: fetched first, unless its files are there")
+    return executors.prepare(pool, experiment, plan)
+
+
 def carry_out(
     pool: Any,
     folder: Path,

@@ -8,7 +8,7 @@ import typer
 
 from resexp import config, runs
 from resexp.cli.program import ConfigArgument, Overrides, Runs, app, note, say
-from resexp.cli.running import BreakLock, Device, Jobs, Quiet, carry_out, conclude, processes, stopping
+from resexp.cli.running import BreakLock, Device, Jobs, Quiet, carry_out, conclude, prepare, processes, stopping
 
 
 @app.command()
@@ -34,10 +34,8 @@ def train(
         runs.check_unchanged(experiment, folder)
     asked = processes(jobs)
     with executors.Pool(asked or min(2, executors.cores())) as pool, stopping(pool) as interrupted:
-        if experiment.shared.data.download and not (quiet or as_json):
-            note(f"{experiment.shared.data.name}: fetched first, unless its files are there")
         existing = None if fresh else runs.read_plan(folder)
-        prepared = executors.prepare(pool, experiment, existing)
+        prepared = prepare(pool, experiment, existing, quiet=quiet or as_json)
         plan = config.make_plan(experiment, prepared["device"], executors.cores(), existing)
         pool.resize(executors.jobs_for(plan.threads, asked, plan.device))
         if dry_run:

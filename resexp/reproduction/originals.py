@@ -69,7 +69,8 @@ def _trials(folder: Path, experiment: Experiment, plan: Plan) -> tuple[Trial, ..
     for name in [name for name in planned if name not in known]:
         lost = runs.read_trial(folder, name)
         if lost is None or lost.name != name:
-            raise RunsError(f"{folder}: {name} was trained in one stack with others, and its trial.yaml is missing")
+            fault = "is missing" if lost is None else "is that of another trial"
+            raise RunsError(f"{folder}: trial.yaml of {name} {fault}; others were trained in one stack with it")
         known[name] = lost
     return tuple(known.values())
 

@@ -84,7 +84,7 @@ def _deviations(before: Path, again: Path) -> dict[int, float]:
     """The largest relative difference of a loss by logged step; inf where only one of the two has that step."""
     one, other = ({int(row["step"]): row for row in runs.read_rows(of / "metrics.csv")} for of in (before, again))
     return {
-        step: max(relative(*(float(of[step][key] or "nan") for of in (one, other))) for key in LOSSES)
+        step: max(relative(*(float(of[step][key]) for of in (one, other))) for key in LOSSES)
         if step in one and step in other
         else math.inf
         for step in sorted({*one, *other})
