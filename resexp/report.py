@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from resexp import config, runs, tables
 from resexp.config import Experiment
-from resexp.figures import FIGURES
+from resexp.figures import FIGURES, Figure, chosen
 from resexp.runs import Results
 from resexp.statistics import Summary
 from resexp.tables.findings import Finding, deepest, findings, headline
@@ -25,11 +25,10 @@ FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
-def figures_of(frames: Frames) -> dict[str, alt.FacetChart]:
+def figures_of(frames: Frames) -> dict[str, Figure]:
     """Every figure that the frames have rows for."""
     alt.data_transformers.disable_max_rows()
-    empty = {"gradient-profile", "gradient-level", "gradient-map"} if frames.signals.empty else set()
-    return {name: draw(frames) for name, draw in FIGURES.items() if name not in empty}
+    return {name: FIGURES[name](frames) for name in chosen(frames)}
 
 
 def caption(name: str) -> str:

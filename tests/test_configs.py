@@ -34,6 +34,8 @@ def pretended(monkeypatch, torch_state):
 def test_the_list_of_shipped_configs():
     assert NAMES == [
         "article",
+        "atlas",
+        "atlas-norms",
         "cifar10-he2015",
         "cifar10-he2016-placements",
         "cifar10-he2016-shortcuts",

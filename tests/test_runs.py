@@ -490,6 +490,20 @@ def test_whole_json_is_read_as_it_stands(tmp_path: Path):
         assert READERS[file](tmp_path / file) == value
 
 
+def test_a_start_that_was_prepared_before_another_one_does_not_undo_it(tiny: Any, tmp_path: Path):
+    folder = started(tiny("seeds=2"), tmp_path)
+    before = tree(folder)
+    for overrides, words in (
+        (["seeds=1"], "type the same command again"),
+        (["seeds=2", "training.lr=0.5"], "training.lr was 0.001"),
+    ):
+        plan = config.make_plan(tiny(*overrides), "cpu", 2)  # of a folder in which nothing stood yet
+        with pytest.raises(RunsError, match=words):
+            runs.begin(tiny(*overrides), folder, plan, fabricated.START, [])
+
+    assert tree(folder) == before
+
+
 def test_an_experiment_is_found_by_readers_only_when_all_that_they_need_stands_there(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

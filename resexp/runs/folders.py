@@ -73,8 +73,14 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     Every trial is written down first: a stack trains as planned, even when the config loses one of its trials later on.
 
     Raises:
-        RunsError: something in the folder is a link.
+        RunsError: something in the folder is a link; another start has changed what this one was planned upon.
     """
+    check_unchanged(experiment, folder)
+    standing = read_plan(folder)
+    if standing and not set(standing.cohorts) <= set(plan.cohorts):
+        raise RunsError(
+            f"{folder}: another start has changed its plan since this one was prepared; type the same command again"
+        )
     sweep(folder)
     for cohort in plan.cohorts:  # killed when all its results stood
         if all(is_settled(trial_folder(folder, name)) for name in cohort.trials):

@@ -1,6 +1,5 @@
-"""Runs -> charts: one function per figure, interactive in the report and the same as PNG, SVG or PDF."""
+"""Charts with a panel for each corner: over depth, over steps, over blocks."""
 
-from collections.abc import Callable
 from itertools import cycle
 
 import altair as alt
@@ -145,13 +144,3 @@ def gradient_map(frames: Frames) -> alt.FacetChart:
     panels = chart.facet(row=alt.Row("corner:N", sort=corners, title=None), column=alt.Column("arm:N", sort=arms, title=None))
     figure: alt.FacetChart = panels.add_params(_depth_choice(data)).resolve_scale(y="independent")
     return figure
-
-
-FIGURES: dict[str, Callable[[Frames], alt.FacetChart]] = {
-    "accuracy": accuracy_over_depth,
-    "training-error": training_error_over_depth,
-    "curves": curves,
-    "gradient-profile": gradient_profile,
-    "gradient-level": gradient_level,
-    "gradient-map": gradient_map,
-}

@@ -14,7 +14,7 @@ def atlas(frames: Frames) -> alt.VConcatChart:
     Means over seeds; blue fields gain by the shortcut, vermilion ones lose.
     """
     fields = plane(frames.results)
-    regions = [_region(region, rows) for region, rows in fields.groupby("region", sort=False)]
+    regions = [_region(str(region), rows) for region, rows in fields.groupby("region", sort=False)]
     figure: alt.VConcatChart = alt.vconcat(*regions).resolve_scale(color="independent")
     return figure
 
@@ -23,7 +23,8 @@ def _region(region: str, fields: pd.DataFrame) -> alt.HConcatChart:
     arms = list(fields["arm"].unique())
     maps = [_map(fields[fields["arm"] == arm], arm, "accuracy", region) for arm in arms]
     maps += [_map(fields[fields["arm"] == arm], f"{arm} - plain", "difference", region) for arm in arms if arm != "plain"]
-    return alt.hconcat(*maps).resolve_scale(color="independent")
+    figure: alt.HConcatChart = alt.hconcat(*maps).resolve_scale(color="independent")
+    return figure
 
 
 def _map(fields: pd.DataFrame, title: str, column: str, region: str) -> alt.LayerChart:
