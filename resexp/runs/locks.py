@@ -48,9 +48,11 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[None]:
         write_json(folder / "lock.json", _ourselves())
         try:
             yield
-        finally:
-            with suppress(OSError):  # left behind, it names a process that is gone
+        except BaseException:
+            with suppress(OSError):  # what went wrong first is what is told; left behind, lock.json names a process that is gone
                 (folder / "lock.json").unlink()
+            raise
+        (folder / "lock.json").unlink()
     finally:
         held.release()
 
