@@ -49,7 +49,7 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            with suppress(OSError):  # what went wrong first is what is told; left behind, lock.json names a process that is gone
+            with suppress(OSError):  # what went wrong first is what is told
                 (folder / "lock.json").unlink()
             raise
         (folder / "lock.json").unlink()
