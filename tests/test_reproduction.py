@@ -725,6 +725,18 @@ environment: nothing differs"""
         ),
         pytest.param(USUAL._replace(losses=times(1 + 3e-5)), 3, "equal to rounding    losses to 3e-05", id="rounding"),
         pytest.param(USUAL._replace(losses=times(2)), 3, "within the interval  losses apart from step 0 on", id="apart"),
+        pytest.param(
+            USUAL._replace(values=changed(test_accuracy=0.93)),
+            3,
+            "within the interval  accuracy 91.0, again 91.3",
+            id="alike until tested",
+        ),
+        pytest.param(
+            USUAL._replace(losses=lambda trial, step: loss(trial, step) * (1.1 if step == 40 else 1 + 1e-6)),
+            3,
+            "losses apart from step 40 on",
+            id="rounding at first",
+        ),
         pytest.param(apart(SEEDS), 1, "one seed, no interval", id="one seed"),
         pytest.param(Made(ended("tds", 0.5)), 3, "3 trained, again 1 trained, 1 stuck, 1 diverged", id="outcomes"),
     ],
