@@ -418,10 +418,11 @@ def test_a_device_that_is_not_here_is_refused_and_another_one_may_be_named(resul
     edit(results / "tiny" / "environment.json", lambda starts: starts[-1].update(device="cuda:7", accelerator="a card"))
 
     refused(call("reproduce", "--runs", results), "cuda:7 is not on this machine")
-    named = call("reproduce", "--device", "cpu", "--quiet", "--runs", results)
+    assert call("reproduce", "--device", "cpu", "--trial", "plain-d4-s0", "--quiet", "--runs", results).code == 0
+    named = call("reproduce", "--quiet", "--runs", results)  # goes on as it was begun
     expected = "environment:\n  device: cuda:7, again cpu\n  accelerator: a card, again cpu\n"
     assert (named.code, named.out) == (0, f"tiny: identical: 4 of 4 trials, byte for byte\n\n{expected}")
-    assert call("reproduce", "--quiet", "--runs", results).out == named.out
+    assert call("reproduce", "--device", "cpu", "--quiet", "--runs", results).out == named.out
 
     edit(again(results) / "plan.json", lambda plan: plan.update(device="mps"))
     refused(call("reproduce", "--device", "cpu", "--runs", results), "is trained on mps, not on cpu", "--fresh")
@@ -438,11 +439,12 @@ def loss(trial: config.Trial, step: int) -> float:
 
 
 class Made(NamedTuple):
-    """How every trial came out: what its result says, its losses, the bytes of its weights."""
+    """How every trial came out: what its result says, its losses at which steps, the bytes of its weights."""
 
     values: Callable[[config.Trial], dict[str, Any]]
     losses: Losses = loss
     weights: bytes = b"weights"
+    steps: tuple[int, ...] = STEPS
 
 
 def made(place: Path, of: Made, *overrides: str) -> tuple[Path, Experiment]:
@@ -451,7 +453,7 @@ def made(place: Path, of: Made, *overrides: str) -> tuple[Path, Experiment]:
     folder, experiment = fabricated.experiment(place, lambda _trial: {}, *one, *overrides)
     for trial in experiment.trials:
         logs = runs.trial_folder(folder, trial.name)
-        rows = [(step, step // 20, 0.001, of.losses(trial, step), 0.5, math.nan, math.nan) for step in STEPS]
+        rows = [(step, step // 20, 0.001, of.losses(trial, step), 0.5, math.nan, math.nan) for step in of.steps]
         runs.append(logs / "metrics.csv", rows)
         (logs / "weights.pt").write_bytes(of.weights)
         runs.finish(logs, {**fabricated.RESULT, "seed": trial.seed, "train_accuracy": 0.5, **of.values(trial)})
@@ -521,6 +523,12 @@ def test_trial_yaml_goes_in_and_is_not_compared(tmp_path: Path):
     later = made(tmp_path / "after", USUAL, "seeds=3", "question=Why?", "data.root=/elsewhere")[0]
 
     assert reproduction.compare(folder, later, experiment).verdict == "identical"
+
+
+def test_logs_that_end_elsewhere_are_apart_from_there_on(tmp_path: Path):
+    found = compared(tmp_path, USUAL, USUAL._replace(steps=(0, 20)), "seeds=3")
+
+    assert {(of.verdict, of.deviation, of.apart) for arm in found.arms for of in arm.repeats} == {("different", math.inf, 40)}
 
 
 @pytest.mark.parametrize(
@@ -717,6 +725,18 @@ environment: nothing differs"""
         ),
         pytest.param(USUAL._replace(losses=times(1 + 3e-5)), 3, "equal to rounding    losses to 3e-05", id="rounding"),
         pytest.param(USUAL._replace(losses=times(2)), 3, "within the interval  losses apart from step 0 on", id="apart"),
+        pytest.param(
+            USUAL._replace(values=changed(test_accuracy=0.93)),
+            3,
+            "within the interval  accuracy 91.0, again 91.3",
+            id="alike until tested",
+        ),
+        pytest.param(
+            USUAL._replace(losses=lambda trial, step: loss(trial, step) * (1.1 if step == 40 else 1 + 1e-6)),
+            3,
+            "losses apart from step 40 on",
+            id="rounding at first",
+        ),
         pytest.param(apart(SEEDS), 1, "one seed, no interval", id="one seed"),
         pytest.param(Made(ended("tds", 0.5)), 3, "3 trained, again 1 trained, 1 stuck, 1 diverged", id="outcomes"),
     ],
@@ -812,3 +832,9 @@ def test_stacks_and_threads_belong_to_the_environment(tmp_path: Path):
     assert list(reproduction.compare(folder, other, experiment).environment) == [
         ("threads", "1", "2"), ("trials in a stack", "4", "2"),
     ]  # fmt: skip
+    whole = halves.cohorts[0].model_copy(update={"threads": 1})
+    runs.write_plan(folder, halves.model_copy(update={"cohorts": (whole, *threads[1:])}))
+    first = dataclasses.replace(experiment, trials=experiment.trials[:2])
+    last = dataclasses.replace(experiment, trials=experiment.trials[2:])
+    assert list(reproduction.compare(folder, other, first).environment) == [("threads", "1", "2")]
+    assert list(reproduction.compare(folder, other, last).environment) == []
