@@ -87,8 +87,10 @@ def test_the_system_is_asked_by_key_and_may_be_silent(tmp_path: Path):
 
 def test_what_the_system_says_is_what_is_told(monkeypatch: pytest.MonkeyPatch):
     said = {
-        ("/proc/self/status", "VmHWM"): "1234 kB", ("/proc/meminfo", "MemAvailable"): "5 kB", ("/proc/cpuinfo", "model name"): "it",
-    }  # fmt: skip
+        ("/proc/self/status", "VmHWM"): "1234 kB",
+        ("/proc/meminfo", "MemAvailable"): "5 kB",
+        ("/proc/cpuinfo", "model name"): "it",
+    }
     monkeypatch.setattr(environment, "_said", lambda file, key: said[file, key])
     assert (runs.peak_memory(), runs.free_memory(), runs.processor()) == (1234 * 1024, 5 * 1024, "it")
 
