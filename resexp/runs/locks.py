@@ -5,7 +5,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,13 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[None]:
         if left and left["host"] != platform.node() and not break_lock:
             raise RunsError(f"{folder}: {_named(left)} is training here; if it runs no more, add --break-lock")
         write_json(folder / "lock.json", _ourselves())
+        told: AbstractContextManager[None] = suppress(OSError)  # what went wrong first is what is told
         try:
             yield
-        except BaseException:
-            with suppress(OSError):  # what went wrong first is what is told
+            told = nullcontext()
+        finally:
+            with told:
                 (folder / "lock.json").unlink()
-            raise
-        (folder / "lock.json").unlink()
     finally:
         held.release()
 
