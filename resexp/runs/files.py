@@ -25,6 +25,9 @@ COLUMNS = {
         "weight_grad_norm", "weight_grad_rms", "weight_norm", "update_ratio",
     ),
     "signals.csv": ("step", "epoch", "index", "block", "activation_rms", "activation_grad_norm"),
+    "eps_bound.csv": ("step", "epoch", "index", "layer", "below_eps"),
+    "gradient_correlation.csv": ("step", "epoch", "pairs", "gradient_correlation", "sd"),
+    "path_lengths.csv": ("step", "epoch", "length", "share", "norm"),
     "timing.csv": ("step", "epoch", "train_seconds", "evaluation_seconds"),
     "cost.csv": (
         "cell", "arm", "parameters", "multiply_adds", "activation_bytes", "memory_bytes",
@@ -32,11 +35,17 @@ COLUMNS = {
     ),
     "predictions.csv.gz": ("index", "label", "prediction", "label_probability"),
 }  # fmt: skip
-PROBE_FILES = {"gradient_norm": "gradients.csv", "signal": "signals.csv"}
+PROBE_FILES = {
+    "gradient_norm": "gradients.csv",
+    "signal": "signals.csv",
+    "eps_bound": "eps_bound.csv",
+    "gradient_correlation": "gradient_correlation.csv",
+    "path_lengths": "path_lengths.csv",
+}
 BESIDE = re.compile(r"\..+\.\d+")  # a file that is being written: .<name>.<process>
-LOGS = ("metrics.csv", "gradients.csv", "signals.csv", "timing.csv")
+LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
 # Equal between two runs of one plan, and sealed by result.json; timing.csv is free.
-SEALED = ("trial.yaml", "metrics.csv", "gradients.csv", "signals.csv", "predictions.csv.gz", "weights.pt", "best.pt")
+SEALED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
 
 Cell = int | float | str | None
 
@@ -270,7 +279,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _check_numbers(path: Path, column: str, cells: Sequence[str]) -> None:
-    read = int if column in ("step", "epoch", "index") else float
+    read = int if column in ("step", "epoch", "index", "pairs", "length") else float
     for cell in cells:
         try:
             read(cell)
