@@ -14,6 +14,7 @@ from markupsafe import Markup
 from resexp import config, runs, tables
 from resexp.config import Experiment
 from resexp.figures import FIGURES, Figure, chosen
+from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
 from resexp.runs import Results
 from resexp.statistics import Summary
 from resexp.tables.findings import Finding, deepest, findings, headline
@@ -25,15 +26,17 @@ FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
-def figures_of(frames: Frames) -> dict[str, Figure]:
-    """Every figure that the frames have rows for."""
+def figures_of(results: Results, frames: Frames) -> dict[str, Figure]:
+    """Every figure that there are rows for, those of `resexp dissect` last."""
     alt.data_transformers.disable_max_rows()
-    return {name: FIGURES[name](frames) for name in chosen(frames)}
+    drawn = {name: FIGURES[name](frames) for name in chosen(frames)}
+    dissected = {part: read_dissection(results, part) for part in DISSECTION_FIGURES}
+    return drawn | {part: DISSECTION_FIGURES[part](rows) for part, rows in dissected.items() if not rows.empty}
 
 
 def caption(name: str) -> str:
     """The caption of a figure is the docstring of the function that draws it."""
-    return " ".join((inspect.getdoc(FIGURES[name]) or "").split())
+    return " ".join((inspect.getdoc({**FIGURES, **DISSECTION_FIGURES}[name]) or "").split())
 
 
 # ---- one HTML file ----------------------------------------------------------------------------------------------------
@@ -50,7 +53,7 @@ def html(results: Results) -> str:
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
     cells = tables.cells(results)
     frames = read_frames(results)
-    charts = figures_of(frames)
+    charts = figures_of(results, frames)
     found = findings(cells)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     page = _environment().get_template("report.html.j2")
@@ -158,7 +161,7 @@ def save_figures(results: Results, target: Path, formats: Sequence[str]) -> list
     }
     target.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, chart in figures_of(read_frames(results)).items():
+    for name, chart in figures_of(results, read_frames(results)).items():
         for form in formats:
             runs.write_bytes(target / f"{name}.{form}", convert[form](chart.to_dict()))
             written.append(target / f"{name}.{form}")

@@ -88,7 +88,7 @@ def test_it_says_what_lies_beyond_width(tmp_path):
 @pytest.mark.parametrize("arms", [17, 19])
 def test_every_arm_has_a_colour_of_its_own_and_controls_have_tones_of_plains(arms):
     names = [f"arm{n}" for n in range(arms - 1)] + ["plain", "plain-as-gate", "plain-as-rezero"]
-    scale = charts._colour(pd.DataFrame({"arm": names})).to_dict()["scale"]
+    scale = charts.colour(pd.DataFrame({"arm": names})).to_dict()["scale"]
     paint = dict(zip(scale["domain"], scale["range"], strict=True))
     hues = {arm: colorsys.rgb_to_hsv(*(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)))[0] for arm, c in paint.items()}
 

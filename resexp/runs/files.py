@@ -34,6 +34,9 @@ COLUMNS = {
         "step_seconds", "step_low", "step_high", "epoch_seconds", "relative",
     ),
     "predictions.csv.gz": ("index", "label", "prediction", "label_probability"),
+    "lesion.csv": ("index", "block", "left", "val_loss", "val_error", "error_increase"),
+    "dose.csv": ("dose", "val_loss", "val_error"),
+    "surface.csv": ("alpha", "beta", "val_loss", "val_error"),
 }  # fmt: skip
 PROBE_FILES = {
     "gradient_norm": "gradients.csv",
@@ -256,7 +259,7 @@ def read_text(path: Path) -> str:
     return text[: text.rfind("\n") + 1]
 
 
-TEXT = ("layer", "block", "cell", "arm")  # columns that hold words; all others hold numbers
+TEXT = ("layer", "block", "left", "cell", "arm")  # columns that hold words; all others hold numbers
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
