@@ -105,12 +105,22 @@ def test_without_a_block_an_mlp_is_the_one_that_was_built_without_it(shortcut: s
     assert torch.equal(logits(dissect.without(of, index)), logits(expected))
 
 
-@pytest.mark.parametrize("index", [1, 2])  # the first pre block activates before its paths part, so another takes its place
+@pytest.mark.parametrize("index", [1, 2])
 @pytest.mark.parametrize("shortcut", ["plain", "identity"])
 def test_so_is_a_pre_activated_one(shortcut: str, index: int):
     of = network(shortcut=shortcut, placement="pre", norm="layer")
 
     assert torch.equal(logits(dissect.without(of, index)), logits(shorter(of, index, shortcut, placement="pre", norm="layer")))
+
+
+@pytest.mark.parametrize("shortcut", ["plain", "identity"])
+def test_without_the_first_pre_activated_block_its_activation_stays(shortcut: str):
+    of = network(shortcut=shortcut, placement="pre", norm="layer")
+    with torch.no_grad():
+        x = of.blocks[0].before(of.stem(X))
+        expected = of.classifier(of.tail(of.blocks[2](of.blocks[1](x))))
+
+    assert torch.equal(logits(dissect.without(of, 0)), expected)
 
 
 def test_what_is_left_of_a_block_that_changes_shapes_is_its_map():
@@ -149,9 +159,10 @@ def test_the_rows_say_what_is_left_of_each_block_and_what_that_does(family: str,
 # ---- dose-response --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("placement", ["post", "pre"])
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
-def test_at_dose_1_it_is_the_trained_network_bit_for_bit(shortcut: str):
-    of = network("cnn", shortcut, norm="batch")
+def test_at_dose_1_it_is_the_trained_network_bit_for_bit(shortcut: str, placement: str):
+    of = network("cnn", shortcut, norm="batch", placement=placement)
 
     assert torch.equal(logits(dissect.weakened(of, 1.0)), logits(of))
 
@@ -298,6 +309,7 @@ def test_a_run_gains_its_tables_twice_the_same_and_nothing_else_changes(call: Pr
     assert "plain: nothing to scale, S is 0" in out
     # 4 networks: 1 block and the whole of each; 11 doses of the 2 residual ones; 9 points of each
     assert f"lesion, dose, surface of 4 trials: {4 * 2 + 2 * 11 + 4 * 9} evaluations, about 0:0" in err
+    assert "dose of plain" not in err
 
 
 def test_the_whole_network_is_as_it_was_trained(call: Program, run: Path):
