@@ -42,9 +42,9 @@ def _error(title: str) -> alt.Y:
 def lesions(frame: pd.DataFrame) -> alt.FacetChart:
     """Validation error without one block's branch. Dots are seeds, lines their means, dashed lines the whole networks.
 
-    A block without a shortcut is replaced by the identity; where shapes change too, it cannot be removed and has no dot.
+    A block without a shortcut is replaced by the identity; where shapes change too, it cannot be removed and has none.
     """
-    data = frame[["corner", "arm", "depth", "seed", "index", "block", "left", "val_error"]].dropna()
+    data = frame[["corner", "arm", "depth", "seed", "index", "block", "left", "val_error"]]
     base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(color=_colour(data))
     without = base.transform_filter("datum.index > 0").encode(
         x=alt.X(
