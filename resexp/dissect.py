@@ -150,7 +150,7 @@ def _blocks(network: Network) -> list[Block]:
 def _altered(block: Block, branch: nn.Module, shortcut: nn.Module) -> Block:
     made = Block(block.before, branch, shortcut, block.after)
     made.shares_activation = block.shares_activation
-    return made.train(block.training)
+    return made
 
 
 def _around(network: Network, blocks: list[Block]) -> Network:

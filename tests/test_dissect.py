@@ -105,12 +105,22 @@ def test_without_a_block_an_mlp_is_the_one_that_was_built_without_it(shortcut: s
     assert torch.equal(logits(dissect.without(of, index)), logits(expected))
 
 
-@pytest.mark.parametrize("index", [1, 2])  # the first pre block activates before its paths part, so another takes its place
+@pytest.mark.parametrize("index", [1, 2])
 @pytest.mark.parametrize("shortcut", ["plain", "identity"])
 def test_so_is_a_pre_activated_one(shortcut: str, index: int):
     of = network(shortcut=shortcut, placement="pre", norm="layer")
 
     assert torch.equal(logits(dissect.without(of, index)), logits(shorter(of, index, shortcut, placement="pre", norm="layer")))
+
+
+@pytest.mark.parametrize("shortcut", ["plain", "identity"])
+def test_without_the_first_pre_activated_block_its_activation_stays(shortcut: str):
+    of = network(shortcut=shortcut, placement="pre", norm="layer")
+    with torch.no_grad():
+        x = of.blocks[0].before(of.stem(X))
+        expected = of.classifier(of.tail(of.blocks[2](of.blocks[1](x))))
+
+    assert torch.equal(logits(dissect.without(of, 0)), expected)
 
 
 def test_what_is_left_of_a_block_that_changes_shapes_is_its_map():
@@ -149,9 +159,10 @@ def test_the_rows_say_what_is_left_of_each_block_and_what_that_does(family: str,
 # ---- dose-response --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("placement", ["post", "pre"])
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
-def test_at_dose_1_it_is_the_trained_network_bit_for_bit(shortcut: str):
-    of = network("cnn", shortcut, norm="batch")
+def test_at_dose_1_it_is_the_trained_network_bit_for_bit(shortcut: str, placement: str):
+    of = network("cnn", shortcut, norm="batch", placement=placement)
 
     assert torch.equal(logits(dissect.weakened(of, 1.0)), logits(of))
 
@@ -298,6 +309,7 @@ def test_a_run_gains_its_tables_twice_the_same_and_nothing_else_changes(call: Pr
     assert "plain: nothing to scale, S is 0" in out
     # 4 networks: 1 block and the whole of each; 11 doses of the 2 residual ones; 9 points of each
     assert f"lesion, dose, surface of 4 trials: {4 * 2 + 2 * 11 + 4 * 9} evaluations, about 0:0" in err
+    assert "dose of plain" not in err
 
 
 def test_the_whole_network_is_as_it_was_trained(call: Program, run: Path):
@@ -373,10 +385,25 @@ def test_weights_are_refused_by_the_lab_too(run: Path):
         dissect.load(place, trial, "cpu")
 
 
+def rewrite(result: Path, **values: Any) -> None:
+    done = {**json.loads(result.read_text()), **values}
+    runs.write_json(result, {**done, "seal": runs.seal_of(done)})
+
+
+@pytest.mark.parametrize("part", ["lesion", "dose", "surface"])
+def test_a_network_that_errs_otherwise_than_when_it_was_trained_is_doubted(part: str, call: Program, run: Path):
+    arguments = ("dissect", run, "--trial", "identity-d4-s0", "--parts", part, "--grid", "3")
+    before = call(*arguments)[2]
+    rewrite(run / "trials" / "identity-d4-s0" / "result.json", val_accuracy=0.99)
+    after = call(*arguments)[2]
+
+    assert "same images" not in before
+    assert "% here, 1.0 % when trained; are these the same images?" in after
+
+
 def test_a_diverged_and_an_unfinished_trial_are_named_and_left_out(call: Program, run: Path):
     place = run / "trials" / "plain-d4-s0"
-    done = {**json.loads((place / "result.json").read_text()), "outcome": "diverged"}
-    runs.write_json(place / "result.json", {**done, "seal": runs.seal_of(done)})
+    rewrite(place / "result.json", outcome="diverged")
     (run / "trials" / "identity-d4-s0" / "result.json").unlink()
     code, _, err = call("dissect", run)
 
@@ -481,7 +508,7 @@ def test_a_chart_has_every_row_that_was_measured(part: str, dissected: Any):
     spec = DISSECTION_FIGURES[part](frame).to_dict()
     (rows,) = spec["datasets"].values()
     arms = {"lesion": {"plain", "identity"}, "dose": {"identity"}, "surface": {"plain", "identity"}}
-    counts = {"lesion": 2 * 3 + 2 * 4, "dose": 2 * 11, "surface": 2 * 9}  # one block cannot be removed; one seed is drawn
+    counts = {"lesion": 4 * 4, "dose": 2 * 11, "surface": 2 * 9}  # of a surface one seed is drawn
 
     assert {row["arm"] for row in rows} == arms[part]
     assert len(rows) == counts[part]

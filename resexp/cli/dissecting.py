@@ -129,10 +129,19 @@ def _measure(
                 for line in range(task.lines):
                     rows += pools.dissect(pool, state.folder, state.trial, *machine, task.part, grid, line)
                     progress.advance(bar, task.seconds)
-                if rows:
-                    runs.write_rows(state.folder / f"{task.part}.csv", rows)
+                runs.write_rows(state.folder / f"{task.part}.csv", rows)
                 if not (quiet or console.is_terminal):
                     note(f"{task.part} of {state.trial.name}")
+                _doubt(task, rows)
+
+
+def _doubt(task: Task, rows: Sequence[Sequence[Cell]]) -> None:
+    """Says so where the whole network errs by a point more or less than when it was trained: its images are others now."""
+    whole, column = rows[len(rows) // 2 if task.part == "surface" else 0], runs.COLUMNS[f"{task.part}.csv"].index("val_error")
+    now, then = float(whole[column] or 0), 1 - (task.state.result or {})["val_accuracy"]
+    if abs(now - then) > 0.01:
+        name = task.state.trial.name
+        note(f"{name}: validation error {100 * now:.1f} % here, {100 * then:.1f} % when trained; are these the same images?")
 
 
 def _tasks(

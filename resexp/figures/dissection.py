@@ -42,9 +42,9 @@ def _error(title: str) -> alt.Y:
 def lesions(frame: pd.DataFrame) -> alt.FacetChart:
     """Validation error without one block's branch. Dots are seeds, lines their means, dashed lines the whole networks.
 
-    A block without a shortcut is replaced by the identity; where shapes change too, it cannot be removed and has no dot.
+    A block without a shortcut is replaced by the identity; where shapes change too, it cannot be removed and has none.
     """
-    data = frame[["corner", "arm", "depth", "seed", "index", "block", "left", "val_error"]].dropna()
+    data = frame[["corner", "arm", "depth", "seed", "index", "block", "left", "val_error"]]
     base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(color=colour(data))
     without = base.transform_filter("datum.index > 0").encode(
         x=alt.X(
@@ -61,9 +61,8 @@ def lesions(frame: pd.DataFrame) -> alt.FacetChart:
     whole = (
         base.transform_filter("datum.index == 0").mark_rule(strokeDash=[4, 3]).encode(y=alt.Y("mean(val_error):Q", title=title))
     )
-    figure: alt.FacetChart = paneled((lines + dots + whole).properties(width=PANEL, height=190), data).add_params(
-        depth_choice(data)
-    )
+    panels = paneled((lines + dots + whole).properties(width=PANEL, height=190), data)
+    figure: alt.FacetChart = panels.add_params(depth_choice(data))
     return figure
 
 
@@ -77,7 +76,8 @@ def doses(frame: pd.DataFrame) -> alt.FacetChart:
     base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data))
     thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=_error("validation error"), detail="seed:N")
     thick = base.mark_line(strokeWidth=2.5, point=True).encode(y=alt.Y("mean(val_error):Q", title="validation error"))
-    figure: alt.FacetChart = paneled((thin + thick).properties(width=PANEL, height=190), data).add_params(depth_choice(data))
+    panels = paneled((thin + thick).properties(width=PANEL, height=190), data)
+    figure: alt.FacetChart = panels.add_params(depth_choice(data))
     return figure
 
 
