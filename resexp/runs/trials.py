@@ -139,7 +139,7 @@ def cut_back(trial: Path, at: dict[str, Mark | None] | None) -> None:
     if at is None:
         raise RunsError(f"{trial}: had its result when the checkpoint of its cohort was written")
     for name in LOGS:
-        cut(trial / name, at[name])
+        cut(trial / name, at.get(name))  # an earlier release has marked fewer logs
 
 
 def finish(trial: Path, values: dict[str, Any]) -> None:

@@ -104,8 +104,7 @@ def resume(run: Run) -> None:
         state = checkpoint.take_up(run.saved, run.material.shift.device)
         if state is not None:
             for trial, logs in unfinished:
-                marks = state["logs"].get(trial.name)  # of an earlier release, it knows fewer logs
-                runs.cut_back(logs, marks and {**dict.fromkeys(runs.LOGS), **marks})
+                runs.cut_back(logs, state["logs"].get(trial.name))
     except runs.RunsError as error:
         raise runs.RunsError(f"{error}; delete {run.saved} to train its trials from the start") from None
     if state is not None:
