@@ -127,3 +127,14 @@ def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
     """
     found: list[dict[str, Any]] = _answer(pool, workers.time_arms, experiment)
     return found
+
+
+def survey(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, Any]]:
+    """Gradients and signals of every trial before its first step, on `batches` batches: see `survey.Reading`.
+
+    Raises:
+        DataError, DeviceError: as raised in the worker.
+        ChildProcessError: the worker died.
+    """
+    found: list[dict[str, Any]] = _answer(pool, workers.survey, experiment, batches)
+    return found

@@ -128,14 +128,15 @@ def _plain(network: Network, batch: int, side: int | None, kind: tuple[str, str]
 def _plain_relu(network: Network, side: int | None) -> Prediction:
     low, high = _branch_chi(network, side)
     blocks, layers, mlp = block_count(network), layers_of_block(network), network.family == "mlp"
+    variance = fluctuation(layers, network.width) if mlp and "orthogonal" not in network.init else None
     return _made(
         "exponential",
-        [low] * blocks,
+        [low * math.exp(-(variance or 0.0) / 2)] * blocks,  # one input; means over a batch fluctuate and fall less
         [high] * blocks,
         f"(gain / 2)^{layers}: He 2015, arXiv:1502.01852; band 5 / width per layer: Hanin & Nica 2020, arXiv:1812.05994",
         "layers whose width changes under xavier; means over few seeds of narrow, deep networks",
         forward=(math.log10(high) / 2,) * blocks if mlp and network.init != "pytorch" else None,  # biases drive the signal
-        variance=fluctuation(layers, network.width) if mlp and "orthogonal" not in network.init else None,
+        variance=variance,
     )
 
 

@@ -50,6 +50,15 @@ class Prediction:
         inside = [_fitted(levels[1:-1]) for levels in zip(*self.profile(), strict=True)]
         return (inside[0], inside[1]) if self.known and len(self.low) > 2 else None
 
+    def slope_spread(self) -> float | None:
+        """Two standard deviations over seeds of the fitted slope of one input, in decades per block."""
+        count = len(self.low) - 1  # interior boundaries, between which the gradient makes count - 1 independent steps
+        if self.variance is None or count < 2:
+            return None
+        index = np.arange(count) - (count - 1) / 2
+        weights = np.cumsum(index / (index @ index))[:-1]
+        return math.sqrt(self.variance * float(weights @ weights)) / LN10
+
     def depth_scale(self) -> Range | None:
         """Blocks over which |dL/dx|^2 changes by a factor e (nearest, farthest); inf where it does not change.
 
