@@ -13,27 +13,30 @@ from markupsafe import Markup
 
 from resexp import config, runs, tables
 from resexp.config import Experiment
-from resexp.figures import FIGURES
+from resexp.figures import FIGURES, Figure, chosen
+from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
 from resexp.runs import Results
 from resexp.statistics import Summary
 from resexp.tables.findings import Finding, deepest, findings, headline
 from resexp.tables.frames import Frames, read_frames
+from resexp.tables.words import reversals, words
 
 READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
 FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
-def figures_of(frames: Frames) -> dict[str, alt.FacetChart]:
-    """Every figure that the frames have rows for."""
+def figures_of(results: Results, frames: Frames) -> dict[str, Figure]:
+    """Every figure that there are rows for, those of `resexp dissect` last."""
     alt.data_transformers.disable_max_rows()
-    empty = {"gradient-profile", "gradient-level", "gradient-map"} if frames.signals.empty else set()
-    return {name: draw(frames) for name, draw in FIGURES.items() if name not in empty}
+    drawn = {name: FIGURES[name](frames) for name in chosen(frames)}
+    dissected = {part: read_dissection(results, part) for part in DISSECTION_FIGURES}
+    return drawn | {part: DISSECTION_FIGURES[part](rows) for part, rows in dissected.items() if not rows.empty}
 
 
 def caption(name: str) -> str:
     """The caption of a figure is the docstring of the function that draws it."""
-    return " ".join((inspect.getdoc(FIGURES[name]) or "").split())
+    return " ".join((inspect.getdoc({**FIGURES, **DISSECTION_FIGURES}[name]) or "").split())
 
 
 # ---- one HTML file ----------------------------------------------------------------------------------------------------
@@ -49,7 +52,8 @@ def html(results: Results) -> str:
     if not finished:
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
     cells = tables.cells(results)
-    charts = figures_of(read_frames(results))
+    frames = read_frames(results)
+    charts = figures_of(results, frames)
     found = findings(cells)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     page = _environment().get_template("report.html.j2")
@@ -65,12 +69,19 @@ def html(results: Results) -> str:
         cells=cells,
         best=tables.best_against_best(results),
         published="\n".join(tables.published_lines(tables.published_rows(results))),
-        figures=[{"name": name, "title": name.replace("-", " ").capitalize(), "caption": caption(name)} for name in charts],
+        reversals=reversals(found),
+        figures=[_figure(name, frames) for name in charts],
         left_out=results.left_out,
         damaged=results.damaged,
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
         specs=_script(json.dumps({name: chart.to_dict() for name, chart in charts.items()})),
     )
+
+
+def _figure(name: str, frames: Frames) -> dict[str, Any]:
+    """What stands around a chart: how it is read, and what it shows here."""
+    title = name.replace("-", " ").capitalize()
+    return {"name": name, "title": title, "caption": caption(name), "words": words(name, frames)}
 
 
 def _source(folder: Path, experiment: Experiment) -> dict[str, Any]:
@@ -150,7 +161,7 @@ def save_figures(results: Results, target: Path, formats: Sequence[str]) -> list
     }
     target.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, chart in figures_of(read_frames(results)).items():
+    for name, chart in figures_of(results, read_frames(results)).items():
         for form in formats:
             runs.write_bytes(target / f"{name}.{form}", convert[form](chart.to_dict()))
             written.append(target / f"{name}.{form}")

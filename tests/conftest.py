@@ -11,6 +11,7 @@ import pytest
 from resexp import config
 from resexp.config import Experiment
 
+os.environ["OMP_NUM_THREADS"] = "1"  # tests run in as many processes as there are cores; torch is imported later
 TINY = """
 data: {name: digits, limit: 64}
 network: {depth: [4], width: 8}

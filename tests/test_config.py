@@ -217,6 +217,7 @@ REFUSED = [
     ("a mapping for a number", "training: {lr: {a: 1}}", 1, "training.lr", ["must be a number"]),
     ("text for a number", "training:\n  lr: fast", 2, "training.lr", ["'fast' must be a number"]),
     ("quoted number", "training: {lr: '1e-3'}", 1, "training.lr", ["'1e-3' must be a number"]),
+    ("rates beyond all floats", f"training: {{lr: [1, {10**400}]}}", 1, "training.lr", ["must be a number"]),
     ("infinite rate", "training: {lr: .inf}", 1, "training.lr", ["must be a finite number"]),
     ("a rate that is no number", "training: {lr: .nan}", 1, "training.lr", ["nan"]),
     ("half an epoch", "training: {epochs: 2.5}", 1, "training.epochs", ["2.5 must be a whole number"]),

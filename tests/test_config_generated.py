@@ -66,15 +66,16 @@ def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 def lists_of(schema: dict[str, Any]) -> st.SearchStrategy[list[Any]]:
     if "prefixItems" in schema:
         return st.tuples(*map(values_of, schema["prefixItems"])).map(list)
-    return st.lists(values_of(schema["items"]), min_size=schema.get("minItems", 0), max_size=3)
+    return st.lists(rarely(junk, values_of(schema["items"])), min_size=schema.get("minItems", 0), max_size=3)
 
 
 def section_of(properties: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """A few of the keys, one value in ten of them something else."""
+    """A few of the keys, one value in ten of them something else; one section in ten has an unknown key."""
 
     def fill(keys: list[str]) -> st.SearchStrategy[dict[str, Any]]:
-        allowed = {key: values_of(properties[key]) for key in keys}
-        return st.fixed_dictionaries({key: rarely(junk, of) for key, of in allowed.items()})
+        allowed = st.fixed_dictionaries({key: rarely(junk, values_of(properties[key])) for key in keys})
+        unknown = rarely(st.dictionaries(junk_keys, junk, max_size=1), st.just({}))
+        return st.tuples(allowed, unknown).map(lambda parts: {**parts[0], **parts[1]})
 
     return st.lists(st.sampled_from(list(properties)), max_size=3, unique=True).flatmap(fill)
 
@@ -84,9 +85,8 @@ def rarely(this: st.SearchStrategy[Any], that: st.SearchStrategy[Any]) -> st.Sea
 
 
 scalars = st.sampled_from(NASTY) | st.integers() | st.floats() | st.text(max_size=20) | st.booleans() | st.none()
-junk = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
-)
+junk_keys = st.sampled_from(["\x1b[2J", "a\nb", "\u202e", "<<", "k" * 200, ""]) | st.text(max_size=9)
+junk = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(junk_keys, inner, max_size=3))
 parameters = st.dictionaries(
     st.sampled_from(["bias", "scale", "branch", "p", "survival"]), st.sampled_from([0, 0.5, -6, 1e30]), max_size=2
 )
@@ -107,7 +107,8 @@ entries = st.tuples(
     st.sampled_from(["", "", "", "  ", "  ", " ", "- "]),
     st.sampled_from(KEYS),
     st.sampled_from([": ", ": ", ": ", ":"]),
-    rarely(odd, st.sampled_from(["", *PLAIN])),
+    rarely(odd, st.just("")),
+    st.sampled_from(["", *PLAIN]),
     rarely(odd, st.just("")),
 )
 lines_of_text = rarely(odd, entries.map("".join))

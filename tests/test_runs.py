@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import signal
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -490,6 +491,37 @@ def test_whole_json_is_read_as_it_stands(tmp_path: Path):
         assert READERS[file](tmp_path / file) == value
 
 
+def test_a_start_that_was_prepared_before_another_one_does_not_undo_it(tiny: Any, tmp_path: Path):
+    folder = started(tiny("seeds=2"), tmp_path)
+    before = tree(folder)
+    for overrides, words in (
+        (["seeds=1"], "type the same command again"),
+        (["seeds=2", "training.lr=0.5"], "training.lr was 0.001"),
+    ):
+        plan = config.make_plan(tiny(*overrides), "cpu", 2)  # of a folder in which nothing stood yet
+        with pytest.raises(RunsError, match=words):
+            runs.begin(tiny(*overrides), folder, plan, fabricated.START, [])
+
+    assert tree(folder) == before
+
+
+def test_an_experiment_is_found_by_readers_only_when_all_that_they_need_stands_there(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written: list[str] = []
+    replace = Path.replace
+
+    def noted(path: Path, target: Path) -> Path:
+        written.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    started(tiny(), tmp_path)
+
+    assert written[-1] == "experiment.yaml"
+    assert set(written) == {"trial.yaml", "plan.json", "environment.json", "pairs.json", "experiment.yaml"}
+
+
 @pytest.mark.parametrize("file", ["plan.json", "environment.json"])
 def test_what_every_start_writes_is_missed_where_trials_are_read(file: str, tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
@@ -515,8 +547,8 @@ def test_another_start_writes_damaged_starts_and_cards_anew(content: bytes, tiny
 
 def test_an_experiment_is_found_by_path_by_name_or_as_the_last_that_was_started(tiny: Any, tmp_path: Path):
     folders = {name: started(tiny(f"name={name}"), tmp_path) for name in ("one", "two", "three")}
-    for name, time in (("one", 300), ("two", 500), ("three", 400)):
-        os.utime(folders[name] / "environment.json", (time, time))
+    for name, at in (("one", 300), ("two", 500), ("three", 400)):
+        os.utime(folders[name] / "environment.json", (at, at))
 
     assert runs.find(None, tmp_path) == folders["two"]
     assert runs.find("three", tmp_path) == folders["three"]
@@ -736,3 +768,127 @@ def test_an_experiment_of_a_newer_resexp_is_refused_politely(tiny: Any, tmp_path
     path.write_text(newer, encoding="utf-8")
     with pytest.raises(RunsError, match=r"written by a newer resexp \(layout 2.*pip install --upgrade resexp"):
         runs.read_experiment(path.parent)
+
+
+# ---- details that others rely on -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "sound"),
+    [
+        ("step", "x", False), ("step", "0.5", False), ("step", "nan", False), ("step", "", False), ("step", "-1", True),
+        ("epoch", "1e3", False), ("lr", "fast", False), ("lr", "", False), ("lr", "1e-3", True), ("val_loss", "nan", True),
+        ("val_loss", "-inf", True),
+    ],
+)  # fmt: skip
+def test_a_word_in_the_place_of_a_number_is_damage_and_is_quoted(column: str, cell: str, sound: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
+    path = tmp_path / "metrics.csv"
+    row = {
+        "step": "4",
+        "epoch": "1",
+        "lr": "0.1",
+        "train_loss": "1",
+        "train_accuracy": "1",
+        "val_loss": "1",
+        "val_accuracy": "1",
+    }
+    path.write_text(f"{','.join(METRICS)}\n{','.join(row.values())}\n{','.join({**row, column: cell}.values())}\n")
+    if sound:
+        assert runs.read_rows(path) == [row, {**row, column: cell}]
+        return
+    with pytest.raises(RunsError) as caught:
+        runs.read_rows(path)
+
+    assert str(caught.value) == f"{path}: damaged ({column}: {cell!r} is no number)"
+
+
+def test_names_of_layers_and_blocks_are_words_and_a_long_word_is_quoted_in_part(tmp_path: Path):
+    runs.append(tmp_path / "signals.csv", [(0, 0, 1, "blocks.1", 1.0, 2.0)])
+    assert runs.read_rows(tmp_path / "signals.csv")[0]["block"] == "blocks.1"
+    (tmp_path / "timing.csv").write_text(f"step,epoch,train_seconds,evaluation_seconds\n{'a' * 100},1,1,1\n")
+    with pytest.raises(RunsError, match=r"\('?step: 'a{40}' is no number"):
+        runs.read_rows(tmp_path / "timing.csv")
+
+
+@pytest.mark.parametrize("content", [f'{",".join(METRICS)}\n"{"1" * 200_000}\n', f'{",".join(METRICS)}\n"a"b,1,1,1,1,1,1\n'])
+def test_what_no_csv_reader_takes_is_damage(content: str, tmp_path: Path):
+    (tmp_path / "metrics.csv").write_text(content)
+    with pytest.raises(RunsError, match=r"metrics\.csv: damaged \("):
+        runs.read_rows(tmp_path / "metrics.csv")
+
+
+def test_all_logs_of_a_trial_are_marked_and_cut_back_together(tmp_path: Path):
+    runs.append(tmp_path / "metrics.csv", metrics(0))
+    runs.append(tmp_path / "signals.csv", [(0, 0, 1, "blocks.1", 1.0, 2.0)])
+    before, marked = tree(tmp_path), runs.marks(tmp_path)
+    assert set(marked) == set(runs.LOGS)
+    assert marked["metrics.csv"] == (len(before["metrics.csv"]), runs.sha256(tmp_path / "metrics.csv"))
+    runs.append(tmp_path / "metrics.csv", metrics(4))
+    runs.append(tmp_path / "timing.csv", [(0, 0, 0.1, 0.2)])
+    runs.cut_back(tmp_path, marked)
+
+    assert tree(tmp_path) == before
+    with pytest.raises(RunsError, match="had its result when the checkpoint of its cohort was written"):
+        runs.cut_back(tmp_path, None)
+
+
+def test_a_trial_is_read_back_as_it_was_written(tiny: Any, tmp_path: Path):
+    (trial, _) = tiny().trials
+    assert runs.read_trial(tmp_path, trial.name) is None
+    place = runs.trial_folder(tmp_path, trial.name)
+    place.mkdir(parents=True)
+    runs.write_trial(place, trial)
+    assert runs.read_trial(tmp_path, trial.name) == trial
+
+    for content, words in (("name: x\n", "damaged (arm: field required)"), ("a: [", "damaged (")):
+        (place / "trial.yaml").write_text(content)
+        with pytest.raises(RunsError) as caught:
+            runs.read_trial(tmp_path, trial.name)
+        assert words in str(caught.value)
+        assert str(caught.value).endswith("; delete it and train again to write it anew")
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_checkpoint_lies_beside_its_trials_and_only_a_damaged_one_with_another_before_it_is_told(tmp_path: Path):
+    path = runs.checkpoint_file(tmp_path, "plain-d4-s0")
+    assert path == tmp_path / "checkpoints" / "plain-d4-s0.pt"
+    path.parent.mkdir()
+    runs.write_sealed(path, b"first")
+    assert runs.damaged_checkpoints(tmp_path) == []
+    path.write_bytes(b"x" * 100)
+    assert runs.damaged_checkpoints(tmp_path) == []  # nothing to go on from: its cohort will say so
+    runs.before(path).write_bytes(b"before")
+    assert runs.damaged_checkpoints(tmp_path) == [
+        f"{path}: damaged (its checksum is another); its trials go on from the checkpoint before it"
+    ]
+
+
+def test_discarding_takes_both_or_what_there_is(tmp_path: Path):
+    path = tmp_path / "x.pt"
+    runs.discard(path)
+    runs.before(path).write_bytes(b"x")
+    runs.discard(path)
+    path.write_bytes(b"x")
+    runs.discard(path)
+
+    assert tree(tmp_path) == {}
+
+
+def test_a_failure_is_told_with_its_reason_and_when(tmp_path: Path):
+    runs.set_failed(tmp_path / "a" / "b", "out of luck")
+    found = runs.status(tmp_path / "a" / "b")
+
+    assert (found["state"], found["reason"], found["process"]) == ("failed", "out of luck", os.getpid())
+    assert abs(found["time"] - time.time()) < 300
+    runs.set_failed(tmp_path / "a" / "b", "again")
+    assert runs.status(tmp_path / "a" / "b")["reason"] == "again"
+
+
+def test_the_last_experiment_is_the_one_that_was_started_last_not_the_one_with_the_newest_folder(tiny: Any, tmp_path: Path):
+    for number, name in enumerate(("b", "c", "a")):
+        folder = started(tiny(f"name={name}"), tmp_path)
+        os.utime(folder / "environment.json", (1000 + number % 2, 1000 + number % 2))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "experiment.yaml").write_text("name: d\n")  # never started
+
+    assert runs.find(None, tmp_path) == tmp_path / "c"

@@ -107,7 +107,7 @@ def test_degradation_with_healthy_gradients_is_named(tmp_path):
     folder, found = fabricated.experiment(tmp_path, lambda t: {**plain_stuck(t), "slope_start": -0.01}, *ONE_CELL)
     (finding,) = findings(tables.cells(runs.results_of(folder, found)))
 
-    assert "Degradation without vanishing gradients" in finding.sentence
+    assert "Degradation without gradients that vanish at the start" in finding.sentence
 
 
 def test_best_against_best_is_chosen_by_validation_and_reported_on_test(tmp_path):

@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -119,7 +119,9 @@ def starts(folder: Path) -> int:
 
 def wait_for_start(running: Command, folder: Path, before: int) -> None:
     """Until a command writes, or has ended."""
+    deadline = time.monotonic() + PATIENCE
     while running.process.poll() is None and starts(folder) == before:
+        assert time.monotonic() < deadline, "hangs before it writes"
         time.sleep(0.01)
 
 
@@ -181,7 +183,8 @@ def strike(target: str, running: Command, folder: Path, draw: random.Random) -> 
         told = {place.name: runs.status(place) for place in folder.glob("trials/*")}
         training = {name: status["process"] for name, status in told.items() if status["state"] == "running"}
         victim = draw.choice(sorted({*workers} & {*training.values()}) or workers)
-        os.kill(victim, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
         return [name for name, process in training.items() if process == victim]
     return []
 
@@ -198,7 +201,7 @@ def check_end(target: str, running: Command, cost: list[str] | None, folder: Pat
         assert [name for name in lost if name not in said] == [], said
         assert code == 0 or said.strip(), "exit code 1 without a word"
     else:
-        assert code == -signal.SIGKILL
+        assert code in (-signal.SIGKILL, 0)  # 0: it had just ended
     return code
 
 
@@ -314,6 +317,7 @@ def after_the_fault(answer: tuple[int, str], fault: Fault, name: str, whole: dic
         yield f"continued: {len(different)} files differ: {different[:5]}"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the broken disk knows paths and descriptors as POSIX has them")
 @pytest.mark.parametrize(
     "kind",
     [
@@ -398,7 +402,9 @@ def watch(running: list[Command], runs_dir: Path) -> None:
     """Reads both experiments over and over while they are written: what was finished once stays so."""
     seen: dict[str, set[str]] = {name: set() for name in EXPERIMENTS}
     asked = {name: config.load("digits", [f"name={name}", *overrides]) for name, overrides in EXPERIMENTS.items()}
+    deadline = time.monotonic() + PATIENCE
     while any(command.process.poll() is None for command in running):
+        assert time.monotonic() < deadline, "hangs"
         for name in EXPERIMENTS:
             if (runs_dir / name / "experiment.yaml").exists():
                 now = look(runs_dir / name, asked[name])

@@ -667,7 +667,8 @@ def test_other_precisions_run_and_stay_close_to_float32(precision: str, dtype: t
 def test_compiled_networks_train_as_eager_ones_do_and_are_read_at_the_same_places(
     cell: tuple[str, ...], tiny: Any, tmp_path: Path
 ):
-    overrides = (*cell, "network.norm=batch", "network.depth=[8]", "precision=float64")
+    read = f"gradients.probes=[{', '.join(probes.PROBES)}]"
+    overrides = (*cell, "network.norm=batch", "network.depth=[8]", "precision=float64", read)
     for name, compiled in (("eager", "false"), ("compiled", "true")):
         experiment = tiny(*overrides, f"compile={compiled}")
         trials = {trial.name: trial for trial in experiment.trials}
@@ -679,6 +680,10 @@ def test_compiled_networks_train_as_eager_ones_do_and_are_read_at_the_same_place
         assert [row["block"] for row in eager] == [row["block"] for row in compiled]
         flows = [[float(row["activation_grad_norm"]) for row in of] for of in (compiled, eager)]
         assert flows[0] == pytest.approx(flows[1], rel=1e-6)
+        for log, column in (("gradient_correlation.csv", "gradient_correlation"), ("path_lengths.csv", "share")):
+            eager, compiled = (rows(trial, tmp_path / name, log) for name in ("eager", "compiled"))
+            found = [float(row[column]) for row in compiled]
+            assert found == pytest.approx([float(row[column]) for row in eager], rel=1e-5, abs=1e-7)
         for key, value in weights(trial, tmp_path / "eager").items():
             torch.testing.assert_close(weights(trial, tmp_path / "compiled")[key], value, rtol=1e-6, atol=1e-8)
 

@@ -153,7 +153,7 @@ class _Disk:
     def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         place = self.inside(path, dir_fd)
         if place is not None:
-            writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not flags & getattr(os, "O_DIRECTORY", 0)
             self.count("read" if not writing else "open" if _stands(place) else "create", place, path)
         descriptor: int = _REAL["open"](path, flags, mode, dir_fd=dir_fd)
         if place is not None:

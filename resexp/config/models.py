@@ -31,7 +31,7 @@ INIT_NAMES = ("pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixu
 PLACEMENT_NAMES = ("post", "pre", "branch", "post-norm", "pre-act-only")
 ACTIVATION_NAMES = ("relu", "tanh", "gelu")
 DATASET_NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder")
-PROBE_NAMES = ("gradient_norm", "signal")
+PROBE_NAMES = ("gradient_norm", "signal", "eps_bound", "gradient_correlation", "path_lengths")
 
 # Keys that may hold a list; in the order in which they stand in trial names, with their short form there.
 AXES = {
@@ -126,10 +126,9 @@ class Gradients(Model):
     """When gradients are read, and which probes read them."""
 
     every: Steps = 25
-    probes: Annotated[tuple[Literal["gradient_norm", "signal"], ...], LISTED] = (
-        "gradient_norm",
-        "signal",
-    )
+    probes: Annotated[
+        tuple[Literal["gradient_norm", "signal", "eps_bound", "gradient_correlation", "path_lengths"], ...], LISTED
+    ] = ("gradient_norm", "signal")
 
 
 class Compare(Model):

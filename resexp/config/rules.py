@@ -266,6 +266,9 @@ def meaningless(written: Iterable[str], cells: list[Settings]) -> Problem | None
         if key in written and not found & set(values):
             under, belongs = (sorted(map(format_value, of)) for of in (found, values))
             return key, f"has no meaning under {other}: {', '.join(under)}; it belongs to {' or '.join(belongs)}"
+    optimizers = {cell.training.optimizer for cell in cells}
+    if optimizers == {"sgd"} and any("eps_bound" in cell.gradients.probes for cell in cells):
+        return "gradients.probes", "'eps_bound' has no meaning under training.optimizer: sgd; it belongs to adam or adamw"
     shortcuts = {shortcut_name(cell.network.shortcut) for cell in cells}
     if "network.plain_width" in written and shortcuts <= set(FREE_SHORTCUTS):
         names = ", ".join(sorted(shortcuts))

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from resexp.config import Experiment, Plan
+from resexp.config import Experiment, Plan, Trial
 from resexp.executors import workers
+from resexp.runs.files import Cell
 
 DIED = "killed from outside, or by the system for want of memory"
 
@@ -87,13 +89,13 @@ class Pool:
             worker.shutdown(wait=True, cancel_futures=True)
 
 
-def _answer(pool: Pool, function: Callable[..., Any], *arguments: Any) -> Any:
+def _answer(pool: Pool, function: Callable[..., Any], *arguments: Any, when: str = "before training") -> Any:
     try:
         return pool.submit(0, function, *arguments).result()
     except BrokenProcessPool:
-        raise ChildProcessError(f"a process died before training: {DIED}") from None
+        raise ChildProcessError(f"a process died {when}: {DIED}") from None
     except (RuntimeError, MemoryError, ImportError) as error:  # no memory for the networks, a device that fails
-        raise ChildProcessError(f"before training: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        raise ChildProcessError(f"{when}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
 def prepare(pool: Pool, experiment: Experiment, existing: Plan | None = None) -> dict[str, Any]:
@@ -137,4 +139,31 @@ def survey(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, A
         ChildProcessError: the worker died.
     """
     found: list[dict[str, Any]] = _answer(pool, workers.survey, experiment, batches)
+    return found
+
+
+def dissection_cost(pool: Pool, place: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
+    """(seconds of one evaluation, evaluations that each part takes) of a finished trial: see `dissect.cost`.
+
+    Raises:
+        RunsError, DataError, DeviceError: as raised in the worker.
+        ChildProcessError: the worker died.
+    """
+    found: tuple[float, dict[str, int]] = _answer(
+        pool, workers.dissection_cost, place, trial, threads, device, when="before dissecting"
+    )
+    return found
+
+
+def dissect(
+    pool: Pool, place: Path, trial: Trial, threads: int, device: str, part: str, grid: int = 0, line: int = 0
+) -> list[tuple[Cell, ...]]:
+    """Rows of one part of a finished trial: see `dissect.dissect`.
+
+    Raises:
+        RunsError, DataError, DeviceError: as raised in the worker.
+        ChildProcessError: the worker died.
+    """
+    task = (place, trial, threads, device, part, grid, line)
+    found: list[tuple[Cell, ...]] = _answer(pool, workers.dissect_trial, *task, when="while dissecting")
     return found

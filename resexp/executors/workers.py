@@ -13,6 +13,7 @@ from typing import Any
 from resexp import runs
 from resexp.config import Cohort, Experiment, Plan, Trial, make_plan
 from resexp.executors.machine import cores
+from resexp.runs.files import Cell
 
 # What asks a training to stop: Ctrl-C, the system, a terminal that closes, the early signal of a queue such as Slurm.
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
@@ -88,6 +89,20 @@ def survey(experiment: Experiment, batches: int) -> list[dict[str, Any]]:
     device = training.resolve_device(experiment.shared.device)
     training.prepare_process(make_plan(experiment, device, cores()).threads, experiment.shared)
     return [asdict(reading) for reading in surveys.measure(experiment, device, batches)]
+
+
+def dissection_cost(place: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
+    from resexp import dissect, training  # noqa: PLC0415 - torch belongs to the workers
+
+    training.prepare_process(threads, trial.settings)
+    return dissect.cost(place, trial, training.resolve_device(device))
+
+
+def dissect_trial(place: Path, trial: Trial, threads: int, device: str, *task: Any) -> list[tuple[Cell, ...]]:
+    from resexp import dissect, training  # noqa: PLC0415 - torch belongs to the workers
+
+    training.prepare_process(threads, trial.settings)
+    return dissect.dissect(place, trial, training.resolve_device(device), *task)
 
 
 def train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:

@@ -25,18 +25,30 @@ COLUMNS = {
         "weight_grad_norm", "weight_grad_rms", "weight_norm", "update_ratio",
     ),
     "signals.csv": ("step", "epoch", "index", "block", "activation_rms", "activation_grad_norm"),
+    "eps_bound.csv": ("step", "epoch", "index", "layer", "below_eps"),
+    "gradient_correlation.csv": ("step", "epoch", "pairs", "gradient_correlation", "sd"),
+    "path_lengths.csv": ("step", "epoch", "length", "share", "norm"),
     "timing.csv": ("step", "epoch", "train_seconds", "evaluation_seconds"),
     "cost.csv": (
         "cell", "arm", "parameters", "multiply_adds", "activation_bytes", "memory_bytes",
         "step_seconds", "step_low", "step_high", "epoch_seconds", "relative",
     ),
     "predictions.csv.gz": ("index", "label", "prediction", "label_probability"),
+    "lesion.csv": ("index", "block", "left", "val_loss", "val_error", "error_increase"),
+    "dose.csv": ("dose", "val_loss", "val_error"),
+    "surface.csv": ("alpha", "beta", "val_loss", "val_error"),
 }  # fmt: skip
-PROBE_FILES = {"gradient_norm": "gradients.csv", "signal": "signals.csv"}
+PROBE_FILES = {
+    "gradient_norm": "gradients.csv",
+    "signal": "signals.csv",
+    "eps_bound": "eps_bound.csv",
+    "gradient_correlation": "gradient_correlation.csv",
+    "path_lengths": "path_lengths.csv",
+}
 BESIDE = re.compile(r"\..+\.\d+")  # a file that is being written: .<name>.<process>
-LOGS = ("metrics.csv", "gradients.csv", "signals.csv", "timing.csv")
+LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
 # Equal between two runs of one plan, and sealed by result.json; timing.csv is free.
-SEALED = ("trial.yaml", "metrics.csv", "gradients.csv", "signals.csv", "predictions.csv.gz", "weights.pt", "best.pt")
+SEALED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
 
 Cell = int | float | str | None
 
@@ -247,7 +259,7 @@ def read_text(path: Path) -> str:
     return text[: text.rfind("\n") + 1]
 
 
-TEXT = ("layer", "block", "cell", "arm")  # columns that hold words; all others hold numbers
+TEXT = ("layer", "block", "left", "cell", "arm")  # columns that hold words; all others hold numbers
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -270,7 +282,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _check_numbers(path: Path, column: str, cells: Sequence[str]) -> None:
-    read = int if column in ("step", "epoch", "index") else float
+    read = int if column in ("step", "epoch", "index", "pairs", "length") else float
     for cell in cells:
         try:
             read(cell)

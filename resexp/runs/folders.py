@@ -52,13 +52,13 @@ def read_experiment(folder: Path) -> Experiment:
     written = re.match(r"# layout (\d{1,9})\n", read_text(folder / "experiment.yaml"))
     if written and int(written[1]) > LAYOUT:
         raise RunsError(
-            f"{folder}: written by a newer resexp (layout {written[1]}, this one reads up to {LAYOUT}); "
+            f"{folder / 'experiment.yaml'}: written by a newer resexp (layout {written[1]}, this one reads up to {LAYOUT}); "
             "bring this one up to date: pip install --upgrade resexp"
         )
     try:
         return config.load(folder / "experiment.yaml", shortcuts=None)
     except config.ConfigError as error:
-        raise RunsError(f"damaged experiment: {error}") from None
+        raise RunsError(f"damaged experiment: {error}; delete it and train again to write it anew") from None
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -73,28 +73,35 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     Every trial is written down first: a stack trains as planned, even when the config loses one of its trials later on.
 
     Raises:
-        RunsError: something in the folder is a link.
+        RunsError: something in the folder is a link; another start has changed what this one was planned upon.
     """
+    check_unchanged(experiment, folder)
+    standing = read_plan(folder)
+    if standing and not set(standing.cohorts) <= set(plan.cohorts):
+        raise RunsError(
+            f"{folder}: another start has changed its plan since this one was prepared; type the same command again"
+        )
     sweep(folder)
     for cohort in plan.cohorts:  # killed when all its results stood
         if all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
             discard(checkpoint_file(folder, cohort.name))
             (folder / "checkpoints" / f".{cohort.name}.lock").unlink(missing_ok=True)
+    begun = (folder / "experiment.yaml").exists()
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
-        if not (place / "trial.yaml").exists():
+        if not begun or not (place / "trial.yaml").exists():
             place.mkdir(parents=True, exist_ok=True)
             write_trial(place, trial)
     write_plan(folder, plan)
-    header = f"# layout {LAYOUT}\n"
-    header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
-    write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))
     try:
         earlier = starts(folder)
     except RunsError:  # missing or damaged: this start is the first of a new file
         earlier = []
     write_json(folder / "environment.json", [*earlier, start])
     write_json(folder / "pairs.json", cards)
+    header = f"# layout {LAYOUT}\n"
+    header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
+    write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))  # by which readers find all the others
 
 
 def write_plan(folder: Path, plan: Plan) -> None:

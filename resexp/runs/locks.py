@@ -5,7 +5,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,8 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[None]:
         if left and left["host"] != platform.node() and not break_lock:
             raise RunsError(f"{folder}: {_named(left)} is training here; if it runs no more, add --break-lock")
         write_json(folder / "lock.json", _ourselves())
-        try:
+        with _removed_after(folder / "lock.json"):
             yield
-        finally:
-            with suppress(OSError):  # left behind, it names a process that is gone
-                (folder / "lock.json").unlink()
     finally:
         held.release()
 
@@ -71,11 +68,22 @@ def lock_cohort(folder: Path, cohort: str) -> Iterator[None]:
     except filelock.Timeout:
         raise RunsError(f"{place}: a worker of an earlier start still trains this cohort; end it first") from None
     try:
-        yield
+        with _removed_after(place):  # nothing will be written any more: whoever comes now finds a checkpoint or results
+            yield
     finally:
-        with suppress(OSError):  # nothing will be written any more; whoever comes now finds a checkpoint or results
-            place.unlink()
         held.release()
+
+
+@contextmanager
+def _removed_after(path: Path) -> Iterator[None]:
+    """Removes a file in the end; when something else has gone wrong by then, that is what is told."""
+    told: AbstractContextManager[None] = suppress(OSError)
+    try:
+        yield
+        told = nullcontext()
+    finally:
+        with told:
+            path.unlink()
 
 
 def holder(folder: Path) -> dict[str, Any] | None:

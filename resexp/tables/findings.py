@@ -82,7 +82,7 @@ def _sentence(plain: Arm, residual: Arm, effect: str) -> str:
     }
     compared = f" by {difference_text(residual.difference)} points" if effect in ("helps", "hurts") else ""
     healthy = effect == "rescues" and plain.slope_start is not None and abs(plain.slope_start) < FLAT
-    yet = " Degradation without vanishing gradients." if healthy else ""
+    yet = " Degradation without gradients that vanish at the start." if healthy else ""
     flows = f"Before the first step {plain.name}: {gradient_words(plain.slope_start)}; {residual.name}: "
     return f"{words[effect]}{compared}. {flows}{gradient_words(residual.slope_start)}.{yet}"
 

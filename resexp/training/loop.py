@@ -22,7 +22,7 @@ from resexp.training.conclusion import conclude
 from resexp.training.material import DTYPES, batches, lengths, material
 from resexp.training.measures import evaluate
 from resexp.training.recipe import build, clip, draws, learning_rate, make_optimizer, precision_of, uncompiled
-from resexp.training.state import Run, close_diverged, tell
+from resexp.training.state import Run, close_diverged, each_alone, fixed_batch, tell
 
 STATUS_SECONDS = 1.0  # between two entries in status.json, on which no result depends
 
@@ -78,6 +78,8 @@ def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> Run:
     )
     if settings.compile:
         network.compile(dynamic=False)
+    if any(probe in probes.APART for probe in settings.gradients.probes):
+        begun.alone, begun.fixed = [of.to(place) for of in networks], fixed_batch(found, settings.data.name)
     return begun
 
 
@@ -102,7 +104,8 @@ def resume(run: Run) -> None:
         state = checkpoint.take_up(run.saved, run.material.shift.device)
         if state is not None:
             for trial, logs in unfinished:
-                runs.cut_back(logs, state["logs"].get(trial.name))
+                marks = state["logs"].get(trial.name)  # of an earlier release, it knows fewer logs
+                runs.cut_back(logs, marks and {**dict.fromkeys(runs.LOGS), **marks})
     except runs.RunsError as error:
         raise runs.RunsError(f"{error}; delete {run.saved} to train its trials from the start") from None
     if state is not None:
@@ -152,12 +155,13 @@ def update(run: Run, x: Tensor, labels: Tensor) -> None:
     for parameter in run.parameters:
         parameter.grad = None
     torch.autograd.backward(each, torch.full_like(each, trials / len(each)))  # of each trial its own mean loss
-    reading = probes.begin(names, run.network, boundaries, trials) if boundaries is not None else None
+    reading = probes.begin(names, run.network, boundaries, trials, run.optimizer) if boundaries is not None else None
+    besides = read_apart(run) if boundaries is not None else []
     if recipe.clip_norm is not None:
         clip(run.network, trials, recipe.clip_norm)
     run.optimizer.step()
     if reading is not None:
-        write_reading(run, probes.end(reading))
+        write_reading(run, [{**of, **beside} for of, beside in zip(probes.end(reading), besides, strict=True)])
 
 
 def losses_of(
@@ -188,13 +192,22 @@ def apart(run: Run, x: Tensor, labels: Tensor, drawn: Sequence[Draw]) -> list[Te
     return boundaries
 
 
-def write_reading(run: Run, rows: Sequence[dict[str, list[probes.Row]]]) -> None:
+def read_apart(run: Run) -> list[dict[str, Sequence[probes.Row]]]:
+    """What the probes that run apart find of each trial before its update."""
+    if run.fixed is None:
+        return [{} for _ in run.trials]
+    names = run.trials[0].settings.gradients.probes
+    return [probes.apart(names, network, *run.fixed) for network in each_alone(run)]
+
+
+def write_reading(run: Run, rows: Sequence[dict[str, Sequence[probes.Row]]]) -> None:
     """Appends what was read of each trial in the step that has just been made."""
     close_diverged(run, run.step + 1)
     for logs, written, of in zip(run.logs, run.open, rows, strict=True):
         if written:
             for name, found in of.items():
-                runs.append(logs / runs.PROBE_FILES[name], [(run.step, run.epoch, *row) for row in found])
+                if found:
+                    runs.append(logs / runs.PROBE_FILES[name], [(run.step, run.epoch, *row) for row in found])
     if time.monotonic() - run.told > STATUS_SECONDS:
         tell(run, "running")
 

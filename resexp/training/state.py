@@ -1,6 +1,7 @@
 """The state of a cohort in training: what it is, how far it has got, and what is said of it in runs/."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resexp import runs
+from resexp import cohort, datasets, runs, streams
 from resexp.config import Trial
 from resexp.networks import Network
 from resexp.training.material import Lengths, Material
+
+FIXED = 64  # training images on which probes run apart
 
 
 @dataclass
@@ -36,6 +39,8 @@ class Run:
     saved: Path
     diverged: list[int]
     open: list[bool]
+    alone: list[Network] = field(default_factory=list)  # one network for each trial, where probes run apart
+    fixed: tuple[Tensor, Tensor] | None = None  # the images and labels on which they do
     losses: list[Tensor] = field(default_factory=list)
     step: int = 0
     best: dict[str, Any] = field(default_factory=dict)  # epoch and score of each trial; weights of all, stacked
@@ -45,6 +50,23 @@ class Run:
     def epoch(self) -> int:
         """Completed epochs."""
         return self.step // self.length.per_epoch
+
+
+def fixed_batch(material: Material, name: str) -> tuple[Tensor, Tensor]:
+    """Normalised, un-augmented training images and their labels, stratified: the same for every trial of an experiment."""
+    labels = material.training.labels
+    number = min(FIXED, len(labels))
+    index = datasets.held_out(labels.cpu(), number, streams.generator(0, "probes", name)).to(labels.device)
+    return material.batch(index), labels[index]
+
+
+def each_alone(run: Run) -> Iterator[Network]:
+    """The network of each trial by itself, with its present weights, for as long as the next one is not asked for."""
+    weights, trials = run.network.state_dict(), len(run.trials)
+    for trial, network in enumerate(run.alone):
+        if network is not run.network:
+            network.load_state_dict(cohort.unstack(weights, run.like, trials, trial))
+        yield network
 
 
 def close_diverged(run: Run, made: int) -> None:

@@ -1,6 +1,5 @@
-"""Runs -> charts: one function per figure, interactive in the report and the same as PNG, SVG or PDF."""
+"""Charts with a panel for each corner: over depth, over steps, over blocks."""
 
-from collections.abc import Callable
 from itertools import cycle
 
 import altair as alt
@@ -18,7 +17,7 @@ RESIDUAL = (
 PANEL = 330
 
 
-def _colour(frame: pd.DataFrame) -> alt.Color:
+def colour(frame: pd.DataFrame) -> alt.Color:
     """Plain is vermilion in every figure and the second controls are tones of it; the others follow in their order."""
     others = [arm for arm in frame["arm"].unique() if arm != "plain"]
     controls = [arm for arm in others if arm.startswith(config.control_arm(""))]
@@ -29,7 +28,7 @@ def _colour(frame: pd.DataFrame) -> alt.Color:
     return alt.Color("arm:N", title=None, scale=scale, legend=alt.Legend(orient="top", columns=6))
 
 
-def _panels(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
+def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
     """One panel per corner, two in a row."""
     corners = list(frame["corner"].unique())
     facet = alt.Facet("corner:N", title=None, sort=corners, header=alt.Header(labelFontSize=13, labelFontWeight="bold"))
@@ -43,11 +42,11 @@ def _over_depth(frame: pd.DataFrame, column: str, title: str) -> alt.FacetChart:
     x = alt.X("depth:Q", title="depth (weighted layers)", scale=alt.Scale(type="log", base=2, nice=False, padding=12))
     x = x.axis(values=sorted(int(depth) for depth in data["depth"].unique()), grid=False)
     y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    base = alt.Chart(data).encode(color=_colour(frame))
+    base = alt.Chart(data).encode(color=colour(frame))
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("depth:Q"), alt.Tooltip("seed:Q"), alt.Tooltip(f"{column}:Q", format=".2%")]
     dots = base.mark_circle(size=38, opacity=0.55).encode(x=x, y=y, tooltip=tips)
     lines = base.mark_line(strokeWidth=2).encode(x=x, y=alt.Y(f"median({column}):Q", title=title))
-    return _panels((lines + dots).properties(width=PANEL, height=190), data)
+    return paneled((lines + dots).properties(width=PANEL, height=190), data)
 
 
 def accuracy_over_depth(frames: Frames) -> alt.FacetChart:
@@ -61,7 +60,7 @@ def training_error_over_depth(frames: Frames) -> alt.FacetChart:
     return _over_depth(frame, "train_error", "training error")
 
 
-def _depth_choice(data: pd.DataFrame) -> alt.Parameter:
+def depth_choice(data: pd.DataFrame) -> alt.Parameter:
     depths = [int(depth) for depth in sorted(data["depth"].unique())]
     return alt.param(name="depth_shown", value=depths[-1], bind=alt.binding_select(options=depths, name="depth "))
 
@@ -69,16 +68,16 @@ def _depth_choice(data: pd.DataFrame) -> alt.Parameter:
 def curves(frames: Frames) -> alt.FacetChart:
     """Training loss over steps, one thin line a seed and the median over seeds. The deepest network unless chosen."""
     data = frames.metrics[["corner", "arm", "depth", "seed", "step", "train_loss", "val_accuracy"]]
-    choice = _depth_choice(data)
+    choice = depth_choice(data)
     base = (
         alt.Chart(data)
         .transform_filter("datum.depth == depth_shown && datum.train_loss > 0")
-        .encode(x=alt.X("step:Q", title="step"), color=_colour(data))
+        .encode(x=alt.X("step:Q", title="step"), color=colour(data))
     )
     y = alt.Y("train_loss:Q", title="training loss", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5))
     thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=y, detail="seed:N")
     thick = base.mark_line(strokeWidth=2.5).encode(y=alt.Y("median(train_loss):Q", title="training loss"))
-    panels = _panels((thin + thick).properties(width=PANEL, height=190), data)
+    panels = paneled((thin + thick).properties(width=PANEL, height=190), data)
     figure: alt.FacetChart = panels.add_params(choice).resolve_scale(y="independent")
     return figure
 
@@ -100,13 +99,13 @@ def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
         .encode(
             x=alt.X("index:Q", title="block boundary (0 = after the stem, nearest to the input)"),
             y=alt.Y(f"{column}:Q", title=title),
-            color=_colour(data),
+            color=colour(data),
             strokeDash=dash,
             tooltip=["arm:N", "step:Q", "block:N", alt.Tooltip(f"{column}:Q", format=".2f")],
         )
         .properties(width=PANEL, height=210)
     )
-    return _panels(chart, data).add_params(_depth_choice(data))
+    return paneled(chart, data).add_params(depth_choice(data))
 
 
 def gradient_profile(frames: Frames) -> alt.FacetChart:
@@ -143,15 +142,5 @@ def gradient_map(frames: Frames) -> alt.FacetChart:
     )
     corners, arms = list(data["corner"].unique()), list(data["arm"].unique())
     panels = chart.facet(row=alt.Row("corner:N", sort=corners, title=None), column=alt.Column("arm:N", sort=arms, title=None))
-    figure: alt.FacetChart = panels.add_params(_depth_choice(data)).resolve_scale(y="independent")
+    figure: alt.FacetChart = panels.add_params(depth_choice(data)).resolve_scale(y="independent")
     return figure
-
-
-FIGURES: dict[str, Callable[[Frames], alt.FacetChart]] = {
-    "accuracy": accuracy_over_depth,
-    "training-error": training_error_over_depth,
-    "curves": curves,
-    "gradient-profile": gradient_profile,
-    "gradient-level": gradient_level,
-    "gradient-map": gradient_map,
-}

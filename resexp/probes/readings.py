@@ -2,7 +2,7 @@
 
 A reading is begun after `backward()` and ended after `optimizer.step()`:
 
-    reading = begin(probes, network, boundaries, trials)
+    reading = begin(probes, network, boundaries, trials, optimizer)
     optimizer.step()
     rows = end(reading)
 
@@ -14,10 +14,11 @@ single one none does.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from resexp.networks import Network, boundary_names, weighted_layers
 
@@ -33,9 +34,15 @@ class Reading:
     trials: int
 
 
-def begin(names: Sequence[str], network: Network, boundaries: Sequence[Tensor], trials: int = 1) -> Reading:
-    """Begins a reading after `backward()`; `boundaries` are x_0 .. x_L of this step with retained gradients."""
-    return Reading({name: PROBES[name](network, boundaries, trials) for name in names}, trials)
+def begin(
+    names: Sequence[str], network: Network, boundaries: Sequence[Tensor], trials: int = 1, optimizer: Optimizer | None = None
+) -> Reading:
+    """Begins a reading after `backward()`; `boundaries` are x_0 .. x_L of this step with retained gradients.
+
+    Of the probes named, those that read the step; `apart` runs the others.
+    """
+    found = [name for name in names if name in OF_THE_STEP]
+    return Reading({name: OF_THE_STEP[name](network, boundaries, trials, optimizer) for name in found}, trials)
 
 
 def end(reading: Reading) -> list[dict[str, list[Row]]]:
@@ -55,7 +62,7 @@ def norms(tensors: Sequence[Tensor], trials: int = 1) -> list[list[float]]:
 
 
 @torch.no_grad()
-def gradient_norm(network: Network, _boundaries: Sequence[Tensor], trials: int) -> End:
+def gradient_norm(network: Network, _boundaries: Sequence[Tensor], trials: int, _optimizer: Optimizer | None = None) -> End:
     """index, layer, parameters, weight_grad_norm, weight_grad_rms, weight_norm, update_ratio per weighted layer.
 
     Of the weight tensor only. update_ratio = |W_{t+1} - W_t| / |W_t|, nan where |W_t| = 0.
@@ -82,7 +89,7 @@ def gradient_norm(network: Network, _boundaries: Sequence[Tensor], trials: int) 
 
 
 @torch.no_grad()
-def signal(network: Network, boundaries: Sequence[Tensor], trials: int) -> End:
+def signal(network: Network, boundaries: Sequence[Tensor], trials: int, _optimizer: Optimizer | None = None) -> End:
     """index, block, activation_rms, activation_grad_norm per block boundary x_l, of which (B, ...) is one batch.
 
     activation_grad_norm = sqrt(B) |dL/dx_l|_F: the RMS over examples of the norm of one example's own gradient.
@@ -101,30 +108,40 @@ def signal(network: Network, boundaries: Sequence[Tensor], trials: int) -> End:
     return lambda: rows
 
 
-PROBES: dict[str, Callable[[Network, Sequence[Tensor], int], End]] = {"gradient_norm": gradient_norm, "signal": signal}
+def eps_bound(network: Network, _boundaries: Sequence[Tensor], trials: int, optimizer: Optimizer | None = None) -> End:
+    """index, layer, below_eps per weighted layer: the share of its weights with sqrt(v_hat) below Adam's eps.
 
-
-def slope(flows: Sequence[float], stages: Sequence[int]) -> float:
-    """Decades per block towards the input by which activation_grad_norm grows (> 0) or vanishes (< 0).
-
-    Least squares of log10 over interior block boundaries, with one level per stage: the stem's output and the last
-    boundary are left out, and so is what underflowed to 0 or is not finite. nan where fewer than two points remain
-    in every stage.
-
-    Args:
-        flows: activation_grad_norm at x_0 .. x_L.
-        stages: the stage that made each boundary.
+    v_hat is the bias-corrected mean of squared gradients that the step itself divides by (arXiv:1412.6980 algorithm 1), of
+    gradients as the optimizer gets them: clipped, and under adam with the weight decay. Below eps a weight makes less than half
+    of the step that it would make without. One that never had a gradient has v = 0; an optimizer without eps gives no rows.
     """
-    points = [
-        (stage, index, math.log10(flow))
-        for index, (flow, stage) in enumerate(zip(flows, stages, strict=True))
-        if 0 < index < len(flows) - 1 and flow > 0 and math.isfinite(flow)
-    ]
-    depth, logs = [], []
-    for stage in {stage for stage, _, _ in points}:
-        inside = np.array([(index, log) for of, index, log in points if of == stage])
-        depth.append(inside[:, 0] - inside[:, 0].mean())
-        logs.append(inside[:, 1] - inside[:, 1].mean())
-    if not depth or not (spread := float(np.square(np.concatenate(depth)).sum())):
-        return math.nan
-    return -float(np.concatenate(depth) @ np.concatenate(logs)) / spread
+    layers = weighted_layers(network)
+    groups = [group for group in (optimizer.param_groups if optimizer else ()) if "eps" in group]
+    group_of = {parameter: group for group in groups for parameter in group["params"]}
+
+    @torch.no_grad()
+    def ends() -> list[list[Row]]:
+        if optimizer is None or not groups:
+            return [[] for _ in range(trials)]
+        shares = [below_eps(layer.weight, group_of[layer.weight], optimizer, trials) for layer in layers]
+        columns = torch.stack(shares).T.tolist()
+        return [[(layer.index, layer.name, share) for layer, share in zip(layers, column, strict=True)] for column in columns]
+
+    return ends
+
+
+def below_eps(weight: Tensor, group: dict[str, Any], optimizer: Optimizer, trials: int) -> Tensor:
+    """(T,) the share of each trial's coordinates of a weight with sqrt(v_hat) < eps."""
+    state = optimizer.state.get(weight)
+    if not state:
+        return torch.ones(trials, dtype=torch.float64, device=weight.device)
+    corrected = state["exp_avg_sq"].double() / (1 - group["betas"][1] ** state["step"].double())
+    bound: Tensor = corrected.sqrt() < group["eps"]
+    return bound.reshape(trials, -1).double().mean(1)
+
+
+OF_THE_STEP: dict[str, Callable[[Network, Sequence[Tensor], int, Optimizer | None], End]] = {
+    "gradient_norm": gradient_norm,
+    "signal": signal,
+    "eps_bound": eps_bound,
+}

@@ -1,0 +1,145 @@
+"""What `train` and `reproduce` share: processes and how they are stopped, the display, and how it went."""
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from resexp import config, runs
+from resexp.cli.program import FAILED, note
+
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Jobs = Annotated[str, typer.Option(help="Processes that train at once: a number, or auto by the cores.")]
+BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over from a process of another host that runs no more.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+
+
+def processes(text: str) -> int | None:
+    """The number behind --jobs, None for auto."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or text == "0":
+        raise config.ConfigError(f"{text!r} is neither auto nor a number of processes, 1 or more", where="--jobs")
+    return int(text)
+
+
+@contextmanager
+def stopping(pool: Any) -> Iterator[list[int]]:
+    """The first signal to stop asks the workers to save and stop, the second ends them; yields the signals seen."""
+    from resexp import executors  # noqa: PLC0415 - as above
+
+    seen: list[int] = []
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            pool.kill()
+            os._exit(_code(number))
+        pool.stopping.set()
+        note("stopping after this step; once more to stop at once")
+
+    heeded = [number for number in executors.STOPPING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+    before = {number: signal.signal(number, heard) for number in heeded}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def prepare(pool: Any, experiment: config.Experiment, plan: config.Plan | None, *, quiet: bool) -> dict[str, Any]:
+    """What must be known before anything is written, as `executors.prepare`; says so where images are fetched for it."""
+    from resexp import executors  # noqa: PLC0415 - as above
+
+    if experiment.shared.data.download and not quiet:
+        note(f"{experiment.shared.data.name}: fetched first, unless its files are there")
+    return executors.prepare(pool, experiment, plan)
+
+
+def carry_out(
+    pool: Any,
+    folder: Path,
+    experiment: config.Experiment,
+    plan: config.Plan,
+    prepared: dict[str, Any],
+    *,
+    break_lock: bool,
+    quiet: bool,
+) -> None:
+    """Trains what is not finished, shown as it goes on, and writes down how accurate it became."""
+    from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+
+    with _continuable(), runs.lock(folder, break_lock=break_lock):
+        cards = config.with_rounds(prepared["cards"], experiment, plan)
+        runs.begin(experiment, folder, plan, runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
+        for message in runs.damaged_checkpoints(folder):
+            note(message)
+        _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet)
+        tables.write_accuracy(runs.results_of(folder, experiment))
+
+
+def conclude(folder: Path, experiment: config.Experiment, interrupted: list[int]) -> int:
+    """Says how it went; returns the exit code that this alone would have."""
+    states = runs.states(folder, experiment)
+    finished = sum(state.state == "finished" for state in states)
+    bad = [state for state in states if state.state in ("failed", "damaged")]
+    note(f"{finished} of {len(states)} trials finished; results in {folder}")
+    for state in bad:
+        note(f"{state.state}: {state.trial.name}: {state.reason or 'unknown reason'}")
+    if interrupted:
+        note(f"interrupted; continue with: {_command()}")
+        return _code(interrupted[0])
+    return FAILED if bad else 0
+
+
+@contextmanager
+def _continuable() -> Iterator[None]:
+    """Where a disk fails, says that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        error.add_note(f"what was written before is whole; continue with: {_command()}")
+        raise
+
+
+def _code(number: int) -> int:
+    """130 for Ctrl-C, 143 for all other ways of being told to stop."""
+    return 130 if number == signal.SIGINT else 143
+
+
+def _command() -> str:
+    return shlex.join(["resexp", *sys.argv[1:]])
+
+
+def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:
+    """Shows what lies in runs/ while the trials are being trained."""
+    from resexp import screen  # noqa: PLC0415 - as above
+
+    finished: dict[str, screen.Row] = {}
+    begun = time.monotonic()
+    before = screen.work_done(screen.snapshot(folder, experiment, 0.0, finished).rows)
+    console = Console(stderr=True)
+    if quiet:
+        for _ in ticks:
+            pass
+    elif console.is_terminal:
+        with Live(console=console, auto_refresh=False) as live:
+            for _ in ticks:
+                shot = screen.snapshot(folder, experiment, time.monotonic() - begun, finished, before)
+                live.update(screen.render(shot), refresh=True)
+    else:
+        printed = dict.fromkeys(finished, -1)
+        for _ in ticks:
+            screen.snapshot(folder, experiment, 0.0, finished)
+            for line in screen.epoch_lines(folder, experiment, printed, finished):
+                note(line)

@@ -1,0 +1,39 @@
+"""Runs -> charts: one function per figure, interactive in the report and the same as PNG, SVG or PDF."""
+
+from collections.abc import Callable
+
+import altair as alt
+
+from resexp.figures.atlas import atlas
+from resexp.figures.charts import (
+    accuracy_over_depth,
+    curves,
+    gradient_level,
+    gradient_map,
+    gradient_profile,
+    training_error_over_depth,
+)
+from resexp.tables.frames import Frames, is_plane
+
+Figure = alt.FacetChart | alt.VConcatChart
+
+FIGURES: dict[str, Callable[[Frames], Figure]] = {
+    "atlas": atlas,
+    "accuracy": accuracy_over_depth,
+    "training-error": training_error_over_depth,
+    "curves": curves,
+    "gradient-profile": gradient_profile,
+    "gradient-level": gradient_level,
+    "gradient-map": gradient_map,
+}
+OF_SIGNALS = {"gradient-profile", "gradient-level", "gradient-map"}
+
+
+def chosen(frames: Frames) -> list[str]:
+    """The figures that these frames have rows for: where gain and depth span a plane, its map in the place of all others."""
+    if is_plane(frames.results):
+        return ["atlas"]
+    return [name for name in FIGURES if name != "atlas" and not (frames.signals.empty and name in OF_SIGNALS)]
+
+
+__all__ = ["FIGURES", "Figure", "chosen"]

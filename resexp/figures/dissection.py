@@ -1,0 +1,121 @@
+"""Tables of `resexp dissect` -> charts, in the colours of all other figures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from resexp import runs
+from resexp.figures.charts import PANEL, colour, depth_choice, paneled
+from resexp.runs import Results
+from resexp.tables.frames import corner
+
+WORST = 100.0  # losses above it, and those that are no number, have one colour
+TEXT = ["block", "left"]
+
+
+def read_dissection(results: Results, part: str) -> pd.DataFrame:
+    """The rows of <part>.csv of every finished trial, with its corner, arm, depth and seed; no rows where there are none.
+
+    Raises:
+        RunsError: a damaged file, by name.
+    """
+    columns = [*runs.COLUMNS[f"{part}.csv"], "corner", "arm", "depth", "seed"]
+    frames = [pd.DataFrame(columns=columns)]
+    for state in results.states:
+        rows = runs.read_rows(state.folder / f"{part}.csv") if state.result else []
+        if rows:
+            found = pd.DataFrame(rows)
+            numbers = [column for column in found if column not in TEXT]
+            keys: dict[str, Any] = {"corner": corner(results.label(state)), "arm": state.trial.arm, "seed": state.trial.seed}
+            found = found.astype(dict.fromkeys(numbers, float)).assign(**keys, depth=state.trial.settings.network.depth)
+            frames.append(found)
+    return pd.concat(frames[1:], ignore_index=True) if frames[1:] else frames[0]
+
+
+def _error(title: str) -> alt.Y:
+    return alt.Y("val_error:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+
+
+def lesions(frame: pd.DataFrame) -> alt.FacetChart:
+    """Validation error without one block's branch. Dots are seeds, lines their means, dashed lines the whole networks.
+
+    A block without a shortcut is replaced by the identity; where shapes change too, it cannot be removed and has no dot.
+    """
+    data = frame[["corner", "arm", "depth", "seed", "index", "block", "left", "val_error"]].dropna()
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(color=colour(data))
+    without = base.transform_filter("datum.index > 0").encode(
+        x=alt.X(
+            "index:Q",
+            title="block that is left out (1 = nearest to the input)",
+            scale=alt.Scale(zero=False, nice=False, padding=12),
+            axis=alt.Axis(tickMinStep=1, grid=False),
+        )
+    )
+    title = "validation error"
+    tips = ["arm:N", "seed:Q", "block:N", "left:N", alt.Tooltip("val_error:Q", format=".2%")]
+    dots = without.mark_circle(size=30, opacity=0.5).encode(y=_error(title), tooltip=tips)
+    lines = without.mark_line(strokeWidth=2).encode(y=alt.Y("mean(val_error):Q", title=title))
+    whole = (
+        base.transform_filter("datum.index == 0").mark_rule(strokeDash=[4, 3]).encode(y=alt.Y("mean(val_error):Q", title=title))
+    )
+    figure: alt.FacetChart = paneled((lines + dots + whole).properties(width=PANEL, height=190), data).add_params(
+        depth_choice(data)
+    )
+    return figure
+
+
+def doses(frame: pd.DataFrame) -> alt.FacetChart:
+    """Validation error with every shortcut scaled by s after training: a thin line a seed, a thick one their mean.
+
+    An arm without shortcuts has nothing to scale and no line.
+    """
+    data = frame[["corner", "arm", "depth", "seed", "dose", "val_error"]]
+    x = alt.X("dose:Q", title="s (1 = as trained, 0 = no shortcut)", scale=alt.Scale(domain=[1, 0]), axis=alt.Axis(grid=False))
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data))
+    thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=_error("validation error"), detail="seed:N")
+    thick = base.mark_line(strokeWidth=2.5, point=True).encode(y=alt.Y("mean(val_error):Q", title="validation error"))
+    figure: alt.FacetChart = paneled((thin + thick).properties(width=PANEL, height=190), data).add_params(depth_choice(data))
+    return figure
+
+
+def surfaces(frame: pd.DataFrame) -> alt.FacetChart:
+    """Validation loss around the trained weights, of the first seed, all panels on one scale.
+
+    The two directions are random, of the norm of the weights filter by filter, and the same for both arms. Above a loss of
+    100, or where it is no number, all is black.
+    """
+    data = frame[frame["seed"] == frame["seed"].min()][["corner", "arm", "depth", "alpha", "beta", "val_loss"]]
+    clipped = data["val_loss"].fillna(np.inf).clip(1e-6, WORST)
+    data = data.assign(level=np.log10(clipped).round(3), val_loss=data["val_loss"].map(lambda loss: f"{loss:.4g}"))
+    half = 1 / (data["alpha"].nunique() - 1)
+    data = data.assign(left=data["alpha"] - half, right=data["alpha"] + half, low=data["beta"] - half, high=data["beta"] + half)
+    reach = alt.Scale(domain=[-1 - half, 1 + half], nice=False)
+    axis = alt.Axis(values=[-1, 0, 1], grid=False)
+    chart = (
+        alt.Chart(data.round(4))
+        .transform_filter("datum.depth == depth_shown")
+        .mark_rect()
+        .encode(
+            x=alt.X("left:Q", title="first direction", scale=reach, axis=axis),
+            x2="right:Q",
+            y=alt.Y("low:Q", title="second direction", scale=reach, axis=axis),
+            y2="high:Q",
+            color=alt.Color("level:Q", title="log10 loss", scale=alt.Scale(scheme="magma", reverse=True)),
+            tooltip=["arm:N", "alpha:Q", "beta:Q", alt.Tooltip("val_loss:N", title="loss")],
+        )
+        .properties(width=220, height=220)
+    )
+    corners, arms = list(data["corner"].unique()), list(data["arm"].unique())
+    panels = chart.facet(row=alt.Row("corner:N", sort=corners, title=None), column=alt.Column("arm:N", sort=arms, title=None))
+    figure: alt.FacetChart = panels.add_params(depth_choice(data))
+    return figure
+
+
+DISSECTION_FIGURES: dict[str, Callable[[pd.DataFrame], alt.FacetChart]] = {
+    "lesion": lesions,
+    "dose": doses,
+    "surface": surfaces,
+}

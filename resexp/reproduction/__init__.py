@@ -1,0 +1,21 @@
+"""A finished experiment and its repetition: what is trained again, and how alike both are. No torch."""
+
+from resexp.reproduction.lines import lines
+from resexp.reproduction.originals import FOLDER, Original, continued, original
+from resexp.reproduction.verdicts import DIFFERENT, IDENTICAL, ROUNDED, ROUNDING, VERDICTS, WITHIN, Comparison, compare
+
+__all__ = [
+    "DIFFERENT",
+    "FOLDER",
+    "IDENTICAL",
+    "ROUNDED",
+    "ROUNDING",
+    "VERDICTS",
+    "WITHIN",
+    "Comparison",
+    "Original",
+    "compare",
+    "continued",
+    "lines",
+    "original",
+]

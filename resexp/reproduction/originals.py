@@ -1,0 +1,98 @@
+"""What of an experiment is trained again: whole cohorts, by the plan by which they were trained before. No torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resexp import config, runs
+from resexp.config import ConfigError, Experiment, Plan, Trial
+from resexp.reproduction.verdicts import READ
+from resexp.runs import RunsError, State
+
+FOLDER = "_again"  # where repetitions lie in a results folder: no experiment can have that name
+
+
+@dataclass(frozen=True)
+class Original:
+    """What is trained again: whole cohorts, as they were planned. `damaged` are trials that cannot be compared."""
+
+    experiment: Experiment
+    plan: Plan
+    damaged: tuple[State, ...]
+
+
+def original(folder: Path, named: Sequence[str] = ()) -> Original:
+    """The cohorts with finished trials, or with the `named` ones, and every trial of theirs.
+
+    Raises:
+        RunsError: a damaged folder; nothing finished; shortcuts that do not come with resexp.
+        ConfigError: no finished trial of that name.
+    """
+    experiment = runs.read_experiment(folder)
+    used = {config.shortcut_name(trial.settings.network.shortcut) for trial in experiment.trials}
+    if foreign := sorted(used - set(config.SHORTCUT_NAMES)):
+        raise RunsError(
+            f"{folder}: {foreign[0]} does not come with resexp; only the program that brought it can train it again"
+        )
+    states = runs.states(folder, experiment, READ)
+    plan = _plan(folder, _wanted(folder, states, named))
+    trials = _trials(folder, experiment, plan)
+    names = {trial.name for trial in trials}
+    damaged = (state for state in states if state.state == "damaged" and (not named or state.trial.name in names))
+    return Original(replace(experiment, trials=trials), plan, tuple(damaged))
+
+
+def _wanted(folder: Path, states: Sequence[State], named: Sequence[str]) -> set[str]:
+    finished = [state.trial.name for state in states if state.result]
+    for name in named:
+        if name not in finished:
+            raise ConfigError(f"{name!r} is no finished trial of {folder}{config.nearest(name, finished)}", where="--trial")
+    if not finished:
+        reasons = [f" ({state.reason})" for state in states if state.state == "damaged"]
+        raise RunsError(f"{folder}: no trial is finished, so there is nothing to train again{''.join(reasons[:1])}")
+    return set(named or finished)
+
+
+def _plan(folder: Path, wanted: set[str]) -> Plan:
+    plan = runs.read_plan(folder)
+    planned = {name for cohort in plan.cohorts for name in cohort.trials} if plan else set()
+    if plan is None or wanted - planned:
+        name = min(wanted - planned)
+        raise RunsError(f"{folder / 'plan.json'}: {name} is not in it, and nothing else says how it was trained")
+    return plan.model_copy(update={"cohorts": tuple(cohort for cohort in plan.cohorts if wanted & set(cohort.trials))})
+
+
+def _trials(folder: Path, experiment: Experiment, plan: Plan) -> tuple[Trial, ...]:
+    """Every trial of the plan's cohorts: those of the config, then those that it has lost, from their trial.yaml."""
+    planned = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.trials)
+    known = {trial.name: trial for trial in experiment.trials if trial.name in planned}
+    for name in [name for name in planned if name not in known]:
+        lost = runs.read_trial(folder, name)
+        if lost is None or lost.name != name:
+            fault = "is missing" if lost is None else "is that of another trial"
+            raise RunsError(f"{folder}: trial.yaml of {name} {fault}; others were trained in one stack with it")
+        known[name] = lost
+    return tuple(known.values())
+
+
+def continued(again: Path, experiment: Experiment, plan: Plan) -> Plan:
+    """The plan of a repetition that may have begun: what its own says stands, cohorts that it lacks are added.
+
+    Raises:
+        RunsError: another experiment or another plan is repeated there.
+    """
+    own = runs.read_plan(again)
+    if own is None:
+        return plan
+    stored = runs.read_experiment(again).settings if (again / "experiment.yaml").exists() else experiment.settings
+    reasons = [
+        f"{key} is {old} there and {new} here"
+        for key, old, new in config.shared_differences(stored, experiment.settings, experiment.axes)
+    ]
+    for cohort, other in ((set(a.trials), set(b.trials)) for a in own.cohorts for b in plan.cohorts):
+        reasons += [f"{min(cohort & other)} is in another stack there"] if cohort & other and not cohort <= other else []
+    if reasons:
+        raise RunsError(f"{again}: repeats something else ({reasons[0]}); --fresh sets it aside, --runs names another place")
+    planned = {name for cohort in own.cohorts for name in cohort.trials}
+    added = (cohort for cohort in plan.cohorts if not planned & set(cohort.trials))
+    return own.model_copy(update={"cohorts": (*own.cohorts, *added)})

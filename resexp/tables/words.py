@@ -1,0 +1,159 @@
+"""Each chart in a sentence or two, from the data that it draws; nothing is said that these data do not carry."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+import pandas as pd
+
+from resexp import statistics
+from resexp.statistics import Difference
+from resexp.tables.findings import FLAT, Finding, gradient_words
+from resexp.tables.formats import difference_text, percent
+from resexp.tables.frames import Frames, profiles
+
+GOOD, BAD = ("rescues", "helps"), ("ruins", "hurts")
+VERBS = {"rescues": "makes it trainable", "helps": "helps", "ruins": "makes it untrainable", "hurts": "hurts"}
+
+
+def words(name: str, frames: Frames) -> list[str]:
+    """What the figure of that name shows; nothing where there is no sentence for it."""
+    return WORDS[name](frames) if name in WORDS else []
+
+
+def reversals(found: Sequence[Finding]) -> list[str]:
+    """Where a shortcut does good in one corner and harm in another, at one depth."""
+    lines = []
+    by_arm = sorted(found, key=lambda of: (of.residual.name, int(of.label["depth"])))
+    for (arm, depth), group in groupby(by_arm, key=lambda of: (of.residual.name, int(of.label["depth"]))):
+        here = list(group)
+        good, bad = ([of for of in here if of.effect in effects] for effects in (GOOD, BAD))
+        if good and bad:
+            first, second = (f"{VERBS[of.effect]} with {_corner(of.label)}" for of in (good[0], bad[0]))
+            lines.append(f"The effect of {arm} reverses at depth {depth}: it {first}, and {second}.")
+    return lines
+
+
+def _corner(label: dict[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "these settings"
+
+
+# ---- training error over depth -----------------------------------------------------------------------------------------
+
+
+def rise(results: pd.DataFrame) -> Difference | None:
+    """Training error of one arm, deepest minus shallowest network, paired over seeds; None for one depth or no seed in both."""
+    error = results.assign(error=1 - results["train_accuracy"]).dropna(subset=["error"])
+    depths = sorted(error["depth"].unique())
+    if len(depths) < 2:
+        return None
+    table = error.pivot_table(index="seed", columns="depth", values="error")[[depths[0], depths[-1]]].dropna()
+    return statistics.paired(list(table[depths[-1]] - table[depths[0]])) if len(table) else None
+
+
+def _rises(change: Difference) -> str:
+    if change.low is None or change.high is None:
+        return "differs by"
+    return "rises by" if change.low > 0 else "falls by" if change.high < 0 else "is not shown to change:"
+
+
+def training_error(frames: Frames) -> list[str]:
+    """Whether training error rises with depth, of each arm of each corner, and whether its gradients had vanished there."""
+    lines = []
+    for corner, of_corner in frames.results.groupby("corner", sort=False):
+        for arm, of_arm in of_corner.groupby("arm", sort=False):
+            change = rise(of_arm)
+            if change:
+                depths = sorted(of_arm["depth"].unique())
+                lines.append(
+                    f"{corner}, {arm}: from depth {depths[0]} to {depths[-1]} the training error {_rises(change)} "
+                    f"{difference_text(change)} points.{_apart(of_arm, change)}"
+                )
+    return lines
+
+
+def _apart(of_arm: pd.DataFrame, change: Difference) -> str:
+    """That degradation and vanishing gradients are two things, where this arm shows the one without the other."""
+    deepest = of_arm[of_arm["depth"] == of_arm["depth"].max()]
+    slope = deepest["slope_start"].dropna().astype(float).mean()
+    if change.low is None or change.high is None or pd.isna(slope):
+        return ""
+    if change.low > 0 and slope >= -FLAT:
+        return f" Before the first step its {gradient_words(slope)}: training error can rise without vanishing gradients."
+    if slope < -FLAT and change.low <= 0:
+        return f" Before the first step its {gradient_words(slope)}: gradients can vanish without a training error that rises."
+    return ""
+
+
+# ---- gradients ---------------------------------------------------------------------------------------------------------
+
+
+def gradient_profile(frames: Frames) -> list[str]:
+    """Decades per block before the first step and from which reading on that changes its kind, of the deepest networks."""
+    return [
+        f"{corner}, {arm}, depth {depth}: {gradient_words(slopes.iloc[0])} before the first step{_later(slopes)}."
+        for corner, arm, depth, slopes in _slopes(frames)
+    ]
+
+
+def _slopes(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
+    """(corner, arm, depth, decades per block by step) of the deepest networks: mean profile, inner boundaries.
+
+    Only of networks of one stage, in which every block has one shape.
+    """
+    level = profiles(frames.signals[~frames.signals["staged"]]).dropna(subset=["relative"])
+    found = []
+    for (corner, arm), of_arm in level.groupby(["corner", "arm"], sort=False):
+        deepest = of_arm[of_arm["depth"] == of_arm["depth"].max()]
+        inner = deepest[(deepest["index"] > 0) & (deepest["index"] < deepest["index"].max())]
+        slopes = inner.groupby("step").apply(_slope, include_groups=False).dropna()
+        if len(slopes):
+            found.append((str(corner), str(arm), int(deepest["depth"].iloc[0]), slopes))
+    return found
+
+
+def _slope(rows: pd.DataFrame) -> float:
+    x, y = rows["index"] - rows["index"].mean(), rows["relative"]
+    return -float((x * y).sum() / (x * x).sum()) if len(rows) > 1 else float("nan")
+
+
+def _kind(slope: float) -> str:
+    return "vanish" if slope < -FLAT else "explode" if slope > FLAT else "keep their size"
+
+
+def _later(slopes: pd.Series) -> str:
+    """', from step 7 on they keep their size', once they do so to the end; that they never change, or that they come and go."""
+    kinds = [_kind(slope) for slope in slopes]
+    if len(kinds) < 2:
+        return ""
+    if len(set(kinds)) == 1:
+        return f", and so at every later reading, up to step {slopes.index[-1]}"
+    if kinds[-1] == kinds[0]:
+        return f", at some later readings not, in the end they {kinds[-1]} again"
+    last_other = max(place for place, kind in enumerate(kinds) if kind != kinds[-1])
+    return f"; from step {slopes.index[last_other + 1]} on they {kinds[-1]}"
+
+
+# ---- accuracy over depth -------------------------------------------------------------------------------------------------
+
+
+def accuracy(frames: Frames) -> list[str]:
+    """The median of each arm at the smallest and at the largest depth, corner by corner."""
+    lines = []
+    for corner, rows in frames.results.groupby("corner", sort=False):
+        median = rows.dropna(subset=["test_accuracy"]).groupby(["arm", "depth"], sort=False)["test_accuracy"].median()
+        told = [_span(str(arm), of_arm.droplevel("arm")) for arm, of_arm in median.groupby("arm", sort=False)]
+        lines += [f"{corner}: {'; '.join(told)}."] if told else []
+    return lines
+
+
+def _span(arm: str, median: pd.Series) -> str:
+    """'plain 94.2 % at depth 8, 10.0 % at depth 64'."""
+    depths = sorted({median.index.min(), median.index.max()})
+    return f"{arm} " + ", ".join(f"{percent(median[depth])} % at depth {depth}" for depth in depths)
+
+
+WORDS: dict[str, Callable[[Frames], list[str]]] = {
+    "accuracy": accuracy,
+    "training-error": training_error,
+    "gradient-profile": gradient_profile,
+}

@@ -1,0 +1,106 @@
+"""What a start ran on: versions, hardware, source; and how much memory there is."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from resexp import runs
+from resexp.runs import environment
+
+PREPARED = {"device": "cpu", "accelerator": "cpu", "data_sha256": "0" * 64, "images": [3, 2, 1], "cards": [], "steps": {}}
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", "-C", folder, *who, *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout in which the program would lie."""
+    place = tmp_path / "resexp" / "runs" / "environment.py"
+    place.parent.mkdir(parents=True)
+    place.write_text("1")
+    monkeypatch.setattr(environment, "__file__", str(place))
+    return tmp_path
+
+
+def test_outside_a_checkout_there_is_no_revision(source: Path):
+    assert environment.revision() is None
+
+
+def test_a_checkout_has_a_revision_with_a_plus_where_files_differ_from_it(source: Path, monkeypatch: pytest.MonkeyPatch):
+    git(source, "init", "--quiet")
+    assert environment.revision() is None  # nothing is committed yet
+    git(source, "add", ".")
+    git(source, "commit", "--quiet", "--message", "first")
+    head = git(source, "rev-parse", "HEAD")
+
+    assert environment.revision() == head[:12]
+    (source / "resexp" / "runs" / "environment.py").write_text("2")
+    assert environment.revision() == f"{head[:12]}+"
+    monkeypatch.setenv("PATH", str(source))  # no git there
+    assert environment.revision() is None
+
+
+def test_a_start_has_everything_that_a_result_may_depend_on_and_nobody_s_name():
+    home = Path.home()
+    entry = runs.start_entry(PREPARED, ["resexp", "train", f"{home}/x.yaml"])
+    at = datetime.fromisoformat(entry.pop("time"))
+
+    assert at.utcoffset() == timedelta(0)
+    assert timedelta(0) <= datetime.now(UTC) - at < timedelta(minutes=5)
+    assert at.microsecond == 0
+    assert entry == {
+        "command": ["resexp", "train", "~/x.yaml"],
+        "resexp": metadata.version("resexp"),
+        "revision": environment.revision(),
+        "python": platform.python_version(),
+        "packages": {
+            name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas")
+        },
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": runs.processor(),
+        "cores": os.cpu_count(),
+        "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
+        "device": "cpu",
+        "accelerator": "cpu",
+        "data_sha256": "0" * 64,
+        "images": [3, 2, 1],
+    }
+
+
+def test_the_system_is_asked_by_key_and_may_be_silent(tmp_path: Path):
+    file = tmp_path / "info"
+    file.write_text("other: 1\nmodel name\t: A: fast one \nmodel name: another\n", encoding="utf-8")
+
+    assert environment._said(str(file), "model name") == "A: fast one"
+    assert environment._said(str(file), "absent") == ""
+    assert environment._said(str(tmp_path / "absent"), "model name") == ""
+
+
+def test_what_the_system_says_is_what_is_told(monkeypatch: pytest.MonkeyPatch):
+    said = {
+        ("/proc/self/status", "VmHWM"): "1234 kB",
+        ("/proc/meminfo", "MemAvailable"): "5 kB",
+        ("/proc/cpuinfo", "model name"): "it",
+    }
+    monkeypatch.setattr(environment, "_said", lambda file, key: said[file, key])
+    assert (runs.peak_memory(), runs.free_memory(), runs.processor()) == (1234 * 1024, 5 * 1024, "it")
+
+    monkeypatch.setattr(environment, "_said", lambda _file, _key: "")
+    assert (runs.peak_memory(), runs.free_memory(), runs.processor()) == (0, 0, platform.processor())
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the system does not say")
+def test_memory_is_counted_in_bytes():
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    assert total / 1000 < runs.free_memory() <= total
+    assert 10_000_000 < runs.peak_memory() <= total
