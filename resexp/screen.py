@@ -13,10 +13,10 @@ from rich.text import Text
 
 from resexp import config, runs
 from resexp.config import Experiment, Trial
+from resexp.tables.lines import BAR_WIDTH, shade, shade_levels
 
-BAR_WIDTH, DARKEST, RUNNING_ROWS = 16, -6.0, 8
+RUNNING_ROWS = 8
 FRAME_SECONDS = 0.25
-_SHADES = " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
@@ -148,16 +148,10 @@ def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[floa
 
 def gradient_bar(flow: Sequence[float]) -> Text:
     """Gradient at each block relative to the last one, input on the left: full is 1 or more, dark is 1e-6 or less."""
-    if not flow or not (flow[-1] > 0 and math.isfinite(flow[-1])):
-        return Text("")
-    count = min(BAR_WIDTH, len(flow))
     bar = Text()
-    for n in range(count):
-        value = flow[round(n * (len(flow) - 1) / max(1, count - 1))]
-        decades = math.log10(value / flow[-1]) if value > 0 and math.isfinite(value) else DARKEST
-        level = 1 - min(1.0, max(0.0, decades / DARKEST))
+    for level in shade_levels(flow, flow[-1] if flow else 0.0):
         colour = 60 + round(195 * level)
-        bar.append(_SHADES[round(level * (len(_SHADES) - 1))], style=f"rgb({colour},{colour // 2 + 60},60)")
+        bar.append(shade(level), style=f"rgb({colour},{colour // 2 + 60},60)")
     return bar
 
 

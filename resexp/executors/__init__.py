@@ -2,7 +2,7 @@
 
 from resexp.executors.cohorts import train_cohorts, train_here
 from resexp.executors.machine import cores, jobs_for
-from resexp.executors.pool import Pool, forecast, prepare, time_arms
+from resexp.executors.pool import Pool, forecast, prepare, survey, time_arms
 from resexp.executors.workers import STOPPING, OutOfMemoryError
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "forecast",
     "jobs_for",
     "prepare",
+    "survey",
     "time_arms",
     "train_cohorts",
     "train_here",

@@ -131,6 +131,17 @@ def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
     return found
 
 
+def survey(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, Any]]:
+    """Gradients and signals of every trial before its first step, on `batches` batches: see `survey.Reading`.
+
+    Raises:
+        DataError, DeviceError: as raised in the worker.
+        ChildProcessError: the worker died.
+    """
+    found: list[dict[str, Any]] = _answer(pool, workers.survey, experiment, batches)
+    return found
+
+
 def dissection_cost(pool: Pool, place: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
     """(seconds of one evaluation, evaluations that each part takes) of a finished trial: see `dissect.cost`.
 

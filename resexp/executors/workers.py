@@ -82,6 +82,15 @@ def time_arms(experiment: Experiment) -> list[dict[str, Any]]:
     return [asdict(cost) for cost in costs.measure(experiment, device)]
 
 
+def survey(experiment: Experiment, batches: int) -> list[dict[str, Any]]:
+    from resexp import survey as surveys  # noqa: PLC0415 - torch belongs to the workers
+    from resexp import training  # noqa: PLC0415 - as above
+
+    device = training.resolve_device(experiment.shared.device)
+    training.prepare_process(make_plan(experiment, device, cores()).threads, experiment.shared)
+    return [asdict(reading) for reading in surveys.measure(experiment, device, batches)]
+
+
 def dissection_cost(place: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
     from resexp import dissect, training  # noqa: PLC0415 - torch belongs to the workers
 

@@ -17,6 +17,7 @@ from resexp.tables.formats import (
     write_accuracy,
 )
 from resexp.tables.lines import fitted
+from resexp.tables.probing import Probed, Spread, probe_csv, probe_json, probe_lines, probed, probed_results
 from resexp.tables.published import published_lines, published_rows
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "Arm",
     "Best",
     "Cell",
+    "Probed",
+    "Spread",
     "accuracy_text",
     "as_json",
     "at_start",
@@ -41,6 +44,11 @@ __all__ = [
     "fitted",
     "outcome_text",
     "percent",
+    "probe_csv",
+    "probe_json",
+    "probe_lines",
+    "probed",
+    "probed_results",
     "published_lines",
     "published_rows",
     "slope_text",

@@ -1,9 +1,12 @@
 """Lines of text for a terminal of 80 columns."""
 
+import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 WIDTH = 80
+BAR_WIDTH, DARKEST = 16, -6.0  # characters of a chart in a line, and the decades at which it is blank
+SHADES = " ▁▂▃▄▅▆▇█"
 
 
 def fitted(lines: Iterable[str]) -> list[str]:
@@ -14,3 +17,21 @@ def fitted(lines: Iterable[str]) -> list[str]:
 def _parts(line: str) -> list[str]:
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     return textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def shade_levels(flow: Sequence[float], full: float) -> list[float]:
+    """A norm at up to 16 block boundaries, input first, on a scale of decades: 1 is `full` or more, 0 is 1e-6 of it or less.
+
+    Nothing where `full` is 0 or not finite.
+    """
+    if not (full > 0 and math.isfinite(full)):
+        return []
+    count = min(BAR_WIDTH, len(flow))
+    chosen = [flow[round(n * (len(flow) - 1) / max(1, count - 1))] for n in range(count)]
+    decades = [math.log10(value) - math.log10(full) if value > 0 and math.isfinite(value) else DARKEST for value in chosen]
+    return [1 - min(1.0, max(0.0, of / DARKEST)) for of in decades]
+
+
+def shade(level: float) -> str:
+    """The block character of a level from 0 to 1."""
+    return SHADES[round(level * (len(SHADES) - 1))]

@@ -1,0 +1,32 @@
+"""`resexp probe`: gradients and signals at initialisation, measured beside predicted."""
+
+from typing import Annotated
+
+import typer
+
+from resexp import config
+from resexp.cli.program import ConfigArgument, Overrides, app, say
+
+
+@app.command()
+def probe(
+    source: ConfigArgument,
+    overrides: Overrides = None,
+    *,
+    batches: Annotated[int, typer.Option(min=1, max=1000, help="Batches that each seed is measured on.")] = 1,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row per arm, quantity and place as CSV.")] = False,
+) -> None:
+    """Measure gradients and signals of every arm before training, beside what theory predicts; writes nothing."""
+    from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+
+    if as_json and as_csv:
+        raise config.ConfigError("choose one of --json and --csv", where="--csv")
+    experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
+    with executors.Pool() as pool:
+        found = tables.probed(experiment, executors.survey(pool, experiment, batches))
+    if as_json or as_csv:
+        say(tables.probe_json(found) if as_json else tables.probe_csv(found))
+    else:
+        say("\n".join(tables.probe_lines(experiment.name, found, batches, experiment.shared.training.batch_size)))

@@ -1,0 +1,412 @@
+"""Each formula of growth at initialisation, against simulations in numpy and float64 that share no code with it."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from resexp import config, theory
+
+WIDTH, SEEDS = 256, 6
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+Backward = Callable[[FloatArray], FloatArray]
+Layer = Callable[[np.random.Generator, FloatArray], tuple[FloatArray, Backward]]
+
+
+# ---- the simulation: a layer gives its output and the map from gradients of the output to those of the input ----------
+
+
+def weight(random: np.random.Generator, gain: float, width: int) -> FloatArray:
+    return random.standard_normal((width, width)) * math.sqrt(gain / width)
+
+
+def orthogonal(random: np.random.Generator, gain: float, width: int) -> FloatArray:
+    q, r = np.linalg.qr(random.standard_normal((width, width)))
+    return math.sqrt(gain) * q * np.sign(np.diag(r))
+
+
+def matrix(gain: float, draw: Callable[..., FloatArray] = weight) -> Layer:
+    def layer(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+        w = draw(random, gain, x.shape[1])
+        return x @ w.T, lambda d: d @ w
+
+    return layer
+
+
+def relu(_random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+    return np.maximum(x, 0), lambda d: d * (x > 0)
+
+
+def tanh(_random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+    y = np.tanh(x)
+    return y, lambda d: d * (1 - y**2)
+
+
+def norm(axis: int) -> Layer:
+    """Batch norm (axis 0) or layer norm (axis 1)."""
+
+    def layer(_random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+        scale = 1 / np.sqrt(x.var(axis, keepdims=True) + 1e-12)
+        z = (x - x.mean(axis, keepdims=True)) * scale
+
+        def back(d: FloatArray) -> FloatArray:
+            return scale * (d - d.mean(axis, keepdims=True) - z * (d * z).mean(axis, keepdims=True))
+
+        return z, back
+
+    return layer
+
+
+def chain(*layers: Layer) -> Layer:
+    def whole(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+        backs = []
+        for layer in layers:
+            x, back = layer(random, x)
+            backs.append(back)
+
+        def through(d: FloatArray) -> FloatArray:
+            for back in reversed(backs):
+                d = back(d)
+            return d
+
+        return x, through
+
+    return whole
+
+
+def skip(branch: Layer, scale: float = 1.0, a: float = 1.0) -> Layer:
+    def layer(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+        f, back = branch(random, x)
+        return scale * x + a * f, lambda d: scale * d + a * back(d)
+
+    return layer
+
+
+def simulated(
+    block: Layer, blocks: int, first: Layer = relu, batch: int = 32, width: int = WIDTH
+) -> tuple[FloatArray, FloatArray]:
+    """ln |dL/dx|^2 and ln E[x^2] at x_0 .. x_L, (seeds, L + 1), of a random gradient at the end."""
+    levels, signals = [], []
+    for seed in range(SEEDS):
+        random = np.random.default_rng(seed)
+        x, _ = first(random, random.standard_normal((batch, width)))
+        signal, backs = [np.square(x).mean()], []
+        for _ in range(blocks):
+            x, back = block(random, x)
+            signal.append(np.square(x).mean())
+            backs.append(back)
+        d = random.standard_normal(x.shape)
+        level = [np.square(d).sum()]
+        for back in reversed(backs):
+            d = back(d)
+            level.append(np.square(d).sum())
+        levels.append(np.log(level[::-1]))
+        signals.append(np.log(signal))
+    return np.array(levels), np.array(signals)
+
+
+def growth(levels: FloatArray, inner: slice = slice(3, -3)) -> float:
+    """The factor per block towards the input, fitted over inner boundaries, mean of logarithms over seeds."""
+    index = np.arange(levels.shape[1])[inner]
+    return math.exp(-np.polyfit(index, levels[:, inner].mean(0), 1)[0])
+
+
+def plain(*layers: Layer) -> Layer:
+    return chain(*layers)
+
+
+# ---- what there is no formula for ------------------------------------------------------------------------------------------
+
+
+def cell(**keys: Any) -> config.Network:
+    return config.Network(**{"depth": 22, **keys})
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"shortcut": "plain", "activation": "gelu"},
+        {"shortcut": "plain", "norm": "group"},
+        {"shortcut": "plain", "norm": "batch", "activation": "tanh"},
+        {"shortcut": "plain", "norm": "batch", "family": "cnn", "depth": 20},
+        {"shortcut": "plain", "activation": "tanh", "family": "cnn", "depth": 20},
+        {"shortcut": "plain", "block": "bottleneck", "family": "cnn", "init": "xavier", "depth": 20},
+        {"activation": "tanh"},
+        {"activation": "gelu", "placement": "pre"},
+        {"norm": "batch"},
+        {"norm": "layer"},
+        {"norm": "layer", "placement": "branch"},
+        {"placement": "branch"},
+        {"shortcut": "gate"},
+        {"shortcut": "gate-shortcut"},
+        {"shortcut": "dropout"},
+        {"shortcut": "stochastic-depth"},
+        {"shortcut": {"scaled": {"scale": 0.0}}},
+        {"init": "fixup"},
+        {"shortcut": "projection-all", "zero_last": True},
+        {"depth": 2},
+    ],
+    ids=str,
+)
+def test_where_no_formula_is_known_the_answer_is_a_reason(keys: dict[str, Any]):
+    found = theory.predict(cell(**keys), 64)
+
+    assert not found.known
+    assert found.source
+    assert (found.slope(), found.band(), found.depth_scale(), found.forward) == (None, None, None, None)
+
+
+def test_gains_are_those_of_the_inits():
+    from resexp.networks import INITS  # noqa: PLC0415 - the oracle is of the lab, what is tested is not
+
+    torch = pytest.importorskip("torch")
+
+    assert {name: rule.spread(torch.empty(8, 8)) for name, rule in INITS.items()} == theory.GAINS
+
+
+# ---- plain -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("init", "expected"), [("he", 1.0), ("xavier", 0.5), ("orthogonal", 0.5), ("pytorch", 1 / 6)])
+def test_a_plain_relu_layer_multiplies_the_square_of_the_gradient_by_half_its_gain(init: str, expected: float):
+    draw = orthogonal if init == "orthogonal" else weight
+    levels, signals = simulated(plain(matrix(theory.GAINS[init], draw), relu), 20)
+
+    assert theory.relu_layer(theory.GAINS[init]) == pytest.approx(expected)
+    assert growth(levels) == pytest.approx(expected, rel=0.05)
+    assert growth(-signals) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(2.0, 1.106), (1 / 3, 1 / 3), (25 / 9, 1.21)])
+def test_a_plain_tanh_layer_tends_to_its_mean_field_factor(gain: float, expected: float):
+    levels, _ = simulated(plain(matrix(gain), tanh), 30)
+    chi, _ = theory.tanh_layers(gain, 30)
+
+    assert chi[-1] == pytest.approx(expected, rel=0.01)
+    assert growth(levels, slice(6, -3)) == pytest.approx(expected, rel=0.05)
+
+
+def test_under_xavier_the_gradient_of_tanh_layers_falls_as_a_polynomial():
+    layers = 50
+    levels, signals = simulated(plain(matrix(1.0), tanh), layers - 1, first=plain(matrix(1.0), tanh), width=512)
+    ratio = np.exp(levels - levels[:, -1:]).mean(0)[4:-1]
+    share = np.arange(1, layers + 1)[4:-1] / layers
+    chi, squares = theory.tanh_layers(1.0, layers)
+    predicted = np.cumprod([1.0, *chi[:0:-1]])[::-1][4:-1]
+
+    assert np.abs(ratio / predicted - 1).max() < 0.1
+    assert np.abs(predicted / share - 1).max() < 0.35  # l / L is what it tends to
+    assert predicted[-20:] == pytest.approx(share[-20:], rel=0.05)
+    assert np.exp(signals[:, -1]).mean() == pytest.approx(1 / (2 * layers), rel=0.15)
+    assert squares[-1] == pytest.approx(np.exp(signals[:, -1]).mean(), rel=0.1)
+
+
+def test_the_gradient_of_one_input_fluctuates_over_seeds_as_predicted():
+    width, layers = 64, 20
+    logs = []
+    for seed in range(400):
+        random = np.random.default_rng(seed)
+        x = np.maximum(random.standard_normal(width), 0)
+        weights, masks = [], []
+        for _ in range(layers):
+            h = weight(random, 2.0, width)
+            weights.append(h)
+            x = np.maximum(h @ x, 0)
+            masks.append(x > 0)
+        d = random.standard_normal(width)
+        start = np.square(d).sum()
+        for w, mask in zip(reversed(weights), reversed(masks), strict=True):
+            d = (d * mask) @ w
+        logs.append(math.log(np.square(d).sum() / start))
+
+    assert np.var(logs) == pytest.approx(theory.fluctuation(layers, width), rel=0.25)
+    assert np.mean(logs) == pytest.approx(-theory.fluctuation(layers, width) / 2, rel=0.25)
+
+
+# ---- with a norm -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [1 / 3, 2.0])
+@pytest.mark.parametrize("batch", [32, 128, 256])
+def test_a_plain_network_with_batch_norm_explodes_at_any_gain(gain: float, batch: int):
+    levels, _ = simulated(plain(matrix(gain), norm(0), relu), 20, batch=batch)
+    low, high = theory.batch_norm_relu(batch)
+
+    assert low <= growth(levels) <= 1.02 * high
+    assert batch < 128 or 1.42 < growth(levels) < 1.47 * 1.01
+
+
+def test_linear_layers_with_batch_norm_explode_a_little():
+    levels, _ = simulated(plain(matrix(1.0), norm(0)), 30, batch=32)
+
+    assert growth(levels) == pytest.approx(theory.batch_norm_linear(32), rel=0.01)
+
+
+@pytest.mark.parametrize("gain", [1 / 3, 2.0])
+def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(gain: float):
+    levels, _ = simulated(plain(matrix(gain), norm(1), relu), 20)
+
+    assert growth(levels) == pytest.approx(theory.layer_norm_relu(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "layers", "tolerance"), [("batch", 0, 1, 0.15), ("batch", 0, 2, 0.25), ("layer", 1, 1, 0.1)]
+)
+def test_shortcuts_turn_a_norms_explosion_into_a_power_law(name: str, axis: int, layers: int, tolerance: float):
+    gain, blocks = 2.0, 54
+    chi = {"batch": theory.BATCH_NORM_RELU, "layer": 1.0}[name]
+    first = plain(matrix(gain), norm(axis), relu, skip(matrix(gain)))  # x_1, whose shortcut starts behind the activation
+    levels, _ = simulated(skip(chain(*[norm(axis), relu, matrix(gain)] * layers)), blocks - 1, first, batch=128)
+    measured = (levels - levels[:, -1:]).mean(0)
+    factors = theory.norm_residual(chi**layers, 1 / gain, blocks)[1:]
+    predicted = np.append(np.cumsum(np.log(factors)[::-1])[::-1], 0.0)
+    early, late = (measured[at] - measured[2 * at] for at in (6, 24))
+
+    assert measured[1:-6] == pytest.approx(predicted[1:-6], rel=tolerance)
+    assert early == pytest.approx(late, rel=0.3)  # a doubling of l costs the same anywhere: not exponential
+    assert measured[0] < 0.3 * blocks * layers * math.log(theory.BATCH_NORM_RELU)
+
+
+def test_with_batch_norm_at_the_end_of_the_branch_the_law_is_the_same():
+    blocks = 54
+    block = chain(matrix(2.0), norm(0), relu)
+    levels, _ = simulated(skip(block), blocks, first=block, batch=128)
+    predicted = theory.predict(cell(depth=56, block_layers=1, placement="branch", norm="batch", init="he"), 128)
+
+    assert predicted.law == "power"
+    assert -np.polyfit(np.arange(3, 50), levels.mean(0)[3:50], 1)[0] == pytest.approx(
+        2 * math.log(10) * -np.polyfit(np.arange(3, 50), [low for low, _ in predicted.profile()][3:50], 1)[0], rel=0.15
+    )
+
+
+# ---- residual, no norm -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scale", "a", "layers", "expected"), [(1.0, 1.0, 1, 2.0), (1.0, 1.0, 2, 2.0), (0.5, 0.5, 2, 0.5), (1.0, 0.5, 2, 1.25)]
+)
+def test_independent_branches_add_up(scale: float, a: float, layers: int, expected: float):
+    levels, signals = simulated(skip(chain(*[relu, matrix(2.0)] * layers), scale, a), 20, first=chain())
+
+    assert theory.residual(scale, a, theory.relu_layer(2.0) ** layers) == expected
+    assert growth(levels) == pytest.approx(expected, rel=0.05)
+    assert growth(-signals) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_bare_he_block_triples_both():
+    levels, signals = simulated(skip(chain(matrix(2.0), relu, matrix(2.0))), 20)
+
+    assert theory.residual_bare(2.0, 2.0) == 3.0
+    assert growth(levels) == pytest.approx(3.0, rel=0.05)
+    assert growth(-signals) == pytest.approx(3.0, rel=0.05)
+
+
+@pytest.mark.parametrize("gain", [1 / 3, 1.0, 2.0])
+def test_an_activation_after_the_addition_is_met_by_its_mean_field(gain: float):
+    levels, signals = simulated(chain(skip(chain(matrix(gain), relu, matrix(gain))), relu), 20)
+    backward, forward = theory.residual_post(gain**2 / 2, 20)
+
+    assert 0.97 * backward[10] <= growth(levels) <= 1.03 * forward[10]
+    assert growth(-signals) == pytest.approx(forward[10], rel=0.05)
+    assert gain != 2 or 2.0 <= growth(levels) <= 2.25
+
+
+@pytest.mark.parametrize("blocks", [20, 50])
+def test_scaling_branches_by_the_root_of_their_number_leaves_about_e_in_all(blocks: int):
+    block = skip(chain(relu, matrix(2.0), relu, matrix(2.0)), 1.0, blocks**-0.5)
+    levels, _ = simulated(block, blocks, first=chain())
+
+    assert theory.residual(1.0, blocks**-0.5, 1.0) ** blocks == pytest.approx((1 + 1 / blocks) ** blocks)
+    assert 2.3 <= math.exp((levels[:, 0] - levels[:, -1]).mean()) <= 2.9
+
+
+@pytest.mark.parametrize(("a", "gain"), [(1.0, 2.0), (1.0, 1 / 3), (20**-0.5, 2.0)])
+def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, gain: float):
+    branch = chain(matrix(gain), relu, matrix(gain))
+    first, block = chain(relu, skip(branch, 1.0, a)), skip(chain(relu, branch), 1.0, a)
+    blocks, count = [first, *[block] * 19], iter(range(20 * SEEDS))
+
+    def in_turn(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+        return blocks[next(count) % 20](random, x)
+
+    levels, signals = simulated(in_turn, 20, first=chain())
+    backward, forward = theory.residual_pre(a**2 * gain**2 / 2, 20)
+
+    assert -np.diff(levels.mean(0)) == pytest.approx(np.log(backward), abs=0.1)
+    assert np.diff(signals.mean(0)) == pytest.approx(np.log(forward), abs=0.1)
+    assert math.exp((levels[:, 0] - levels[:, -1]).mean()) == pytest.approx(math.prod(backward), rel=0.15)
+
+
+# ---- from settings to the formula -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "law", "factor"),
+    [
+        ({"shortcut": "plain"}, "exponential", 1 / 36),
+        ({"shortcut": "plain", "block_layers": 1}, "exponential", 1 / 6),
+        ({"shortcut": "plain", "init": "xavier", "placement": "pre"}, "exponential", 1 / 4),
+        ({"shortcut": "plain", "gain": 3.0, "block_layers": 1, "init": "orthogonal"}, "exponential", 3 / 2),
+        ({"shortcut": "plain", "init": "fixup", "zero_last": True}, "exponential", 1.0),
+        ({"shortcut": "plain", "norm": "layer"}, "exponential", 1.0),
+        ({"placement": "pre", "shortcut": "projection-all", "init": "he"}, "exponential", 3.0),
+        ({"shortcut": "projection-all", "init": "he"}, "exponential", 2.0),
+        ({"shortcut": "rezero"}, "exponential", 1.0),
+        ({"zero_last": True, "init": "he", "norm": "batch"}, "exponential", 1.0),
+    ],
+    ids=str,
+)
+def test_each_cell_finds_its_formula(keys: dict[str, Any], law: str, factor: float):
+    found = theory.predict(cell(**keys), 64)
+    levels = [high for _, high in found.profile()]
+
+    assert found.law == law
+    assert found.low == pytest.approx([high - (found.variance or 0.0) / (4 * math.log(10)) for high in found.high])
+    assert len(levels) == 1 + theory.arms.block_count(cell(**keys))
+    assert [above - below for above, below in pairwise(levels)] == pytest.approx([math.log10(factor) / 2] * (len(levels) - 1))
+    assert found.slope() == pytest.approx((found.low[0], math.log10(factor) / 2))
+
+
+def test_ten_decades_of_gain_keep_the_post_range_finite():
+    for gain in (1e-6, 1e-2, 12.0, 1e4):
+        low, high = theory.predict(cell(gain=gain), 64).slope() or (math.nan, math.nan)
+
+        assert -0.2 < low <= high
+        assert math.isfinite(high)
+
+
+def test_borders_of_an_image_take_their_share_of_a_convolution():
+    side, layers = 8, 40
+    taps = np.eye(side) + np.eye(side, k=1) + np.eye(side, k=-1)
+    once, again = (np.ones(side) @ np.linalg.matrix_power(taps / 3, power) @ np.ones(side) for power in (layers, layers + 1))
+    least, most = theory.borders(side)
+
+    assert most == pytest.approx((again / once) ** 2)
+    assert least == pytest.approx((np.ones(side) @ taps @ np.ones(side) / 3 / side) ** 2)
+    assert theory.predict(cell(family="cnn", shortcut="plain", depth=20, init="he"), 64, 32).slope() == pytest.approx(
+        (math.log10(theory.borders(8)[0]), math.log10(theory.borders(32)[1]))
+    )
+
+
+def test_the_band_widens_away_from_the_last_block():
+    band = theory.predict(cell(shortcut="plain", init="he", width=100), 64).band()
+
+    assert band is not None
+    assert band[-1] == 0
+    assert band[0] == pytest.approx(2 * math.sqrt(5 * 20 / 100) / (2 * math.log(10)))  # two sd of log10 of the norm
+    assert theory.predict(cell(init="he"), 64).band() is None
+
+
+def test_the_depth_scale_is_that_of_the_squared_gradient():
+    plain_start = theory.predict(cell(shortcut="plain", width=10**5), 64).depth_scale()
+    healthy = theory.predict(cell(shortcut="plain", init="orthogonal", gain=2.0), 64).depth_scale()
+    normed = theory.predict(cell(shortcut="plain", norm="batch", block_layers=1), 10**6).depth_scale()
+
+    assert plain_start == pytest.approx((1 / math.log(36),) * 2, rel=1e-3)
+    assert healthy == (math.inf, math.inf)
+    assert normed is not None
+    assert normed[0] == pytest.approx(2.6, rel=0.01)  # layers: Yang 2019
+    assert theory.predict(cell(shortcut="skipinit", placement="pre"), 64).depth_scale() is None
