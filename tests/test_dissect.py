@@ -22,6 +22,7 @@ from resexp.config import Experiment
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
 from resexp.networks import Network, build_network, initialise
 from resexp.shortcuts import SHORTCUTS
+from resexp.tables import dissection
 
 pytestmark = pytest.mark.usefixtures("torch_state")
 
@@ -496,7 +497,7 @@ def test_what_it_says_is_what_the_tables_hold(dissected: Any, call: Program, mon
 
 def test_many_arms_stand_in_tables_below_each_other():
     names = [f"arm-with-a-long-name-{n}" for n in range(7)]
-    lines = dissecting._columns("without", names, [("none", ["1.0"] * 7)])
+    lines = dissection._columns("without", names, [("none", ["1.0"] * 7)])
 
     assert max(map(len, lines)) <= 80
     assert [name for line in lines for name in line.split() if name.startswith("arm")] == names

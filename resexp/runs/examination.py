@@ -36,10 +36,9 @@ def _complaints(check: Callable[..., object], *arguments: object) -> list[str]:
 
 def _finished(trial: Path) -> list[str]:
     broken = _complaints(result, trial)
-    done = None if broken else result(trial)
-    return broken + [
-        line for name in (done or {"sha256": ()})["sha256"] for line in _complaints(check_sealed, trial, done, [name])
-    ]
+    if broken or not (done := result(trial)):
+        return broken
+    return [line for name in done["sha256"] for line in _complaints(check_sealed, trial, done, [name])]
 
 
 def _unfinished(trial: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from resexp import config
 from resexp.config import Experiment, Plan
 from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, to_yaml, write_json, write_text
-from resexp.runs.locks import lock
+from resexp.runs.locks import cohort_lock, lock
 from resexp.runs.records import read_record, starts
 from resexp.runs.trials import is_settled, trial_folder, write_trial
 
@@ -85,7 +85,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     for cohort in plan.cohorts:  # killed when all its results stood
         if all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
             discard(checkpoint_file(folder, cohort.name))
-            (folder / "checkpoints" / f".{cohort.name}.lock").unlink(missing_ok=True)
+            cohort_lock(folder, cohort.name).unlink(missing_ok=True)
     begun = (folder / "experiment.yaml").exists()
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)

@@ -59,7 +59,7 @@ def lock_cohort(folder: Path, cohort: str) -> Iterator[None]:
     Raises:
         RunsError: it does not go.
     """
-    place = folder / "checkpoints" / f".{cohort}.lock"
+    place = cohort_lock(folder, cohort)
     place.parent.mkdir(exist_ok=True)
     held = filelock.FileLock(place)
     try:
@@ -72,6 +72,10 @@ def lock_cohort(folder: Path, cohort: str) -> Iterator[None]:
             yield
     finally:
         held.release()
+
+
+def cohort_lock(folder: Path, cohort: str) -> Path:
+    return folder / "checkpoints" / f".{cohort}.lock"
 
 
 @contextmanager

@@ -7,11 +7,10 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment
-from resexp.runs.files import RunsError
 from resexp.runs.folders import left_out, read_experiment
 from resexp.runs.locks import is_training
 from resexp.runs.records import read_present, read_record
-from resexp.runs.trials import check_sealed, standing, trial_folder
+from resexp.runs.trials import standing, trial_folder
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,7 @@ def states(folder: Path, experiment: Experiment, read: Sequence[str] = ()) -> li
     found = []
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
-        state, done, reason = standing(place)
-        try:
-            check_sealed(place, done or {"sha256": {}}, read)
-        except RunsError as error:
-            state, done, reason = "damaged", None, str(error)
+        state, done, reason = standing(place, read)
         state = "interrupted" if state == "running" and not alive else state
         found.append(State(trial, place, state, done, {**config.conditions(trial.settings), **ground}, reason))
     return found

@@ -87,10 +87,15 @@ def is_settled(trial: Path) -> bool:
     return (trial / "result.json").exists()
 
 
-def standing(trial: Path) -> tuple[str, dict[str, Any] | None, str]:
-    """(state, result, reason): finished with its result; failed or damaged with the reason; any other."""
+def standing(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any] | None, str]:
+    """(state, result, reason): finished with its result; failed or damaged with the reason; any other.
+
+    Of a finished trial the files that are going to be `read` are compared with their digests.
+    """
     try:
         done = result(trial)
+        if done:
+            check_sealed(trial, done, read)
         found = {"state": "finished"} if done else status(trial)
     except RunsError as error:
         return "damaged", None, str(error)

@@ -4,6 +4,7 @@ from resexp.tables.cards import at_start, beyond, card_lines, equalities
 from resexp.tables.cards import notes as card_notes
 from resexp.tables.cells import METRICS, Arm, Best, Cell, best_against_best, cells, trial_rows
 from resexp.tables.costs import cost_lines
+from resexp.tables.dissection import dissection_lines
 from resexp.tables.formats import (
     TABLES,
     accuracy_text,
@@ -40,6 +41,7 @@ __all__ = [
     "cells",
     "cost_lines",
     "difference_text",
+    "dissection_lines",
     "equalities",
     "fitted",
     "outcome_text",
