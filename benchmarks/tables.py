@@ -52,14 +52,14 @@ def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> 
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 
-def publish(section: str, command: str, text: str) -> None:
-    """Prints, and replaces the section of docs/benchmarks.md that this command writes."""
+def publish(section: str, command: str, text: str, document: Path = DOCUMENT) -> None:
+    """Prints, and replaces the section of the document that this command writes."""
     whole = f"```\n{command}\n```\n\n{machine()}\n\n{text}"
     print(whole)
     begin, end = f"<!-- begin {section} -->\n", f"<!-- end {section} -->\n"
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(begin)
+    before, _, rest = document.read_text(encoding="utf-8").partition(begin)
     after = rest.partition(end)[2]
-    DOCUMENT.write_text(f"{before.rstrip()}\n\n{begin}{whole}{end}{after}", encoding="utf-8")
+    document.write_text(f"{before.rstrip()}\n\n{begin}{whole}{end}{after}", encoding="utf-8")
 
 
 def resexp(*arguments: str) -> None:

@@ -19,6 +19,8 @@ from resexp.runs import Results
 from resexp.statistics import Summary
 from resexp.tables.findings import Finding, deepest, findings, headline
 from resexp.tables.frames import Frames, read_frames
+from resexp.tables.probe_lines import agreement, measured_text, predicted_text, ratio_text, reasons
+from resexp.tables.probing import Probed
 from resexp.tables.words import reversals, words
 
 READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
@@ -55,6 +57,7 @@ def html(results: Results) -> str:
     frames = read_frames(results)
     charts = figures_of(results, frames)
     found = findings(cells)
+    start = tables.probed_results(results) if "gradient-at-start" in charts else []
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     page = _environment().get_template("report.html.j2")
     return page.render(
@@ -70,7 +73,8 @@ def html(results: Results) -> str:
         best=tables.best_against_best(results),
         published="\n".join(tables.published_lines(tables.published_rows(results))),
         reversals=reversals(found),
-        figures=[_figure(name, frames) for name in charts],
+        figures=[_figure(name, frames, start) for name in charts],
+        start=start,
         left_out=results.left_out,
         damaged=results.damaged,
         bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
@@ -78,10 +82,11 @@ def html(results: Results) -> str:
     )
 
 
-def _figure(name: str, frames: Frames) -> dict[str, Any]:
+def _figure(name: str, frames: Frames, start: Sequence[Probed]) -> dict[str, Any]:
     """What stands around a chart: how it is read, and what it shows here."""
     title = name.replace("-", " ").capitalize()
-    return {"name": name, "title": title, "caption": caption(name), "words": words(name, frames)}
+    said = agreement(start) if name == "gradient-at-start" else words(name, frames)
+    return {"name": name, "title": title, "caption": caption(name), "words": said}
 
 
 def _source(folder: Path, experiment: Experiment) -> dict[str, Any]:
@@ -120,6 +125,10 @@ def _environment() -> jinja2.Environment:
         beyond_width=tables.beyond_width_text,
         best=tables.best_text,
         slope=tables.slope_text,
+        measured=measured_text,
+        predicted=predicted_text,
+        ratio=ratio_text,
+        reasons=reasons,
         labelled=labelled,
         css=lambda effect: "none" if effect == "no difference shown" else effect,
         equalities=tables.equalities,

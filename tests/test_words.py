@@ -41,7 +41,7 @@ def signals(slopes, *, blocks=6, staged=False, depth=8):
 
 def said(name, results_frame=None, signals_frame=None):
     empty = pd.DataFrame()
-    return words.words(name, Frames(empty if results_frame is None else results_frame, empty, signals_frame))
+    return words.words(name, Frames(empty if results_frame is None else results_frame, empty, signals_frame, empty, empty))
 
 
 def test_of_a_chart_without_words_and_of_one_depth_nothing_is_said():
@@ -106,7 +106,7 @@ def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen
     ],
 )
 def test_gradients_are_told_in_decades_per_block_with_the_step_from_which_they_are_another_kind(slopes, expected):
-    line = "all, plain, depth 8: gradients " + expected.format("before the first step") + "."
+    line = "plain, depth 8: gradients " + expected.format("before the first step") + "."
 
     assert said("gradient-profile", None, signals(slopes)) == [line]
 

@@ -8,12 +8,14 @@ from resexp.figures.atlas import atlas
 from resexp.figures.charts import (
     accuracy_over_depth,
     curves,
+    gradient_at_start,
     gradient_level,
     gradient_map,
     gradient_profile,
     training_error_over_depth,
 )
-from resexp.tables.frames import Frames, is_plane
+from resexp.tables.frames import Frames
+from resexp.tables.planes import is_plane
 
 Figure = alt.FacetChart | alt.VConcatChart
 
@@ -22,11 +24,12 @@ FIGURES: dict[str, Callable[[Frames], Figure]] = {
     "accuracy": accuracy_over_depth,
     "training-error": training_error_over_depth,
     "curves": curves,
+    "gradient-at-start": gradient_at_start,
     "gradient-profile": gradient_profile,
     "gradient-level": gradient_level,
     "gradient-map": gradient_map,
 }
-OF_SIGNALS = {"gradient-profile", "gradient-level", "gradient-map"}
+OF_SIGNALS = {"gradient-at-start", "gradient-profile", "gradient-level", "gradient-map"}
 
 
 def chosen(frames: Frames) -> list[str]:

@@ -1,46 +1,66 @@
 """The map: first weights against depth, one field a cell; where shortcuts help, do nothing, and hurt."""
 
+from collections.abc import Sequence
+
 import altair as alt
 import pandas as pd
 
-from resexp.tables.frames import Frames, plane
+from resexp.figures.charts import PLAIN, RESIDUAL
+from resexp.tables.frames import Frames
+from resexp.tables.planes import plane
 
 FIELD = 190  # pixels of a map's side
+FEW = 3  # arms whose maps no longer fit into a row
+FARTHEST = 1e6  # layers; where theory sees no end of training
 
 
 def atlas(frames: Frames) -> alt.VConcatChart:
     """Test accuracy of each arm over depth and gain (n Var(W) of the first weights), and how far it lies above its plain twin.
 
-    Means over seeds; blue fields gain by the shortcut, vermilion ones lose.
+    Means over seeds; blue fields gain by the shortcut, vermilion ones lose. Lines are the depths at which theory sees the end
+    of training, by how fast the gradient changes at the start: 6 of its depth scales, 16 with batch norm; vermilion that of
+    plain, blue that of the arm with a shortcut. An arm without a line has no formula, or one that sees no end here.
     """
     fields = plane(frames.results)
-    regions = [_region(str(region), rows) for region, rows in fields.groupby("region", sort=False)]
+    limits = frames.boundaries
+    regions = [
+        _region(str(region), rows, limits[limits["region"] == region]) for region, rows in fields.groupby("region", sort=False)
+    ]
     figure: alt.VConcatChart = alt.vconcat(*regions).resolve_scale(color="independent")
     return figure
 
 
-def _region(region: str, fields: pd.DataFrame) -> alt.HConcatChart:
+def _region(region: str, fields: pd.DataFrame, limits: pd.DataFrame) -> alt.HConcatChart | alt.VConcatChart:
+    """Maps of accuracy and maps of difference, one legend each: side by side, or below each other where there are many."""
     arms = list(fields["arm"].unique())
-    maps = [_map(fields[fields["arm"] == arm], arm, "accuracy", region) for arm in arms]
-    maps += [_map(fields[fields["arm"] == arm], f"{arm} - plain", "difference", region) for arm in arms if arm != "plain"]
-    figure: alt.HConcatChart = alt.hconcat(*maps).resolve_scale(color="independent")
-    return figure
+    accuracies = [_map(fields, limits, [arm], "accuracy", region) for arm in arms]
+    differences = [_map(fields, limits, [arm, "plain"], "difference", region) for arm in arms if arm != "plain"]
+    rows = [alt.hconcat(*maps) for maps in (accuracies, differences) if maps]
+    figure: alt.HConcatChart | alt.VConcatChart = alt.hconcat(*rows) if len(arms) < FEW else alt.vconcat(*rows)
+    independent: alt.HConcatChart | alt.VConcatChart = figure.resolve_scale(color="independent")
+    return independent
 
 
-def _map(fields: pd.DataFrame, title: str, column: str, region: str) -> alt.LayerChart:
-    """One panel: a field for each gain and depth."""
-    data = fields.dropna(subset=[column]).round(4)
-    titles = title if region == "all" else [title, region]
-    x = alt.X("left:Q", title="depth", scale=alt.Scale(type="log", nice=False), axis=_ticks(data["depth"]))
-    y = alt.Y("below:Q", title="gain", scale=alt.Scale(type="log", nice=False), axis=_ticks(data["gain"]))
+def _map(fields: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column: str, region: str) -> alt.LayerChart:
+    """One panel: a field for each gain and depth of the first arm, and over it the boundary of each arm."""
+    data = fields[fields["arm"] == arms[0]].dropna(subset=[column]).round(4)
+    title = " - ".join(arms)
+    x = alt.X("left:Q", title="depth", scale=_scale(data["left"], data["right"]), axis=_ticks(data["depth"]))
+    y = alt.Y("below:Q", title="gain", scale=_scale(data["below"], data["above"]), axis=_ticks(data["gain"]))
     tips = ["depth:Q", "gain:Q", alt.Tooltip(f"{column}:Q", format="+.1%" if column == "difference" else ".1%"), "n:Q"]
-    chart: alt.LayerChart = (
-        alt.Chart(data)
-        .mark_rect(stroke="white", strokeWidth=0.4)
-        .encode(x=x, x2="right:Q", y=y, y2="above:Q", color=_colour(column), tooltip=tips)
-        .properties(width=FIELD, height=FIELD, title=alt.Title(titles, fontSize=12))
-    )
-    return chart
+    chart = alt.Chart(data).mark_rect(stroke="white", strokeWidth=0.4)
+    layers = [chart.encode(x=x, x2="right:Q", y=y, y2="above:Q", color=_colour(column), tooltip=tips)]
+    for arm in arms:
+        reach = limits[limits["arm"] == arm].assign(reach=limits["reach"].clip(upper=FARTHEST)).round(4)
+        line = alt.Chart(reach).encode(x="reach:Q", y="gain:Q", order="gain:Q")
+        for width, paint in ((4.0, "white"), (2.0, PLAIN if arm == "plain" else RESIDUAL[0])):
+            layers.append(line.mark_line(clip=True, strokeWidth=width, color=paint))
+    shown = alt.Title(title if region == "all" else [title, region], fontSize=12)
+    return alt.LayerChart(layer=layers, width=FIELD, height=FIELD, title=shown)
+
+
+def _scale(low: pd.Series, high: pd.Series) -> alt.Scale:
+    return alt.Scale(type="log", nice=False, domain=[float(low.min()), float(high.max())])
 
 
 def _ticks(values: pd.Series) -> alt.Axis:
@@ -51,5 +71,5 @@ def _colour(column: str) -> alt.Color:
     if column == "accuracy":
         scale = alt.Scale(domain=[0, 1], scheme="cividis")
         return alt.Color("accuracy:Q", title="accuracy", scale=scale, legend=alt.Legend(format="%", gradientLength=FIELD))
-    scale = alt.Scale(domain=[-1, 0, 1], range=["#D55E00", "#f4f1ea", "#0072B2"])
+    scale = alt.Scale(domain=[-1, 0, 1], range=[PLAIN, "#f4f1ea", RESIDUAL[0]], interpolate="rgb")
     return alt.Color("difference:Q", title="difference", scale=scale, legend=alt.Legend(format="+%", gradientLength=FIELD))

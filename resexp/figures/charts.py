@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from resexp import config
-from resexp.tables.frames import Frames, profiles
+from resexp.tables.frames import Frames, at_start, profiles
 
 PLAIN = "#D55E00"
 CONTROLS = ("#F2A477", "#8A3A00", "#FFD3B5", "#B8703F", "#FF7D50", "#5E3A26")  # tones of plain's
@@ -15,6 +15,7 @@ RESIDUAL = (
     "#778C0E", "#165BE5", "#777777", "#590823", "#16E57E", "#355923", "#994CBF",
 )  # fmt: skip
 PANEL = 330
+BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
 
 
 def colour(frame: pd.DataFrame) -> alt.Color:
@@ -25,13 +26,14 @@ def colour(frame: pd.DataFrame) -> alt.Color:
     paints = {"plain": PLAIN, **dict(zip(controls, cycle(CONTROLS))), **dict(zip(residual, cycle(RESIDUAL)))}
     shown = ["plain", *others]
     scale = alt.Scale(domain=shown, range=[paints[arm] for arm in shown])
-    return alt.Color("arm:N", title=None, scale=scale, legend=alt.Legend(orient="top", columns=6))
+    return alt.Color("arm:N", title=None, scale=scale, legend=alt.Legend(orient="top", columns=6, symbolOpacity=1))
 
 
 def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
     """One panel per corner, two in a row."""
     corners = list(frame["corner"].unique())
-    facet = alt.Facet("corner:N", title=None, sort=corners, header=alt.Header(labelFontSize=13, labelFontWeight="bold"))
+    header = alt.Header(labelFontSize=13, labelFontWeight="bold", labels=corners != ["all"])
+    facet = alt.Facet("corner:N", title=None, sort=corners, header=header)
     panels = chart.facet(facet, columns=min(2, len(corners)))
     figure: alt.FacetChart = panels.resolve_axis(x="independent", y="independent")
     return figure
@@ -82,6 +84,26 @@ def curves(frames: Frames) -> alt.FacetChart:
     return figure
 
 
+def gradient_at_start(frames: Frames) -> alt.FacetChart:
+    """Gradient of the activations before the first step, relative to the arm's own last block. Dots are seeds, bands theory.
+
+    A band spans what the formula leaves open, and two standard deviations over seeds where theory knows them. An arm without a
+    band is one that no formula is known for.
+    """
+    data = at_start(frames).round({"relative": 3, "low": 3, "high": 3})
+    x = alt.X("index:Q", title=BOUNDARIES)
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data))
+    title = "log10 |dL/dx|, last block = 0"
+    bands = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.25, line={"strokeWidth": 1, "opacity": 0.6})
+    dots = base.transform_filter("isValid(datum.relative)").mark_circle(size=16, opacity=0.8)
+    tips = ["arm:N", "seed:Q", "block:N", alt.Tooltip("relative:Q", format=".3f")]
+    dots = dots.encode(y=alt.Y("relative:Q", title=title), tooltip=tips)
+    chart = bands.encode(y=alt.Y("low:Q", title=title), y2="high:Q") + dots
+    panels = paneled(chart.properties(width=PANEL, height=210), data).add_params(depth_choice(data))
+    figure: alt.FacetChart = panels.resolve_scale(y="independent")
+    return figure
+
+
 def shown_steps(frame: pd.DataFrame) -> list[int]:
     """Steps at which profiles are drawn: the first, the tenth, and the last."""
     steps = sorted(int(step) for step in frame["step"].unique())
@@ -97,7 +119,7 @@ def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
         .transform_filter("datum.depth == depth_shown")
         .mark_line(strokeWidth=2)
         .encode(
-            x=alt.X("index:Q", title="block boundary (0 = after the stem, nearest to the input)"),
+            x=alt.X("index:Q", title=BOUNDARIES),
             y=alt.Y(f"{column}:Q", title=title),
             color=colour(data),
             strokeDash=dash,

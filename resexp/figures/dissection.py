@@ -10,7 +10,7 @@ import pandas as pd
 from resexp import runs
 from resexp.figures.charts import PANEL, colour, depth_choice, paneled
 from resexp.runs import Results
-from resexp.tables.frames import corner
+from resexp.tables.labels import corner
 
 WORST = 100.0  # losses above it, and those that are no number, have one colour
 TEXT = ["block", "left"]

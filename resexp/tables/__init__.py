@@ -18,7 +18,8 @@ from resexp.tables.formats import (
     write_accuracy,
 )
 from resexp.tables.lines import fitted
-from resexp.tables.probing import Probed, Spread, probe_csv, probe_json, probe_lines, probed, probed_results
+from resexp.tables.probe_lines import probe_lines
+from resexp.tables.probing import Probed, Spread, probe_csv, probe_json, probed, probed_results
 from resexp.tables.published import published_lines, published_rows
 
 __all__ = [

@@ -1,10 +1,7 @@
 """Logs of all trials as data frames for figures: one row per reading, the trial's arm, depth and corner beside it."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +10,24 @@ import pandas as pd
 
 from resexp import runs
 from resexp.runs import Results
+from resexp.tables.labels import corner, region
+from resexp.tables.planes import boundaries
+from resexp.tables.predictions import bands
 
 
 @dataclass(frozen=True)
 class Frames:
     """results: a row per finished trial. metrics, signals: a row per logged row of these trials.
 
-    `staged` marks signals of networks whose blocks have several shapes.
+    `staged` marks signals of networks whose blocks have several shapes. bands, boundaries: what theory says, from the
+    functions of that name.
     """
 
     results: pd.DataFrame
     metrics: pd.DataFrame
     signals: pd.DataFrame
-
-
-def is_plane(results: pd.DataFrame) -> bool:
-    """Whether gain and depth span a plane that can be drawn as a map."""
-    return not results.empty and results["gain"].nunique() > 2 and results["depth"].nunique() > 2
-
-
-def plane(results: pd.DataFrame) -> pd.DataFrame:
-    """A row per region, arm, depth and gain: mean test accuracy, n, and how far it lies above the plain arm's.
-
-    `left`, `right`, `below`, `above` bound its field of the map: geometric means of neighbouring depths and gains.
-    """
-    found = results.dropna(subset=["test_accuracy", "gain"]).astype({"test_accuracy": float, "gain": float})
-    keys = ["region", "arm", "depth", "gain"]
-    mean = found.groupby(keys, sort=False)["test_accuracy"].agg(accuracy="mean", n="count").reset_index()
-    plain = mean[mean["arm"] == "plain"].drop(columns=["arm", "n"]).rename(columns={"accuracy": "twin"})
-    mean = mean.merge(plain, on=["region", "depth", "gain"], how="left")
-    mean["difference"] = mean["accuracy"] - mean["twin"]
-    for key, low, high in (("depth", "left", "right"), ("gain", "below", "above")):
-        edges = _edges(sorted(mean[key].unique()))
-        mean[low], mean[high] = (mean[key].map({value: edge[side] for value, edge in edges.items()}) for side in (0, 1))
-    return mean.drop(columns=["twin"])
-
-
-def _edges(values: Sequence[float]) -> dict[float, tuple[float, float]]:
-    """(lower, upper) edge of each value on a logarithmic axis; the outer ones lie as far out as the nearest inner ones."""
-    inner = [math.sqrt(a * b) for a, b in pairwise(values)]
-    edges = [values[0] ** 2 / inner[0], *inner, values[-1] ** 2 / inner[-1]]
-    return {value: (edges[place], edges[place + 1]) for place, value in enumerate(values)}
-
-
-def corner(label: dict[str, str]) -> str:
-    """What sets a cell apart beside its depth: 'norm layer, init he'."""
-    return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "all"
+    bands: pd.DataFrame
+    boundaries: pd.DataFrame
 
 
 def read_frames(found: Results) -> Frames:
@@ -74,7 +43,7 @@ def read_frames(found: Results) -> Frames:
                 "arm": state.trial.arm,
                 "depth": state.trial.settings.network.depth,
                 "corner": corner(found.label(state)),
-                "region": corner({key: value for key, value in found.label(state).items() if key != "gain"}),
+                "region": region(found.label(state)),
                 "gain": state.trial.settings.network.gain,
                 "seed": state.trial.seed,
             }
@@ -82,7 +51,13 @@ def read_frames(found: Results) -> Frames:
             staged = state.trial.settings.network.family == "cnn"
             metrics.append(_log(state.folder / "metrics.csv").assign(**keys))
             signals.append(_log(state.folder / "signals.csv").assign(**keys, staged=staged))
-    return Frames(pd.DataFrame(results), *(pd.concat(logs, ignore_index=True) for logs in (metrics, signals)))
+    return Frames(
+        results=pd.DataFrame(results),
+        metrics=pd.concat(metrics, ignore_index=True),
+        signals=pd.concat(signals, ignore_index=True),
+        bands=bands(found),
+        boundaries=boundaries(found),
+    )
 
 
 def _log(path: Path) -> pd.DataFrame:
@@ -94,17 +69,30 @@ def _log(path: Path) -> pd.DataFrame:
     return frame
 
 
-def profiles(signals: pd.DataFrame) -> pd.DataFrame:
-    """log10 of activation_grad_norm per corner, depth, arm, step and block, averaged over seeds.
+def levels(signals: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with `level`, log10 of activation_grad_norm, and `relative`, how far it lies above the own last block's.
 
-    `relative` is against the arm's own last block, `level` absolute; zeros (below 1e-38) and non-finite values are left out.
+    Zeros (below 1e-38) and non-finite values have none.
     """
     frame = signals.copy()
-    flow = frame["activation_grad_norm"].where(lambda norm: (norm > 0) & np.isfinite(norm))
-    frame["level"] = np.log10(flow)
+    frame["level"] = np.log10(frame["activation_grad_norm"].where(lambda norm: (norm > 0) & np.isfinite(norm)))
     trial = ["corner", "depth", "arm", "seed", "step"]
     last = frame.loc[frame.groupby(trial)["index"].idxmax(), [*trial, "level"]].rename(columns={"level": "last"})
     frame = frame.merge(last, on=trial)
     frame["relative"] = frame["level"] - frame["last"]
+    return frame.drop(columns=["last"])
+
+
+def profiles(signals: pd.DataFrame) -> pd.DataFrame:
+    """`levels` per corner, depth, arm, step and block, averaged over seeds."""
     keys = ["corner", "depth", "arm", "step", "index", "block"]
-    return frame.groupby(keys, as_index=False, sort=False)[["relative", "level"]].mean()
+    return levels(signals).groupby(keys, as_index=False, sort=False)[["relative", "level"]].mean()
+
+
+def at_start(frames: Frames) -> pd.DataFrame:
+    """Before the first step: `relative` of every seed and block, then `low` and `high`, theory's band, of every block."""
+    keys = ["corner", "depth", "arm", "index"]
+    found = frames.signals[frames.signals["step"] == 0]
+    measured = levels(found).dropna(subset=["relative"])[[*keys, "seed", "block", "relative"]]
+    shown = measured[["corner", "depth", "arm"]].drop_duplicates()
+    return pd.concat([measured, frames.bands.merge(shown, on=["corner", "depth", "arm"])], ignore_index=True)

@@ -1,4 +1,4 @@
-"""Gradients and signals at initialisation, measured beside predicted: text for 80 columns, CSV, JSON.
+"""Gradients and signals at initialisation, measured beside predicted: rows, CSV, JSON.
 
 probed(experiment, readings)        from `resexp probe`
 probed_results(results)             from the first step that a run has logged, for the report
@@ -10,18 +10,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from typing import Any
 
-from resexp import config, runs, statistics, theory
+from resexp import config, runs, statistics
 from resexp.config import Experiment, Trial
 from resexp.runs import Results
 from resexp.statistics import Difference
-from resexp.tables.lines import fitted, shade, shade_levels
+from resexp.tables.predictions import prediction_of
 from resexp.theory import Prediction
 
 QUANTITIES = ("activation_rms", "activation_grad_norm", "weight_grad_norm")
-SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}  # pixels, for a cnn's borders
 
 Measured = Mapping[str, Any]  # survey.Reading as plain values
 
@@ -97,7 +95,6 @@ def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -
     settings, first = trials[0].settings, readings[0]
     places = {"activation_rms": "blocks", "activation_grad_norm": "blocks", "weight_grad_norm": "layers"}
     network = settings.network.model_copy(update={"width": first.get("width", settings.network.width)})
-    side = settings.data.image_size or SIDES.get(settings.data.name)
     slopes = [of for trial in trials if math.isfinite(of := _mean_slope(trial, readings))]
     return Probed(
         cell=label,
@@ -111,7 +108,7 @@ def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -
             if name in first
         },
         slope=statistics.paired(slopes) if slopes else None,
-        prediction=theory.predict(network, settings.training.batch_size, side),
+        prediction=prediction_of(settings, network),
     )
 
 
@@ -125,94 +122,6 @@ def _spread(values: Sequence[float]) -> Spread:
     mean = math.fsum(logs) / len(logs) if logs else None
     zero = sum(value == 0 for value in values)
     return Spread(mean, statistics.deviation(logs), zero, len(values) - len(logs) - zero)
-
-
-# ---- text -------------------------------------------------------------------------------------------------------------------
-
-FORM = "  {:<9} {:<23} {:<21} {:>5} {}"
-LONGEST = 9  # of the names that stand in a row with everything else
-
-
-def probe_lines(name: str, found: Sequence[Probed], batches: int, batch_size: int) -> list[str]:
-    """For a terminal of 80 columns: each arm's slope, measured and predicted, a chart of its profile, levels below."""
-    seeds = max((of.seeds for of in found), default=0)
-    lines = [f"{name}: at initialisation, {seeds} seed(s), {batches} batch(es) of {batch_size}, nothing trained"]
-    lines += ["slope: decades per block by which the gradient grows towards the input"]
-    lines += ["chart: dL/dx from the stem to the last block; full: its largest, blank: 1e-6"]
-    lines += ["below: at the first and last block boundary or layer; norms, of x the RMS"]
-    lines += ["", FORM.format("arm", "slope [95 %]", "predicted", "ratio", "dL/dx").rstrip()]
-    for cell, arms in groupby(found, key=lambda of: of.cell):
-        lines += ["", cell]
-        for arm in arms:
-            lines += _arm_lines(arm)
-    return fitted([*lines, "", *_reasons(found)])
-
-
-def _arm_lines(arm: Probed) -> list[str]:
-    flow = [_value(of) for of in arm.spreads["activation_grad_norm"]]
-    chart = "".join(shade(level) for level in shade_levels(flow, max(flow)))
-    values = (_slope_text(arm.slope), _predicted_text(arm.prediction), "-" if arm.ratio is None else f"{arm.ratio:.2f}", chart)
-    long = len(arm.arm) > LONGEST
-    lines = [f"  {arm.arm}"] if long else []
-    lines += [FORM.format("" if long else arm.arm, *values).rstrip()]
-    words = {"activation_grad_norm": "dL/dx", "activation_rms": "x", "weight_grad_norm": "dL/dW"}
-    ends = [f"{word} {_level(arm.spreads[name][0])} to {_level(arm.spreads[name][-1])}" for name, word in words.items()]
-    return [*lines, f"    {', '.join(ends)}", *(f"    {warning}" for warning in _warnings(arm))]
-
-
-def _value(of: Spread) -> float:
-    return 0.0 if of.mean is None else math.inf if of.mean > 308 else 10**of.mean
-
-
-def _level(of: Spread) -> str:
-    """The geometric mean; 0 and inf only where nothing else was seen."""
-    if of.mean is None:
-        return "0" if of.zero else "not finite"
-    exponent = math.floor(of.mean)
-    return f"{10 ** (of.mean - exponent):.1f}e{exponent}"
-
-
-def _slope_text(slope: Difference | None) -> str:
-    if slope is None:
-        return "- (too few blocks)"
-    return _decades(slope.mean) + ("" if slope.low is None else f" [{_decades(slope.low)}, {_decades(slope.high or 0.0)}]")
-
-
-def _decades(value: float) -> str:
-    return f"{value:+.3f}".replace("-0.000", "+0.000")
-
-
-def _predicted_text(prediction: Prediction) -> str:
-    expected, spread = prediction.slope(), prediction.slope_spread()
-    if expected is None:
-        return "-" if prediction.known else "no formula"
-    low, high = (_decades(of) for of in expected)
-    return (low if low == high else f"{low}..{high}") + ("" if spread is None else f" ±{spread:.3f}")
-
-
-def _warnings(arm: Probed) -> list[str]:
-    """What was left out of means and slopes, and the cure."""
-    lines = []
-    faint = any(of.zero for of in arm.spreads["activation_grad_norm"])  # else weights have no gradient behind zeros
-    for name in QUANTITIES[1:]:
-        spreads = arm.spreads.get(name, ())
-        gone, total = sum(of.zero > 0 for of in spreads), len(spreads)
-        exact = arm.precision == "float64" or gone == total or not faint
-        cure = "" if exact else f" (< 1e-38 in {arm.precision}; precision=float64 shows it)"
-        lines += [f"{name} is 0 at {gone} of {total} places{cure}"] if gone else []
-        wild = sum(of.infinite > 0 for of in spreads)
-        lines += [f"{name} is not finite at {wild} of {total} places (precision=float64 has more room)"] if wild else []
-    return lines
-
-
-def _reasons(found: Sequence[Probed]) -> list[str]:
-    """The source of each prediction, or why there is none, once for all arms that share it."""
-    arms: dict[tuple[str, str], list[str]] = {}
-    for of in found:
-        words = f"{of.prediction.law}: {of.prediction.source}" if of.prediction.known else of.prediction.source
-        limits = f"; not for {of.prediction.not_for}" if of.prediction.not_for else ""
-        arms.setdefault((words, limits), []).append(of.arm)
-    return [f"{', '.join(dict.fromkeys(names))}: {words}{limits}" for (words, limits), names in arms.items()]
 
 
 # ---- for programs -----------------------------------------------------------------------------------------------------------

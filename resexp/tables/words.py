@@ -10,7 +10,9 @@ from resexp.statistics import Difference
 from resexp.tables.findings import FLAT, Finding, gradient_words
 from resexp.tables.formats import difference_text, percent
 from resexp.tables.frames import Frames, profiles
+from resexp.tables.planes import plane
 
+MOVED = 0.05  # of accuracy, on a field of the map
 GOOD, BAD = ("rescues", "helps"), ("ruins", "hurts")
 VERBS = {"rescues": "makes it trainable", "helps": "helps", "ruins": "makes it untrainable", "hurts": "hurts"}
 
@@ -31,6 +33,11 @@ def reversals(found: Sequence[Finding]) -> list[str]:
             first, second = (f"{VERBS[of.effect]} with {_corner(of.label)}" for of in (good[0], bad[0]))
             lines.append(f"The effect of {arm} reverses at depth {depth}: it {first}, and {second}.")
     return lines
+
+
+def _named(corner: object, *arm: object) -> str:
+    """'norm layer, plain'; without the corner where there is but one."""
+    return ", ".join(str(part) for part in (corner, *arm) if part != "all")
 
 
 def _corner(label: dict[str, str]) -> str:
@@ -65,7 +72,7 @@ def training_error(frames: Frames) -> list[str]:
             if change:
                 depths = sorted(of_arm["depth"].unique())
                 lines.append(
-                    f"{corner}, {arm}: from depth {depths[0]} to {depths[-1]} the training error {_rises(change)} "
+                    f"{_named(corner, arm)}: from depth {depths[0]} to {depths[-1]} the training error {_rises(change)} "
                     f"{difference_text(change)} points.{_apart(of_arm, change)}"
                 )
     return lines
@@ -90,7 +97,7 @@ def _apart(of_arm: pd.DataFrame, change: Difference) -> str:
 def gradient_profile(frames: Frames) -> list[str]:
     """Decades per block before the first step and from which reading on that changes its kind, of the deepest networks."""
     return [
-        f"{corner}, {arm}, depth {depth}: {gradient_words(slopes.iloc[0])} before the first step{_later(slopes)}."
+        f"{_named(corner, arm)}, depth {depth}: {gradient_words(slopes.iloc[0])} before the first step{_later(slopes)}."
         for corner, arm, depth, slopes in _slopes(frames)
     ]
 
@@ -142,7 +149,7 @@ def accuracy(frames: Frames) -> list[str]:
     for corner, rows in frames.results.groupby("corner", sort=False):
         median = rows.dropna(subset=["test_accuracy"]).groupby(["arm", "depth"], sort=False)["test_accuracy"].median()
         told = [_span(str(arm), of_arm.droplevel("arm")) for arm, of_arm in median.groupby("arm", sort=False)]
-        lines += [f"{corner}: {'; '.join(told)}."] if told else []
+        lines += [f"{_named(corner)}: {'; '.join(told)}." if corner != "all" else f"{'; '.join(told)}."] if told else []
     return lines
 
 
@@ -152,7 +159,41 @@ def _span(arm: str, median: pd.Series) -> str:
     return f"{arm} " + ", ".join(f"{percent(median[depth])} % at depth {depth}" for depth in depths)
 
 
+# ---- the map -------------------------------------------------------------------------------------------------------------
+
+
+def atlas(frames: Frames) -> list[str]:
+    """On how many fields each shortcut gains or loses, and what networks reach on either side of theory's line."""
+    lines = []
+    for (region, arm), of_arm in plane(frames.results).groupby(["region", "arm"], sort=False):
+        moved = of_arm["difference"].dropna()
+        if arm != "plain" and len(moved):
+            least, most = (percent(value, sign="+") for value in (moved.min(), moved.max()))
+            better, worse = int((moved >= MOVED).sum()), int((moved <= -MOVED).sum())
+            lines.append(
+                f"{_named(region, arm)}: {100 * MOVED:g} points or more above plain on {better} of {len(moved)} fields, "
+                f"below it on {worse}; from {least} to {most} points."
+            )
+        lines += _parted(_named(region, arm), of_arm, frames.boundaries)
+    return lines
+
+
+def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
+    """How well the line parts the fields on which networks train from the others; nothing where no formula is known."""
+    known = of_arm.merge(limits, on=["region", "arm", "gain"])
+    near = known["depth"] <= known["reach"]
+    sides = [("before theory's line", near), ("beyond it", ~near)] if not near.all() else [("theory sees no end here:", near)]
+    told = [
+        f"{where} {here.sum()} fields with accuracies from {percent(known['accuracy'][here].min())} to "
+        f"{percent(known['accuracy'][here].max())} % (median {percent(known['accuracy'][here].median())} %)"
+        for where, here in sides
+        if here.any()
+    ]
+    return [f"{named}: {', '.join(told)}."] if told else []
+
+
 WORDS: dict[str, Callable[[Frames], list[str]]] = {
+    "atlas": atlas,
     "accuracy": accuracy,
     "training-error": training_error,
     "gradient-profile": gradient_profile,

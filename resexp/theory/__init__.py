@@ -3,7 +3,7 @@
 predict(network, batch) -> Prediction, of one arm of one cell; where no formula is known, `known` is false and `source` says why
 """
 
-from resexp.theory.arms import GAINS, predict
+from resexp.theory.arms import GAINS, layers_of_block, predict
 from resexp.theory.formulas import (
     BATCH_NORM_RELU,
     batch_norm_linear,
@@ -30,6 +30,7 @@ __all__ = [
     "borders",
     "fluctuation",
     "layer_norm_relu",
+    "layers_of_block",
     "norm_residual",
     "predict",
     "relu_layer",

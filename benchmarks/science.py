@@ -1,0 +1,176 @@
+"""Gradients at initialisation beside closed forms and published figures, as a table in Markdown.
+
+    python benchmarks/science.py [seeds]
+
+Networks as `resexp` builds them, width 256 unless stated, on the handwritten digits, batches of 128; factors are those of the
+squared norm of the gradient, towards the input, geometric means over seeds with the 95 % t-interval of that mean.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import linear_regression
+from typing import Any
+
+import torch
+from tables import publish, table
+from torch import Tensor
+
+from resexp import config, probes, statistics, survey
+from resexp.networks import build_network, initialise
+from resexp.tables import Probed
+from resexp.tables import probed as rows_of
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "gradients.md"
+BASE = ("network.width=256", "network.norm=none", "network.init=he", "training.batch_size=128")
+SPANS = ((2, 14), (14, 26), (26, 52))
+Row = tuple[str, str, str]
+
+
+def main() -> None:
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    rows = [row for part in (plain, residual, underflow, correlation, paths) for row in part(seeds)]
+    text = table("Measured beside expected", rows, ("what", "expected", "measured"))
+    publish("science", f"python benchmarks/science.py {seeds}", text, DOCUMENT)
+
+
+# ---- growth ---------------------------------------------------------------------------------------------------------------
+
+
+def probed(seeds: int, *overrides: str) -> list[Probed]:
+    experiment = config.load("digits", [*BASE, f"seeds={seeds}", *overrides])
+    return rows_of(experiment, [asdict(reading) for reading in survey.measure(experiment, "cpu")])
+
+
+def factor(arm: Probed, layers: int) -> str:
+    """Per layer or block: of the square of the norm, from the slope over interior block boundaries."""
+    slope = arm.slope
+    assert slope is not None
+    assert slope.low is not None
+    assert slope.high is not None
+    mean, low, high = (10 ** (2 * of / layers) for of in (slope.mean, slope.low, slope.high))
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def flows(arm: Probed) -> list[float]:
+    """ln |dL/dx|^2 at x_0 .. x_L, mean over seeds."""
+    return [2 * math.log(10) * (of.mean or math.nan) for of in arm.spreads["activation_grad_norm"]]
+
+
+def plain(seeds: int) -> Iterator[Row]:
+    inits = {"he": ("1", "1.106"), "xavier": ("1/2", None), "pytorch": ("1/6", "1/3")}
+    for place, activation in enumerate(("relu", "tanh")):
+        for init, expected in inits.items():
+            if expected[place]:
+                arm, _ = probed(seeds, "network.depth=52", f"network.init={init}", f"network.activation={activation}")
+                yield f"plain, {activation}, {init}: factor per layer", str(expected[place]), factor(arm, 2)
+    arm, _ = probed(seeds, "network.depth=52", "network.init=xavier", "network.activation=tanh")
+    levels = [math.exp(level - flows(arm)[-1]) for level in flows(arm)]
+    shown = (5, 10, 15, 20)  # blocks of two layers: x_l lies behind layer 2 l + 1 of 51
+    share = ", ".join(f"{(2 * at + 1) / 51:.3f}" for at in shown)
+    yield (
+        "plain, tanh, xavier: of the last, behind layer 11, 21, 31, 41 of 51",
+        f"{share} (l / L)",
+        ", ".join(f"{levels[at]:.3f}" for at in shown),
+    )
+    arm, identity = probed(seeds, "network.depth=56", "network.norm=batch", "network.block_layers=1", "network.placement=pre")
+    yield "plain, batch norm: factor per layer", "1.42 to 1.467", factor(arm, 1)
+    at = [4, 8, 16, 32]
+    exponent = linear_regression([math.log(block) for block in at], [flows(identity)[block] for block in at]).slope
+    yield "residual, batch norm, pre, 54 blocks of one layer: exponent of the power law", "-1.467", f"{exponent:.2f}"
+    predicted = [2 * math.log(10) * low for low, _ in identity.prediction.profile()]
+    told = (", ".join(f"{math.exp((of[a] - of[b]) / (b - a)):.3f}" for a, b in SPANS) for of in (predicted, flows(identity)))
+    yield "the same: factor per block over blocks 2-14, 14-26, 26-52 (of an exponential: equal)", *told
+
+
+def residual(seeds: int) -> Iterator[Row]:
+    for placement, expected in (("pre", "2"), ("post", "2.05 to 2.40")):
+        _, arm = probed(seeds, "network.depth=42", f"network.placement={placement}")
+        yield f"residual, He, {placement}: factor per block", expected, factor(arm, 1)
+    for placement in ("pre", "post"):
+        _, arm = probed(seeds, "network.depth=66", f"network.placement={placement}", "network.shortcut=skipinit")
+        low, high = (math.exp(2 * math.log(10) * of) for of in arm.prediction.profile()[1])
+        shown = f"{low:.2f}" if high / low < 1.005 else f"{low:.2f} to {high:.2f}"
+        total = math.exp(flows(arm)[1] - flows(arm)[-1])
+        yield (
+            f"skipinit, 32 blocks, {placement}: from x_L to x_1 in all",
+            f"{shown} (e = 2.72 for independent branches)",
+            f"{total:.2f}",
+        )
+
+
+# ---- far below float32's squares -------------------------------------------------------------------------------------------
+
+
+def underflow(seeds: int) -> Iterator[Row]:
+    deep = ("network.depth=80", "network.init=pytorch", "network.width=64")
+    single, double = (probed(seeds, *deep, f"precision={of}")[0] for of in ("float32", "float64"))
+    first = [10 ** (arm.spreads["weight_grad_norm"][0].mean or math.nan) for arm in (single, double)]
+    yield (
+        "plain, PyTorch's start, depth 80, width 64: first layer's gradient",
+        f"{first[1]:.6e} (in float64)",
+        f"{first[0]:.6e}",
+    )
+    slope = single.slope
+    assert slope is not None
+    yield "the same: factor of the norm per layer", "0.408", f"{10 ** (slope.mean / 2):.4f}"
+
+
+# ---- shattered gradients, and paths -----------------------------------------------------------------------------------------
+
+
+def over(values: Sequence[float]) -> str:
+    mean = statistics.paired(list(values))
+    assert mean.low is not None
+    assert mean.high is not None
+    return f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
+
+
+def network(seed: int, **keys: Any) -> Any:
+    made = build_network("mlp", input_shape=(1, 16, 16), classes=10, norm="batch", width=256, block_layers=1, **keys)
+    initialise(made, seed, "he")
+    return made
+
+
+def gaussian(seed: int) -> Tensor:
+    return torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def correlation(seeds: int) -> Iterator[Row]:
+    for layers in (1, 2, 3, 4):
+        found = [
+            probes.gradient_correlation(network(seed, depth=layers + 1, shortcut="plain"), gaussian(seed))[1]
+            for seed in range(seeds)
+        ]
+        yield f"gradient correlation, plain + batch norm, {layers} ReLU layer(s)", f"{0.5**layers:.3f} (1/2^L)", over(found)
+    for blocks in (4, 16, 50):
+        found = [
+            probes.gradient_correlation(network(seed, depth=blocks + 2, shortcut="identity", placement="pre"), gaussian(seed))[
+                1
+            ]
+            for seed in range(seeds)
+        ]
+        yield f"gradient correlation, residual + batch norm, pre, {blocks} blocks", "sub-exponential", over(found)
+
+
+def paths(seeds: int) -> Iterator[Row]:
+    labels = torch.arange(64) % 10
+    for layers in (1, 2):
+        means, inside = [], []
+        for seed in range(seeds):
+            made = build_network(
+                "mlp", input_shape=(1, 16, 16), classes=10, norm="batch", width=64, block_layers=layers,
+                depth=2 + 54 * layers, shortcut="identity", placement="pre",
+            )  # fmt: skip
+            initialise(made, seed, "he")
+            shares = [share for _, share, _ in probes.path_lengths(made, gaussian(seed), labels)]
+            means.append(sum(length * share for length, share in enumerate(shares)))
+            inside.append(sum(shares[5:18]))
+        yield f"54 blocks of {layers} layer(s), pre, batch norm: mean path length", "27 by number", over(means)
+        yield "the same: share of lengths 5 to 17", "0.0045 by number; almost all, trained (Veit et al. 2016)", over(inside)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Experiments that span a plane of first weights and depth: its fields, and where theory sees the end of training on it."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from resexp import theory
+from resexp.config import Settings
+from resexp.runs import Results
+from resexp.tables.labels import region
+from resexp.tables.predictions import prediction_of
+
+# Depth scales of |dL/dx|^2 over which networks were found to train: Schoenholz 2017, arXiv:1611.01232; Yang 2019, 1902.08129.
+SCALES = {"batch": 16}
+WITHOUT_BATCH_NORM = 6
+GAINS = 97  # of a boundary
+FEWEST = 3  # gains and depths of a map
+
+
+def is_plane(results: pd.DataFrame) -> bool:
+    """Whether gain and depth span a plane that can be drawn as a map."""
+    return not results.empty and min(results["gain"].nunique(), results["depth"].nunique()) >= FEWEST
+
+
+def plane(results: pd.DataFrame) -> pd.DataFrame:
+    """A row per region, arm, depth and gain: mean test accuracy, n, and how far it lies above the plain arm's.
+
+    `left`, `right`, `below`, `above` bound its field of the map: geometric means of neighbouring depths and gains.
+    """
+    found = results.dropna(subset=["test_accuracy", "gain"]).astype({"test_accuracy": float, "gain": float})
+    keys = ["region", "arm", "depth", "gain"]
+    mean = found.groupby(keys, sort=False)["test_accuracy"].agg(accuracy="mean", n="count").reset_index()
+    plain = mean[mean["arm"] == "plain"].drop(columns=["arm", "n"]).rename(columns={"accuracy": "twin"})
+    mean = mean.merge(plain, on=["region", "depth", "gain"], how="left")
+    mean["difference"] = mean["accuracy"] - mean["twin"]
+    for key, low, high in (("depth", "left", "right"), ("gain", "below", "above")):
+        fields = edges(sorted(mean[key].unique()))
+        mean[low], mean[high] = (mean[key].map({value: field[side] for value, field in fields.items()}) for side in (0, 1))
+    return mean.drop(columns=["twin"])
+
+
+def edges(values: Sequence[float]) -> dict[float, tuple[float, float]]:
+    """(lower, upper) edge of each value on a logarithmic axis; the outer ones lie as far out as the nearest inner ones."""
+    inner = [math.sqrt(a * b) for a, b in pairwise(values)]
+    lines = [values[0] ** 2 / inner[0], *inner, values[-1] ** 2 / inner[-1]]
+    return dict(zip(values, pairwise(lines), strict=True))
+
+
+def boundaries(results: Results) -> pd.DataFrame:
+    """region, arm, gain, reach: the depth at which theory sees the end of training, over the whole map.
+
+    In weighted layers: 6 depth scales of the gradient, 16 with batch norm. inf where the gradient keeps its size; no rows for
+    arms whose gradient changes otherwise than exponentially, or whose formula is not known.
+    """
+    deepest: dict[tuple[str, str], Settings] = {}
+    gains: set[float] = set()
+    for state in results.states:
+        settings, keys = state.trial.settings, (region(results.label(state)), state.trial.arm)
+        if settings.network.gain is not None and state.result:
+            gains.add(settings.network.gain)
+            if keys not in deepest or settings.network.depth > deepest[keys].network.depth:
+                deepest[keys] = settings
+    rows = [
+        (*keys, gain, reach)
+        for keys, settings in deepest.items()
+        for gain in _over(sorted(gains))
+        if (reach := _reach(settings, gain)) is not None
+    ]
+    return pd.DataFrame(rows, columns=["region", "arm", "gain", "reach"])
+
+
+def _over(gains: Sequence[float]) -> list[float]:
+    """The gains trained and others between and around them, from edge to edge of the map; none where there is no map."""
+    if len(gains) < FEWEST:
+        return []
+    fields = edges(gains)
+    return sorted({*gains, *map(float, np.geomspace(fields[gains[0]][0], fields[gains[-1]][1], GAINS))})
+
+
+def _reach(settings: Settings, gain: float) -> float | None:
+    network = settings.network.model_copy(update={"gain": gain})
+    found = prediction_of(settings, network).depth_scale()
+    if found is None:
+        return None
+    rate = sum(1 / blocks for blocks in found) / 2
+    blocks = SCALES.get(network.norm, WITHOUT_BATCH_NORM) / rate if rate else math.inf
+    return 2 + theory.layers_of_block(network) * blocks

@@ -1,0 +1,34 @@
+"""What theory says of the networks of an experiment, as rows for tables and figures. Nothing here is measured."""
+
+import pandas as pd
+
+from resexp import theory
+from resexp.config import Network, Settings
+from resexp.runs import Results
+from resexp.tables.labels import corner
+from resexp.theory import Prediction
+
+SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}  # pixels, for a cnn's borders
+
+
+def prediction_of(settings: Settings, network: Network | None = None) -> Prediction:
+    """Of one trial's network, or of another one on its images and in its batches."""
+    side = settings.data.image_size or SIDES.get(settings.data.name)
+    return theory.predict(network or settings.network, settings.training.batch_size, side)
+
+
+def bands(results: Results) -> pd.DataFrame:
+    """corner, depth, arm, index, low, high: log10 |dL/dx| at each block boundary, relative to the last, as theory has it.
+
+    Two standard deviations over seeds are added where theory knows them. No rows where it knows no formula.
+    """
+    rows, seen = [], set()
+    for state in results.states:
+        keys = (corner(results.label(state)), state.trial.settings.network.depth, state.trial.arm)
+        if keys not in seen and state.result:
+            seen.add(keys)
+            predicted = prediction_of(state.trial.settings)
+            spread = predicted.band() or [0.0] * (len(predicted.low) + 1)
+            levels = predicted.profile() if predicted.known else []
+            rows += [(*keys, index, low - spread[index], high + spread[index]) for index, (low, high) in enumerate(levels)]
+    return pd.DataFrame(rows, columns=["corner", "depth", "arm", "index", "low", "high"])

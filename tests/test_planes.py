@@ -1,0 +1,146 @@
+"""The map over first weights and depth: its fields, theory's line on it, the sentences under it; theory at the start."""
+
+import json
+import math
+
+import fabricated
+import pandas as pd
+import pytest
+
+from resexp import figures
+from resexp.tables.frames import at_start, read_frames
+from resexp.tables.planes import boundaries, edges, plane
+from resexp.tables.predictions import bands
+from resexp.tables.words import words
+
+MAP = ("network.depth=[4,8,16]", "network.norm=none", "network.init=he", "network.gain=[0.5,1,2]", "seeds=2")
+
+
+def values(trial):
+    """Plain is worth 0.9 but where depth exceeds 4 times the gain in halves; identity is always worth 0.8."""
+    network = trial.settings.network
+    trains = network.shortcut == "identity" or network.depth <= 8 * network.gain
+    return {"test_accuracy": 0.8 if network.shortcut == "identity" else 0.9 if trains else 0.1}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return fabricated.results(tmp_path_factory.mktemp("runs"), values, *MAP)
+
+
+def reach(of, arm, gain, region="all"):
+    rows = of[(of["arm"] == arm) & (of["region"] == region) & (of["gain"] == gain)]
+    return rows["reach"].item()
+
+
+# ---- fields -------------------------------------------------------------------------------------------------------------
+
+
+def test_fields_meet_at_geometric_means():
+    assert edges([1, 4, 16]) == {1: (0.5, 2.0), 4: (2.0, 8.0), 16: (8.0, 32.0)}
+    lower, upper = zip(*edges([0.25, 1 / 3, 3]).values(), strict=True)
+    assert lower[1:] == upper[:-1]
+
+
+def test_a_field_has_the_mean_over_seeds_and_the_difference_to_its_plain_twin(found):
+    fields = plane(read_frames(found).results).set_index(["arm", "depth", "gain"])
+
+    assert len(fields) == 2 * 3 * 3
+    assert fields.loc[("plain", 16, 1.0), "accuracy"] == 0.1
+    assert fields.loc[("identity", 16, 1.0), "difference"] == pytest.approx(0.7)
+    assert fields.loc[("identity", 8, 1.0), "difference"] == pytest.approx(-0.1)
+    assert set(fields["n"]) == {2}
+
+
+# ---- where theory sees the end of training ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0])
+def test_plains_line_lies_at_six_depth_scales(found, gain):
+    # |dL/dx|^2 falls by gain / 2 a layer in the mean over weights, by e^(-5 / 2n) more in the mean of its logarithm
+    rate = (-math.log(gain / 2) + (-math.log(gain / 2) + 5 / (2 * 64))) / 2
+
+    assert reach(boundaries(found), "plain", gain) == pytest.approx(2 + 6 / rate)
+
+
+def test_without_fluctuations_hes_plain_networks_have_no_end_and_others_6_over_the_logarithm(tmp_path):
+    lines = boundaries(fabricated.results(tmp_path, values, *MAP[:2], "network.init=orthogonal", *MAP[3:]))
+
+    assert reach(lines, "plain", 2.0) == math.inf
+    assert reach(lines, "plain", 0.5) == pytest.approx(2 + 6 / math.log(4))
+
+
+def test_with_batch_norm_the_line_lies_at_16_depth_scales_whatever_the_gain_and_with_layer_norm_nowhere(tmp_path):
+    lines = boundaries(fabricated.results(tmp_path, values, MAP[0], "network.norm=[batch,layer]", *MAP[2:]))
+    low, high = math.log(1.42), math.log(math.pi / (math.pi - 1) * 62 / 61)
+
+    for gain in (0.5, 2.0):
+        assert reach(lines, "plain", gain, "norm batch") == pytest.approx(2 + 16 / ((low + high) / 2))
+        assert reach(lines, "plain", gain, "norm layer") == math.inf
+    assert lines[(lines["arm"] == "identity") & (lines["region"] == "norm layer")].empty  # no formula is known
+
+
+def test_a_line_goes_from_edge_to_edge_and_an_experiment_without_a_map_has_none(found, tmp_path):
+    gains = boundaries(found)["gain"]
+    few = fabricated.results(tmp_path, values, *MAP[:3], "network.gain=[1,2]", "seeds=2")
+
+    assert (gains.min(), gains.max()) == (pytest.approx(0.5 / math.sqrt(2)), pytest.approx(2 * math.sqrt(2)))
+    assert boundaries(few).empty
+
+
+# ---- the picture and its sentences ------------------------------------------------------------------------------------------
+
+
+def test_the_map_takes_the_place_of_all_other_figures_and_has_a_panel_for_each_arm_and_each_difference(found):
+    frames = read_frames(found)
+    drawn = json.dumps(figures.FIGURES["atlas"](frames).to_dict())
+
+    assert figures.chosen(frames) == ["atlas"]
+    assert [drawn.count(f'"text": "{title}"') for title in ("plain", "identity", "identity - plain")] == [1, 1, 1]
+    assert drawn.count('"type": "rect"') == 3
+    assert drawn.count('"type": "line"') == 2 * (1 + 1 + 2)  # each line on its halo; the difference shows both
+
+
+def test_the_map_is_told_by_fields_gained_and_lost_and_by_both_sides_of_theorys_line(found):
+    assert words("atlas", read_frames(found)) == [
+        # plain trains where depth <= 8 gain; 6 scales reach to 6.2 layers at gain 0.5, 10.2 at 1, 155 at 2
+        (
+            "plain: before theory's line 6 fields with accuracies from 90.0 to 90.0 % (median 90.0 %), beyond it 3 fields with "
+            "accuracies from 10.0 to 10.0 % (median 10.0 %)."
+        ),
+        "identity: 5 points or more above plain on 3 of 9 fields, below it on 6; from -10.0 to +70.0 points.",
+        # 2.05 to 2.40 a block at gain 2: 2 + 12 / ln 2.2 = 17 layers
+        "identity: theory sees no end here: 9 fields with accuracies from 80.0 to 80.0 % (median 80.0 %).",
+    ]
+
+
+# ---- before the first step --------------------------------------------------------------------------------------------------
+
+
+def test_theorys_band_is_its_profile_and_two_deviations_over_seeds(found):
+    band = bands(found).query("arm == 'plain' and corner == 'gain 2' and depth == 8").set_index("index")
+    spread = [math.sqrt(5 * 2 / 64 * blocks) / math.log(10) for blocks in (3, 2, 1, 0)]  # 2 sd of the norm
+
+    assert list(band["high"]) == pytest.approx(spread)
+    assert list(band["low"]) == pytest.approx([-5 / 64 / 2 / math.log(10) * (3 - at) - spread[at] for at in range(4)])
+
+
+def test_at_the_start_stand_the_seeds_as_measured_and_the_bands_of_the_networks_measured(tmp_path):
+    steep = {"test_accuracy": 0.5, "flow": 0.1}
+    found = fabricated.results(tmp_path, lambda trial: steep if trial.settings.network.depth < 16 else {}, *MAP)
+    rows = at_start(read_frames(found)).query("arm == 'plain' and corner == 'gain 1'")
+
+    assert set(rows["depth"]) == {4, 8}
+    assert rows.dropna(subset=["relative"]).groupby("index")["relative"].agg(list).to_dict() == {
+        index: pytest.approx([index - 3.0] * 4) for index in range(4)
+    }
+    assert list(rows.dropna(subset=["low"]).groupby("depth").size()) == [2, 4]
+
+
+def test_an_arm_without_a_formula_has_no_band(tmp_path):
+    found = fabricated.results(
+        tmp_path, values, "network.depth=8", "network.norm=layer", "network.init=he", "network.gain=1", "network.shortcut=gate"
+    )
+
+    assert set(bands(found)["arm"]) == {"plain"}
+    assert pd.isna(at_start(read_frames(found)).query("arm == 'gate'")["low"]).all()
