@@ -1,11 +1,9 @@
-"""What can be said from a few seeds: outcomes first, then means and paired intervals where they mean something."""
+"""How the trials of one arm ended, and their values: outcomes first, means only where all trials ended alike."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from scipy.special import stdtrit
 
 OUTCOMES = ("trained", "stuck", "diverged")
 
@@ -24,16 +22,6 @@ class Summary:
     median: float | None
     lowest: float | None
     highest: float | None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Mean of paired differences with its t-interval; low and high are None for a single pair."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
 
 
 def summarise(outcomes: Sequence[str], values: Sequence[float | None]) -> Summary:
@@ -63,14 +51,3 @@ def deviation(values: Sequence[float]) -> float | None:
 def _median(ordered: Sequence[float]) -> float:
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def paired(differences: Sequence[float], level: float = 0.95) -> Difference:
-    """Mean of the differences and the interval mean +- t(n - 1) sd / sqrt(n) at `level`."""
-    n = len(differences)
-    mean = math.fsum(differences) / n
-    sd = deviation(differences)
-    if sd is None:
-        return Difference(mean, None, None, n)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * sd / math.sqrt(n)
-    return Difference(mean, mean - half, mean + half, n)

@@ -1,0 +1,34 @@
+"""What can be said from a few seeds: outcomes first, then means and paired intervals where they mean something.
+
+samples      how the trials of one arm ended, means, deviations
+intervals    paired differences and their intervals; what pairing bought; how many seeds a narrower interval takes
+exact        tests without assumptions on the distribution: sign flips, outcome counts, trends over ordered depths
+degradation  does training error rise with depth?
+"""
+
+from resexp.statistics.degradation import VERDICTS, Degradation, degradation, removed
+from resexp.statistics.exact import fisher, holm, page, sign_flip, smallest_sign_flip
+from resexp.statistics.intervals import Difference, Pairing, over_images, paired, pairing, seeds_for
+from resexp.statistics.samples import OUTCOMES, Summary, deviation, summarise
+
+__all__ = [
+    "OUTCOMES",
+    "VERDICTS",
+    "Degradation",
+    "Difference",
+    "Pairing",
+    "Summary",
+    "degradation",
+    "deviation",
+    "fisher",
+    "holm",
+    "over_images",
+    "page",
+    "paired",
+    "pairing",
+    "removed",
+    "seeds_for",
+    "sign_flip",
+    "smallest_sign_flip",
+    "summarise",
+]
