@@ -11,7 +11,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from resexp import config, runs, tables
+from resexp import comparison, config, runs, tables
 from resexp.config import Experiment
 from resexp.figures import FIGURES, Figure, chosen
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
@@ -21,6 +21,7 @@ from resexp.tables.findings import Finding, deepest, findings, headline
 from resexp.tables.frames import Frames, read_frames
 from resexp.tables.probe_lines import agreement, measured_text, predicted_text, ratio_text, reasons
 from resexp.tables.probing import Probed
+from resexp.tables.texts import choice_text, named
 from resexp.tables.words import reversals, words
 
 READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
@@ -53,7 +54,8 @@ def html(results: Results) -> str:
     finished = sum(state.result is not None for state in results.states)
     if not finished:
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
-    cells = tables.cells(results)
+    compared = comparison.compared(results)
+    cells = compared.cells
     frames = read_frames(results)
     charts = figures_of(results, frames)
     found = findings(cells)
@@ -70,7 +72,7 @@ def html(results: Results) -> str:
         headline=headline(cells, found),
         corners=[finding for finding in found if int(finding.label["depth"]) == deepest(found)],
         cells=cells,
-        best=tables.best_against_best(results),
+        best=compared.tuned,
         published="\n".join(tables.published_lines(tables.published_rows(results))),
         reversals=reversals(found),
         figures=[_figure(name, frames, start) for name in charts],
@@ -123,7 +125,9 @@ def _environment() -> jinja2.Environment:
         outcome=tables.outcome_text,
         difference=tables.difference_text,
         beyond_width=tables.beyond_width_text,
-        best=tables.best_text,
+        best=tables.tuned_text,
+        named=named,
+        setting=choice_text,
         slope=tables.slope_text,
         measured=measured_text,
         predicted=predicted_text,

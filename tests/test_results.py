@@ -9,7 +9,7 @@ from pathlib import Path
 import fabricated
 import pytest
 
-from resexp import runs, tables
+from resexp import comparison, runs, tables
 from resexp.tables.findings import findings, headline
 
 ONE_CELL = ("network.depth=[8]", "network.init=[he]", "network.norm=[none]", "seeds=2")
@@ -25,7 +25,7 @@ def written(runs_dir, *experiments):
 
 
 def arms_of(results, **options):
-    return {(tuple(cell.label.values()), arm.name): arm for cell in tables.cells(results, **options) for arm in cell.arms}
+    return {(tuple(cell.label.values()), arm.name): arm for cell in comparison.cells(results, **options) for arm in cell.arms}
 
 
 # ---- what is no mismatch ------------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def arms_of(results, **options):
 def test_what_never_changes_a_trial_keeps_a_pair_a_pair(tmp_path, other):
     one = ["name=one", "network.shortcut=[plain]"]
     folders = written(tmp_path, one, ["name=two", "network.shortcut=[identity]", "network.plain=false", *other])
-    (cell,) = tables.cells(runs.read_results(folders))
+    (cell,) = comparison.cells(runs.read_results(folders))
 
     assert [arm.name for arm in cell.arms] == ["plain", "identity"]
     assert cell.arms[1].unmatched == ()
@@ -53,18 +53,18 @@ def test_what_never_changes_a_trial_keeps_a_pair_a_pair(tmp_path, other):
 
 def test_a_trial_that_stands_in_two_folders_is_counted_once(tmp_path):
     results = runs.read_results(written(tmp_path, ["name=one"], ["name=two", "seeds=3"]))
-    (cell,) = tables.cells(results)
+    (cell,) = comparison.cells(results)
 
     assert results.repeated == 4
     assert [arm.summary.n for arm in cell.arms] == [3, 3]
-    assert "4 trials stand in more than one folder and are counted once" in tables.TABLES["table"](results)
+    assert "4 trials stand in more than one folder and are counted once" in tables.TABLES["table"](comparison.compared(results))
 
 
 def test_the_second_controls_that_were_asked_for_change_no_other_trial(tmp_path):
     arms = ["network.shortcut=[gate]", "seeds=2"]
     results = runs.read_results(written(tmp_path, ["name=one", *arms], ["name=two", *arms, "network.plain_width=parameters"]))
 
-    assert [[arm.name for arm in cell.arms] for cell in tables.cells(results)] == [["plain", "gate", "plain-as-gate"]]
+    assert [[arm.name for arm in cell.arms] for cell in comparison.cells(results)] == [["plain", "gate", "plain-as-gate"]]
     assert results.repeated == 4
 
 
@@ -80,7 +80,7 @@ def test_of_equal_trials_the_finished_one_counts(tmp_path, order):
     (whole,) = written(tmp_path, ["name=whole"])
     half, _ = fabricated.experiment(tmp_path, lambda _trial: {}, *ONE_CELL, "name=half")
     folders = (whole, half)
-    (cell,) = tables.cells(runs.read_results([folders[place] for place in order]))
+    (cell,) = comparison.cells(runs.read_results([folders[place] for place in order]))
 
     assert [(arm.summary.n, arm.missing) for arm in cell.arms] == [(2, {}), (2, {})]
 
@@ -99,7 +99,7 @@ def test_two_experiments_of_one_name_are_told_apart_by_their_folders(tmp_path):
     folders = [written(tmp_path / place, ["name=one", f"seeds=[{place}]"])[0] for place in "12"]
 
     assert runs.read_results(folders).name == f"one ({folders[0]}) + one ({folders[1]})"
-    assert max(map(len, tables.TABLES["table"](runs.read_results(folders)).splitlines())) <= 80
+    assert max(map(len, tables.TABLES["table"](comparison.compared(runs.read_results(folders))).splitlines())) <= 80
 
 
 WARM = "training.warmup={steps: 4, factor: 0.1}"
@@ -127,7 +127,7 @@ def test_a_warm_up_makes_another_recipe_from_either_side(tmp_path):
     one, two = written(tmp_path, ["name=warm", WARM], ["name=cold"])
 
     for folders in ([one, two], [two, one]):
-        cells = tables.cells(runs.read_results(folders))
+        cells = comparison.cells(runs.read_results(folders))
         assert {cell.label["training.warmup"] for cell in cells} == {"default", "steps 4 factor 0.1"}
         assert [arm.summary.n for cell in cells for arm in cell.arms] == [2, 2, 2, 2]
 
@@ -140,23 +140,23 @@ def test_cells_that_no_experiment_varies_by_itself_are_no_alternatives(tmp_path)
     both = ["name=both", "training.lr=[0.001, 0.003]"]
     folders = written(tmp_path, slow, fast, both)
 
-    assert tables.best_against_best(runs.read_results(folders[:2])) == []
-    assert len(tables.best_against_best(runs.read_results(folders[2:]))) == 1
+    assert comparison.best_against_best(runs.read_results(folders[:2])) == []
+    assert len(comparison.best_against_best(runs.read_results(folders[2:]))) == 1
 
 
 def test_best_cells_of_other_seeds_have_no_difference_and_say_so(tmp_path):
     lr = "training.lr=[0.001, 0.003]"
     plain = ["name=plain", "network.shortcut=[plain]", lr]
     results = runs.read_results(written(tmp_path, plain, [*RESIDUAL, lr, "seeds=[1,2]"]))
-    (best,) = tables.best_against_best(results)
+    (best,) = comparison.best_against_best(results)
 
     assert best.difference is None
     assert best.unmatched == ("seeds 0, 1 and 1, 2",)
-    assert "no difference: seeds 0, 1 and 1, 2" in tables.TABLES["table"](results)
+    assert "no difference: seeds 0, 1 and 1, 2" in tables.TABLES["table"](comparison.compared(results))
 
 
 def test_seeds_from_two_folders_are_one_sample(tmp_path):
-    (cell,) = tables.cells(runs.read_results(written(tmp_path, ["name=one"], ["name=two", "seeds=[2,3]"])))
+    (cell,) = comparison.cells(runs.read_results(written(tmp_path, ["name=one"], ["name=two", "seeds=[2,3]"])))
 
     assert [arm.summary.n for arm in cell.arms] == [4, 4]
     assert cell.arms[1].difference.n == 4
@@ -164,12 +164,12 @@ def test_seeds_from_two_folders_are_one_sample(tmp_path):
 
 def test_two_whole_experiments_of_another_recipe_are_cells_of_their_own(tmp_path):
     results = runs.read_results(written(tmp_path, ["name=one"], ["name=two", "training.epochs=3"]))
-    found = tables.cells(results)
+    found = comparison.cells(results)
 
     assert [cell.label["training.epochs"] for cell in found] == ["20", "3"]
     assert all(arm.unmatched == () for cell in found for arm in cell.arms)
     assert results.name == "one + two"
-    assert tables.best_against_best(results) == []
+    assert comparison.best_against_best(results) == []
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_t
     results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, *other]))
     (refused,) = [arm for arm in arms_of(results).values() if arm.name == "identity"]
     (allowed,) = [arm for arm in arms_of(results, unmatched=True).values() if arm.name == "identity"]
-    text = " ".join(tables.TABLES["table"](results).split())
+    text = " ".join(tables.TABLES["table"](comparison.compared(results)).split())
 
     assert refused.unmatched == allowed.unmatched == words
     assert refused.difference is None
@@ -206,7 +206,7 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_t
 @pytest.mark.parametrize("allowed", [False, True])
 def test_csv_json_and_markdown_give_the_difference_of_what_is_no_pair_only_with_consent(tmp_path, allowed):
     results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "training.lr=0.1"]))
-    text, data, table = (tables.TABLES[form](results, unmatched=allowed) for form in ("csv", "json", "md"))
+    text, data, table = (tables.TABLES[form](comparison.compared(results, unmatched=allowed)) for form in ("csv", "json", "md"))
     (row,) = [row for row in csv.DictReader(io.StringIO(text)) if row["arm"] == "identity"]
     (arm,) = [arm for cell in json.loads(data)["cells"] for arm in cell["arms"] if arm["name"] == "identity"]
     (line,) = [line for line in table.splitlines() if "| identity |" in line]
@@ -236,7 +236,7 @@ def test_csv_json_and_markdown_give_the_difference_of_what_is_no_pair_only_with_
     ],
 )
 def test_nothing_is_found_where_nothing_is_a_pair_and_the_headline_says_so(tmp_path, experiments, words):
-    cells = tables.cells(runs.read_results(written(tmp_path, *experiments)))
+    cells = comparison.cells(runs.read_results(written(tmp_path, *experiments)))
     found = findings(cells)
 
     assert headline(cells, found) == words
@@ -247,7 +247,7 @@ def test_a_pair_that_waits_is_a_pair_that_has_not_finished(tmp_path):
     def values(trial):
         return {} if trial.arm == "plain" else accuracy(trial)
 
-    cells = tables.cells(fabricated.results(tmp_path, values, *ONE_CELL))
+    cells = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL))
 
     assert headline(cells, findings(cells)) == "No pair has finished yet"
 
@@ -299,7 +299,7 @@ def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_
     overrides = ["network.depth=[8]", "network.init=he", "network.norm=none", "seeds=3"]
     overrides += ["network.shortcut=[projection-all]", "network.plain_width=parameters"]
     results = fabricated.results(tmp_path, values, *overrides)
-    ((cell),) = tables.cells(results)
+    ((cell),) = comparison.cells(results)
     plain, control, residual = cell.arms
 
     assert [arm.name for arm in cell.arms] == ["plain", "plain-as-projection-all", "projection-all"]
@@ -309,16 +309,16 @@ def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_
     assert residual.beyond_width.mean == pytest.approx(0.2)
     assert plain.beyond_width is control.beyond_width is None
     line = "+20.0 [+20.0, +20.0] against plain-as-projection-all (42,832 parameters)"
-    assert line in tables.TABLES["table"](results)
-    assert len(findings(tables.cells(results))) == 1
-    row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](results))))[2]
+    assert line in tables.TABLES["table"](comparison.compared(results))
+    assert len(findings(comparison.cells(results))) == 1
+    row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compared(results)))))[2]
     assert [round(float(row[f"beyond_width{end}"]), 6) for end in ("", "_low", "_high")] == [0.2, 0.2, 0.2]
-    assert "| +30.0 [+30.0, +30.0] | +20.0 [+20.0, +20.0] |" in tables.TABLES["md"](results)
+    assert "| +30.0 [+30.0, +30.0] | +20.0 [+20.0, +20.0] |" in tables.TABLES["md"](comparison.compared(results))
 
 
 def test_a_second_control_that_is_plain_once_more_is_compared_with_nothing(tmp_path):
     overrides = ["network.shortcut=[gate]", "network.plain_width=parameters"]
-    ((cell),) = tables.cells(fabricated.results(tmp_path, accuracy, *ONE_CELL, *overrides))  # all have 100 parameters
+    ((cell),) = comparison.cells(fabricated.results(tmp_path, accuracy, *ONE_CELL, *overrides))  # all have 100 parameters
     _, control, residual = cell.arms
 
     assert [arm.same_as_plain for arm in cell.arms] == [False, True, False]
@@ -351,12 +351,12 @@ def test_gates_that_start_elsewhere_are_compared_with_one_control(tmp_path):
 
     overrides = ["network.shortcut=[gate, {gate: {bias: -1}}]", "network.plain_width=parameters"]
     results = fabricated.results(tmp_path, values, *ONE_CELL, *overrides)
-    ((cell),) = tables.cells(results)
+    ((cell),) = comparison.cells(results)
 
     assert [(arm.name, arm.beyond_width is not None) for arm in cell.arms] == [
         ("plain", False), ("plain-as-gate", False), ("gate", True), ("gate-bias-1", True),
     ]  # fmt: skip
-    assert tables.TABLES["table"](results).count("against plain-as-gate (300 parameters)") == 2
+    assert tables.TABLES["table"](comparison.compared(results)).count("against plain-as-gate (300 parameters)") == 2
 
 
 def test_the_second_control_is_no_cell_of_best_against_best_and_has_nothing_published(tmp_path):
@@ -366,7 +366,7 @@ def test_the_second_control_is_no_cell_of_best_against_best_and_has_nothing_publ
     network = ["network.family=cnn", "network.depth=20", "network.width=16", "network.norm=batch", "network.init=he"]
     arms = ["network.shortcut=[gate]", "network.plain_width=parameters", "training.lr=[0.1, 0.01]"]
     results = fabricated.results(tmp_path, values, *network, *arms, "seeds=2")
-    (best,) = tables.best_against_best(results)
+    (best,) = comparison.best_against_best(results)
 
-    assert (best.arm, best.residual_summary.mean) == ("gate", 0.5)
+    assert (best.residual.arm, best.residual.summary.mean) == ("gate", 0.5)
     assert {arm for _, arm, _, _ in tables.published_rows(results)} == {"plain", "gate"}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from resexp import runs, tables
+from resexp import comparison, runs, tables
 from resexp.tables.findings import findings
 from resexp.tables.frames import profiles, read_frames
 
@@ -36,7 +36,7 @@ def plain_diverged(trial):
 
 
 def test_a_paired_difference_is_scipys_over_seeds(tmp_path):
-    ((cell),) = tables.cells(fabricated.results(tmp_path, both_trained, *ONE_CELL))
+    ((cell),) = comparison.cells(fabricated.results(tmp_path, both_trained, *ONE_CELL))
     plain, residual = cell.arms
     interval = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.95)
 
@@ -51,12 +51,14 @@ def test_a_seed_that_one_arm_has_not_finished_leaves_the_pair_and_is_counted_as_
     def values(trial):
         return {} if (trial.arm, trial.seed) == ("plain", 2) else both_trained(trial)
 
-    ((cell),) = tables.cells(fabricated.results(tmp_path, values, *ONE_CELL))
+    ((cell),) = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL))
     kept = [RESIDUAL[seed] - PLAIN[seed] for seed in (0, 1, 3)]
 
     assert cell.arms[1].difference.n == 3
     assert np.mean(kept) == pytest.approx(cell.arms[1].difference.mean)
-    assert tables.outcome_text(cell.arms[0]) == "3/4 1 waiting"
+    assert tables.outcome_text(cell.arms[0]) == "3/3"
+    assert tables.missing_text(cell.arms[0]) == "n = 3 of 4, 1 waiting"
+    assert tables.missing_text(cell.arms[1]) == ""
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_a_seed_that_one_arm_has_not_finished_leaves_the_pair_and_is_counted_as_
     ],
 )
 def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outcome, accuracy, compared):
-    ((cell),) = tables.cells(fabricated.results(tmp_path, values, *ONE_CELL))
+    ((cell),) = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL))
 
     assert tables.outcome_text(cell.arms[0]) == outcome
     assert tables.accuracy_text(cell.arms[0].summary) == accuracy
@@ -97,7 +99,7 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
     ],
 )
 def test_a_finding_says_what_was_measured(tmp_path, values, effect, words):
-    (finding,) = findings(tables.cells(fabricated.results(tmp_path, values, *ONE_CELL)))
+    (finding,) = findings(comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL)))
 
     assert finding.effect == effect
     assert words in finding.sentence
@@ -105,7 +107,7 @@ def test_a_finding_says_what_was_measured(tmp_path, values, effect, words):
 
 def test_degradation_with_healthy_gradients_is_named(tmp_path):
     folder, found = fabricated.experiment(tmp_path, lambda t: {**plain_stuck(t), "slope_start": -0.01}, *ONE_CELL)
-    (finding,) = findings(tables.cells(runs.results_of(folder, found)))
+    (finding,) = findings(comparison.cells(runs.results_of(folder, found)))
 
     assert "Degradation without gradients that vanish at the start" in finding.sentence
 
@@ -116,15 +118,15 @@ def test_best_against_best_is_chosen_by_validation_and_reported_on_test(tmp_path
         return {"test_accuracy": 0.5 if he else 0.8, "val_accuracy": 0.9 if he else 0.6}
 
     folder, found = fabricated.experiment(tmp_path, values, "network.depth=[64]", "network.norm=[none]", "seeds=2")
-    (best,) = tables.best_against_best(runs.results_of(folder, found))
+    (best,) = comparison.best_against_best(runs.results_of(folder, found))
 
-    assert (best.plain, best.residual) == ("norm none, init he", "norm none, init he")
-    assert best.plain_summary.mean == 0.5
+    assert (best.plain.setting, best.residual.setting) == ({"init": "he"}, {"init": "he"})
+    assert best.plain.summary.mean == 0.5
 
 
 def test_the_terminal_table_fits_80_columns_and_names_everything(tmp_path):
     folder, found = fabricated.experiment(tmp_path, plain_mixed)
-    text = tables.TABLES["table"](runs.results_of(folder, found))
+    text = tables.TABLES["table"](comparison.compared(runs.results_of(folder, found)))
 
     assert max(map(len, text.splitlines())) <= 80
     assert "depth 64, norm layer, init he  (100 parameters each)" in text
@@ -135,14 +137,14 @@ def test_the_terminal_table_fits_80_columns_and_names_everything(tmp_path):
 def test_depth_2_is_marked_as_nothing_to_skip(tmp_path):
     folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL[1:], "network.depth=[2]")
 
-    assert "nothing to skip at depth 2" in tables.TABLES["table"](runs.results_of(folder, found))
+    assert "nothing to skip at depth 2" in tables.TABLES["table"](comparison.compared(runs.results_of(folder, found)))
 
 
 def test_long_arms_and_many_of_them_stay_apart_and_within_80_columns(tmp_path):
     arms = "[identity, stochastic-depth, {gate-shortcut: {bias: -6}}, rezero, projection-all]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     folder, found = fabricated.experiment(tmp_path, lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, *axes)
-    lines = tables.TABLES["table"](runs.results_of(folder, found)).splitlines()
+    lines = tables.TABLES["table"](comparison.compared(runs.results_of(folder, found))).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("  gate-shortcut-bias-6 2/2") for line in lines)
@@ -167,7 +169,7 @@ def test_every_line_fits_80_columns_whatever_stands_in_it(tmp_path, values, ques
     arms = f"[{{{LONG}}}, {{gate-shortcut: {{bias: -6}}}}, projection-all, {{gate: {{bias: -6.25}}}}]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     results = fabricated.results(tmp_path, values, *axes, "network.plain_width=parameters", f"question={question}")
-    lines = tables.TABLES["table"](results).splitlines()
+    lines = tables.TABLES["table"](comparison.compared(results)).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert all(line.count("[") == line.count("]") for line in lines)  # no interval is broken
@@ -177,7 +179,7 @@ def test_every_line_fits_80_columns_whatever_stands_in_it(tmp_path, values, ques
 
 
 def test_a_count_of_outcomes_that_fills_its_column_stays_apart_from_the_next(tmp_path):
-    text = tables.TABLES["table"](fabricated.results(tmp_path, plain_diverged, *ONE_CELL[:3], "seeds=2"))
+    text = tables.TABLES["table"](comparison.compared(fabricated.results(tmp_path, plain_diverged, *ONE_CELL[:3], "seeds=2")))
 
     assert "  plain          0/2 2 diverged -" in text
 
@@ -195,13 +197,15 @@ PRECISIONS = ("float32", "float64")
 
 def test_csv_json_and_markdown_carry_the_same_numbers(tmp_path):
     folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
-    (plain, residual) = csv.DictReader(io.StringIO(tables.TABLES["csv"](runs.results_of(folder, found))))
-    arms = json.loads(tables.TABLES["json"](runs.results_of(folder, found)))["cells"][0]["arms"]
+    (plain, residual) = csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compared(runs.results_of(folder, found)))))
+    arms = json.loads(tables.TABLES["json"](comparison.compared(runs.results_of(folder, found))))["cells"][0]["arms"]
 
     assert float(residual["mean"]) == pytest.approx(arms[1]["summary"]["mean"])
     assert float(residual["low"]) == pytest.approx(arms[1]["difference"]["low"])
     assert plain["difference"] == ""
-    assert "| identity | 4/4 | 70.0 ± 9.4 | 4 | +9.0 [+3.3, +14.7]" in tables.TABLES["md"](runs.results_of(folder, found))
+    assert "| identity | 4/4 | **70.0 ± 9.4** | 4 | +9.0 [+3.3, +14.7]" in tables.TABLES["md"](
+        comparison.compared(runs.results_of(folder, found))
+    )
 
 
 def test_accuracy_csv_has_a_row_per_finished_trial(tmp_path):
@@ -219,7 +223,7 @@ def test_a_trial_that_left_the_config_is_named(tmp_path):
     smaller = fabricated.config.load("digits", [*ONE_CELL[:3], "seeds=3"])
 
     assert "no longer in the config: identity-d64-norm-none-init-he-s3" in tables.TABLES["table"](
-        runs.results_of(folder, smaller)
+        comparison.compared(runs.results_of(folder, smaller))
     )
 
 

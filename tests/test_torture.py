@@ -26,7 +26,7 @@ import pytest
 import write_faults
 from write_faults import Fault
 
-from resexp import cli, config, runs, screen, tables
+from resexp import cli, comparison, config, runs, screen, tables
 from resexp.tables import frames
 
 SMALL = ("network.init=he", "training.checkpoint_every=7", "device=cpu")
@@ -390,7 +390,7 @@ def look(folder: Path, experiment: config.Experiment) -> set[str]:
     """Reads an experiment as compare, report and watch do; returns the trials that are finished."""
     shot = screen.snapshot(folder, experiment, 0.0, {})
     found = runs.read_results([folder])
-    tables.TABLES["table"](found)
+    tables.TABLES["table"](comparison.compared(found))
     done = {state.trial.name for state in found.states if state.result}
     if done:
         frames.read_frames(found)

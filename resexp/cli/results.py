@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
-from resexp import runs
+from resexp import config, runs
 from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, say, stop
+
+if TYPE_CHECKING:
+    from resexp.comparison import Cell
 
 
 @app.command()
@@ -19,22 +22,62 @@ def compare(
     *,
     runs_dir: Runs = Path("runs"),
     metric: Annotated[
-        str, typer.Option(help="test_accuracy, best_test_accuracy, train_accuracy, val_accuracy.")
+        str, typer.Option(help="test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end.")
     ] = "test_accuracy",
-    form: Annotated[str, typer.Option("--format", help="table, csv, json or md.")] = "table",
+    at: Annotated[str, typer.Option(help="last, best (of validation), or step:N of metrics.csv.")] = "last",
+    by: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Order cells by this key first; may be repeated.")] = None,
+    tune: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Each arm at its own best of this key, too; may be repeated.")
+    ] = None,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXPR|FILE", help="'test_accuracy: identity > plain @ 95%', or claims: article, he2015, a file."),
+    ] = None,
+    test: Annotated[bool, typer.Option("--test", help="Exact sign-flip p-values, Holm's correction.")] = False,
+    images: Annotated[bool, typer.Option("--by-image", help="The uncertainty of the test images, too.")] = False,
+    form: Annotated[str, typer.Option("--format", help="table, csv, json, md or tex.")] = "table",
     unmatched: Annotated[
         bool, typer.Option("--allow-unmatched", help="Compare arms that differ in more than the shortcut, too.")
     ] = False,
+    missing: Annotated[bool, typer.Option("--allow-missing", help="Exit 0 though trials have not finished.")] = False,
 ) -> None:
     """Compare plain with residual networks, cell by cell, paired over seeds; several experiments are read side by side."""
-    from resexp import tables  # noqa: PLC0415 - as above
+    from resexp import claims, comparison, tables  # noqa: PLC0415 - as above
 
     among("--format", form, tables.TABLES)
-    among("--metric", metric, tables.METRICS)
-    results = _results(sources, runs_dir)
-    say(tables.TABLES[form](results, metric, unmatched=unmatched))
-    _complain(results)
-    refused = [arm for cell in tables.cells(results, metric) for arm in cell.arms if arm.unmatched]
+    comparison.known(metric, at)
+    expected = [claim for text in expect or [] for claim in _expected(text)]
+    results = comparison.by(_results(sources, runs_dir), by or [])
+    found = comparison.compared(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
+    wanted = [*_primary(results), *expected]
+    judged = [(kind, claims.judge(config.parse_expectation(text), results)) for kind, text in wanted]
+    lines = [line for kind, of in judged for line in tables.judged_lines(kind, of)]
+    say(tables.TABLES[form](found, lines, test=test))
+    _complain(results, missing=missing)
+    _refuse_unmatched(found.cells, unmatched=unmatched)
+    unmet = [of for kind, each in judged if not kind.startswith("primary") for of in each if of.verdict != claims.SUPPORTED]
+    if unmet:
+        more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
+        stop(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
+
+
+def _primary(results: runs.Results) -> list[tuple[str, str]]:
+    """The one contrast that each experiment names as confirmatory."""
+    primaries = [experiment.shared.compare.primary for _, experiment in results.sources]
+    return [("primary (all else is descriptive)", text) for text in dict.fromkeys(primaries) if text is not None]
+
+
+def _expected(text: str) -> list[tuple[str, str]]:
+    """(kind, expression) of one --expect: an expression has a colon, the name of a file of claims has none."""
+    from resexp import claims  # noqa: PLC0415 - as above
+
+    if ":" in text and not Path(text).is_file():
+        return [("expected", text)]
+    return [(f"claimed: {claim.text}", claim.expect) for claim in claims.read(text)]
+
+
+def _refuse_unmatched(cells: "Sequence[Cell]", *, unmatched: bool) -> None:
+    refused = [arm for cell in cells for arm in cell.arms if arm.unmatched]
     if refused and not unmatched:
         more = f" (and {len(refused) - 1} more arms)" if len(refused) > 1 else ""
         stop(
@@ -50,12 +93,20 @@ def _results(sources: list[str] | None, runs_dir: Path, read: Sequence[str] = ()
     return runs.read_results([runs.find(source, runs_dir) for source in named], read)
 
 
-def _complain(results: runs.Results) -> None:
-    """The end, after all that could be said, when trials are damaged."""
+def _complain(results: runs.Results, *, missing: bool = True) -> None:
+    """The end, after all that could be said, when trials are damaged, or missing without consent."""
     reasons = [state.reason for state in results.states if state.state == "damaged"]
     if reasons:
         more = f"; so are {len(reasons) - 1} more trials" if len(reasons) > 1 else ""
         stop(f"{reasons[0]}{more}: see `resexp doctor`", FAILED)
+    lost = [state.state for state in results.states if state.result is None]
+    if lost and not missing:
+        counted = ", ".join(f"{lost.count(state)} {state}" for state in dict.fromkeys(lost))
+        stop(
+            f"{len(lost)} of {len(results.states)} trials have not finished ({counted}): their seeds are in no pair. "
+            "--allow-missing takes it for granted",
+            FAILED,
+        )
 
 
 # ---- watch ----------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
     """Train every trial of an experiment; the same command continues one that was stopped."""
-    from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+    from resexp import comparison, executors, tables  # noqa: PLC0415 - `--help` starts without them
 
     experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
     folder = runs_dir / experiment.name
@@ -46,7 +46,7 @@ def train(
             note(f"the older experiment is now {aside}")
         carry_out(pool, folder, experiment, plan, prepared, break_lock=break_lock, quiet=quiet or as_json)
     if as_json:
-        say(tables.as_json(runs.results_of(folder, experiment)))
+        say(tables.TABLES["json"](comparison.compared(runs.results_of(folder, experiment))))
     sys.exit(conclude(folder, experiment, interrupted))
 
 

@@ -16,6 +16,7 @@ from resexp.config.arms import (
 )
 from resexp.config.documents import ConfigError, nearest, read_document, visible
 from resexp.config.editors import schema
+from resexp.config.expectations import ANY_RESIDUAL, MEASURES, Expectation, Relation, Side, parse_expectation
 from resexp.config.grid import Experiment, conditions, experiment_from, load, shared_differences, shipped
 from resexp.config.models import (
     ACTIVATION_NAMES,
@@ -37,10 +38,12 @@ from resexp.config.types import TrialName
 
 __all__ = [
     "ACTIVATION_NAMES",
+    "ANY_RESIDUAL",
     "AXES",
     "DATASET_NAMES",
     "FREE_SHORTCUTS",
     "INIT_NAMES",
+    "MEASURES",
     "NORM_NAMES",
     "PLACEMENT_NAMES",
     "PROBE_NAMES",
@@ -49,11 +52,14 @@ __all__ = [
     "Cohort",
     "ConfigError",
     "Data",
+    "Expectation",
     "Experiment",
     "Gradients",
     "Network",
     "Plan",
+    "Relation",
     "Settings",
+    "Side",
     "Training",
     "Trial",
     "TrialName",
@@ -69,6 +75,7 @@ __all__ = [
     "make_plan",
     "nearest",
     "pairs",
+    "parse_expectation",
     "read_document",
     "schema",
     "shared_differences",

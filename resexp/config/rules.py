@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 
 from resexp.config.arms import FREE_SHORTCUTS, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, arm_name, format_value, shortcut_name
 from resexp.config.documents import ConfigError, nearest
+from resexp.config.expectations import parse_expectation
 from resexp.config.models import Network, Settings
 from resexp.config.types import Scalars, trial_name
 
@@ -240,7 +241,10 @@ def _about_run(cell: Settings) -> Problem | None:
     if cell.precision == "float64" and cell.device == "mps":
         return "precision", "'float64' does not exist on mps; use cpu"
     if cell.compare.primary is not None:
-        return "compare.primary", "is planned, but not part of this version of resexp"
+        try:
+            parse_expectation(cell.compare.primary)
+        except ConfigError as error:
+            return "compare.primary", error.problem
     return None
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -251,14 +252,16 @@ def cut(path: Path, at: Mark | None) -> None:
 def read_text(path: Path) -> str:
     """The complete lines of an appended file; '' while there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            text = file.read(MOST_BYTES).decode()
     except (FileNotFoundError, NotADirectoryError):
         return ""
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error):
         raise RunsError(f"{path}: damaged (not text)") from None
     return text[: text.rfind("\n") + 1]
 
 
+MOST_BYTES = 2**30  # of a log: more is a gzipped bomb
 TEXT = ("layer", "block", "left", "cell", "arm")  # columns that hold words; all others hold numbers
 
 

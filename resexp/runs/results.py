@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,30 @@ class Results:
         """Trials that count as missing because a file of theirs is damaged."""
         return [state.trial.name for state in self.states if state.state == "damaged"]
 
+    @cached_property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that tell cells apart here: the depth, and those with more than one value."""
+        values = [{config.format_value(state.conditions.get(key)) for state in self.states} for key in self.axes]
+        named = zip(self.axes, self.columns, values, strict=True)
+        return tuple(column for key, column, of in named if key == "network.depth" or len(of) > 1)
+
+    @property
+    def common(self) -> dict[str, str]:
+        """The other columns, with the value that they have everywhere."""
+        if not self.states:
+            return {}
+        return {key: of for key, of in self._columns_of(self.states[0]).items() if key not in self.shown}
+
     @property
     def columns(self) -> list[str]:
         """The axes by their short names: depth, norm, data.name."""
         return [key.split(".")[1] if key in config.AXES else key for key in self.axes]
 
     def label(self, state: State) -> dict[str, str]:
-        """What names the cell of a trial: {'depth': '64', 'norm': 'layer'}."""
+        """What names the cell of a trial, as far as it differs: {'depth': '64', 'norm': 'layer'}."""
+        return {key: of for key, of in self._columns_of(state).items() if key in self.shown}
+
+    def _columns_of(self, state: State) -> dict[str, str]:
         values = (config.format_value(state.conditions.get(key)) for key in self.axes)
         return dict(zip(self.columns, values, strict=True))
 

@@ -6,12 +6,15 @@ exact        tests without assumptions on the distribution: sign flips, outcome 
 degradation  does training error rise with depth?
 """
 
-from resexp.statistics.degradation import VERDICTS, Degradation, degradation, removed
-from resexp.statistics.exact import fisher, holm, page, sign_flip, smallest_sign_flip
-from resexp.statistics.intervals import Difference, Pairing, over_images, paired, pairing, seeds_for
+from resexp.statistics.degradation import DEGRADES, VERDICTS, Degradation, degradation, removed
+from resexp.statistics.exact import MOST_PAIRS, fisher, holm, page, sign_flip, smallest_sign_flip
+from resexp.statistics.intervals import LEVEL, Difference, Pairing, over_images, paired, pairing, seeds_for
 from resexp.statistics.samples import OUTCOMES, Summary, deviation, summarise
 
 __all__ = [
+    "DEGRADES",
+    "LEVEL",
+    "MOST_PAIRS",
     "OUTCOMES",
     "VERDICTS",
     "Degradation",

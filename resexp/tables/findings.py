@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from resexp.comparison import Arm, Cell
 from resexp.statistics import Difference, Summary
-from resexp.tables.cells import Arm, Cell
-from resexp.tables.formats import difference_text, slope_text
+from resexp.tables.texts import difference_text, slope_text
 
 FLAT = 0.1  # decades per block; 31 blocks at this slope lose or gain a factor of a thousand
 

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from resexp import config
+from resexp.comparison import groups, summary
 from resexp.config import ConfigError, Network, Settings
 from resexp.config.documents import read_document
 from resexp.config.types import Model, PositiveFloat
 from resexp.runs import Results
 from resexp.statistics import Summary
-from resexp.tables.cells import groups, summary
 from resexp.tables.lines import fitted
 
 FOLDER = Path(__file__).parent.parent / "published"

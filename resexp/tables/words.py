@@ -8,9 +8,9 @@ import pandas as pd
 from resexp import statistics
 from resexp.statistics import Difference
 from resexp.tables.findings import FLAT, Finding, gradient_words
-from resexp.tables.formats import difference_text, percent
 from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import plane
+from resexp.tables.texts import difference_text, percent
 
 MOVED = 0.05  # of accuracy, on a field of the map
 GOOD, BAD = ("rescues", "helps"), ("ruins", "hurts")

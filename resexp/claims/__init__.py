@@ -1,0 +1,23 @@
+"""What is claimed of shortcuts, and what these runs say to it: one grammar for `--expect`, windows and papers' claims.
+
+read(source)                     the claims of a file, a shipped one by name
+judge(expectation, results)      a verdict for each arm that it is about, with its scope
+"""
+
+from resexp.claims.files import Claim, read, shipped
+from resexp.claims.judging import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Judged, Place, judge
+from resexp.claims.measures import MEASURES
+
+__all__ = [
+    "CONTRADICTED",
+    "MEASURES",
+    "NOT_TESTED",
+    "SUPPORTED",
+    "UNDECIDED",
+    "Claim",
+    "Judged",
+    "Place",
+    "judge",
+    "read",
+    "shipped",
+]

@@ -1,0 +1,66 @@
+"""Files of claims: an expectation each, with its text, its words in their own language, and where they stand."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, ValidationError, field_validator
+
+from resexp import config
+from resexp.config import ConfigError, Expectation
+from resexp.config.documents import read_document
+from resexp.config.types import Model
+
+FOLDER = Path(__file__).parent
+
+
+class Claim(Model):
+    """text: the claim in a sentence. quotation: the source's own words, in its `language`. expect: what it comes to here."""
+
+    text: str
+    expect: str
+    quotation: str | None = None
+    language: str = "en"
+    source: str = ""
+
+    @field_validator("expect")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        try:
+            config.parse_expectation(text)
+        except ConfigError as error:
+            raise ValueError(error.problem) from None
+        return text
+
+    @property
+    def expectation(self) -> Expectation:
+        return config.parse_expectation(self.expect)
+
+
+class Document(Model):
+    """A file: its source, and the claims."""
+
+    source: str
+    claims: Annotated[list[Claim], Field(min_length=1)]
+
+
+def shipped() -> dict[str, Path]:
+    """The files that come with resexp, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def read(source: str | Path) -> list[Claim]:
+    """The claims of a file, or of the shipped file of that name.
+
+    Raises:
+        ConfigError: a file that is missing or cannot be used, by name.
+    """
+    path = shipped().get(str(source), Path(source))
+    if not path.is_file():
+        raise ConfigError(f"{source}: no such file of claims; shipped are {', '.join(shipped())}", where="--expect")
+    try:
+        document = Document.model_validate(read_document(path)[0])
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(first["msg"].removeprefix("Value error, "), key=key, where=str(path)) from None
+    return [claim.model_copy(update={"source": claim.source or document.source}) for claim in document.claims]

@@ -1,0 +1,174 @@
+"""Figures that an expectation can be about: of every arm of a cell seed by seed, or one for all seeds with its range."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from resexp import config, runs
+from resexp.comparison import Label, errors, groups, value
+from resexp.comparison.groups import mixes
+from resexp.runs import Results, State
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one arm. seeds: a figure for each; or, the same for all seeds, low and high with the figure between them.
+
+    mixed: whether seeds ended differently, where the figure depends on the end.
+    """
+
+    seeds: dict[int, float] | None = None
+    single: tuple[float, float, float] | None = None
+    mixed: bool = False
+
+
+Cells = list[tuple[Label, dict[str, Figures], State]]  # with a trial of the cell, for its settings
+OfTrial = Callable[[State], float | None]
+
+
+def _each(read: Callable[[State, float | None], float | None], *, of_the_end: bool = True) -> "Measure":
+    def measure(results: Results, number: float | None) -> Cells:
+        found: Cells = []
+        for label, arms in groups(results):
+            figures = {arm: _figures(states, lambda state: read(state, number), of_the_end=of_the_end)
+                       for arm, states in arms.items()}  # fmt: skip
+            present = {arm: of for arm, of in figures.items() if of.seeds}
+            found.append((label, present, next(iter(arms.values()))[0]))
+        return found
+
+    return measure
+
+
+def _figures(states: Sequence[State], read: OfTrial, *, of_the_end: bool) -> Figures:
+    found = {state.trial.seed: figure for state in states if state.result and (figure := read(state)) is not None}
+    return Figures(seeds=found, mixed=of_the_end and mixes(states))
+
+
+def _result(key: str, *, of_the_end: bool = True, error: bool = False) -> "Measure":
+    def read(state: State, _number: float | None) -> float | None:
+        found = value(state, key)
+        return found if found is None or not error else 1 - found
+
+    return _each(read, of_the_end=of_the_end)
+
+
+def _trained(state: State, _number: float | None) -> float | None:
+    return float(state.result["outcome"] == "trained") if state.result else None
+
+
+def _steps_to_loss(state: State, number: float | None) -> float:
+    """The first logged step at which the training loss is no higher than that; inf where it never is."""
+    for row in runs.read_rows(state.folder / "metrics.csv"):
+        if row["train_loss"] and float(row["train_loss"]) <= (number or 0.0):
+            return float(row["step"])
+    return math.inf
+
+
+def _degradation(results: Results, _number: float | None) -> Cells:
+    """Rise of the training error from the shallowest to the deepest network; a cell is a corner."""
+    corners: dict[tuple[str, ...], tuple[Label, dict[str, dict[int, list[State]]]]] = {}
+    for label, arms in groups(results):
+        rest = {key: of for key, of in label.items() if key != "depth"}
+        for arm, states in arms.items():
+            curve = corners.setdefault(tuple(rest.values()), (rest, {}))[1].setdefault(arm, {})
+            curve.setdefault(states[0].trial.settings.network.depth, []).extend(states)
+    found: Cells = []
+    for label, curves in corners.values():
+        rises = {arm: _rise(curve) for arm, curve in curves.items() if len(curve) > 1}
+        deepest = max(next(iter(curves.values())))
+        found.append((label, {arm: of for arm, of in rises.items() if of.seeds}, next(iter(curves.values()))[deepest][0]))
+    return found
+
+
+def _rise(curve: dict[int, list[State]]) -> Figures:
+    of = errors(curve)
+    low, high = (of[depth] for depth in (min(of), max(of)))
+    rises = {seed: high[seed] - low[seed] for seed in high if seed in low and math.isfinite(low[seed])}
+    return Figures(seeds=rises, mixed=any(mixes(curve[depth]) for depth in (min(curve), max(curve))))
+
+
+# ---- one for all seeds -----------------------------------------------------------------------------------------------------
+
+
+def _constant(key: str) -> "Measure":
+    def measure(results: Results, _number: float | None) -> Cells:
+        found: Cells = []
+        for label, arms in groups(results):
+            counts = {arm: next((of for state in states if (of := value(state, key)) is not None), None)
+                      for arm, states in arms.items()}  # fmt: skip
+            present = {arm: Figures(single=(of, of, of)) for arm, of in counts.items() if of is not None}
+            found.append((label, present, next(iter(arms.values()))[0]))
+        return found
+
+    return measure
+
+
+def _timed(key: str) -> "Measure":
+    """From cost.csv, which `resexp time` writes: arms that train in one stack have no time of their own."""
+
+    def measure(results: Results, _number: float | None) -> Cells:
+        costs = _costs(results)
+        ends = ("step_low", "step_seconds", "step_high") if key == "step_seconds" else (key, key, key)
+        found: Cells = []
+        for label, arms in groups(results):
+            rows = {arm: next((costs[of] for state in states if (of := str(state.folder)) in costs), None)
+                    for arm, states in arms.items()}  # fmt: skip
+            present = {arm: Figures(single=(float(row[ends[0]]), float(row[ends[1]]), float(row[ends[2]])))
+                       for arm, row in rows.items() if row}  # fmt: skip
+            found.append((label, present, next(iter(arms.values()))[0]))
+        return found
+
+    return measure
+
+
+def _costs(results: Results) -> dict[str, dict[str, str]]:
+    """Folder of a trial -> the row of its arm in cost.csv."""
+    found: dict[str, dict[str, str]] = {}
+    for folder, experiment in results.sources:
+        rows = {(row["cell"], row["arm"]): row for row in runs.read_rows(folder / "cost.csv")}
+        for label, arms in config.cells(experiment.trials, experiment.axes).items() if rows else ():
+            for arm, trials in arms.items():
+                if (" ".join(label), arm) in rows:
+                    found |= {str(runs.trial_folder(folder, trial.name)): rows[" ".join(label), arm] for trial in trials}
+    return found
+
+
+def _time_to_loss(results: Results, number: float | None) -> Cells:
+    """Steps to that loss times the arm's own seconds a step."""
+    seconds = {str(label): figures for label, figures, _ in _timed("step_seconds")(results, None)}
+    found: Cells = []
+    for label, figures, state in _each(_steps_to_loss)(results, number):
+        timed = {
+            arm: Figures(seeds={seed: steps * times.single[1] for seed, steps in of.seeds.items()}, mixed=of.mixed)
+            for arm, of in figures.items()
+            if of.seeds and (times := seconds[str(label)].get(arm)) and times.single
+        }
+        found.append((label, timed, state))
+    return found
+
+
+Measure = Callable[[Results, float | None], Cells]
+
+MEASURES: dict[str, Measure] = {
+    "test_accuracy": _result("test_accuracy"),
+    "best_test_accuracy": _result("best_test_accuracy"),
+    "train_accuracy": _result("train_accuracy"),
+    "val_accuracy": _result("val_accuracy"),
+    "test_error": _result("test_accuracy", error=True),
+    "train_error": _result("train_accuracy", error=True),
+    "val_error": _result("val_accuracy", error=True),
+    "test_loss": _result("test_loss"),
+    "train_loss": _result("train_loss"),
+    "slope_start": _result("slope_start", of_the_end=False),
+    "slope_end": _result("slope_end", of_the_end=False),
+    "trained": _each(_trained, of_the_end=False),
+    "degradation": _degradation,
+    "parameters": _constant("parameters"),
+    "multiply_adds": _constant("multiply_adds"),
+    "step_seconds": _timed("step_seconds"),
+    "epoch_seconds": _timed("epoch_seconds"),
+    "memory_bytes": _timed("memory_bytes"),
+    "activation_bytes": _timed("activation_bytes"),
+    "steps_to_loss": _each(_steps_to_loss),
+    "time_to_loss": _time_to_loss,
+}

@@ -1,0 +1,101 @@
+"""Trials -> groups: the arms of each cell, what they are worth, and their differences seed by seed."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from resexp import config, statistics
+from resexp.config import ConfigError
+from resexp.runs import Results, State
+from resexp.statistics import Difference, Summary
+
+Label = dict[str, str]
+Group = dict[str, list[State]]  # arm -> trials
+
+
+def groups(results: Results) -> list[tuple[Label, Group]]:
+    """(label, arm -> trials) of each cell, in the order in which they were written; plain comes first."""
+    found: dict[tuple[str, ...], tuple[Label, Group]] = {}
+    for state in results.states:
+        label = results.label(state)
+        arms = found.setdefault(tuple(label.values()), (label, {}))[1]
+        arms.setdefault(state.trial.arm, []).append(state)
+    return [(label, dict(sorted(arms.items(), key=lambda arm: arm[0] != "plain"))) for label, arms in found.values()]
+
+
+def by(results: Results, keys: Sequence[str]) -> Results:
+    """The same trials, ordered by these columns first, and named by them first.
+
+    Raises:
+        ConfigError: a key that does not vary here, with those that do.
+    """
+    wrong = [key for key in keys if key not in results.shown]
+    if wrong:
+        raise ConfigError(f"{wrong[0]!r} does not vary here; what does: {', '.join(results.shown)}", where="--by")
+    columns = dict(zip(results.columns, results.axes, strict=True))
+    first = [columns[key] for key in keys]
+    order = {
+        key: list(dict.fromkeys(config.format_value(state.conditions.get(key)) for state in results.states)) for key in first
+    }
+
+    def place(state: State) -> list[int]:
+        return [order[key].index(config.format_value(state.conditions.get(key))) for key in first]
+
+    axes = (*first, *(axis for axis in results.axes if axis not in first))
+    return replace(results, axes=axes, states=tuple(sorted(results.states, key=place)))
+
+
+def value(state: State, metric: str) -> float | None:
+    """The figure of a finished trial; None where there is none or it is not finite."""
+    found = (state.result or {}).get(metric)
+    return float(found) if found is not None and math.isfinite(found) else None
+
+
+def summary(states: Sequence[State], metric: str) -> Summary:
+    """How the trials of one arm ended, and their values of `metric`."""
+    finished = [state for state in states if state.result]
+    return statistics.summarise([state.result["outcome"] for state in finished if state.result],
+                                [value(state, metric) for state in finished])  # fmt: skip
+
+
+def pairs(plain: Sequence[State], residual: Sequence[State]) -> list[tuple[State, State]]:
+    """(plain, residual) of every seed that both have finished."""
+    twins = {state.trial.seed: state for state in plain if state.result}
+    return [(twins[state.trial.seed], state) for state in residual if state.result and state.trial.seed in twins]
+
+
+def mixes(states: Sequence[State]) -> bool:
+    """Whether the finished trials of an arm ended differently."""
+    return len({state.result["outcome"] for state in states if state.result}) > 1
+
+
+def values(found: Sequence[tuple[State, State]], metric: str) -> tuple[list[float], list[float]] | None:
+    """Both arms' figures seed by seed; None where either arm mixes outcomes, or has none."""
+    arms = list(zip(*found, strict=True))
+    each = [[value(state, metric) for state in arm] for arm in arms]
+    if not each or any(mixes(arm) for arm in arms) or any(figure is None for arm in each for figure in arm):
+        return None
+    plain, residual = ([figure for figure in arm if figure is not None] for arm in each)
+    return plain, residual
+
+
+def difference(plain: Sequence[State], residual: Sequence[State], metric: str) -> Difference | None:
+    """Residual minus plain over the seeds that both finished; None where either arm mixes outcomes or diverged."""
+    found = values(pairs(plain, residual), metric)
+    return statistics.paired([b - a for a, b in zip(*found, strict=True)]) if found else None
+
+
+def seeds(states: Sequence[State]) -> set[int]:
+    return {state.trial.seed for state in states}
+
+
+def other_seeds(plain: Sequence[State], residual: Sequence[State]) -> tuple[str, ...]:
+    """'seeds 0, 1 and 0, 1, 2', nothing where they are the same."""
+    words = [", ".join(map(str, sorted(seeds(of)))) for of in (plain, residual)]
+    return () if words[0] == words[1] else (f"seeds {words[0]} and {words[1]}",)
+
+
+def worth(states: Sequence[State]) -> float | None:
+    """Mean validation accuracy, by which settings are chosen; None where a trial is missing or has none."""
+    found = [value(state, "val_accuracy") for state in states]
+    return None if None in found else math.fsum(of for of in found if of is not None) / len(found)

@@ -1,0 +1,92 @@
+"""What arms are compared by: figures of result.json, or of a step in metrics.csv."""
+
+from dataclasses import dataclass, replace
+
+from resexp import config, runs
+from resexp.runs import Results, State
+
+SAMPLE = 10_000  # of the training part, on which training figures are measured at most
+
+
+@dataclass(frozen=True)
+class Metric:
+    """better: 1 where more is better, -1 where less is, 0 where neither. part: the images that it is a share of, by place."""
+
+    words: str
+    percent: bool = True
+    better: int = 1
+    part: int | None = 2
+
+
+LAST = "of the last weights"
+METRICS = {
+    "test_accuracy": Metric(f"test accuracy {LAST}"),
+    "best_test_accuracy": Metric("test accuracy of the weights with the best validation accuracy"),
+    "train_accuracy": Metric(f"training accuracy {LAST}", part=0),
+    "val_accuracy": Metric(f"validation accuracy {LAST}", part=1),
+    "test_loss": Metric(f"test loss {LAST}", percent=False, better=-1, part=None),
+    "best_test_loss": Metric("test loss of the weights with the best validation accuracy", percent=False, better=-1, part=None),
+    "train_loss": Metric(f"training loss {LAST}", percent=False, better=-1, part=None),
+    "slope_start": Metric("slope of the gradient before the first step", percent=False, better=0, part=None),
+    "slope_end": Metric("slope of the gradient after the first epoch", percent=False, better=0, part=None),
+}
+OF_STEPS = {
+    "train_accuracy": Metric("training accuracy", part=0),
+    "val_accuracy": Metric("validation accuracy", part=1),
+    "train_loss": Metric("training loss", percent=False, better=-1, part=None),
+    "val_loss": Metric("validation loss", percent=False, better=-1, part=None),
+}
+
+
+def known(name: str, at: str) -> tuple[str, Metric, int | None]:
+    """(key in a result, what it is, the step or None) of a figure `at` last, best or step:N.
+
+    Raises:
+        ConfigError: an unknown figure or place, or a figure that is not measured there, with those that are.
+    """
+    kind, _, step = at.partition(":")
+    of_step = kind == "step" and step.isdecimal()
+    if at == "best":
+        name = f"best_{name}"
+    elif at != "last" and not of_step:
+        raise config.ConfigError(f"{at!r} is not one of last, best, step:N", where="--at")
+    measured = OF_STEPS if of_step else METRICS
+    if name not in measured:
+        why = "; the test part is read once, at the end" if of_step else ""
+        raise config.ConfigError(f"{name!r} is not one of {', '.join(measured)}{why}", where="--metric")
+    metric = measured[name]
+    return (name, replace(metric, words=f"{metric.words} at step {int(step)}"), int(step)) if of_step else (name, metric, None)
+
+
+def chosen(results: Results, name: str, at: str) -> tuple[Results, str, Metric]:
+    """The results with that figure in every result, its key, and what it is.
+
+    Raises:
+        ConfigError: as `known`; a step that was not read.
+    """
+    key, metric, step = known(name, at)
+    return (results if step is None else _at_step(results, key, step)), key, metric
+
+
+def _at_step(results: Results, name: str, step: int) -> Results:
+    return replace(results, states=tuple(_state_at(state, name, step) for state in results.states))
+
+
+def _state_at(state: State, name: str, step: int) -> State:
+    if state.result is None:
+        return state
+    rows = runs.read_rows(state.folder / "metrics.csv")
+    found = {int(row["step"]): row[name] for row in rows}
+    if step not in found and state.result["outcome"] != "diverged":
+        steps = ", ".join(map(str, sorted(found)))
+        raise config.ConfigError(f"{state.trial.name} has no row of step {step}; it has {steps}", where="--at")
+    return replace(state, result={**state.result, name: float(found[step]) if found.get(step) else None})
+
+
+def resolution(results: Results, metric: Metric) -> float | None:
+    """The least by which a figure can differ: one image of the smallest part among the experiments."""
+    if metric.part is None:
+        return None
+    counts = [starts[-1]["images"][metric.part] for folder, _ in results.sources if (starts := runs.starts(folder))]
+    fewest = min((count for count in counts if count), default=0)
+    return 1 / (min(fewest, SAMPLE) if metric.part == 0 else fewest) if fewest else None

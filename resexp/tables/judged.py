@@ -1,0 +1,30 @@
+"""Verdicts on expectations and claims, in lines."""
+
+from collections.abc import Sequence
+
+from resexp.claims import SUPPORTED, Judged
+from resexp.tables.texts import named
+
+MOST_PLACES = 4  # that are printed under a verdict
+
+
+def verdict_line(of: Judged) -> str:
+    """'identity: contradicted here (contradicted in 1 of 4 cells of digits, n = 5)'."""
+    arm = f"{of.arm}: " if of.arm else ""
+    return f"{arm}{of.verdict} ({of.scope})"
+
+
+def place_lines(of: Judged) -> list[str]:
+    """The cells that a verdict rests on, the first four of them; of one that is supported everywhere the first."""
+    places = [place for place in of.places if place.verdict == of.verdict]
+    most = 1 if of.verdict == SUPPORTED else MOST_PLACES
+    lines = [f"{named(place.label)}: {place.words}" for place in places[:most]]
+    return [*lines, *([f"and {len(places) - most} more"] if len(places) > most else [])]
+
+
+def judged_lines(kind: str, judged: Sequence[Judged]) -> list[str]:
+    """'expected', the expectation, and under it the verdicts with the cells that they rest on."""
+    lines = [kind, f"  {judged[0].expectation.text}"] if judged else []
+    for of in judged:
+        lines += [f"  {verdict_line(of)}", *(f"    {line}" for line in place_lines(of))]
+    return lines

@@ -1,0 +1,130 @@
+"""A comparison for a paper: a table in booktabs, and a paragraph of methods under it."""
+
+from collections.abc import Sequence
+
+from resexp import runs
+from resexp.comparison import Arm, Cell, Comparison, Tuned
+from resexp.config import Settings
+from resexp.tables.texts import (
+    choice_text,
+    contrast_text,
+    figure,
+    flip_text,
+    is_best,
+    missing_text,
+    named,
+    outcome_text,
+    slope_text,
+)
+
+ESCAPES = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Text that LaTeX prints as it is; minus signs of numbers as such, what its fonts lack as a question mark."""
+    return "".join(ESCAPES.get(letter, letter if letter.isascii() else "?") for letter in text)
+
+
+def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
+    """Needs the package booktabs and nothing else."""
+    keys = list(of.results.shown)
+    mean = r"mean $\pm$ sd (\%)" if of.metric.percent else r"mean $\pm$ sd"
+    columns = [*keys, "arm", "trained", mean, r"difference [95\,\%]", "slope", *(["exact test"] if test else [])]
+    lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{_caption(of)}}}"]
+    lines += [rf"\begin{{tabular}}{{{'l' * (len(keys) + 2)}rrr{'l' if test else ''}}}", r"\toprule"]
+    lines += [" & ".join([*map(latex, columns[: len(keys)]), *columns[len(keys) :]]) + r" \\", r"\midrule"]
+    for place, cell in enumerate(of.cells):
+        lines += [r"\addlinespace"] if place else []
+        lines += [_row(of, cell, arm, first=arm is cell.arms[0], test=test) for arm in cell.arms]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
+    return "\n".join([*lines, *_methods(of), *map(latex, judged)]) + "\n"
+
+
+def _caption(of: Comparison) -> str:
+    common = f" Everywhere: {latex(named(of.results.common))}." if of.results.common else ""
+    return f"{latex(of.results.name)}: {latex(of.metric.words)}.{common} Slope: decades per block towards the input."
+
+
+def _row(of: Comparison, cell: Cell, arm: Arm, *, first: bool, test: bool) -> str:
+    label = [latex(value) if first else "" for value in cell.label.values()]
+    mean = _mean(of, arm)
+    trained = ", ".join(text for text in (outcome_text(arm), missing_text(arm)) if text)
+    cells = [*label, latex(arm.name), latex(trained), rf"\textbf{{{mean}}}" if is_best(arm, cell, of.metric) else mean]
+    cells += [_signed(contrast_text(arm, of.metric, of.resolution)), _signed(slope_text(arm.slope_start))]
+    return " & ".join([*cells, *([latex(flip_text(arm))] if test else [])]) + r" \\"
+
+
+def _mean(of: Comparison, arm: Arm) -> str:
+    summary = arm.summary
+    if summary.mean is not None:
+        sd = "" if summary.sd is None else rf" $\pm$ {figure(summary.sd, of.metric)}"
+        return f"{_signed(figure(summary.mean, of.metric))}{sd}"
+    if summary.median is None:
+        return "--"
+    ends = f"{figure(summary.lowest, of.metric)} to {figure(summary.highest, of.metric)}"
+    return f"median {figure(summary.median, of.metric)} ({ends})"
+
+
+def _signed(text: str) -> str:
+    """Hyphens before digits are minus signs."""
+    words = latex(text)
+    for digit in "0123456789":
+        words = words.replace(f"-{digit}", f"$-${digit}")
+    return "--" if words == "-" else words
+
+
+# ---- methods ----------------------------------------------------------------------------------------------------------------
+
+
+INTERVALS = (
+    r"Differences are means over seeds of residual minus plain with 95\,\% Student intervals of the paired differences. Where "
+    "the networks of an arm end differently (trained, stuck at chance, diverged) no interval is given; there the numbers of "
+    "trained networks are compared by Fisher's exact test."
+)
+
+
+def _methods(of: Comparison) -> list[str]:
+    """n, split, recipe, test, and what was tuned: one sentence each."""
+    seeds = sorted({arm.summary.n for cell in of.cells for arm in cell.arms})
+    pairs = (
+        "Plain and residual networks are trained as pairs that share every weight they have in common and every batch "
+        rf"(resexp {_version(of)}); $n = {', '.join(map(str, seeds))}$ seeds."
+    )
+    return [pairs, *_splits(of), _recipe(of.results.sources[0][1].shared), INTERVALS, _tuning(of.tuned, of.asked)]
+
+
+def _version(of: Comparison) -> str:
+    starts = runs.starts(of.results.sources[0][0])
+    return latex(starts[-1]["resexp"]) if starts else ""
+
+
+def _splits(of: Comparison) -> list[str]:
+    lines = []
+    for folder, experiment in of.results.sources:
+        starts = runs.starts(folder)
+        if starts:
+            training, validation, test = starts[-1]["images"]
+            parts = f"{training:,} images to train on, {validation:,} held out for validation, {test:,} to test"
+            lines.append(f"{latex(experiment.shared.data.name)}: {parts}; the test part is read once, at the end.")
+    return list(dict.fromkeys(lines))
+
+
+def _recipe(settings: Settings) -> str:
+    of = settings.training
+    length = f"{of.epochs} epochs" if of.epochs is not None else f"{of.steps} steps"
+    decay = f", weight decay {of.weight_decay:g}" if of.weight_decay else ""
+    return latex(
+        f"Training: {length}, batches of {of.batch_size}, {of.optimizer}, learning rate {of.lr:g}, {of.schedule} schedule"
+        f"{decay}, augmentation {settings.data.augment}; keys that vary stand in the table."
+    )
+
+
+def _tuning(rows: Sequence[Tuned], asked: Sequence[str]) -> str:
+    if not asked:
+        return "Nothing was tuned: both arms of a pair have the same settings."
+    found = [f"{named(row.label)}: {of.arm} {choice_text(of)}" for row in rows for of in (row.plain, row.residual)]
+    chosen = "; ".join(dict.fromkeys(found))
+    return latex(f"Tuned by mean validation accuracy, each arm by itself: {', '.join(asked)}; {chosen}.")

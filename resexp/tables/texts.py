@@ -1,0 +1,137 @@
+"""Numbers of a comparison in a few characters each."""
+
+from resexp import config
+from resexp.comparison import Arm, Cell, Choice, Metric, OverDepth, Tuned
+from resexp.statistics import Difference, Summary
+
+SHARE = Metric("")
+
+
+def outcome_text(arm: Arm) -> str:
+    """'5/5', '3/5 2 stuck', '0/5 5 diverged': how many of the finished ones trained, and what the others did."""
+    others = [f"{count} {name}" for name, count in arm.summary.outcomes.items() if name != "trained"]
+    return " ".join([f"{arm.summary.outcomes.get('trained', 0)}/{arm.summary.n}", *others])
+
+
+def missing_text(arm: Arm) -> str:
+    """'n = 4 of 5, 1 failed'; nothing where all have finished."""
+    total = arm.summary.n + sum(arm.missing.values())
+    lost = [f"{count} {state}" for state, count in arm.missing.items()]
+    return f"n = {arm.summary.n} of {total}, {', '.join(lost)}" if lost else ""
+
+
+def accuracy_text(summary: Summary, metric: Metric = SHARE) -> str:
+    """'96.2 ± 0.7' in percent; where outcomes are mixed 'median 91.2 (8.1 to 96.0)'; '-' for none."""
+    if summary.median is None:
+        return "-"
+    if summary.mean is not None:
+        return figure(summary.mean, metric) + (f" ± {figure(summary.sd, metric)}" if summary.sd is not None else "")
+    return f"median {figure(summary.median, metric)} ({figure(summary.lowest, metric)} to {figure(summary.highest, metric)})"
+
+
+def figure(value: float | None, metric: Metric = SHARE, sign: str = "") -> str:
+    """A share in percent with one digit, any other number with four."""
+    if value is None or metric.percent:
+        return percent(value, sign)
+    return f"{value:{sign}.4g}"
+
+
+def percent(value: float | None, sign: str = "") -> str:
+    return "-" if value is None else f"{100 * value:{sign}.1f}"
+
+
+def slope_text(value: float | None) -> str:
+    return "-" if value is None else f"{value + 0.0:+.2f}".replace("-0.00", "+0.00")
+
+
+def difference_text(difference: Difference | None, metric: Metric = SHARE, resolution: float | None = None) -> str:
+    """'+2.8 [+2.1, +3.5]' in points; '+0.0 (1 image: 0.28)' where all seeds differ by the same, which has no interval."""
+    if difference is None:
+        return ""
+    text = figure(difference.mean, metric, "+")
+    if difference.low is None:
+        return text
+    if not difference.sd and resolution is not None:
+        return f"{text} (1 image: {100 * resolution:.2g})"
+    return f"{text} [{figure(difference.low, metric, '+')}, {figure(difference.high, metric, '+')}]"
+
+
+def contrast_text(arm: Arm, metric: Metric = SHARE, resolution: float | None = None) -> str:
+    """The difference; where outcomes are mixed the exact test of their counts."""
+    if arm.contrast.outcomes is not None:
+        return f"k of n: p = {p_text(arm.contrast.outcomes)}"
+    return difference_text(arm.difference, metric, resolution)
+
+
+def p_text(p: float) -> str:
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
+
+
+def flip_text(arm: Arm) -> str:
+    """'sign-flip p 0.062, Holm 0.75, least possible 0.062'; nothing without a difference."""
+    of = arm.contrast
+    if of.sign_flip is None or of.holm is None or of.least is None:
+        return ""
+    return f"sign-flip p {p_text(of.sign_flip)}, Holm {p_text(of.holm)}, least possible {p_text(of.least)}"
+
+
+def images_text(arm: Arm) -> str:
+    """'± 1.9 over other test images'; nothing where it was not asked for."""
+    return "" if arm.contrast.images is None else f"± {percent(arm.contrast.images)} over other test images"
+
+
+def beyond_width_text(arm: Arm, cell: Cell) -> str:
+    """'+2.8 [+2.1, +3.5] against plain-as-gate (42,832 parameters)': the second difference of a residual arm."""
+    name = config.control_arm(arm.name)
+    (control,) = (other for other in cell.arms if other.name == name)
+    return f"{difference_text(arm.beyond_width)} against {name} ({control.parameters:,} parameters)"
+
+
+def is_best(arm: Arm, cell: Cell, metric: Metric) -> bool:
+    """Whether no other arm of the cell has as good a mean; never where some arm has none, or neither way is better."""
+    means = [other.summary.mean for other in cell.arms]
+    mine = arm.summary.mean
+    if not metric.better or mine is None or len(means) < 2 or None in means:
+        return False
+    shown = [metric.better * float(figure(mean, metric)) for mean in means]
+    best = metric.better * float(figure(mine, metric))
+    return best == max(shown) and shown.count(best) == 1
+
+
+def named(label: dict[str, str]) -> str:
+    """'depth 64, norm layer'; 'all' where nothing tells cells apart."""
+    return ", ".join(f"{key} {value}" for key, value in label.items()) or "all"
+
+
+# ---- best against best ------------------------------------------------------------------------------------------------------
+
+
+def tuned_text(row: Tuned, metric: Metric = SHARE) -> str:
+    """The difference of two choices, or why there is none."""
+    reason = "; ".join(row.unmatched) or "outcomes are mixed"
+    return difference_text(row.difference, metric) or f"no difference: {reason}"
+
+
+def choice_text(choice: Choice) -> str:
+    """'lr 0.01 (lr at the edge of the grid)'."""
+    flags = f" ({'; '.join(choice.flags)})" if choice.flags else ""
+    return f"{named(choice.setting)}{flags}"
+
+
+# ---- training error over depth ------------------------------------------------------------------------------------------
+
+
+def verdict_text(of: OverDepth) -> str:
+    """'degrades', 'cannot tell with n = 5'."""
+    return f"cannot tell with n = {of.found.n}" if of.found.verdict == "cannot tell" else of.found.verdict
+
+
+def rise_text(of: OverDepth) -> str:
+    """'trend p < 0.001; +88.0 [+85.9, +90.1]'."""
+    return f"{trend_text(of)}{difference_text(of.found.contrast) or 'outcomes are mixed'}"
+
+
+def trend_text(of: OverDepth) -> str:
+    """'trend p < 0.001; ', nothing where there is no test."""
+    trend = of.found.trend
+    return "" if trend is None else f"trend p {'' if trend < 0.001 else '= '}{p_text(trend)}; "
