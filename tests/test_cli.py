@@ -298,7 +298,7 @@ def test_a_report_of_two_experiments_has_the_card_and_the_command_of_both(result
     page = (results / "report.html").read_text(encoding="utf-8")
 
     assert answer.out.strip() == str(results / "report.html")
-    assert page.count("64 training, 144 validation, 359 test images of digits") == 1
+    assert page.count("64 training, 144 validation and 359 test images of digits") == 1
     for words in ("tiny + deeper", "name=deeper", "seeds=2", "What the shortcut did at depth 8"):
         assert words in page
 

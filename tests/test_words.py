@@ -5,6 +5,8 @@ import math
 import pandas as pd
 import pytest
 
+from resexp.comparison import OverDepth
+from resexp.statistics import Degradation, Difference
 from resexp.tables import words
 from resexp.tables.frames import Frames
 
@@ -44,47 +46,53 @@ def said(name, results_frame=None, signals_frame=None):
     return words.words(name, Frames(empty if results_frame is None else results_frame, empty, signals_frame, empty, empty))
 
 
-def test_of_a_chart_without_words_and_of_one_depth_nothing_is_said():
+def test_of_a_chart_without_words_nothing_is_said():
     assert said("curves") == []
-    assert said("training-error", results({8: [0.1, 0.2]})) == []
+
+
+def over_depth(verdict, contrast=None, slope=-0.01, trained=(3, 3)):
+    """One arm of one corner, its verdict and its slope chosen."""
+    return OverDepth({"norm": "none"}, "plain", Degradation((8, 64), 3, contrast, 0.01, verdict), slope, None, trained)
+
+
+RISE = Difference(0.51, 0.467, 0.553, 3, 0.0173)
 
 
 @pytest.mark.parametrize(
-    ("errors", "expected"),
+    ("verdict", "contrast", "words_of_it"),
     [
-        # differences 0.4 and 0.6: mean 0.5, sd 0.1414, half = 12.706 x 0.1414 / sqrt 2 = 1.2706
-        pytest.param({8: [0.1, 0.1], 64: [0.5, 0.7]}, "is not shown to change: +50.0 [-77.1, +177.1] points", id="wide"),
-        # differences 0.5, 0.5, 0.53: mean 0.51, sd 0.01732, half = 4.3027 x 0.01732 / sqrt 3 = 0.04303
-        pytest.param({8: [0.1, 0.2, 0.1], 64: [0.6, 0.7, 0.63]}, "rises by +51.0 [+46.7, +55.3] points", id="rises"),
-        pytest.param({8: [0.6, 0.7, 0.63], 64: [0.1, 0.2, 0.1]}, "falls by -51.0 [-55.3, -46.7] points", id="falls"),
-        pytest.param({8: [0.1], 64: [0.6]}, "differs by +50.0 points", id="one seed"),
-        pytest.param({8: [0.1, None, 0.3], 32: [0, 0, 0], 64: [0.6, 0.9, None]}, "differs by +50.0 points", id="one in both"),
+        ("degrades", RISE, "rises with depth: +51.0 [+46.7, +55.3] points."),
+        ("degrades", None, "rises with depth."),  # outcomes are mixed at an end
+        ("does not degrade", Difference(0.0, -0.001, 0.002, 3, 0.001), "does not rise with depth by as much as matters: +0.0"),
+        ("slower, not shown worse", RISE, "is higher in the deepest networks, whose training loss still falls: +51.0"),
+        ("cannot tell", Difference(0.5, None, None, 1), "is not shown to rise with depth: +50.0 points."),
     ],
 )
-def test_a_training_error_rises_only_where_its_paired_interval_does(errors, expected):
-    first, last = min(errors), max(errors)
+def test_what_became_of_the_training_error_is_told_by_its_verdict(verdict, contrast, words_of_it):
+    (line,) = words.training_error([over_depth(verdict, contrast)])
 
-    assert said("training-error", results(errors)) == [
-        f"norm none, plain: from depth {first} to {last} the training error {expected}."
-    ]
-
-
-RISING, LEVEL = {8: [0.1, 0.2, 0.1], 64: [0.6, 0.7, 0.63]}, {8: [0.1, 0.2, 0.1], 64: [0.1, 0.2, 0.12]}
+    assert line.startswith(f"norm none, plain: training error {words_of_it}")
 
 
 @pytest.mark.parametrize(
-    ("errors", "slope", "words_of_it"),
+    ("verdict", "slope", "trained", "words_of_it"),
     [
-        pytest.param(RISING, -0.01, "training error can rise without vanishing gradients", id="degrades, healthy"),
-        pytest.param(RISING, 0.3, "training error can rise without vanishing gradients", id="degrades, explodes"),
-        pytest.param(LEVEL, -0.78, "gradients can vanish without a training error that rises", id="vanishes, trains"),
-        pytest.param(RISING, -0.78, None, id="both"),
-        pytest.param(LEVEL, 0.0, None, id="neither"),
-        pytest.param(RISING, math.nan, None, id="gradients not read"),
+        pytest.param("degrades", -0.01, (3, 3), "training error can rise without vanishing gradients", id="degrades, healthy"),
+        pytest.param("degrades", 0.3, (0, 3), "training error can rise without vanishing gradients", id="degrades, explodes"),
+        pytest.param(
+            "does not degrade", -0.78, (3, 3), "gradients can vanish without a training error that rises", id="trains"
+        ),
+        pytest.param("does not degrade", -0.78, (0, 3), None, id="never trained"),
+        pytest.param("cannot tell", -0.78, (3, 3), None, id="nothing shown"),
+        pytest.param("degrades", -0.78, (3, 3), None, id="both"),
+        pytest.param("does not degrade", 0.0, (3, 3), None, id="neither"),
+        pytest.param("degrades", None, (3, 3), None, id="gradients not read"),
     ],
 )
-def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen_without_the_other(errors, slope, words_of_it):
-    (line,) = said("training-error", results(errors, slope))
+def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen_without_the_other(
+    verdict, slope, trained, words_of_it
+):
+    (line,) = words.training_error([over_depth(verdict, RISE, slope, trained)])
 
     assert (words_of_it in line) if words_of_it else ("Before the first step" not in line)
 

@@ -1,7 +1,7 @@
 """`resexp compare`, `watch` and `report`: from runs/ to tables, the display and HTML."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,15 +155,13 @@ def report(
 ) -> None:
     """Write one self-contained HTML file that opens from disk."""
     from resexp import report as reports  # noqa: PLC0415 - as above
-    from resexp import tables  # noqa: PLC0415 - as above
 
+    among("--format", form, reports.FORMATS)
     results = _results(sources, runs_dir, reports.READ)
     place = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
-    writers: dict[str, Callable[..., str]] = {"html": reports.html, "md": tables.TABLES["md"], "text": tables.TABLES["table"]}
-    among("--format", form, writers)
     path = output or place / f"report.{'txt' if form == 'text' else form}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_text(path, writers[form](results))
+    runs.write_text(path, reports.FORMATS[form](results))
     for written in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
         say(str(written))
     say(str(path))

@@ -17,6 +17,7 @@ Curve = dict[int, list[State]]  # depth -> trials
 class OverDepth:
     """One arm of one corner: its verdict; `slope` of the deepest networks at the start stands beside it, never in it.
 
+    trained: of the deepest networks, and how many there are: where none trains at any depth, none degrades either.
     removed: by how much less its training error rises than plain's, None where either arm mixes outcomes at an end.
     """
 
@@ -25,6 +26,7 @@ class OverDepth:
     found: Degradation
     slope: float | None
     removed: Difference | None
+    trained: tuple[int, int]
 
 
 def over_depth(results: Results) -> list[OverDepth]:
@@ -41,10 +43,12 @@ def over_depth(results: Results) -> list[OverDepth]:
         for arm, curve in curves.items():
             verdict = _verdict(curve, margin)
             if verdict:
-                deepest = [value(state, "slope_start") for state in curve[max(curve)]]
-                slopes = [slope for slope in deepest if slope is not None]
+                deepest = [state for state in curve[max(curve)] if state.result]
+                slopes = [slope for state in deepest if (slope := value(state, "slope_start")) is not None]
                 slope = math.fsum(slopes) / len(slopes) if slopes else None
-                found.append(OverDepth(corner, arm, verdict, slope, _removed(curves.get("plain"), curve, arm)))
+                trained = sum(state.result["outcome"] == "trained" for state in deepest if state.result)
+                removed = _removed(curves.get("plain"), curve, arm)
+                found.append(OverDepth(corner, arm, verdict, slope, removed, (trained, len(deepest))))
     return found
 
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resexp.config.documents import MOST_LETTERS, ConfigError, nearest
+from resexp.config.documents import ConfigError, nearest
 from resexp.config.models import AXES
 
 MEASURES = (
@@ -25,6 +25,7 @@ MEASURES = (
 )  # fmt: skip
 WITH_NUMBER = ("steps_to_loss", "time_to_loss")
 ANY_RESIDUAL = "residual"
+LONGEST = 1000  # letters of an expectation
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _MEASURE = re.compile(rf"\s*([a-z_]+)\s*(?:\(\s*({NUMBER})\s*\))?\s*:\s*(.*)", re.DOTALL)
@@ -79,7 +80,7 @@ def parse_expectation(text: str, where: str = "--expect") -> Expectation:
         return ConfigError(f"{problem}; such as 'test_accuracy: identity > plain + 0.01 @ 95% at depth=64'", where=where)
 
     shown = " ".join(text.split())
-    if len(text) > MOST_LETTERS:
+    if len(text) > LONGEST:
         raise wrong(f"an expectation of {len(text):,} letters")
     found = _MEASURE.fullmatch(text)
     if not found:

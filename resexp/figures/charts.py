@@ -11,7 +11,7 @@ from resexp.tables.frames import Frames, at_start, profiles
 PLAIN = "#D55E00"
 CONTROLS = ("#F2A477", "#8A3A00", "#FFD3B5", "#B8703F", "#FF7D50", "#5E3A26")  # tones of plain's
 RESIDUAL = (
-    "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#1616E5", "#16E516", "#E516C3", "#3E0859", "#E5165B",
+    "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4F9E", "#1616E5", "#16E516", "#E516C3", "#3E0859", "#E5165B",
     "#778C0E", "#165BE5", "#777777", "#590823", "#16E57E", "#355923", "#994CBF",
 )  # fmt: skip
 PANEL = 330
@@ -69,7 +69,8 @@ def depth_choice(data: pd.DataFrame) -> alt.Parameter:
 
 def curves(frames: Frames) -> alt.FacetChart:
     """Training loss over steps, one thin line a seed and the median over seeds. The deepest network unless chosen."""
-    data = frames.metrics[["corner", "arm", "depth", "seed", "step", "train_loss", "val_accuracy"]]
+    data = frames.metrics[["corner", "arm", "depth", "seed", "step", "train_loss"]]
+    data = data.assign(train_loss=data["train_loss"].map(lambda loss: float(f"{loss:.4g}")))
     choice = depth_choice(data)
     base = (
         alt.Chart(data)

@@ -42,6 +42,7 @@ class Probed:
     """
 
     cell: str
+    depth: int
     arm: str
     precision: str
     seeds: int
@@ -98,6 +99,7 @@ def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -
     slopes = [of for trial in trials if math.isfinite(of := _mean_slope(trial, readings))]
     return Probed(
         cell=label,
+        depth=settings.network.depth,
         arm=trials[0].arm,
         precision=settings.precision,
         seeds=len(trials),

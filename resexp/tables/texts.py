@@ -122,7 +122,9 @@ def choice_text(choice: Choice) -> str:
 
 
 def verdict_text(of: OverDepth) -> str:
-    """'degrades', 'cannot tell with n = 5'."""
+    """'degrades', 'cannot tell with n = 5', 'does not degrade, nor train'."""
+    if of.found.verdict == "does not degrade" and not of.trained[0]:
+        return "does not degrade, nor train"
     return f"cannot tell with n = {of.found.n}" if of.found.verdict == "cannot tell" else of.found.verdict
 
 

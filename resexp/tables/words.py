@@ -5,8 +5,8 @@ from itertools import groupby
 
 import pandas as pd
 
-from resexp import statistics
-from resexp.statistics import Difference
+from resexp.comparison import OverDepth
+from resexp.tables import labels
 from resexp.tables.findings import FLAT, Finding, gradient_words
 from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import plane
@@ -46,48 +46,36 @@ def _corner(label: dict[str, str]) -> str:
 
 # ---- training error over depth -----------------------------------------------------------------------------------------
 
-
-def rise(results: pd.DataFrame) -> Difference | None:
-    """Training error of one arm, deepest minus shallowest network, paired over seeds; None for one depth or no seed in both."""
-    error = results.assign(error=1 - results["train_accuracy"]).dropna(subset=["error"])
-    depths = sorted(error["depth"].unique())
-    if len(depths) < 2:
-        return None
-    table = error.pivot_table(index="seed", columns="depth", values="error")[[depths[0], depths[-1]]].dropna()
-    return statistics.paired(list(table[depths[-1]] - table[depths[0]])) if len(table) else None
+SAID = {
+    "degrades": "rises with depth",
+    "does not degrade": "does not rise with depth by as much as matters",
+    "slower, not shown worse": "is higher in the deepest networks, whose training loss still falls",
+    "cannot tell": "is not shown to rise with depth",
+}
 
 
-def _rises(change: Difference) -> str:
-    if change.low is None or change.high is None:
-        return "differs by"
-    return "rises by" if change.low > 0 else "falls by" if change.high < 0 else "is not shown to change:"
+def training_error(rows: Sequence[OverDepth]) -> list[str]:
+    """What became of each arm's training error, and where the gradient says otherwise: the two are different things."""
+    return [
+        f"{_named(labels.corner(row.corner), row.arm)}: training error {SAID[row.found.verdict]}{_by(row)}.{_apart(row)}"
+        for row in rows
+    ]
 
 
-def training_error(frames: Frames) -> list[str]:
-    """Whether training error rises with depth, of each arm of each corner, and whether its gradients had vanished there."""
-    lines = []
-    for corner, of_corner in frames.results.groupby("corner", sort=False):
-        for arm, of_arm in of_corner.groupby("arm", sort=False):
-            change = rise(of_arm)
-            if change:
-                depths = sorted(of_arm["depth"].unique())
-                lines.append(
-                    f"{_named(corner, arm)}: from depth {depths[0]} to {depths[-1]} the training error {_rises(change)} "
-                    f"{difference_text(change)} points.{_apart(of_arm, change)}"
-                )
-    return lines
+def _by(row: OverDepth) -> str:
+    contrast = difference_text(row.found.contrast)
+    return f": {contrast} points" if contrast else ""
 
 
-def _apart(of_arm: pd.DataFrame, change: Difference) -> str:
+def _apart(row: OverDepth) -> str:
     """That degradation and vanishing gradients are two things, where this arm shows the one without the other."""
-    deepest = of_arm[of_arm["depth"] == of_arm["depth"].max()]
-    slope = deepest["slope_start"].dropna().astype(float).mean()
-    if change.low is None or change.high is None or pd.isna(slope):
+    if row.slope is None:
         return ""
-    if change.low > 0 and slope >= -FLAT:
-        return f" Before the first step its {gradient_words(slope)}: training error can rise without vanishing gradients."
-    if slope < -FLAT and change.low <= 0:
-        return f" Before the first step its {gradient_words(slope)}: gradients can vanish without a training error that rises."
+    before = f" Before the first step its {gradient_words(row.slope)}"
+    if row.found.verdict == "degrades" and row.slope >= -FLAT:
+        return f"{before}: training error can rise without vanishing gradients."
+    if row.found.verdict == "does not degrade" and row.slope < -FLAT and row.trained[0] == row.trained[1]:
+        return f"{before}: gradients can vanish without a training error that rises."
     return ""
 
 
@@ -195,6 +183,5 @@ def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]
 WORDS: dict[str, Callable[[Frames], list[str]]] = {
     "atlas": atlas,
     "accuracy": accuracy,
-    "training-error": training_error,
     "gradient-profile": gradient_profile,
 }

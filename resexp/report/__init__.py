@@ -1,0 +1,10 @@
+"""Tables and figures of experiments as one HTML file that opens from disk, or the same content as Markdown or plain text."""
+
+from resexp.report.content import READ
+from resexp.report.pages import html
+from resexp.report.pictures import FIGURE_FORMATS, caption, figures_of, save_figures
+from resexp.report.plain import markdown, text
+
+FORMATS = {"html": html, "md": markdown, "text": text}
+
+__all__ = ["FIGURE_FORMATS", "FORMATS", "READ", "caption", "figures_of", "html", "markdown", "save_figures", "text"]

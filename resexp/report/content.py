@@ -1,0 +1,121 @@
+"""Everything that a report says, gathered once; pages and plain text print it in the same order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resexp import claims, comparison, config, runs
+from resexp.claims import NOT_TESTED, Claim, Judged
+from resexp.comparison import Comparison
+from resexp.config import Experiment
+from resexp.runs import Results
+from resexp.tables import probed_results, published_lines, published_rows
+from resexp.tables.answer import answer
+from resexp.tables.findings import Finding, findings, headline
+from resexp.tables.frames import Frames, read_frames
+from resexp.tables.planes import is_plane
+from resexp.tables.probe_lines import agreement
+from resexp.tables.probing import Probed
+from resexp.tables.words import reversals, training_error, words
+
+READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
+
+
+@dataclass(frozen=True)
+class Source:
+    """One experiment: its starts, cards, costs and config."""
+
+    folder: Path
+    images: str
+    cards: list[dict[str, Any]]
+    starts: list[dict[str, Any]]
+    costs: list[dict[str, str]]
+    config: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """found: a finding for each pair. start: before the first step, measured and predicted. claimed: verdicts on claims."""
+
+    results: Results
+    compared: Comparison
+    answer: list[str]
+    headline: str
+    found: list[Finding]
+    reversals: list[str]
+    frames: Frames
+    start: list[Probed]
+    claimed: list[tuple[Claim, list[Judged]]]
+    primary: list[Judged]
+    published: list[str]
+    sources: list[Source]
+
+    @property
+    def finished(self) -> int:
+        return sum(state.result is not None for state in self.results.states)
+
+
+def collect(results: Results) -> Content:
+    """The content of a report of what has been trained so far.
+
+    Raises:
+        RunsError: nothing finished yet, or a damaged file.
+    """
+    if not any(state.result for state in results.states):
+        raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
+    compared = comparison.compared(results)
+    found = findings(compared.cells)
+    frames = read_frames(results)
+    sources = [_source(folder, experiment) for folder, experiment in results.sources]
+    return Content(
+        results=results,
+        compared=compared,
+        answer=answer(compared, found, [card for source in sources for card in source.cards]),
+        headline=headline(compared.cells, found),
+        found=found,
+        reversals=reversals(found),
+        frames=frames,
+        start=[] if is_plane(frames.results) or frames.signals.empty else probed_results(results),
+        claimed=_claimed(results),
+        primary=_primary(results),
+        published=published_lines(published_rows(results)),
+        sources=sources,
+    )
+
+
+def _source(folder: Path, experiment: Experiment) -> Source:
+    starts = runs.starts(folder)
+    training, validation, test = starts[-1]["images"]
+    name = experiment.shared.data.name
+    return Source(
+        folder=folder,
+        images=f"{training:,} training, {validation:,} validation and {test:,} test images of {name}",
+        cards=runs.cards(folder),
+        starts=starts,
+        costs=runs.read_rows(folder / "cost.csv"),
+        config=runs.to_yaml(experiment.settings),
+    )
+
+
+def _claimed(results: Results) -> list[tuple[Claim, list[Judged]]]:
+    """The shipped claims; of a file of which nothing was tested here none, but for the article's."""
+    found: list[tuple[Claim, list[Judged]]] = []
+    for name in claims.shipped():
+        judged = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
+        if name == "article" or any(of.verdict != NOT_TESTED for _, each in judged for of in each):
+            found += judged
+    return found
+
+
+def _primary(results: Results) -> list[Judged]:
+    primaries = dict.fromkeys(experiment.shared.compare.primary for _, experiment in results.sources)
+    texts: Sequence[str] = [text for text in primaries if text is not None]
+    return [of for text in texts for of in claims.judge(config.parse_expectation(text), results)]
+
+
+def sentences(name: str, content: Content) -> list[str]:
+    """What the figure of that name shows, in a sentence or two."""
+    if name == "training-error":
+        return training_error(content.compared.depths)
+    return agreement(content.start) if name == "gradient-at-start" else words(name, content.frames)

@@ -1,0 +1,130 @@
+"""Content -> one HTML file, light and dark, that asks nothing of any network."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from resexp import tables
+from resexp.report.content import Content, collect, sentences
+from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
+from resexp.runs import Results
+from resexp.statistics import Summary
+from resexp.tables.costs import cost_row
+from resexp.tables.findings import deepest
+from resexp.tables.judged import place_lines, verdict_line
+from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
+from resexp.tables.texts import choice_text, named, p_text, verdict_text
+
+# In this order, and each under the heading of its section.
+SECTIONS = (
+    ("error", ("training-error",)),
+    ("gradients", ("gradient-profile", "gradient-at-start", "gradient-map", "gradient-level")),
+    ("map", ("atlas",)),
+    ("corners", ("accuracy", "curves")),
+    ("dissection", ("lesion", "dose", "surface")),
+)
+
+
+def html(results: Results) -> str:
+    """The report of what has been trained so far.
+
+    Raises:
+        RunsError: nothing finished yet, or a damaged file.
+    """
+    content = collect(results)
+    charts = figures_of(results, content.frames)
+    figures = {name: _figure(name, content) for name in charts}
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            content=content,
+            results=results,
+            compared=content.compared,
+            corners=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
+            figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
+            bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
+            specs=_script(json.dumps({name: _packed(name, specification(chart), content) for name, chart in charts.items()})),
+        )
+    )
+
+
+def _figure(name: str, content: Content) -> dict[str, Any]:
+    """What stands around a chart: what it shows, how it is read, and sentences from its data."""
+    said = sentences(name, content)
+    return {"name": name, "title": title(name, content), "caption": caption(name), "words": said}
+
+
+def _packed(name: str, spec: dict[str, Any], content: Content) -> dict[str, Any]:
+    """With its data by column, words by number: a sixth of the bytes; the page unpacks them. Its title is its description."""
+    sets = {key: _columns(rows) for key, rows in spec.get("datasets", {}).items()}
+    return {**spec, "datasets": sets, "description": title(name, content)}
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for key in rows[0] if rows else ():
+        values = [row.get(key) for row in rows]
+        if any(isinstance(value, str) for value in values):
+            names = list(dict.fromkeys(values))
+            place = {value: at for at, value in enumerate(names)}
+            columns[key] = {"names": names, "at": [place[value] for value in values]}
+        else:
+            columns[key] = values
+    return columns
+
+
+def _script(text: str) -> Markup:
+    """JavaScript or JSON that cannot close the script element it stands in, nor open a comment in it."""
+    safe = text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return Markup(safe)  # noqa: S704 - our own bundle and specs, not HTML from anybody
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("resexp"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(
+        accuracy=tables.accuracy_text,
+        brief=brief,
+        outcome=tables.outcome_text,
+        missing=tables.missing_text,
+        contrast=tables.contrast_text,
+        difference=tables.difference_text,
+        beyond_width=tables.beyond_width_text,
+        tuned=tables.tuned_text,
+        named=named,
+        setting=choice_text,
+        slope=tables.slope_text,
+        verdict=verdict_text,
+        p=p_text,
+        judged=verdict_line,
+        places=place_lines,
+        measured=measured_text,
+        predicted=predicted_text,
+        ratio=ratio_text,
+        reasons=reasons,
+        labelled=labelled,
+        css=lambda word: {"no difference shown": "none"}.get(word, word.split(" ")[0].rstrip(",")),
+        equalities=tables.equalities,
+        beyond=tables.beyond,
+        at_start=tables.at_start,
+        notes=tables.card_notes,
+        cost=cost_row,
+        versions=lambda packages: ", ".join(f"{name} {version}" for name, version in packages.items()),
+    )
+    return environment
+
+
+def brief(summary: Summary) -> str:
+    """The accuracy in few characters: a median where outcomes are mixed."""
+    return tables.accuracy_text(summary).split(" (")[0]
+
+
+def labelled(label: dict[str, str]) -> str:
+    """A corner in words."""
+    return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "plain and residual"

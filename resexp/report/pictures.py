@@ -1,0 +1,138 @@
+"""The figures of a report: which there are, what their titles say, and the same as PNG, SVG or PDF."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from resexp import config, runs
+from resexp.figures import FIGURES, Figure, chosen
+from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
+from resexp.report.content import Content
+from resexp.runs import Results
+from resexp.statistics import Difference
+from resexp.tables.findings import FLAT, deepest
+from resexp.tables.frames import Frames, read_frames
+
+FIGURE_FORMATS = ("png", "svg", "pdf")
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+FONT = 'system-ui, "Segoe UI", "Helvetica Neue", "DejaVu Sans", sans-serif'
+LOOK = {
+    "font": FONT,
+    "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "gridColor": "#88888833", "domain": False},
+    "legend": {"labelFontSize": 12, "titleFontSize": 11, "titleFontWeight": "normal"},
+    "header": {"labelFontSize": 12.5, "titleFontSize": 12},
+    "title": {"fontSize": 12.5, "anchor": "start"},
+    "view": {"stroke": None},
+}
+
+
+def figures_of(results: Results, frames: Frames) -> dict[str, Figure]:
+    """Every figure that there are rows for, those of `resexp dissect` last."""
+    alt.data_transformers.disable_max_rows()
+    drawn = {name: FIGURES[name](frames) for name in chosen(frames)}
+    dissected = {part: read_dissection(results, part) for part in DISSECTION_FIGURES}
+    return drawn | {part: DISSECTION_FIGURES[part](rows) for part, rows in dissected.items() if not rows.empty}
+
+
+def specification(figure: Figure) -> dict[str, Any]:
+    """Vega-Lite, in the look of the report."""
+    spec: dict[str, Any] = figure.to_dict()
+    return {**spec, "config": LOOK}
+
+
+def caption(name: str) -> str:
+    """The caption of a figure is the docstring of the function that draws it."""
+    return " ".join((inspect.getdoc({**FIGURES, **DISSECTION_FIGURES}[name]) or "").split())
+
+
+# ---- titles -----------------------------------------------------------------------------------------------------------------
+
+
+def title(name: str, content: Content) -> str:
+    """A finding where every interval that it rests on excludes the opposite, else the question."""
+    return (FOUND[name](content) if name in FOUND else "") or QUESTIONS[name]
+
+
+def _above(of: Difference | None) -> bool:
+    return of is not None and of.low is not None and of.low > 0
+
+
+def _below(of: Difference | None) -> bool:
+    return of is not None and of.high is not None and of.high < 0
+
+
+def _accuracy(content: Content) -> str:
+    depth = deepest(content.found)
+    found = [of.residual.difference for of in content.found if int(of.label["depth"]) == depth]
+    if found and all(map(_above, found)):
+        return f"At depth {depth} networks with a shortcut are more accurate"
+    return f"At depth {depth} networks with a shortcut are less accurate" if found and all(map(_below, found)) else ""
+
+
+def _training_error(content: Content) -> str:
+    rows = content.compared.depths
+    plain, residual = ([row for row in rows if (row.arm == "plain") is is_plain] for is_plain in (True, False))
+    if not plain or any(row.found.verdict != "degrades" for row in plain):
+        return ""
+    if residual and all(_above(row.removed) for row in residual):
+        return "Training error of plain networks rises with depth, and less with a shortcut"
+    return "Training error of plain networks rises with depth"
+
+
+def _at_start(content: Content) -> str:
+    depth = max((int(of.depth) for of in content.start), default=0)
+    slopes = [of.slope for of in content.start if of.depth == depth and of.arm == "plain"]
+    if slopes and all(of and of.high is not None and of.high < -FLAT for of in slopes):
+        return "The gradients of plain networks vanish before the first step"
+    inside = [of and of.low is not None and of.high is not None and of.low > -FLAT and of.high < FLAT for of in slopes]
+    return "The gradients of plain networks keep their size before the first step" if slopes and all(inside) else ""
+
+
+FOUND: dict[str, Callable[[Content], str]] = {
+    "accuracy": _accuracy,
+    "training-error": _training_error,
+    "gradient-at-start": _at_start,
+}
+QUESTIONS = {
+    "atlas": "Where does a shortcut help, do nothing, and hurt?",
+    "accuracy": "How accurate are networks with and without a shortcut?",
+    "training-error": "Does training error rise with depth?",
+    "curves": "How does the training loss fall?",
+    "gradient-at-start": "How large are gradients before the first step, and what does theory say?",
+    "gradient-profile": "How does the gradient's profile change while a network trains?",
+    "gradient-level": "How large are gradients at all?",
+    "gradient-map": "Where and when do gradients vanish or explode?",
+    "lesion": "What does a trained network lose with a block?",
+    "dose": "How much of its shortcuts does a trained network need?",
+    "surface": "What does the loss look like around the weights?",
+}
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------------
+
+
+def save_figures(results: Results, target: Path, formats: Sequence[str]) -> list[Path]:
+    """<target>/<name>.<format> for every figure.
+
+    Raises:
+        ConfigError: an unknown format.
+    """
+    wrong = [form for form in formats if form not in FIGURE_FORMATS]
+    if wrong:
+        raise config.ConfigError(f"{wrong[0]!r} is not one of {', '.join(FIGURE_FORMATS)}", where="--figures")
+    convert: dict[str, Callable[[dict[str, Any]], bytes]] = {
+        "png": lambda spec: vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=2),
+        "svg": lambda spec: vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE).encode(),
+        "pdf": lambda spec: vl_convert.vegalite_to_pdf(spec, vl_version=VEGA_LITE),
+    }
+    target.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, figure in figures_of(results, read_frames(results)).items():
+        for form in formats:
+            runs.write_bytes(target / f"{name}.{form}", convert[form]({**specification(figure), "background": "white"}))
+            written.append(target / f"{name}.{form}")
+    return written
