@@ -201,7 +201,7 @@ def test_a_sign_flip_test_of_more_than_40_pairs_is_refused():
         pytest.param([], [], id="none"),
         pytest.param([0.03], [0.03], id="one: as it is"),
         pytest.param([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02], id="4, 3, 2, 1 times, never falling"),
-        pytest.param([0.5, 0.6], [1.0, 1.0], id="never above 1"),
+        pytest.param([0.6, 0.7], [1.0, 1.0], id="never above 1"),
         pytest.param([0.02, 0.02, 0.02], [0.06, 0.06, 0.06], id="ties"),
     ],
 )
@@ -357,6 +357,7 @@ def test_the_seeds_for_an_interval_are_enough_and_one_fewer_is_not(level):
     ("sd", "half", "n"),
     [
         pytest.param(0.0, 0.01, 2, id="nothing deviates: a deviation takes two"),
+        pytest.param(0.0, 0.0, 2, id="no width, and nothing deviates"),
         pytest.param(1.0, 0.01, 38_418, id="z^2 sd^2 / half^2, and t is hardly wider"),
         pytest.param(1.0, 0.00196, 999_966, id="just below a million"),
         pytest.param(1.0, 0.0019, None, id="beyond a million"),
