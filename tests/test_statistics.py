@@ -1,5 +1,6 @@
 """What can be said from a few seeds, against scipy.stats and Python's own statistics."""
 
+import itertools
 import math
 import statistics as python_statistics
 
@@ -7,7 +8,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resexp.statistics import OUTCOMES, deviation, paired, summarise
+from resexp.statistics import (
+    OUTCOMES,
+    deviation,
+    fisher,
+    holm,
+    over_images,
+    page,
+    paired,
+    pairing,
+    seeds_for,
+    sign_flip,
+    smallest_sign_flip,
+    summarise,
+)
 
 SAMPLES = {
     "two": [0.1, 0.4],
@@ -128,3 +142,235 @@ def test_trials_that_ended_differently_have_no_mean(outcomes, values, counts, me
     assert found.mean == pytest.approx(mean)
     assert found.median == (python_statistics.median(present) if present else None)
     assert (found.lowest, found.highest) == ((min(present), max(present)) if present else (None, None))
+
+
+# ---- sign flips -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [[], [0.0], [0.0, 0.0, 0.0], [0.25, -0.25], [0.1, 0.2, -0.3]], ids=str)
+def test_differences_without_a_mean_are_no_sign_of_anything(values):
+    assert sign_flip(values) == 1.0
+
+
+def flipped(values):
+    """By all 2^n choices of signs, in whole numbers."""
+    sums = [sum(s * v for s, v in zip(signs, values, strict=True)) for signs in itertools.product((1, -1), repeat=len(values))]
+    return sum(abs(total) >= abs(sum(values)) for total in sums) / len(sums)
+
+
+@pytest.mark.parametrize("n", range(1, 13))
+def test_sign_flips_are_counted_as_brute_force_counts_them(n):
+    draws = np.random.default_rng(n)
+    for case in range(1000 if n < 6 else 2000 // 2 ** (n - 6)):
+        largest = (3, 40, 10**6)[case % 3]  # many ties and zeros, some, hardly any
+        values = draws.integers(-largest, largest + 1, n).tolist()
+
+        assert sign_flip(values) == flipped(values)
+        assert sign_flip([value / 1000 for value in values]) == flipped(values)  # ties that floats no longer show exactly
+
+
+def test_sign_flips_are_counted_as_scipy_counts_them():
+    values = np.random.default_rng(5).normal(0.5, 1, 9)
+    found = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf)
+
+    assert sign_flip(values.tolist()) == pytest.approx(found.pvalue, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [*range(1, 15), 27, 40])
+def test_differences_of_one_sign_have_the_least_p_that_there_is(n):
+    values = np.random.default_rng(n).uniform(0.1, 1, n).tolist()
+
+    assert sign_flip(values) == sign_flip([-value for value in values]) == smallest_sign_flip(n) == 2 ** (1 - n)
+
+
+def test_no_differences_can_show_nothing():
+    assert smallest_sign_flip(0) == 1.0
+
+
+def test_a_sign_flip_test_of_more_than_40_pairs_is_refused():
+    with pytest.raises(ValueError, match="more than 40 pairs"):
+        sign_flip([1.0] * 41)
+
+
+# ---- several tests at once --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("p", "corrected"),
+    [
+        pytest.param([], [], id="none"),
+        pytest.param([0.03], [0.03], id="one: as it is"),
+        pytest.param([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02], id="4, 3, 2, 1 times, never falling"),
+        pytest.param([0.6, 0.7], [1.0, 1.0], id="never above 1"),
+        pytest.param([0.02, 0.02, 0.02], [0.06, 0.06, 0.06], id="ties"),
+    ],
+)
+def test_holms_correction_of(p, corrected):
+    assert holm(p) == pytest.approx(corrected, rel=1e-12)
+
+
+def test_holm_rejects_what_the_step_down_rejects():
+    draws = np.random.default_rng(11)
+    for _ in range(1000):
+        p = (draws.random(draws.integers(1, 9)) ** 3).tolist()
+        rejected, left = set(), sorted(range(len(p)), key=p.__getitem__)
+        while left and p[left[0]] * len(left) <= 0.05:  # the smallest against alpha over the number of tests that are left
+            rejected.add(left.pop(0))
+
+        assert {place for place, value in enumerate(holm(p)) if value <= 0.05} == rejected
+
+
+# ---- outcome counts ---------------------------------------------------------------------------------------------------------
+
+
+def test_outcome_counts_are_compared_as_by_scipys_fisher_test():
+    draws = np.random.default_rng(7)
+    for _ in range(1000):
+        m, n = draws.integers(0, 16, 2).tolist()
+        a, b = draws.integers(0, m + 1), draws.integers(0, n + 1)
+
+        assert fisher((int(a), m), (int(b), n)) == pytest.approx(stats.fisher_exact([[a, m - a], [b, n - b]]).pvalue, abs=1e-12)
+
+
+# ---- trends -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", [[], [[0.5], [0.6]], [list(range(13))]], ids=["no rows", "one column", "13 columns"])
+def test_there_is_no_trend_in(table):
+    assert page(table) is None
+
+
+def trend(table):
+    """By all orders of every row, with scipy's middle ranks."""
+    ranks = stats.rankdata(table, axis=1)
+    columns = np.arange(1, ranks.shape[1] + 1)
+    sums = [0.0]
+    for row in ranks:
+        orders = [columns @ order for order in itertools.permutations(row)]
+        sums = np.add.outer(sums, orders).ravel()
+    return np.mean(np.asarray(sums) >= (ranks @ columns).sum())
+
+
+@pytest.mark.parametrize(("seeds", "depths"), [(2, 3), (3, 3), (5, 4), (10, 4), (3, 6), (10, 6)])
+def test_a_trend_without_ties_has_scipys_exact_p(seeds, depths):
+    draws = np.random.default_rng(seeds * depths)
+    for rise in np.linspace(0, 0.5, 170):
+        table = draws.normal(size=(seeds, depths)) + rise * np.arange(depths)
+
+        assert page(table.tolist()) == pytest.approx(stats.page_trend_test(table, method="exact").pvalue, rel=1e-12)
+
+
+@pytest.mark.parametrize(("seeds", "depths"), [(1, 2), (4, 2), (10, 2), (1, 5), (3, 3), (5, 3), (2, 4), (3, 4)])
+def test_a_trend_with_ties_is_counted_as_brute_force_counts_it(seeds, depths):
+    draws = np.random.default_rng(seeds * depths)
+    for _ in range(200 if seeds < 10 and depths < 5 and seeds * depths < 12 else 20):
+        table = draws.integers(0, 4, (seeds, depths)).tolist()
+
+        assert page(table) == trend(table)  # ranks are halves, so both count exactly
+
+
+def test_a_trend_over_two_depths_is_a_sign_test():
+    draws = np.random.default_rng(2)
+    for _ in range(1000):
+        table = draws.normal(size=(7, 2))
+        rises = int((table[:, 1] > table[:, 0]).sum())
+
+        assert page(table.tolist()) == pytest.approx(stats.binomtest(rises, 7, alternative="greater").pvalue, rel=1e-12)
+
+
+def test_a_trend_asks_for_the_order_of_the_values_alone():
+    table = [[0.1, 0.2, 0.7], [0.3, 0.2, 0.9]]
+
+    assert page([[math.exp(9 * value) for value in row] for row in table]) == page(table)
+    assert page([[0.1, 0.2, math.inf], [0.3, 0.2, math.inf]]) == page(table)  # a diverged network is above all others
+    assert page([[5, 5, 5]] * 4) == 1.0
+
+
+def test_a_trend_over_12_depths_is_exact():
+    assert page([range(12)]) == pytest.approx(1 / math.factorial(12), rel=1e-12)
+
+
+# ---- what pairing bought, and what more seeds would -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_of_fewer_than_3_pairs_no_correlation_is_told(n):
+    assert pairing([0.1, 0.4][:n], [0.2, 0.3][:n]) is None
+
+
+def test_the_interval_of_1000_random_samples_is_students():
+    draws = np.random.default_rng(21)
+    for _ in range(1000):
+        values = draws.normal(draws.normal(), draws.exponential(), draws.integers(2, 11))
+        found = paired(values.tolist())
+        low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+
+        assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12, abs=1e-12)
+        assert found.half == pytest.approx((high - low) / 2, rel=1e-12, abs=1e-12)
+        assert found.sd == pytest.approx(values.std(ddof=1), rel=1e-12)
+
+
+def test_pairing_has_pearsons_correlation_and_both_deviations():
+    draws = np.random.default_rng(22)
+    for _ in range(1000):
+        n = draws.integers(3, 11)
+        plain, residual = draws.normal(size=(2, n)) + draws.normal() * draws.normal(size=n)  # the second part is shared
+        found = pairing(plain.tolist(), residual.tolist())
+
+        assert found.correlation == pytest.approx(stats.pearsonr(plain, residual).statistic, abs=1e-12)
+        assert found.paired == pytest.approx((residual - plain).std(ddof=1), rel=1e-12)
+        assert found.unpaired == pytest.approx(math.sqrt(plain.var(ddof=1) + residual.var(ddof=1)), rel=1e-12)
+        assert found.n == len(plain)
+
+
+def test_deviations_with_and_without_pairs_agree_with_the_correlation():
+    plain, residual = [0.9, 0.93, 0.97, 0.94], [0.92, 0.95, 0.96, 0.97]
+    found = pairing(plain, residual)
+    shared = 2 * found.correlation * deviation(plain) * deviation(residual)
+
+    assert found.paired**2 == pytest.approx(found.unpaired**2 - shared, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", range(3, 41))
+@pytest.mark.parametrize("value", [0.1, 0.9, 360 / 1437, 0.0972])
+def test_an_arm_of_equal_values_deviates_by_exactly_0_and_correlates_with_nothing(value, n):
+    found = pairing([value] * n, [value + place for place in range(n)])
+
+    assert deviation([value] * n) == 0
+    assert found.correlation is None
+    assert found.paired == pytest.approx(found.unpaired, rel=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_seeds_for_an_interval_are_enough_and_one_fewer_is_not(level):
+    draws = np.random.default_rng(23)
+    for _ in range(500):
+        sd, half = draws.lognormal(-4, 1), draws.lognormal(-5, 1)
+        n = seeds_for(sd, half, level)
+        halves = [stats.t.ppf((1 + level) / 2, of - 1) * sd / math.sqrt(of) for of in (n, max(n - 1, 2))]
+
+        assert halves[0] <= half
+        assert n == 2 or halves[1] > half
+
+
+@pytest.mark.parametrize(
+    ("sd", "half", "n"),
+    [
+        pytest.param(0.0, 0.01, 2, id="nothing deviates: a deviation takes two"),
+        pytest.param(0.0, 0.0, 2, id="no width, and nothing deviates"),
+        pytest.param(1.0, 0.01, 38_418, id="z^2 sd^2 / half^2, and t is hardly wider"),
+        pytest.param(1.0, 0.00196, 999_966, id="just below a million"),
+        pytest.param(1.0, 0.0019, None, id="beyond a million"),
+        pytest.param(1.0, 0.0, None, id="no width at all"),
+    ],
+)
+def test_how_many_seeds_it_takes(sd, half, n):
+    assert seeds_for(sd, half) == n
+
+
+def test_over_images_it_is_the_interval_of_the_mean_of_each_image():
+    differences = np.random.default_rng(24).integers(-1, 2, (5, 200))
+    each = [sum(differences[seed, image] for seed in range(5)) / 5 for image in range(200)]
+    low, high = stats.t.interval(0.95, 199, np.mean(each), stats.sem(each))
+
+    assert over_images(differences) == pytest.approx((high - low) / 2, rel=1e-12)

@@ -22,7 +22,8 @@ Errors = Mapping[int, Mapping[int, float]]  # depth -> seed -> training error; i
 class Degradation:
     """Training error of one arm over depth, from the n seeds that finished every depth.
 
-    contrast: deepest minus shallowest, None where outcomes are mixed at either. trend: p of Page's test that it rises.
+    contrast: deepest minus shallowest, None where outcomes are mixed at either or a network diverged there.
+    trend: p of Page's test that it rises; None beyond 12 depths.
     """
 
     depths: tuple[int, ...]
@@ -36,8 +37,8 @@ def degradation(errors: Errors, margin: float, *, mixed: bool, falling: bool) ->
     """The verdict on one arm; None for fewer than two depths or no seed that finished all of them.
 
     does not degrade: the whole interval of the contrast lies below `margin`.
-    degrades: it lies above 0, and, where there are more than two depths, the trend rises as well (p <= 0.05); where outcomes
-    are `mixed` at an end there is no interval, and the trend decides alone.
+    degrades: it lies above 0, and, where there are more than two depths, the trend rises as well (p <= 0.05); where there is
+    no interval (outcomes `mixed` at an end, or a network diverged there), the trend decides alone.
     slower, not shown worse: the same, but the deepest networks' training loss is still `falling`.
     """
     depths, seeds = sorted(errors), whole_seeds(errors)
@@ -74,7 +75,8 @@ def _contrast(rows: Sequence[Sequence[float]]) -> Difference | None:
 def removed(plain: Errors, residual: Errors) -> Difference | None:
     """By how much less the residual arm's error rises from the shallowest to the deepest network, paired over seeds.
 
-    Only this supports that a shortcut removes degradation. None where the arms share no depths or no finite seeds.
+    Only this supports that a shortcut removes degradation. Depths and seeds are those that both arms have; None for fewer than
+    two such depths, no such seed, or a diverged network at an end. It is not to be formed where outcomes are mixed at an end.
     """
     depths = sorted(set(plain) & set(residual))
     if len(depths) < 2:

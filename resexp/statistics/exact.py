@@ -1,6 +1,8 @@
 """Exact tests for few seeds, each by counting every possibility: nothing is assumed of a distribution, nothing is drawn."""
 
+import functools
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +15,8 @@ MOST_DEPTHS = 12  # of a trend test: 2^12 sets of ranks
 def sign_flip(differences: Sequence[float]) -> float:
     """Two-sided exact p of a mean difference of 0: the share of all 2^n choices of signs with a mean at least as far from 0.
 
-    Valid where either sign of each difference is equally likely; `smallest_sign_flip` is the least it can be. Counted by
-    halves: every sum is one of the first half's 2^(n/2) plus one of the second's.
+    Valid where either sign of each difference, a finite number, is equally likely; `smallest_sign_flip` is the least it can be.
+    Counted by halves: every sum is one of the first half's 2^(n/2) plus one of the second's.
 
     Raises:
         ValueError: more than 40 differences.
@@ -73,20 +75,28 @@ def page(table: Sequence[Sequence[float]]) -> float | None:
         return None
     rows = [_doubled_ranks(row) for row in table]
     seen = sum((column + 1) * rank for row in rows for column, rank in enumerate(row))
-    counts = {0: 1}
-    for row in rows:
-        of_row = _permuted(tuple(sorted(row)))
-        found: dict[int, int] = {}
-        for so_far, ways in counts.items():
-            for value, more in of_row.items():
-                found[so_far + value] = found.get(so_far + value, 0) + ways * more
-        counts = found
+    counts = _ordered(tuple(sorted(tuple(sorted(row)) for row in rows)))
     return sum(ways for value, ways in counts.items() if value >= seen) / sum(counts.values())
 
 
 def _doubled_ranks(row: Sequence[float]) -> list[int]:
     """Twice the rank of each value, 1 for the smallest; equal values share the middle of their ranks."""
     return [2 * sum(other < value for other in row) + sum(other == value for other in row) + 1 for value in row]
+
+
+@functools.lru_cache(maxsize=32)
+def _ordered(rows: tuple[tuple[int, ...], ...]) -> dict[int, int]:
+    """In how many orders of the ranks of every row the sum over all rows is what; the same for all arms without ties."""
+    counts = {0: 1}
+    for ranks, times in Counter(rows).items():
+        of_row = _permuted(ranks)
+        for _ in range(times):
+            found: dict[int, int] = {}
+            for so_far, ways in counts.items():
+                for value, more in of_row.items():
+                    found[so_far + value] = found.get(so_far + value, 0) + ways * more
+            counts = found
+    return counts
 
 
 def _permuted(ranks: tuple[int, ...]) -> dict[int, int]:

@@ -79,12 +79,11 @@ def seeds_for(sd: float, half: float, level: float = LEVEL) -> int | None:
     def enough(n: int) -> bool:
         return _quantile(n, level) * sd <= half * math.sqrt(n)
 
-    high = 2
+    low, high = 1, 2
     while not enough(high):
-        high *= 2
-        if high > MOST_SEEDS:
+        if high == MOST_SEEDS:
             return None
-    low = high // 2  # not enough, or 1
+        low, high = high, min(2 * high, MOST_SEEDS)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
@@ -94,7 +93,7 @@ def seeds_for(sd: float, half: float, level: float = LEVEL) -> int | None:
 def over_images(differences: np.ndarray, level: float = LEVEL) -> float:
     """Half-width of the interval of a mean over images, (S seeds, N images): that of other images, with these networks.
 
-    An image's difference is its mean over seeds; N is large, so the interval is the normal one.
+    An image's difference is its mean over seeds; Student's interval over the N of them, at least 2.
     """
     each = np.asarray(differences, dtype=np.float64).mean(axis=0)
     return float(stdtrit(len(each) - 1, (1 + level) / 2) * each.std(ddof=1) / math.sqrt(len(each)))

@@ -41,9 +41,11 @@ def summarise(outcomes: Sequence[str], values: Sequence[float | None]) -> Summar
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Standard deviation with n - 1; None for a single value."""
+    """Standard deviation with n - 1; None for a single value, exactly 0 where all values are equal."""
     if len(values) < 2:
         return None
+    if min(values) == max(values):
+        return 0.0  # their mean, rounded, may differ from them
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
