@@ -14,6 +14,7 @@ PEAK_INSIDE = [[0.05, 0.90, 0.10], [0.05, 0.90, 0.11], [0.05, 0.90, 0.10]]  # p 
 UNEVEN = [[0.05, 0.06, 0.07], [0.05, 0.06, 0.90], [0.05, 0.06, 0.07]]  # p = 1/216, and an interval around 0
 TRAINED, COLLAPSED = [0.05, 0.06, 0.07], [0.05, 0.06, 0.90]
 ENDS = [[row[0], row[-1]] for row in RISES]
+LITTLE = [[0.0, 0.012], [0.0, 0.020], [0.0, 0.022], [0.0, 0.034]]  # two depths: mean 0.022, 95 % from 0.0075 to 0.0365
 BY_A_SIXTEENTH = [[0.25, 0.3125], [0.5, 0.5625], [0.125, 0.1875]]
 HALF_DIVERGED, THIRD_DIVERGED = (
     [0.1] * 3 + [math.inf] * 3,
@@ -55,6 +56,8 @@ def test_what_is_told_of_a_curve_is_its_ends_and_its_trend():
         pytest.param(RISES[:1], 0.01, "", "cannot tell", id="one seed has no interval"),
         pytest.param(FLAT[:1], 0.01, "", "cannot tell", id="one seed, flat"),
         pytest.param(BY_A_SIXTEENTH, 0.0625, "", "degrades", id="as much as the margin is not below it"),
+        pytest.param(BY_A_SIXTEENTH, 0.07, "", "does not degrade", id="less than the margin, with no spread"),
+        pytest.param(LITTLE, 0.03, "", "cannot tell", id="above 0, its mean below the margin, its end above it"),
         pytest.param([[0.0, 0.0]] * 3, 0.0, "", "cannot tell", id="nothing, and a margin of nothing"),
         pytest.param([[0.0, 0.0]] * 3, 0.01, "", "does not degrade", id="no error at all"),
         pytest.param([HALF_DIVERGED], 0.01, "", "degrades", id="diverged: p = 0.05 is enough"),
