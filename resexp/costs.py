@@ -145,11 +145,19 @@ def room(trial: Trial, device: str) -> str:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a plan will take: seconds from the first step to the last row, bytes on disk and in memory at most."""
+    """What a plan will take: seconds from the first step to the last row, bytes on disk and in memory at most.
+
+    walls: the same seconds by how many cohorts train at once, up to the first number that is no smaller than theirs; longest:
+    of one cohort, which no number of places makes shorter. multiply_adds: of all training steps, backward counted as two
+    forward.
+    """
 
     seconds: float
     disk_bytes: float
     memory_bytes: float
+    walls: dict[int, float]
+    longest: float
+    multiply_adds: int
 
 
 @dataclass(frozen=True)
@@ -177,8 +185,15 @@ def forecast(experiment: Experiment, plan: Plan, jobs: int) -> Forecast:
     cohorts = [members for members in cohorts if members]
     deepest = {_kind(members[0]): members for members in sorted(cohorts, key=_size)}
     paces = {kind: _pace(members, plan.device) for kind, members in deepest.items()}
-    each = [_whole(members, paces[_kind(members[0])], plan.device) for members in cohorts]
-    return Forecast(_makespan([seconds for seconds, _ in each], jobs), sum(disk for _, disk in each), jobs * runs.peak_memory())
+    seconds, disk, operations = zip(*(_whole(of, paces[_kind(of[0])], plan.device) for of in cohorts), strict=True)
+    walls = {at_once: _makespan(seconds, at_once) for at_once in _worth(len(seconds))}
+    peak = jobs * runs.peak_memory()
+    return Forecast(_makespan(seconds, jobs), sum(disk), peak, walls, max(seconds), sum(operations))
+
+
+def _worth(cohorts: int) -> list[int]:
+    """1, 2, 4, ... up to the first that is at least the number of cohorts."""
+    return [2**power for power in range(math.ceil(math.log2(cohorts)) + 1)]
 
 
 def _kind(trial: Trial) -> str:
@@ -220,8 +235,8 @@ def _evaluate(run: Run, images: Images) -> None:
     training.evaluate(run.network, images, run.material, len(run.trials))
 
 
-def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float]:
-    """(seconds, bytes on disk) of a cohort from its first step to its results."""
+def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
+    """(seconds, bytes on disk, multiply-adds of its steps) of a cohort from its first step to its results."""
     settings = trials[0].settings
     found = training.material(settings.data, device, training.DTYPES[settings.precision])
     length = training.lengths(settings, len(found.training))
@@ -231,7 +246,26 @@ def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, flo
     deep = settings.network.depth / pace.depth
     network = training.build(trials[0], found.input_shape, found.classes)
     weights = 2 * sum(value.numel() * value.element_size() for value in network.state_dict().values())  # last and best
-    return seconds * deep * len(trials) / pace.trials, len(trials) * (readings * pace.reading_bytes * deep + weights)
+    images = length.steps * settings.training.batch_size * len(trials)
+    return (
+        seconds * deep * len(trials) / pace.trials,
+        len(trials) * (readings * pace.reading_bytes * deep + weights),
+        3 * images * count(network, found.input_shape).multiply_adds,
+    )
+
+
+def memory(experiment: Experiment, device: str) -> dict[str, int]:
+    """Bytes that each trial needs while it trains: weights, gradients, two moments of Adam, what a batch keeps for backward."""
+    needed: dict[str, int] = {}
+    settings = experiment.shared
+    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    for arms in config.cells(experiment.trials, experiment.axes).values():
+        for trials in arms.values():
+            network = training.build(trials[0], found.input_shape, found.classes)
+            held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
+            batch = trials[0].settings.training.batch_size * count(network, found.input_shape).activation_bytes
+            needed |= {trial.name: held + batch for trial in trials}
+    return needed
 
 
 def _makespan(seconds: Sequence[float], jobs: int) -> float:

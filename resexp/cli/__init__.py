@@ -4,10 +4,10 @@ import os
 import sys
 
 from resexp import config, runs
-from resexp.cli import configs, dissecting, probing, reproduction, results, timing, training
+from resexp.cli import configs, dissecting, exporting, probing, reproduction, results, timing, training
 from resexp.cli.program import FAILED, USAGE, app, stop
 
-__all__ = ["app", "configs", "dissecting", "main", "probing", "reproduction", "results", "timing", "training"]
+__all__ = ["app", "configs", "dissecting", "exporting", "main", "probing", "reproduction", "results", "timing", "training"]
 
 
 def main() -> None:

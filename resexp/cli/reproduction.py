@@ -46,7 +46,7 @@ def reproduce(
             pool.resize(executors.jobs_for(plan.threads, asked, plan.device))
             if fresh and (aside := runs.set_aside(again)):
                 note(f"the older repetition is now {aside}")
-            carry_out(pool, again, experiment, plan, prepared, break_lock=break_lock, quiet=quiet)
+            carry_out(pool, again, experiment, lambda _: plan, prepared, break_lock=break_lock, quiet=quiet)
     code = conclude(again, experiment, interrupted)
     if interrupted:
         sys.exit(code)

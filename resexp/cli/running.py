@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -57,35 +57,79 @@ def stopping(pool: Any) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def prepare(pool: Any, experiment: config.Experiment, plan: config.Plan | None, *, quiet: bool) -> dict[str, Any]:
-    """What must be known before anything is written, as `executors.prepare`; says so where images are fetched for it."""
-    from resexp import executors  # noqa: PLC0415 - as above
+def shard_of(text: str | None) -> tuple[int, int] | None:
+    """(i, n) behind --shard i/n, i from 1 to n."""
+    if text is None:
+        return None
+    number, slash, shards = text.partition("/")
+    if not (slash and number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise config.ConfigError(f"{text!r} is not i/n with i from 1 to n, such as 1/8", where="--shard")
+    return int(number), int(shards)
 
+
+def prepare(places: Any, experiment: config.Experiment, plan: config.Plan | None, *, quiet: bool) -> dict[str, Any]:
+    """What must be known before anything is written; says so where images are fetched for it."""
     if experiment.shared.data.download and not quiet:
         note(f"{experiment.shared.data.name}: fetched first, unless its files are there")
-    return executors.prepare(pool, experiment, plan)
+    found: dict[str, Any] = places.prepare(experiment, plan)
+    return found
 
 
 def carry_out(
-    pool: Any,
+    places: Any,
     folder: Path,
     experiment: config.Experiment,
-    plan: config.Plan,
+    plan: Callable[[config.Plan | None], config.Plan],
     prepared: dict[str, Any],
     *,
+    shard: tuple[int, int] | None = None,
     break_lock: bool,
     quiet: bool,
+    watchers: Sequence[Callable[[], None]] = (),
 ) -> None:
-    """Trains what is not finished, shown as it goes on, and writes down how accurate it became."""
+    """Trains what is not finished, shown as it goes on, and writes down how accurate it became.
+
+    plan: makes it from the one that stands in the folder, once that is held. watchers are called now and then, and at the end.
+    """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
-    with _continuable(), runs.lock(folder, break_lock=break_lock):
-        cards = config.with_rounds(prepared["cards"], experiment, plan)
-        runs.begin(experiment, folder, plan, runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
+    made: list[config.Plan] = []
+
+    def begin() -> None:
+        made.append(plan(runs.read_plan(folder)))
+        if isinstance(places, executors.Cluster):
+            places.check_shared(folder)
+            places.expect(folder, prepared["memory"])
+        cards = config.with_rounds(prepared["cards"], experiment, made[0])
+        runs.begin(experiment, folder, made[0], runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
         for message in runs.damaged_checkpoints(folder):
             note(message)
-        _follow(executors.train_cohorts(pool, folder, experiment, plan), folder, experiment, quiet=quiet)
+
+    with _continuable(), _held(folder, begin, shard, break_lock=break_lock):
+        ticks = executors.train_cohorts(places, folder, experiment, made[0], shard)
+        _follow(_watched(ticks, watchers), folder, experiment, quiet=quiet)
         tables.write_accuracy(runs.results_of(folder, experiment))
+
+
+@contextmanager
+def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None, *, break_lock: bool) -> Iterator[None]:
+    """The folder for this process alone, or a shard of it beside others."""
+    if shard is None:
+        with runs.lock(folder, break_lock=break_lock):
+            begin()
+            yield
+    else:
+        with runs.lock_shard(folder, f"{shard[0]}-of-{shard[1]}", begin, break_lock=break_lock):
+            yield
+
+
+def _watched(ticks: Iterator[None], watchers: Sequence[Callable[[], None]]) -> Iterator[None]:
+    for tick in ticks:
+        for watcher in watchers:
+            watcher()
+        yield tick
+    for watcher in watchers:
+        watcher()
 
 
 def conclude(folder: Path, experiment: config.Experiment, interrupted: list[int]) -> int:

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, app, note, say
-from resexp.cli.running import BreakLock, Device, Jobs, Quiet, carry_out, conclude, prepare, processes, stopping
+from resexp.cli.program import ConfigArgument, Overrides, Runs, among, app, note, say
+from resexp.cli.running import BreakLock, Device, Jobs, Quiet, carry_out, conclude, prepare, processes, shard_of, stopping
+
+EXECUTORS = {"local": "processes of this machine", "ray": "a Ray cluster"}
 
 
 @app.command()
@@ -24,43 +26,69 @@ def train(
     break_lock: BreakLock = False,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+    executor: Annotated[str, typer.Option(help="local, or ray: a cluster, see docs/cluster.md.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default RAY_ADDRESS, else this machine.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Train every N-th cohort only, from the I-th on.")] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files as it goes on.")] = False,
 ) -> None:
     """Train every trial of an experiment; the same command continues one that was stopped."""
-    from resexp import comparison, executors, tables  # noqa: PLC0415 - `--help` starts without them
+    from resexp import comparison, executors, tables, trackers  # noqa: PLC0415 - `--help` starts without them
 
+    among("--executor", executor, EXECUTORS)
+    of_shard, asked = shard_of(shard), processes(jobs)
     experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
     folder = runs_dir / experiment.name
     if not fresh:
         runs.check_unchanged(experiment, folder)
-    asked = processes(jobs)
-    with executors.Pool(asked or min(2, executors.cores())) as pool, stopping(pool) as interrupted:
+    if executor == "ray" and (of_shard or asked):
+        raise config.ConfigError(f"{'--shard' if of_shard else '--jobs'} means nothing beside it: Ray decides who trains what",
+                                 where="--executor ray")  # fmt: skip
+    if of_shard and fresh:
+        raise config.ConfigError("other shards would lose their folder; rename it, or choose name=...", where="--fresh")
+    watchers = [trackers.live(folder, experiment)] if tensorboard else []
+    places = executors.Cluster(address) if executor == "ray" else executors.Pool(asked or min(2, executors.cores()))
+    with places, stopping(places) as interrupted:
         existing = None if fresh else runs.read_plan(folder)
-        prepared = prepare(pool, experiment, existing, quiet=quiet or as_json)
-        plan = config.make_plan(experiment, prepared["device"], executors.cores(), existing)
-        pool.resize(executors.jobs_for(plan.threads, asked, plan.device))
+        prepared = prepare(places, experiment, existing, quiet=quiet or as_json)
+
+        def planned(existing: config.Plan | None) -> config.Plan:
+            shards = of_shard[1] if of_shard else None
+            return config.make_plan(experiment, prepared["device"], prepared["cores"], existing, shards)
+
+        plan = planned(existing)
+        if isinstance(places, executors.Pool):
+            places.resize(executors.jobs_for(plan.threads, asked, plan.device))
         if dry_run:
-            say(_plan_text(experiment, plan, prepared, executors.forecast(pool, experiment, plan)))
+            say(_plan_text(experiment, plan, prepared, places.forecast(experiment, plan), executor))
             return
         aside = runs.set_aside(folder) if fresh else None
         if aside:
             note(f"the older experiment is now {aside}")
-        carry_out(pool, folder, experiment, plan, prepared, break_lock=break_lock, quiet=quiet or as_json)
+        carry_out(
+            places, folder, experiment, planned, prepared,
+            shard=of_shard, break_lock=break_lock, quiet=quiet or as_json, watchers=watchers,
+        )  # fmt: skip
     if as_json:
         say(tables.TABLES["json"](comparison.compared(runs.results_of(folder, experiment))))
     sys.exit(conclude(folder, experiment, interrupted))
 
 
 def _plan_text(
-    experiment: config.Experiment, plan: config.Plan, prepared: dict[str, Any], forecast: tuple[float, float, float]
+    experiment: config.Experiment, plan: config.Plan, prepared: dict[str, Any], forecast: dict[str, Any], executor: str
 ) -> str:
     from resexp import screen, tables  # noqa: PLC0415 - as above
 
-    seconds, disk, memory = forecast
     cards = config.with_rounds(prepared["cards"], experiment, plan)
     largest = max(len(cohort.trials) for cohort in plan.cohorts)
     lines = [f"{experiment.name}: {len(experiment.trials)} trials in {len(plan.cohorts)} cohorts of up to {largest}"]
     lines += [experiment.question] if experiment.question else []
-    lines += [f"{plan.device}, {plan.threads} thread(s) a process: about {screen.clock(seconds)} of training"]
-    lines += [f"about {disk / 1e6:,.0f} MB on disk and {memory / 1e9:.1f} GB of memory"]
+    if executor == "ray":
+        lines += [f"{plan.device}, {plan.threads} thread(s) a task; wall time by tasks at once:"]
+        lines += [f"  {at_once:>5}  {screen.clock(seconds)}" for at_once, seconds in forecast["walls"].items()]
+        lines += [f"  the longest cohort takes {screen.clock(forecast['longest'])}: nothing makes the whole shorter"]
+    else:
+        lines += [f"{plan.device}, {plan.threads} thread(s) a process: about {screen.clock(forecast['seconds'])} of training"]
+    lines += [f"about {forecast['disk_bytes'] / 1e6:,.0f} MB on disk and {forecast['memory_bytes'] / 1e9:.1f} GB of memory"]
+    lines += [f"{forecast['multiply_adds']:.3g} multiply-adds in all, backward counted as two forward"]
     lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
     return "\n".join(tables.fitted([*lines, *tables.card_lines(cards)]))

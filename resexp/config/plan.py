@@ -40,20 +40,23 @@ class Plan(Model):
         return max(cohort.threads for cohort in self.cohorts)
 
 
-def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | None = None) -> Plan:
+def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | None = None, shards: int | None = None) -> Plan:
     """The plan for an experiment on a resolved device; what an existing plan says stands, new trials are appended.
+
+    Of `shards` machines with so many cores each none is idle either: so many stacks there are then, whatever the cores.
 
     Threads: an mlp of these widths is faster on one thread than on two, and two processes of two threads on two cores
     take a hundred times as long as one each; so one thread for every mlp and wherever cohorts outnumber the cores.
     """
     planned = {trial for cohort in existing.cohorts for trial in cohort.trials} if existing else set()
-    stacks = stacked([trial for trial in experiment.trials if trial.name not in planned], device, cores)
+    places = shards or (cores if device == "cpu" else 1)
+    stacks = stacked([trial for trial in experiment.trials if trial.name not in planned], device, places)
     last = max((cohort.round for cohort in existing.cohorts), default=0) if existing else 0
     fresh = (
         Cohort(
             name=of[0].name,
             trials=tuple(trial.name for trial in of),
-            threads=_threads(of[0], len(stacks), device, cores),
+            threads=_threads(of[0], math.ceil(len(stacks) / (shards or 1)), device, cores),
             round=last + 1,
         )
         for of in stacks
@@ -63,16 +66,16 @@ def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | 
     return plan.model_copy(update={"cohorts": (*plan.cohorts, *fresh)})
 
 
-def stacked(trials: Sequence[Trial], device: str, cores: int) -> list[list[Trial]]:
+def stacked(trials: Sequence[Trial], device: str, places: int) -> list[list[Trial]]:
     """The trials by cohort, the most expensive first.
 
-    Those of one shape are cut into as few equal stacks as leave no core idle: seeds, starts and constant shortcuts stand
-    side by side.
+    Those of one shape are cut into as few equal stacks as leave no place to train at idle: seeds, starts and constant
+    shortcuts stand side by side.
     """
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(_shape(trial), []).append(trial)
-    idle = math.ceil(cores / len(groups)) if device == "cpu" and groups else 1
+    idle = math.ceil(places / len(groups)) if groups else 1
     found = [part for group in groups.values() for part in _cut(group, device, idle)]
     return sorted(found, key=lambda of: -_cost(of))
 

@@ -1,5 +1,6 @@
-"""Where cohorts run: processes of this machine."""
+"""Where cohorts run: processes of this machine, or a Ray cluster."""
 
+from resexp.executors.cluster import Cluster
 from resexp.executors.cohorts import train_cohorts, train_here
 from resexp.executors.machine import cores, jobs_for
 from resexp.executors.pool import Pool, forecast, prepare, survey, time_arms
@@ -7,6 +8,7 @@ from resexp.executors.workers import STOPPING, OutOfMemoryError
 
 __all__ = [
     "STOPPING",
+    "Cluster",
     "OutOfMemoryError",
     "Pool",
     "cores",

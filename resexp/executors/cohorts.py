@@ -1,20 +1,20 @@
-"""Cohorts of a plan, trained in a pool or in this process.
+"""Cohorts of a plan, trained in a pool, on a cluster, or in this process.
 
 Whoever waits polls runs/; nothing but states and errors comes back from a worker.
 """
 
 import sys
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Protocol
 
 from resexp import config, runs
 from resexp.config import Cohort, Experiment, Plan, Trial
 from resexp.executors import workers
 from resexp.executors.machine import cores
-from resexp.executors.pool import DIED, Pool
+from resexp.executors.pool import DIED
 from resexp.executors.workers import OutOfMemoryError
 
 POLL_SECONDS = 0.25
@@ -40,43 +40,68 @@ def train_here(experiment: Experiment, folder: Path) -> None:
                 workers.train(folder, cohort, _members(folder, cohort, trials), plan.device)
 
 
-# ---- a pool ---------------------------------------------------------------------------------------------------------
+# ---- a pool, or a cluster ---------------------------------------------------------------------------------------------
 
 
-def train_cohorts(pool: Pool, folder: Path, experiment: Experiment, plan: Plan) -> Iterator[None]:
+class Flag(Protocol):
+    """What is set once training is to stop."""
+
+    def is_set(self) -> bool: ...
+
+    def set(self) -> None: ...
+
+
+class Places(Protocol):
+    """Where cohorts train: `Pool` on this machine, `Cluster` on others."""
+
+    stopping: Flag
+
+    @property
+    def running(self) -> int:
+        """How many cohorts train."""
+
+    def start(self, folder: Path, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
+        """Has a cohort trained; there is `room`."""
+
+    def room(self) -> bool:
+        """Whether another cohort can start."""
+
+    def finished(self, seconds: float) -> list[tuple[Cohort, BaseException | None]]:
+        """The cohorts that ended, waited for as long as that, with what they raised."""
+
+
+def train_cohorts(
+    places: Places, folder: Path, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
+) -> Iterator[None]:
     """Trains the cohorts that are not finished; yields now and then, so that the caller can look at runs/.
 
     A cohort that raises, or whose worker dies, is marked failed and the others go on; one for which the memory does not
     suffice is trained as two halves, which plan.json has from then on. Ends early when told to stop.
 
+    shard: (i, n): every n-th cohort from the i-th on; nothing is halved, for others follow the same plan.
+
     Raises:
         OSError: nowhere to write.
     """
     trials = {trial.name: trial for trial in experiment.trials}
-    queue = deque(cohort for cohort in plan.cohorts if _unfinished(folder, cohort, trials))
-    running: dict[Future[str], tuple[int, Cohort]] = {}
-    while running or (queue and not pool.stopping.is_set()):
-        idle = set(range(len(pool.workers))) - {number for number, _ in running.values()}
-        while idle and queue and not pool.stopping.is_set():
-            number, cohort = idle.pop(), queue.popleft()
+    number, shards = shard or (1, 1)
+    queue = deque(cohort for cohort in plan.cohorts[number - 1 :: shards] if _unfinished(folder, cohort, trials))
+    while places.running or (queue and not places.stopping.is_set()):
+        while queue and places.room() and not places.stopping.is_set():
+            cohort = queue.popleft()
             try:
                 members = _members(folder, cohort, trials)
             except runs.RunsError as error:
                 _fail(folder, cohort, error)
-                continue
-            running[pool.submit(number, workers.train, folder, cohort, members, plan.device)] = number, cohort
-        done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        for future in done:
-            number, cohort = running.pop(future)
-            raised = future.exception()
+            else:
+                places.start(folder, cohort, members, plan.device)
+        for cohort, raised in places.finished(POLL_SECONDS):
             if isinstance(raised, OSError):
                 raise raised
-            if raised is not None and (isinstance(raised, BrokenProcessPool) or plan.device != "cpu"):
-                pool.replace(number)
-            if isinstance(raised, OutOfMemoryError) and len(cohort.trials) > 1:
+            if isinstance(raised, OutOfMemoryError) and len(cohort.trials) > 1 and shard is None:
                 plan = _halve(folder, plan, cohort)
                 queue.extendleft(half for half in plan.cohorts if set(half.trials) < set(cohort.trials))
-            elif raised is not None and not pool.stopping.is_set():
+            elif raised is not None and not places.stopping.is_set():
                 _fail(folder, cohort, raised)
         yield
 

@@ -8,16 +8,17 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from resexp.config import Experiment, Plan, Trial
+from resexp.config import Cohort, Experiment, Plan, Trial
 from resexp.executors import workers
+from resexp.executors.machine import cores
 from resexp.runs.files import Cell
 
 DIED = "killed from outside, or by the system for want of memory"
@@ -46,6 +47,7 @@ class Pool:
         with _deaf():  # the process that clears up after all others starts with the first semaphore
             self.stopping = self.context.Event()
         self.workers: list[ProcessPoolExecutor] = []
+        self._cohorts: dict[Future[str], tuple[int, Cohort, str]] = {}
         self.resize(jobs)
 
     def resize(self, jobs: int) -> None:
@@ -73,6 +75,39 @@ class Pool:
         except BrokenProcessPool:
             self.replace(number)
             return self.workers[number].submit(function, *arguments)
+
+    def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
+        """As `prepare`, with the cores of this machine."""
+        return {**prepare(self, experiment, existing), "cores": cores()}
+
+    def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
+        """As `forecast`."""
+        return forecast(self, experiment, plan)
+
+    # ---- cohorts, see `cohorts.Places` ----
+
+    @property
+    def running(self) -> int:
+        return len(self._cohorts)
+
+    def room(self) -> bool:
+        return len(self._cohorts) < len(self.workers)
+
+    def start(self, folder: Path, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
+        number = min(set(range(len(self.workers))) - {number for number, _, _ in self._cohorts.values()})
+        future = self.submit(number, workers.train, folder, cohort, members, device)
+        self._cohorts[future] = number, cohort, device
+
+    def finished(self, seconds: float) -> list[tuple[Cohort, BaseException | None]]:
+        done, _ = wait(self._cohorts, timeout=seconds, return_when=FIRST_COMPLETED)
+        found = []
+        for future in done:
+            number, cohort, device = self._cohorts.pop(future)
+            raised = future.exception()
+            if raised is not None and (isinstance(raised, BrokenProcessPool) or device != "cpu"):
+                self.replace(number)
+            found.append((cohort, raised))
+        return found
 
     def kill(self) -> None:
         """Ends the workers where they are; checkpoints and logs stay valid."""
@@ -109,14 +144,14 @@ def prepare(pool: Pool, experiment: Experiment, existing: Plan | None = None) ->
     return found
 
 
-def forecast(pool: Pool, experiment: Experiment, plan: Plan) -> tuple[float, float, float]:
-    """(seconds, bytes on disk, bytes of memory) that the plan will take in this pool, from a few timed steps.
+def forecast(pool: Pool, experiment: Experiment, plan: Plan) -> dict[str, Any]:
+    """What the plan will take in this pool, from a few timed steps: see `costs.Forecast`.
 
     Raises:
         DataError, DeviceError: as raised in the worker.
         ChildProcessError: the worker died.
     """
-    found: tuple[float, float, float] = _answer(pool, workers.forecast, experiment, plan, len(pool.workers))
+    found: dict[str, Any] = _answer(pool, workers.forecast, experiment, plan, len(pool.workers))
     return found
 
 

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -66,12 +66,18 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     }
 
 
-def forecast(experiment: Experiment, plan: Plan, jobs: int) -> tuple[float, float, float]:
+def forecast(experiment: Experiment, plan: Plan, jobs: int) -> dict[str, Any]:
+    """`costs.Forecast` as plain values."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(plan.threads, experiment.shared)
-    found = costs.forecast(experiment, plan, jobs)
-    return found.seconds, found.disk_bytes, found.memory_bytes
+    return asdict(costs.forecast(experiment, plan, jobs))
+
+
+def memory(experiment: Experiment, device: str) -> dict[str, int]:
+    from resexp import costs  # noqa: PLC0415 - torch belongs to the workers
+
+    return costs.memory(experiment, device)
 
 
 def time_arms(experiment: Experiment) -> list[dict[str, Any]]:
@@ -106,13 +112,19 @@ def dissect_trial(place: Path, trial: Trial, threads: int, device: str, *task: A
 
 
 def train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:
+    """Trains a cohort in a process of this host: whoever held it before is gone, or goes at once."""
+    with runs.lock_cohort(folder, cohort.name):
+        return train_fenced(folder, cohort, trials, device, _stopping.is_set if _stopping else None)
+
+
+def train_fenced(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str, stop: Callable[[], bool] | None) -> str:
+    """Trains a cohort; an earlier attempt, wherever it runs, stops before it writes again."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(cohort.threads, trials[0].settings)
-    stop = _stopping.is_set if _stopping else training.never
     try:
-        with runs.lock_cohort(folder, cohort.name):
-            return training.run(trials, folder, cohort.name, device, stop)
+        with runs.fenced(folder, cohort.name):
+            return training.run(trials, folder, cohort.name, device, stop or training.never)
     except (MemoryError, RuntimeError) as error:
         if not training.is_out_of_memory(error):
             raise

@@ -2,6 +2,7 @@
 
 from resexp.runs.environment import PACKAGES, free_memory, peak_memory, processor, start_entry
 from resexp.runs.examination import examine, experiments
+from resexp.runs.fences import SupersededError, fenced
 from resexp.runs.files import (
     COLUMNS,
     LOGS,
@@ -19,7 +20,6 @@ from resexp.runs.files import (
     read_text,
     seal_of,
     sha256,
-    to_yaml,
     write_bytes,
     write_json,
     write_rows,
@@ -41,9 +41,10 @@ from resexp.runs.folders import (
     sweep,
     write_plan,
 )
-from resexp.runs.locks import holder, is_training, lock, lock_cohort
+from resexp.runs.locks import holder, is_training, lock, lock_cohort, lock_shard
 from resexp.runs.records import cards, starts
 from resexp.runs.results import Results, State, read_results, results_of, states
+from resexp.runs.texts import to_yaml
 from resexp.runs.trials import (
     check_sealed,
     clear,
@@ -71,6 +72,7 @@ __all__ = [
     "Results",
     "RunsError",
     "State",
+    "SupersededError",
     "append",
     "before",
     "begin",
@@ -85,6 +87,7 @@ __all__ = [
     "discard",
     "examine",
     "experiments",
+    "fenced",
     "find",
     "finish",
     "format_cell",
@@ -95,6 +98,7 @@ __all__ = [
     "left_out",
     "lock",
     "lock_cohort",
+    "lock_shard",
     "mark",
     "marks",
     "peak_memory",

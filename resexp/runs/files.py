@@ -7,17 +7,15 @@ import csv
 import gzip
 import hashlib
 import io
-import json
-import math
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
+from resexp.runs.texts import to_json
 
 COLUMNS = {
     "metrics.csv": ("step", "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
@@ -68,8 +66,27 @@ def format_cell(value: Cell) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
+_permit: list[Callable[[], None]] = []  # asked before anything is written
+
+
+@contextmanager
+def permitted(permit: Callable[[], None]) -> Iterator[None]:
+    """Nothing is written in this process before `permit` has been asked, which raises where it must not be."""
+    _permit.append(permit)
+    try:
+        yield
+    finally:
+        _permit.remove(permit)
+
+
+def ask() -> None:
+    for permit in _permit:
+        permit()
+
+
 def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: Path | None = None) -> None:
     """The whole file or nothing: written beside, then renamed; the file that stood there is kept as `previous`."""
+    ask()
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with naming(path):
         try:
@@ -106,43 +123,6 @@ def write_json(path: Path, value: object, *, durable: bool = True) -> None:
     write_text(path, to_json(value), durable=durable)
 
 
-def to_json(value: object) -> str:
-    return json.dumps(_finite(value), indent=1, ensure_ascii=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """Lists of scalars stay on one line; floats are written so that every YAML reader sees a number."""
-
-
-_PlainDumper.add_representer(
-    list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
-)
-_PlainDumper.add_representer(
-    float,
-    lambda dumper, value: dumper.represent_scalar(
-        "tag:yaml.org,2002:float", text if "." in (text := repr(value)) or "n" in text else text.replace("e", ".0e")
-    ),
-)
-
-# Text that YAML 1.2 reads as a number (1e3) is quoted, though PyYAML alone would not.
-_PlainDumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
-)
-
-
-def to_yaml(value: object) -> str:
-    """YAML with keys in their order."""
-    return yaml.dump(value, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120)
-
-
 def _lines(rows: Iterable[Sequence[Cell]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([[format_cell(cell) for cell in row] for row in rows])
@@ -151,6 +131,7 @@ def _lines(rows: Iterable[Sequence[Cell]]) -> str:
 
 def append(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
     """Appends all rows or, where there is no room for them, none; the header comes first in a new file."""
+    ask()
     with naming(path), path.open("ab", buffering=0) as file:
         end = file.tell()
         content = (_lines(rows) if end else _lines([COLUMNS[path.name]]) + _lines(rows)).encode()

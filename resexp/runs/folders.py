@@ -8,9 +8,10 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment, Plan
-from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, to_yaml, write_json, write_text
+from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
 from resexp.runs.locks import cohort_lock, lock
 from resexp.runs.records import read_record, starts
+from resexp.runs.texts import to_yaml
 from resexp.runs.trials import is_settled, trial_folder, write_trial
 
 LAYOUT = 1

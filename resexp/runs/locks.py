@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from resexp.runs.files import RunsError, naming, write_json
 from resexp.runs.records import read_record
 
 NAMING_ROUNDS = 50  # of 0.02 seconds, in which lock.json should follow the lock
+BEGIN_SECONDS = 60.0  # that a shard waits for others to have written the plan
 ORPHAN_SECONDS = 10.0  # that a worker whose parent has died may take to notice it
 
 
@@ -27,29 +28,74 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[None]:
     process of another host still lives cannot be seen from here: only `break_lock` takes over from it.
 
     Raises:
-        RunsError: another process holds it; there is no such place.
+        RunsError: another process holds it, or a shard of it; there is no such place.
         OSError: nowhere to write.
     """
+    with _held(folder, 0.0):
+        _refuse(folder, "lock*.json", break_lock=break_lock)
+        write_json(folder / "lock.json", _ourselves())
+        with _removed_after(folder / "lock.json"):
+            yield
+
+
+@contextmanager
+def lock_shard(folder: Path, shard: str, begin: Callable[[], None], *, break_lock: bool = False) -> Iterator[None]:
+    """Holds one shard of the experiment, `2-of-60`, beside other shards; lock.2-of-60.json says who does.
+
+    `begin` writes what all shards share while this one holds the whole, which it waits for as long as others begin.
+
+    Raises:
+        RunsError: a process trains the whole, or this shard; there is no such place.
+        OSError: nowhere to write.
+    """
+    record = folder / f"lock.{shard}.json"
+    own = filelock.FileLock(folder / f".lock.{shard}")
+    with _held(folder, BEGIN_SECONDS):
+        _refuse(folder, "lock.json", break_lock=break_lock)
+        try:
+            own.acquire(timeout=0)
+        except filelock.Timeout:
+            raise RunsError(f"{folder}: {_named(_read(record))} trains shard {shard}; wait for it") from None
+        _refuse(folder, record.name, break_lock=break_lock)
+        write_json(record, _ourselves())
+        begin()
+    try:
+        with _removed_after(record):
+            yield
+    finally:
+        own.release()
+
+
+@contextmanager
+def _held(folder: Path, patience: float) -> Iterator[None]:
     if folder.is_symlink():
         raise RunsError(f"{folder}: a link; name the folder that it leads to with --runs")
     held = filelock.FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with naming(folder / ".lock"):
-            held.acquire(timeout=0)
+            held.acquire(timeout=patience)
     except filelock.Timeout:
         raise RunsError(f"{folder}: {_first(folder)} is training here; wait for it, or choose another name=...") from None
     except (NotADirectoryError, FileExistsError) as error:
         raise RunsError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from None
     try:
-        left = holder(folder)
-        if left and left["host"] != platform.node() and not break_lock:
-            raise RunsError(f"{folder}: {_named(left)} is training here; if it runs no more, add --break-lock")
-        write_json(folder / "lock.json", _ourselves())
-        with _removed_after(folder / "lock.json"):
-            yield
+        yield
     finally:
         held.release()
+
+
+def _refuse(folder: Path, records: str, *, break_lock: bool) -> None:
+    """Refuses where one of these processes runs, or may run: of another host, unless `break_lock`."""
+    for place in sorted(folder.glob(records)):
+        left = _read(place)
+        if left is None or not _may_live(left):
+            continue
+        if left["host"] != platform.node():
+            if not break_lock:
+                raise RunsError(f"{folder}: {_named(left)} is training here; if it runs no more, add --break-lock")
+        elif place.name != "lock.json":  # the lock itself says that nobody on this host trains the whole
+            raise RunsError(f"{folder}: {_named(left)} trains a shard here; wait for it, or choose another name=...")
 
 
 @contextmanager
@@ -91,18 +137,25 @@ def _removed_after(path: Path) -> Iterator[None]:
 
 
 def holder(folder: Path) -> dict[str, Any] | None:
-    """Who trains here, as lock.json has it: host, process, time; None for nobody."""
+    """Who trains the whole here, as lock.json has it: host, process, time; None for nobody."""
+    return _read(folder / "lock.json")
+
+
+def _read(place: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] | None = read_record(folder / "lock.json")
+        found: dict[str, Any] | None = read_record(place)
     except RunsError:  # what cannot be read names nobody
         return None
     return found
 
 
 def is_training(folder: Path) -> bool:
-    """Whether somebody may be training here: not, if it was a process of this host that is gone."""
-    found = holder(folder)
-    return found is not None and (found["host"] != platform.node() or _lives(found["process"]))
+    """Whether somebody may be training here, a shard too: not, if it was a process of this host that is gone."""
+    return any((found := _read(place)) is not None and _may_live(found) for place in folder.glob("lock*.json"))
+
+
+def _may_live(found: dict[str, Any]) -> bool:
+    return bool(found["host"] != platform.node() or _lives(found["process"]))
 
 
 def _first(folder: Path) -> str:

@@ -22,11 +22,11 @@ from resexp.runs.files import (
     mark,
     seal_of,
     sha256,
-    to_yaml,
     write_json,
     write_text,
 )
 from resexp.runs.records import first_fault, read_record
+from resexp.runs.texts import to_yaml
 
 RETRAIN = "delete result.json beside it to have its trial trained again"
 

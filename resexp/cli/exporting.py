@@ -1,0 +1,28 @@
+"""`resexp export`: a run into a tracker that is installed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resexp import runs
+from resexp.cli.program import RunArgument, Runs, among, app, note, say
+
+
+@app.command()
+def export(
+    tracker: Annotated[str, typer.Argument(metavar="TRACKER", help="tensorboard, wandb or mlflow.")],
+    source: RunArgument = None,
+    *,
+    runs_dir: Runs = Path("runs"),
+    to: Annotated[str | None, typer.Option(help="tensorboard: a folder; wandb: the project; mlflow: the tracking URI.")] = None,
+) -> None:
+    """Send the curves, settings and results of a run to a tracker; WANDB_MODE=offline and local databases work too."""
+    from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
+
+    among("TRACKER", tracker, trackers.TRACKERS)
+    folder = runs.find(source, runs_dir)
+    sent = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)
+    for place in sent:
+        say(place)
+    note(f"{len(sent)} trials of {folder} to {tracker}")

@@ -1,0 +1,47 @@
+"""One attempt at a cohort, on whatever host: who comes later takes over, and the earlier one stops before it writes again."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from resexp.runs.files import RunsError, naming, permitted, write_text
+
+
+class SupersededError(RunsError):
+    """Another attempt trains this cohort now."""
+
+
+@contextmanager
+def fenced(folder: Path, cohort: str) -> Iterator[None]:
+    """Makes this the attempt that counts: its token lies beside the checkpoints, and is asked for before every write.
+
+    A lock does not do that: it holds on one host, and a process that is cut off from its cluster may hold one for ever.
+
+    Raises:
+        SupersededError: a later attempt has taken over; nothing of this one is written any more.
+    """
+    place, token = attempt_file(folder, cohort), uuid.uuid4().hex
+    with naming(place.parent):
+        place.parent.mkdir(exist_ok=True)
+    write_text(place, token, durable=False)
+
+    def permit() -> None:
+        if not _holds(place, token):
+            raise SupersededError(f"{place}: another attempt trains this cohort; this one writes no more")
+
+    with permitted(permit):
+        yield
+    if _holds(place, token):
+        place.unlink(missing_ok=True)
+
+
+def attempt_file(folder: Path, cohort: str) -> Path:
+    return folder / "checkpoints" / f".{cohort}.attempt"
+
+
+def _holds(place: Path, token: str) -> bool:
+    try:
+        return place.read_text(encoding="utf-8") == token
+    except FileNotFoundError:  # the attempt that took over has finished
+        return False

@@ -1,0 +1,95 @@
+"""A finished run into a tracker: every trial is a run of it, with its settings, curves and results."""
+
+import json
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from resexp import runs
+from resexp.config import Experiment, Trial
+from resexp.trackers import tensorboard
+from resexp.trackers.points import absent, points, settings_of
+
+BATCH = 1000  # metrics that MLflow takes at once
+
+
+def to_tensorboard(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
+    """Event files; target: their folder, <experiment>/tensorboard where it is None."""
+    place = Path(target) if target else folder / tensorboard.FOLDER
+    return [str(written) for written in tensorboard.export(folder, experiment, place)]
+
+
+def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
+    """Runs of Weights & Biases, online or as WANDB_MODE says (offline); target: the project, the experiment's name if None."""
+    try:
+        import wandb  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise absent("wandb", "wandb") from None
+    sent = []
+    for trial, logs in _with_logs(folder, experiment):
+        run = wandb.init(
+            project=target or experiment.name,
+            name=trial.name,
+            id=f"{experiment.name}-{trial.name}"[:128],
+            resume="allow",
+            group=trial.arm,
+            dir=str(folder),
+            config=settings_of(trial),
+            settings=wandb.Settings(console="off", silent=True),
+        )
+        for step, at_step in groupby(sorted(points(logs), key=lambda of: of.step), key=lambda of: of.step):
+            run.log({point.tag: point.value for point in at_step}, step=step)
+        run.summary.update(_results(logs))
+        run.finish()
+        sent.append(f"{run.project}/{run.id}")
+    return sent
+
+
+def to_mlflow(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
+    """Runs of MLflow; target: the tracking URI, MLFLOW_TRACKING_URI or a database in the experiment's folder if None."""
+    try:
+        import mlflow  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise absent("mlflow", "mlflow") from None
+    where = target or (mlflow.get_tracking_uri() if _told(mlflow) else f"sqlite:///{folder.resolve() / 'mlflow.db'}")
+    client = mlflow.MlflowClient(where)
+    known = client.get_experiment_by_name(experiment.name)
+    place = known.experiment_id if known else client.create_experiment(experiment.name)
+    sent = []
+    for trial, logs in _with_logs(folder, experiment):
+        run = client.create_run(place, run_name=trial.name, tags={"arm": trial.arm, "seed": str(trial.seed)})
+        settings = [mlflow.entities.Param(key, json.dumps(value)) for key, value in settings_of(trial).items()]
+        metrics = [mlflow.entities.Metric(of.tag, of.value, 0, of.step) for of in points(logs)]
+        finals = {key: value for key, value in _results(logs).items() if isinstance(value, float)}
+        metrics += [mlflow.entities.Metric(key, value, 0, 0) for key, value in finals.items()]
+        client.log_batch(run.info.run_id, params=settings[:100])
+        for start in range(0, len(metrics), BATCH):
+            client.log_batch(run.info.run_id, metrics=metrics[start : start + BATCH])
+        client.set_terminated(run.info.run_id)
+        sent.append(f"{experiment.name}/{run.info.run_id}")
+    return sent
+
+
+def _told(mlflow: Any) -> bool:
+    """Whether somebody has said where MLflow tracks."""
+    return bool(mlflow.is_tracking_uri_set())
+
+
+def _with_logs(folder: Path, experiment: Experiment) -> Iterable[tuple[Trial, Path]]:
+    for trial in experiment.trials:
+        logs = runs.trial_folder(folder, trial.name)
+        if any(True for _ in points(logs)):
+            yield trial, logs
+
+
+def _results(logs: Path) -> dict[str, Any]:
+    found = runs.result(logs) or {}
+    return {key: value for key, value in found.items() if isinstance(value, int | float | str) and key not in ("seal", "trial")}
+
+
+TRACKERS: dict[str, Callable[[Path, Experiment, str | None], list[str]]] = {
+    "tensorboard": to_tensorboard,
+    "wandb": to_wandb,
+    "mlflow": to_mlflow,
+}
