@@ -175,7 +175,18 @@ def atlas(frames: Frames) -> list[str]:
                 f"below it on {worse}; from {least} to {most} points."
             )
         lines += _parted(_named(region, arm), of_arm, frames.boundaries)
-    return lines
+    return [*lines, *_diverged(frames.results)]
+
+
+def _diverged(results: pd.DataFrame) -> list[str]:
+    """How many networks the means leave out."""
+    placed = results.dropna(subset=["gain"]).groupby(["region", "arm"], sort=False)["outcome"]
+    counted = [(key, int((outcomes == "diverged").sum()), len(outcomes)) for key, outcomes in placed]
+    return [
+        f"{_named(*key)}: {gone} of {total} networks diverged and are in no mean; a field without a mean is blank."
+        for key, gone, total in counted
+        if gone
+    ]
 
 
 def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
