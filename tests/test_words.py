@@ -10,11 +10,12 @@ from resexp.tables.frames import Frames
 
 
 def results(errors, slope=math.nan, arm="plain", corner="norm none"):
-    """Rows of results: {depth: training errors of seeds 0, 1, ...}."""
+    """Rows of results: {depth: training errors of seeds 0, 1, ...}; None diverged, from 0.9 on it is stuck."""
     return pd.DataFrame(
         [
             {
                 "corner": corner, "arm": arm, "depth": depth, "seed": seed, "train_accuracy": None if e is None else 1 - e,
+                "outcome": "diverged" if e is None else "stuck" if e >= 0.9 else "trained",
                 "test_accuracy": None if e is None else 0.9 - e, "slope_start": slope,
             }
             for depth, of in errors.items()
@@ -58,7 +59,7 @@ def test_of_a_chart_without_words_and_of_one_depth_nothing_is_said():
         pytest.param({8: [0.1, 0.2, 0.1], 64: [0.6, 0.7, 0.63]}, "rises by +51.0 [+46.7, +55.3] points", id="rises"),
         pytest.param({8: [0.6, 0.7, 0.63], 64: [0.1, 0.2, 0.1]}, "falls by -51.0 [-55.3, -46.7] points", id="falls"),
         pytest.param({8: [0.1], 64: [0.6]}, "differs by +50.0 points", id="one seed"),
-        pytest.param({8: [0.1, None, 0.3], 32: [0, 0, 0], 64: [0.6, 0.9, None]}, "differs by +50.0 points", id="one in both"),
+        pytest.param({8: [0.1], 32: [0, None], 64: [0.6, 0.8]}, "differs by +50.0 points", id="one seed in both"),
     ],
 )
 def test_a_training_error_rises_only_where_its_paired_interval_does(errors, expected):
@@ -66,6 +67,22 @@ def test_a_training_error_rises_only_where_its_paired_interval_does(errors, expe
 
     assert said("training-error", results(errors)) == [
         f"norm none, plain: from depth {first} to {last} the training error {expected}."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        pytest.param({8: [0.1, 0.2, 0.1], 64: [0.1, 0.9, 0.9]}, "at depth 64 1 trained, 2 stuck", id="stuck"),
+        pytest.param({8: [0.1, 0.2], 32: [0.1, 0.2], 64: [None, None]}, "at depth 64 2 diverged", id="all diverged"),
+        pytest.param(
+            {8: [0.1, None], 64: [0.1, None]}, "at depth 8 1 trained, 1 diverged, at depth 64 1 trained, 1 diverged", id="both"
+        ),
+    ],
+)
+def test_where_seeds_of_one_depth_end_differently_or_diverge_no_change_of_the_training_error_is_given(errors, reason):
+    assert said("training-error", results(errors, -0.78)) == [
+        f"norm none, plain: no change of the training error from depth 8 to 64 is given, {reason}."
     ]
 
 
@@ -77,7 +94,10 @@ RISING, LEVEL = {8: [0.1, 0.2, 0.1], 64: [0.6, 0.7, 0.63]}, {8: [0.1, 0.2, 0.1],
     [
         pytest.param(RISING, -0.01, "training error can rise without vanishing gradients", id="degrades, healthy"),
         pytest.param(RISING, 0.3, "training error can rise without vanishing gradients", id="degrades, explodes"),
-        pytest.param(LEVEL, -0.78, "gradients can vanish without a training error that rises", id="vanishes, trains"),
+        pytest.param(LEVEL, -0.78, "gradients can vanish without training error that rises by 5 points", id="vanishes, trains"),
+        # +50.0 [-77.1, +177.1]: not shown to rise, and not shown to stay
+        pytest.param({8: [0.1, 0.1], 64: [0.5, 0.7]}, -0.78, None, id="vanishes, nothing shown"),
+        pytest.param({8: [0.9, 0.9, 0.91], 64: [0.9, 0.9, 0.9]}, -0.78, None, id="vanishes, never trained"),
         pytest.param(RISING, -0.78, None, id="both"),
         pytest.param(LEVEL, 0.0, None, id="neither"),
         pytest.param(RISING, math.nan, None, id="gradients not read"),

@@ -12,7 +12,7 @@ from resexp.tables.formats import difference_text, percent
 from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import plane
 
-MOVED = 0.05  # of accuracy, on a field of the map
+MOVED = 0.05  # of accuracy: what moves by less counts as where it was
 GOOD, BAD = ("rescues", "helps"), ("ruins", "hurts")
 VERBS = {"rescues": "makes it trainable", "helps": "helps", "ruins": "makes it untrainable", "hurts": "hurts"}
 
@@ -48,7 +48,10 @@ def _corner(label: dict[str, str]) -> str:
 
 
 def rise(results: pd.DataFrame) -> Difference | None:
-    """Training error of one arm, deepest minus shallowest network, paired over seeds; None for one depth or no seed in both."""
+    """Training error of one arm, deepest minus shallowest network, paired over seeds; None for one depth or no seed in both.
+
+    Of networks that ended alike at either depth: an interval over mixed outcomes does not cover.
+    """
     error = results.assign(error=1 - results["train_accuracy"]).dropna(subset=["error"])
     depths = sorted(error["depth"].unique())
     if len(depths) < 2:
@@ -68,14 +71,27 @@ def training_error(frames: Frames) -> list[str]:
     lines = []
     for corner, of_corner in frames.results.groupby("corner", sort=False):
         for arm, of_arm in of_corner.groupby("arm", sort=False):
-            change = rise(of_arm)
-            if change:
-                depths = sorted(of_arm["depth"].unique())
+            depths = sorted(of_arm["depth"].unique())
+            span = f"from depth {depths[0]} to {depths[-1]}"
+            if len(depths) > 1 and (reason := _no_change(of_arm[of_arm["depth"].isin([depths[0], depths[-1]])])):
+                lines.append(f"{_named(corner, arm)}: no change of the training error {span} is given, {reason}.")
+            elif change := rise(of_arm):
                 lines.append(
-                    f"{_named(corner, arm)}: from depth {depths[0]} to {depths[-1]} the training error {_rises(change)} "
-                    f"{difference_text(change)} points.{_apart(of_arm, change)}"
+                    f"{_named(corner, arm)}: {span} the training error {_rises(change)} {difference_text(change)} points."
+                    f"{_apart(of_arm, change)}"
                 )
     return lines
+
+
+def _no_change(ends: pd.DataFrame) -> str:
+    """'at depth 64 2 stuck, 1 trained': where seeds of one depth ended differently, or diverged; else nothing."""
+    counts = {depth: outcomes.value_counts(sort=False) for depth, outcomes in ends.groupby("depth")["outcome"]}
+    told = [
+        f"at depth {depth} {', '.join(f'{count} {outcome}' for outcome, count in of.items())}"
+        for depth, of in counts.items()
+        if len(of) > 1 or "diverged" in of
+    ]
+    return ", ".join(told)
 
 
 def _apart(of_arm: pd.DataFrame, change: Difference) -> str:
@@ -86,8 +102,9 @@ def _apart(of_arm: pd.DataFrame, change: Difference) -> str:
         return ""
     if change.low > 0 and slope >= -FLAT:
         return f" Before the first step its {gradient_words(slope)}: training error can rise without vanishing gradients."
-    if slope < -FLAT and change.low <= 0:
-        return f" Before the first step its {gradient_words(slope)}: gradients can vanish without a training error that rises."
+    if slope < -FLAT and change.high < MOVED and (deepest["outcome"] == "trained").all():
+        shown = f"gradients can vanish without training error that rises by {100 * MOVED:g} points"
+        return f" Before the first step its {gradient_words(slope)}: {shown}."
     return ""
 
 
