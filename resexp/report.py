@@ -24,6 +24,7 @@ from resexp.tables.probing import Probed
 from resexp.tables.words import reversals, words
 
 READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
+COLOURED = ("rescues", "helps", "ruins", "hurts", "mixed")  # effects that have a colour in the page
 FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
@@ -130,7 +131,7 @@ def _environment() -> jinja2.Environment:
         ratio=ratio_text,
         reasons=reasons,
         labelled=labelled,
-        css=lambda effect: "none" if effect == "no difference shown" else effect,
+        css=lambda effect: effect if effect in COLOURED else "none",
         equalities=tables.equalities,
         beyond=tables.beyond,
         at_start=tables.at_start,
