@@ -18,6 +18,7 @@ from fabricated import results
 from resexp import cli, config, probes, runs, survey, tables, theory, training
 from resexp.config import Experiment
 from resexp.tables import Probed
+from resexp.tables.probe_lines import measured_text
 
 pytestmark = pytest.mark.usefixtures("torch_state")
 
@@ -230,6 +231,22 @@ def test_exact_zeros_are_named_without_a_cure(tiny: Any):
     assert "weight_grad_norm is 0 at 2 of 4 places\n" in text
     assert "float64" not in text
     assert json.loads(tables.probe_json(found), parse_constant=pytest.fail)[0]["prediction"]["depth_scale"] == [None, None]
+
+
+def test_of_a_gradient_of_0_there_is_no_slope_whatever_the_number_of_blocks(tiny: Any):
+    found = measured(tiny("network.depth=[4, 22]", "network.init=fixup", "network.plain=false"))
+
+    assert [measured_text(arm) for arm in found] == ["- (too few blocks)", "- (0 or not finite)"]
+
+
+@pytest.mark.parametrize(
+    ("norm", "shown"), [(0.99, "9.9e-1"), (0.996, "1.0e0"), (1.0, "1.0e0"), (9.96e-80, "1.0e-79"), (2.345e7, "2.3e7")]
+)
+def test_a_level_has_one_figure_before_the_point(norm: float, shown: str, tiny: Any):
+    reading = asdict(survey.measure(tiny("network.plain=false"), "cpu")[0])
+    found = tables.probed(tiny("network.plain=false"), [{**reading, "activation_rms": [norm, norm]}])
+
+    assert f", x {shown} to {shown}, " in lines(found)
 
 
 def test_what_overflowed_is_named(tiny: Any):

@@ -158,6 +158,15 @@ def test_figures_are_written_as(page, form, magic):
     assert all(path.read_bytes().startswith(magic) for path in written)
 
 
+def test_panels_are_named_where_there_are_several(page, tmp_path):
+    one = fabricated.results(tmp_path, values, SMALL[0], "network.norm=none", "network.init=he", "seeds=1")
+
+    for path in report.save_figures(one, tmp_path / "figures", ["svg"]):
+        assert ">all<" not in path.read_text(encoding="utf-8")
+    for path in report.save_figures(runs.results_of(*page[:2]), tmp_path / "several", ["svg"]):
+        assert "init pytorch<" in path.read_text(encoding="utf-8")
+
+
 def test_an_unknown_figure_format_is_refused(page):
     with pytest.raises(ConfigError, match="'gif' is not one of png, svg, pdf"):
         report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", ["gif"])
