@@ -159,6 +159,13 @@ def test_where_no_formula_is_known_the_answer_is_a_reason(keys: dict[str, Any]):
     assert (found.slope(), found.band(), found.depth_scale(), found.forward) == (None, None, None, None)
 
 
+def test_of_plain_batch_norm_in_batches_of_fewer_than_8_no_formula_is_known():
+    seven, eight = (theory.predict(cell(shortcut="plain", norm="batch"), batch) for batch in (7, 8))
+
+    assert (seven.known, eight.known) == (False, True)
+    assert seven.source == "no formula is known for batch norm in batches of fewer than 8"
+
+
 def test_gains_are_those_of_the_inits():
     from resexp.networks import INITS  # noqa: PLC0415 - the oracle is of the lab, what is tested is not
 

@@ -1,5 +1,6 @@
 """Each chart in a sentence or two, from the data that it draws; nothing is said that these data do not carry."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -85,7 +86,7 @@ def training_error(frames: Frames) -> list[str]:
 
 def _no_change(ends: pd.DataFrame) -> str:
     """'at depth 64 2 stuck, 1 trained': where seeds of one depth ended differently, or diverged; else nothing."""
-    counts = {depth: outcomes.value_counts(sort=False) for depth, outcomes in ends.groupby("depth")["outcome"]}
+    counts = {int(depth): Counter(ends["outcome"][ends["depth"] == depth]) for depth in sorted(ends["depth"].unique())}
     told = [
         f"at depth {depth} {', '.join(f'{count} {outcome}' for outcome, count in of.items())}"
         for depth, of in counts.items()
