@@ -39,6 +39,10 @@ def in_turn(trial):
     return {"test_accuracy": 0.9} if (trial.seed < 2) == (trial.arm == "plain") else {}
 
 
+def one_pair(trial):
+    return {"test_accuracy": 0.9 if trial.arm == "identity" else 0.6} if trial.seed == 1 else {}
+
+
 def plain_diverged(trial):
     return {"outcome": "diverged"} if trial.arm == "plain" else {"test_accuracy": 0.9}
 
@@ -92,6 +96,9 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
         pytest.param(none_trained, "neither trains", "Neither arm trains. Before", id="neither: diverged and stuck"),
         pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "stuck"}, "neither trains", "Neither", id="neither: stuck"),
         pytest.param(in_turn, "no seed in common", "no finished seed in common", id="no seed in common"),
+        pytest.param(
+            one_pair, "a single pair", "A single pair of seeds, which has no interval, differs by +30.0 points.", id="one"
+        ),
         pytest.param(both_trained, "helps", "helps by +9.0 [+3.3, +14.7] points", id="helps"),
         pytest.param(
             lambda t: {"test_accuracy": (RESIDUAL if t.arm == "plain" else PLAIN)[t.seed]}, "hurts", "hurts by -9.0", id="hurts"
