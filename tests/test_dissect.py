@@ -495,6 +495,21 @@ def test_what_it_says_is_what_the_tables_hold(dissected: Any, call: Program, mon
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ((10.0, 10.5, 10.9), "more than a point above that nowhere, 10.9 at s = 0"),
+        ((10.0, 12.0, 30.0), "more than a point above that from s = 0.5 on, 30.0 at s = 0"),
+        ((10.0, 12.0, 10.5), "more than a point above that first at s = 0.5, 10.5 at s = 0"),
+    ],
+    ids=str,
+)
+def test_an_error_that_comes_down_again_is_not_above_from_there_on(errors: tuple[float, ...], expected: str):
+    told = dissection._dose_sentence(dict(zip(("1", "0.5", "0"), errors, strict=True)))
+
+    assert told == f"error 10.0 as trained, {expected}"
+
+
 def test_many_arms_stand_in_tables_below_each_other():
     names = [f"arm-with-a-long-name-{n}" for n in range(7)]
     lines = dissection._columns("without", names, [("none", ["1.0"] * 7)])
