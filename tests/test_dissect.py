@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fabricated
@@ -528,6 +529,25 @@ def test_a_chart_has_every_row_that_was_measured(part: str, dissected: Any):
 
     assert {row["arm"] for row in rows} == arms[part]
     assert len(rows) == counts[part]
+
+
+def test_of_a_surface_the_first_seed_is_drawn(dissected: Any):
+    frame = read_dissection(runs.results_of(*dissected), "surface")
+    frame.loc[frame["seed"] == 1, "val_loss"] = 7.0
+    (rows,) = DISSECTION_FIGURES["surface"](frame).to_dict()["datasets"].values()
+
+    assert "0.5" in {row["val_loss"] for row in rows}
+    assert "7" not in {row["val_loss"] for row in rows}
+
+
+def test_what_is_timed_on_some_images_is_told_for_all_of_them(run: Path, monkeypatch: pytest.MonkeyPatch):
+    trial = runs.read_experiment(run).trials[0]
+    place = runs.trial_folder(run, trial.name)
+    count = len(dissect.load(place, trial, "cpu")[1].validation)
+    monkeypatch.setattr(dissect, "TIMED_IMAGES", 5)
+    monkeypatch.setattr(dissect, "time", SimpleNamespace(perf_counter=iter(range(6)).__next__))  # each takes a second
+
+    assert dissect.cost(place, trial, "cpu")[0] == pytest.approx(count / 5)
 
 
 def test_where_nothing_was_dissected_there_are_no_rows(tmp_path: Path):
