@@ -239,6 +239,9 @@ SHORTCUTS: dict[str, Callable[..., Made]] = {
 }
 
 
+FROM_PLACE = "made from its place, as in lambda place: lambda x: (1.0, 0.5 * x)"
+
+
 class Computed(nn.Module):
     """(a, S) of a function of x: nothing of it is learned."""
 
@@ -257,13 +260,15 @@ def make_shortcut(shortcut: str | Mapping[str, Mapping[str, Any]], place: Place)
         TypeError: a shortcut of one's own that is neither a module nor a function, or a function that holds weights.
     """
     ((name, parameters),) = ({shortcut: {}} if isinstance(shortcut, str) else shortcut).items()
-    made = SHORTCUTS[name](place, **parameters)
+    try:
+        made = SHORTCUTS[name](place, **parameters)
+    except (TypeError, AttributeError) as error:
+        error.add_note(f"the shortcut {name} is {FROM_PLACE}")
+        raise
     if isinstance(made, nn.Module):
         return made
     if not callable(made):
-        raise TypeError(
-            f"the shortcut {name} is made from its place, as in lambda place: lambda x: (1.0, 0.5 * x); found {made!r}"
-        )
+        raise TypeError(f"the shortcut {name} is {FROM_PLACE}; found {made!r}")
     if any(isinstance(of.cell_contents, nn.Module | nn.Parameter) for of in getattr(made, "__closure__", None) or ()):
         raise TypeError(f"the shortcut {name} is a function that holds weights, which would not be trained; make it a Module")
     return Computed(made)

@@ -368,6 +368,15 @@ def test_what_is_no_shortcut_is_refused_in_words(own, said, monkeypatch):
         make_shortcut("own", Place((3,), (3,), 0, 1, nn.Identity))
 
 
+@pytest.mark.parametrize("own", [lambda x: (1.0, 0.5 * x), lambda x: (1.0, x.relu())], ids=["a product", "a method"])
+def test_a_function_of_x_alone_is_told_that_it_is_made_from_its_place(own, monkeypatch):
+    monkeypatch.setitem(SHORTCUTS, "own", own)
+
+    with pytest.raises((TypeError, AttributeError)) as raised:
+        make_shortcut("own", Place((3,), (3,), 0, 1, nn.Identity))
+    assert raised.value.__notes__ == ["the shortcut own is made from its place, as in lambda place: lambda x: (1.0, 0.5 * x)"]
+
+
 def test_a_function_that_holds_weights_is_refused_because_they_would_not_be_trained(monkeypatch):
     def learned(place):
         u = nn.Linear(*place.inputs, *place.outputs)
