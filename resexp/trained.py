@@ -80,9 +80,7 @@ class Compared:
     found: Comparison
 
     def __str__(self) -> str:
-        primaries = dict.fromkeys(experiment.shared.compare.primary for _, experiment in self.results.sources)
-        judged = [self.expect(text) for text in primaries if text is not None]
-        lines = [line for each in judged for line in tables.judged_lines("primary (all else is descriptive)", each)]
+        lines = tables.judged_lines(tables.PRIMARY, claims.primaries(self.results))
         return config.visible(tables.TABLES["table"](self.found, lines), kept="\n\t").removesuffix("\n")
 
     __repr__ = __str__

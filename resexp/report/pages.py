@@ -20,10 +20,10 @@ from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text,
 from resexp.tables.texts import choice_text, named, p_text, verdict_text
 
 # First words of effects and verdicts that have a colour in the page.
-COLOURED = {
-    "rescues", "helps", "supported", "does", "hurts", "ruins", "contradicted", "degrades", "mixed", "undecided", "not", "cannot",
-    "slower",
-}  # fmt: skip
+COLOURED = (
+    "rescues", "helps", "supported", "does", "hurts", "ruins", "contradicted", "degrades", "mixed", "undecided", "not",
+    "cannot", "slower",
+)  # fmt: skip
 # In this order, and each under the heading of its section.
 SECTIONS = (
     ("error", ("training-error",)),

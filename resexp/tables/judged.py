@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from resexp.claims import SUPPORTED, Judged
 from resexp.tables.texts import named
 
+PRIMARY = "primary (all else is descriptive)"
 MOST_PLACES = 4  # that are printed under a verdict
 
 
