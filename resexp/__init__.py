@@ -3,10 +3,14 @@
 import resexp
 resexp.SHORTCUTS["mine"] = Mine                                 # (a, S) of your own, see resexp.shortcuts
 resexp.train("digits", "network.shortcut=[identity, mine]")     # writes runs/digits
+print(resexp.load("digits").compare())                          # what came of it
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resexp.trained import Trained
 
 __version__ = "0.1.0"
 
@@ -42,3 +46,18 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
     executors.train_here(experiment, folder)
     tables.write_accuracy(runs.results_of(folder, experiment))
     return folder
+
+
+def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "Trained":
+    """What has been trained: frames, comparison and charts; several experiments are read side by side.
+
+    Args:
+        sources: folders, such as `train` returns, or names in `runs_dir`; none is the experiment that was started last.
+        runs_dir: the results folder.
+
+    Raises:
+        RunsError: nothing there; a damaged or missing file, by name.
+    """
+    from resexp import trained  # noqa: PLC0415 - as above
+
+    return trained.load(sources, runs_dir)

@@ -1,8 +1,8 @@
 """(a, S) for each shortcut: every block computes a F(x; W) + S(x; U), and plain is a = 1, S = 0.
 
 A shortcut is made from its place and its parameters, SHORTCUTS[name](place, **parameters), and maps the block's input to
-(a, S). What it leaves to chance is drawn outside: `draw` makes it for one training step, and it comes in as a second
-argument; without it the shortcut answers for evaluation.
+(a, S): a module, or a function of x where nothing is learned. What it leaves to chance is drawn outside: `draw` makes it
+for one training step, and it comes in as a second argument; without it the shortcut answers for evaluation.
 
 Shapes: B batch, D width; B, C channels, H x W.
 """
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 Scale = Tensor | float
 Term = Tensor | float
+Made = nn.Module | Callable[[Tensor], tuple[Scale, Term]]
 
 ONE, ZERO = 1.0, 0.0
 
@@ -223,7 +224,7 @@ class StochasticDepth(nn.Module):
         return self.probability if kept is None else kept.to(x.dtype), option_a(x, self.place)
 
 
-SHORTCUTS: dict[str, Callable[..., nn.Module]] = {
+SHORTCUTS: dict[str, Callable[..., Made]] = {
     "plain": Plain,
     "identity": identity,
     "projection": projection,
@@ -238,7 +239,36 @@ SHORTCUTS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+FROM_PLACE = "made from its place, as in lambda place: lambda x: (1.0, 0.5 * x)"
+
+
+class Computed(nn.Module):
+    """(a, S) of a function of x: nothing of it is learned."""
+
+    def __init__(self, function: Callable[[Tensor], tuple[Scale, Term]]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> tuple[Scale, Term]:
+        return self.function(x)
+
+
 def make_shortcut(shortcut: str | Mapping[str, Mapping[str, Any]], place: Place) -> nn.Module:
-    """The shortcut of that name at its place, or with parameters, {"gate": {"bias": -6}}."""
+    """The shortcut of that name at its place, or with parameters, {"gate": {"bias": -6}}.
+
+    Raises:
+        TypeError: a shortcut of one's own that is neither a module nor a function, or a function that holds weights.
+    """
     ((name, parameters),) = ({shortcut: {}} if isinstance(shortcut, str) else shortcut).items()
-    return SHORTCUTS[name](place, **parameters)
+    try:
+        made = SHORTCUTS[name](place, **parameters)
+    except (TypeError, AttributeError) as error:
+        error.add_note(f"the shortcut {name} is {FROM_PLACE}")
+        raise
+    if isinstance(made, nn.Module):
+        return made
+    if not callable(made):
+        raise TypeError(f"the shortcut {name} is {FROM_PLACE}; found {made!r}")
+    if any(isinstance(of.cell_contents, nn.Module | nn.Parameter) for of in getattr(made, "__closure__", None) or ()):
+        raise TypeError(f"the shortcut {name} is a function that holds weights, which would not be trained; make it a Module")
+    return Computed(made)

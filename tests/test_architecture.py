@@ -23,10 +23,10 @@ def words(text: str) -> list[str]:
 ORDER = words(
     "config streams theory shortcuts networks datasets probes runs checkpoint cohort training pairs costs survey describe "
     "doctor dissect executors "
-    "statistics comparison claims reproduction tables figures report trackers screen cli __main__"
+    "statistics comparison claims reproduction tables figures report trained trackers screen cli __main__"
 )
 LAB = words("streams shortcuts networks datasets probes checkpoint cohort training pairs costs survey describe doctor dissect")
-DESK = words("config theory runs statistics comparison claims reproduction tables figures report trackers screen cli")
+DESK = words("config theory runs statistics comparison claims reproduction tables figures report trained trackers screen cli")
 FORBIDDEN = {"manager", "helper", "helpers", "util", "utils", "common", "misc", "base", "core", "factory", "handler", "engine"}
 
 

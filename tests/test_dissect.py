@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fabricated
@@ -495,6 +496,21 @@ def test_what_it_says_is_what_the_tables_hold(dissected: Any, call: Program, mon
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ((10.0, 10.5, 10.9), "more than a point above that nowhere, 10.9 at s = 0"),
+        ((10.0, 12.0, 30.0), "more than a point above that from s = 0.5 on, 30.0 at s = 0"),
+        ((10.0, 12.0, 10.5), "more than a point above that first at s = 0.5, 10.5 at s = 0"),
+    ],
+    ids=str,
+)
+def test_an_error_that_comes_down_again_is_not_above_from_there_on(errors: tuple[float, ...], expected: str):
+    told = dissection._dose_sentence(dict(zip(("1", "0.5", "0"), errors, strict=True)))
+
+    assert told == f"error 10.0 as trained, {expected}"
+
+
 def test_many_arms_stand_in_tables_below_each_other():
     names = [f"arm-with-a-long-name-{n}" for n in range(7)]
     lines = dissection._columns("without", names, [("none", ["1.0"] * 7)])
@@ -513,6 +529,25 @@ def test_a_chart_has_every_row_that_was_measured(part: str, dissected: Any):
 
     assert {row["arm"] for row in rows} == arms[part]
     assert len(rows) == counts[part]
+
+
+def test_of_a_surface_the_first_seed_is_drawn(dissected: Any):
+    frame = read_dissection(runs.results_of(*dissected), "surface")
+    frame.loc[frame["seed"] == 1, "val_loss"] = 7.0
+    (rows,) = DISSECTION_FIGURES["surface"](frame).to_dict()["datasets"].values()
+
+    assert "0.5" in {row["val_loss"] for row in rows}
+    assert "7" not in {row["val_loss"] for row in rows}
+
+
+def test_what_is_timed_on_some_images_is_told_for_all_of_them(run: Path, monkeypatch: pytest.MonkeyPatch):
+    trial = runs.read_experiment(run).trials[0]
+    place = runs.trial_folder(run, trial.name)
+    count = len(dissect.load(place, trial, "cpu")[1].validation)
+    monkeypatch.setattr(dissect, "TIMED_IMAGES", 5)
+    monkeypatch.setattr(dissect, "time", SimpleNamespace(perf_counter=iter(range(6)).__next__))  # each takes a second
+
+    assert dissect.cost(place, trial, "cpu")[0] == pytest.approx(count / 5)
 
 
 def test_where_nothing_was_dissected_there_are_no_rows(tmp_path: Path):

@@ -7,7 +7,7 @@ import fabricated
 import pandas as pd
 import pytest
 
-from resexp import figures
+from resexp import figures, runs
 from resexp.tables.frames import at_start, read_frames
 from resexp.tables.planes import boundaries, edges, plane
 from resexp.tables.predictions import bands
@@ -144,3 +144,51 @@ def test_an_arm_without_a_formula_has_no_band(tmp_path):
 
     assert set(bands(found)["arm"]) == {"plain"}
     assert pd.isna(at_start(read_frames(found)).query("arm == 'gate'")["low"]).all()
+
+
+# ---- what is not on the map, or not whole -----------------------------------------------------------------------------------
+
+
+def test_diverged_networks_are_in_no_mean_and_are_counted(tmp_path):
+    def some(trial):
+        network = trial.settings.network
+        gone = network.shortcut == "identity" and (network.depth, network.gain) in {(16, 2.0), (8, 2.0)}
+        return {"outcome": "diverged"} if gone and (trial.seed or network.depth == 16) else {"test_accuracy": 0.8}
+
+    frames = read_frames(fabricated.results(tmp_path, some, *MAP))
+    fields = plane(frames.results).query("arm == 'identity' and gain == 2").set_index("depth")
+
+    assert fields["n"].to_dict() == {4: 2, 8: 1}
+    assert words("atlas", frames)[-1] == (
+        "identity: 3 of 18 networks diverged and are in no mean; a field without a mean is blank."
+    )
+
+
+def test_where_too_few_depths_have_an_accuracy_there_is_no_map(tmp_path):
+    frames = read_frames(
+        fabricated.results(
+            tmp_path, lambda t: {"test_accuracy": 0.9} if t.settings.network.depth == 4 else {"outcome": "diverged"}, *MAP
+        )
+    )
+
+    assert "atlas" not in figures.chosen(frames)
+    assert {"accuracy", "gradient-at-start"} <= set(figures.chosen(frames))
+
+
+def test_without_plain_networks_there_is_no_map_of_differences(tmp_path):
+    frames = read_frames(fabricated.results(tmp_path, values, *MAP, "network.plain=false"))
+    drawn = json.dumps(figures.FIGURES["atlas"](frames).to_dict())
+
+    assert drawn.count('"type": "rect"') == 1
+    assert "identity - plain" not in drawn
+
+
+def test_beside_a_map_networks_without_a_gain_keep_their_figures(tmp_path):
+    here = [
+        fabricated.experiment(tmp_path, values, *MAP)[0],
+        fabricated.experiment(tmp_path, lambda _: {"test_accuracy": 0.7}, "network.norm=none", "name=other")[0],
+    ]
+    frames = read_frames(runs.read_results(here))
+
+    assert figures.chosen(frames) == list(figures.FIGURES)
+    assert words("atlas", frames)[0].startswith("init he, plain: before theory's line 6 fields")

@@ -18,6 +18,7 @@ from fabricated import results
 from resexp import cli, config, probes, runs, survey, tables, theory, training
 from resexp.config import Experiment
 from resexp.tables import Probed
+from resexp.tables.probe_lines import measured_text
 
 pytestmark = pytest.mark.usefixtures("torch_state")
 
@@ -148,6 +149,60 @@ def test_ranges_hold_in_networks_as_they_are_built(overrides: tuple[str, ...], a
     assert expected[0] - 0.01 <= found.slope.mean <= expected[1] + 0.01
 
 
+@pytest.mark.parametrize(
+    ("overrides", "arm"),
+    [
+        (("network.shortcut={scaled: {scale: 0.5, branch: 0.5}}",), "scaled-scale0.5-branch0.5"),
+        (("network.shortcut={scaled: {scale: 0.5, branch: 0.5}}", "network.placement=pre"), "scaled-scale0.5-branch0.5"),
+        (("network.norm=batch", "network.placement=pre"), "identity"),
+        (("network.norm=batch", "network.placement=branch"), "identity"),
+        (
+            ("network.norm=batch", "network.placement=branch", "network.shortcut={scaled: {scale: 1, branch: 0.3}}"),
+            "scaled-scale1-branch0.3",
+        ),
+        (("network.shortcut=skipinit", "network.placement=pre"), "skipinit"),
+    ],
+    ids=str,
+)
+def test_the_settings_of_shortcuts_reach_the_formulas(overrides: tuple[str, ...], arm: str, tiny: Any):
+    wide = ("network.width=192", "network.depth=22", "network.init=he", "network.block_layers=2", "seeds=3")
+    found = measured(tiny(*wide, "training.batch_size=128", "data.limit=512", *overrides, "network.plain=false"))[0]
+    low, high = found.prediction.slope() or (math.nan, math.nan)
+
+    assert found.arm == arm
+    assert found.slope is not None
+    assert low - 0.006 <= found.slope.mean <= high + 0.006
+
+
+@pytest.mark.parametrize(
+    ("overrides", "arms"),
+    [
+        (("network.norm=layer",), {"plain"}),
+        (("network.placement=pre",), {"plain", "identity"}),
+        (("network.placement=post",), {"plain", "identity"}),
+    ],
+    ids=str,
+)
+def test_signals_grow_as_they_are_predicted_to(overrides: tuple[str, ...], arms: set[str], tiny: Any):
+    known = {arm.arm: arm for arm in measured(tiny(*WIDE, "network.init=he", *overrides)) if arm.prediction.forward}
+
+    assert set(known) == arms
+    for arm in known.values():
+        seen = [math.log10(level) for level in levels(arm, "activation_rms")]
+        assert seen[-1] - seen[0] == pytest.approx(sum(arm.prediction.forward or ()), abs=0.25)
+
+
+def test_the_prediction_of_a_second_control_is_of_its_own_width(tiny: Any):
+    experiment = tiny("network.depth=8", "network.shortcut=gate", "network.plain_width=parameters", "seeds=2")
+    (control,) = [arm for arm in measured(experiment) if arm.arm == "plain-as-gate"]
+    trial = next(trial for trial in experiment.trials if trial.arm == "plain-as-gate")
+    alone = training.begin([trial], Path("absent"), "x", "cpu").network
+    width = alone.classifier.weight.shape[1]
+
+    assert width > trial.settings.network.width
+    assert control.prediction.variance == pytest.approx(5 * trial.settings.network.block_layers / width)
+
+
 def test_spreads_are_of_logarithms_over_seeds_and_batches(tiny: Any):
     experiment = tiny("seeds=3")
     readings = [asdict(of) for of in survey.measure(experiment, "cpu", 2)]
@@ -230,6 +285,22 @@ def test_exact_zeros_are_named_without_a_cure(tiny: Any):
     assert "weight_grad_norm is 0 at 2 of 4 places\n" in text
     assert "float64" not in text
     assert json.loads(tables.probe_json(found), parse_constant=pytest.fail)[0]["prediction"]["depth_scale"] == [None, None]
+
+
+def test_of_a_gradient_of_0_there_is_no_slope_whatever_the_number_of_blocks(tiny: Any):
+    found = measured(tiny("network.depth=[4, 22]", "network.init=fixup", "network.plain=false"))
+
+    assert [measured_text(arm) for arm in found] == ["- (too few blocks)", "- (0 or not finite)"]
+
+
+@pytest.mark.parametrize(
+    ("norm", "shown"), [(0.99, "9.9e-1"), (0.996, "1.0e0"), (1.0, "1.0e0"), (9.96e-80, "1.0e-79"), (2.345e7, "2.3e7")]
+)
+def test_a_level_has_one_figure_before_the_point(norm: float, shown: str, tiny: Any):
+    reading = asdict(survey.measure(tiny("network.plain=false"), "cpu")[0])
+    found = tables.probed(tiny("network.plain=false"), [{**reading, "activation_rms": [norm, norm]}])
+
+    assert f", x {shown} to {shown}, " in lines(found)
 
 
 def test_what_overflowed_is_named(tiny: Any):

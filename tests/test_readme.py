@@ -81,19 +81,41 @@ def test_the_config_that_it_shows_loads(tmp_path):
     assert len(config.load(path).trials) == 2 * 3 * 5
 
 
-def test_the_shortcut_of_your_own_is_a_working_program(tmp_path, monkeypatch, torch_state):
+QUICK = '"network.depth=[4]", "network.init=he", "network.norm=none", "seeds=2", "training.steps=2", "gradients.every=1")'
+
+
+@pytest.fixture
+def python(tmp_path, monkeypatch, torch_state):
+    """Runs the example under a heading in an empty folder, with a training of two steps; its names."""
     from resexp.shortcuts import SHORTCUTS  # noqa: PLC0415 - restored below
 
-    (text,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    before = dict(SHORTCUTS)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("resexp.shortcuts.SHORTCUTS", SHORTCUTS)
-    quick = '"network.depth=4", "network.init=he", "network.norm=none", "seeds=1", "training.steps=2")'
-    try:
-        exec(text.replace('half]")', f'half]", {quick}'), {})
-    finally:
-        SHORTCUTS.pop("half", None)
+
+    def run(heading):
+        (text,) = re.findall(rf"## {heading}\n\n```python\n(.*?)```", README, flags=re.DOTALL)
+        quick, count = re.subn(r'(resexp\.train\("digits")(.*)\)', rf"\1\2, {QUICK}", text)
+        names = {}
+        exec(quick, names)
+        assert count == 1
+        return names
+
+    yield run
+    SHORTCUTS.clear()
+    SHORTCUTS.update(before)
+
+
+def test_the_shortcut_of_your_own_is_a_working_program(tmp_path, python):
+    python("Add your own shortcut")
 
     assert (tmp_path / "runs" / "digits" / "trials" / "half-d4-s0" / "result.json").exists()
+
+
+def test_the_example_from_python_is_a_working_program(python, capsys):
+    names = python("From Python")
+
+    assert capsys.readouterr().out == f"{names['comparison']}\n"
+    assert len(names["run"].trials) == 4
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(((?!http)[^)]+)\)", README))

@@ -132,12 +132,39 @@ def test_without_signals_the_figures_of_gradients_are_left_out(tmp_path):
     assert 'id="figure-gradient-map"' not in page
 
 
+@pytest.mark.parametrize(
+    ("flows", "missing"),
+    [
+        pytest.param({"0": "0", "20": "1"}, {"gradient-at-start"}, id="0 at the start"),
+        pytest.param({"0": "nan", "20": "inf"}, {"gradient-at-start", "gradient-profile", "gradient-map"}, id="never finite"),
+    ],
+)
+def test_figures_of_gradients_that_were_0_or_not_finite_are_left_out(flows, missing, tmp_path):
+    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
+    for log in folder.glob("trials/*/signals.csv"):
+        head, *rows = log.read_text(encoding="utf-8").splitlines()
+        log.write_text("\n".join([head, *(f"{row.rsplit(',', 1)[0]},{flows[row.split(',')[0]]}" for row in rows), ""]))
+    page = report.html(runs.results_of(folder, found))
+
+    for name in ("accuracy", "gradient-at-start", "gradient-profile", "gradient-map"):
+        assert (f'id="figure-{name}"' in page) == (name not in missing)
+
+
 @pytest.mark.parametrize(("form", "magic"), [("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")])
 def test_figures_are_written_as(page, form, magic):
     written = report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", [form])
 
     assert [path.name for path in written] == [f"{name}.{form}" for name in FIGURES if name != "atlas"]
     assert all(path.read_bytes().startswith(magic) for path in written)
+
+
+def test_panels_are_named_where_there_are_several(page, tmp_path):
+    one = fabricated.results(tmp_path, values, SMALL[0], "network.norm=none", "network.init=he", "seeds=1")
+
+    for path in report.save_figures(one, tmp_path / "figures", ["svg"]):
+        assert ">all<" not in path.read_text(encoding="utf-8")
+    for path in report.save_figures(runs.results_of(*page[:2]), tmp_path / "several", ["svg"]):
+        assert "init pytorch<" in path.read_text(encoding="utf-8")
 
 
 def test_an_unknown_figure_format_is_refused(page):

@@ -4,13 +4,16 @@ Shapes: B batch, D width; C x H x W image.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from resexp.shortcuts import SHORTCUTS, Place, join
+import resexp
+from resexp import runs
+from resexp.shortcuts import SHORTCUTS, Place, join, make_shortcut, option_a
 
 B, BLOCKS = 5, 9
 
@@ -277,3 +280,109 @@ def test_option_a_puts_its_empty_channels_where_it_is_told(pad, first):
 def test_another_place_for_the_empty_channels_is_refused():
     with pytest.raises(ValueError, match="pad 'start' is not one of end, both"):
         Place((4, 8, 8), (8, 4, 4), 0, 1, lambda _: nn.Identity(), "start")
+
+
+# ---- a function of one's own --------------------------------------------------------------------------------------------
+
+
+def half(_place):
+    return lambda x: (1.0, 0.5 * x)
+
+
+def lasting(folder: Path, arm: str) -> dict[str, bytes]:
+    """The logs and predictions of the trials of one arm, by seed and name."""
+    trials = sorted((folder / "trials").glob(f"{arm}-d*"))
+    names = ("metrics.csv", "gradients.csv", "signals.csv", "predictions.csv.gz")
+    return {f"{seed} {name}": (trial / name).read_bytes() for seed, trial in enumerate(trials) for name in names}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_function_of_the_place_is_a_shortcut_like_any_other(place, monkeypatch):
+    monkeypatch.setitem(SHORTCUTS, "own", lambda place: lambda x: (0.25, option_a(x, place) / (1 + place.index)))
+    inputs, outputs = PLACES[place]
+    x = torch.randn(B, *inputs)
+    own = make_shortcut("own", Place(inputs, outputs, 1, BLOCKS, nn.Identity))
+    a, s = own(x)
+
+    assert isinstance(own, nn.Module)
+    assert list(own.parameters()) == []
+    assert a == 0.25
+    assert torch.equal(s, option_a(x, Place(inputs, outputs, 0, 1, nn.Identity)) / 2)
+
+
+@pytest.mark.parametrize("cohort", ["auto", "1"])
+def test_a_function_is_trained_to_the_bit_as_the_built_in_shortcut_of_the_same_formula(
+    cohort, tiny_file, tmp_path, monkeypatch, torch_state
+):
+    monkeypatch.setitem(SHORTCUTS, "half", half)
+    asked = ("seeds=2", f"training.cohort={cohort}", "network.init=he")
+    own = resexp.train(tiny_file, "network.shortcut=[half]", *asked, runs_dir=tmp_path / "own")
+    alone = ("training.cohort=1", "network.init=he", "seeds=2", "network.shortcut=[{scaled: {scale: 0.5}}]")
+    built_in = resexp.train(tiny_file, *alone, runs_dir=tmp_path / "built-in")
+
+    found = lasting(own, "half")
+    assert len(found) == 2 * 4
+    assert found == lasting(built_in, "scaled-scale0.5")
+    cohorts = [cohort.trials for cohort in runs.read_plan(own).cohorts]
+    assert [trials for trials in cohorts if any("half" in name for name in trials)] == [("half-d4-s0",), ("half-d4-s1",)]
+
+
+def test_a_function_goes_on_where_its_training_was_interrupted(tiny_file, tmp_path, monkeypatch, torch_state):
+    asked = ("network.shortcut=[half]", "training.checkpoint_every=2", "training.cohort=1")
+    monkeypatch.setitem(SHORTCUTS, "half", half)
+    whole = resexp.train(tiny_file, *asked, runs_dir=tmp_path / "whole")
+    seen = []
+
+    def interrupting(_place):
+        def forward(x):
+            seen.append(x.requires_grad and torch.is_grad_enabled() and len(x) == 16)
+            if seen.count(True) > 4:
+                raise KeyboardInterrupt
+            return 1.0, 0.5 * x
+
+        return forward
+
+    monkeypatch.setitem(SHORTCUTS, "half", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        resexp.train(tiny_file, *asked, runs_dir=tmp_path / "parts")
+    assert runs.checkpoint_file(tmp_path / "parts" / "tiny", "half-d4-s0").exists()
+    monkeypatch.setitem(SHORTCUTS, "half", half)
+    parts = resexp.train(tiny_file, *asked, runs_dir=tmp_path / "parts")
+
+    assert lasting(parts, "half") == lasting(whole, "half")
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        pytest.param(
+            lambda x: (1.0, x), r"own is made from its place, as in lambda place: lambda x", id="of x, not of a place"
+        ),
+        pytest.param(lambda _place: 0.5, r"own is made from its place, as in .* found 0\.5", id="a number"),
+    ],
+)
+def test_what_is_no_shortcut_is_refused_in_words(own, said, monkeypatch):
+    monkeypatch.setitem(SHORTCUTS, "own", own)
+
+    with pytest.raises(TypeError, match=said):
+        make_shortcut("own", Place((3,), (3,), 0, 1, nn.Identity))
+
+
+@pytest.mark.parametrize("own", [lambda x: (1.0, 0.5 * x), lambda x: (1.0, x.relu())], ids=["a product", "a method"])
+def test_a_function_of_x_alone_is_told_that_it_is_made_from_its_place(own, monkeypatch):
+    monkeypatch.setitem(SHORTCUTS, "own", own)
+
+    with pytest.raises((TypeError, AttributeError)) as raised:
+        make_shortcut("own", Place((3,), (3,), 0, 1, nn.Identity))
+    assert raised.value.__notes__ == ["the shortcut own is made from its place, as in lambda place: lambda x: (1.0, 0.5 * x)"]
+
+
+def test_a_function_that_holds_weights_is_refused_because_they_would_not_be_trained(monkeypatch):
+    def learned(place):
+        u = nn.Linear(*place.inputs, *place.outputs)
+        return lambda x: (1.0, u(x))
+
+    monkeypatch.setitem(SHORTCUTS, "own", learned)
+
+    with pytest.raises(TypeError, match="own is a function that holds weights, which would not be trained; make it a Module"):
+        make_shortcut("own", Place((3,), (3,), 0, 1, nn.Identity))

@@ -31,6 +31,18 @@ def plain_stuck(trial):
     return {"test_accuracy": 0.1 if trial.arm == "plain" else 0.9, "outcome": "stuck" if trial.arm == "plain" else "trained"}
 
 
+def none_trained(trial):
+    return {"outcome": "diverged"} if trial.arm == "plain" else {"test_accuracy": 0.1 + trial.seed / 10, "outcome": "stuck"}
+
+
+def in_turn(trial):
+    return {"test_accuracy": 0.9} if (trial.seed < 2) == (trial.arm == "plain") else {}
+
+
+def one_pair(trial):
+    return {"test_accuracy": 0.9 if trial.arm == "identity" else 0.6} if trial.seed == 1 else {}
+
+
 def plain_diverged(trial):
     return {"outcome": "diverged"} if trial.arm == "plain" else {"test_accuracy": 0.9}
 
@@ -83,6 +95,12 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
     [
         pytest.param(plain_stuck, "rescues", "makes it trainable", id="rescues"),
         pytest.param(plain_mixed, "mixed", "end differently", id="mixed"),
+        pytest.param(none_trained, "neither trains", "Neither arm trains. Before", id="neither: diverged and stuck"),
+        pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "stuck"}, "neither trains", "Neither", id="neither: stuck"),
+        pytest.param(in_turn, "no seed in common", "no finished seed in common", id="no seed in common"),
+        pytest.param(
+            one_pair, "a single pair", "A single pair of seeds, which has no interval, differs by +30.0 points.", id="one"
+        ),
         pytest.param(both_trained, "helps", "helps by +9.0 [+3.3, +14.7] points", id="helps"),
         pytest.param(
             lambda t: {"test_accuracy": (RESIDUAL if t.arm == "plain" else PLAIN)[t.seed]}, "hurts", "hurts by -9.0", id="hurts"
@@ -103,6 +121,15 @@ def test_a_finding_says_what_was_measured(tmp_path, values, effect, words):
 
     assert finding.effect == effect
     assert words in finding.sentence
+
+
+def test_where_gradients_have_no_slope_none_is_told(tmp_path):
+    found = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.9, "slope_start": None}, *ONE_CELL)
+    (finding,) = findings(comparison.cells(found))
+
+    assert finding.sentence.endswith(
+        "Before the first step plain: no slope of the gradient; identity: no slope of the gradient."
+    )
 
 
 def test_degradation_with_healthy_gradients_is_named(tmp_path):

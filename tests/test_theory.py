@@ -159,6 +159,13 @@ def test_where_no_formula_is_known_the_answer_is_a_reason(keys: dict[str, Any]):
     assert (found.slope(), found.band(), found.depth_scale(), found.forward) == (None, None, None, None)
 
 
+def test_of_plain_batch_norm_in_batches_of_fewer_than_8_no_formula_is_known():
+    seven, eight = (theory.predict(cell(shortcut="plain", norm="batch"), batch) for batch in (7, 8))
+
+    assert (seven.known, eight.known) == (False, True)
+    assert seven.source == "no formula is known for batch norm in batches of fewer than 8"
+
+
 def test_gains_are_those_of_the_inits():
     from resexp.networks import INITS  # noqa: PLC0415 - the oracle is of the lab, what is tested is not
 
@@ -410,3 +417,48 @@ def test_the_depth_scale_is_that_of_the_squared_gradient():
     assert normed is not None
     assert normed[0] == pytest.approx(2.6, rel=0.01)  # layers: Yang 2019
     assert theory.predict(cell(shortcut="skipinit", placement="pre"), 64).depth_scale() is None
+
+
+def test_the_spread_of_a_slope_is_that_of_a_line_fitted_to_steps_that_are_drawn():
+    found = theory.predict(cell(shortcut="plain", init="he", width=64), 64)
+    blocks, spread = len(found.low), math.sqrt(found.variance or 0.0) / (2 * math.log(10))  # decades of the norm in a block
+    steps = np.random.default_rng(0).standard_normal((4000, blocks)) * spread
+    walks = np.concatenate([np.cumsum(steps[:, ::-1], 1)[:, ::-1], np.zeros((4000, 1))], 1)[:, 1:-1]
+    slopes = np.polyfit(np.arange(blocks - 1), walks.T, 1)[0]
+
+    assert found.slope_spread() == pytest.approx(2 * slopes.std(), rel=0.04)
+
+
+def test_a_gradient_that_may_vanish_or_explode_has_no_farthest_scale():
+    found = theory.predict(cell(shortcut="plain", init="he", gain=2.03, width=64, block_layers=1), 64)
+    near, far = found.depth_scale() or (0.0, 0.0)
+
+    assert found.low[0] < 0 < found.high[0]
+    assert far == math.inf
+    assert near == pytest.approx(1 / (5 / (2 * 64) - math.log(1.015)))
+
+
+def test_borders_count_for_the_convolutions_of_a_block_that_have_any():
+    def slope(**keys: Any) -> tuple[float, float] | None:
+        return theory.predict(cell(**{"family": "cnn", "shortcut": "plain", "depth": 20, "gain": 2.0, **keys}), 64, 32).slope()
+
+    least, most = theory.borders(8)[0], theory.borders(32)[1]  # one of the three layers of a bottleneck is 3x3
+
+    assert slope(block="bottleneck") == pytest.approx((math.log10(least) / 2, math.log10(most) / 2))
+    assert slope(init="delta-orthogonal") == pytest.approx((0, 0))
+
+
+@pytest.mark.parametrize(("placement", "first"), [("pre", chain()), ("post", tanh)])
+def test_the_first_tanh_layer_counts_where_blocks_begin_with_it(placement: str, first: Layer):
+    parts = [tanh, matrix(1.0)] if placement == "pre" else [matrix(1.0), tanh]
+    levels, _ = simulated(chain(*parts * 2), 4, first=first)
+    found = theory.predict(cell(shortcut="plain", activation="tanh", init="xavier", placement=placement, depth=10), 64)
+
+    assert -np.diff(levels.mean(0)) / (2 * math.log(10)) == pytest.approx(found.low, abs=0.015)
+
+
+def test_biases_of_the_pytorch_start_keep_tanh_layers_off_their_origin():
+    found = theory.predict(cell(shortcut="plain", activation="tanh", width=16, depth=42, block_layers=1), 64)
+    q = 1 / (2 * 16)  # = q / 3 + 1 / (3 * 16), where tanh is about x; E[tanh'^2] is about 1 - 2 q
+
+    assert 100 ** found.low[-1] == pytest.approx((1 - 2 * q) / 3, rel=0.015)

@@ -12,11 +12,12 @@ from resexp.tables.frames import Frames
 
 
 def results(errors, slope=math.nan, arm="plain", corner="norm none"):
-    """Rows of results: {depth: training errors of seeds 0, 1, ...}."""
+    """Rows of results: {depth: training errors of seeds 0, 1, ...}; None diverged, from 0.9 on it is stuck."""
     return pd.DataFrame(
         [
             {
                 "corner": corner, "arm": arm, "depth": depth, "seed": seed, "train_accuracy": None if e is None else 1 - e,
+                "outcome": "diverged" if e is None else "stuck" if e >= 0.9 else "trained",
                 "test_accuracy": None if e is None else 0.9 - e, "slope_start": slope,
             }
             for depth, of in errors.items()
@@ -122,6 +123,17 @@ def test_blocks_of_several_shapes_have_no_one_slope_and_no_sentence():
 
 
 def test_accuracy_is_told_as_the_medians_of_the_ends():
-    lines = said("accuracy", results({8: [0.1, 0.2, 0.4], 32: [0, 0, 0], 64: [0.5, 0.6, None]}))
+    lines = said("accuracy", results({8: [0.1, 0.2, 0.4], 32: [0, 0, 0], 64: [0.5, 0.6, 0.7]}))
 
-    assert lines == ["norm none: plain 70.0 % at depth 8, 35.0 % at depth 64."]
+    assert lines == ["norm none: plain 70.0 % at depth 8, 30.0 % at depth 64."]
+
+
+def test_beside_an_accuracy_stands_how_many_networks_diverged():
+    some, none = results({8: [0.1], 64: [0.5, 0.6, None]}), results({8: [0, 0.2], 64: [None, None]}, arm="identity")
+
+    plain, identity = (
+        "80.0 % at depth 8, 35.0 % (1 of 3 diverged) at depth 64",
+        "80.0 % at depth 8, 2 of 2 diverged at depth 64",
+    )
+
+    assert said("accuracy", pd.concat([some, none])) == [f"norm none: plain {plain}; identity {identity}."]

@@ -62,6 +62,12 @@ def judge(expectation: Expectation, results: Results) -> list[Judged]:
     return [replace(of, expectation=expectation) for of in bound] or [_judged(expectation, None, [])]
 
 
+def primaries(results: Results) -> list[Judged]:
+    """Verdicts on the one contrast that each experiment names as confirmatory (`compare.primary`); all else is descriptive."""
+    named = dict.fromkeys(experiment.shared.compare.primary for _, experiment in results.sources)
+    return [of for text in named if text is not None for of in judge(config.parse_expectation(text), results)]
+
+
 def _is_control(arm: str, results: Results) -> bool:
     return any(state.trial.arm == arm and state.trial.parameters_of is not None for state in results.states)
 

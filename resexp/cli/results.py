@@ -49,22 +49,17 @@ def compare(
     expected = [claim for text in expect or [] for claim in _expected(text)]
     results = comparison.by(_results(sources, runs_dir), by or [])
     found = comparison.compared(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
-    wanted = [*_primary(results), *expected]
-    judged = [(kind, claims.judge(config.parse_expectation(text), results)) for kind, text in wanted]
-    lines = [line for kind, of in judged for line in tables.judged_lines(kind, of)]
+    judged = [(kind, claims.judge(config.parse_expectation(text), results)) for kind, text in expected]
+    lines = [
+        line for kind, of in [(tables.PRIMARY, claims.primaries(results)), *judged] for line in tables.judged_lines(kind, of)
+    ]
     say(tables.TABLES[form](found, lines, test=test))
     _complain(results, missing=missing)
     _refuse_unmatched(found.cells, unmatched=unmatched)
-    unmet = [of for kind, each in judged if not kind.startswith("primary") for of in each if of.verdict != claims.SUPPORTED]
+    unmet = [of for _, each in judged for of in each if of.verdict != claims.SUPPORTED]
     if unmet:
         more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
         stop(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
-
-
-def _primary(results: runs.Results) -> list[tuple[str, str]]:
-    """The one contrast that each experiment names as confirmatory."""
-    primaries = [experiment.shared.compare.primary for _, experiment in results.sources]
-    return [("primary (all else is descriptive)", text) for text in dict.fromkeys(primaries) if text is not None]
 
 
 def _expected(text: str) -> list[tuple[str, str]]:

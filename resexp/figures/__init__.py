@@ -14,7 +14,7 @@ from resexp.figures.charts import (
     gradient_profile,
     training_error_over_depth,
 )
-from resexp.tables.frames import Frames
+from resexp.tables.frames import Frames, at_start, levels
 from resexp.tables.planes import is_plane
 
 Figure = alt.FacetChart | alt.VConcatChart
@@ -33,10 +33,22 @@ OF_SIGNALS = {"gradient-at-start", "gradient-profile", "gradient-level", "gradie
 
 
 def chosen(frames: Frames) -> list[str]:
-    """The figures that these frames have rows for: where gain and depth span a plane, its map in the place of all others."""
-    if is_plane(frames.results):
-        return ["atlas"]
-    return [name for name in FIGURES if name != "atlas" and not (frames.signals.empty and name in OF_SIGNALS)]
+    """The figures that these frames have rows for: where gain and depth span a plane, its map in the place of all others.
+
+    Networks without a gain of their own are on no map; where there are some, all others are drawn as well.
+    """
+    mapped = ["atlas"] if is_plane(frames.results) else []
+    if mapped and frames.results["gain"].notna().all():
+        return mapped
+    without = _without(frames)
+    return [*mapped, *(name for name in FIGURES if name != "atlas" and name not in without)]
+
+
+def _without(frames: Frames) -> set[str]:
+    """The figures of gradients that have nothing to draw: none was read, or none is finite and above 0."""
+    if frames.signals.empty or levels(frames.signals)["relative"].isna().all():
+        return OF_SIGNALS
+    return {"gradient-at-start"} if at_start(frames).empty else set()
 
 
 __all__ = ["FIGURES", "Figure", "chosen"]

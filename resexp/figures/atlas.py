@@ -17,9 +17,10 @@ FARTHEST = 1e6  # layers; where theory sees no end of training
 def atlas(frames: Frames) -> alt.VConcatChart:
     """Test accuracy of each arm over depth and gain (n Var(W) of the first weights), and how far it lies above its plain twin.
 
-    Means over seeds; blue fields gain by the shortcut, vermilion ones lose. Lines are the depths at which theory sees the end
-    of training, by how fast the gradient changes at the start: 6 of its depth scales, 16 with batch norm; vermilion that of
-    plain, blue that of the arm with a shortcut. An arm without a line has no formula, or one that sees no end here.
+    Means over the seeds that did not diverge; blue fields gain by the shortcut, vermilion ones lose. Lines are the depths at
+    which theory sees the end of training, by how fast the gradient changes at the start: 6 of its depth scales, 16 with batch
+    norm; vermilion that of plain, blue that of the arm with a shortcut. An arm without a line has no formula, or one that sees
+    no end here.
     """
     fields = plane(frames.results)
     limits = frames.boundaries
@@ -34,7 +35,8 @@ def _region(region: str, fields: pd.DataFrame, limits: pd.DataFrame) -> alt.HCon
     """Maps of accuracy and maps of difference, one legend each: side by side, or below each other where there are many."""
     arms = list(fields["arm"].unique())
     accuracies = [_map(fields, limits, [arm], "accuracy", region) for arm in arms]
-    differences = [_map(fields, limits, [arm, "plain"], "difference", region) for arm in arms if arm != "plain"]
+    twins = fields[fields["arm"] != "plain"].dropna(subset=["difference"])["arm"].unique()
+    differences = [_map(fields, limits, [arm, "plain"], "difference", region) for arm in twins]
     rows = [alt.hconcat(*maps) for maps in (accuracies, differences) if maps]
     figure: alt.HConcatChart | alt.VConcatChart = alt.hconcat(*rows) if len(arms) < FEW else alt.vconcat(*rows)
     independent: alt.HConcatChart | alt.VConcatChart = figure.resolve_scale(color="independent")

@@ -15,6 +15,7 @@ RESIDUAL = (
     "#778C0E", "#165BE5", "#777777", "#590823", "#16E57E", "#355923", "#994CBF",
 )  # fmt: skip
 PANEL = 330
+CORNER = "datum.value == 'all' ? '' : datum.value"  # the words over a panel; a corner without another needs none
 BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
 
 
@@ -32,7 +33,7 @@ def colour(frame: pd.DataFrame) -> alt.Color:
 def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
     """One panel per corner, two in a row."""
     corners = list(frame["corner"].unique())
-    header = alt.Header(labelFontSize=13, labelFontWeight="bold", labels=corners != ["all"])
+    header = alt.Header(labelFontSize=13, labelFontWeight="bold", labelExpr=CORNER)
     facet = alt.Facet("corner:N", title=None, sort=corners, header=header)
     panels = chart.facet(facet, columns=min(2, len(corners)))
     figure: alt.FacetChart = panels.resolve_axis(x="independent", y="independent")
@@ -92,7 +93,7 @@ def gradient_at_start(frames: Frames) -> alt.FacetChart:
     band is one that no formula is known for.
     """
     data = at_start(frames).round({"relative": 3, "low": 3, "high": 3})
-    x = alt.X("index:Q", title=BOUNDARIES)
+    x = alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1))
     base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data))
     title = "log10 |dL/dx|, last block = 0"
     bands = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.25, line={"strokeWidth": 1, "opacity": 0.6})
@@ -120,7 +121,7 @@ def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
         .transform_filter("datum.depth == depth_shown")
         .mark_line(strokeWidth=2)
         .encode(
-            x=alt.X("index:Q", title=BOUNDARIES),
+            x=alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y(f"{column}:Q", title=title),
             color=colour(data),
             strokeDash=dash,
@@ -164,6 +165,7 @@ def gradient_map(frames: Frames) -> alt.FacetChart:
         .properties(width=PANEL, height=170)
     )
     corners, arms = list(data["corner"].unique()), list(data["arm"].unique())
-    panels = chart.facet(row=alt.Row("corner:N", sort=corners, title=None), column=alt.Column("arm:N", sort=arms, title=None))
+    row = alt.Row("corner:N", sort=corners, title=None, header=alt.Header(labelExpr=CORNER))
+    panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
     figure: alt.FacetChart = panels.add_params(depth_choice(data)).resolve_scale(y="independent")
     return figure

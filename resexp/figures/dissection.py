@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from resexp import runs
-from resexp.figures.charts import PANEL, colour, depth_choice, paneled
+from resexp.figures.charts import CORNER, PANEL, colour, depth_choice, paneled
 from resexp.runs import Results
 from resexp.tables.labels import corner
 
@@ -109,7 +109,8 @@ def surfaces(frame: pd.DataFrame) -> alt.FacetChart:
         .properties(width=220, height=220)
     )
     corners, arms = list(data["corner"].unique()), list(data["arm"].unique())
-    panels = chart.facet(row=alt.Row("corner:N", sort=corners, title=None), column=alt.Column("arm:N", sort=arms, title=None))
+    row = alt.Row("corner:N", sort=corners, title=None, header=alt.Header(labelExpr=CORNER))
+    panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
     figure: alt.FacetChart = panels.add_params(depth_choice(data))
     return figure
 

@@ -1,11 +1,10 @@
 """Everything that a report says, gathered once; pages and plain text print it in the same order."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resexp import claims, comparison, config, runs
+from resexp import claims, comparison, runs
 from resexp.claims import NOT_TESTED, Claim, Judged
 from resexp.comparison import Comparison
 from resexp.config import Experiment
@@ -78,7 +77,7 @@ def collect(results: Results) -> Content:
         frames=frames,
         start=[] if is_plane(frames.results) or frames.signals.empty else probed_results(results),
         claimed=_claimed(results),
-        primary=_primary(results),
+        primary=claims.primaries(results),
         published=published_lines(published_rows(results)),
         sources=sources,
     )
@@ -106,12 +105,6 @@ def _claimed(results: Results) -> list[tuple[Claim, list[Judged]]]:
         if name == "article" or any(of.verdict != NOT_TESTED for _, each in judged for of in each):
             found += judged
     return found
-
-
-def _primary(results: Results) -> list[Judged]:
-    primaries = dict.fromkeys(experiment.shared.compare.primary for _, experiment in results.sources)
-    texts: Sequence[str] = [text for text in primaries if text is not None]
-    return [of for text in texts for of in claims.judge(config.parse_expectation(text), results)]
 
 
 def sentences(name: str, content: Content) -> list[str]:

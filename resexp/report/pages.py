@@ -19,6 +19,11 @@ from resexp.tables.judged import place_lines, verdict_line
 from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
 from resexp.tables.texts import choice_text, named, p_text, verdict_text
 
+# First words of effects and verdicts that have a colour in the page.
+COLOURED = (
+    "rescues", "helps", "supported", "does", "hurts", "ruins", "contradicted", "degrades", "mixed", "undecided", "not",
+    "cannot", "slower",
+)  # fmt: skip
 # In this order, and each under the heading of its section.
 SECTIONS = (
     ("error", ("training-error",)),
@@ -109,7 +114,7 @@ def _environment() -> jinja2.Environment:
         ratio=ratio_text,
         reasons=reasons,
         labelled=labelled,
-        css=lambda word: {"no difference shown": "none"}.get(word, word.split(" ")[0].rstrip(",")),
+        css=lambda word: kind if (kind := word.split(" ")[0].rstrip(",")) in COLOURED else "none",
         equalities=tables.equalities,
         beyond=tables.beyond,
         at_start=tables.at_start,

@@ -5,7 +5,7 @@ from resexp.tables.cards import notes as card_notes
 from resexp.tables.costs import cost_lines
 from resexp.tables.dissection import dissection_lines
 from resexp.tables.documents import TABLES, trial_rows, write_accuracy
-from resexp.tables.judged import judged_lines, place_lines, verdict_line
+from resexp.tables.judged import PRIMARY, judged_lines, place_lines, verdict_line
 from resexp.tables.lines import fitted
 from resexp.tables.probe_lines import probe_lines
 from resexp.tables.probing import Probed, Spread, probe_csv, probe_json, probed, probed_results
@@ -23,6 +23,7 @@ from resexp.tables.texts import (
 )
 
 __all__ = [
+    "PRIMARY",
     "TABLES",
     "Probed",
     "Spread",

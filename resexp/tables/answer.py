@@ -13,6 +13,9 @@ TOLD = {
     "ruins": "makes {} untrainable",
     "hurts": "hurts in {}",
     "no difference shown": "shows no difference in {}",
+    "neither trains": "leaves {} untrained on both sides",
+    "a single pair": "has a single pair of seeds in {}",
+    "no seed in common": "has no seed in common with its twin in {}",
     "mixed": "leaves seeds that ended differently in {}",
 }
 

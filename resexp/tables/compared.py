@@ -94,8 +94,8 @@ def notes(of: Comparison) -> list[str]:
     if any(is_best(arm, cell, of.metric) for arm, cell in arms):
         lines += ["*: best mean of its cell."]
     if any(len(arm.summary.outcomes) > 1 for arm, _ in arms):
-        lines += ["Where seeds of one arm ended differently no mean and no interval is given; k of n: exact"]
-        lines += ["test (Fisher) of how many trained."]
+        lines += ["Where seeds of one arm ended differently no mean and no interval is given;"]
+        lines += ["k of n: exact test (Fisher) of how many trained."]
     if pairs := bought(of):
         several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f}, median {pairs.median:+.2f} over {pairs.pairs}"
         spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else several

@@ -93,9 +93,13 @@ def _dose_text(arms: dict[str, Seeds]) -> list[str]:
 
 
 def _dose_sentence(errors: dict[str, float]) -> str:
-    (_, trained), *weaker = errors.items()
-    beyond = next((f"from s = {dose} on" for dose, error in weaker if error > trained + 1), "nowhere")
-    return f"error {trained:.1f} as trained, more than a point above that {beyond}, {weaker[-1][1]:.1f} at s = 0"
+    doses, (trained, *_, last) = list(errors), list(errors.values())
+    above = [error > trained + 1 for error in errors.values()]
+    first = above.index(True) if any(above) else None
+    beyond = (
+        "nowhere" if first is None else f"from s = {doses[first]} on" if all(above[first:]) else f"first at s = {doses[first]}"
+    )
+    return f"error {trained:.1f} as trained, more than a point above that {beyond}, {last:.1f} at s = 0"
 
 
 def _surface_text(arms: dict[str, Seeds]) -> list[str]:

@@ -58,17 +58,19 @@ def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
 
 
 def _effect(plain: Summary, residual: Summary, difference: Difference | None) -> str:
-    """rescues, ruins, helps, hurts, no difference shown, mixed: in this order."""
+    """What the rule finds: the first that holds, of those that it returns."""
     trained, twins = residual.outcomes.get("trained", 0), plain.outcomes.get("trained", 0)
     if trained == residual.n and not twins:
         return "rescues"
     if twins == plain.n and not trained:
         return "ruins"
+    if not trained and not twins:
+        return "neither trains"
     if difference is None:
-        return "mixed"
-    if difference.low is not None and difference.low > 0:
-        return "helps"
-    return "hurts" if difference.high is not None and difference.high < 0 else "no difference shown"
+        return "mixed" if max(len(plain.outcomes), len(residual.outcomes)) > 1 else "no seed in common"
+    if difference.low is None or difference.high is None:
+        return "a single pair"
+    return "helps" if difference.low > 0 else "hurts" if difference.high < 0 else "no difference shown"
 
 
 def _sentence(plain: Arm, residual: Arm, effect: str) -> str:
@@ -79,8 +81,12 @@ def _sentence(plain: Arm, residual: Arm, effect: str) -> str:
         "hurts": "The shortcut hurts",
         "mixed": "Seeds of one arm end differently, so no difference is given",
         "no difference shown": "No difference is shown",
+        "neither trains": "Neither arm trains",
+        "a single pair": "A single pair of seeds, which has no interval, differs",
+        "no seed in common": "The arms have no finished seed in common yet, so no difference is given",
     }
-    compared = f" by {difference_text(residual.difference)} points" if effect in ("helps", "hurts") else ""
+    counted = effect in ("helps", "hurts", "a single pair")
+    compared = f" by {difference_text(residual.difference)} points" if counted else ""
     healthy = effect == "rescues" and plain.slope_start is not None and abs(plain.slope_start) < FLAT
     yet = " Degradation without gradients that vanish at the start." if healthy else ""
     flows = f"Before the first step {plain.name}: {gradient_words(plain.slope_start)}; {residual.name}: "
@@ -88,8 +94,8 @@ def _sentence(plain: Arm, residual: Arm, effect: str) -> str:
 
 
 def gradient_words(slope: float | None) -> str:
-    """'gradients vanish (-0.78 decades per block)', 'explode', or 'keep their size'."""
+    """'gradients vanish (-0.78)' in decades per block, 'explode', or 'keep their size'."""
     if slope is None:
-        return "gradients not read"
+        return "no slope of the gradient"  # not read, too few blocks, or 0
     word = "vanish" if slope < -FLAT else "explode" if slope > FLAT else "keep their size"
     return f"gradients {word} ({slope_text(slope)})"

@@ -1,10 +1,12 @@
 """Verdicts on expectations and claims, in lines."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from resexp.claims import SUPPORTED, Judged
 from resexp.tables.texts import named
 
+PRIMARY = "primary (all else is descriptive)"
 MOST_PLACES = 4  # that are printed under a verdict
 
 
@@ -24,7 +26,9 @@ def place_lines(of: Judged) -> list[str]:
 
 def judged_lines(kind: str, judged: Sequence[Judged]) -> list[str]:
     """'expected', the expectation, and under it the verdicts with the cells that they rest on."""
-    lines = [kind, f"  {judged[0].expectation.text}"] if judged else []
-    for of in judged:
-        lines += [f"  {verdict_line(of)}", *(f"    {line}" for line in place_lines(of))]
+    lines = [kind] if judged else []
+    for text, each in groupby(judged, key=lambda of: of.expectation.text):
+        lines += [f"  {text}"]
+        for of in each:
+            lines += [f"  {verdict_line(of)}", *(f"    {line}" for line in place_lines(of))]
     return lines

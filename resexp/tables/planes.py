@@ -21,16 +21,22 @@ FEWEST = 3  # gains and depths of a map
 
 
 def is_plane(results: pd.DataFrame) -> bool:
-    """Whether gain and depth span a plane that can be drawn as a map."""
-    return not results.empty and min(results["gain"].nunique(), results["depth"].nunique()) >= FEWEST
+    """Whether the gains and depths of what has an accuracy span a plane that can be drawn as a map."""
+    found = _placed(results)
+    return min(found["gain"].nunique(), found["depth"].nunique()) >= FEWEST
+
+
+def _placed(results: pd.DataFrame) -> pd.DataFrame:
+    """What has a place on a map, and an accuracy: diverged networks have none."""
+    return results.dropna(subset=["test_accuracy", "gain"]).astype({"test_accuracy": float, "gain": float})
 
 
 def plane(results: pd.DataFrame) -> pd.DataFrame:
-    """A row per region, arm, depth and gain: mean test accuracy, n, and how far it lies above the plain arm's.
+    """A row per region, arm, depth and gain: mean test accuracy of n seeds, and how far it lies above the plain arm's.
 
     `left`, `right`, `below`, `above` bound its field of the map: geometric means of neighbouring depths and gains.
     """
-    found = results.dropna(subset=["test_accuracy", "gain"]).astype({"test_accuracy": float, "gain": float})
+    found = _placed(results)
     keys = ["region", "arm", "depth", "gain"]
     mean = found.groupby(keys, sort=False)["test_accuracy"].agg(accuracy="mean", n="count").reset_index()
     plain = mean[mean["arm"] == "plain"].drop(columns=["arm", "n"]).rename(columns={"accuracy": "twin"})

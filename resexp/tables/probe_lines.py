@@ -47,14 +47,16 @@ def _level(of: Spread) -> str:
     if of.mean is None:
         return "0" if of.zero else "not finite"
     exponent = math.floor(of.mean)
-    return f"{10 ** (of.mean - exponent):.1f}e{exponent}"
+    tenths = round(10 ** (of.mean - exponent + 1))
+    return f"{tenths / 10}e{exponent}" if tenths < 100 else f"1.0e{exponent + 1}"
 
 
 def measured_text(arm: Probed) -> str:
-    """The slope with its interval over seeds."""
+    """The slope with its interval over seeds, or why there is none."""
     slope = arm.slope
     if slope is None:
-        return "- (too few blocks)"
+        lost = any(of.zero or of.infinite for of in arm.spreads["activation_grad_norm"][1:-1])
+        return "- (0 or not finite)" if lost else "- (too few blocks)"
     return _decades(slope.mean) + ("" if slope.low is None else f" [{_decades(slope.low)}, {_decades(slope.high or 0.0)}]")
 
 

@@ -12,9 +12,9 @@ from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import plane
 from resexp.tables.texts import difference_text, percent
 
-MOVED = 0.05  # of accuracy, on a field of the map
+MOVED = 0.05  # of accuracy: what moves by less counts as where it was
 GOOD, BAD = ("rescues", "helps"), ("ruins", "hurts")
-VERBS = {"rescues": "makes it trainable", "helps": "helps", "ruins": "makes it untrainable", "hurts": "hurts"}
+VERBS = {"rescues": "makes networks trainable", "helps": "helps", "ruins": "makes them untrainable", "hurts": "hurts"}
 
 
 def words(name: str, frames: Frames) -> list[str]:
@@ -135,16 +135,24 @@ def accuracy(frames: Frames) -> list[str]:
     """The median of each arm at the smallest and at the largest depth, corner by corner."""
     lines = []
     for corner, rows in frames.results.groupby("corner", sort=False):
-        median = rows.dropna(subset=["test_accuracy"]).groupby(["arm", "depth"], sort=False)["test_accuracy"].median()
-        told = [_span(str(arm), of_arm.droplevel("arm")) for arm, of_arm in median.groupby("arm", sort=False)]
-        lines += [f"{_named(corner)}: {'; '.join(told)}." if corner != "all" else f"{'; '.join(told)}."] if told else []
+        told = "; ".join(_span(str(arm), of_arm) for arm, of_arm in rows.groupby("arm", sort=False))
+        lines.append(f"{_named(corner)}: {told}." if corner != "all" else f"{told}.")
     return lines
 
 
-def _span(arm: str, median: pd.Series) -> str:
-    """'plain 94.2 % at depth 8, 10.0 % at depth 64'."""
-    depths = sorted({median.index.min(), median.index.max()})
-    return f"{arm} " + ", ".join(f"{percent(median[depth])} % at depth {depth}" for depth in depths)
+def _span(arm: str, rows: pd.DataFrame) -> str:
+    """'plain 94.2 % at depth 8, 10.0 % (1 of 3 diverged) at depth 64'."""
+    ends = [rows[rows["depth"] == depth] for depth in sorted({rows["depth"].min(), rows["depth"].max()})]
+    return f"{arm} " + ", ".join(f"{_median(of)} at depth {of['depth'].iloc[0]}" for of in ends)
+
+
+def _median(rows: pd.DataFrame) -> str:
+    """'94.2 %'; diverged networks are in no median and are counted."""
+    known = rows["test_accuracy"].dropna().astype(float)
+    gone = f"{len(rows) - len(known)} of {len(rows)} diverged" if len(known) < len(rows) else ""
+    if not len(known):
+        return gone
+    return f"{percent(known.median())} %" + (f" ({gone})" if gone else "")
 
 
 # ---- the map -------------------------------------------------------------------------------------------------------------
@@ -163,7 +171,18 @@ def atlas(frames: Frames) -> list[str]:
                 f"below it on {worse}; from {least} to {most} points."
             )
         lines += _parted(_named(region, arm), of_arm, frames.boundaries)
-    return lines
+    return [*lines, *_diverged(frames.results)]
+
+
+def _diverged(results: pd.DataFrame) -> list[str]:
+    """How many networks the means leave out."""
+    placed = results.dropna(subset=["gain"]).groupby(["region", "arm"], sort=False)["outcome"]
+    counted = [(key, int((outcomes == "diverged").sum()), len(outcomes)) for key, outcomes in placed]
+    return [
+        f"{_named(*key)}: {gone} of {total} networks diverged and are in no mean; a field without a mean is blank."
+        for key, gone, total in counted
+        if gone
+    ]
 
 
 def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:

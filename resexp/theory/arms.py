@@ -23,6 +23,7 @@ from resexp.theory.predictions import Prediction
 
 # n Var(W) of a square hidden layer under each init; the plain twin of fixup starts from he.
 GAINS = {"pytorch": 1 / 3, "he": 2.0, "xavier": 1.0, "orthogonal": 1.0, "delta-orthogonal": 1.0, "fixup": 2.0}
+SMALLEST_BATCH = 8  # from which on the range of `batch_norm_relu` holds
 WIDE_CHI = {"batch": BATCH_NORM_RELU, "layer": layer_norm_relu()}  # of a norm and ReLU, for large batches
 
 
@@ -118,7 +119,9 @@ def _plain(network: Network, batch: int, side: int | None, kind: tuple[str, str]
         return _plain_relu(network, side)
     if network.family == "mlp" and kind == ("none", "tanh"):
         return _plain_tanh(network)
-    if network.family == "mlp" and kind == ("batch", "relu") and batch > 3:
+    if kind == ("batch", "relu") and network.family == "mlp" and batch < SMALLEST_BATCH:
+        return _none(f"no formula is known for batch norm in batches of fewer than {SMALLEST_BATCH}")
+    if network.family == "mlp" and kind == ("batch", "relu"):
         return _plain_norm(network, batch_norm_relu(batch), "pi / (pi - 1) per BN-ReLU: Yang 2019, arXiv:1902.08129 theorem 8")
     if network.family == "mlp" and kind == ("layer", "relu"):
         return _plain_norm(network, (layer_norm_relu(), layer_norm_relu()), "a layer norm undoes any gain: chi = 1")
@@ -134,7 +137,7 @@ def _plain_relu(network: Network, side: int | None) -> Prediction:
         [low * math.exp(-(variance or 0.0) / 2)] * blocks,  # one input; means over a batch fluctuate and fall less
         [high] * blocks,
         f"(gain / 2)^{layers}: He 2015, arXiv:1502.01852; band 5 / width per layer: Hanin & Nica 2020, arXiv:1812.05994",
-        "layers whose width changes under xavier; means over few seeds of narrow, deep networks",
+        "layers whose width changes under xavier or delta-orthogonal; means over few seeds of narrow, deep networks",
         forward=(math.log10(high) / 2,) * blocks if mlp and network.init != "pytorch" else None,  # biases drive the signal
         variance=variance,
     )
@@ -219,4 +222,5 @@ def _residual_norm(network: Network, branch: float) -> Prediction:
     offset = 1.0 if network.placement == "branch" else 1 / _gain(network)  # the variance of x_0 in units of a branch's
     factors = norm_residual(exponent, offset / branch**2, blocks)
     words = f"power law, l^-{exponent:.3g} of the square for many blocks: De & Smith 2020, arXiv:2002.10444"
-    return _made("power", factors, factors, words, "training; small batches; the first block")
+    weak = "; branches weak beside x_0" if network.placement == "pre" else ""  # x stays behind x_0's ReLU, which is no normal
+    return _made("power", factors, factors, words, f"training; small batches; the first block{weak}")
