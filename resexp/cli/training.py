@@ -45,7 +45,8 @@ def train(
                                  where="--executor ray")  # fmt: skip
     if of_shard and fresh:
         raise config.ConfigError("other shards would lose their folder; rename it, or choose name=...", where="--fresh")
-    watchers = [trackers.live(folder, experiment)] if tensorboard else []
+    if tensorboard:
+        trackers.need_tensorboard()
     places = executors.Cluster(address) if executor == "ray" else executors.Pool(asked or min(2, executors.cores()))
     with places, stopping(places) as interrupted:
         existing = None if fresh else runs.read_plan(folder)
@@ -64,6 +65,9 @@ def train(
         aside = runs.set_aside(folder) if fresh else None
         if aside:
             note(f"the older experiment is now {aside}")
+        number, shards = of_shard or (1, 1)
+        ours = [name for cohort in plan.cohorts[number - 1 :: shards] for name in cohort.trials]
+        watchers = [trackers.live(folder, ours)] if tensorboard else []
         carry_out(
             places, folder, experiment, planned, prepared,
             shard=of_shard, break_lock=break_lock, quiet=quiet or as_json, watchers=watchers,

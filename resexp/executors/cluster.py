@@ -4,13 +4,14 @@ Ray schedules, retries and recovers; nothing here queues. Stopping is a file in 
 """
 
 import os
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import resexp
 from resexp import runs
@@ -33,6 +34,19 @@ def _ray() -> ModuleType:
     return ray
 
 
+class _WithoutRay:
+    """A stream that drops what Ray's own threads print: pages of a node's log, in the middle of results."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.current_thread().name.startswith("ray_") else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Cluster:
     """A Ray cluster as a place to train: see `cohorts.Places`.
 
@@ -50,10 +64,13 @@ class Cluster:
         where = address or os.environ.get("RAY_ADDRESS")
         environment, dashboard = {"env_vars": variables}, None if where else False
         try:
-            self.ray.init(address=where, runtime_env=environment, log_to_driver=False, include_dashboard=dashboard)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            words = " ".join(str(error).split())
-            raise ConfigError(f"no Ray cluster at {where}: {words[:200]}", where="--address") from None
+            self.ray.init(
+                address=where, runtime_env=environment, log_to_driver=False, include_dashboard=dashboard, logging_level="ERROR"
+            )
+        except (ConnectionError, ValueError, RuntimeError, OSError, self.ray.exceptions.RayError) as error:
+            raise ConfigError(f"no Ray cluster at {where or 'this machine'}: {_words(error)}", where="--address") from None
+        self._stdout = sys.stdout
+        sys.stdout = _WithoutRay(sys.stdout)  # type: ignore[assignment] # all that a stream is asked for, it has
         self.stopping = threading.Event()
         self._flag = f".stop.{uuid.uuid4().hex}"
         self._folder: Path | None = None
@@ -169,6 +186,7 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.ray.shutdown()
+        sys.stdout = self._stdout
         if self._folder is not None:
             (self._folder / self._flag).unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 from resexp import config
 from resexp.config import Experiment, Plan
 from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
-from resexp.runs.locks import cohort_lock, lock
+from resexp.runs.locks import cohort_lock, is_alone, lock
 from resexp.runs.records import read_record, starts
 from resexp.runs.texts import to_yaml
 from resexp.runs.trials import is_settled, trial_folder, write_trial
@@ -71,6 +71,8 @@ def read_plan(folder: Path) -> Plan | None:
 def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> None:
     """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained.
 
+    What killed processes left behind is removed, unless other shards may be writing.
+
     Every trial is written down first: a stack trains as planned, even when the config loses one of its trials later on.
 
     Raises:
@@ -82,7 +84,8 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         raise RunsError(
             f"{folder}: another start has changed its plan since this one was prepared; type the same command again"
         )
-    sweep(folder)
+    if is_alone(folder):
+        sweep(folder)
     for cohort in plan.cohorts:  # killed when all its results stood
         if all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
             discard(checkpoint_file(folder, cohort.name))

@@ -154,6 +154,12 @@ def is_training(folder: Path) -> bool:
     return any((found := _read(place)) is not None and _may_live(found) for place in folder.glob("lock*.json"))
 
 
+def is_alone(folder: Path) -> bool:
+    """Whether nobody but this process may be training here, whatever it holds itself."""
+    held = [found for place in folder.glob("lock*.json") if (found := _read(place)) is not None and _may_live(found)]
+    return all(found["host"] == platform.node() and found["process"] == os.getpid() for found in held)
+
+
 def _may_live(found: dict[str, Any]) -> bool:
     return bool(found["host"] != platform.node() or _lives(found["process"]))
 

@@ -122,7 +122,7 @@ def read_record(path: Path) -> Any:
     Raises:
         RunsError: damaged, or written by an older resexp: names the key and what mends it.
     """
-    kind, mend = RECORDS[path.name]
+    kind, mend = RECORDS["lock.json" if path.name.startswith("lock.") else path.name]  # lock.2-of-60.json is one, too
     try:
         content = path.read_bytes()
         kind.validate_json(content)

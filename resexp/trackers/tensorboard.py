@@ -1,7 +1,7 @@
 """Event files for TensorBoard, a folder for each trial: <experiment>/tensorboard/<trial>/."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,16 @@ LOOK_SECONDS = 2.0  # between two looks at the logs
 FOLDER = "tensorboard"
 
 
-def live(folder: Path, experiment: Experiment) -> Callable[[], None]:
-    """What is called now and then: writes what the logs have more than the event files, of every trial.
+def live(folder: Path, trials: Iterable[str]) -> Callable[[], None]:
+    """What is called now and then: writes what the logs of these trials have more than their event files.
 
     What an earlier start has written is read first, so a curve goes on where it ended.
 
     Raises:
         ConfigError: TensorBoard is not installed.
     """
-    _writer_class()
-    curves = {trial.name: Curves(folder, trial.name) for trial in experiment.trials}
+    need_tensorboard()
+    curves = {name: Curves(folder, name) for name in trials}
     looked = 0.0
 
     def look() -> None:
@@ -89,6 +89,11 @@ def _events(place: Path) -> Iterator[tuple[str, int]]:
     for file in sorted(place.glob("events.out.tfevents.*")):
         for event in EventFileLoader(str(file)).Load():
             yield from ((value.tag, event.step) for value in event.summary.value)
+
+
+def need_tensorboard() -> None:
+    """Raises ConfigError where TensorBoard is not installed."""
+    _writer_class()
 
 
 def _writer_class() -> Any:
