@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self, TextIO
@@ -70,7 +71,7 @@ class Cluster:
         except (ConnectionError, ValueError, RuntimeError, OSError, self.ray.exceptions.RayError) as error:
             raise ConfigError(f"no Ray cluster at {where or 'this machine'}: {_words(error)}", where="--address") from None
         self._stdout = sys.stdout
-        sys.stdout = _WithoutRay(sys.stdout)  # type: ignore[assignment] # all that a stream is asked for, it has
+        sys.stdout = _WithoutRay(sys.stdout)
         self.stopping = threading.Event()
         self._flag = f".stop.{uuid.uuid4().hex}"
         self._folder: Path | None = None
@@ -185,7 +186,8 @@ class Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.ray.shutdown()
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # it prints what its threads have kept
+            self.ray.shutdown()
         sys.stdout = self._stdout
         if self._folder is not None:
             (self._folder / self._flag).unlink(missing_ok=True)

@@ -4,7 +4,7 @@ Each tracker is an extra; without it there is one line that names it.
 """
 
 from resexp.trackers.exports import TRACKERS
-from resexp.trackers.points import Point, points
+from resexp.trackers.points import Point, points, settings_of
 from resexp.trackers.tensorboard import live, need_tensorboard
 
-__all__ = ["TRACKERS", "Point", "live", "need_tensorboard", "points"]
+__all__ = ["TRACKERS", "Point", "live", "need_tensorboard", "points", "settings_of"]

@@ -29,17 +29,16 @@ class Point(NamedTuple):
 
 
 def points(trial: Path) -> Iterator[Point]:
-    """Every point of a trial's logs so far, file by file, each in the order of its steps; cells without a value have none.
+    """Every point of a trial's logs so far, file by file, each in the order of its steps.
 
     Raises:
         RunsError: a damaged log, by name.
     """
     for row in runs.read_rows(trial / "metrics.csv"):
-        yield from (Point(tag, int(row["step"]), float(row[column])) for column, tag in METRICS.items() if row[column])
+        yield from (Point(tag, int(row["step"]), float(row[column])) for column, tag in METRICS.items())
     for file, (place, columns) in BY_PLACE.items():
         for row in runs.read_rows(trial / file):
-            step, present = int(row["step"]), (column for column in columns if row[column])
-            yield from (Point(f"{column}/{row[place]}", step, float(row[column])) for column in present)
+            yield from (Point(f"{column}/{row[place]}", int(row["step"]), float(row[column])) for column in columns)
 
 
 def settings_of(trial: Trial) -> dict[str, Any]:

@@ -37,7 +37,12 @@ def live(folder: Path, trials: Iterable[str]) -> Callable[[], None]:
 
 
 def export(folder: Path, experiment: Experiment, target: Path) -> list[Path]:
-    """Event files of every trial that has logs, under target/<trial>; those that lie there go on."""
+    """Event files of every trial that has logs, under target/<trial>; those that lie there go on.
+
+    Raises:
+        ConfigError: TensorBoard is not installed.
+    """
+    need_tensorboard()
     curves = [Curves(folder, trial.name, target) for trial in experiment.trials]
     for of in curves:
         of.go_on()
