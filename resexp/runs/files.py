@@ -198,6 +198,7 @@ def read_sealed(path: Path) -> bytes | None:
 
 def discard(path: Path) -> None:
     """Removes a sealed file and the one before it."""
+    ask()
     before(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 

@@ -1,0 +1,195 @@
+"""A Ray cluster of two nodes on this machine: nodes and drivers die, and the files come out as those of one machine."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resexp import cli, config, executors
+from resexp.executors import cluster
+
+FREE = {"timing.csv", "status.json", "environment.json"}
+GRID = ("network.depth=[4,16]", "seeds=2", "training.steps=120", "training.checkpoint_every=10", "data.limit=512")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["resexp", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+# ---- without a cluster ------------------------------------------------------------------------------------------------------
+
+
+def test_without_ray_one_line_names_the_extra(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    assert call(monkeypatch, "train", str(tiny_file), "--executor=ray") == 2
+    assert capsys.readouterr().err == "resexp: --executor ray: ray is not installed; pip install 'resexp[ray]'\n"
+
+
+@pytest.mark.parametrize("option", ["--jobs=2", "--shard=1/2"])
+def test_what_ray_decides_is_not_asked_for(option: str, tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    assert call(monkeypatch, "train", str(tiny_file), "--executor=ray", option) == 2
+    assert "Ray decides who trains what" in capsys.readouterr().err
+
+
+def test_an_unknown_executor_is_refused(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    assert call(monkeypatch, "train", str(tiny_file), "--executor=dask") == 2
+    assert "'dask' is not one of local, ray" in capsys.readouterr().err
+
+
+def test_a_node_that_reads_the_folder_answers_beside_the_word_and_one_that_does_not_says_why(tmp_path: Path):
+    (tmp_path / ".probe.w").write_text("w")
+    here, elsewhere = cluster._probe(tmp_path / ".probe.w", "w"), cluster._probe(tmp_path / "other" / ".probe.w", "w")
+
+    assert here[0] == "w"
+    assert (tmp_path / ".probe.w.back").read_text() == "w"
+    assert elsewhere[0] == "FileNotFoundError: No such file or directory"
+    assert cluster._unlike("10.0.0.7", tmp_path, "w", elsewhere) == (
+        f"node 10.0.0.7 does not share {tmp_path} (FileNotFoundError: No such file or directory); "
+        "--runs must lie on storage that all nodes share, at one path"
+    )
+    other = ["w", here[1], "1.0", here[3]]
+    assert cluster._unlike("10.0.0.7", tmp_path, "w", other).startswith("node 10.0.0.7 has torch 1.0, not")
+
+
+def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Any):
+    asked: list[Any] = []
+    monkeypatch.setattr(cluster.workers, "train_fenced", lambda *arguments: asked.append(arguments[-1]) or "finished")
+    clock = [100.0]
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
+    experiment = tiny()
+    cohort = config.make_plan(experiment, "cpu", 1).cohorts[0]
+    cluster._train(tmp_path, cohort, experiment.trials, "cpu", ".stop.x")
+    (stop,) = asked
+
+    assert not stop()
+    (tmp_path / ".stop.x").touch()
+    assert not stop()  # looked just now
+    clock[0] += 1.5
+    assert stop()
+
+
+# ---- two nodes --------------------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class Nodes:
+    """Two Ray nodes in process groups of their own, one processor each."""
+
+    def __init__(self) -> None:
+        self.address = f"127.0.0.1:{free_port()}"
+        self.environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": self.address, "OMP_NUM_THREADS": "1"}
+        self.groups: list[subprocess.Popen[bytes]] = []
+        self.start("--head", f"--port={self.address.partition(':')[2]}", "--include-dashboard=false")
+        self.wait_for(1)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        ray = str(Path(sys.executable).with_name("ray"))
+        command = [ray, "start", *arguments, "--num-cpus=1", "--disable-usage-stats", "--block"]
+        process = subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        self.groups.append(process)
+        return process
+
+    def another(self) -> subprocess.Popen[bytes]:
+        return self.start(f"--address={self.address}")
+
+    def wait_for(self, count: int) -> None:
+        program = f"import ray; ray.init(log_to_driver=False); assert sum(n['Alive'] for n in ray.nodes()) >= {count}"
+        command = [sys.executable, "-c", program]
+        for _ in range(60):
+            if subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode == 0:
+                return
+            time.sleep(0.5)
+        raise AssertionError(f"no {count} nodes came up")
+
+    def kill(self, group: subprocess.Popen[bytes]) -> None:
+        os.killpg(group.pid, signal.SIGKILL)
+        group.wait()
+
+    def end(self) -> None:
+        for group in self.groups:
+            if group.poll() is None:
+                self.kill(group)
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    pytest.importorskip("ray")
+    found = Nodes()
+    yield found
+    found.end()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in FREE and not path.name.startswith(".")
+    }
+
+
+def trained(folder: Path) -> int:
+    return sum(1 for _ in folder.glob("trials/*/result.json"))
+
+
+@pytest.mark.slow
+def test_though_a_node_and_the_driver_are_killed_the_files_are_those_of_one_machine(
+    nodes: Nodes, tiny_file: Path, tmp_path: Path
+):
+    command = [sys.executable, "-m", "resexp", "train", str(tiny_file), *GRID, "--quiet"]
+    there = [*command, "--runs", str(tmp_path / "ray"), "--executor", "ray"]
+    subprocess.run([*command, "--runs", str(tmp_path / "local")], env=nodes.environment, check=True, timeout=240)
+    second, folder = nodes.another(), tmp_path / "ray" / "tiny"
+    driver = subprocess.Popen(there, env=nodes.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begun = time.monotonic()
+    while not list(folder.glob("checkpoints/*.pt")) and time.monotonic() - begun < 120:
+        time.sleep(0.1)
+    kept = {path: path.read_bytes() for path in folder.glob("trials/*/timing.csv")}
+    nodes.kill(second)
+    nodes.another()
+    time.sleep(2)
+    driver.kill()
+    driver.communicate()
+    again = subprocess.run(there, env=nodes.environment, capture_output=True, text=True, timeout=240, check=False)
+
+    assert again.returncode == 0, again.stderr
+    assert again.stdout == ""
+    assert files(folder) == files(tmp_path / "local" / "tiny")
+    assert trained(folder) == 8
+    assert kept
+    for path, before in kept.items():  # what was trained before a checkpoint was not trained again
+        assert path.read_bytes().split(b"\n")[1] == before.split(b"\n")[1]
+
+
+@pytest.mark.slow
+def test_a_folder_that_the_nodes_do_not_share_is_refused_by_name(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, nodes.environment[name])
+    monkeypatch.setattr(cluster, "_probe", lambda _place, _word: ["another word", "0", "0", "0"])
+    with executors.Cluster() as places, pytest.raises(executors_error(), match=r"node .* does not share"):
+        places.check_shared(tmp_path)
+
+    assert list(tmp_path.glob(".probe*")) == []
+
+
+def executors_error() -> type[Exception]:
+    from resexp.runs import RunsError  # noqa: PLC0415 - named once
+
+    return RunsError

@@ -1,0 +1,214 @@
+"""Shards of one experiment beside each other, attempts at a cohort after one another: every trial is trained once."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resexp import cli, config, runs
+from resexp.runs import RunsError, SupersededError
+
+FREE = {"timing.csv", "status.json", "environment.json"}
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["resexp", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+# ---- the plan -------------------------------------------------------------------------------------------------------------
+
+
+def test_without_shards_the_plan_is_that_of_the_cores(tiny: Any):
+    experiment = tiny("seeds=12")
+
+    assert config.make_plan(experiment, "cpu", 2) == config.make_plan(experiment, "cpu", 2, None, None)
+
+
+@pytest.mark.parametrize("shards", [1, 3, 5, 24])
+def test_with_shards_the_plan_is_the_same_on_every_machine_and_leaves_no_shard_idle(tiny: Any, shards: int):
+    experiment = tiny("seeds=12")
+    plans = [config.make_plan(experiment, "cpu", cores, None, shards) for cores in (1, 2, 64)]
+    parts = [[name for cohort in plans[0].cohorts[i::shards] for name in cohort.trials] for i in range(shards)]
+
+    assert plans[0] == plans[1] == plans[2]
+    assert sorted(name for part in parts for name in part) == sorted(trial.name for trial in experiment.trials)
+    assert all(parts)
+
+
+# ---- who holds what ---------------------------------------------------------------------------------------------------------
+
+
+def nothing() -> None:
+    """What a shard that has nothing to write begins with."""
+
+
+def test_two_shards_hold_one_experiment_and_its_whole_is_refused_meanwhile(tmp_path: Path):
+    with runs.lock_shard(tmp_path, "1-of-3", nothing), runs.lock_shard(tmp_path, "2-of-3", nothing):
+        assert runs.is_training(tmp_path)
+        with pytest.raises(RunsError, match=f"process {os.getpid()} on .* trains a shard here"), runs.lock(tmp_path):
+            pass
+    with runs.lock(tmp_path):
+        pass
+
+    assert not runs.is_training(tmp_path)
+    assert list(tmp_path.glob("lock*.json")) == []
+
+
+def test_one_shard_is_trained_once_at_a_time(tmp_path: Path):
+    with (
+        runs.lock_shard(tmp_path, "1-of-3", nothing),
+        pytest.raises(RunsError, match="trains shard 1-of-3; wait for it"),
+        runs.lock_shard(tmp_path, "1-of-3", nothing),
+    ):
+        pass
+
+
+def test_a_shard_is_refused_where_the_whole_is_trained_elsewhere(tmp_path: Path):
+    runs.write_json(tmp_path / "lock.json", {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"})
+    with pytest.raises(RunsError, match="process 7 on elsewhere"), runs.lock_shard(tmp_path, "1-of-3", nothing):
+        pass
+    with runs.lock_shard(tmp_path, "1-of-3", nothing, break_lock=True):
+        pass
+
+
+def test_what_a_dead_shard_left_behind_is_taken_over_and_what_runs_elsewhere_is_not(tmp_path: Path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = {"host": platform.node(), "process": process.pid, "time": "2026-01-01T00:00:00+00:00"}
+    runs.write_json(tmp_path / "lock.2-of-3.json", left)
+    with runs.lock(tmp_path):
+        pass
+    runs.write_json(tmp_path / "lock.2-of-3.json", {**left, "host": "elsewhere"})
+    with pytest.raises(RunsError, match=r"on elsewhere.*--break-lock"), runs.lock(tmp_path):
+        pass
+
+
+def test_what_is_being_written_by_another_shard_is_not_swept_away(tiny: Any, tmp_path: Path):
+    experiment = tiny()
+    plan, start = config.make_plan(experiment, "cpu", 1), json.loads(json.dumps(START))
+    (tmp_path / "trials").mkdir()
+    beside = tmp_path / "trials" / ".metrics.csv.4711"
+    beside.write_text("half")
+    with runs.lock_shard(tmp_path, "1-of-2", nothing):
+        elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
+        runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
+        runs.begin(experiment, tmp_path, plan, start, [])
+        assert beside.exists()
+        (tmp_path / "lock.2-of-2.json").unlink()
+        runs.begin(experiment, tmp_path, plan, start, [])
+
+    assert not beside.exists()
+
+
+START = {
+    "time": "2026-01-01T00:00:00+00:00", "command": ["resexp"], "resexp": "0.1.0", "python": "3.11.0", "packages": {},
+    "system": "Linux", "processor": "a processor", "cores": 2, "device": "cpu", "accelerator": "cpu", "data_sha256": "0" * 64,
+    "images": [10, 2, 3],
+}  # fmt: skip
+
+
+# ---- attempts -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_alone_writes_and_leaves_no_token(tmp_path: Path):
+    with runs.fenced(tmp_path, "c"):
+        runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+
+    assert len(runs.read_rows(tmp_path / "metrics.csv")) == 1
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_an_attempt_that_was_overtaken_stops_before_it_appends_replaces_or_discards_anything(tmp_path: Path):
+    log, checkpoint = tmp_path / "metrics.csv", tmp_path / "checkpoints" / "c.pt"
+    with runs.fenced(tmp_path, "c"):
+        runs.append(log, [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+        runs.write_bytes(checkpoint, b"its own")
+        (tmp_path / "checkpoints" / ".c.attempt").write_text("of a later attempt")
+        before = {path: path.read_bytes() for path in (log, checkpoint)}
+        for write in (
+            lambda: runs.append(log, [(1, 0, 0.1, 1.0, 0.5, 1.0, 0.5)]),
+            lambda: runs.write_bytes(checkpoint, b"another"),
+            lambda: runs.discard(checkpoint),
+        ):
+            with pytest.raises(SupersededError, match="another attempt trains this cohort"):
+                write()
+
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / "checkpoints" / ".c.attempt").read_text() == "of a later attempt"
+
+
+def test_where_the_later_attempt_has_finished_the_earlier_one_stops_too(tmp_path: Path):
+    with runs.fenced(tmp_path, "c"):
+        (tmp_path / "checkpoints" / ".c.attempt").unlink()
+        with pytest.raises(SupersededError):
+            runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+    runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])  # outside nothing is asked
+
+
+# ---- the command line -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
+def test_a_wrong_shard_is_one_line(text: str, tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    assert call(monkeypatch, "train", str(tiny_file), f"--shard={text}") == 2
+    assert capsys.readouterr().err == f"resexp: --shard: {text!r} is not i/n with i from 1 to n, such as 1/8\n"
+
+
+def test_a_shard_cannot_set_the_folder_of_the_others_aside(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    assert call(monkeypatch, "train", str(tiny_file), "--shard=1/2", "--fresh") == 2
+    assert "other shards would lose their folder" in capsys.readouterr().err
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in FREE and not path.name.startswith(".")
+    }
+
+
+@pytest.mark.slow
+def test_shards_at_once_and_one_after_another_write_the_same_files(tiny_file: Path, tmp_path: Path):
+    def shard(number: int, folder: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=3", "--runs", str(tmp_path / folder)]
+        command += ["--shard", f"{number}/3", "--jobs", "1", "--quiet"]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def ended(process: subprocess.Popen[str]) -> None:
+        told = process.communicate(timeout=120)
+        assert process.returncode == 0, told
+
+    for process in [shard(number, "at-once") for number in (1, 2, 3)]:
+        ended(process)
+    for number in (2, 3, 1):
+        ended(shard(number, "one-by-one"))
+    found = files(tmp_path / "at-once")
+
+    assert found == files(tmp_path / "one-by-one")
+    assert sum(name.endswith("result.json") for name in found) == 6
+
+
+def test_sixty_folders_of_one_seed_are_one_sample(tmp_path: Path):
+    import fabricated  # noqa: PLC0415 - beside the others it would be taken for resexp's
+
+    from resexp import comparison, tables  # noqa: PLC0415 - as above
+
+    def values(trial: config.Trial) -> dict[str, Any]:
+        lift = 0.02 if trial.arm == "identity" else 0.0
+        return {"test_accuracy": round(0.9 + lift + 0.001 * (trial.seed * 7 % 13), 6)}
+
+    network = ("network.depth=[8]", "network.norm=none", "network.init=he")
+    folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(60)]
+    whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=60")
+    pooled, one = (tables.TABLES["csv"](comparison.compared(of)) for of in (runs.read_results(folders), whole))
+
+    assert pooled == one
+    assert ",60,0,60,0,0," in pooled
