@@ -55,7 +55,8 @@ def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
     runs.clear(place)
     accuracy = values.get("val_accuracy", values.get("test_accuracy"))
     for step in (0, 20):
-        runs.append(place / "metrics.csv", [(step, step // 20, 0.001, 2.0 / (1 + step), accuracy, 2.0, accuracy)])
+        share = math.nan if accuracy is None else accuracy
+        runs.append(place / "metrics.csv", [(step, step // 20, 0.001, 2.0 / (1 + step), share, 2.0, share)])
         runs.append(place / "timing.csv", [(step, step // 20, 0.5 if step else 0.0, 0.1)])
         flows = [values.get("flow", 1.0) ** (3 - index) for index in range(4)]
         rows = [(step, 0, index, f"blocks.{index}", 1.0, flow) for index, flow in enumerate(flows)]

@@ -80,7 +80,7 @@ def test_it_says_what_lies_beyond_width(tmp_path):
     results = fabricated.results(tmp_path, wider, *gate)
     same = fabricated.results(tmp_path / "same", values, *gate)
 
-    assert "+0.0 [+0.0, +0.0] against plain-as-gate (42,832 parameters)" in report.html(results)
+    assert "+0.0 (1 image: 0.28) against plain-as-gate (42,832 parameters)" in report.html(results)
     assert "against plain-as-gate" not in report.html(same)
     assert report.html(same).count("the same network as plain") == 2  # in both cells, of pytorch's and of He's start
 

@@ -52,6 +52,7 @@ def markdown(results: Results) -> str:
 def _shared(content: Content) -> dict[str, list[str]]:
     """What both have, as lines."""
     return {
+        "Primary contrast": tables.judged_lines(tables.PRIMARY, content.primary),
         "What the charts show": [line for name in chosen(content.frames) for line in sentences(name, content)],
         "Gradients by block and reading": heat_lines(content),
         "Reversals": content.reversals,

@@ -78,7 +78,9 @@ def _fairness(of: Comparison, cards: Sequence[Mapping[str, Any]]) -> str:
     """What pairs share, as their cards have it, and what a number rests on."""
     seeds = sorted({arm.summary.n for cell in of.cells for arm in cell.arms})
     equal = [all(value is not False for value in card["equal"].values()) for card in cards]
-    shared = "Fair: pairs share every weight they have in common, every batch and the recipe"
+    twins = [arm for cell in of.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
+    fair = "Fair: pairs share every weight they have in common, every batch and the recipe"
+    shared = fair if twins else "Nothing is compared: there is no pair"
     if cards and not all(equal):
         shared = f"Not fair: {equal.count(False)} of {len(cards)} cards show what is not equal"
     unmatched = sum(bool(arm.unmatched) for cell in of.cells for arm in cell.arms)

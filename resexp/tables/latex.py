@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from resexp import runs
 from resexp.comparison import Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
+from resexp.runs import Results
 from resexp.tables.texts import (
     choice_text,
     contrast_text,
     figure,
     flip_text,
+    images_text,
     is_best,
     missing_text,
     named,
@@ -20,12 +22,13 @@ from resexp.tables.texts import (
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+    "|": r"\textbar{}",
 }  # fmt: skip
 
 
 def latex(text: str) -> str:
     """Text that LaTeX prints as it is; minus signs of numbers as such, what its fonts lack as a question mark."""
-    return "".join(ESCAPES.get(letter, letter if letter.isascii() else "?") for letter in text)
+    return "".join(ESCAPES.get(letter, letter if letter.isascii() else "?") for letter in text).replace("--", "-{}-")
 
 
 def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
@@ -53,7 +56,8 @@ def _row(of: Comparison, cell: Cell, arm: Arm, *, first: bool, test: bool) -> st
     mean = _mean(of, arm)
     trained = ", ".join(text for text in (outcome_text(arm), missing_text(arm)) if text)
     cells = [*label, latex(arm.name), latex(trained), rf"\textbf{{{mean}}}" if is_best(arm, cell, of.metric) else mean]
-    cells += [_signed(contrast_text(arm, of.metric, of.resolution)), _signed(slope_text(arm.slope_start))]
+    difference = "; ".join(filter(None, (contrast_text(arm, of.metric, of.resolution), images_text(arm))))
+    cells += [_signed(difference), _signed(slope_text(arm.slope_start))]
     return " & ".join([*cells, *([latex(flip_text(arm))] if test else [])]) + r" \\"
 
 
@@ -93,7 +97,7 @@ def _methods(of: Comparison) -> list[str]:
         "Plain and residual networks are trained as pairs that share every weight they have in common and every batch "
         rf"(resexp {_version(of)}); $n = {', '.join(map(str, seeds))}$ seeds."
     )
-    return [pairs, *_splits(of), _recipe(of.results.sources[0][1].shared), INTERVALS, _tuning(of.tuned, of.asked)]
+    return [pairs, *_splits(of), _recipe(of.results), INTERVALS, _tuning(of.tuned, of.asked)]
 
 
 def _version(of: Comparison) -> str:
@@ -112,14 +116,23 @@ def _splits(of: Comparison) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _recipe(settings: Settings) -> str:
+def _recipe(results: Results) -> str:
+    """Of the first experiment, without the keys that vary."""
+    settings: Settings = results.sources[0][1].shared
     of = settings.training
-    length = f"{of.epochs} epochs" if of.epochs is not None else f"{of.steps} steps"
-    decay = f", weight decay {of.weight_decay:g}" if of.weight_decay else ""
-    return latex(
-        f"Training: {length}, batches of {of.batch_size}, {of.optimizer}, learning rate {of.lr:g}, {of.schedule} schedule"
-        f"{decay}, augmentation {settings.data.augment}; keys that vary stand in the table."
-    )
+    words = {
+        "training.epochs": f"{of.epochs} epochs" if of.epochs is not None else "",
+        "training.steps": f"{of.steps} steps" if of.steps is not None else "",
+        "training.batch_size": f"batches of {of.batch_size}",
+        "training.optimizer": of.optimizer,
+        "training.lr": f"learning rate {of.lr:g}",
+        "training.schedule": f"{of.schedule} schedule",
+        "training.weight_decay": f"weight decay {of.weight_decay:g}" if of.weight_decay else "",
+        "data.augment": f"augmentation {settings.data.augment}",
+    }
+    varying = {key for key, name in zip(results.axes, results.columns, strict=True) if name in results.shown}
+    alike = ", ".join(text for key, text in words.items() if text and key not in varying)
+    return latex(f"Training: {alike}; keys that vary stand in the table.")
 
 
 def _tuning(rows: Sequence[Tuned], asked: Sequence[str]) -> str:
