@@ -40,7 +40,7 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
     lines = [f"# {of.results.name}: {of.metric.words}", "", *(f"- {line}" for line in judged), *([""] if judged else [])]
     lines += [f"everywhere: {named(of.results.common)}", ""] if of.results.common else []
     lines += _markdown(columns, [_markdown_row(of, cell, arm, test=test) for cell in of.cells for arm in cell.arms])
-    lines += ["", *notes(of)]
+    lines += ["", *(line.replace("*: best", "Bold: best") for line in notes(of))]
     if of.depths:
         rows = [[named(row.corner), row.arm, verdict_text(row), rise_text(row), slope_text(row.slope)] for row in of.depths]
         lines += ["", "## Training error over depth", ""]
