@@ -10,12 +10,12 @@ from resexp.tables.texts import (
     choice_text,
     contrast_text,
     figure,
-    flip_text,
     images_text,
     is_best,
     missing_text,
     named,
     outcome_text,
+    p_text,
     slope_text,
 )
 
@@ -24,6 +24,9 @@ ESCAPES = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
     "|": r"\textbar{}",
 }  # fmt: skip
+
+
+EXACT = ("$p$", "Holm", "least")
 
 
 def latex(text: str) -> str:
@@ -35,15 +38,16 @@ def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) 
     """Needs the package booktabs and nothing else."""
     keys = list(of.results.shown)
     mean = r"mean $\pm$ sd (\%)" if of.metric.percent else r"mean $\pm$ sd"
-    columns = [*keys, "arm", "trained", mean, r"difference [95\,\%]", "slope", *(["exact test"] if test else [])]
+    columns = [*keys, "arm", "trained", mean, r"difference [95\,\%]", "slope", *(EXACT if test else [])]
     lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{_caption(of)}}}"]
-    lines += [rf"\begin{{tabular}}{{{'l' * (len(keys) + 2)}rrr{'l' if test else ''}}}", r"\toprule"]
+    lines += [r"\footnotesize", r"\setlength{\tabcolsep}{2.5pt}"]  # seven columns fit the width of an article
+    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * (len(keys) + 2)}rrr{'rrr' if test else ''}@{{}}}}", r"\toprule"]
     lines += [" & ".join([*map(latex, columns[: len(keys)]), *columns[len(keys) :]]) + r" \\", r"\midrule"]
     for place, cell in enumerate(of.cells):
         lines += [r"\addlinespace"] if place else []
         lines += [_row(of, cell, arm, first=arm is cell.arms[0], test=test) for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
-    return "\n".join([*lines, *_methods(of), *map(latex, judged)]) + "\n"
+    return "\n".join([*lines, *_methods(of, test=test), *map(latex, judged)]) + "\n"
 
 
 def _caption(of: Comparison) -> str:
@@ -58,7 +62,12 @@ def _row(of: Comparison, cell: Cell, arm: Arm, *, first: bool, test: bool) -> st
     cells = [*label, latex(arm.name), latex(trained), rf"\textbf{{{mean}}}" if is_best(arm, cell, of.metric) else mean]
     difference = "; ".join(filter(None, (contrast_text(arm, of.metric, of.resolution), images_text(arm))))
     cells += [_signed(difference), _signed(slope_text(arm.slope_start))]
-    return " & ".join([*cells, *([latex(flip_text(arm))] if test else [])]) + r" \\"
+    return " & ".join([*cells, *(map(latex, _exact(arm)) if test else [])]) + r" \\"
+
+
+def _exact(arm: Arm) -> list[str]:
+    of = arm.contrast
+    return ["" if p is None or of.sign_flip is None else p_text(p) for p in (of.sign_flip, of.holm, of.least)]
 
 
 def _mean(of: Comparison, arm: Arm) -> str:
@@ -85,19 +94,23 @@ def _signed(text: str) -> str:
 
 INTERVALS = (
     r"Differences are means over seeds of residual minus plain with 95\,\% Student intervals of the paired differences. Where "
-    "the networks of an arm end differently (trained, stuck at chance, diverged) no interval is given; there the numbers of "
-    "trained networks are compared by Fisher's exact test."
+    "the networks of an arm end differently (trained, stuck at chance, diverged), or diverge, no interval is given; there the "
+    "numbers of trained networks are compared by Fisher's exact test."
+)
+TESTS = (
+    "$p$: exact sign-flip test of the paired differences, two-sided; Holm: corrected for all contrasts of the table; least: "
+    "the smallest $p$ that so many pairs can have."
 )
 
 
-def _methods(of: Comparison) -> list[str]:
+def _methods(of: Comparison, *, test: bool) -> list[str]:
     """n, split, recipe, test, and what was tuned: one sentence each."""
     seeds = sorted({arm.summary.n for cell in of.cells for arm in cell.arms})
     pairs = (
         "Plain and residual networks are trained as pairs that share every weight they have in common and every batch "
         rf"(resexp {_version(of)}); $n = {', '.join(map(str, seeds))}$ seeds."
     )
-    return [pairs, *_splits(of), _recipe(of.results), INTERVALS, _tuning(of.tuned, of.asked)]
+    return [pairs, *_splits(of), _recipe(of.results), INTERVALS, _tuning(of.tuned, of.asked), *([TESTS] if test else [])]
 
 
 def _version(of: Comparison) -> str:
