@@ -136,7 +136,7 @@ def test_cells_are_ordered_and_named_by_the_keys_that_were_asked_for(tmp_path):
         labels = [list(cell.label.items()) for cell in comparison.cells(comparison.by(results, keys))]
         assert labels == [[("init", of), ("depth", depth)] for of in ("he", "pytorch") for depth in ("64", "8")]
     table = comparison.compared(comparison.by(results, ["init", "init"]))
-    assert all(None not in row for row in csv.DictReader(io.StringIO(tables.TABLES["csv"](table))))
+    assert all(None not in (*row, *row.values()) for row in csv.DictReader(io.StringIO(tables.TABLES["csv"](table))))
     with pytest.raises(ConfigError, match="'norm' does not vary here; what does: depth, init"):
         comparison.by(results, ["norm"])
 
@@ -220,6 +220,21 @@ def test_a_small_p_of_counts_is_printed_once(tmp_path):
     results = fabricated.results(tmp_path, ended("s" * 9 + "t", "t" * 10), *ONE_CELL[:3], "seeds=10")
 
     assert "k of n: p < 0.001" in tables.TABLES["table"](comparison.compared(results))
+
+
+def test_what_lies_beyond_width_is_told_in_the_unit_of_the_figure(tmp_path):
+    def values(trial):
+        wide = trial.parameters_of is not None
+        loss = (1.0 if wide else 2.0 if trial.arm == "plain" else 0.5) * (1 + trial.seed)
+        return {"test_accuracy": 0.5, "test_loss": loss, "parameters": 300 if wide else 100}
+
+    overrides = ["network.shortcut=[gate]", "network.plain_width=parameters"]
+    found = comparison.compared(fabricated.results(tmp_path, values, *ONE_CELL, *overrides), "test_loss")
+    low, high = stats.t.interval(0.95, 3, -1.25, stats.sem([0.5, 1.0, 1.5, 2.0]))
+
+    for form in ("table", "md"):
+        assert f"-1.25 [{low:+.4g}, {high:+.4g}]" in tables.TABLES[form](found)
+    assert "-125.0" not in tables.TABLES["table"](found)
 
 
 # ---- the luck of the test images --------------------------------------------------------------------------------------------

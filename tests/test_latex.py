@@ -4,6 +4,7 @@ import re
 import shutil
 import string
 import subprocess
+from pathlib import Path
 
 import fabricated
 import pytest
@@ -124,12 +125,13 @@ def test_methods_name_what_was_tuned_and_where_it_ended(tmp_path):
 JUDGED = ["primary: test_accuracy: identity > plain @ 95%", "  a {b} \\c $d & #e ~f ^g |h \u7f51 100 % --"]
 
 
-def test_pdflatex_sets_the_table_without_a_complaint(tmp_path):
+def test_pdflatex_sets_the_table_without_a_complaint(tmp_path, monkeypatch):
     program = shutil.which("pdflatex")
     if program is None:
         pytest.skip("pdflatex is not installed")
+    monkeypatch.chdir(tmp_path)  # folders stand in the caption
     folders = [
-        fabricated.experiment(tmp_path / place, values, *CELLS, "name=a_b", f"seeds=[{first},{first + 1}]")[0]
+        fabricated.experiment(Path(place), values, *CELLS, "name=a_b", f"seeds=[{first},{first + 1}]")[0]
         for place, first in (("100% {x} & #y_z", 0), ("~tilde^ $", 2))
     ]
     found = comparison.compared(runs.read_results(folders))
