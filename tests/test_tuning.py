@@ -263,6 +263,16 @@ def test_the_answer_says_where_networks_degrade_although_gradients_are_healthy(t
     assert lines[-1].startswith("Fair: pairs share every weight")
 
 
+def test_arms_that_have_not_begun_are_no_count_of_seeds(tmp_path):
+    found = comparison.compared(fabricated.results(tmp_path, lambda t: rising(t) if t.arm == "plain" else {}, *TWO_DEPTHS))
+    none = comparison.compared(fabricated.results(tmp_path / "none", lambda _: {}, *TWO_DEPTHS))
+
+    assert "n = 4 seeds; 8 trials are missing" in answer(found, findings(found.cells), [])[-1]
+    assert "\nn = 4 seeds." in tables.TABLES["table"](found)
+    assert "$n = 4$ seeds" in tables.TABLES["tex"](found)
+    assert "\nn = 0 seeds." in tables.TABLES["table"](none)
+
+
 def test_without_a_plain_arm_the_answer_calls_nothing_fair(tmp_path):
     found = comparison.compared(
         fabricated.results(tmp_path, rising, *TWO_DEPTHS, "network.plain=false", "network.shortcut=[identity]")

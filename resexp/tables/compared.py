@@ -20,6 +20,7 @@ from resexp.tables.texts import (
     named,
     outcome_text,
     percent,
+    seeds_text,
     slope_text,
     trend_text,
     tuned_text,
@@ -90,8 +91,7 @@ def heading(cell: Cell) -> str:
 def notes(of: Comparison) -> list[str]:
     """How the table is read, as far as it needs to be."""
     arms = [(arm, cell) for cell in of.cells for arm in cell.arms]
-    seeds = sorted({arm.summary.n for arm, _ in arms})
-    lines = [f"n = {' or '.join(map(str, seeds))} seeds. Slope: decades per block towards the input in the gradient of the"]
+    lines = [f"n = {seeds_text(of.cells)} seeds. Slope: decades per block towards the input in the gradient of the"]
     lines += ["activations before the first update; below 0 it vanishes, above 0 it explodes."]
     if any(is_best(arm, cell, of.metric) for arm, cell in arms):
         lines += ["*: best mean of its cell."]

@@ -16,6 +16,7 @@ from resexp.tables.texts import (
     named,
     outcome_text,
     p_text,
+    seeds_text,
     slope_text,
 )
 
@@ -105,10 +106,9 @@ TESTS = (
 
 def _methods(of: Comparison, *, test: bool) -> list[str]:
     """n, split, recipe, test, and what was tuned: one sentence each."""
-    seeds = sorted({arm.summary.n for cell in of.cells for arm in cell.arms})
     pairs = (
         "Plain and residual networks are trained as pairs that share every weight they have in common and every batch "
-        rf"(resexp {_version(of)}); $n = {', '.join(map(str, seeds))}$ seeds."
+        rf"(resexp {_version(of)}); $n = {seeds_text(of.cells, ', ')}$ seeds."
     )
     return [pairs, *_splits(of), _recipe(of.results), INTERVALS, _tuning(of.tuned, of.asked), *([TESTS] if test else [])]
 

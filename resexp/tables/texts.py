@@ -1,5 +1,7 @@
 """Numbers of a comparison in a few characters each."""
 
+from collections.abc import Sequence
+
 from resexp import config
 from resexp.comparison import Arm, Cell, Choice, Metric, OverDepth, Tuned
 from resexp.statistics import Difference, Summary
@@ -19,6 +21,11 @@ def missing_text(arm: Arm) -> str:
     total = arm.summary.n + sum(arm.missing.values())
     lost = [f"{count} {state}" for state, count in arm.missing.items()]
     return f"n = {arm.summary.n} of {total}, {', '.join(lost)}" if lost else ""
+
+
+def seeds_text(cells: Sequence[Cell], word: str = " or ") -> str:
+    """'3 or 5': how many seeds the arms have that have any."""
+    return word.join(map(str, sorted({arm.summary.n for cell in cells for arm in cell.arms if arm.summary.n} or {0})))
 
 
 def accuracy_text(summary: Summary, metric: Metric = SHARE) -> str:
