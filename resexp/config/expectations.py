@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from resexp.config.documents import ConfigError, nearest
 from resexp.config.models import AXES, Data, Network, Training
+from resexp.config.types import Model
 
 MEASURES = (
     "test_accuracy", "best_test_accuracy", "train_accuracy", "val_accuracy", "test_error", "train_error", "val_error",
@@ -32,7 +33,7 @@ _MEASURE = re.compile(r"\s*([\w.-]+)\s*(?:\(([^()]*)\))?\s*:(.*)", re.DOTALL)
 _SIDE = re.compile(rf"\s*(?:({NUMBER})|([A-Za-z][\w.-]*)(?:\s+([-+])\s+(\.?\d[\w.+-]*))?)\s*")
 _AT = re.compile(r"\sat(?:\s+|$)")
 Wrong = Callable[[str], ConfigError]
-_SECTIONS = {"data": Data, "network": Network, "training": Training}
+_SECTIONS: dict[str, type[Model]] = {"data": Data, "network": Network, "training": Training}
 _WHOLE = ("precision", "compile", "deterministic", "device", "images")  # keys of a cell in no section
 _KEYS = (*(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields), *_WHOLE)
 _SHORT = {key.split(".")[1]: key for key in AXES if key != "network.shortcut"}  # a shortcut is an arm
