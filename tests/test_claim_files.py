@@ -63,13 +63,11 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path, 
 
 def test_primaries_are_those_of_every_config_each_once(tmp_path: Path):
     better, worse = "test_accuracy: identity > plain", "test_accuracy: identity < plain"
-    every = [
-        fabricated.experiment(
-            tmp_path, better_by_ten, *SMALL, f"name=lr{lr}", f"training.lr={lr}", f"compare.primary='{text}'"
-        )[0]
-        for lr, text in ((0.1, better), (0.2, worse), (0.3, better))
-    ]
-    found = claims.primaries(runs.read_results([folder for folder, _ in every]))
+    folders = []
+    for lr, text in ((0.1, better), (0.2, worse), (0.3, better)):
+        named = (f"name=lr{lr}", f"training.lr={lr}", f"compare.primary='{text}'")
+        folders.append(fabricated.experiment(tmp_path, better_by_ten, *SMALL, *named)[0])
+    found = claims.primaries(runs.read_results(folders))
 
     assert [(of.expectation.text, of.verdict, len(of.places)) for of in found] == [
         (better, SUPPORTED, 3), (worse, CONTRADICTED, 3),
