@@ -143,33 +143,22 @@ def test_the_primary_contrast_is_judged_and_printed_and_decides_no_exit_code(fol
 
 def test_primaries_of_two_experiments_stand_each_under_its_own_words(tmp_path: Path, compare: Call):
     for name, rate, sign in (("a", 0.1, ">"), ("b", 0.2, "<")):
-        fabricated.experiment(
-            tmp_path,
-            both,
-            *CELL,
-            f"name={name}",
-            f"training.lr={rate}",
-            f"compare.primary='test_accuracy: identity {sign} plain'",
-        )
-    lines = compare(tmp_path, "a", "b").out.splitlines()
-    place = lines.index(tables.PRIMARY)
+        primary = f"compare.primary='test_accuracy: identity {sign} plain'"
+        fabricated.experiment(tmp_path, both, *CELL, f"name={name}", f"training.lr={rate}", primary)
+    out = compare(tmp_path, "a", "b").out
 
-    assert lines[place + 1 : place + 3] == [
-        "  test_accuracy: identity > plain", "  supported here (supported in 2 of 2 cells of digits, n = 4)",
-    ]  # fmt: skip
-    assert lines[place + 4 : place + 6] == [
-        "  test_accuracy: identity < plain", "  contradicted here (contradicted in 2 of 2 cells of digits, n = 4)",
-    ]  # fmt: skip
+    assert "  test_accuracy: identity > plain\n  supported here (supported in 2 of 2 cells of digits, n = 4)\n" in out
+    assert "  test_accuracy: identity < plain\n  contradicted here (contradicted in 2 of 2 cells of digits, n = 4)\n" in out
+    assert out.count(tables.PRIMARY) == 1
 
 
-# ---- files of claims --------------------------------------------------------------------------------------------------------
+# ---- files of claims ------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_of_claims_is_judged_claim_by_claim(folder: Path, compare: Call, tmp_path: Path):
     file = tmp_path / "claims.yaml"
-    file.write_text(
-        f"source: me\nclaims:\n- {{text: It helps., expect: '{HELPS}'}}\n- {{text: A lot., expect: '{HELPS} + 0.01'}}\n"
-    )
+    more = f"- {{text: A lot., expect: '{HELPS} + 0.01'}}\n"
+    file.write_text(f"source: me\nclaims:\n- {{text: It helps., expect: '{HELPS}'}}\n{more}")
     answer = compare(folder, "--expect", file)
 
     assert answer.code == 0
@@ -186,7 +175,7 @@ def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str
     assert answer.err.startswith("resexp: not met: ")
 
 
-# ---- mistakes ------------------------------------------------------------------------------------------------------------------
+# ---- mistakes -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -194,7 +183,7 @@ def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str
     [
         (
             ["--expect", "test_acuracy: identity > plain"],
-            ("--expect: 'test_acuracy' is not one of", "did you mean test_accuracy?"),
+            ("--expect: 'test_acuracy' is not one", "mean test_accuracy?"),
         ),
         (["--expect", "identity > plain"], ("--expect: 'identity > plain' has no measure and colon; such as",)),
         (["--expect", "test_accuracy: identity"], ("--expect: 'identity' has no signs of",)),
@@ -231,7 +220,7 @@ def test_an_expectation_may_be_longer_than_the_name_of_a_file(folder: Path, comp
     assert compare(folder, "--expect", f"{HELPS} @ 90% at {'depth=64, ' * (more // 10)} depth=64").code == code
 
 
-# ---- trials that are missing ---------------------------------------------------------------------------------------------------
+# ---- trials that are missing ----------------------------------------------------------------------------------------------
 
 
 def test_missing_trials_exit_1_after_the_table_and_0_with_consent(unfinished: Path, compare: Call):
@@ -261,7 +250,7 @@ def test_missing_trials_come_before_an_expectation_that_is_not_met(
     assert "of 1 cell of digits, n = 3)" in answer.out
 
 
-# ---- figures, order, tuning ------------------------------------------------------------------------------------------------------
+# ---- figures, order, tuning -----------------------------------------------------------------------------------------------
 
 
 def test_by_orders_and_names_cells_by_that_key_first(rates: Path, compare: Call):
@@ -280,7 +269,8 @@ def test_tuned_arms_each_have_their_own_best_rate(rates: Path, compare: Call):
 
 
 def test_a_figure_of_a_step_comes_from_the_log(folder: Path, compare: Call):
-    line = next(of for of in compare(folder, "--metric", "train_loss", "--at", "step:20").out.splitlines() if " plain " in of)
+    lines = compare(folder, "--metric", "train_loss", "--at", "step:20").out.splitlines()
+    (line,) = (of for of in lines if of.startswith("  plain "))
 
     assert f"{2.0 / 21:.4g}" in line
 
