@@ -73,3 +73,10 @@ def test_primaries_are_those_of_every_config_each_once(tmp_path: Path):
         (better, SUPPORTED, 3), (worse, CONTRADICTED, 3),
     ]  # fmt: skip
     assert claims.primaries(fabricated.results(tmp_path / "none", better_by_ten, *SMALL)) == []
+
+
+def test_a_primary_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path):
+    (tmp_path / "x.yaml").write_text("seeds: 2\ncompare:\n  primary: 'test_acuracy: identity > plain'\n")
+
+    with pytest.raises(config.ConfigError, match=r"x\.yaml:3: compare\.primary: 'test_acuracy' is not .* mean test_accuracy\?"):
+        config.load(tmp_path / "x.yaml")

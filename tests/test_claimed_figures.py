@@ -6,6 +6,8 @@ from typing import Any
 
 import fabricated
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from resexp import claims, config, runs
 from resexp.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Judged
@@ -168,3 +170,46 @@ def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
 
     with pytest.raises(runs.RunsError, match=r"metrics\.csv: missing or empty"):
         judged("steps_to_loss(0.5): plain > identity", runs.results_of(folder, found))
+
+
+# ---- every measure ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    """Two depths; at the deep end plain mixes all three outcomes; costs of the deep cell."""
+    outcomes = ("trained", "stuck", "diverged", "trained")
+
+    def values(trial: config.Trial) -> dict[str, Any]:
+        mixed = trial.arm == "plain" and trial.settings.network.depth == 64
+        outcome = outcomes[trial.seed] if mixed else "trained"
+        return {"outcome": outcome, **({} if outcome == "diverged" else both(trial))}
+
+    found = fabricated.results(tmp_path_factory.mktemp("whole"), values, *TWO_CELLS)
+    timed(found.sources[0][0], plain=(1.0, 2.0, 3.0), identity=(2.0, 3.0, 4.0))
+    return found
+
+
+OPPOSITE = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED, UNDECIDED: UNDECIDED, NOT_TESTED: NOT_TESTED}
+SIDES = st.sampled_from(["plain", "identity", "identity + 0.09", "plain - 10", "gate", "0.5"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(config.MEASURES), SIDES, st.sampled_from([(">", "<="), (">=", "<")]), SIDES,
+    st.sampled_from(["", "@ 95%", "@ 50%"]), st.sampled_from(["deepest", "shallowest", "8"]),
+)  # fmt: skip
+def test_what_supports_an_expectation_contradicts_its_opposite_in_every_cell(
+    whole: runs.Results, measure: str, left: str, signs: tuple[str, str], right: str, level: str, depth: str
+):
+    assume((left, right) != ("0.5", "0.5"))
+    name = f"{measure}(0.5)" if measure in ("steps_to_loss", "time_to_loss") else measure
+    found = [judged(f"{name}: {left} {sign} {right} {level} at depth={depth}", whole).verdict for sign in signs]
+
+    assert found[1] == OPPOSITE[found[0]]
+
+
+def test_counts_are_written_out_to_the_last_one(tmp_path: Path):
+    found = fabricated.results(tmp_path, lambda t: {**both(t), "parameters": 1_703_258 + (t.arm == "plain")}, *ONE_CELL)
+
+    assert judged("parameters: identity < plain", found).places[0].words == "1,703,258 and 1,703,259"

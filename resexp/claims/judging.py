@@ -161,7 +161,12 @@ def _by_ranges(
     """By figures that are the same for all seeds; where they have a range (quartiles of times), the ranges must not overlap."""
     left, right = (of or (math.nan,) * 3 for of in singles)
     ends = (left[0] - right[2] + shift, left[2] - right[0] + shift)
-    return _side_of_zero([turn * of for of in ends], loose=loose), f"{left[1]:.6g} and {right[1]:.6g}", 0
+    return _side_of_zero([turn * of for of in ends], loose=loose), f"{_written(left[1])} and {_written(right[1])}", 0
+
+
+def _written(value: float) -> str:
+    """A count to the last one, a time with four digits."""
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def _by_seeds(each: Sequence[float], turn: float, level: float | None, *, loose: bool, mixed: bool) -> tuple[str, str]:

@@ -77,7 +77,7 @@ def _steps_to_loss(state: State, number: float | None) -> float:
     if not rows:
         raise runs.RunsError(f"{state.folder / 'metrics.csv'}: missing or empty; resexp train begins its trial anew")
     for row in rows:
-        if row["train_loss"] and float(row["train_loss"]) <= (number or 0.0):
+        if float(row["train_loss"]) <= (number or 0.0):
             return float(row["step"])
     return math.inf
 
