@@ -69,6 +69,20 @@ def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_s
     assert judged("degradation: identity < plain", shallow).verdict == UNDECIDED
 
 
+def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        return {"test_accuracy": 0.9 - trial.settings.network.depth / 1000}
+
+    alone = ("name=deeper", "network.plain=false", "network.depth=[16, 128]", *ONE_CELL[1:])
+    every = [fabricated.experiment(tmp_path, values, *of)[0] for of in (TWO_CELLS, alone)]
+    results = runs.read_results(every)
+
+    assert judged("degradation: plain > 0.04", results).verdict == SUPPORTED  # from 16 to 64
+    assert judged("degradation: identity > 0.1", results).verdict == SUPPORTED  # from 16 to 128
+    found = judged("degradation: identity > plain", results)
+    assert (found.verdict, found.places[0].words) == (UNDECIDED, "between depths 16 and 128, and 16 and 64")
+
+
 # ---- costs ----------------------------------------------------------------------------------------------------------------
 
 

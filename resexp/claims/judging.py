@@ -135,6 +135,8 @@ def _relation(relation: Relation, figures: dict[str, Figures], level: float | No
     shift = relation.left.offset - relation.right.offset
     if any(of.single for of in arms):
         return _by_ranges([of.single if of else (0.0, 0.0, 0.0) for of in sides], shift, turn, loose=loose)
+    if len({of.depths for of in arms}) > 1:
+        return UNDECIDED, f"between depths {', and '.join(' and '.join(map(str, of.depths)) for of in arms)}", 0
     finished = set.intersection(*({*(of.seeds or {}), *of.lost} for of in arms))
     seeds = sorted(seed for seed in finished if not any(seed in of.lost for of in arms))
     if len(seeds) < len(finished):

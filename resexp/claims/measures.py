@@ -16,7 +16,7 @@ class Figures:
     """Of one arm. seeds: a figure for each; or, the same for all seeds, low and high with the figure between them.
 
     lost: seeds that diverged and have no figure. ends: how each seed ended, where the figure depends on the end. times: what
-    the figures of the seeds are to be multiplied by, with low and high as well.
+    the figures of the seeds are to be multiplied by, with low and high as well. depths: between which a figure is a rise.
     """
 
     seeds: dict[int, float] | None = None
@@ -24,6 +24,7 @@ class Figures:
     lost: frozenset[int] = frozenset()
     ends: dict[int, tuple[str, ...]] = field(default_factory=dict)
     times: Range = (1.0, 1.0, 1.0)
+    depths: tuple[int, ...] = ()
 
     def mixes(self, seeds: Collection[int]) -> bool:
         """Whether these seeds ended differently."""
@@ -106,7 +107,7 @@ def _rise(curve: dict[int, list[State]]) -> Figures:
     both = [seed for seed in high if seed in low]
     rises = {seed: high[seed] - low[seed] for seed in both if math.isfinite(low[seed])}
     ends: dict[int, tuple[str, ...]] = {seed: (shallow[seed], deep[seed]) for seed in both}
-    return Figures(seeds=rises, lost=frozenset(both) - rises.keys(), ends=ends)
+    return Figures(seeds=rises, lost=frozenset(both) - rises.keys(), ends=ends, depths=depths)
 
 
 # ---- one for all seeds -----------------------------------------------------------------------------------------------------
