@@ -6,7 +6,7 @@ from typing import Any
 import fabricated
 import pytest
 
-from resexp import claims, config, runs
+from resexp import claims, config, report, runs
 from resexp.claims import CONTRADICTED, SUPPORTED
 
 SMALL = ("network.depth=[8]", "network.init=[he]", "network.norm=[none]", "seeds=2")
@@ -80,3 +80,13 @@ def test_a_primary_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path):
 
     with pytest.raises(config.ConfigError, match=r"x\.yaml:3: compare\.primary: 'test_acuracy' is not .* mean test_accuracy\?"):
         config.load(tmp_path / "x.yaml")
+
+
+@pytest.mark.parametrize("form", report.FORMATS)
+def test_the_primary_contrast_stands_in_every_format_of_the_report(tmp_path: Path, form: str):
+    primary = "test_accuracy: identity > plain + 0.05"
+    found = fabricated.results(tmp_path, better_by_ten, *SMALL, f"compare.primary='{primary}'")
+    page = report.FORMATS[form](found)
+
+    assert primary.replace(">", "&gt;") in page if form == "html" else primary in page
+    assert "all else is descriptive" in page
