@@ -1,6 +1,7 @@
 """Verdicts on expectations and claims, in lines."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from resexp.claims import SUPPORTED, Judged
 from resexp.tables.texts import named
@@ -24,8 +25,10 @@ def place_lines(of: Judged) -> list[str]:
 
 
 def judged_lines(kind: str, judged: Sequence[Judged]) -> list[str]:
-    """'expected', the expectation, and under it the verdicts with the cells that they rest on."""
-    lines = [kind, f"  {judged[0].expectation.text}"] if judged else []
-    for of in judged:
-        lines += [f"  {verdict_line(of)}", *(f"    {line}" for line in place_lines(of))]
+    """'expected', each expectation, and under it the verdicts with the cells that they rest on."""
+    lines = [kind] if judged else []
+    for text, found in groupby(judged, key=lambda of: of.expectation.text):
+        lines.append(f"  {text}")
+        for of in found:
+            lines += [f"  {verdict_line(of)}", *(f"    {line}" for line in place_lines(of))]
     return lines
