@@ -54,8 +54,9 @@ def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
     place = runs.trial_folder(folder, trial.name)
     runs.clear(place)
     accuracy = values.get("val_accuracy", values.get("test_accuracy"))
+    logged = math.nan if accuracy is None else accuracy
     for step in (0, 20):
-        runs.append(place / "metrics.csv", [(step, step // 20, 0.001, 2.0 / (1 + step), accuracy, 2.0, accuracy)])
+        runs.append(place / "metrics.csv", [(step, step // 20, 0.001, 2.0 / (1 + step), logged, 2.0, logged)])
         runs.append(place / "timing.csv", [(step, step // 20, 0.5 if step else 0.0, 0.1)])
         flows = [values.get("flow", 1.0) ** (3 - index) for index in range(4)]
         rows = [(step, 0, index, f"blocks.{index}", 1.0, flow) for index, flow in enumerate(flows)]

@@ -36,6 +36,15 @@ def test_without_ray_one_line_names_the_extra(tiny_file: Path, monkeypatch: pyte
     assert capsys.readouterr().err == "resexp: --executor ray: ray is not installed; pip install 'resexp[ray]'\n"
 
 
+def test_where_no_cluster_answers_one_line_says_so_at_once(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    pytest.importorskip("ray")
+    address = f"127.0.0.1:{free_port()}"
+
+    assert call(monkeypatch, "train", str(tiny_file), "--executor=ray", f"--address={address}") == 2
+    refused = f"resexp: --address: no Ray cluster at {address}: Connection refused; ray start --head starts one\n"
+    assert capsys.readouterr().err == refused
+
+
 @pytest.mark.parametrize("option", ["--jobs=2", "--shard=1/2"])
 def test_what_ray_decides_is_not_asked_for(option: str, tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     assert call(monkeypatch, "train", str(tiny_file), "--executor=ray", option) == 2

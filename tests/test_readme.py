@@ -56,7 +56,9 @@ def test_the_transcript_of_compare_has_the_committed_numbers():
 def test_every_command_that_it_names_exists_and_every_command_is_named():
     program = typer.main.get_command(cli.app)
     named = set(
-        re.findall(r"resexp (train|probe|compare|report|watch|show|time|reproduce|dissect|doctor|export|configs|schema)\b", README)
+        re.findall(
+            r"resexp (train|probe|compare|report|watch|show|time|reproduce|dissect|doctor|export|configs|schema)\b", README
+        )
     )
 
     assert named == set(program.commands)

@@ -13,7 +13,12 @@ import pytest
 from resexp import report, runs
 from resexp.config import ConfigError
 from resexp.figures import FIGURES, charts
+from resexp.report import pages
+from resexp.report.content import collect
+from resexp.report.pictures import QUESTIONS, figures_of, specification, title
+from resexp.tables.frames import read_frames
 
+ONE_CELL = ("network.depth=[8]", "network.norm=none", "network.init=he", "seeds=1")
 SMALL = ("network.depth=[8,64]", "network.norm=[none]", "seeds=3")
 
 
@@ -80,7 +85,7 @@ def test_it_says_what_lies_beyond_width(tmp_path):
     results = fabricated.results(tmp_path, wider, *gate)
     same = fabricated.results(tmp_path / "same", values, *gate)
 
-    assert "+0.0 [+0.0, +0.0] against plain-as-gate (42,832 parameters)" in report.html(results)
+    assert "+0.0 (1 image: 0.28) against plain-as-gate (42,832 parameters)" in report.html(results)
     assert "against plain-as-gate" not in report.html(same)
     assert report.html(same).count("the same network as plain") == 2  # in both cells, of pytorch's and of He's start
 
@@ -108,10 +113,189 @@ def test_the_scripts_are_javascript_that_parses(page, tmp_path):
     assert subprocess.run([node, "--check", tmp_path / "all.js"], capture_output=True, check=False).stderr == b""
 
 
-def test_text_from_a_config_cannot_become_markup(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL, "question=<b>bold</script>")
+# ---- its data --------------------------------------------------------------------------------------------------------------
 
-    assert "<b>bold" not in report.html(runs.results_of(folder, found))
+
+def specs_of(html):
+    return json.loads(re.search(r"const specs = (\{.*\});\n", html).group(1))
+
+
+def unpacked(columns):
+    """What `unpack` of the page does."""
+    whole = {key: [of["names"][at] for at in of["at"]] if isinstance(of, dict) else of for key, of in columns.items()}
+    return [dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True)]
+
+
+def test_the_columns_of_the_page_are_the_rows_of_the_charts(page):
+    results = runs.results_of(*page[:2])
+    charts_own = figures_of(results, read_frames(results))
+
+    for name, spec in specs_of(page[2]).items():
+        own = specification(charts_own[name])["datasets"]
+        assert {key: unpacked(columns) for key, columns in spec["datasets"].items()} == json.loads(json.dumps(own))
+
+
+def test_the_page_unpacks_its_columns_as_the_charts_have_them(page, tmp_path):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed")
+    function = re.search(r"function unpack.*?\n}\n", page[2], flags=re.DOTALL).group()
+    sets = [columns for spec in specs_of(page[2]).values() for columns in spec["datasets"].values()]
+    odd = [{}, {"a": []}, {"a": [1, 2, 3]}, {"a": [None, 1.5], "b": {"names": [None, "</SCRIPT>", "names"], "at": [2, 0]}}]
+    program = f"{function}console.log(JSON.stringify({json.dumps([*sets, *odd])}.map(unpack)));"
+    (tmp_path / "unpack.js").write_text(program, encoding="utf-8")
+    result = subprocess.run([node, tmp_path / "unpack.js"], capture_output=True, check=True, timeout=60)
+
+    assert json.loads(result.stdout) == [unpacked(columns) for columns in [*sets, *odd]]
+
+
+def test_no_word_of_the_data_can_close_the_script(page, monkeypatch):
+    monkeypatch.setattr(pages, "title", lambda *_: "</SCRIPT><img src=x onerror=alert(1)><!--<script>")
+    html = report.html(runs.results_of(*page[:2]))
+
+    assert html.lower().count("</script") == page[2].lower().count("</script") == 2
+    assert "<img src=x" not in html
+    assert specs_of(html)["accuracy"]["description"] == "</SCRIPT><img src=x onerror=alert(1)><!--<script>"
+
+
+# ---- what a config may say --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "escaped"),
+    [
+        pytest.param("<b>bold</script>", "&lt;b&gt;bold&lt;/script&gt;", id="markup"),
+        pytest.param("<SCRIPT>alert('1')</SCRIPT>", "&lt;SCRIPT&gt;alert(&#39;1&#39;)&lt;/SCRIPT&gt;", id="a script"),
+        pytest.param("Is \"it\" 'so' & not {{ 7 * 7 }}?", "Is &#34;it&#34; &#39;so&#39; &amp; not {{ 7 * 7 }}?", id="quotes"),
+        pytest.param("why?! " * 83 + "ok", "why?! " * 83 + "ok", id="500 characters"),
+        pytest.param(
+            "\u6b8b\u5dee\u7f51\u7edc\u6709\u7528\u5417\uff1f", "\u6b8b\u5dee\u7f51\u7edc\u6709\u7528\u5417\uff1f", id="Chinese"
+        ),
+        pytest.param("Deep \U0001f680 or \U0001f422?", "Deep \U0001f680 or \U0001f422?", id="emoji"),
+    ],
+)
+def test_a_question_is_shown_as_it_was_written_and_is_no_markup(tmp_path, monkeypatch, question, escaped):
+    monkeypatch.setattr(pages.vl_convert, "javascript_bundle", lambda *_, **__: "")  # seconds faster
+    results = fabricated.results(tmp_path, values, *ONE_CELL, f"question={json.dumps(question, ensure_ascii=False)}")
+    html = report.html(results)
+
+    assert f">{escaped}" in html
+    assert html.lower().count("<script>") == html.lower().count("</script>") == 2
+    assert "<b>bold" not in html
+    text = report.text(results)
+    assert "".join(question.split()) in "".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+    assert report.markdown(results).splitlines()[0] == f"# {question}"
+
+
+# ---- titles, and the three formats -----------------------------------------------------------------------------------------
+
+
+def better(trial):
+    accuracy = 0.5 + 0.01 * trial.seed + (0.2 + 0.001 * trial.seed if trial.arm != "plain" else 0.0)
+    return {"test_accuracy": accuracy, "slope_start": -0.5}
+
+
+def at_rest(results):
+    for state in results.states:
+        path = state.folder / "metrics.csv"
+        head, _, last = path.read_text().splitlines()
+        path.write_text("\n".join([head, last.replace("20,1,", "0,0,", 1), last, ""]))
+    return results
+
+
+def rising(trial):
+    lost = 0.3 if trial.settings.network.depth == 64 and trial.arm == "plain" else 0.0
+    return {"test_accuracy": 0.9 - lost + (0.001, 0.004, 0.002)[trial.seed] * (1 + lost), "slope_start": -0.01}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        pytest.param(better, "At depth 64 networks with a shortcut are more accurate", id="every interval above 0"),
+        pytest.param(
+            lambda t: {"test_accuracy": 1 - better(t)["test_accuracy"]},
+            "At depth 64 networks with a shortcut are less accurate",
+            id="every interval below 0",
+        ),
+        pytest.param(
+            lambda t: better(t) if t.settings.network.init == "he" else {"test_accuracy": 0.5 + 0.1 * t.seed},
+            QUESTIONS["accuracy"],
+            id="one of two holds 0",
+        ),
+        pytest.param(
+            lambda t: better(t) if t.seed or t.arm == "plain" else {"test_accuracy": 0.1, "outcome": "stuck"},
+            QUESTIONS["accuracy"],
+            id="outcomes are mixed",
+        ),
+        pytest.param(lambda t: better(t) if t.seed == 1 else {}, QUESTIONS["accuracy"], id="a single pair"),
+        pytest.param(lambda _: {"test_accuracy": 0.9}, QUESTIONS["accuracy"], id="ties"),
+    ],
+)
+def test_the_title_of_accuracies_is_a_finding_only_where_all_intervals_agree(tmp_path, values, words):
+    assert title("accuracy", collect(fabricated.results(tmp_path, values, *SMALL))) == words
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        pytest.param(rising, "Training error of plain networks rises with depth, and less with a shortcut", id="removed"),
+        pytest.param(
+            lambda t: {"test_accuracy": 0.9 - (0.3 + t.seed / 1000 if t.settings.network.depth == 64 else 0)},
+            "Training error of plain networks rises with depth",
+            id="rises in both arms",
+        ),
+        pytest.param(
+            lambda t: rising(t) if t.settings.network.init == "he" else {"test_accuracy": 0.9},
+            QUESTIONS["training-error"],
+            id="in one corner of two",
+        ),
+        pytest.param(better, QUESTIONS["training-error"], id="no rise"),
+    ],
+)
+def test_the_title_of_training_errors_is_a_finding_only_where_every_plain_network_degrades(tmp_path, values, words):
+    assert title("training-error", collect(at_rest(fabricated.results(tmp_path, values, *SMALL)))) == words
+
+
+def test_while_losses_fall_the_title_is_a_question(tmp_path):
+    assert title("training-error", collect(fabricated.results(tmp_path, rising, *SMALL))) == QUESTIONS["training-error"]
+
+
+@pytest.mark.parametrize(
+    ("slope", "words"),
+    [
+        pytest.param(-0.5, "The gradients of plain networks vanish before the first step", id="vanish"),
+        pytest.param(0.02, "The gradients of plain networks keep their size before the first step", id="keep their size"),
+        pytest.param(0.5, QUESTIONS["gradient-at-start"], id="explode"),
+        pytest.param(-0.1, QUESTIONS["gradient-at-start"], id="in between"),
+    ],
+)
+def test_the_title_of_gradients_is_about_plain_networks_before_the_first_step(tmp_path, slope, words):
+    found = collect(fabricated.results(tmp_path, lambda t: {**better(t), "slope_start": slope + t.seed / 1000}, *SMALL))
+
+    assert title("gradient-at-start", found) == words
+
+
+def test_text_and_markdown_say_what_the_page_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages.vl_convert, "javascript_bundle", lambda *_, **__: "")
+    primary = "compare.primary='test_accuracy: identity > plain @ 95%'"
+    folder, found = fabricated.experiment(tmp_path, rising, *SMALL, primary)
+    (runs.trial_folder(folder, found.trials[-1].name) / "result.json").write_text("{")
+    results = at_rest(runs.results_of(folder, found))
+    html, text, markdown = (" ".join(form(results).split()) for form in (report.html, report.text, report.markdown))
+    content = collect(results)
+
+    assert len(content.answer) <= 5
+    assert content.primary
+    shared = [*content.answer, "Damaged, counted as missing: " + results.damaged[0], "resexp train digits"]
+    shared += [row.found.verdict for row in content.compared.depths]
+    shared += [of.expectation.text for of in content.primary]
+    for form in (text, markdown):
+        assert [words for words in shared if words.lower() not in form.lower()] == []
+    assert [words for words in shared if words.replace(">", "&gt;").lower() not in html.lower()] == []
+    for heading in ("Claims", "How to repeat this", "Gradients by block and reading", "Primary contrast"):
+        assert heading in text
+        assert f"## {heading}" in markdown
 
 
 def test_without_a_finished_trial_there_is_one_clear_line(tmp_path):

@@ -308,12 +308,12 @@ def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_
     assert residual.difference.mean == pytest.approx(0.3)
     assert residual.beyond_width.mean == pytest.approx(0.2)
     assert plain.beyond_width is control.beyond_width is None
-    line = "+20.0 [+20.0, +20.0] against plain-as-projection-all (42,832 parameters)"
+    line = "+20.0 (1 image: 0.28) against plain-as-projection-all (42,832 parameters)"
     assert line in tables.TABLES["table"](comparison.compared(results))
     assert len(findings(comparison.cells(results))) == 1
     row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compared(results)))))[2]
     assert [round(float(row[f"beyond_width{end}"]), 6) for end in ("", "_low", "_high")] == [0.2, 0.2, 0.2]
-    assert "| +30.0 [+30.0, +30.0] | +20.0 [+20.0, +20.0] |" in tables.TABLES["md"](comparison.compared(results))
+    assert "| +30.0 (1 image: 0.28) | +20.0 (1 image: 0.28) |" in tables.TABLES["md"](comparison.compared(results))
 
 
 def test_a_second_control_that_is_plain_once_more_is_compared_with_nothing(tmp_path):

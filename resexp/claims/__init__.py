@@ -5,7 +5,7 @@ primaries(results)               verdicts on what the configs name as confirmato
 judge(expectation, results)      a verdict for each arm that it is about, with its scope
 """
 
-from resexp.claims.files import Claim, read, shipped
+from resexp.claims.files import Claim, is_file, read, shipped
 from resexp.claims.judging import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Judged, Place, judge, primaries
 from resexp.claims.measures import MEASURES
 
@@ -18,6 +18,7 @@ __all__ = [
     "Claim",
     "Judged",
     "Place",
+    "is_file",
     "judge",
     "primaries",
     "read",

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from resexp import config
 from resexp.config import ConfigError, Expectation
-from resexp.config.documents import read_document
+from resexp.config.documents import nearest, read_document
 from resexp.config.types import Model
 
 FOLDER = Path(__file__).parent
@@ -48,15 +48,26 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 
 
+def is_file(source: str | Path) -> bool:
+    """Whether that is a file, or the name of a shipped one."""
+    try:
+        return str(source) in shipped() or Path(source).is_file()
+    except OSError:  # a whole expectation is too long for a name
+        return False
+
+
 def read(source: str | Path) -> list[Claim]:
     """The claims of a file, or of the shipped file of that name.
 
     Raises:
         ConfigError: a file that is missing or cannot be used, by name.
     """
+    if not is_file(source):
+        names = shipped()
+        raise ConfigError(
+            f"{source}: no such file of claims; shipped are {', '.join(names)}{nearest(source, names)}", where="--expect"
+        )
     path = shipped().get(str(source), Path(source))
-    if not path.is_file():
-        raise ConfigError(f"{source}: no such file of claims; shipped are {', '.join(shipped())}", where="--expect")
     try:
         document = Document.model_validate(read_document(path)[0])
     except ValidationError as error:

@@ -1,25 +1,35 @@
 """Figures that an expectation can be about: of every arm of a cell seed by seed, or one for all seeds with its range."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from resexp import config, runs
 from resexp.comparison import Label, errors, groups, value
-from resexp.comparison.groups import mixes
 from resexp.runs import Results, State
+
+Range = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Figures:
     """Of one arm. seeds: a figure for each; or, the same for all seeds, low and high with the figure between them.
 
-    mixed: whether seeds ended differently, where the figure depends on the end.
+    lost: seeds that diverged and have no figure. ends: how each seed ended, where the figure depends on the end. times: what
+    the figures of the seeds are to be multiplied by, with low and high as well. depths: between which a figure is a rise.
     """
 
     seeds: dict[int, float] | None = None
-    single: tuple[float, float, float] | None = None
-    mixed: bool = False
+    single: Range | None = None
+    lost: frozenset[int] = frozenset()
+    ends: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    times: Range = (1.0, 1.0, 1.0)
+    depths: tuple[int, ...] = ()
+
+    def mixes(self, seeds: Collection[int]) -> bool:
+        """Whether these seeds ended differently."""
+        ends = [self.ends[seed] for seed in seeds if seed in self.ends]
+        return any(len(set(each)) > 1 for each in zip(*ends, strict=True))
 
 
 Cells = list[tuple[Label, dict[str, Figures], State]]  # with a trial of the cell, for its settings
@@ -32,7 +42,7 @@ def _each(read: Callable[[State, float | None], float | None], *, of_the_end: bo
         for label, arms in groups(results):
             figures = {arm: _figures(states, lambda state: read(state, number), of_the_end=of_the_end)
                        for arm, states in arms.items()}  # fmt: skip
-            present = {arm: of for arm, of in figures.items() if of.seeds}
+            present = {arm: of for arm, of in figures.items() if of.seeds or of.lost}
             found.append((label, present, next(iter(arms.values()))[0]))
         return found
 
@@ -41,7 +51,13 @@ def _each(read: Callable[[State, float | None], float | None], *, of_the_end: bo
 
 def _figures(states: Sequence[State], read: OfTrial, *, of_the_end: bool) -> Figures:
     found = {state.trial.seed: figure for state in states if state.result and (figure := read(state)) is not None}
-    return Figures(seeds=found, mixed=of_the_end and mixes(states))
+    ends = _outcomes(states) if of_the_end else {}
+    lost = frozenset(seed for seed, outcome in ends.items() if outcome == "diverged" and seed not in found)
+    return Figures(seeds=found, lost=lost, ends={seed: (outcome,) for seed, outcome in ends.items()})
+
+
+def _outcomes(states: Sequence[State]) -> dict[int, str]:
+    return {state.trial.seed: state.result["outcome"] for state in states if state.result}
 
 
 def _result(key: str, *, of_the_end: bool = True, error: bool = False) -> "Measure":
@@ -58,8 +74,11 @@ def _trained(state: State, _number: float | None) -> float | None:
 
 def _steps_to_loss(state: State, number: float | None) -> float:
     """The first logged step at which the training loss is no higher than that; inf where it never is."""
-    for row in runs.read_rows(state.folder / "metrics.csv"):
-        if row["train_loss"] and float(row["train_loss"]) <= (number or 0.0):
+    rows = runs.read_rows(state.folder / "metrics.csv")
+    if not rows:
+        raise runs.RunsError(f"{state.folder / 'metrics.csv'}: missing or empty; resexp train begins its trial anew")
+    for row in rows:
+        if float(row["train_loss"]) <= (number or 0.0):
             return float(row["step"])
     return math.inf
 
@@ -76,15 +95,19 @@ def _degradation(results: Results, _number: float | None) -> Cells:
     for label, curves in corners.values():
         rises = {arm: _rise(curve) for arm, curve in curves.items() if len(curve) > 1}
         deepest = max(next(iter(curves.values())))
-        found.append((label, {arm: of for arm, of in rises.items() if of.seeds}, next(iter(curves.values()))[deepest][0]))
+        present = {arm: of for arm, of in rises.items() if of.seeds or of.lost}
+        found.append((label, present, next(iter(curves.values()))[deepest][0]))
     return found
 
 
 def _rise(curve: dict[int, list[State]]) -> Figures:
-    of = errors(curve)
-    low, high = (of[depth] for depth in (min(of), max(of)))
-    rises = {seed: high[seed] - low[seed] for seed in high if seed in low and math.isfinite(low[seed])}
-    return Figures(seeds=rises, mixed=any(mixes(curve[depth]) for depth in (min(curve), max(curve))))
+    depths = min(curve), max(curve)
+    low, high = (errors(curve)[depth] for depth in depths)
+    shallow, deep = (_outcomes(curve[depth]) for depth in depths)
+    both = [seed for seed in high if seed in low]
+    rises = {seed: high[seed] - low[seed] for seed in both if math.isfinite(low[seed])}
+    ends: dict[int, tuple[str, ...]] = {seed: (shallow[seed], deep[seed]) for seed in both}
+    return Figures(seeds=rises, lost=frozenset(both) - rises.keys(), ends=ends, depths=depths)
 
 
 # ---- one for all seeds -----------------------------------------------------------------------------------------------------
@@ -108,17 +131,21 @@ def _timed(key: str) -> "Measure":
 
     def measure(results: Results, _number: float | None) -> Cells:
         costs = _costs(results)
-        ends = ("step_low", "step_seconds", "step_high") if key == "step_seconds" else (key, key, key)
         found: Cells = []
         for label, arms in groups(results):
             rows = {arm: next((costs[of] for state in states if (of := str(state.folder)) in costs), None)
                     for arm, states in arms.items()}  # fmt: skip
-            present = {arm: Figures(single=(float(row[ends[0]]), float(row[ends[1]]), float(row[ends[2]])))
-                       for arm, row in rows.items() if row}  # fmt: skip
+            present = {arm: Figures(single=_range(row, key)) for arm, row in rows.items() if row}
             found.append((label, present, next(iter(arms.values()))[0]))
         return found
 
     return measure
+
+
+def _range(row: dict[str, str], key: str) -> Range:
+    """Low, figure, high; an epoch is as uncertain as its steps."""
+    figure, low, step, high = (float(row[of]) for of in (key, "step_low", "step_seconds", "step_high"))
+    return (figure * low / step, figure, figure * high / step) if key.endswith("_seconds") else (figure, figure, figure)
 
 
 def _costs(results: Results) -> dict[str, dict[str, str]]:
@@ -134,14 +161,14 @@ def _costs(results: Results) -> dict[str, dict[str, str]]:
 
 
 def _time_to_loss(results: Results, number: float | None) -> Cells:
-    """Steps to that loss times the arm's own seconds a step."""
+    """Steps to that loss times the arm's own seconds a step, with their quartiles."""
     seconds = {str(label): figures for label, figures, _ in _timed("step_seconds")(results, None)}
     found: Cells = []
     for label, figures, state in _each(_steps_to_loss)(results, number):
         timed = {
-            arm: Figures(seeds={seed: steps * times.single[1] for seed, steps in of.seeds.items()}, mixed=of.mixed)
+            arm: replace(of, times=times.single)
             for arm, of in figures.items()
-            if of.seeds and (times := seconds[str(label)].get(arm)) and times.single
+            if (times := seconds[str(label)].get(arm)) and times.single
         }
         found.append((label, timed, state))
     return found

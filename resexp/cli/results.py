@@ -46,10 +46,10 @@ def compare(
 
     among("--format", form, tables.TABLES)
     comparison.known(metric, at)
-    expected = [claim for text in expect or [] for claim in _expected(text)]
+    expected = [of for text in expect or [] for of in _expected(text)]
     results = comparison.by(_results(sources, runs_dir), by or [])
     found = comparison.compared(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
-    judged = [(kind, claims.judge(config.parse_expectation(text), results)) for kind, text in expected]
+    judged = [(kind, claims.judge(expectation, results)) for kind, expectation in expected]
     lines = [
         line for kind, of in [(tables.PRIMARY, claims.primaries(results)), *judged] for line in tables.judged_lines(kind, of)
     ]
@@ -62,13 +62,13 @@ def compare(
         stop(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
 
 
-def _expected(text: str) -> list[tuple[str, str]]:
-    """(kind, expression) of one --expect: an expression has a colon, the name of a file of claims has none."""
+def _expected(text: str) -> list[tuple[str, config.Expectation]]:
+    """(kind, expectation) of one --expect: what is no file is an expectation where it has a colon or a sign."""
     from resexp import claims  # noqa: PLC0415 - as above
 
-    if ":" in text and not Path(text).is_file():
-        return [("expected", text)]
-    return [(f"claimed: {claim.text}", claim.expect) for claim in claims.read(text)]
+    if any(sign in text for sign in ":<>") and not claims.is_file(text):
+        return [("expected", config.parse_expectation(text))]
+    return [(f"claimed: {claim.text}", claim.expectation) for claim in claims.read(text)]
 
 
 def _refuse_unmatched(cells: "Sequence[Cell]", *, unmatched: bool) -> None:

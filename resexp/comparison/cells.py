@@ -10,7 +10,6 @@ from resexp.comparison.groups import (
     Label,
     difference,
     groups,
-    mixes,
     other_seeds,
     pairs,
     seeds,
@@ -24,9 +23,10 @@ from resexp.statistics import Difference, Pairing, Summary
 
 @dataclass(frozen=True)
 class Contrast:
-    """An arm against its plain twin, over the seeds that both finished: more than the difference and its interval.
+    """An arm against its plain twin: more than the difference and its interval, over the seeds that both finished.
 
-    outcomes: exact p of the counts `trained k of n`, where either arm mixes outcomes and there is no interval. sign_flip, and
+    outcomes: exact p of the counts `trained k of n` of all that have finished, where networks ended differently and there is no
+    interval. sign_flip, and
     holm over all contrasts of the table: exact p of no difference; least: the smallest that so many seeds allow. images:
     half-width of the 95 % interval over other test images.
     """
@@ -129,24 +129,23 @@ def _arm(
 
 
 def _contrast(plain: Sequence[State], states: Sequence[State], metric: str, *, images: bool) -> Contrast:
-    found = pairs(plain, states)
-    figures = values(found, metric)
+    figures = values(plain, states, metric)
     if figures is None:
-        return Contrast(outcomes=_of_outcomes(found))
+        return Contrast(outcomes=_of_outcomes(plain, states))
     each = [b - a for a, b in zip(*figures, strict=True)]
     flip = statistics.sign_flip(each) if len(each) <= statistics.MOST_PAIRS else None
     least = statistics.smallest_sign_flip(len(each))
-    over = over_test_images(found) if images and metric == "test_accuracy" else None
+    over = over_test_images(pairs(plain, states)) if images and metric == "test_accuracy" else None
     return Contrast(pairing=statistics.pairing(*figures), sign_flip=flip, least=least, images=over)
 
 
-def _of_outcomes(found: Sequence[tuple[State, State]]) -> float | None:
-    """Exact p of the counts of trained networks, where an arm mixes outcomes."""
-    arms = list(zip(*found, strict=True))
-    if not any(mixes(arm) for arm in arms):
+def _of_outcomes(plain: Sequence[State], residual: Sequence[State]) -> float | None:
+    """Exact p of the counts of trained networks, all that have finished; None where all ended alike, or an arm has none."""
+    ended = [[state.result["outcome"] for state in arm if state.result] for arm in (plain, residual)]
+    if not all(ended) or len({outcome for arm in ended for outcome in arm}) < 2:
         return None
-    plain, residual = (sum(state.result["outcome"] == "trained" for state in arm if state.result) for arm in arms)
-    return statistics.fisher((plain, len(found)), (residual, len(found)))
+    first, second = ((arm.count("trained"), len(arm)) for arm in ended)
+    return statistics.fisher(first, second)
 
 
 def _is_control(states: Sequence[State]) -> bool:

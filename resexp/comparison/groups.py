@@ -33,7 +33,7 @@ def by(results: Results, keys: Sequence[str]) -> Results:
     if wrong:
         raise ConfigError(f"{wrong[0]!r} does not vary here; what does: {', '.join(results.shown)}", where="--by")
     columns = dict(zip(results.columns, results.axes, strict=True))
-    first = [columns[key] for key in keys]
+    first = list(dict.fromkeys(columns[key] for key in keys))
     order = {
         key: list(dict.fromkeys(config.format_value(state.conditions.get(key)) for state in results.states)) for key in first
     }
@@ -69,19 +69,18 @@ def mixes(states: Sequence[State]) -> bool:
     return len({state.result["outcome"] for state in states if state.result}) > 1
 
 
-def values(found: Sequence[tuple[State, State]], metric: str) -> tuple[list[float], list[float]] | None:
-    """Both arms' figures seed by seed; None where either arm mixes outcomes, or has none."""
-    arms = list(zip(*found, strict=True))
-    each = [[value(state, metric) for state in arm] for arm in arms]
-    if not each or any(mixes(arm) for arm in arms) or any(figure is None for arm in each for figure in arm):
+def values(plain: Sequence[State], residual: Sequence[State], metric: str) -> tuple[list[float], list[float]] | None:
+    """Both arms' figures over the seeds that both finished; None where either arm, all of it, mixes outcomes, or has none."""
+    each = [[value(state, metric) for state in arm] for arm in zip(*pairs(plain, residual), strict=True)]
+    if not each or mixes(plain) or mixes(residual) or any(figure is None for arm in each for figure in arm):
         return None
-    plain, residual = ([figure for figure in arm if figure is not None] for arm in each)
-    return plain, residual
+    first, second = ([figure for figure in arm if figure is not None] for arm in each)
+    return first, second
 
 
 def difference(plain: Sequence[State], residual: Sequence[State], metric: str) -> Difference | None:
     """Residual minus plain over the seeds that both finished; None where either arm mixes outcomes or diverged."""
-    found = values(pairs(plain, residual), metric)
+    found = values(plain, residual, metric)
     return statistics.paired([b - a for a, b in zip(*found, strict=True)]) if found else None
 
 

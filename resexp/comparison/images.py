@@ -14,15 +14,18 @@ def over_test_images(found: Sequence[tuple[State, State]]) -> float:
     Raises:
         RunsError: predictions that are damaged, or of other images.
     """
-    plain, residual = ([_right(state) for state in arm] for arm in zip(*found, strict=True))
-    if len({len(of) for of in (*plain, *residual)}) > 1:
-        raise RunsError(f"{found[0][0].folder / 'predictions.csv.gz'}: of other images than its twin's")
-    return statistics.over_images(np.asarray(residual) - np.asarray(plain))
+    states = [state for arm in zip(*found, strict=True) for state in arm]  # plain first
+    named = [_named(state) for state in states]
+    for state, (labels, _) in zip(states, named, strict=True):
+        if not np.array_equal(labels, named[0][0]):
+            raise RunsError(f"{state.folder / 'predictions.csv.gz'}: of other images than those of {states[0].folder}")
+    right = np.array([labels == predictions for labels, predictions in named], dtype=np.float64)
+    return statistics.over_images(right[len(found) :] - right[: len(found)])
 
 
-def _right(state: State) -> np.ndarray:
-    """1.0 for each test image that was named rightly, in the order of the images."""
+def _named(state: State) -> tuple[np.ndarray, np.ndarray]:
+    """The label and the prediction of each test image, in the order of the images."""
     rows = runs.read_rows(state.folder / "predictions.csv.gz")
     if not rows:
         raise RunsError(f"{state.folder / 'predictions.csv.gz'}: missing or empty; --by-image needs it")
-    return np.array([row["label"] == row["prediction"] for row in rows], dtype=np.float64)
+    return np.array([row["label"] for row in rows]), np.array([row["prediction"] for row in rows])

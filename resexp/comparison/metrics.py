@@ -78,7 +78,7 @@ def _state_at(state: State, name: str, step: int) -> State:
     rows = runs.read_rows(state.folder / "metrics.csv")
     found = {int(row["step"]): row[name] for row in rows}
     if step not in found and state.result["outcome"] != "diverged":
-        steps = ", ".join(map(str, sorted(found)))
+        steps = ", ".join(map(str, sorted(found))) or "none"
         raise config.ConfigError(f"{state.trial.name} has no row of step {step}; it has {steps}", where="--at")
     return replace(state, result={**state.result, name: float(found[step]) if found.get(step) else None})
 

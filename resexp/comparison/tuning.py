@@ -102,12 +102,13 @@ def _rows(label: Label, keys: Sequence[str], plain: Settings, residual: Settings
     ]
     if not all(worths):
         return []
+    grids = [[setting for setting, states in arm.items() if all(state.result for state in states)] for arm in (plain, residual)]
     first, second = (max(of, key=lambda setting: of[setting]) for of in worths)  # the first of equals
     wanted = [(ALIKE, first, first), *([(ALIKE, second, second)] if first != second else []), (BEST, first, second)]
     rows = []
     for how, a, b in wanted:
         if a in plain and b in residual:
-            flags = [_flags(keys, chosen, of) if how == BEST else () for chosen, of in zip((a, b), worths, strict=True)]
+            flags = [_flags(keys, *chosen) if how == BEST else () for chosen in zip((a, b), worths, grids, strict=True)]
             choices = (_choice(keys, a, plain[a], metric, flags[0]), _choice(keys, b, residual[b], metric, flags[1]))
             uneven = other_seeds(plain[a], residual[b])
             compared = None if uneven else difference(plain[a], residual[b], metric)
@@ -119,12 +120,12 @@ def _choice(keys: Sequence[str], setting: Setting, states: Sequence[State], metr
     return Choice(states[0].trial.arm, dict(zip(keys, setting, strict=True)), summary(states, metric), flags)
 
 
-def _flags(keys: Sequence[str], chosen: Setting, worths: Mapping[Setting, float]) -> tuple[str, ...]:
-    """That other settings are worth as much, and which number lies at the edge of what was tried."""
+def _flags(keys: Sequence[str], chosen: Setting, worths: Mapping[Setting, float], grid: Sequence[Setting]) -> tuple[str, ...]:
+    """That other settings are worth as much, and which number lies at the edge of the grid, of what diverged as well."""
     ties = [setting for setting, of in worths.items() if setting != chosen and abs(of - worths[chosen]) <= TIE]
     flags = [f"ties with {len(ties)} other"] if ties else []
     for place, key in enumerate(keys):
-        tried = [_number(setting[place]) for setting in worths]
+        tried = [_number(setting[place]) for setting in grid]
         if all(number is not None for number in tried):
             numbers = sorted({number for number in tried if number is not None})
             if len(numbers) > 1 and _number(chosen[place]) in (numbers[0], numbers[-1]):

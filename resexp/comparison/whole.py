@@ -79,7 +79,7 @@ def plan(comparison: Comparison) -> Plan | None:
     if not halves or not comparison.metric.percent or not comparison.margin:
         return None
     aim = comparison.margin / 2
-    median, sd = halves[len(halves) // 2]
+    median, sd = (python_statistics.median(of) for of in zip(*halves, strict=True))
     widest, largest = halves[-1]
     return Plan(len(halves), median, widest, aim, statistics.seeds_for(sd, aim), statistics.seeds_for(largest, aim))
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resexp.config.documents import ConfigError, nearest
-from resexp.config.models import AXES
+from resexp.config.models import AXES, Data, Network, Training
+from resexp.config.types import Model
 
 MEASURES = (
     "test_accuracy", "best_test_accuracy", "train_accuracy", "val_accuracy", "test_error", "train_error", "val_error",
@@ -28,10 +29,14 @@ ANY_RESIDUAL = "residual"
 LONGEST = 1000  # letters of an expectation
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_MEASURE = re.compile(rf"\s*([a-z_]+)\s*(?:\(\s*({NUMBER})\s*\))?\s*:\s*(.*)", re.DOTALL)
-_SIDE = re.compile(rf"\s*(?:({NUMBER})|([A-Za-z][\w.-]*)(?:\s+([-+])\s+(\d[\w.+-]*))?)\s*")
+_MEASURE = re.compile(r"\s*([\w.-]+)\s*(?:\(([^()]*)\))?\s*:(.*)", re.DOTALL)
+_SIDE = re.compile(rf"\s*(?:({NUMBER})|([A-Za-z][\w.-]*)(?:\s+([-+])\s+(\.?\d[\w.+-]*))?)\s*")
+_AT = re.compile(r"\sat(?:\s+|$)")
 Wrong = Callable[[str], ConfigError]
-_SHORT = {key.split(".")[1]: key for key in AXES}
+_SECTIONS: dict[str, type[Model]] = {"data": Data, "network": Network, "training": Training}
+_WHOLE = ("precision", "compile", "deterministic", "device", "images")  # keys of a cell in no section
+_KEYS = (*(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields), *_WHOLE)
+_SHORT = {key.split(".")[1]: key for key in AXES if key != "network.shortcut"}  # a shortcut is an arm
 
 
 @dataclass(frozen=True)
@@ -88,18 +93,24 @@ def parse_expectation(text: str, where: str = "--expect") -> Expectation:
     measure, number, rest = found.groups()
     if measure not in MEASURES:
         raise ConfigError(f"{measure!r} is not one of {', '.join(MEASURES)}{nearest(measure, MEASURES)}", where=where)
-    if (number is not None) != (measure in WITH_NUMBER):
-        raise wrong(f"{measure} {'takes no number' if number else 'needs a number, such as ' + measure + '(0.5)'}")
-    body, cells = ([*re.split(r"\bat\b", rest, maxsplit=1), ""])[:2]
+    body, *cells = _AT.split(rest, maxsplit=1)
     sides, level = ([*body.split("@", 1), ""])[:2]
     relations = _relations(sides, wrong)
-    if not any(side.arm for relation in relations for side in (relation.left, relation.right)):
-        raise wrong(f"{shown!r} names no arm")
     if "@" in body and not _level(level):
         raise wrong(f"{level.strip()!r} is no level between 50% and 100%")
-    return Expectation(
-        shown, measure, None if number is None else float(number), relations, _level(level), _where(cells, wrong)
-    )
+    named = _where(cells[0], where, wrong) if cells else ()
+    return Expectation(shown, measure, _number(measure, number, wrong), relations, _level(level), named)
+
+
+def _number(measure: str, text: str | None, wrong: Wrong) -> float | None:
+    if measure not in WITH_NUMBER:
+        if text is not None:
+            raise wrong(f"{measure} takes no number")
+        return None
+    number = float(text) if text is not None and re.fullmatch(rf"\s*{NUMBER}\s*", text) else math.nan
+    if not math.isfinite(number):
+        raise wrong(f"{measure} needs a number: {measure}(0.5)")
+    return number
 
 
 def _relations(text: str, wrong: Wrong) -> tuple[Relation, ...]:
@@ -107,7 +118,10 @@ def _relations(text: str, wrong: Wrong) -> tuple[Relation, ...]:
     if len(parts) not in (3, 5):
         raise wrong(f"{text.strip()!r} has {'no' if len(parts) == 1 else 'too many'} signs of > >= < <=")
     sides = [_side(part, wrong) for part in parts[::2]]
-    return tuple(Relation(sides[at], sign, sides[at + 1]) for at, sign in enumerate(parts[1::2]))
+    found = tuple(Relation(sides[at], sign, sides[at + 1]) for at, sign in enumerate(parts[1::2]))
+    if any(of.left.arm is None and of.right.arm is None for of in found):
+        raise wrong(f"{text.strip()!r} compares two numbers and no arm")
+    return found
 
 
 def _side(text: str, wrong: Wrong) -> Side:
@@ -130,13 +144,15 @@ def _level(text: str) -> float | None:
     return level if 0.5 <= level < 1 else None
 
 
-def _where(text: str, wrong: Wrong) -> tuple[tuple[str, str], ...]:
+def _where(text: str, where: str, wrong: Wrong) -> tuple[tuple[str, str], ...]:
     found = []
-    for part in filter(None, re.split(r"[,\s]+", text)):
-        key, equals, value = part.partition("=")
-        if not equals or not key or not value:
-            raise wrong(f"{part!r} is no key=value")
-        if "." not in key and key not in _SHORT:
-            raise ConfigError(f"{key!r} is not one of {', '.join(_SHORT)}, or a dotted key{nearest(key, _SHORT)}", where="at")
-        found.append((_SHORT.get(key, key), value))
+    for part in re.split(r"[,\s]+", text.strip()):
+        key, _, value = part.partition("=")
+        if not key or not value:
+            raise wrong(f"at: {part!r} is no key=value")
+        whole = _SHORT.get(key, key)
+        if whole not in _KEYS or whole == "network.shortcut":
+            allowed = f"{', '.join([*_SHORT, *_WHOLE])}, or a dotted key such as data.name"
+            raise ConfigError(f"at: {key!r} is not one of {allowed}{nearest(key, [*_SHORT, *_KEYS])}", where=where)
+        found.append((whole, value))
     return tuple(found)

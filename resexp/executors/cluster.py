@@ -4,6 +4,7 @@ Ray schedules, retries and recovers; nothing here queues. Stopping is a file in 
 """
 
 import os
+import socket
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from resexp.executors.machine import cores
 from resexp.executors.workers import OutOfMemoryError
 
 RETRIES = 20  # of a cohort whose node or process died
+ANSWER_SECONDS = 10.0  # for the head to accept a connection
 LOOK_SECONDS = 1.0  # between two looks for the file that says stop
 PASSED_ON = ("RESEXP_DATA", "OMP_WAIT_POLICY", "CUBLAS_WORKSPACE_CONFIG")
 HEADROOM = 1 << 30  # bytes of a process beside its networks: torch itself, and the images
@@ -33,6 +35,17 @@ def _ray() -> ModuleType:
     except ImportError:
         raise ConfigError("ray is not installed; pip install 'resexp[ray]'", where="--executor ray") from None
     return ray
+
+
+def _check_answers(address: str | None) -> None:
+    """Raises ConfigError where nobody answers at host:port: Ray itself would try for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            words = getattr(error, "strerror", None) or error
+            raise ConfigError(f"no Ray cluster at {address}: {words}; ray start --head starts one", where="--address") from None
 
 
 class _WithoutRay:
@@ -63,6 +76,7 @@ class Cluster:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         where = address or os.environ.get("RAY_ADDRESS")
+        _check_answers(where)
         environment, dashboard = {"env_vars": variables}, None if where else False
         try:
             self.ray.init(

@@ -1,6 +1,7 @@
 """Content -> one HTML file, light and dark, that asks nothing of any network."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,7 +54,7 @@ def html(results: Results) -> str:
             corners=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
             figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
-            specs=_script(json.dumps({name: _packed(name, specification(chart), content) for name, chart in charts.items()})),
+            specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),
         )
     )
 
@@ -84,9 +85,14 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _script(text: str) -> Markup:
-    """JavaScript or JSON that cannot close the script element it stands in, nor open a comment in it."""
-    safe = text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    return Markup(safe)  # noqa: S704 - our own bundle and specs, not HTML from anybody
+    """Our bundle of JavaScript, which cannot close the script element it stands in, nor open a comment in it."""
+    safe = re.sub(r"<(?=/script|!--)", r"\\x3c", text, flags=re.IGNORECASE)
+    return Markup(safe)  # noqa: S704 - not HTML from anybody
+
+
+def _data(value: Any) -> Markup:
+    """JSON without a single <, whatever words are in it."""
+    return Markup(json.dumps(value).replace("<", r"\u003c"))  # noqa: S704 - no markup is left in it
 
 
 def _environment() -> jinja2.Environment:

@@ -12,7 +12,7 @@ from resexp.report.content import Content, Source, collect, sentences
 from resexp.runs import Results
 from resexp.tables.documents import as_markdown
 from resexp.tables.frames import profiles
-from resexp.tables.judged import judged_lines
+from resexp.tables.judged import PRIMARY, judged_lines
 from resexp.tables.lines import shade, shade_levels
 
 
@@ -52,6 +52,7 @@ def markdown(results: Results) -> str:
 def _shared(content: Content) -> dict[str, list[str]]:
     """What both have, as lines."""
     return {
+        "Primary contrast": judged_lines(PRIMARY, content.primary),
         "What the charts show": [line for name in chosen(content.frames) for line in sentences(name, content)],
         "Gradients by block and reading": heat_lines(content),
         "Reversals": content.reversals,

@@ -10,6 +10,7 @@ from scipy.special import stdtrit
 from resexp.statistics.samples import deviation
 
 LEVEL = 0.95
+NOISE = 1e-12  # differences that differ by less differ by their rounding: those of shares of images, k/N - l/N
 MOST_SEEDS = 1_000_000  # of a plan; beyond it there is none
 
 
@@ -33,10 +34,14 @@ def paired(differences: Sequence[float], level: float = LEVEL) -> Difference:
     """Mean of the differences and the interval mean +- t(n - 1) sd / sqrt(n) at `level`.
 
     Covers as promised for differences that are about normal (95 to 96 % at n = 3 to 10); where a part of the seeds collapses
-    it covers half as often, so none is to be formed where outcomes are mixed.
+    it covers half as often, so none is to be formed where outcomes are mixed. Differences that are equal but for their rounding
+    have sd 0.
     """
     n = len(differences)
     mean = math.fsum(differences) / n
+    if max(differences) - min(differences) <= NOISE:
+        differences = [0.0 if abs(mean) <= NOISE else mean] * n
+        mean = differences[0]
     sd = deviation(differences)
     if sd is None:
         return Difference(mean, None, None, n)

@@ -5,7 +5,7 @@ from typing import Any
 
 from resexp.comparison import BEST, Comparison, OverDepth
 from resexp.tables.findings import FLAT, Finding
-from resexp.tables.texts import choice_text, difference_text, named, percent
+from resexp.tables.texts import choice_text, difference_text, named, percent, seeds_text
 
 TOLD = {
     "rescues": "makes {} trainable",
@@ -76,9 +76,10 @@ def kind(slope: float) -> str:
 
 def _fairness(of: Comparison, cards: Sequence[Mapping[str, Any]]) -> str:
     """What pairs share, as their cards have it, and what a number rests on."""
-    seeds = sorted({arm.summary.n for cell in of.cells for arm in cell.arms})
     equal = [all(value is not False for value in card["equal"].values()) for card in cards]
-    shared = "Fair: pairs share every weight they have in common, every batch and the recipe"
+    twins = [arm for cell in of.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
+    fair = "Fair: pairs share every weight they have in common, every batch and the recipe"
+    shared = fair if twins else "Nothing is compared: there is no pair"
     if cards and not all(equal):
         shared = f"Not fair: {equal.count(False)} of {len(cards)} cards show what is not equal"
     unmatched = sum(bool(arm.unmatched) for cell in of.cells for arm in cell.arms)
@@ -87,4 +88,4 @@ def _fairness(of: Comparison, cards: Sequence[Mapping[str, Any]]) -> str:
     lost = sum(sum(arm.missing.values()) for cell in of.cells for arm in cell.arms)
     missing = f"; {lost} trials are missing" if lost else ""
     margin = f"; {percent(of.margin)} matters" if of.metric.percent else ""
-    return f"{shared}{apart}; n = {' or '.join(map(str, seeds))} seeds{missing}{image}{margin}; the test part is read once."
+    return f"{shared}{apart}; n = {seeds_text(of.cells)} seeds{missing}{image}{margin}; the test part is read once."

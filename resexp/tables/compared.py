@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from resexp.comparison import ALIKE, Arm, Cell, Comparison, Metric, Tuned, bought, plan
+from resexp.comparison import ALIKE, Arm, Cell, Comparison, Tuned, bought, plan
 from resexp.runs import Results
 from resexp.tables.lines import WIDTH, fitted
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.texts import (
+    NO_CONTRAST,
     accuracy_text,
     beyond_width_text,
     choice_text,
@@ -19,6 +20,7 @@ from resexp.tables.texts import (
     named,
     outcome_text,
     percent,
+    seeds_text,
     slope_text,
     trend_text,
     tuned_text,
@@ -42,8 +44,8 @@ def as_text(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -
     for cell in of.cells:
         lines += ["", *fitted([heading(cell)])]
         lines += [line for arm in cell.arms for line in _arm_lines(arm, cell, wide, of, test=test)]
-    lines += ["", *notes(of), *_depth_lines(of), *_tuned_lines(of), *_plan_lines(of)]
-    lines += [*_published(of.results), *_remarks(of.results)]
+    lines += ["", *notes(of), *_depth_lines(of), *_tuned_lines(of), *plan_lines(of)]
+    lines += [*_published(of.results), *remarks(of.results)]
     return "\n".join(fitted(lines)) + "\n"
 
 
@@ -60,7 +62,8 @@ def _arm_lines(arm: Arm, cell: Cell, wide: int, of: Comparison, *, test: bool) -
     accuracy = accuracy_text(arm.summary, of.metric) + ("*" if is_best(arm, cell, of.metric) else "")
     compared = contrast_text(arm, of.metric, of.resolution)
     lines = _row(wide, arm.name, outcome_text(arm), accuracy, slope_text(arm.slope_start), compared)
-    below = [images_text(arm), flip_text(arm) if test else "", beyond_width_text(arm, cell) if arm.beyond_width else ""]
+    below = [images_text(arm), flip_text(arm) if test else ""]
+    below += [beyond_width_text(arm, cell, of.metric, of.resolution)] if arm.beyond_width else []
     lines += [f"{text:>{WIDTH}}" for text in below if text]
     lines += [f"    {text}" for text in (missing_text(arm),) if text]
     if arm.same_as_plain:
@@ -88,13 +91,13 @@ def heading(cell: Cell) -> str:
 def notes(of: Comparison) -> list[str]:
     """How the table is read, as far as it needs to be."""
     arms = [(arm, cell) for cell in of.cells for arm in cell.arms]
-    seeds = sorted({arm.summary.n for arm, _ in arms})
-    lines = [f"n = {' or '.join(map(str, seeds))} seeds. Slope: decades per block towards the input in the gradient of the"]
+    lines = [f"n = {seeds_text(of.cells)} seeds. Slope: decades per block towards the input in the gradient of the"]
     lines += ["activations before the first update; below 0 it vanishes, above 0 it explodes."]
     if any(is_best(arm, cell, of.metric) for arm, cell in arms):
         lines += ["*: best mean of its cell."]
     if any(len(arm.summary.outcomes) > 1 for arm, _ in arms):
-        lines += ["Where seeds of one arm ended differently no mean and no interval is given;"]
+        lines += ["Where seeds of one arm ended differently no mean and no interval is given."]
+    if any(arm.contrast.outcomes is not None for arm, _ in arms):
         lines += ["k of n: exact test (Fisher) of how many trained."]
     if pairs := bought(of):
         several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f}, median {pairs.median:+.2f} over {pairs.pairs}"
@@ -117,7 +120,7 @@ def _depth_lines(of: Comparison) -> list[str]:
         for row in arms:
             mine = row.found.depths
             other = "" if (mine[0], mine[-1]) == (depths[0], depths[-1]) else f"; depth {mine[-1]} minus {mine[0]}"
-            contrast = points(row.found.contrast) or "outcomes are mixed"
+            contrast = points(row.found.contrast) or NO_CONTRAST
             lines += [f"    {row.arm:<14} {verdict_text(row):<25} {contrast}{other}"]
             lines += [f"    {'':<14} {trend_text(row)}slope at the start {slope_text(row.slope)}"]
             if row.removed:
@@ -128,27 +131,31 @@ def _depth_lines(of: Comparison) -> list[str]:
 def _tuned_lines(of: Comparison) -> list[str]:
     if not of.tuned:
         return []
-    over = f"Tuned over {', '.join(of.asked)}" if of.asked else "Best against best"
-    lines = ["", f"{over} (chosen by mean validation accuracy)"]
-    return lines + [line for row in of.tuned for line in _tuned_row(row, of.metric, asked=bool(of.asked))]
+    lines = ["", f"{tuned_heading(of)} (chosen by mean validation accuracy)"]
+    return lines + [line for row in of.tuned for line in _tuned_row(row, of)]
 
 
-def _tuned_row(row: Tuned, metric: Metric, *, asked: bool) -> list[str]:
-    how = f", {row.how}" if asked else ""
+def tuned_heading(of: Comparison) -> str:
+    return f"Tuned over {', '.join(of.asked)}" if of.asked else "Best against best"
+
+
+def _tuned_row(row: Tuned, of: Comparison) -> list[str]:
+    metric, how = of.metric, f", {row.how}" if of.asked else ""
+    head = f"  {named(row.label)}{how}: {tuned_text(row, metric, of.resolution)}"
     if row.how == ALIKE:
         at = choice_text(row.plain)
         summaries = (
             f"{accuracy_text(row.plain.summary, metric)}, {row.residual.arm} {accuracy_text(row.residual.summary, metric)}"
         )
-        return [f"  {named(row.label)}{how}: {tuned_text(row, metric)}", f"    both at {at}: plain {summaries}"]
+        return [head, f"    both at {at}: plain {summaries}"]
     chosen = [
         f"    {choice.arm:<14} {accuracy_text(choice.summary, metric):<13} {choice_text(choice)}"
         for choice in (row.plain, row.residual)
     ]
-    return [f"  {named(row.label)}{how}: {tuned_text(row, metric)}", *chosen]
+    return [head, *chosen]
 
 
-def _plan_lines(of: Comparison) -> list[str]:
+def plan_lines(of: Comparison) -> list[str]:
     found = plan(of)
     if not found:
         return []
@@ -168,7 +175,7 @@ def _published(results: Results) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _remarks(results: Results) -> list[str]:
+def remarks(results: Results) -> list[str]:
     lines = []
     said = {"left out, no longer in the config": results.left_out, "damaged, counted as missing": results.damaged}
     for words, names in said.items():

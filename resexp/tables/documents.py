@@ -11,14 +11,16 @@ from resexp import runs, statistics
 from resexp.comparison import Comparison, compared
 from resexp.runs import Results
 from resexp.statistics import Difference
-from resexp.tables.compared import as_text, notes
+from resexp.tables.compared import as_text, notes, plan_lines, remarks, tuned_heading
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.texts import (
     accuracy_text,
+    choice_text,
     contrast_text,
     difference_text,
     flip_text,
+    images_text,
     is_best,
     missing_text,
     named,
@@ -36,32 +38,35 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
     columns = [*keys, "arm", "trained", "accuracy (%)" if of.metric.percent else "mean", "n", "difference [95 %]"]
     columns += ["beyond width [95 %]", "slope", "parameters", "unmatched", *(["test"] if test else [])]
     lines = [f"# {of.results.name}: {of.metric.words}", "", *(f"- {line}" for line in judged), *([""] if judged else [])]
+    lines += [f"everywhere: {named(of.results.common)}", ""] if of.results.common else []
     lines += _markdown(columns, [_markdown_row(of, cell, arm, test=test) for cell in of.cells for arm in cell.arms])
-    lines += ["", *notes(of)]
+    lines += ["", *(line.replace("*: best", "Bold: best") for line in notes(of))]
     if of.depths:
         rows = [[named(row.corner), row.arm, verdict_text(row), rise_text(row), slope_text(row.slope)] for row in of.depths]
         lines += ["", "## Training error over depth", ""]
         lines += _markdown(["corner", "arm", "verdict", "deepest - shallowest, points", "slope"], rows)
     if of.tuned:
-        lines += ["", "## Best against best", ""]
-        found = [[named(row.label), row.how, *_choices(row, of), tuned_text(row, of.metric)] for row in of.tuned]
+        lines += ["", f"## {tuned_heading(of)}", ""]
+        found = [[named(row.label), row.how, *_choices(row, of), tuned_text(row, of.metric, of.resolution)] for row in of.tuned]
         lines += _markdown(["cell", "how", "plain", "", "residual", "", "difference [95 %]"], found)
     beside = published_lines(published_rows(of.results))
-    return "\n".join([*lines, *(["", "```", *beside, "```"] if beside else [])]) + "\n"
+    lines += [*plan_lines(of), *(["", "```", *beside, "```"] if beside else []), *remarks(of.results)]
+    return "\n".join(lines) + "\n"
 
 
 def _markdown_row(of: Comparison, cell: Any, arm: Any, *, test: bool) -> list[str]:
     accuracy = accuracy_text(arm.summary, of.metric)
+    compared_with = [contrast_text(arm, of.metric, of.resolution), images_text(arm)]
     values = [arm.name, outcome_text(arm), f"**{accuracy}**" if is_best(arm, cell, of.metric) else accuracy]
-    values += [missing_text(arm).removeprefix("n = ") or str(arm.summary.n), contrast_text(arm, of.metric, of.resolution)]
-    values += [difference_text(arm.beyond_width), slope_text(arm.slope_start)]
+    values += [missing_text(arm).removeprefix("n = ") or str(arm.summary.n), "; ".join(filter(None, compared_with))]
+    values += [difference_text(arm.beyond_width, of.metric, of.resolution), slope_text(arm.slope_start)]
     values += ["" if arm.parameters is None else f"{arm.parameters:,}", "; ".join(arm.unmatched)]
     return [*cell.label.values(), *values, *([flip_text(arm)] if test else [])]
 
 
 def _choices(row: Any, of: Comparison) -> list[str]:
     return [text for choice in (row.plain, row.residual)
-            for text in (f"{choice.arm}, {named(choice.setting)}", accuracy_text(choice.summary, of.metric))]  # fmt: skip
+            for text in (f"{choice.arm}, {choice_text(choice)}", accuracy_text(choice.summary, of.metric))]  # fmt: skip
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -25,10 +25,10 @@ def place_lines(of: Judged) -> list[str]:
 
 
 def judged_lines(kind: str, judged: Sequence[Judged]) -> list[str]:
-    """'expected', the expectation, and under it the verdicts with the cells that they rest on."""
+    """'expected', each expectation, and under it the verdicts with the cells that they rest on."""
     lines = [kind] if judged else []
-    for text, each in groupby(judged, key=lambda of: of.expectation.text):
-        lines += [f"  {text}"]
-        for of in each:
+    for text, found in groupby(judged, key=lambda of: of.expectation.text):
+        lines.append(f"  {text}")
+        for of in found:
             lines += [f"  {verdict_line(of)}", *(f"    {line}" for line in place_lines(of))]
     return lines

@@ -5,42 +5,50 @@ from collections.abc import Sequence
 from resexp import runs
 from resexp.comparison import Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
+from resexp.runs import Results
 from resexp.tables.texts import (
     choice_text,
     contrast_text,
     figure,
-    flip_text,
+    images_text,
     is_best,
     missing_text,
     named,
     outcome_text,
+    p_text,
+    seeds_text,
     slope_text,
 )
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+    "|": r"\textbar{}",
 }  # fmt: skip
+
+
+EXACT = ("$p$", "Holm", "least")
 
 
 def latex(text: str) -> str:
     """Text that LaTeX prints as it is; minus signs of numbers as such, what its fonts lack as a question mark."""
-    return "".join(ESCAPES.get(letter, letter if letter.isascii() else "?") for letter in text)
+    return "".join(ESCAPES.get(letter, letter if letter.isascii() else "?") for letter in text).replace("--", "-{}-")
 
 
 def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
     """Needs the package booktabs and nothing else."""
     keys = list(of.results.shown)
     mean = r"mean $\pm$ sd (\%)" if of.metric.percent else r"mean $\pm$ sd"
-    columns = [*keys, "arm", "trained", mean, r"difference [95\,\%]", "slope", *(["exact test"] if test else [])]
+    columns = [*keys, "arm", "trained", mean, r"difference [95\,\%]", "slope", *(EXACT if test else [])]
     lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{_caption(of)}}}"]
-    lines += [rf"\begin{{tabular}}{{{'l' * (len(keys) + 2)}rrr{'l' if test else ''}}}", r"\toprule"]
+    lines += [r"\footnotesize", r"\setlength{\tabcolsep}{2.5pt}"]  # seven columns fit the width of an article
+    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * (len(keys) + 2)}rrr{'rrr' if test else ''}@{{}}}}", r"\toprule"]
     lines += [" & ".join([*map(latex, columns[: len(keys)]), *columns[len(keys) :]]) + r" \\", r"\midrule"]
     for place, cell in enumerate(of.cells):
         lines += [r"\addlinespace"] if place else []
         lines += [_row(of, cell, arm, first=arm is cell.arms[0], test=test) for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
-    return "\n".join([*lines, *_methods(of), *map(latex, judged)]) + "\n"
+    return "\n".join([*lines, *_methods(of, test=test), *map(latex, judged)]) + "\n"
 
 
 def _caption(of: Comparison) -> str:
@@ -53,8 +61,14 @@ def _row(of: Comparison, cell: Cell, arm: Arm, *, first: bool, test: bool) -> st
     mean = _mean(of, arm)
     trained = ", ".join(text for text in (outcome_text(arm), missing_text(arm)) if text)
     cells = [*label, latex(arm.name), latex(trained), rf"\textbf{{{mean}}}" if is_best(arm, cell, of.metric) else mean]
-    cells += [_signed(contrast_text(arm, of.metric, of.resolution)), _signed(slope_text(arm.slope_start))]
-    return " & ".join([*cells, *([latex(flip_text(arm))] if test else [])]) + r" \\"
+    difference = "; ".join(filter(None, (contrast_text(arm, of.metric, of.resolution), images_text(arm))))
+    cells += [_signed(difference), _signed(slope_text(arm.slope_start))]
+    return " & ".join([*cells, *(map(latex, _exact(arm)) if test else [])]) + r" \\"
+
+
+def _exact(arm: Arm) -> list[str]:
+    of = arm.contrast
+    return ["" if p is None or of.sign_flip is None else p_text(p) for p in (of.sign_flip, of.holm, of.least)]
 
 
 def _mean(of: Comparison, arm: Arm) -> str:
@@ -81,19 +95,22 @@ def _signed(text: str) -> str:
 
 INTERVALS = (
     r"Differences are means over seeds of residual minus plain with 95\,\% Student intervals of the paired differences. Where "
-    "the networks of an arm end differently (trained, stuck at chance, diverged) no interval is given; there the numbers of "
-    "trained networks are compared by Fisher's exact test."
+    "the networks of an arm end differently (trained, stuck at chance, diverged), or diverge, no interval is given; there the "
+    "numbers of trained networks are compared by Fisher's exact test."
+)
+TESTS = (
+    "$p$: exact sign-flip test of the paired differences, two-sided; Holm: corrected for all contrasts of the table; least: "
+    "the smallest $p$ that so many pairs can have."
 )
 
 
-def _methods(of: Comparison) -> list[str]:
+def _methods(of: Comparison, *, test: bool) -> list[str]:
     """n, split, recipe, test, and what was tuned: one sentence each."""
-    seeds = sorted({arm.summary.n for cell in of.cells for arm in cell.arms})
     pairs = (
         "Plain and residual networks are trained as pairs that share every weight they have in common and every batch "
-        rf"(resexp {_version(of)}); $n = {', '.join(map(str, seeds))}$ seeds."
+        rf"(resexp {_version(of)}); $n = {seeds_text(of.cells, ', ')}$ seeds."
     )
-    return [pairs, *_splits(of), _recipe(of.results.sources[0][1].shared), INTERVALS, _tuning(of.tuned, of.asked)]
+    return [pairs, *_splits(of), _recipe(of.results), INTERVALS, _tuning(of.tuned, of.asked), *([TESTS] if test else [])]
 
 
 def _version(of: Comparison) -> str:
@@ -112,14 +129,23 @@ def _splits(of: Comparison) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _recipe(settings: Settings) -> str:
+def _recipe(results: Results) -> str:
+    """Of the first experiment, without the keys that vary."""
+    settings: Settings = results.sources[0][1].shared
     of = settings.training
-    length = f"{of.epochs} epochs" if of.epochs is not None else f"{of.steps} steps"
-    decay = f", weight decay {of.weight_decay:g}" if of.weight_decay else ""
-    return latex(
-        f"Training: {length}, batches of {of.batch_size}, {of.optimizer}, learning rate {of.lr:g}, {of.schedule} schedule"
-        f"{decay}, augmentation {settings.data.augment}; keys that vary stand in the table."
-    )
+    words = {
+        "training.epochs": f"{of.epochs} epochs" if of.epochs is not None else "",
+        "training.steps": f"{of.steps} steps" if of.steps is not None else "",
+        "training.batch_size": f"batches of {of.batch_size}",
+        "training.optimizer": of.optimizer,
+        "training.lr": f"learning rate {of.lr:g}",
+        "training.schedule": f"{of.schedule} schedule",
+        "training.weight_decay": f"weight decay {of.weight_decay:g}" if of.weight_decay else "",
+        "data.augment": f"augmentation {settings.data.augment}",
+    }
+    varying = {key for key, name in zip(results.axes, results.columns, strict=True) if name in results.shown}
+    alike = ", ".join(text for key, text in words.items() if text and key not in varying)
+    return latex(f"Training: {alike}; keys that vary stand in the table.")
 
 
 def _tuning(rows: Sequence[Tuned], asked: Sequence[str]) -> str:

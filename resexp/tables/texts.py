@@ -1,10 +1,13 @@
 """Numbers of a comparison in a few characters each."""
 
+from collections.abc import Sequence
+
 from resexp import config
 from resexp.comparison import Arm, Cell, Choice, Metric, OverDepth, Tuned
 from resexp.statistics import Difference, Summary
 
 SHARE = Metric("")
+NO_CONTRAST = "outcomes mixed or diverged"
 
 
 def outcome_text(arm: Arm) -> str:
@@ -18,6 +21,11 @@ def missing_text(arm: Arm) -> str:
     total = arm.summary.n + sum(arm.missing.values())
     lost = [f"{count} {state}" for state, count in arm.missing.items()]
     return f"n = {arm.summary.n} of {total}, {', '.join(lost)}" if lost else ""
+
+
+def seeds_text(cells: Sequence[Cell], word: str = " or ") -> str:
+    """'3 or 5': how many seeds the arms have that have any."""
+    return word.join(map(str, sorted({arm.summary.n for cell in cells for arm in cell.arms if arm.summary.n} or {0})))
 
 
 def accuracy_text(summary: Summary, metric: Metric = SHARE) -> str:
@@ -45,26 +53,30 @@ def slope_text(value: float | None) -> str:
 
 
 def difference_text(difference: Difference | None, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """'+2.8 [+2.1, +3.5]' in points; '+0.0 (1 image: 0.28)' where all seeds differ by the same, which has no interval."""
+    """'+2.8 [+2.1, +3.5]' in points; where all seeds differ by the same, which has no interval, '+0.0 (1 image: 0.28)'."""
     if difference is None:
         return ""
     text = figure(difference.mean, metric, "+")
     if difference.low is None:
         return text
-    if not difference.sd and resolution is not None:
-        return f"{text} (1 image: {100 * resolution:.2g})"
+    if not difference.sd:
+        return f"{text} (1 image: {100 * resolution:.2g})" if resolution is not None else f"{text} in all {difference.n} seeds"
     return f"{text} [{figure(difference.low, metric, '+')}, {figure(difference.high, metric, '+')}]"
 
 
 def contrast_text(arm: Arm, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """The difference; where outcomes are mixed the exact test of their counts."""
     if arm.contrast.outcomes is not None:
-        return f"k of n: p = {p_text(arm.contrast.outcomes)}"
+        return f"k of n: {p_equals(arm.contrast.outcomes)}"
     return difference_text(arm.difference, metric, resolution)
 
 
 def p_text(p: float) -> str:
     return f"{p:.2g}" if p >= 0.001 else "< 0.001"
+
+
+def p_equals(p: float) -> str:
+    return f"p {'' if p < 0.001 else '= '}{p_text(p)}"
 
 
 def flip_text(arm: Arm) -> str:
@@ -80,11 +92,11 @@ def images_text(arm: Arm) -> str:
     return "" if arm.contrast.images is None else f"± {percent(arm.contrast.images)} over other test images"
 
 
-def beyond_width_text(arm: Arm, cell: Cell) -> str:
+def beyond_width_text(arm: Arm, cell: Cell, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """'+2.8 [+2.1, +3.5] against plain-as-gate (42,832 parameters)': the second difference of a residual arm."""
     name = config.control_arm(arm.name)
     (control,) = (other for other in cell.arms if other.name == name)
-    return f"{difference_text(arm.beyond_width)} against {name} ({control.parameters:,} parameters)"
+    return f"{difference_text(arm.beyond_width, metric, resolution)} against {name} ({control.parameters:,} parameters)"
 
 
 def is_best(arm: Arm, cell: Cell, metric: Metric) -> bool:
@@ -106,10 +118,12 @@ def named(label: dict[str, str]) -> str:
 # ---- best against best ------------------------------------------------------------------------------------------------------
 
 
-def tuned_text(row: Tuned, metric: Metric = SHARE) -> str:
+def tuned_text(row: Tuned, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """The difference of two choices, or why there is none."""
-    reason = "; ".join(row.unmatched) or "outcomes are mixed"
-    return difference_text(row.difference, metric) or f"no difference: {reason}"
+    ended = [choice.summary.outcomes for choice in (row.plain, row.residual)]
+    apart = any(len(of) > 1 or "diverged" in of for of in ended)
+    reason = "; ".join(row.unmatched) or (NO_CONTRAST if apart else "no pair has finished")
+    return difference_text(row.difference, metric, resolution) or f"no difference: {reason}"
 
 
 def choice_text(choice: Choice) -> str:
@@ -130,10 +144,10 @@ def verdict_text(of: OverDepth) -> str:
 
 def rise_text(of: OverDepth) -> str:
     """'trend p < 0.001; +88.0 [+85.9, +90.1]'."""
-    return f"{trend_text(of)}{difference_text(of.found.contrast) or 'outcomes are mixed'}"
+    return f"{trend_text(of)}{difference_text(of.found.contrast) or NO_CONTRAST}"
 
 
 def trend_text(of: OverDepth) -> str:
     """'trend p < 0.001; ', nothing where there is no test."""
     trend = of.found.trend
-    return "" if trend is None else f"trend p {'' if trend < 0.001 else '= '}{p_text(trend)}; "
+    return "" if trend is None else f"trend {p_equals(trend)}; "

@@ -1,0 +1,229 @@
+"""What expectations are about beside accuracy: rises over depth, costs, counts, steps to a loss."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import fabricated
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from resexp import claims, config, runs
+from resexp.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Judged
+
+PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
+ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
+TWO_CELLS = ("network.depth=[16, 64]", *ONE_CELL[1:])
+
+
+def both(trial: config.Trial) -> dict[str, Any]:
+    return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed]}
+
+
+def helps_only_deep(trial: config.Trial) -> dict[str, Any]:
+    """Four points better at depth 64, where both lose ten; equal at 16."""
+    deep = trial.settings.network.depth == 64
+    return {"test_accuracy": 0.8 - 0.1 * deep + 0.04 * (deep and trial.arm != "plain") + trial.seed / 100}
+
+
+def judged(text: str, results: runs.Results) -> Judged:
+    (found,) = claims.judge(config.parse_expectation(text), results)
+    return found
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    return fabricated.results(tmp_path_factory.mktemp("one"), both, *ONE_CELL)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    return fabricated.results(tmp_path_factory.mktemp("two"), helps_only_deep, *TWO_CELLS)
+
+
+# ---- degradation -------------------------------------------------------------------------------------------------------------
+
+
+def test_degradation_is_the_rise_of_the_training_error_from_the_shallowest_to_the_deepest(two: runs.Results):
+    # plain rises by 10 points at every seed, identity by 6
+    assert judged("degradation: identity < plain @ 95%", two).verdict == SUPPORTED
+    assert judged("degradation: plain <= 0.1", two).verdict == SUPPORTED
+    assert judged("degradation: plain > 0.1", two).verdict == CONTRADICTED
+    assert judged("degradation: identity >= 0.06 at depth=deepest", two).verdict == SUPPORTED
+    assert judged("degradation: identity > 0.06", two).scope == "contradicted in 1 of 1 cell of digits, n = 4"
+
+
+def test_one_depth_shows_no_degradation(one: runs.Results):
+    assert judged("degradation: identity < plain", one).verdict == NOT_TESTED
+
+
+def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_shallow_end_none(tmp_path: Path):
+    def diverging(depth: int) -> Any:
+        lost = {("plain", depth)}
+        return lambda t: {"outcome": "diverged"} if (t.arm, t.settings.network.depth) in lost else {"test_accuracy": 0.9}
+
+    deep, shallow = (fabricated.results(tmp_path / str(depth), diverging(depth), *TWO_CELLS) for depth in (64, 16))
+
+    assert judged("degradation: identity < plain @ 95%", deep).verdict == SUPPORTED
+    assert judged("degradation: identity < plain", shallow).verdict == UNDECIDED
+
+
+def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        return {"test_accuracy": 0.9 - trial.settings.network.depth / 1000}
+
+    alone = ("name=deeper", "network.plain=false", "network.depth=[16, 128]", *ONE_CELL[1:])
+    every = [fabricated.experiment(tmp_path, values, *of)[0] for of in (TWO_CELLS, alone)]
+    results = runs.read_results(every)
+
+    assert judged("degradation: plain > 0.04", results).verdict == SUPPORTED  # from 16 to 64
+    assert judged("degradation: identity > 0.1", results).verdict == SUPPORTED  # from 16 to 128
+    found = judged("degradation: identity > plain", results)
+    assert (found.verdict, found.places[0].words) == (UNDECIDED, "between depths 16 and 128, and 16 and 64")
+
+
+# ---- costs ----------------------------------------------------------------------------------------------------------------
+
+
+def timed(folder: Path, **steps: tuple[float, float, float]) -> None:
+    """cost.csv with low, median and high of a step for each arm; 50 steps an epoch, memory in proportion."""
+    rows = [
+        ("d64 norm-none init-he", arm, 100, 90, 1000 * middle, 2000 * middle, middle, low, high, 50 * middle, 1.0)
+        for arm, (low, middle, high) in steps.items()
+    ]
+    runs.write_rows(folder / "cost.csv", rows)
+
+
+@pytest.fixture(scope="module")
+def in_time(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    return fabricated.results(tmp_path_factory.mktemp("timed"), both, *ONE_CELL)
+
+
+@pytest.mark.parametrize(
+    ("plain", "identity", "verdict"),
+    [
+        ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), SUPPORTED),
+        ((4.0, 5.0, 6.0), (1.0, 2.0, 3.0), CONTRADICTED),
+        ((1.0, 2.0, 3.5), (3.0, 4.0, 5.0), UNDECIDED),
+        ((1.0, 2.0, 3.0), (3.0, 4.0, 5.0), UNDECIDED),
+        ((3.0, 4.0, 5.0), (1.0, 2.0, 3.5), UNDECIDED),
+    ],
+)
+def test_times_differ_where_their_quartiles_do_not_overlap(in_time: runs.Results, plain: Any, identity: Any, verdict: str):
+    timed(in_time.sources[0][0], plain=plain, identity=identity)
+
+    for measure in ("step_seconds", "epoch_seconds", "time_to_loss(0.5)"):
+        assert judged(f"{measure}: identity > plain", in_time).verdict == verdict
+
+
+def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Path):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        return {**both(trial), "parameters": 100 + 10 * (trial.arm != "plain")}
+
+    folder, found = fabricated.experiment(tmp_path, values, *ONE_CELL)
+    for measure in ("step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "time_to_loss(0.5)"):
+        assert judged(f"{measure}: identity > 0", runs.results_of(folder, found)).verdict == NOT_TESTED
+    timed(folder, identity=(1.0, 2.0, 3.0))
+    results = runs.results_of(folder, found)
+
+    assert judged("step_seconds: identity > plain", results).verdict == NOT_TESTED
+    assert judged("step_seconds: 0.9 < identity < 3.1", results).verdict == SUPPORTED
+    assert judged("epoch_seconds: 49 < identity < 151", results).verdict == SUPPORTED
+    assert judged("epoch_seconds: identity > 51", results).verdict == UNDECIDED
+    assert judged("activation_bytes: 2000 <= identity <= 2000", results).verdict == SUPPORTED
+    assert judged("memory_bytes: identity < 4000", results).verdict == CONTRADICTED
+    assert judged("multiply_adds: plain <= identity <= plain", results).verdict == SUPPORTED
+    assert judged("parameters: identity > plain + 9", results).verdict == SUPPORTED
+    assert judged("parameters: identity > plain + 10", results).places[0].words == "110 and 100"
+    assert judged("time_to_loss(0.5): 19 < identity < 61", results).verdict == SUPPORTED  # 20 steps of 1 to 3 s
+
+
+# ---- steps to a loss ------------------------------------------------------------------------------------------------------
+
+
+def losses(folder: Path, trial: config.Trial, *each: float) -> None:
+    """metrics.csv with these training losses at steps 0, 10, 20 and so on."""
+    path = runs.trial_folder(folder, trial.name) / "metrics.csv"
+    path.unlink()
+    runs.append(path, [(10 * place, place, 0.001, loss, 0.5, 2.0, 0.5) for place, loss in enumerate(each)])
+
+
+@pytest.mark.parametrize(
+    ("plain", "identity", "sign", "verdict", "words"),
+    [
+        ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", SUPPORTED, "+10 [+10, +10]"),  # 20 steps and 10
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", CONTRADICTED, "+0 [+0, +0]"),
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", SUPPORTED, "+0 [+0, +0]"),
+        ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
+        ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", CONTRADICTED, "one arm never gets there at 2 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", UNDECIDED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 0.4)], ">=", SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 0.4), (2, 0.4)], [(2, 1), (2, 0.4)], ">", CONTRADICTED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 1), (2, 0.4)], ">", UNDECIDED, "neither arm gets there at 1 of 2 seeds"),
+        ([(2, 1)] * 2, [(2, 1)] * 2, ">=", UNDECIDED, "neither arm gets there at 2 of 2 seeds"),
+    ],
+)
+def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(
+    tmp_path: Path, plain: Any, identity: Any, sign: str, verdict: str, words: str
+):
+    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL[:3], "seeds=2")
+    for trial in found.trials:
+        losses(folder, trial, *(plain if trial.arm == "plain" else identity)[trial.seed])
+    timed(folder, plain=(2.0, 2.0, 2.0), identity=(2.0, 2.0, 2.0))
+    results = runs.results_of(folder, found)
+
+    (place,) = judged(f"steps_to_loss(0.5): plain {sign} identity", results).places
+    assert (place.verdict, place.words) == (verdict, words)
+    assert judged(f"time_to_loss(0.5): plain {sign} identity", results).verdict == verdict
+
+
+def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
+    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL)
+    (runs.trial_folder(folder, found.trials[0].name) / "metrics.csv").unlink()
+
+    with pytest.raises(runs.RunsError, match=r"metrics\.csv: missing or empty"):
+        judged("steps_to_loss(0.5): plain > identity", runs.results_of(folder, found))
+
+
+# ---- every measure ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    """Two depths; at the deep end plain mixes all three outcomes; costs of the deep cell."""
+    outcomes = ("trained", "stuck", "diverged", "trained")
+
+    def values(trial: config.Trial) -> dict[str, Any]:
+        mixed = trial.arm == "plain" and trial.settings.network.depth == 64
+        outcome = outcomes[trial.seed] if mixed else "trained"
+        return {"outcome": outcome, **({} if outcome == "diverged" else both(trial))}
+
+    found = fabricated.results(tmp_path_factory.mktemp("whole"), values, *TWO_CELLS)
+    timed(found.sources[0][0], plain=(1.0, 2.0, 3.0), identity=(2.0, 3.0, 4.0))
+    return found
+
+
+OPPOSITE = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED, UNDECIDED: UNDECIDED, NOT_TESTED: NOT_TESTED}
+SIDES = st.sampled_from(["plain", "identity", "identity + 0.09", "plain - 10", "gate", "0.5"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(config.MEASURES), SIDES, st.sampled_from([(">", "<="), (">=", "<")]), SIDES,
+    st.sampled_from(["", "@ 95%", "@ 50%"]), st.sampled_from(["deepest", "shallowest", "8"]),
+)  # fmt: skip
+def test_what_supports_an_expectation_contradicts_its_opposite_in_every_cell(
+    whole: runs.Results, measure: str, left: str, signs: tuple[str, str], right: str, level: str, depth: str
+):
+    assume((left, right) != ("0.5", "0.5"))
+    name = f"{measure}(0.5)" if measure in ("steps_to_loss", "time_to_loss") else measure
+    found = [judged(f"{name}: {left} {sign} {right} {level} at depth={depth}", whole).verdict for sign in signs]
+
+    assert found[1] == OPPOSITE[found[0]]
+
+
+def test_counts_are_written_out_to_the_last_one(tmp_path: Path):
+    found = fabricated.results(tmp_path, lambda t: {**both(t), "parameters": 1_703_258 + (t.arm == "plain")}, *ONE_CELL)
+
+    assert judged("parameters: identity < plain", found).places[0].words == "1,703,258 and 1,703,259"

@@ -1,0 +1,289 @@
+"""Expectations -> verdicts: every number chosen here, every verdict worked out by hand or by scipy."""
+
+from pathlib import Path
+from typing import Any
+
+import fabricated
+import pytest
+from scipy import stats
+
+from resexp import claims, config, runs
+from resexp.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED, Judged
+
+PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
+ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
+TWO_CELLS = ("network.depth=[16, 64]", *ONE_CELL[1:])
+
+
+def both(trial: config.Trial) -> dict[str, Any]:
+    return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed]}
+
+
+def helps_only_deep(trial: config.Trial) -> dict[str, Any]:
+    """Four points better at depth 64, where both lose ten; equal at 16."""
+    deep = trial.settings.network.depth == 64
+    return {"test_accuracy": 0.8 - 0.1 * deep + 0.04 * (deep and trial.arm != "plain") + trial.seed / 100}
+
+
+def judged(text: str, results: runs.Results) -> Judged:
+    (found,) = claims.judge(config.parse_expectation(text), results)
+    return found
+
+
+def verdicts(text: str, results: runs.Results) -> dict[str | None, str]:
+    return {of.arm: of.verdict for of in claims.judge(config.parse_expectation(text), results)}
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    return fabricated.results(tmp_path_factory.mktemp("one"), both, *ONE_CELL)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    return fabricated.results(tmp_path_factory.mktemp("two"), helps_only_deep, *TWO_CELLS)
+
+
+# ---- one cell -----------------------------------------------------------------------------------------------------------
+
+
+def test_judging_changes_nothing_in_the_folder(tmp_path: Path):
+    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for name in claims.shipped():
+        for claim in claims.read(name):
+            claims.judge(claim.expectation, runs.results_of(folder, found))
+
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [  # the mean of the differences is 0.09 (0.11, 0.06, 0.13, 0.06)
+        ("identity > plain", SUPPORTED),
+        ("plain < identity", SUPPORTED),
+        ("plain > identity", CONTRADICTED),
+        ("identity > plain + 0.08", SUPPORTED),
+        ("identity > plain + 0.1", CONTRADICTED),
+        ("identity - 0.1 < plain", SUPPORTED),
+        ("identity > plain + 0.09", CONTRADICTED),  # equal but for rounding
+        ("identity >= plain + 0.09", SUPPORTED),
+        ("identity > 0.69", SUPPORTED),  # its mean is 0.7
+        ("0.71 < identity", CONTRADICTED),
+        ("0.69 < identity < 0.71", SUPPORTED),
+        ("0.69 < identity < 0.7", CONTRADICTED),
+        ("0.69 < identity <= 0.7", SUPPORTED),
+        ("plain <= plain <= plain", SUPPORTED),
+        ("plain < plain", CONTRADICTED),
+        ("gate > plain", NOT_TESTED),
+    ],
+)
+def test_without_a_level_the_mean_decides(one: runs.Results, text: str, verdict: str):
+    assert judged(f"test_accuracy: {text}", one).verdict == verdict
+
+
+@pytest.mark.parametrize("level", [50, 80, 95, 99, 99.9])
+@pytest.mark.parametrize("shift", [0.0, 0.03, 0.04, 0.08, 0.1, 0.15, 0.2])
+def test_with_a_level_the_bound_of_scipys_paired_interval_decides(one: runs.Results, level: float, shift: float):
+    interval = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(level / 100)
+    expected = SUPPORTED if interval.low > shift else CONTRADICTED if interval.high < shift else UNDECIDED
+    found = judged(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
+
+    assert found.verdict == expected
+    assert found.places[0].words == f"{0.09 - shift:+.4g} [{interval.low - shift:+.4g}, {interval.high - shift:+.4g}]"
+    assert judged(f"test_accuracy: plain + {shift} < identity @ {level}%", one).verdict == expected
+
+
+def test_a_window_with_a_level_holds_the_whole_interval(one: runs.Results):
+    low, high = stats.ttest_1samp(RESIDUAL, 0).confidence_interval(0.95)
+
+    assert judged(f"test_accuracy: {low - 0.001} < identity < {high + 0.001} @ 95%", one).verdict == SUPPORTED
+    assert judged(f"test_accuracy: {low + 0.001} < identity < {high + 0.001} @ 95%", one).verdict == UNDECIDED
+    assert judged("test_accuracy: 0.1 < identity < 0.2 @ 95%", one).verdict == CONTRADICTED
+
+
+def test_an_error_is_one_minus_the_accuracy_and_its_rounding_decides_nothing(tmp_path: Path):
+    found = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.92}, *ONE_CELL)  # 1 - 0.92 is a little less than 0.08
+
+    assert judged("test_error: 0.08 <= identity <= 0.08", found).verdict == SUPPORTED
+    assert judged("test_error: 0.08 <= identity <= 0.08 @ 95%", found).verdict == SUPPORTED
+    assert judged("test_error: identity < 0.08", found).verdict == CONTRADICTED
+
+
+@pytest.mark.parametrize(("level", "verdict"), [("", SUPPORTED), (" @ 95%", UNDECIDED)])
+def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict: str):
+    found = judged(f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, both, *ONE_CELL[:3], "seeds=1"))
+
+    assert (found.verdict, found.places[0].n) == (verdict, 1)
+    assert found.places[0].words == "+0.11" + ("; one seed has no interval" if level else "")
+
+
+def test_seeds_that_one_arm_has_not_finished_are_in_no_pair(tmp_path: Path):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        return {} if (trial.arm, trial.seed) in (("plain", 2), ("identity", 0)) else both(trial)
+
+    (place,) = judged("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).places
+
+    assert (place.n, place.words[:5]) == (2, "+0.06")
+
+
+def test_arms_without_a_seed_in_common_are_undecided(tmp_path: Path):
+    found = fabricated.results(tmp_path, lambda t: both(t) if (t.seed < 2) == (t.arm == "plain") else {}, *ONE_CELL)
+
+    assert judged("test_accuracy: identity > plain", found).verdict == UNDECIDED
+    assert judged("test_accuracy: identity > plain", found).places[0].words == "no seed in common"
+
+
+# ---- outcomes --------------------------------------------------------------------------------------------------------------
+
+
+def ending(**outcomes: str) -> Any:
+    """Seeds of plain and identity that end as the letters say: t(rained), s(tuck), d(iverged)."""
+    names = {"t": "trained", "s": "stuck", "d": "diverged"}
+
+    def values(trial: config.Trial) -> dict[str, Any]:
+        outcome = names[outcomes[trial.arm][trial.seed]]
+        return {"outcome": outcome, **({} if outcome == "diverged" else both(trial))}
+
+    return values
+
+
+@pytest.mark.parametrize(
+    ("plain", "identity", "mean", "interval"),
+    [
+        ("tttt", "tttt", SUPPORTED, SUPPORTED),
+        ("ssss", "tttt", SUPPORTED, SUPPORTED),
+        ("ssst", "tttt", SUPPORTED, UNDECIDED),
+        ("tttt", "tsts", SUPPORTED, UNDECIDED),
+        ("dddt", "tttt", UNDECIDED, UNDECIDED),  # the one that is left speaks for none of the others
+        ("tttt", "tttd", UNDECIDED, UNDECIDED),
+        ("dddd", "tttt", UNDECIDED, UNDECIDED),
+    ],
+)
+def test_mixed_outcomes_have_no_interval_and_diverged_seeds_no_figure(
+    tmp_path: Path, plain: str, identity: str, mean: str, interval: str
+):
+    found = fabricated.results(tmp_path, ending(plain=plain, identity=identity), *ONE_CELL)
+
+    assert judged("test_accuracy: identity > plain", found).verdict == mean
+    assert judged("test_accuracy: identity > plain @ 95%", found).verdict == interval
+
+
+def test_only_the_seeds_of_the_pairs_can_be_mixed(tmp_path: Path):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        return {} if (trial.arm, trial.seed) == ("identity", 3) else ending(plain="ttts", identity="tttt")(trial)
+
+    found = judged("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *ONE_CELL))
+
+    assert (found.verdict, found.places[0].n) == (SUPPORTED, 3)  # as the table has it
+
+
+def test_whether_networks_trained_is_a_figure_of_its_own(tmp_path: Path):
+    found = fabricated.results(tmp_path, ending(plain="ssst", identity="tttt"), *ONE_CELL)
+
+    assert judged("trained: identity > plain", found).verdict == SUPPORTED
+    assert judged("trained: plain > 0.25", found).verdict == CONTRADICTED  # one of four is no more than a quarter
+    assert judged("trained: plain >= 0.25", found).verdict == SUPPORTED
+
+
+# ---- several cells ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_expectation_must_hold_in_every_cell(two: runs.Results):
+    assert judged("test_accuracy: identity >= plain", two).scope == "supported in 2 of 2 cells of digits, n = 4"
+    strictly = judged("test_accuracy: identity > plain", two)
+    assert (strictly.verdict, strictly.scope) == (
+        CONTRADICTED, "supported in 1, contradicted in 1 of 2 cells of digits, n = 4",
+    )  # fmt: skip
+    assert [(of.label, of.verdict) for of in strictly.places] == [
+        ({"depth": "16"}, CONTRADICTED), ({"depth": "64"}, SUPPORTED),
+    ]  # fmt: skip
+
+
+def test_undecided_in_one_cell_is_undecided(tmp_path: Path):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        jitter = (trial.seed % 2) * 0.2 * (trial.settings.network.depth == 16)
+        return {"test_accuracy": 0.5 + (0.05 + trial.seed / 1000 - jitter) * (trial.arm != "plain")}
+
+    found = judged("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *TWO_CELLS))
+
+    assert (found.verdict, found.scope) == (UNDECIDED, "supported in 1, undecided in 1 of 2 cells of digits, n = 4")
+
+
+@pytest.mark.parametrize(
+    ("cells", "verdict"),
+    [
+        ("depth=deepest", SUPPORTED),
+        ("depth=64", SUPPORTED),
+        ("network.depth=64.0", SUPPORTED),
+        ("depth=shallowest", CONTRADICTED),
+        ("depth=16", CONTRADICTED),
+        ("depth=deepest, lr=1e-3", SUPPORTED),
+        ("depth=deepest, training.lr=0.001", SUPPORTED),
+        ("depth=deepest, lr=1e-2", NOT_TESTED),
+        ("depth=deepest, zero_last=false", SUPPORTED),
+        ("depth=deepest, zero_last=False", SUPPORTED),
+        ("depth=deepest, zero_last=true", NOT_TESTED),
+        ("depth=deepest, zero_last=0", NOT_TESTED),
+        ("depth=deepest, gain=default", SUPPORTED),
+        ("depth=deepest, data.name=digits, precision=float32, device=cpu", SUPPORTED),
+        ("depth=deepest, data.name=mnist", NOT_TESTED),
+        ("data.name=mnist, depth=deepest", NOT_TESTED),
+        ("depth=32", NOT_TESTED),
+        ("depth=16, depth=64", NOT_TESTED),
+    ],
+)
+def test_cells_are_named_by_any_spelling_of_their_values(two: runs.Results, cells: str, verdict: str):
+    found = judged(f"test_accuracy: identity > plain at {cells}", two)
+
+    assert found.verdict == verdict
+    assert (found.scope == "no cell has all that it names") == (verdict == NOT_TESTED)
+
+
+@pytest.mark.parametrize("cells", ["norm=layer, depth=deepest", "depth=deepest, norm=layer"])
+def test_the_deepest_is_the_deepest_of_what_the_other_keys_leave(tmp_path: Path, cells: str):
+    ends = [("none", "[8, 64]"), ("layer", "[8, 16]")]
+    folders = [
+        fabricated.experiment(tmp_path, both, f"name={norm}", *ONE_CELL[1:2], f"network.norm=[{norm}]",
+                              f"network.depth={depths}", "seeds=4")[0] for norm, depths in ends
+    ]  # fmt: skip
+    found = judged(f"test_accuracy: identity > plain at {cells}", runs.read_results(folders))
+
+    assert [of.label["depth"] for of in found.places] == ["16"]
+
+
+# ---- each arm with a shortcut ----------------------------------------------------------------------------------------------
+
+ARMS = ("network.shortcut=[identity, gate, rezero]", "network.plain_width=parameters")
+
+
+def by_arm(**accuracy: float) -> Any:
+    return lambda trial: {"test_accuracy": of + trial.seed / 100} if (of := accuracy.get(trial.arm)) is not None else {}
+
+
+def test_residual_is_every_arm_with_a_shortcut_in_turn_and_no_second_control(tmp_path: Path):
+    accuracy = {"plain": 0.5, "identity": 0.6, "gate": 0.4, "rezero": 0.7, "plain-as-gate": 0.9}
+    found = fabricated.results(tmp_path, by_arm(**accuracy), *ONE_CELL, *ARMS)
+
+    assert verdicts("test_accuracy: residual > plain @ 95%", found) == {
+        "identity": SUPPORTED, "gate": CONTRADICTED, "rezero": SUPPORTED,
+    }  # fmt: skip
+    assert {of.expectation.text for of in claims.judge(config.parse_expectation("test_loss: residual > plain"), found)} == {
+        "test_loss: residual > plain"
+    }
+
+
+def test_residual_is_not_an_arm_that_the_expectation_names(tmp_path: Path):
+    found = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, gate=0.4, rezero=0.7), *ONE_CELL, *ARMS)
+
+    assert verdicts("test_accuracy: residual > identity", found) == {"gate": CONTRADICTED, "rezero": SUPPORTED}
+
+
+def test_a_residual_arm_of_which_nothing_is_finished_is_not_tested_beside_those_that_are(tmp_path: Path):
+    found = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, rezero=0.7), *ONE_CELL, *ARMS)
+
+    assert verdicts("test_accuracy: residual > plain", found) == {
+        "identity": SUPPORTED, "gate": NOT_TESTED, "rezero": SUPPORTED,
+    }  # fmt: skip
+    assert verdicts("test_accuracy: residual > plain at depth=8", found) == {None: NOT_TESTED}
+    assert verdicts("step_seconds: residual > plain", found) == {None: NOT_TESTED}
