@@ -176,24 +176,19 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_shards_at_once_and_one_after_another_write_the_same_files(tiny_file: Path, tmp_path: Path):
-    def shard(number: int, folder: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=3", "--runs", str(tmp_path / folder)]
-        command += ["--shard", f"{number}/3", "--jobs", "1", "--quiet"]
+def test_shards_at_once_write_the_files_of_one_run_with_the_same_stacks(tiny_file: Path, tmp_path: Path):
+    def begun(folder: str, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", "training.cohort=1", "--jobs", "1"]
+        command += ["--quiet", "--runs", str(tmp_path / folder), *options]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
-    def ended(process: subprocess.Popen[str]) -> None:
+    for process in [begun("shards", "--shard=1/2"), begun("shards", "--shard=2/2"), begun("whole")]:
         told = process.communicate(timeout=120)
         assert process.returncode == 0, told
+    found = files(tmp_path / "shards")
 
-    for process in [shard(number, "at-once") for number in (1, 2, 3)]:
-        ended(process)
-    for number in (2, 3, 1):
-        ended(shard(number, "one-by-one"))
-    found = files(tmp_path / "at-once")
-
-    assert found == files(tmp_path / "one-by-one")
-    assert sum(name.endswith("result.json") for name in found) == 6
+    assert found == files(tmp_path / "whole")
+    assert sum(name.endswith("result.json") for name in found) == 4
 
 
 def test_sixty_folders_of_one_seed_are_one_sample(tmp_path: Path):

@@ -1,6 +1,7 @@
 """`resexp train`: plans, trains, and says how it went."""
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,19 @@ import typer
 
 from resexp import config, runs
 from resexp.cli.program import ConfigArgument, Overrides, Runs, among, app, note, say
-from resexp.cli.running import BreakLock, Device, Jobs, Quiet, carry_out, conclude, prepare, processes, shard_of, stopping
+from resexp.cli.running import (
+    BreakLock,
+    Device,
+    Jobs,
+    Quiet,
+    WithoutRay,
+    carry_out,
+    conclude,
+    prepare,
+    processes,
+    shard_of,
+    stopping,
+)
 
 EXECUTORS = {"local": "processes of this machine", "ray": "a Ray cluster"}
 
@@ -34,21 +47,15 @@ def train(
     """Train every trial of an experiment; the same command continues one that was stopped."""
     from resexp import comparison, executors, tables, trackers  # noqa: PLC0415 - `--help` starts without them
 
-    among("--executor", executor, EXECUTORS)
-    of_shard, asked = shard_of(shard), processes(jobs)
+    of_shard, asked = _asked(executor, shard, jobs, fresh=fresh)
     experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
     folder = runs_dir / experiment.name
     if not fresh:
         runs.check_unchanged(experiment, folder)
-    if executor == "ray" and (of_shard or asked):
-        raise config.ConfigError(f"{'--shard' if of_shard else '--jobs'} means nothing beside it: Ray decides who trains what",
-                                 where="--executor ray")  # fmt: skip
-    if of_shard and fresh:
-        raise config.ConfigError("other shards would lose their folder; rename it, or choose name=...", where="--fresh")
     if tensorboard:
         trackers.need_tensorboard()
     places = executors.Cluster(address) if executor == "ray" else executors.Pool(asked or min(2, executors.cores()))
-    with places, stopping(places) as interrupted:
+    with redirect_stdout(WithoutRay(sys.stdout)), places, stopping(places) as interrupted:
         existing = None if fresh else runs.read_plan(folder)
         prepared = prepare(places, experiment, existing, quiet=quiet or as_json)
 
@@ -75,6 +82,18 @@ def train(
     if as_json:
         say(tables.TABLES["json"](comparison.compared(runs.results_of(folder, experiment))))
     sys.exit(conclude(folder, experiment, interrupted))
+
+
+def _asked(executor: str, shard: str | None, jobs: str, *, fresh: bool) -> tuple[tuple[int, int] | None, int | None]:
+    """(shard, processes) as they were asked for; refuses what does not go together."""
+    among("--executor", executor, EXECUTORS)
+    of_shard, asked = shard_of(shard), processes(jobs)
+    if executor == "ray" and (of_shard or asked):
+        option = "--shard" if of_shard else "--jobs"
+        raise config.ConfigError(f"{option} means nothing beside it: Ray decides who trains what", where="--executor ray")
+    if of_shard and fresh:
+        raise config.ConfigError("other shards would lose their folder; rename it, or choose name=...", where="--fresh")
+    return of_shard, asked
 
 
 def _plan_text(

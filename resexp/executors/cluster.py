@@ -5,7 +5,6 @@ Ray schedules, retries and recovers; nothing here queues. Stopping is a file in 
 
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import resexp
 from resexp import runs
@@ -48,19 +47,6 @@ def _check_answers(address: str | None) -> None:
             raise ConfigError(f"no Ray cluster at {address}: {words}; ray start --head starts one", where="--address") from None
 
 
-class _WithoutRay:
-    """A stream that drops what Ray's own threads print: pages of a node's log, in the middle of results."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        return len(text) if threading.current_thread().name.startswith("ray_") else self._stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 class Cluster:
     """A Ray cluster as a place to train: see `cohorts.Places`.
 
@@ -84,8 +70,6 @@ class Cluster:
             )
         except (ConnectionError, ValueError, RuntimeError, OSError, self.ray.exceptions.RayError) as error:
             raise ConfigError(f"no Ray cluster at {where or 'this machine'}: {_words(error)}", where="--address") from None
-        self._stdout = sys.stdout
-        sys.stdout = _WithoutRay(sys.stdout)
         self.stopping = threading.Event()
         self._flag = f".stop.{uuid.uuid4().hex}"
         self._folder: Path | None = None
@@ -141,6 +125,8 @@ class Cluster:
             for address, reference in asked.items():
                 try:
                     told = self.ray.get(reference)
+                except (self.ray.exceptions.TaskUnschedulableError, self.ray.exceptions.NodeDiedError):
+                    continue  # it died before it could be asked, and is no place to train at
                 except self.ray.exceptions.RayError as error:
                     raise runs.RunsError(f"node {address}: {_words(error)}") from None
                 if told != [word, *_versions()]:
@@ -202,7 +188,6 @@ class Cluster:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # it prints what its threads have kept
             self.ray.shutdown()
-        sys.stdout = self._stdout
         if self._folder is not None:
             (self._folder / self._flag).unlink(missing_ok=True)
 

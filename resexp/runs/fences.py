@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from resexp.runs.files import RunsError, naming, permitted, write_text
@@ -30,10 +30,13 @@ def fenced(folder: Path, cohort: str) -> Iterator[None]:
         if not _holds(place, token):
             raise SupersededError(f"{place}: another attempt trains this cohort; this one writes no more")
 
-    with permitted(permit):
-        yield
-    if _holds(place, token):
-        place.unlink(missing_ok=True)
+    try:
+        with permitted(permit):
+            yield
+    finally:
+        with suppress(OSError):  # what broke before is what is to be told
+            if _holds(place, token):
+                place.unlink()
 
 
 def attempt_file(folder: Path, cohort: str) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment, Plan
+from resexp.runs.fences import attempt_file
 from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
 from resexp.runs.locks import cohort_lock, is_alone, lock
 from resexp.runs.records import read_record, starts
@@ -90,6 +91,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         if all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
             discard(checkpoint_file(folder, cohort.name))
             cohort_lock(folder, cohort.name).unlink(missing_ok=True)
+            attempt_file(folder, cohort.name).unlink(missing_ok=True)
     begun = (folder / "experiment.yaml").exists()
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
