@@ -47,7 +47,8 @@ def compare(
     among("--format", form, tables.TABLES)
     comparison.known(metric, at)
     expected = [of for text in expect or [] for of in _expected(text)]
-    results = comparison.by(_results(sources, runs_dir), by or [])
+    read = ("metrics.csv", *(["predictions.csv.gz"] if images else []))
+    results = comparison.by(_results(sources, runs_dir, read), by or [])
     found = comparison.compared(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
     judged = [(kind, claims.judge(expectation, results)) for kind, expectation in expected]
     lines = [
