@@ -162,8 +162,8 @@ def test_a_file_of_claims_is_judged_claim_by_claim(folder: Path, compare: Call, 
     answer = compare(folder, "--expect", file)
 
     assert answer.code == 0
-    assert f"claimed: It helps.\n  {HELPS}\n  supported here" in answer.out
-    assert f"claimed: A lot.\n  {HELPS} + 0.01\n  supported here" in answer.out
+    assert f"claimed: It helps. (me)\n  {HELPS}\n  supported here" in answer.out
+    assert f"claimed: A lot. (me)\n  {HELPS} + 0.01\n  supported here" in answer.out
 
 
 @pytest.mark.parametrize("name", ["article", "he2015", "cifar10"])
@@ -291,6 +291,30 @@ def test_by_image_gives_the_uncertainty_of_the_test_images(tmp_path: Path, compa
     low, high = stats.ttest_rel(*arms).confidence_interval(0.95)
 
     assert f"± {50 * (high - low):.1f} over other test images" in compare(tmp_path, "--by-image").out
+
+
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [
+        pytest.param("predictions.csv.gz", ["--by-image"], id="predictions"),
+        pytest.param("metrics.csv", ["--metric", "val_accuracy", "--at", "step:20"], id="metrics"),
+    ],
+)
+def test_a_log_that_changed_since_its_trial_was_finished_is_read_by_nothing(
+    tmp_path: Path, compare: Call, file: str, options: list[str]
+):
+    folder, found = fabricated.experiment(tmp_path, both, *CELL)
+    for place in (runs.trial_folder(folder, trial.name) for trial in found.trials):
+        runs.write_rows(place / "predictions.csv.gz", [(image, image % 3, image % 3, 0.5) for image in range(9)])
+        runs.finish(place, {**(runs.result(place) or {}), "steps": 20})
+    before = compare(tmp_path, *options)
+    changed = runs.trial_folder(folder, found.trials[0].name) / file
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    after = compare(tmp_path, *options)
+
+    assert (before.code, after.code) == (0, 1)
+    assert f"{changed}: damaged (changed since its trial was finished)" in after.err
+    assert "n = 3 of 4, 1 damaged" in after.out
 
 
 @pytest.mark.parametrize("form", tables.TABLES)

@@ -180,6 +180,34 @@ def test_two_arms_with_equal_means_differ_by_nothing_and_neither_is_best(tmp_pat
     assert "*" not in tables.TABLES["table"](comparison.compared(results))
 
 
+def test_differences_that_the_nine_digits_of_results_make_unequal_are_equal(tmp_path):
+    def values(trial):
+        return {"test_accuracy": (300 + 10 * trial.seed + (trial.arm != "plain")) / 359}
+
+    results = fabricated.results(tmp_path, values, *ONE_CELL[:3], "seeds=3")
+    found = comparison.compared(results)
+
+    assert found.cells[0].arms[1].difference.sd == 0.0
+    assert comparison.plan(found) is None
+    assert "+0.3 (1 image: 0.28)" in tables.TABLES["table"](found)
+
+
+@pytest.mark.parametrize("step", ["9" * 17, "9" * 5000])
+def test_a_step_that_no_training_has_is_refused_in_one_line(tmp_path, step):
+    with pytest.raises(ConfigError, match=r"--at: 'step:9+' is not one of last, best, step:N"):
+        comparison.compared(fabricated.results(tmp_path, lambda _: {}, *ONE_CELL), "val_accuracy", f"step:{step}")
+
+
+def test_of_many_steps_the_nearest_are_named(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, lambda _: {"test_accuracy": 0.5}, *ONE_CELL)
+    rows = [(step, 0, 0.1, 1.0, 0.5, 1.0, 0.5) for step in range(40, 1040, 20)]
+    for trial in found.trials:
+        runs.append(runs.trial_folder(folder, trial.name) / "metrics.csv", rows)
+
+    with pytest.raises(ConfigError, match=r"no row of step 105; it has 60, 80, 100, 120, 140, 160 and 46 others$"):
+        comparison.compared(runs.results_of(folder, found), "val_accuracy", "step:105")
+
+
 @pytest.mark.parametrize("gained", [0, 1, 72])
 def test_arms_that_differ_by_the_same_images_in_every_seed_have_no_interval(tmp_path, gained):
     def values(trial):

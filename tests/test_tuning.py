@@ -154,10 +154,11 @@ def test_where_the_arms_bests_differ_both_are_compared_at_either_too(tmp_path):
 
 
 def test_ties_are_flagged_and_the_first_is_taken(tmp_path):
-    _, rows = rows_of(tmp_path, [(0.9, 0.1), (0.9, 0.2), (0.9, 0.3)], PEAK)
+    results, rows = rows_of(tmp_path, [(0.9, 0.1), (0.9, 0.2), (0.9, 0.3)], PEAK)
 
     assert rows[-1].plain.setting == {"lr": "0.1"}
     assert rows[-1].plain.flags == ("ties with 2 other", "lr at the edge of the grid")
+    assert comparison.tuned(results, ["lr", "lr"]) == rows
 
 
 def test_a_setting_of_which_a_trial_is_missing_is_not_chosen_and_widens_no_grid(tmp_path):

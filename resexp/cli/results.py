@@ -69,7 +69,7 @@ def _expected(text: str) -> list[tuple[str, config.Expectation]]:
 
     if any(sign in text for sign in ":<>") and not claims.is_file(text):
         return [("expected", config.parse_expectation(text))]
-    return [(f"claimed: {claim.text}", claim.expectation) for claim in claims.read(text)]
+    return [(" ".join(f"claimed: {of.text} ({of.source})".split()), of.expectation) for of in claims.read(text)]
 
 
 def _refuse_unmatched(cells: "Sequence[Cell]", *, unmatched: bool) -> None:

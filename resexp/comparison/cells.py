@@ -10,6 +10,7 @@ from resexp.comparison.groups import (
     Label,
     difference,
     groups,
+    minus,
     other_seeds,
     pairs,
     seeds,
@@ -132,7 +133,7 @@ def _contrast(plain: Sequence[State], states: Sequence[State], metric: str, *, i
     figures = values(plain, states, metric)
     if figures is None:
         return Contrast(outcomes=_of_outcomes(plain, states))
-    each = [b - a for a, b in zip(*figures, strict=True)]
+    each = minus(*figures)
     flip = statistics.sign_flip(each) if len(each) <= statistics.MOST_PAIRS else None
     least = statistics.smallest_sign_flip(len(each))
     over = over_test_images(pairs(plain, states)) if images and metric == "test_accuracy" else None

@@ -9,6 +9,7 @@ from resexp.config import ConfigError
 from resexp.runs import Results, State
 from resexp.statistics import Difference, Summary
 
+ROUNDING = 4e-9  # relative: results are kept with nine digits, so equal differences come out as unequal as that
 Label = dict[str, str]
 Group = dict[str, list[State]]  # arm -> trials
 
@@ -81,7 +82,14 @@ def values(plain: Sequence[State], residual: Sequence[State], metric: str) -> tu
 def difference(plain: Sequence[State], residual: Sequence[State], metric: str) -> Difference | None:
     """Residual minus plain over the seeds that both finished; None where either arm mixes outcomes or diverged."""
     found = values(plain, residual, metric)
-    return statistics.paired([b - a for a, b in zip(*found, strict=True)]) if found else None
+    return statistics.paired(minus(*found)) if found else None
+
+
+def minus(plain: Sequence[float], residual: Sequence[float]) -> list[float]:
+    """Residual minus plain seed by seed; where they are equal but for the rounding of the files, equal."""
+    each = [b - a for a, b in zip(plain, residual, strict=True)]
+    rounding = ROUNDING * max(map(abs, (*plain, *residual)))
+    return each if max(each) - min(each) > rounding else [math.fsum(each) / len(each)] * len(each)
 
 
 def seeds(states: Sequence[State]) -> set[int]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from resexp import config, runs
 from resexp.runs import Results, State
 
+MOST_DIGITS = 16  # of a step
+MOST_STEPS = 6  # that are named where one is not there
 SAMPLE = 10_000  # of the training part, on which training figures are measured at most
 
 
@@ -45,7 +47,7 @@ def known(name: str, at: str) -> tuple[str, Metric, int | None]:
         ConfigError: an unknown figure or place, or a figure that is not measured there, with those that are.
     """
     kind, _, step = at.partition(":")
-    of_step = kind == "step" and step.isdecimal()
+    of_step = kind == "step" and step.isdecimal() and len(step) < MOST_DIGITS
     if at == "best":
         name = f"best_{name}"
     elif at != "last" and not of_step:
@@ -78,8 +80,9 @@ def _state_at(state: State, name: str, step: int) -> State:
     rows = runs.read_rows(state.folder / "metrics.csv")
     found = {int(row["step"]): row[name] for row in rows}
     if step not in found and state.result["outcome"] != "diverged":
-        steps = ", ".join(map(str, sorted(found))) or "none"
-        raise config.ConfigError(f"{state.trial.name} has no row of step {step}; it has {steps}", where="--at")
+        near = sorted(sorted(found, key=lambda other: abs(other - step))[:MOST_STEPS])
+        steps = ", ".join(map(str, near)) + (f" and {len(found) - len(near)} others" if len(found) > len(near) else "")
+        raise config.ConfigError(f"{state.trial.name} has no row of step {step}; it has {steps or 'none'}", where="--at")
     return replace(state, result={**state.result, name: float(found[step]) if found.get(step) else None})
 
 

@@ -52,7 +52,7 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
     if wrong:
         allowed = ", ".join(results.shown) or "none: nothing but the shortcut varies"
         raise ConfigError(f"{wrong[0]!r} does not vary here; what does: {allowed}", where="--tune")
-    found = []
+    found, keys = [], tuple(dict.fromkeys(keys))
     for label, arms in _by_arm(results, keys):
         for arm in arms:
             if arm != "plain" and "plain" in arms:

@@ -33,8 +33,8 @@ LONGEST = 20  # of the names that stand in a row with everything else; longer on
 
 def as_text(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
     """The comparison; `judged`: the lines of what was to be confirmed; `test`: with exact p-values."""
-    unit = "in percent, " if of.metric.percent else ""
-    lines = [f"{of.results.name}: {of.metric.words} {unit}mean ± sd over seeds", *of.results.questions]
+    unit = " in percent" if of.metric.percent else ""
+    lines = [f"{of.results.name}: {of.metric.words}{unit}, mean ± sd over seeds", *of.results.questions]
     lines += [f"everywhere: {named(of.results.common)}"] if of.results.common else []
     lines += ["", *judged] if judged else []
     names = [arm.name for cell in of.cells for arm in cell.arms]

@@ -1,5 +1,6 @@
 """A comparison for a paper: a table in booktabs, and a paragraph of methods under it."""
 
+import unicodedata
 from collections.abc import Sequence
 
 from resexp import runs
@@ -23,16 +24,24 @@ from resexp.tables.texts import (
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
-    "|": r"\textbar{}",
+    "|": r"\textbar{}", "\n": " ", "\t": " ",
 }  # fmt: skip
-
+ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u0327": "c"}
 
 EXACT = ("$p$", "Holm", "least")
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX prints as it is; minus signs of numbers as such, what its fonts lack as a question mark."""
-    return "".join(ESCAPES.get(letter, letter if letter.isascii() else "?") for letter in text).replace("--", "-{}-")
+    """Text that LaTeX prints as it is, with whatever input encoding; what its fonts lack as a question mark."""
+    return "".join(ESCAPES.get(letter) or _letter(letter) for letter in text).replace("--", "-{}-")
+
+
+def _letter(letter: str) -> str:
+    if letter.isascii():
+        return letter if letter.isprintable() else "?"
+    parts = unicodedata.normalize("NFD", letter)
+    known = len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS
+    return rf"\{ACCENTS[parts[1]]}{{{parts[0]}}}" if known else "?"
 
 
 def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
