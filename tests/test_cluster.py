@@ -14,6 +14,7 @@ import pytest
 
 from resexp import cli, config, executors
 from resexp.executors import cluster
+from resexp.executors import nodes as nodes_of
 
 FREE = {"timing.csv", "status.json", "environment.json"}
 GRID = ("network.depth=[4,16]", "seeds=2", "training.steps=120", "training.checkpoint_every=10", "data.limit=512")
@@ -58,17 +59,17 @@ def test_an_unknown_executor_is_refused(tiny_file: Path, monkeypatch: pytest.Mon
 
 def test_a_node_that_reads_the_folder_answers_beside_the_word_and_one_that_does_not_says_why(tmp_path: Path):
     (tmp_path / ".probe.w").write_text("w")
-    here, elsewhere = cluster._probe(tmp_path / ".probe.w", "w"), cluster._probe(tmp_path / "other" / ".probe.w", "w")
+    here, elsewhere = (nodes_of.probe(place / ".probe.w", "w", "n1") for place in (tmp_path, tmp_path / "other"))
 
     assert here[0] == "w"
-    assert (tmp_path / ".probe.w.back").read_text() == "w"
+    assert (tmp_path / ".probe.w.n1").read_text() == "w"
     assert elsewhere[0] == "FileNotFoundError: No such file or directory"
-    assert cluster._unlike("10.0.0.7", tmp_path, "w", elsewhere) == (
+    assert nodes_of.unlike("10.0.0.7", tmp_path, "w", elsewhere) == (
         f"node 10.0.0.7 does not share {tmp_path} (FileNotFoundError: No such file or directory); "
         "--runs must lie on storage that all nodes share, at one path"
     )
     other = ["w", here[1], "1.0", here[3]]
-    assert cluster._unlike("10.0.0.7", tmp_path, "w", other).startswith("node 10.0.0.7 has torch 1.0, not")
+    assert nodes_of.unlike("10.0.0.7", tmp_path, "w", other).startswith("node 10.0.0.7 has torch 1.0, not")
 
 
 def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Any):
@@ -78,7 +79,8 @@ def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, 
     monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
     experiment = tiny()
     cohort = config.make_plan(experiment, "cpu", 1).cohorts[0]
-    cluster._train(tmp_path, cohort, experiment.trials, "cpu", ".stop.x")
+    (tmp_path / "plan.json").touch()
+    cluster._train(tmp_path, cohort, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
     (stop,) = asked
 
     assert not stop()
@@ -191,7 +193,7 @@ def test_though_a_node_and_the_driver_are_killed_the_files_are_those_of_one_mach
 def test_a_folder_that_the_nodes_do_not_share_is_refused_by_name(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"):
         monkeypatch.setenv(name, nodes.environment[name])
-    monkeypatch.setattr(cluster, "_probe", lambda _place, _word: ["another word", "0", "0", "0"])
+    monkeypatch.setattr(nodes_of, "probe", lambda _place, _word, _node: ["another word", "0", "0", "0"])
     with executors.Cluster() as places, pytest.raises(executors_error(), match=r"node .* does not share"):
         places.check_shared(tmp_path)
 

@@ -62,6 +62,17 @@ def test_two_shards_hold_one_experiment_and_its_whole_is_refused_meanwhile(tmp_p
     assert list(tmp_path.glob("lock*.json")) == []
 
 
+def test_a_shard_that_cannot_begin_leaves_nothing_that_refuses_the_next(tmp_path: Path):
+    def broken() -> None:
+        raise RunsError("another plan")
+
+    with pytest.raises(RunsError, match="another plan"), runs.lock_shard(tmp_path, "1-of-3", broken):
+        pass
+    assert list(tmp_path.glob("lock*.json")) == []
+    with runs.lock_shard(tmp_path, "1-of-3", nothing):
+        pass
+
+
 def test_one_shard_is_trained_once_at_a_time(tmp_path: Path):
     with (
         runs.lock_shard(tmp_path, "1-of-3", nothing),

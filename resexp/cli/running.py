@@ -111,6 +111,9 @@ def carry_out(
 
     def begin() -> None:
         made.append(plan(runs.read_plan(folder)))
+        if made[0].device != prepared["device"]:
+            there, here = made[0].device, prepared["device"]
+            raise runs.RunsError(f"{folder}: was planned for {there}, and this is {here}; add device={there}")
         if isinstance(places, executors.Cluster):
             places.check_shared(folder)
             places.expect(folder, prepared["memory"])

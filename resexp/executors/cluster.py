@@ -4,6 +4,7 @@ Ray schedules, retries and recovers; nothing here queues. Stopping is a file in 
 """
 
 import os
+import platform
 import socket
 import threading
 import time
@@ -14,15 +15,15 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
-import resexp
 from resexp import runs
 from resexp.config import Cohort, ConfigError, Experiment, Plan, Trial
-from resexp.executors import workers
+from resexp.executors import nodes, workers
 from resexp.executors.machine import cores
 from resexp.executors.workers import OutOfMemoryError
 
 RETRIES = 20  # of a cohort whose node or process died
 ANSWER_SECONDS = 10.0  # for the head to accept a connection
+LAST_SECONDS = 60.0  # for tasks to save when the driver ends with an error
 LOOK_SECONDS = 1.0  # between two looks for the file that says stop
 PASSED_ON = ("RESEXP_DATA", "OMP_WAIT_POLICY", "CUBLAS_WORKSPACE_CONFIG")
 HEADROOM = 1 << 30  # bytes of a process beside its networks: torch itself, and the images
@@ -66,7 +67,11 @@ class Cluster:
         environment, dashboard = {"env_vars": variables}, None if where else False
         try:
             self.ray.init(
-                address=where, runtime_env=environment, log_to_driver=False, include_dashboard=dashboard, logging_level="ERROR"
+                address=where or "local",
+                runtime_env=environment,
+                log_to_driver=False,
+                include_dashboard=dashboard,
+                logging_level="ERROR",
             )
         except (ConnectionError, ValueError, RuntimeError, OSError, self.ray.exceptions.RayError) as error:
             raise ConfigError(f"no Ray cluster at {where or 'this machine'}: {_words(error)}", where="--address") from None
@@ -75,6 +80,8 @@ class Cluster:
         self._folder: Path | None = None
         self._memory: dict[str, int] = {}
         self._cohorts: dict[Any, Cohort] = {}
+        self._refused: list[tuple[Cohort, BaseException | None]] = []
+        self._told: float | None = None  # when the tasks were told to stop
 
     # ---- before training ----
 
@@ -100,7 +107,10 @@ class Cluster:
         try:
             return self.ray.get(self.ray.remote(**resources)(function).remote(*arguments))
         except self.ray.exceptions.RayTaskError as error:
-            raise _cause(error) from None
+            cause = _cause(error)
+            if isinstance(cause, RuntimeError | MemoryError | ImportError):
+                raise ChildProcessError(f"before training: {_words(cause)}") from None
+            raise cause from None
         except self.ray.exceptions.RayError as error:
             raise ChildProcessError(f"before training: {_words(error)}") from None
 
@@ -113,30 +123,28 @@ class Cluster:
         word = uuid.uuid4().hex
         place = folder / f".probe.{word}"
         runs.write_text(place, word)
-        strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
         alive = [node for node in self.ray.nodes() if node["Alive"]]
         try:
-            asked = {
-                node["NodeManagerAddress"]: self.ray.remote(num_cpus=0)(_probe)
-                .options(scheduling_strategy=strategy(node["NodeID"], soft=False))
-                .remote(place.resolve(), word)
-                for node in alive
-            }
-            for address, reference in asked.items():
+            for node, reference in [(node, self._probe_of(node, place, word)) for node in alive]:
+                address = node["NodeManagerAddress"]
                 try:
                     told = self.ray.get(reference)
                 except (self.ray.exceptions.TaskUnschedulableError, self.ray.exceptions.NodeDiedError):
                     continue  # it died before it could be asked, and is no place to train at
                 except self.ray.exceptions.RayError as error:
                     raise runs.RunsError(f"node {address}: {_words(error)}") from None
-                if told != [word, *_versions()]:
-                    raise runs.RunsError(_unlike(address, folder, word, told))
-                if not place.with_name(f"{place.name}.back").is_file():
+                if told != [word, *nodes.versions()]:
+                    raise runs.RunsError(nodes.unlike(address, folder, word, told))
+                if not nodes.answer(place, node["NodeID"]).is_file():
                     raise runs.RunsError(f"node {address} writes to another {folder}; --runs must lie on shared storage")
-                place.with_name(f"{place.name}.back").unlink()
         finally:
             for left in folder.glob(f".probe.{word}*"):
                 left.unlink()
+
+    def _probe_of(self, node: dict[str, Any], place: Path, word: str) -> Any:
+        there = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = self.ray.remote(num_cpus=0)(nodes.probe).options(scheduling_strategy=there)
+        return task.remote(place.resolve(), word, node["NodeID"])
 
     # ---- cohorts ----
 
@@ -146,26 +154,59 @@ class Cluster:
 
     @property
     def running(self) -> int:
-        return len(self._cohorts)
+        return len(self._cohorts) + len(self._refused)
 
     def room(self) -> bool:
         return True  # Ray queues, and a cluster that grows wants to see what waits
 
     def start(self, folder: Path, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
-        task = self.ray.remote(max_retries=RETRIES, max_calls=0)(_train)
+        on_card = device.startswith("cuda")
+        task = self.ray.remote(max_retries=RETRIES, max_calls=1 if on_card else 0)(
+            _train
+        )  # a process keeps what it has of a card
         declared = {
             "num_cpus": cohort.threads,
-            "num_gpus": 1 if device.startswith("cuda") else 0,
-            "memory": sum(self._memory.get(name, 0) for name in cohort.trials) + HEADROOM,
+            "num_gpus": int(on_card),
+            "memory": HEADROOM + (0 if on_card else sum(self._memory.get(name, 0) for name in cohort.trials)),
         }
-        arguments = (folder.resolve(), cohort, list(members), device, self._flag)
+        if too_much := self._unfit(declared):
+            self._refused.append((cohort, too_much))
+            return
+        arguments = (folder.resolve(), cohort, list(members), device, self._flag, nodes.versions())
         self._cohorts[task.options(**declared, name=f"resexp {cohort.name}").remote(*arguments)] = cohort
 
     def finished(self, seconds: float) -> list[tuple[Cohort, BaseException | None]]:
-        if self.stopping.is_set() and self._folder is not None:
-            (self._folder / self._flag).touch()
-        done, _ = self.ray.wait(list(self._cohorts), timeout=seconds, num_returns=1) if self._cohorts else ([], [])
+        if self.stopping.is_set():
+            self._stop()
+        refused, self._refused = self._refused, []
+        if self._told is not None and time.monotonic() - self._told > LAST_SECONDS:  # what waits for a node that will not come
+            refused += [(cohort, None) for cohort in self._cohorts.values()]
+            self._cohorts.clear()
+        if refused or not self._cohorts:
+            return refused
+        done, _ = self.ray.wait(list(self._cohorts), timeout=seconds, num_returns=1)
         return [(self._cohorts.pop(reference), self._raised(reference)) for reference in done]
+
+    def _unfit(self, declared: dict[str, int]) -> BaseException | None:
+        """Why no node of this cluster could ever train it; Ray itself would wait."""
+        names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+        has = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        most = {key: max((of.get(name, 0) for of in has), default=0) for key, name in names.items()}
+        if declared["num_cpus"] > most["num_cpus"] or declared["num_gpus"] > most["num_gpus"]:
+            return runs.RunsError(
+                f"no node has {declared['num_cpus']} processors and {declared['num_gpus']} accelerators for it"
+            )
+        if declared["memory"] > most["memory"]:
+            return OutOfMemoryError(
+                f"needs {declared['memory'] / 1e9:.1f} GB, and no node has more than {most['memory'] / 1e9:.1f}"
+            )
+        return None
+
+    def _stop(self) -> None:
+        """Tells the tasks: those that train save, those that still wait return as soon as they come."""
+        if self._folder is not None and self._told is None:
+            (self._folder / self._flag).touch()
+            self._told = time.monotonic()
 
     def _raised(self, reference: Any) -> BaseException | None:
         try:
@@ -175,7 +216,7 @@ class Cluster:
         except self.ray.exceptions.RayTaskError as error:
             return _cause(error)
         except self.ray.exceptions.RayError as error:
-            return ChildProcessError(f"its task died {RETRIES} times: {_words(error)}")
+            return runs.RunsError(f"its task died, {RETRIES} retries included: {_words(error)}")
         return None
 
     def kill(self) -> None:
@@ -186,6 +227,9 @@ class Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and self._cohorts:
+            self._stop()
+            self.ray.wait(list(self._cohorts), num_returns=len(self._cohorts), timeout=LAST_SECONDS)
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # it prints what its threads have kept
             self.ray.shutdown()
         if self._folder is not None:
@@ -210,7 +254,14 @@ def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     return {**found, "cores": cores(), "memory": workers.memory(experiment, found["device"])}
 
 
-def _train(folder: Path, cohort: Cohort, members: Sequence[Trial], device: str, flag: str) -> str:
+def _train(folder: Path, cohort: Cohort, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
+    """Trains a cohort; a node that joined after the others were asked is asked here."""
+    if (folder / flag).exists():
+        return "interrupted"
+    if not (folder / "plan.json").is_file():
+        raise runs.RunsError(f"node {platform.node()} does not share {folder}; --runs must lie on storage that all nodes share")
+    if nodes.versions() != list(versions):
+        raise runs.RunsError(nodes.unlike(platform.node(), folder, "", ["", *nodes.versions()]))
     looked, stopped, place = 0.0, False, folder / flag
 
     def stop() -> bool:
@@ -220,30 +271,3 @@ def _train(folder: Path, cohort: Cohort, members: Sequence[Trial], device: str, 
         return stopped
 
     return workers.train_fenced(folder, cohort, members, device, stop)
-
-
-def _versions() -> list[str]:
-    import platform  # noqa: PLC0415 - needed here alone
-    from importlib.metadata import version  # noqa: PLC0415 - as above
-
-    return [resexp.__version__, version("torch"), platform.python_version()]
-
-
-def _probe(place: Path, word: str) -> list[str]:
-    """What this node reads there, and its versions; it answers beside what it read."""
-    try:
-        found = place.read_text(encoding="utf-8")
-        if found == word:
-            place.with_name(f"{place.name}.back").write_text(word, encoding="utf-8")
-    except OSError as error:
-        found = f"{type(error).__name__}: {error.strerror}"
-    return [found, *_versions()]
-
-
-def _unlike(address: str, folder: Path, word: str, told: Sequence[str]) -> str:
-    if told[0] != word:
-        advice = "--runs must lie on storage that all nodes share, at one path"
-        return f"node {address} does not share {folder} ({told[0]}); {advice}"
-    pairs = zip(("resexp", "torch", "Python"), told[1:], _versions(), strict=True)
-    differing = [f"{name} {there}, not {here}" for name, there, here in pairs if there != here]
-    return f"node {address} has {' and '.join(differing)}"

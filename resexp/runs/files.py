@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import re
+import secrets
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -87,7 +88,7 @@ def ask() -> None:
 def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: Path | None = None) -> None:
     """The whole file or nothing: written beside, then renamed; the file that stood there is kept as `previous`."""
     ask()
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**6):06}")  # other hosts have this process, too
     with naming(path):
         try:
             with beside.open("wb") as file:
@@ -95,6 +96,7 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: P
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
+            ask()  # it may have taken long
             if previous is not None and path.exists():
                 path.replace(previous)
             beside.replace(path)
@@ -217,6 +219,7 @@ def cut(path: Path, at: Mark | None) -> None:
     Raises:
         RunsError: what was marked does not stand there any more.
     """
+    ask()
     if at is None:
         path.unlink(missing_ok=True)
         return

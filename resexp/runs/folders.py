@@ -85,10 +85,11 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         raise RunsError(
             f"{folder}: another start has changed its plan since this one was prepared; type the same command again"
         )
-    if is_alone(folder):
+    alone = is_alone(folder)
+    if alone:
         sweep(folder)
     for cohort in plan.cohorts:  # killed when all its results stood
-        if all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
+        if alone and all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
             discard(checkpoint_file(folder, cohort.name))
             cohort_lock(folder, cohort.name).unlink(missing_ok=True)
             attempt_file(folder, cohort.name).unlink(missing_ok=True)

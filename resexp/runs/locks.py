@@ -57,8 +57,16 @@ def lock_shard(folder: Path, shard: str, begin: Callable[[], None], *, break_loc
         except filelock.Timeout:
             raise RunsError(f"{folder}: {_named(_read(record))} trains shard {shard}; wait for it") from None
         _refuse(folder, record.name, break_lock=break_lock)
-        write_json(record, _ourselves())
-        begin()
+        begun = False
+        try:
+            write_json(record, _ourselves())
+            begin()
+            begun = True
+        finally:
+            if not begun:
+                with suppress(OSError):
+                    record.unlink()
+                own.release()
     try:
         with _removed_after(record):
             yield

@@ -16,6 +16,7 @@ from resexp.runs.files import (
     Cell,
     Mark,
     RunsError,
+    ask,
     cut,
     digest_on_disk,
     format_cell,
@@ -122,6 +123,7 @@ def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> Non
 
 def clear(trial: Path) -> None:
     """Empties a trial's folder, but for what it is, before it is trained from the start."""
+    ask()
     trial.mkdir(parents=True, exist_ok=True)
     for path in trial.iterdir():
         if path.is_dir():

@@ -36,7 +36,7 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[s
             group=trial.arm,
             dir=str(folder),
             config=settings_of(trial),
-            settings=wandb.Settings(console="off", silent=True),
+            settings=wandb.Settings(console="off", silent=True, symlink=False),
         )
         for step, at_step in groupby(sorted(points(logs), key=lambda of: of.step), key=lambda of: of.step):
             run.log({point.tag: point.value for point in at_step}, step=step)
