@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from resexp import config, runs
-from resexp.comparison import Label, errors, groups, value
+from resexp.comparison import Label, by_depth, errors, groups, value
 from resexp.runs import Results, State
 
 Range = tuple[float, float, float]
@@ -85,14 +85,8 @@ def _steps_to_loss(state: State, number: float | None) -> float:
 
 def _degradation(results: Results, _number: float | None) -> Cells:
     """Rise of the training error from the shallowest to the deepest network; a cell is a corner."""
-    corners: dict[tuple[str, ...], tuple[Label, dict[str, dict[int, list[State]]]]] = {}
-    for label, arms in groups(results):
-        rest = {key: of for key, of in label.items() if key != "depth"}
-        for arm, states in arms.items():
-            curve = corners.setdefault(tuple(rest.values()), (rest, {}))[1].setdefault(arm, {})
-            curve.setdefault(states[0].trial.settings.network.depth, []).extend(states)
     found: Cells = []
-    for label, curves in corners.values():
+    for label, curves in by_depth(results):
         rises = {arm: _rise(curve) for arm, curve in curves.items() if len(curve) > 1}
         deepest = max(next(iter(curves.values())))
         present = {arm: of for arm, of in rises.items() if of.seeds or of.lost}

@@ -7,7 +7,7 @@ over_depth(results)                  does training error rise with depth, and wh
 """
 
 from resexp.comparison.cells import Arm, Cell, Contrast, cells
-from resexp.comparison.depths import OverDepth, errors, over_depth
+from resexp.comparison.depths import OverDepth, by_depth, errors, over_depth
 from resexp.comparison.groups import Label, by, difference, groups, pairs, summary, value
 from resexp.comparison.metrics import METRICS, Metric, chosen, known, resolution
 from resexp.comparison.tuning import ALIKE, BEST, Choice, Tuned, best_against_best, tuned
@@ -31,6 +31,7 @@ __all__ = [
     "best_against_best",
     "bought",
     "by",
+    "by_depth",
     "cells",
     "chosen",
     "compared",

@@ -32,14 +32,8 @@ class OverDepth:
 def over_depth(results: Results) -> list[OverDepth]:
     """The verdict on every arm of every corner that has at least two depths; margin: that of the first experiment's config."""
     margin = results.sources[0][1].shared.compare.margin
-    corners: dict[tuple[str, ...], tuple[Label, dict[str, Curve]]] = {}
-    for label, arms in groups(results):
-        rest = {key: of for key, of in label.items() if key != "depth"}
-        for arm, states in arms.items():
-            curve = corners.setdefault(tuple(rest.values()), (rest, {}))[1].setdefault(arm, {})
-            curve.setdefault(states[0].trial.settings.network.depth, []).extend(states)
     found = []
-    for corner, curves in corners.values():
+    for corner, curves in by_depth(results):
         for arm, curve in curves.items():
             verdict = _verdict(curve, margin)
             if verdict:
@@ -50,6 +44,17 @@ def over_depth(results: Results) -> list[OverDepth]:
                 removed = _removed(curves.get("plain"), curve, arm)
                 found.append(OverDepth(corner, arm, verdict, slope, removed, (trained, len(deepest))))
     return found
+
+
+def by_depth(results: Results) -> list[tuple[Label, dict[str, Curve]]]:
+    """(corner, arm -> depth -> trials), the cells of one corner in one."""
+    corners: dict[tuple[str, ...], tuple[Label, dict[str, Curve]]] = {}
+    for label, arms in groups(results):
+        rest = {key: of for key, of in label.items() if key != "depth"}
+        for arm, states in arms.items():
+            curve = corners.setdefault(tuple(rest.values()), (rest, {}))[1].setdefault(arm, {})
+            curve.setdefault(states[0].trial.settings.network.depth, []).extend(states)
+    return list(corners.values())
 
 
 def errors(curve: Curve) -> dict[int, dict[int, float]]:

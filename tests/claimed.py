@@ -1,0 +1,25 @@
+"""What the tests of claims share: experiments whose every number is chosen, and the one verdict on an expectation."""
+
+from typing import Any
+
+from resexp import claims, config, runs
+from resexp.claims import Judged
+
+PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
+ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
+TWO_CELLS = ("network.depth=[16, 64]", *ONE_CELL[1:])
+
+
+def both(trial: config.Trial) -> dict[str, Any]:
+    return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed]}
+
+
+def helps_only_deep(trial: config.Trial) -> dict[str, Any]:
+    """Four points better at depth 64, where both lose ten; equal at 16."""
+    deep = trial.settings.network.depth == 64
+    return {"test_accuracy": 0.8 - 0.1 * deep + 0.04 * (deep and trial.arm != "plain") + trial.seed / 100}
+
+
+def judged(text: str, results: runs.Results) -> Judged:
+    (found,) = claims.judge(config.parse_expectation(text), results)
+    return found
