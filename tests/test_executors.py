@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fabricated
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from resexp import config, costs, executors, networks, runs, training
+from resexp.cli import running
 from resexp.config import Experiment, Plan
 from resexp.executors import Pool
 
@@ -376,3 +379,17 @@ def test_this_process_writes_the_same_bytes_as_a_worker(
         train_all(pool, tiny(ALONE, "seeds=2"), tmp_path)
 
     assert files(tmp_path) == files(after_a_kill[0])
+
+
+def test_a_signal_that_comes_while_one_looks_whether_to_stop_is_heard(monkeypatch: pytest.MonkeyPatch):
+    pool = SimpleNamespace(stopping=multiprocessing.get_context("spawn").Event())
+    monkeypatch.setattr(running, "note", lambda _text: None)
+    with running.stopping(pool) as seen, pool.stopping._cond:  # as is_set() holds it
+        signal.raise_signal(signal.SIGTERM)
+    for _ in range(500):
+        if pool.stopping.is_set():
+            break
+        time.sleep(0.01)
+
+    assert pool.stopping.is_set()
+    assert seen == [signal.SIGTERM]

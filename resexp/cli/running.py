@@ -46,7 +46,7 @@ def stopping(pool: Any) -> Iterator[list[int]]:
         if len(seen) > 1:
             pool.kill()
             os._exit(_code(number))
-        pool.stopping.set()
+        threading.Thread(target=pool.stopping.set).start()  # this may have come while we look at it, and hold its lock
         note("stopping after this step; once more to stop at once")
 
     heeded = [number for number in executors.STOPPING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
