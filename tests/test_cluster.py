@@ -5,14 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from resexp import cli, config, executors
+from resexp import cli, config, executors, runs
 from resexp.executors import cluster
 from resexp.executors import nodes as nodes_of
 
@@ -58,18 +60,40 @@ def test_an_unknown_executor_is_refused(tiny_file: Path, monkeypatch: pytest.Mon
 
 
 def test_a_node_that_reads_the_folder_answers_beside_the_word_and_one_that_does_not_says_why(tmp_path: Path):
-    (tmp_path / ".probe.w").write_text("w")
-    here, elsewhere = (nodes_of.probe(place / ".probe.w", "w", "n1") for place in (tmp_path, tmp_path / "other"))
+    (tmp_path / ".probe.7").write_text("7")
+    here, elsewhere = (nodes_of.probe(place / ".probe.7", "7", "n1") for place in (tmp_path, tmp_path / "other"))
 
-    assert here[0] == "w"
-    assert (tmp_path / ".probe.w.n1").read_text() == "w"
+    assert here[0] == "7"
+    assert (tmp_path / ".probe.n1.7").read_text() == "7"
+    runs.sweep(tmp_path)  # as after a driver that was killed
+    assert list(tmp_path.iterdir()) == []
     assert elsewhere[0] == "FileNotFoundError: No such file or directory"
-    assert nodes_of.unlike("10.0.0.7", tmp_path, "w", elsewhere) == (
+    assert nodes_of.unlike("10.0.0.7", tmp_path, "7", elsewhere) == (
         f"node 10.0.0.7 does not share {tmp_path} (FileNotFoundError: No such file or directory); "
         "--runs must lie on storage that all nodes share, at one path"
     )
-    other = ["w", here[1], "1.0", here[3]]
-    assert nodes_of.unlike("10.0.0.7", tmp_path, "w", other).startswith("node 10.0.0.7 has torch 1.0, not")
+    other = ["7", here[1], "1.0", here[3]]
+    assert nodes_of.unlike("10.0.0.7", tmp_path, "7", other).startswith("node 10.0.0.7 has torch 1.0, not")
+
+
+def test_where_the_ray_node_of_the_driver_dies_no_cohort_has_failed_but_the_cluster_is_lost():
+    exceptions = pytest.importorskip("ray").exceptions
+
+    def get(_reference: Any) -> None:
+        raise exceptions.LocalRayletDiedError
+
+    def wait(_references: Any, **_how: Any) -> None:
+        raise exceptions.RaySystemError("no answer")
+
+    places = object.__new__(cluster.Cluster)
+    places.ray, places.stopping = SimpleNamespace(get=get, wait=wait, exceptions=exceptions), threading.Event()
+    places._refused, places._cohorts, places._told = [], {"a reference": None}, None
+    raised = places._raised("a reference")
+
+    assert isinstance(raised, OSError)  # at which everything ends, to be continued
+    assert str(raised).startswith("the cluster is lost: LocalRayletDiedError")
+    with pytest.raises(OSError, match=r"the cluster is lost: RaySystemError: .*no answer"):
+        places.finished(0.0)
 
 
 def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Any):
@@ -80,7 +104,7 @@ def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, 
     experiment = tiny()
     cohort = config.make_plan(experiment, "cpu", 1).cohorts[0]
     (tmp_path / "plan.json").touch()
-    cluster._train(tmp_path, cohort, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
+    cluster._train(runs.Hold(tmp_path, "lock.json", "w"), cohort, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
     (stop,) = asked
 
     assert not stop()
@@ -161,7 +185,7 @@ def trained(folder: Path) -> int:
 
 
 @pytest.mark.slow
-def test_though_a_node_and_the_driver_are_killed_the_files_are_those_of_one_machine(
+def test_though_attempts_are_overtaken_and_a_node_and_the_driver_are_killed_the_files_are_those_of_one_machine(
     nodes: Nodes, tiny_file: Path, tmp_path: Path
 ):
     command = [sys.executable, "-m", "resexp", "train", str(tiny_file), *GRID, "--quiet"]
@@ -173,6 +197,12 @@ def test_though_a_node_and_the_driver_are_killed_the_files_are_those_of_one_mach
     while not list(folder.glob("checkpoints/*.pt")) and time.monotonic() - begun < 120:
         time.sleep(0.1)
     kept = {path: path.read_bytes() for path in folder.glob("trials/*/timing.csv")}
+    tokens = list(folder.glob("checkpoints/.*.attempt"))
+    for token in tokens:  # as an older attempt leaves it that was slow to begin
+        token.write_text("another")
+    while all(token.exists() and token.read_text() == "another" for token in tokens) and time.monotonic() - begun < 120:
+        time.sleep(0.1)
+    tried_again = any(token.exists() and token.read_text() != "another" for token in tokens)
     nodes.kill(second)
     nodes.another()
     time.sleep(2)
@@ -180,6 +210,7 @@ def test_though_a_node_and_the_driver_are_killed_the_files_are_those_of_one_mach
     driver.communicate()
     again = subprocess.run(there, env=nodes.environment, capture_output=True, text=True, timeout=240, check=False)
 
+    assert tried_again
     assert again.returncode == 0, again.stderr
     assert again.stdout == ""
     assert files(folder) == files(tmp_path / "local" / "tiny")
@@ -194,13 +225,7 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused_by_name(nodes: Nodes, t
     for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"):
         monkeypatch.setenv(name, nodes.environment[name])
     monkeypatch.setattr(nodes_of, "probe", lambda _place, _word, _node: ["another word", "0", "0", "0"])
-    with executors.Cluster() as places, pytest.raises(executors_error(), match=r"node .* does not share"):
+    with executors.Cluster() as places, pytest.raises(runs.RunsError, match=r"node .* does not share"):
         places.check_shared(tmp_path)
 
     assert list(tmp_path.glob(".probe*")) == []
-
-
-def executors_error() -> type[Exception]:
-    from resexp.runs import RunsError  # noqa: PLC0415 - named once
-
-    return RunsError

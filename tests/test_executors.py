@@ -57,8 +57,9 @@ def states(experiment: Experiment, folder: Path) -> dict[str, str]:
 
 
 def train_all(pool: Pool, experiment: Experiment, folder: Path) -> None:
-    for _ in executors.train_cohorts(pool, folder, experiment, planned(experiment, folder)):
-        pass
+    with runs.lock(folder) as hold:
+        for _ in executors.train_cohorts(pool, hold, experiment, planned(experiment, folder)):
+            pass
 
 
 def trained_names(monkeypatch: pytest.MonkeyPatch, fail: Callable[[str], Exception | None]) -> list[str]:
@@ -130,8 +131,9 @@ def test_a_stack_is_trained_as_planned_though_the_config_has_lost_one_of_its_tri
         training.run(list(tiny(*stack).trials), tmp_path / "less", cohort.name, "cpu", lambda: True)
         pool.stopping.clear()
         plan = config.make_plan(tiny(*stack), "cpu", 2)
-        for _ in executors.train_cohorts(pool, tmp_path / "less", tiny(*less), plan):
-            pass
+        with runs.lock(tmp_path / "less") as hold:
+            for _ in executors.train_cohorts(pool, hold, tiny(*less), plan):
+                pass
 
     assert files(tmp_path / "less") == files(tmp_path / "whole")
 
@@ -337,10 +339,11 @@ def after_a_kill(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     first = experiment.trials[0].name
     with Pool(1) as pool:
         pipe = blocked(folder, first)
-        ticks = executors.train_cohorts(pool, folder, experiment, planned(experiment, folder))
-        kill_when_reading(pipe, ticks)
-        for _ in ticks:
-            pass
+        with runs.lock(folder) as hold:
+            ticks = executors.train_cohorts(pool, hold, experiment, planned(experiment, folder))
+            kill_when_reading(pipe, ticks)
+            for _ in ticks:
+                pass
         seen = states(experiment, folder), str(runs.status(runs.trial_folder(folder, first)).get("reason"))
         train_all(pool, experiment, folder)
     return folder, *seen

@@ -76,6 +76,27 @@ def test_a_damaged_record_of_who_trains_names_nobody_and_stops_nobody(content: b
         assert runs.is_training(tmp_path)
 
 
+def test_who_was_taken_over_from_on_another_host_writes_no_more_and_leaves_the_record_of_the_other(tmp_path: Path):
+    with runs.lock(tmp_path) as hold:
+        runs.keep(hold)
+        held(tmp_path, host="elsewhere", process=4711, word="another")
+        before = (tmp_path / "lock.json").read_bytes()
+        with pytest.raises(RunsError, match=r"process 4711 on elsewhere.*has taken over; this process writes no more"):
+            runs.write_json(tmp_path / "plan.json", {})
+        with pytest.raises(RunsError, match="has taken over"):
+            runs.keep(hold)
+
+    assert (tmp_path / "lock.json").read_bytes() == before
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_breaking_the_lock_of_the_whole_takes_over_from_shards_of_other_hosts_too(tmp_path: Path):
+    held(tmp_path, host="elsewhere")
+    (tmp_path / "lock.json").rename(tmp_path / "lock.2-of-3.json")
+    with runs.lock(tmp_path, break_lock=True):
+        assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.json"]
+
+
 def test_the_lock_is_let_go_when_what_it_was_for_fails(tmp_path: Path):
     with pytest.raises(ZeroDivisionError), runs.lock(tmp_path):
         raise ZeroDivisionError

@@ -854,11 +854,11 @@ def test_a_checkpoint_lies_beside_its_trials_and_only_a_damaged_one_with_another
     assert path == tmp_path / "checkpoints" / "plain-d4-s0.pt"
     path.parent.mkdir()
     runs.write_sealed(path, b"first")
-    assert runs.damaged_checkpoints(tmp_path) == []
+    assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []
     path.write_bytes(b"x" * 100)
-    assert runs.damaged_checkpoints(tmp_path) == []  # nothing to go on from: its cohort will say so
+    assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []  # nothing to go on from: its cohort will say so
     runs.before(path).write_bytes(b"before")
-    assert runs.damaged_checkpoints(tmp_path) == [
+    assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == [
         f"{path}: damaged (its checksum is another); its trials go on from the checkpoint before it"
     ]
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from resexp import cli, config, runs
-from resexp.runs import RunsError, SupersededError
+from resexp.cli import running
+from resexp.runs import RunsError, SupersededError, locks
 
 FREE = {"timing.csv", "status.json", "environment.json"}
 
@@ -51,9 +52,9 @@ def nothing() -> None:
 
 
 def test_two_shards_hold_one_experiment_and_its_whole_is_refused_meanwhile(tmp_path: Path):
-    with runs.lock_shard(tmp_path, "1-of-3", nothing), runs.lock_shard(tmp_path, "2-of-3", nothing):
+    with runs.lock_shard(tmp_path, (1, 3), nothing), runs.lock_shard(tmp_path, (2, 3), nothing):
         assert runs.is_training(tmp_path)
-        with pytest.raises(RunsError, match=f"process {os.getpid()} on .* trains a shard here"), runs.lock(tmp_path):
+        with pytest.raises(RunsError, match=f"process {os.getpid()} on .* trains shard 1/3 here"), runs.lock(tmp_path):
             pass
     with runs.lock(tmp_path):
         pass
@@ -66,28 +67,59 @@ def test_a_shard_that_cannot_begin_leaves_nothing_that_refuses_the_next(tmp_path
     def broken() -> None:
         raise RunsError("another plan")
 
-    with pytest.raises(RunsError, match="another plan"), runs.lock_shard(tmp_path, "1-of-3", broken):
+    with pytest.raises(RunsError, match="another plan"), runs.lock_shard(tmp_path, (1, 3), broken):
         pass
     assert list(tmp_path.glob("lock*.json")) == []
-    with runs.lock_shard(tmp_path, "1-of-3", nothing):
+    with runs.lock_shard(tmp_path, (1, 3), nothing):
         pass
 
 
 def test_one_shard_is_trained_once_at_a_time(tmp_path: Path):
     with (
-        runs.lock_shard(tmp_path, "1-of-3", nothing),
-        pytest.raises(RunsError, match="trains shard 1-of-3; wait for it"),
-        runs.lock_shard(tmp_path, "1-of-3", nothing),
+        runs.lock_shard(tmp_path, (1, 3), nothing),
+        pytest.raises(RunsError, match="trains shard 1/3 here; wait for it"),
+        runs.lock_shard(tmp_path, (1, 3), nothing),
     ):
+        pass
+
+
+def test_shards_of_another_number_are_refused_as_long_as_one_trains(tmp_path: Path):
+    with (
+        runs.lock_shard(tmp_path, (1, 2), nothing),
+        pytest.raises(RunsError, match=r"trains shard 1/2 here; wait for it, .*another shard of as many"),
+        runs.lock_shard(tmp_path, (3, 3), nothing),
+    ):
+        pass
+    with runs.lock_shard(tmp_path, (3, 3), nothing):
+        pass
+
+
+def test_a_dead_shard_whose_number_another_process_bears_now_stops_nobody(tmp_path: Path):
+    left = {"host": platform.node(), "process": os.getppid(), "time": "2026-01-01T00:00:00+00:00"}
+    runs.write_json(tmp_path / "lock.2-of-3.json", left)
+    with runs.lock(tmp_path):
+        pass
+
+    assert list(tmp_path.glob("lock*.json")) == []
+
+
+def test_what_all_shards_share_is_written_by_one_of_them_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(locks, "BEGIN_SECONDS", 0.0)
+    with runs.lock_shard(tmp_path, (1, 2), nothing) as hold, runs.lock_shard(tmp_path, (2, 2), nothing) as other:
+        with runs.together(hold), pytest.raises(RunsError, match="is training here"), runs.together(other):
+            pass
+        with runs.together(other):
+            pass
+    with runs.lock(tmp_path) as hold, runs.together(hold):  # who has the whole need not wait for itself
         pass
 
 
 def test_a_shard_is_refused_where_the_whole_is_trained_elsewhere(tmp_path: Path):
     runs.write_json(tmp_path / "lock.json", {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"})
-    with pytest.raises(RunsError, match="process 7 on elsewhere"), runs.lock_shard(tmp_path, "1-of-3", nothing):
+    with pytest.raises(RunsError, match="process 7 on elsewhere"), runs.lock_shard(tmp_path, (1, 3), nothing):
         pass
-    with runs.lock_shard(tmp_path, "1-of-3", nothing, break_lock=True):
-        pass
+    with runs.lock_shard(tmp_path, (1, 3), nothing, break_lock=True):
+        assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.1-of-3.json"]  # so who was there writes no more
 
 
 def test_what_a_dead_shard_left_behind_is_taken_over_and_what_runs_elsewhere_is_not(tmp_path: Path):
@@ -108,7 +140,7 @@ def test_what_is_being_written_by_another_shard_is_not_swept_away(tiny: Any, tmp
     (tmp_path / "trials").mkdir()
     beside = tmp_path / "trials" / ".metrics.csv.4711"
     beside.write_text("half")
-    with runs.lock_shard(tmp_path, "1-of-2", nothing):
+    with runs.lock_shard(tmp_path, (1, 2), nothing):
         elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
         runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
         runs.begin(experiment, tmp_path, plan, start, [])
@@ -130,7 +162,7 @@ START = {
 
 
 def test_an_attempt_alone_writes_and_leaves_no_token(tmp_path: Path):
-    with runs.fenced(tmp_path, "c"):
+    with runs.lock(tmp_path) as hold, runs.fenced(hold, "c"):
         runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
 
     assert len(runs.read_rows(tmp_path / "metrics.csv")) == 1
@@ -139,7 +171,7 @@ def test_an_attempt_alone_writes_and_leaves_no_token(tmp_path: Path):
 
 def test_an_attempt_that_was_overtaken_stops_before_it_appends_replaces_or_discards_anything(tmp_path: Path):
     log, checkpoint = tmp_path / "metrics.csv", tmp_path / "checkpoints" / "c.pt"
-    with runs.fenced(tmp_path, "c"):
+    with runs.lock(tmp_path) as hold, runs.fenced(hold, "c"):
         runs.append(log, [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
         runs.write_bytes(checkpoint, b"its own")
         (tmp_path / "checkpoints" / ".c.attempt").write_text("of a later attempt")
@@ -157,11 +189,23 @@ def test_an_attempt_that_was_overtaken_stops_before_it_appends_replaces_or_disca
 
 
 def test_where_the_later_attempt_has_finished_the_earlier_one_stops_too(tmp_path: Path):
-    with runs.fenced(tmp_path, "c"):
+    with runs.lock(tmp_path) as hold, runs.fenced(hold, "c"):
         (tmp_path / "checkpoints" / ".c.attempt").unlink()
         with pytest.raises(SupersededError):
             runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
     runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])  # outside nothing is asked
+
+
+def test_an_attempt_whose_driver_has_lost_the_experiment_stops_too_and_is_not_tried_again(tmp_path: Path):
+    with runs.lock(tmp_path) as hold, runs.fenced(hold, "c"):
+        (tmp_path / "lock.json").unlink()
+        with pytest.raises(RunsError, match=r"lock\.json is not there any more; this process writes no more") as stopped:
+            runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+        with pytest.raises(RunsError, match="writes no more"), runs.fenced(hold, "d"):
+            pass
+
+    assert not isinstance(stopped.value, SupersededError)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == []
 
 
 # ---- the command line -------------------------------------------------------------------------------------------------------
@@ -176,6 +220,21 @@ def test_a_wrong_shard_is_one_line(text: str, tiny_file: Path, monkeypatch: pyte
 def test_a_shard_cannot_set_the_folder_of_the_others_aside(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     assert call(monkeypatch, "train", str(tiny_file), "--shard=1/2", "--fresh") == 2
     assert "other shards would lose their folder" in capsys.readouterr().err
+
+
+def test_a_shard_answers_for_its_own_trials_alone(tmp_path: Path, capsys: Any):
+    import fabricated  # noqa: PLC0415 - beside the others it would be taken for resexp's
+
+    folder, experiment = fabricated.experiment(
+        tmp_path, lambda _: {"test_accuracy": 0.9}, "network.depth=[8]", "network.norm=none", "network.init=he", "seeds=2"
+    )
+    of_another, *ours = (trial.name for trial in experiment.trials)
+    (runs.trial_folder(folder, of_another) / "result.json").unlink()
+    runs.set_failed(runs.trial_folder(folder, of_another), "out of luck")
+
+    assert running.conclude(folder, experiment, [], ours) == 0
+    assert capsys.readouterr().err == f"3 of 3 trials of this shard finished; results in {folder}\n"
+    assert running.conclude(folder, experiment, []) == 1
 
 
 def files(folder: Path) -> dict[str, bytes]:

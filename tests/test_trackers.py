@@ -11,6 +11,7 @@ import fabricated
 import pytest
 
 from resexp import cli, config, runs, trackers
+from resexp.cli import running
 from resexp.trackers import tensorboard as event_files
 
 SMALL = ("network.depth=[8]", "network.norm=none", "network.init=he", "seeds=2")
@@ -137,19 +138,20 @@ def test_export_to_mlflow_is_read_back_by_its_client(run, tmp_path, monkeypatch)
     pytest.importorskip("alembic")
     folder, experiment = run
     where = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    (sent,) = [place for place in trackers.TRACKERS["mlflow"](folder, experiment, where) if place][:1]
+    sent = trackers.TRACKERS["mlflow"](folder, experiment, where)
+    again = trackers.TRACKERS["mlflow"](folder, experiment, where)
     client = mlflow.MlflowClient(where)
-    (found,) = [
-        of for of in client.search_runs([client.get_experiment_by_name("digits").experiment_id]) if of.info.run_name == NAME
-    ]
-    history = {
-        (tag, metric.step): metric.value
+    found_runs = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    (found,) = [of for of in found_runs if of.info.run_name == NAME]
+    history = [
+        ((tag, metric.step), metric.value)
         for tag in {tag for tag, _ in expected(folder)}
         for metric in client.get_metric_history(found.info.run_id, tag)
-    }
+    ]
 
-    assert sent.startswith("digits/")
-    assert history == expected(folder)
+    assert sent == again
+    assert sorted(sent) == sorted(f"digits/{of.info.run_id}" for of in found_runs)
+    assert sorted(history) == sorted(expected(folder).items())
     assert found.data.params["network.depth"] == "8"
     assert found.data.metrics["test_accuracy"] == 0.9
     assert found.info.status == "FINISHED"
@@ -175,14 +177,20 @@ def wandb_records(file):
             record = b""
 
 
-def test_export_to_wandb_offline_is_read_back_from_its_own_records(run):
+def test_export_to_wandb_offline_is_read_back_from_its_own_records(run, tmp_path):
     pytest.importorskip("wandb")
     folder, experiment = run
     command = [sys.executable, "-m", "resexp", "export", "wandb", str(folder)]
     done = subprocess.run(
-        command, env={**os.environ, "WANDB_MODE": "offline"}, capture_output=True, text=True, check=True, timeout=120
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "WANDB_MODE": "offline"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
-    (file,) = (folder / "wandb").glob(f"offline-run-*/run-digits-{NAME}.wandb")
+    (file,) = (tmp_path / "wandb").glob(f"offline-run-*/run-digits-{NAME}.wandb")
     found, told = {}, {}
     for record in wandb_records(file):
         items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
@@ -193,6 +201,49 @@ def test_export_to_wandb_offline_is_read_back_from_its_own_records(run):
     assert done.stdout.split() == [f"digits/digits-{trial.name}" for trial in experiment.trials]
     assert found == expected(folder)
     assert told["network.depth"] == "8"
+    runs.refuse_links(folder)  # what it left lets the experiment be trained on
+
+
+def test_what_a_tracker_refuses_is_one_line(run, monkeypatch, capsys):
+    pytest.importorskip("wandb")
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("WANDB_MODE", "nonsense")
+
+    assert call(monkeypatch, "export", "mlflow", str(run[0]), "--to", "nowhere://x") == 1
+    assert call(monkeypatch, "export", "wandb", str(run[0])) == 1
+    of_mlflow, of_wandb = capsys.readouterr().err.splitlines()
+    assert of_mlflow.startswith("resexp: mlflow: ")
+    assert "nowhere://x" in of_mlflow
+    assert of_wandb.startswith("resexp: wandb: ")
+    assert "'online', 'offline'" in of_wandb
+
+
+def test_event_files_that_a_training_may_write_are_not_exported_to(run, tmp_path, monkeypatch, capsys):
+    folder = run[0]
+    with runs.lock(folder):
+        assert call(monkeypatch, "export", "tensorboard", str(folder)) == 2
+        assert "may be written by a training that goes on; wait for it, or name another folder with --to" in (
+            capsys.readouterr().err
+        )
+        assert call(monkeypatch, "export", "tensorboard", str(folder), "--to", str(tmp_path / "events")) == 0
+    assert not (folder / "tensorboard").exists()
+    assert call(monkeypatch, "export", "tensorboard", str(folder)) == 0
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), runs.RunsError("metrics.csv: damaged")])
+def test_curves_that_cannot_be_written_do_not_end_the_training(error, capsys):
+    looks = []
+
+    def watcher():
+        looks.append(len(looks))
+        if len(looks) == 2:
+            raise error
+
+    assert len(list(running._watched(iter([None] * 5), watcher))) == 6
+    assert looks == [0, 1]
+    told = capsys.readouterr().err
+    assert told.count("curves:") == 1
+    assert str(error) in told
 
 
 @pytest.mark.parametrize(("tracker", "module"), [("tensorboard", "tensorboard"), ("wandb", "wandb"), ("mlflow", "mlflow")])

@@ -38,12 +38,11 @@ def reproduce(
     done = all(runs.is_settled(runs.trial_folder(again, trial.name)) for trial in experiment.trials)
     interrupted: list[int] = []
     if device or fresh or not done:
-        with executors.Pool(asked or min(2, executors.cores())) as pool, stopping(pool) as interrupted:
+        with executors.Pool(asked) as pool, stopping(pool) as interrupted:
             asked_plan = plan.model_copy(update={"device": device or plan.device})
             prepared = prepare(pool, experiment, asked_plan, quiet=quiet)
             _refuse_another_ground(folder, None if fresh else again, prepared)
             plan = plan.model_copy(update={"device": prepared["device"]})
-            pool.resize(executors.jobs_for(plan.threads, asked, plan.device))
             if fresh and (aside := runs.set_aside(again)):
                 note(f"the older repetition is now {aside}")
             carry_out(pool, again, experiment, lambda _: plan, prepared, break_lock=break_lock, quiet=quiet)

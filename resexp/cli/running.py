@@ -6,8 +6,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, TextIO
@@ -99,11 +100,12 @@ def carry_out(
     shard: tuple[int, int] | None = None,
     break_lock: bool,
     quiet: bool,
-    watchers: Sequence[Callable[[], None]] = (),
-) -> None:
-    """Trains what is not finished, shown as it goes on, and writes down how accurate it became.
+    watch: Callable[[Path, Iterable[str]], Callable[[], None]] | None = None,
+) -> set[str]:
+    """Trains what is not finished, shown as it goes on, and writes down how accurate it became; returns whose turn it was.
 
-    plan: makes it from the one that stands in the folder, once that is held. watchers are called now and then, and at the end.
+    plan: makes it from the one that stands in the folder, once that is held. watch: what it gives for the trials in a folder
+    is called now and then, and at the end.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
@@ -114,47 +116,57 @@ def carry_out(
         if made[0].device != prepared["device"]:
             there, here = made[0].device, prepared["device"]
             raise runs.RunsError(f"{folder}: was planned for {there}, and this is {here}; add device={there}")
-        if isinstance(places, executors.Cluster):
-            places.check_shared(folder)
-            places.expect(folder, prepared["memory"])
+        places.expect(folder, made[0], prepared)
         cards = config.with_rounds(prepared["cards"], experiment, made[0])
         runs.begin(experiment, folder, made[0], runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
-        for message in runs.damaged_checkpoints(folder):
-            note(message)
 
-    with _continuable(), _held(folder, begin, shard, break_lock=break_lock):
-        ticks = executors.train_cohorts(places, folder, experiment, made[0], shard)
-        _follow(_watched(ticks, watchers), folder, experiment, quiet=quiet)
-        tables.write_accuracy(runs.results_of(folder, experiment))
+    with _continuable(), _held(folder, begin, shard, break_lock=break_lock) as hold:
+        cohorts = executors.of_shard(made[0], shard)
+        ours = {name for cohort in cohorts for name in cohort.trials}
+        for message in runs.damaged_checkpoints(folder, [cohort.name for cohort in cohorts]):
+            note(message)
+        ticks = executors.train_cohorts(places, hold, experiment, made[0], shard)
+        _follow(_watched(ticks, watch(folder, ours)) if watch else ticks, folder, experiment, quiet=quiet)
+        with runs.together(hold):
+            tables.write_accuracy(runs.results_of(folder, experiment))
+    return ours
 
 
 @contextmanager
-def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None, *, break_lock: bool) -> Iterator[None]:
+def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None, *, break_lock: bool) -> Iterator[runs.Hold]:
     """The folder for this process alone, or a shard of it beside others."""
     if shard is None:
-        with runs.lock(folder, break_lock=break_lock):
+        with runs.lock(folder, break_lock=break_lock) as hold:
             begin()
-            yield
+            yield hold
     else:
-        with runs.lock_shard(folder, f"{shard[0]}-of-{shard[1]}", begin, break_lock=break_lock):
-            yield
+        with runs.lock_shard(folder, shard, begin, break_lock=break_lock) as hold:
+            yield hold
 
 
-def _watched(ticks: Iterator[None], watchers: Sequence[Callable[[], None]]) -> Iterator[None]:
-    for tick in ticks:
-        for watcher in watchers:
-            watcher()
+def _watched(ticks: Iterator[None], watcher: Callable[[], None]) -> Iterator[None]:
+    """The same ticks; a watcher that fails is given up, and training goes on."""
+    fine = True
+    for tick in chain(ticks, [None]):
+        try:
+            if fine:
+                watcher()
+        except (runs.RunsError, OSError) as error:
+            fine = False
+            note(f"curves: {error}; training goes on without them, and resexp export tensorboard writes what is missing")
         yield tick
-    for watcher in watchers:
-        watcher()
 
 
-def conclude(folder: Path, experiment: config.Experiment, interrupted: list[int]) -> int:
-    """Says how it went; returns the exit code that this alone would have."""
-    states = runs.states(folder, experiment)
+def conclude(folder: Path, experiment: config.Experiment, interrupted: list[int], ours: Collection[str] | None = None) -> int:
+    """Says how it went; returns the exit code that this alone would have.
+
+    ours: the trials whose turn it was, all where it is None.
+    """
+    states = [state for state in runs.states(folder, experiment) if ours is None or state.trial.name in ours]
     finished = sum(state.state == "finished" for state in states)
     bad = [state for state in states if state.state in ("failed", "damaged")]
-    note(f"{finished} of {len(states)} trials finished; results in {folder}")
+    whose = "" if len(states) == len(experiment.trials) else " of this shard"
+    note(f"{finished} of {len(states)} trials{whose} finished; results in {folder}")
     for state in bad:
         note(f"{state.state}: {state.trial.name}: {state.reason or 'unknown reason'}")
     if interrupted:

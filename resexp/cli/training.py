@@ -54,34 +54,29 @@ def train(
         runs.check_unchanged(experiment, folder)
     if tensorboard:
         trackers.need_tensorboard()
-    places = executors.Cluster(address) if executor == "ray" else executors.Pool(asked or min(2, executors.cores()))
+    places = executors.Cluster(address) if executor == "ray" else executors.Pool(asked)
     with redirect_stdout(WithoutRay(sys.stdout)), places, stopping(places) as interrupted:
-        existing = None if fresh else runs.read_plan(folder)
-        prepared = prepare(places, experiment, existing, quiet=quiet or as_json)
+        standing = None if fresh else runs.read_plan(folder)
+        prepared = prepare(places, experiment, standing, quiet=quiet or as_json)
 
         def planned(existing: config.Plan | None) -> config.Plan:
             shards = of_shard[1] if of_shard else None
             return config.make_plan(experiment, prepared["device"], prepared["cores"], existing, shards)
 
-        plan = planned(existing)
-        if isinstance(places, executors.Pool):
-            places.resize(executors.jobs_for(plan.threads, asked, plan.device))
         if dry_run:
+            plan = planned(standing)
             say(_plan_text(experiment, plan, prepared, places.forecast(experiment, plan), executor))
             return
         aside = runs.set_aside(folder) if fresh else None
         if aside:
             note(f"the older experiment is now {aside}")
-        number, shards = of_shard or (1, 1)
-        ours = [name for cohort in plan.cohorts[number - 1 :: shards] for name in cohort.trials]
-        watchers = [trackers.live(folder, ours)] if tensorboard else []
-        carry_out(
+        ours = carry_out(
             places, folder, experiment, planned, prepared,
-            shard=of_shard, break_lock=break_lock, quiet=quiet or as_json, watchers=watchers,
+            shard=of_shard, break_lock=break_lock, quiet=quiet or as_json, watch=trackers.live if tensorboard else None,
         )  # fmt: skip
     if as_json:
         say(tables.TABLES["json"](comparison.compared(runs.results_of(folder, experiment))))
-    sys.exit(conclude(folder, experiment, interrupted))
+    sys.exit(conclude(folder, experiment, interrupted, ours))
 
 
 def _asked(executor: str, shard: str | None, jobs: str, *, fresh: bool) -> tuple[tuple[int, int] | None, int | None]:

@@ -1,7 +1,7 @@
 """Where cohorts run: processes of this machine, or a Ray cluster."""
 
 from resexp.executors.cluster import Cluster
-from resexp.executors.cohorts import train_cohorts, train_here
+from resexp.executors.cohorts import Places, of_shard, train_cohorts, train_here
 from resexp.executors.machine import cores, jobs_for
 from resexp.executors.pool import Pool, forecast, prepare, survey, time_arms
 from resexp.executors.workers import STOPPING, OutOfMemoryError
@@ -10,10 +10,12 @@ __all__ = [
     "STOPPING",
     "Cluster",
     "OutOfMemoryError",
+    "Places",
     "Pool",
     "cores",
     "forecast",
     "jobs_for",
+    "of_shard",
     "prepare",
     "survey",
     "time_arms",

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ from resexp.config import Cohort, ConfigError, Experiment, Plan, Trial
 from resexp.executors import nodes, workers
 from resexp.executors.machine import cores
 from resexp.executors.workers import OutOfMemoryError
+from resexp.runs import Hold
 
 RETRIES = 20  # of a cohort whose node or process died
 ANSWER_SECONDS = 10.0  # for the head to accept a connection
@@ -76,7 +77,7 @@ class Cluster:
         except (ConnectionError, ValueError, RuntimeError, OSError, self.ray.exceptions.RayError) as error:
             raise ConfigError(f"no Ray cluster at {where or 'this machine'}: {_words(error)}", where="--address") from None
         self.stopping = threading.Event()
-        self._flag = f".stop.{uuid.uuid4().hex}"
+        self._flag = f".stop.{uuid.uuid4().int}"
         self._folder: Path | None = None
         self._memory: dict[str, int] = {}
         self._cohorts: dict[Any, Cohort] = {}
@@ -120,7 +121,7 @@ class Cluster:
         Raises:
             RunsError: a node that does not, by address.
         """
-        word = uuid.uuid4().hex
+        word = str(uuid.uuid4().int)
         place = folder / f".probe.{word}"
         runs.write_text(place, word)
         alive = [node for node in self.ray.nodes() if node["Alive"]]
@@ -138,7 +139,7 @@ class Cluster:
                 if not nodes.answer(place, node["NodeID"]).is_file():
                     raise runs.RunsError(f"node {address} writes to another {folder}; --runs must lie on shared storage")
         finally:
-            for left in folder.glob(f".probe.{word}*"):
+            for left in folder.glob(f".probe.*{word}"):
                 left.unlink()
 
     def _probe_of(self, node: dict[str, Any], place: Path, word: str) -> Any:
@@ -148,9 +149,9 @@ class Cluster:
 
     # ---- cohorts ----
 
-    def expect(self, folder: Path, memory: dict[str, int]) -> None:
-        """Where the cohorts will be trained, and the memory that each needs."""
-        self._folder, self._memory = folder.resolve(), memory
+    def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - Ray asks each task for itself
+        self.check_shared(folder)
+        self._folder, self._memory = folder.resolve(), prepared["memory"]
 
     @property
     def running(self) -> int:
@@ -159,11 +160,13 @@ class Cluster:
     def room(self) -> bool:
         return True  # Ray queues, and a cluster that grows wants to see what waits
 
-    def start(self, folder: Path, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
+    def start(self, hold: Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
         on_card = device.startswith("cuda")
-        task = self.ray.remote(max_retries=RETRIES, max_calls=1 if on_card else 0)(
-            _train
-        )  # a process keeps what it has of a card
+        task = self.ray.remote(
+            max_retries=RETRIES,
+            retry_exceptions=[runs.SupersededError],  # by an attempt that was given up, but was only slow to begin
+            max_calls=1 if on_card else 0,  # a process keeps what it has of a card
+        )(_train)
         declared = {
             "num_cpus": cohort.threads,
             "num_gpus": int(on_card),
@@ -172,7 +175,8 @@ class Cluster:
         if too_much := self._unfit(declared):
             self._refused.append((cohort, too_much))
             return
-        arguments = (folder.resolve(), cohort, list(members), device, self._flag, nodes.versions())
+        there = hold._replace(folder=hold.folder.resolve())
+        arguments = (there, cohort, list(members), device, self._flag, nodes.versions())
         self._cohorts[task.options(**declared, name=f"resexp {cohort.name}").remote(*arguments)] = cohort
 
     def finished(self, seconds: float) -> list[tuple[Cohort, BaseException | None]]:
@@ -184,7 +188,10 @@ class Cluster:
             self._cohorts.clear()
         if refused or not self._cohorts:
             return refused
-        done, _ = self.ray.wait(list(self._cohorts), timeout=seconds, num_returns=1)
+        try:
+            done, _ = self.ray.wait(list(self._cohorts), timeout=seconds, num_returns=1)
+        except self.ray.exceptions.RayError as error:
+            raise _lost(error) from None
         return [(self._cohorts.pop(reference), self._raised(reference)) for reference in done]
 
     def _unfit(self, declared: dict[str, int]) -> BaseException | None:
@@ -215,6 +222,8 @@ class Cluster:
             return OutOfMemoryError(_words(error))
         except self.ray.exceptions.RayTaskError as error:
             return _cause(error)
+        except self.ray.exceptions.LocalRayletDiedError as error:
+            return _lost(error)
         except self.ray.exceptions.RayError as error:
             return runs.RunsError(f"its task died, {RETRIES} retries included: {_words(error)}")
         return None
@@ -222,6 +231,9 @@ class Cluster:
     def kill(self) -> None:
         """Ends the tasks where they are; checkpoints and logs stay valid."""
         self.ray.shutdown()
+        if self._folder is not None:
+            with suppress(OSError):
+                (self._folder / self._flag).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -229,11 +241,16 @@ class Cluster:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None and self._cohorts:
             self._stop()
-            self.ray.wait(list(self._cohorts), num_returns=len(self._cohorts), timeout=LAST_SECONDS)
+            with suppress(self.ray.exceptions.RayError):  # there may be no cluster any more
+                self.ray.wait(list(self._cohorts), num_returns=len(self._cohorts), timeout=LAST_SECONDS)
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # it prints what its threads have kept
             self.ray.shutdown()
         if self._folder is not None:
             (self._folder / self._flag).unlink(missing_ok=True)
+
+
+def _lost(error: BaseException) -> ChildProcessError:
+    return ChildProcessError(f"the cluster is lost: {_words(error)}")
 
 
 def _cause(error: Any) -> BaseException:
@@ -254,8 +271,9 @@ def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     return {**found, "cores": cores(), "memory": workers.memory(experiment, found["device"])}
 
 
-def _train(folder: Path, cohort: Cohort, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
+def _train(hold: Hold, cohort: Cohort, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
     """Trains a cohort; a node that joined after the others were asked is asked here."""
+    folder = hold.folder
     if (folder / flag).exists():
         return "interrupted"
     if not (folder / "plan.json").is_file():
@@ -270,4 +288,4 @@ def _train(folder: Path, cohort: Cohort, members: Sequence[Trial], device: str, 
             looked, stopped = time.monotonic(), place.exists()
         return stopped
 
-    return workers.train_fenced(folder, cohort, members, device, stop)
+    return workers.train_fenced(hold, cohort, members, device, stop)

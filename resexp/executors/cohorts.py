@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from resexp import config, runs
 from resexp.config import Cohort, Experiment, Plan, Trial
@@ -16,6 +16,7 @@ from resexp.executors import workers
 from resexp.executors.machine import cores
 from resexp.executors.pool import DIED
 from resexp.executors.workers import OutOfMemoryError
+from resexp.runs import Hold
 
 POLL_SECONDS = 0.25
 
@@ -30,14 +31,14 @@ def train_here(experiment: Experiment, folder: Path) -> None:
     """
     existing = runs.read_plan(folder)
     prepared = workers.prepare(experiment, existing)
-    with runs.lock(folder):
+    with runs.lock(folder) as hold:
         plan = config.make_plan(experiment, prepared["device"], cores(), existing)
         cards = config.with_rounds(prepared["cards"], experiment, plan)
         runs.begin(experiment, folder, plan, runs.start_entry(prepared, sys.argv), cards)
         trials = {trial.name: trial for trial in experiment.trials}
         for cohort in plan.cohorts:
             if _unfinished(folder, cohort, trials):
-                workers.train(folder, cohort, _members(folder, cohort, trials), plan.device)
+                workers.train(hold, cohort, _members(folder, cohort, trials), plan.device)
 
 
 # ---- a pool, or a cluster ---------------------------------------------------------------------------------------------
@@ -60,7 +61,20 @@ class Places(Protocol):
     def running(self) -> int:
         """How many cohorts train."""
 
-    def start(self, folder: Path, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
+    def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
+        """See `pool.prepare`; `cores` are those of the machine that the plan is made for."""
+
+    def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
+        """See `pool.forecast`."""
+
+    def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
+        """Makes ready for the cohorts of this plan: `prepared` is what was found out before.
+
+        Raises:
+            RunsError: a place where they cannot be trained, by name.
+        """
+
+    def start(self, hold: Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
         """Has a cohort trained; there is `room`."""
 
     def room(self) -> bool:
@@ -71,9 +85,9 @@ class Places(Protocol):
 
 
 def train_cohorts(
-    places: Places, folder: Path, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
+    places: Places, hold: Hold, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
 ) -> Iterator[None]:
-    """Trains the cohorts that are not finished; yields now and then, so that the caller can look at runs/.
+    """Trains the cohorts of what is held that are not finished; yields now and then, so that the caller can look at runs/.
 
     A cohort that raises, or whose worker dies, is marked failed and the others go on; one for which the memory does not
     suffice is trained as two halves, which plan.json has from then on. Ends early when told to stop.
@@ -81,12 +95,13 @@ def train_cohorts(
     shard: (i, n): every n-th cohort from the i-th on; nothing is halved, for others follow the same plan.
 
     Raises:
+        RunsError: another process has taken over.
         OSError: nowhere to write.
     """
-    trials = {trial.name: trial for trial in experiment.trials}
-    number, shards = shard or (1, 1)
-    queue = deque(cohort for cohort in plan.cohorts[number - 1 :: shards] if _unfinished(folder, cohort, trials))
+    folder, trials = hold.folder, {trial.name: trial for trial in experiment.trials}
+    queue = deque(cohort for cohort in of_shard(plan, shard) if _unfinished(folder, cohort, trials))
     while places.running or (queue and not places.stopping.is_set()):
+        runs.keep(hold)
         while queue and places.room() and not places.stopping.is_set():
             cohort = queue.popleft()
             try:
@@ -94,7 +109,7 @@ def train_cohorts(
             except runs.RunsError as error:
                 _fail(folder, cohort, error)
             else:
-                places.start(folder, cohort, members, plan.device)
+                places.start(hold, cohort, members, plan.device)
         for cohort, raised in places.finished(POLL_SECONDS):
             if isinstance(raised, OSError):
                 raise raised
@@ -104,6 +119,12 @@ def train_cohorts(
             elif raised is not None and not places.stopping.is_set():
                 _fail(folder, cohort, raised)
         yield
+
+
+def of_shard(plan: Plan, shard: tuple[int, int] | None) -> Sequence[Cohort]:
+    """The cohorts of a shard (i, n), of the whole where there are none."""
+    number, shards = shard or (1, 1)
+    return plan.cohorts[number - 1 :: shards]
 
 
 def _halve(folder: Path, plan: Plan, cohort: Cohort) -> Plan:

@@ -14,7 +14,8 @@ def versions() -> list[str]:
 
 
 def answer(place: Path, node: str) -> Path:
-    return place.with_name(f"{place.name}.{node}")
+    """.probe.<node>.<word> beside .probe.<word>."""
+    return place.with_name(f"{place.stem}.{node}{place.suffix}")
 
 
 def probe(place: Path, word: str, node: str) -> list[str]:

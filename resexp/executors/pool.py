@@ -18,7 +18,8 @@ from typing import Any, Self
 
 from resexp.config import Cohort, Experiment, Plan, Trial
 from resexp.executors import workers
-from resexp.executors.machine import cores
+from resexp.executors.machine import cores, jobs_for
+from resexp.runs import Hold
 from resexp.runs.files import Cell
 
 DIED = "killed from outside, or by the system for want of memory"
@@ -40,7 +41,8 @@ def _deaf() -> Iterator[None]:
 class Pool:
     """Worker processes, each an executor of its own, so that one that dies takes one cohort with it and no other."""
 
-    def __init__(self, jobs: int = 1) -> None:
+    def __init__(self, jobs: int | None = 1) -> None:
+        """jobs: how many; None for as many as a plan and this machine allow."""
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
         self.context = multiprocessing.get_context("spawn")
@@ -48,9 +50,10 @@ class Pool:
             self.stopping = self.context.Event()
         self.workers: list[ProcessPoolExecutor] = []
         self._cohorts: dict[Future[str], tuple[int, Cohort, str]] = {}
-        self.resize(jobs)
+        self._jobs = jobs
+        self._resize(jobs or min(2, cores()))
 
-    def resize(self, jobs: int) -> None:
+    def _resize(self, jobs: int) -> None:
         """Exactly `jobs` workers; new ones are already on their way."""
         fresh = [self._worker() for _ in range(jobs - len(self.workers))]
         for worker in self.workers[jobs:]:
@@ -82,9 +85,13 @@ class Pool:
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
         """As `forecast`."""
+        self._resize(jobs_for(plan.threads, self._jobs, plan.device))
         return forecast(self, experiment, plan)
 
     # ---- cohorts, see `cohorts.Places` ----
+
+    def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - all is on this machine
+        self._resize(jobs_for(plan.threads, self._jobs, plan.device))
 
     @property
     def running(self) -> int:
@@ -93,9 +100,9 @@ class Pool:
     def room(self) -> bool:
         return len(self._cohorts) < len(self.workers)
 
-    def start(self, folder: Path, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
+    def start(self, hold: Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
         number = min(set(range(len(self.workers))) - {number for number, _, _ in self._cohorts.values()})
-        future = self.submit(number, workers.train, folder, cohort, members, device)
+        future = self.submit(number, workers.train, hold, cohort, members, device)
         self._cohorts[future] = number, cohort, device
 
     def finished(self, seconds: float) -> list[tuple[Cohort, BaseException | None]]:

@@ -111,20 +111,20 @@ def dissect_trial(place: Path, trial: Trial, threads: int, device: str, *task: A
     return dissect.dissect(place, trial, training.resolve_device(device), *task)
 
 
-def train(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:
+def train(hold: runs.Hold, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:
     """Trains a cohort in a process of this host: whoever held it before is gone, or goes at once."""
-    with runs.lock_cohort(folder, cohort.name):
-        return train_fenced(folder, cohort, trials, device, _stopping.is_set if _stopping else None)
+    with runs.lock_cohort(hold.folder, cohort.name):
+        return train_fenced(hold, cohort, trials, device, _stopping.is_set if _stopping else None)
 
 
-def train_fenced(folder: Path, cohort: Cohort, trials: Sequence[Trial], device: str, stop: Callable[[], bool] | None) -> str:
-    """Trains a cohort; an earlier attempt, wherever it runs, stops before it writes again."""
+def train_fenced(hold: runs.Hold, cohort: Cohort, trials: Sequence[Trial], device: str, stop: Callable[[], bool] | None) -> str:
+    """Trains a cohort; another attempt, wherever it runs, stops before it writes again."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(cohort.threads, trials[0].settings)
     try:
-        with runs.fenced(folder, cohort.name):
-            return training.run(trials, folder, cohort.name, device, stop or training.never)
+        with runs.fenced(hold, cohort.name):
+            return training.run(trials, hold.folder, cohort.name, device, stop or training.never)
     except (MemoryError, RuntimeError) as error:
         if not training.is_out_of_memory(error):
             raise

@@ -41,7 +41,7 @@ from resexp.runs.folders import (
     sweep,
     write_plan,
 )
-from resexp.runs.locks import holder, is_training, lock, lock_cohort, lock_shard
+from resexp.runs.locks import Hold, holder, is_training, keep, lock, lock_cohort, lock_shard, together
 from resexp.runs.records import cards, starts
 from resexp.runs.results import Results, State, read_results, results_of, states
 from resexp.runs.texts import to_yaml
@@ -69,6 +69,7 @@ __all__ = [
     "PACKAGES",
     "PROBE_FILES",
     "SEALED",
+    "Hold",
     "Results",
     "RunsError",
     "State",
@@ -95,6 +96,7 @@ __all__ = [
     "holder",
     "is_settled",
     "is_training",
+    "keep",
     "left_out",
     "lock",
     "lock_cohort",
@@ -125,6 +127,7 @@ __all__ = [
     "status",
     "sweep",
     "to_yaml",
+    "together",
     "trial_folder",
     "write_bytes",
     "write_json",

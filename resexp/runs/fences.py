@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from resexp.runs.files import RunsError, naming, permitted, write_text
+from resexp.runs.locks import Hold, keep
 
 
 class SupersededError(RunsError):
@@ -13,20 +14,23 @@ class SupersededError(RunsError):
 
 
 @contextmanager
-def fenced(folder: Path, cohort: str) -> Iterator[None]:
+def fenced(hold: Hold, cohort: str) -> Iterator[None]:
     """Makes this the attempt that counts: its token lies beside the checkpoints, and is asked for before every write.
 
     A lock does not do that: it holds on one host, and a process that is cut off from its cluster may hold one for ever.
 
     Raises:
-        SupersededError: a later attempt has taken over; nothing of this one is written any more.
+        SupersededError: another attempt has taken over, maybe one that is older and was slow to begin.
+        RunsError: what it trains for is not held any more. Either way nothing of this attempt is written from then on.
     """
-    place, token = attempt_file(folder, cohort), uuid.uuid4().hex
+    keep(hold)
+    place, token = attempt_file(hold.folder, cohort), uuid.uuid4().hex
     with naming(place.parent):
         place.parent.mkdir(exist_ok=True)
     write_text(place, token, durable=False)
 
     def permit() -> None:
+        keep(hold)
         if not _holds(place, token):
             raise SupersededError(f"{place}: another attempt trains this cohort; this one writes no more")
 

@@ -45,7 +45,7 @@ PROBE_FILES = {
     "gradient_correlation": "gradient_correlation.csv",
     "path_lengths": "path_lengths.csv",
 }
-BESIDE = re.compile(r"\..+\.\d+")  # a file that is being written: .<name>.<process>
+BESIDE = re.compile(r"\..+\.\d+")  # of use only while its process lives: a file that is being written, .stop.<number>
 LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
 # Equal between two runs of one plan, and sealed by result.json; timing.csv is free.
 SEALED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")

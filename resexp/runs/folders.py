@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -178,10 +179,10 @@ def checkpoint_file(folder: Path, cohort: str) -> Path:
     return folder / "checkpoints" / f"{cohort}.pt"
 
 
-def damaged_checkpoints(folder: Path) -> list[str]:
-    """What is wrong with each damaged checkpoint before which there is another to go on from."""
+def damaged_checkpoints(folder: Path, cohorts: Iterable[str]) -> list[str]:
+    """What is wrong with each damaged checkpoint of these before which there is another to go on from."""
     found = []
-    for path in sorted(folder.glob("checkpoints/*.pt")):
+    for path in (checkpoint_file(folder, name) for name in cohorts):
         try:
             read_sealed(path)
         except RunsError as error:

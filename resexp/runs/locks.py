@@ -4,106 +4,151 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 
-from resexp.runs.files import RunsError, naming, write_json
+from resexp.runs.files import RunsError, naming, permitted, write_json
 from resexp.runs.records import read_record
 
+WHOLE = "lock.json"  # the record of who trains the whole
 NAMING_ROUNDS = 50  # of 0.02 seconds, in which lock.json should follow the lock
 BEGIN_SECONDS = 60.0  # that a shard waits for others to have written the plan
 ORPHAN_SECONDS = 10.0  # that a worker whose parent has died may take to notice it
 
 
+class Hold(NamedTuple):
+    """What a process holds: an experiment, or a shard of it, for as long as its record says this word."""
+
+    folder: Path
+    record: str
+    word: str
+
+
+def keep(hold: Hold) -> None:
+    """Looks whether it is still held, on whatever host this runs.
+
+    Raises:
+        RunsError: another process has taken over; nothing is to be written any more.
+    """
+    found = _read(hold.folder / hold.record)
+    if found is None or found.get("word") != hold.word:
+        by = f"{_named(found)} has taken over" if found else f"{hold.record} is not there any more"
+        raise RunsError(f"{hold.folder}: {by}; this process writes no more")
+
+
 @contextmanager
-def lock(folder: Path, *, break_lock: bool = False) -> Iterator[None]:
+def lock(folder: Path, *, break_lock: bool = False) -> Iterator[Hold]:
     """Holds the experiment for this process; lock.json says who does.
 
     The system drops the lock of a process that dies, so what such a one left behind on this host is taken over. Whether a
-    process of another host still lives cannot be seen from here: only `break_lock` takes over from it.
+    process of another host still lives cannot be seen from here: only `break_lock` takes over from it, and if it does live
+    it writes nothing any more.
 
     Raises:
         RunsError: another process holds it, or a shard of it; there is no such place.
         OSError: nowhere to write.
     """
-    with _held(folder, 0.0):
-        _refuse(folder, "lock*.json", break_lock=break_lock)
-        write_json(folder / "lock.json", _ourselves())
-        with _removed_after(folder / "lock.json"):
-            yield
+    with _whole(folder, 0.0):
+        _take_over(folder, [WHOLE, *_shards(folder)], break_lock=break_lock)
+        with _recorded(folder, WHOLE) as hold:
+            yield hold
 
 
 @contextmanager
-def lock_shard(folder: Path, shard: str, begin: Callable[[], None], *, break_lock: bool = False) -> Iterator[None]:
-    """Holds one shard of the experiment, `2-of-60`, beside other shards; lock.2-of-60.json says who does.
+def lock_shard(folder: Path, shard: tuple[int, int], begin: Callable[[], None], *, break_lock: bool = False) -> Iterator[Hold]:
+    """Holds one shard of the experiment, (2, 60), beside other shards of 60; lock.2-of-60.json says who does.
 
-    `begin` writes what all shards share while this one holds the whole, which it waits for as long as others begin.
+    `begin` writes what all shards share while this one has the whole, which it waits for as long as others do so.
 
     Raises:
-        RunsError: a process trains the whole, or this shard; there is no such place.
+        RunsError: a process trains the whole, this shard, or one of another number of shards; there is no such place.
         OSError: nowhere to write.
     """
-    record = folder / f"lock.{shard}.json"
-    own = filelock.FileLock(folder / f".lock.{shard}")
-    with _held(folder, BEGIN_SECONDS):
-        _refuse(folder, "lock.json", break_lock=break_lock)
-        try:
-            own.acquire(timeout=0)
-        except filelock.Timeout:
-            raise RunsError(f"{folder}: {_named(_read(record))} trains shard {shard}; wait for it") from None
-        _refuse(folder, record.name, break_lock=break_lock)
-        begun = False
-        try:
-            write_json(record, _ourselves())
+    record = f"lock.{shard[0]}-of-{shard[1]}.json"
+    with _whole(folder, BEGIN_SECONDS) as held:
+        others = [name for name in _shards(folder) if not name.endswith(f"-of-{shard[1]}.json")]
+        _take_over(folder, [WHOLE, record, *others], break_lock=break_lock)
+        with _shard_lock(folder, record).acquire(timeout=0), _recorded(folder, record) as hold:
             begin()
-            begun = True
-        finally:
-            if not begun:
-                with suppress(OSError):
-                    record.unlink()
-                own.release()
-    try:
-        with _removed_after(record):
-            yield
-    finally:
-        own.release()
+            held.release()
+            yield hold
 
 
-@contextmanager
-def _held(folder: Path, patience: float) -> Iterator[None]:
+def together(hold: Hold) -> AbstractContextManager[object]:
+    """For what all shards share: nobody else begins, or writes of that, meanwhile.
+
+    Raises:
+        RunsError: another process has had the whole for too long.
+    """
+    return nullcontext() if hold.record == WHOLE else _whole(hold.folder, BEGIN_SECONDS)
+
+
+def _whole(folder: Path, patience: float) -> AbstractContextManager[filelock.BaseFileLock]:
     if folder.is_symlink():
         raise RunsError(f"{folder}: a link; name the folder that it leads to with --runs")
-    held = filelock.FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with naming(folder / ".lock"):
-            held.acquire(timeout=patience)
+            return filelock.FileLock(folder / ".lock").acquire(timeout=patience)
     except filelock.Timeout:
         raise RunsError(f"{folder}: {_first(folder)} is training here; wait for it, or choose another name=...") from None
     except (NotADirectoryError, FileExistsError) as error:
         raise RunsError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from None
+
+
+def _take_over(folder: Path, records: Iterable[str], *, break_lock: bool) -> None:
+    """Removes what dead processes have left; refuses where one runs, or may run: of another host, unless `break_lock`.
+
+    The caller has the whole, so nobody on this host trains it; of a shard its own lock says whether its process lives.
+    """
+    for record in records:
+        left = _read(folder / record)
+        if record != WHOLE and not _is_free(_shard_lock(folder, record)):
+            shard = record.removeprefix("lock.").removesuffix(".json").replace("-of-", "/")
+            advice = "wait for it, choose another name=..., or another shard of as many"
+            raise RunsError(f"{folder}: {_named(left)} trains shard {shard} here; {advice}")
+        if left and left["host"] != platform.node() and not break_lock:
+            raise RunsError(f"{folder}: {_named(left)} is training here; if it runs no more, add --break-lock")
+        (folder / record).unlink(missing_ok=True)
+
+
+def _shards(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("lock.*-of-*.json"))
+
+
+def _shard_lock(folder: Path, record: str) -> filelock.BaseFileLock:
+    return filelock.FileLock(folder / f".{record.removesuffix('.json')}")
+
+
+def _is_free(held: filelock.BaseFileLock) -> bool:
     try:
-        yield
+        held.acquire(timeout=0).lock.release()
+    except filelock.Timeout:
+        return False
+    return True
+
+
+@contextmanager
+def _recorded(folder: Path, record: str) -> Iterator[Hold]:
+    """The record says that this process holds it; nothing is written here once it says something else."""
+    hold = Hold(folder, record, uuid.uuid4().hex)
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(folder / record, {"host": platform.node(), "process": os.getpid(), "time": stamp, "word": hold.word})
+    told: AbstractContextManager[None] = suppress(OSError)  # what broke before is what is to be told
+    try:
+        with permitted(lambda: keep(hold)):
+            yield hold
+        told = nullcontext()
     finally:
-        held.release()
-
-
-def _refuse(folder: Path, records: str, *, break_lock: bool) -> None:
-    """Refuses where one of these processes runs, or may run: of another host, unless `break_lock`."""
-    for place in sorted(folder.glob(records)):
-        left = _read(place)
-        if left is None or not _may_live(left):
-            continue
-        if left["host"] != platform.node():
-            if not break_lock:
-                raise RunsError(f"{folder}: {_named(left)} is training here; if it runs no more, add --break-lock")
-        elif place.name != "lock.json":  # the lock itself says that nobody on this host trains the whole
-            raise RunsError(f"{folder}: {_named(left)} trains a shard here; wait for it, or choose another name=...")
+        with told:
+            if (_read(folder / record) or {}).get("word") == hold.word:
+                (folder / record).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -146,7 +191,7 @@ def _removed_after(path: Path) -> Iterator[None]:
 
 def holder(folder: Path) -> dict[str, Any] | None:
     """Who trains the whole here, as lock.json has it: host, process, time; None for nobody."""
-    return _read(folder / "lock.json")
+    return _read(folder / WHOLE)
 
 
 def _read(place: Path) -> dict[str, Any] | None:
@@ -192,10 +237,6 @@ def _lives(process: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _ourselves() -> dict[str, Any]:
-    return {"host": platform.node(), "process": os.getpid(), "time": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def _named(found: dict[str, Any] | None) -> str:

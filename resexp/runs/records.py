@@ -48,6 +48,7 @@ class _Holder(_Record):
     host: str
     process: int
     time: str
+    word: str = ""
 
 
 class _Start(_Record):
