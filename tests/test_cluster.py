@@ -39,6 +39,17 @@ def test_without_ray_one_line_names_the_extra(tiny_file: Path, monkeypatch: pyte
     assert capsys.readouterr().err == "resexp: --executor ray: ray is not installed; pip install 'resexp[ray]'\n"
 
 
+def test_a_silent_node_is_asked_for_sooner_than_ray_would_unless_the_user_says_when(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("ray")
+    said, unsaid = (f"RAY_grpc_client_keepalive_{name}_ms" for name in ("time", "timeout"))
+    monkeypatch.setenv(said, "7")
+    monkeypatch.setenv(unsaid, "")  # so that it is unset again in the end
+    monkeypatch.delenv(unsaid)
+    cluster._ray()
+
+    assert (os.environ[said], os.environ[unsaid]) == ("7", "30000")
+
+
 def test_where_no_cluster_answers_one_line_says_so_at_once(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     pytest.importorskip("ray")
     address = f"127.0.0.1:{free_port()}"

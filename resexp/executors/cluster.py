@@ -24,6 +24,7 @@ from resexp.runs import Hold
 
 RETRIES = 20  # of a cohort whose node or process died
 ANSWER_SECONDS = 10.0  # for the head to accept a connection
+SILENT_SECONDS = 30.0  # between two questions to a node whether it is there, and for its answer
 LAST_SECONDS = 60.0  # for tasks to save when the driver ends with an error
 LOOK_SECONDS = 1.0  # between two looks for the file that says stop
 PASSED_ON = ("RESEXP_DATA", "OMP_WAIT_POLICY", "CUBLAS_WORKSPACE_CONFIG")
@@ -31,6 +32,8 @@ HEADROOM = 1 << 30  # bytes of a process beside its networks: torch itself, and 
 
 
 def _ray() -> ModuleType:
+    for name in ("time", "timeout"):  # Ray reads them as it is imported; its own 7 minutes are long for a node that is cut off
+        os.environ.setdefault(f"RAY_grpc_client_keepalive_{name}_ms", str(int(1000 * SILENT_SECONDS)))
     try:
         import ray  # noqa: PLC0415 - an extra
     except ImportError:
