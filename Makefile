@@ -24,7 +24,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/deepest.py
 
 torture: $(VENV)/installed-dev
-	$(BIN)/pytest tests/test_torture.py -n 0 -s --kills 100 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600
+	$(BIN)/pytest tests/test_torture.py tests/test_cluster.py -n 0 -s --kills 100 --cluster-kills 10 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600
 	$(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
 

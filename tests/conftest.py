@@ -1,12 +1,14 @@
 """What several test files share: the real data folder, small experiments, a pool without processes, torch's global state."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Answer, Program
 
 from resexp import config
 from resexp.config import Experiment
@@ -21,12 +23,13 @@ seeds: 1
 device: cpu
 """
 
-# How much of tests/test_torture.py is run; `make torture` asks for more.
+# How much of tests/test_torture.py and test_cluster.py is run; `make torture` asks for more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
     "--kills": (5, "SIGKILLs at random moments"),
     "--faults": (1, "real commands that meet a broken disk"),
     "--fault-stride": (24, "in this process the disk breaks at every n-th write (a full one at every write)"),
+    "--cluster-kills": (1, "rounds in which a node and the driver of a Ray cluster are killed"),
     "--together": (1, "rounds of trainings that are started together"),
     "--fuzz-seconds": (8, "seconds of fuzzing the readers"),
 }
@@ -72,6 +75,23 @@ def torch_state() -> Iterator[None]:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
+    """The program in this process; its workers are processes, unless `in_process`."""
+    from resexp import cli  # noqa: PLC0415 - most tests do without
+
+    def answer(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["resexp", *map(str, arguments)])
+        code: object = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        return Answer(int(str(code)), *capsys.readouterr())
+
+    return answer
 
 
 class _InThisProcess:

@@ -17,19 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from commands import Answer, Program
 from PIL import Image
 
 import resexp
-from resexp import cli, config, executors, runs
-
-
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Program = Callable[..., Answer]
+from resexp import config, executors, runs
 
 
 def program(*arguments: object, **options: Any) -> Answer:
@@ -40,19 +32,9 @@ def program(*arguments: object, **options: Any) -> Answer:
 
 
 @pytest.fixture
-def call(in_process: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
+def call(in_process: None, call: Program) -> Program:
     """The program in this process, workers included."""
-
-    def answer(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["resexp", *map(str, arguments)])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return Answer(int(str(code)), *capsys.readouterr())
-
-    return answer
+    return call
 
 
 @pytest.fixture(scope="module")

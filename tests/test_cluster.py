@@ -13,30 +13,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from commands import Answer, Program, files
 
-from resexp import cli, config, executors, runs
+from resexp import config, executors, runs
 from resexp.executors import cluster
 from resexp.executors import nodes as nodes_of
 
-FREE = {"timing.csv", "status.json", "environment.json"}
 GRID = ("network.depth=[4,16]", "seeds=2", "training.steps=120", "training.checkpoint_every=10", "data.limit=512")
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["resexp", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 # ---- without a cluster ------------------------------------------------------------------------------------------------------
 
 
-def test_without_ray_one_line_names_the_extra(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+def test_without_ray_one_line_names_the_extra(tiny_file: Path, call: Program, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
 
-    assert call(monkeypatch, "train", str(tiny_file), "--executor=ray") == 2
-    assert capsys.readouterr().err == "resexp: --executor ray: ray is not installed; pip install 'resexp[ray]'\n"
+    told = "resexp: --executor ray: ray is not installed; pip install 'resexp[ray]'\n"
+    assert call("train", tiny_file, "--executor=ray") == Answer(2, "", told)
 
 
 def test_a_silent_node_is_asked_for_sooner_than_ray_would_unless_the_user_says_when(monkeypatch: pytest.MonkeyPatch):
@@ -50,24 +43,27 @@ def test_a_silent_node_is_asked_for_sooner_than_ray_would_unless_the_user_says_w
     assert (os.environ[said], os.environ[unsaid]) == ("7", "30000")
 
 
-def test_where_no_cluster_answers_one_line_says_so_at_once(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+def test_where_no_cluster_answers_one_line_says_so_at_once(tiny_file: Path, call: Program):
     pytest.importorskip("ray")
     address = f"127.0.0.1:{free_port()}"
 
-    assert call(monkeypatch, "train", str(tiny_file), "--executor=ray", f"--address={address}") == 2
     refused = f"resexp: --address: no Ray cluster at {address}: Connection refused; ray start --head starts one\n"
-    assert capsys.readouterr().err == refused
+    assert call("train", tiny_file, "--executor=ray", f"--address={address}") == Answer(2, "", refused)
 
 
 @pytest.mark.parametrize("option", ["--jobs=2", "--shard=1/2"])
-def test_what_ray_decides_is_not_asked_for(option: str, tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    assert call(monkeypatch, "train", str(tiny_file), "--executor=ray", option) == 2
-    assert "Ray decides who trains what" in capsys.readouterr().err
+def test_what_ray_decides_is_not_asked_for(option: str, tiny_file: Path, call: Program):
+    answer = call("train", tiny_file, "--executor=ray", option)
+
+    assert answer.code == 2
+    assert "Ray decides who trains what" in answer.err
 
 
-def test_an_unknown_executor_is_refused(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    assert call(monkeypatch, "train", str(tiny_file), "--executor=dask") == 2
-    assert "'dask' is not one of local, ray" in capsys.readouterr().err
+def test_an_unknown_executor_is_refused(tiny_file: Path, call: Program):
+    answer = call("train", tiny_file, "--executor=dask")
+
+    assert answer.code == 2
+    assert "'dask' is not one of local, ray" in answer.err
 
 
 def test_a_node_that_reads_the_folder_answers_beside_the_word_and_one_that_does_not_says_why(tmp_path: Path):
@@ -183,52 +179,42 @@ def nodes() -> Iterator[Nodes]:
     found.end()
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in FREE and not path.name.startswith(".")
-    }
-
-
-def trained(folder: Path) -> int:
-    return sum(1 for _ in folder.glob("trials/*/result.json"))
-
-
 @pytest.mark.slow
 def test_though_attempts_are_overtaken_and_a_node_and_the_driver_are_killed_the_files_are_those_of_one_machine(
-    nodes: Nodes, tiny_file: Path, tmp_path: Path
+    nodes: Nodes, tiny_file: Path, tmp_path: Path, request: pytest.FixtureRequest
 ):
     command = [sys.executable, "-m", "resexp", "train", str(tiny_file), *GRID, "--quiet"]
-    there = [*command, "--runs", str(tmp_path / "ray"), "--executor", "ray"]
     subprocess.run([*command, "--runs", str(tmp_path / "local")], env=nodes.environment, check=True, timeout=240)
-    second, folder = nodes.another(), tmp_path / "ray" / "tiny"
-    driver = subprocess.Popen(there, env=nodes.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    begun = time.monotonic()
-    while not list(folder.glob("checkpoints/*.pt")) and time.monotonic() - begun < 120:
-        time.sleep(0.1)
-    kept = {path: path.read_bytes() for path in folder.glob("trials/*/timing.csv")}
-    tokens = list(folder.glob("checkpoints/.*.attempt"))
-    for token in tokens:  # as an older attempt leaves it that was slow to begin
-        token.write_text("another")
-    while all(token.exists() and token.read_text() == "another" for token in tokens) and time.monotonic() - begun < 120:
-        time.sleep(0.1)
-    tried_again = any(token.exists() and token.read_text() != "another" for token in tokens)
-    nodes.kill(second)
-    nodes.another()
-    time.sleep(2)
-    driver.kill()
-    driver.communicate()
-    again = subprocess.run(there, env=nodes.environment, capture_output=True, text=True, timeout=240, check=False)
+    second = nodes.another()
+    for number in range(request.config.getoption("--cluster-kills")):
+        there, folder = [*command, "--runs", str(tmp_path / str(number)), "--executor", "ray"], tmp_path / str(number) / "tiny"
+        driver = subprocess.Popen(there, env=nodes.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        begun = time.monotonic()
+        while not list(folder.glob("checkpoints/*.pt")) and time.monotonic() - begun < 120:
+            time.sleep(0.1)
+        time.sleep(0.1 * number)
+        kept = {path: path.read_bytes() for path in folder.glob("trials/*/timing.csv")}
+        tokens = list(folder.glob("checkpoints/.*.attempt"))
+        for token in tokens:  # as an older attempt leaves it that was slow to begin
+            token.write_text("another")
+        while all(token.exists() and token.read_text() == "another" for token in tokens) and time.monotonic() - begun < 120:
+            time.sleep(0.1)
+        tried_again = any(token.exists() and token.read_text() != "another" for token in tokens)
+        nodes.kill(second)
+        second = nodes.another()
+        time.sleep(2)
+        driver.kill()
+        driver.communicate()
+        again = subprocess.run(there, env=nodes.environment, capture_output=True, text=True, timeout=240, check=False)
 
-    assert tried_again
-    assert again.returncode == 0, again.stderr
-    assert again.stdout == ""
-    assert files(folder) == files(tmp_path / "local" / "tiny")
-    assert trained(folder) == 8
-    assert kept
-    for path, before in kept.items():  # what was trained before a checkpoint was not trained again
-        assert path.read_bytes().split(b"\n")[1] == before.split(b"\n")[1]
+        assert tried_again
+        assert again.returncode == 0, again.stderr
+        assert again.stdout == ""
+        assert files(folder) == files(tmp_path / "local" / "tiny")
+        assert sum(name.endswith("result.json") for name in files(folder)) == 8
+        assert kept
+        for path, before in kept.items():  # what was trained before a checkpoint was not trained again
+            assert path.read_bytes().split(b"\n")[1] == before.split(b"\n")[1]
 
 
 @pytest.mark.slow

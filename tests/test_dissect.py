@@ -13,11 +13,12 @@ from typing import Any
 import fabricated
 import pytest
 import torch
+from commands import Program
 from torch import Tensor
 from torch.nn import functional
 
 import resexp
-from resexp import cli, config, dissect, runs, training
+from resexp import config, dissect, runs, training
 from resexp.cli import dissecting
 from resexp.config import Experiment
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
@@ -253,21 +254,11 @@ def test_a_surface_is_the_loss_of_the_moved_weights_and_its_centre_that_of_the_t
 
 # ---- a run ----------------------------------------------------------------------------------------------------------
 
-Program = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def call(in_process: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
-    def answer(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["resexp", *map(str, arguments)])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return int(str(code)), *capsys.readouterr()
-
-    return answer
+def call(in_process: None, call: Program) -> Program:
+    """The program in this process, workers included."""
+    return call
 
 
 @pytest.fixture(scope="module")

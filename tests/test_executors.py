@@ -41,7 +41,7 @@ def test_jobs_times_threads_never_exceed_the_cores(
 ):
     monkeypatch.setattr(executors.machine, "cores", lambda: cores)
 
-    assert executors.jobs_for(threads, asked, device) == jobs
+    assert executors.machine.jobs_for(threads, asked, device) == jobs
 
 
 # ---- in this process: order and failures -----------------------------------------------------------------------------

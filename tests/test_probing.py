@@ -5,17 +5,16 @@ import io
 import json
 import math
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import Program
 from fabricated import results
 
-from resexp import cli, config, probes, runs, survey, tables, theory, training
+from resexp import config, probes, runs, survey, tables, theory, training
 from resexp.config import Experiment
 from resexp.tables import Probed
 from resexp.tables.probe_lines import measured_text
@@ -325,22 +324,11 @@ def test_csv_has_a_row_for_every_arm_quantity_and_place(tiny: Any):
 
 
 @pytest.fixture
-def call(in_process: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    def answer(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["resexp", "probe", *map(str, arguments)])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code or 0
-        return int(str(code)), *capsys.readouterr()
-
-    return answer
+def call(in_process: None, call: Program) -> Program:
+    return lambda *arguments: call("probe", *arguments)
 
 
-def test_the_command_prints_and_writes_nothing(
-    call: Callable[..., Any], tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_command_prints_and_writes_nothing(call: Program, tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = call(tiny_file, "network.depth=8", "seeds=2", "--batches", 2)
     _, as_json, _ = call(tiny_file, "network.depth=8", "seeds=2", "--batches", 2, "--json")
@@ -360,7 +348,7 @@ def test_the_command_prints_and_writes_nothing(
     ("arguments", "words"),
     [(["--json", "--csv"], "--csv: choose one of --json and --csv"), (["network.depht=8"], "depht")],
 )
-def test_a_mistake_is_one_line(call: Callable[..., Any], tiny_file: Path, arguments: list[str], words: str):
+def test_a_mistake_is_one_line(call: Program, tiny_file: Path, arguments: list[str], words: str):
     code, out, err = call(tiny_file, *arguments)
 
     assert (code, out, len(err.splitlines())) == (2, "", 1)

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import fabricated
 import numpy as np
 import pytest
+from commands import Answer, Program
 from scipy import stats
 
-from resexp import cli, config, executors, reproduction, runs, tables, training
+from resexp import config, executors, reproduction, runs, tables, training
 from resexp.config import Experiment
 from resexp.reproduction import verdicts
 
@@ -26,26 +27,10 @@ KEPT = Path(__file__).parent / "data"
 SAME = "environment: nothing differs\n"
 
 
-class Answer(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Program = Callable[..., Answer]
-
-
 @pytest.fixture
-def call(in_process: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
+def call(in_process: None, call: Program) -> Program:
     """The program in this process, workers included."""
-
-    def answer(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["resexp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return Answer(int(str(end.value.code or 0)), *capsys.readouterr())
-
-    return answer
+    return call
 
 
 @pytest.fixture

@@ -8,21 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fabricated
 import pytest
+from commands import Answer, Program, files
 
-from resexp import cli, config, runs
+from resexp import comparison, config, runs, tables
 from resexp.cli import running
 from resexp.runs import RunsError, SupersededError, locks
-
-FREE = {"timing.csv", "status.json", "environment.json"}
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["resexp", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
-
 
 # ---- the plan -------------------------------------------------------------------------------------------------------------
 
@@ -212,19 +204,20 @@ def test_an_attempt_whose_driver_has_lost_the_experiment_stops_too_and_is_not_tr
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
-def test_a_wrong_shard_is_one_line(text: str, tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    assert call(monkeypatch, "train", str(tiny_file), f"--shard={text}") == 2
-    assert capsys.readouterr().err == f"resexp: --shard: {text!r} is not i/n with i from 1 to n, such as 1/8\n"
+def test_a_wrong_shard_is_one_line(text: str, tiny_file: Path, call: Program):
+    told = f"resexp: --shard: {text!r} is not i/n with i from 1 to n, such as 1/8\n"
+
+    assert call("train", tiny_file, f"--shard={text}") == Answer(2, "", told)
 
 
-def test_a_shard_cannot_set_the_folder_of_the_others_aside(tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
-    assert call(monkeypatch, "train", str(tiny_file), "--shard=1/2", "--fresh") == 2
-    assert "other shards would lose their folder" in capsys.readouterr().err
+def test_a_shard_cannot_set_the_folder_of_the_others_aside(tiny_file: Path, call: Program):
+    answer = call("train", tiny_file, "--shard=1/2", "--fresh")
+
+    assert answer.code == 2
+    assert "other shards would lose their folder" in answer.err
 
 
 def test_a_shard_answers_for_its_own_trials_alone(tmp_path: Path, capsys: Any):
-    import fabricated  # noqa: PLC0415 - beside the others it would be taken for resexp's
-
     folder, experiment = fabricated.experiment(
         tmp_path, lambda _: {"test_accuracy": 0.9}, "network.depth=[8]", "network.norm=none", "network.init=he", "seeds=2"
     )
@@ -235,14 +228,6 @@ def test_a_shard_answers_for_its_own_trials_alone(tmp_path: Path, capsys: Any):
     assert running.conclude(folder, experiment, [], ours) == 0
     assert capsys.readouterr().err == f"3 of 3 trials of this shard finished; results in {folder}\n"
     assert running.conclude(folder, experiment, []) == 1
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in FREE and not path.name.startswith(".")
-    }
 
 
 @pytest.mark.slow
@@ -262,10 +247,6 @@ def test_shards_at_once_write_the_files_of_one_run_with_the_same_stacks(tiny_fil
 
 
 def test_sixty_folders_of_one_seed_are_one_sample(tmp_path: Path):
-    import fabricated  # noqa: PLC0415 - beside the others it would be taken for resexp's
-
-    from resexp import comparison, tables  # noqa: PLC0415 - as above
-
     def values(trial: config.Trial) -> dict[str, Any]:
         lift = 0.02 if trial.arm == "identity" else 0.0
         return {"test_accuracy": round(0.9 + lift + 0.001 * (trial.seed * 7 % 13), 6)}

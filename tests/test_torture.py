@@ -24,6 +24,7 @@ from typing import IO, NamedTuple
 
 import pytest
 import write_faults
+from commands import files
 from write_faults import Fault
 
 from resexp import cli, comparison, config, runs, screen, tables
@@ -37,8 +38,6 @@ EXPERIMENTS = {
         *("training.epochs=12", "training.batch_size=16", "data.limit=128", "seeds=1", *SMALL),
     ),
 }
-# What may differ between two trainings of one plan.
-FREE = {"timing.csv", "status.json", "environment.json"}
 BESIDE = re.compile(r"^\.(.+)\.\d+$")  # the name of a file that is being written beside its place
 PATIENCE = 300  # seconds after which a command hangs
 
@@ -48,16 +47,6 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="find
 def tell(text: str) -> None:
     """A line for whoever watches with -s."""
     sys.stdout.write(f"{text}\n")
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file of an experiment that two trainings of one plan have in common."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in found
-        if path.name not in FREE and not path.name.lstrip(".").startswith("lock")
-    }
 
 
 def differing(folder: Path, whole: dict[str, bytes]) -> list[str]:

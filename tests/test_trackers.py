@@ -10,7 +10,7 @@ from collections import defaultdict
 import fabricated
 import pytest
 
-from resexp import cli, config, runs, trackers
+from resexp import config, runs, trackers
 from resexp.cli import running
 from resexp.trackers import tensorboard as event_files
 
@@ -117,18 +117,12 @@ def test_a_torn_event_file_is_read_as_far_as_it_is_whole(run):
 # ---- export -------------------------------------------------------------------------------------------------------------
 
 
-def call(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["resexp", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return ended.value.code or 0
-
-
-def test_export_to_tensorboard_puts_every_trial_into_the_folder_that_is_named(run, tmp_path, monkeypatch, capsys):
+def test_export_to_tensorboard_puts_every_trial_into_the_folder_that_is_named(run, tmp_path, call):
     folder, experiment = run
+    answer = call("export", "tensorboard", folder, "--to", tmp_path / "events")
 
-    assert call(monkeypatch, "export", "tensorboard", str(folder), "--to", str(tmp_path / "events")) == 0
-    assert capsys.readouterr().out.split() == [str(tmp_path / "events" / trial.name) for trial in experiment.trials]
+    assert answer.code == 0
+    assert answer.out.split() == [str(tmp_path / "events" / trial.name) for trial in experiment.trials]
     assert {key: [value] for key, value in approximately(expected(folder)).items()} == events(tmp_path / "events" / NAME)
 
 
@@ -204,30 +198,31 @@ def test_export_to_wandb_offline_is_read_back_from_its_own_records(run, tmp_path
     runs.refuse_links(folder)  # what it left lets the experiment be trained on
 
 
-def test_what_a_tracker_refuses_is_one_line(run, monkeypatch, capsys):
+def test_what_a_tracker_refuses_is_one_line(run, call, monkeypatch):
     pytest.importorskip("wandb")
     pytest.importorskip("mlflow")
     monkeypatch.setenv("WANDB_MODE", "nonsense")
 
-    assert call(monkeypatch, "export", "mlflow", str(run[0]), "--to", "nowhere://x") == 1
-    assert call(monkeypatch, "export", "wandb", str(run[0])) == 1
-    of_mlflow, of_wandb = capsys.readouterr().err.splitlines()
-    assert of_mlflow.startswith("resexp: mlflow: ")
-    assert "nowhere://x" in of_mlflow
-    assert of_wandb.startswith("resexp: wandb: ")
-    assert "'online', 'offline'" in of_wandb
+    of_mlflow, of_wandb = call("export", "mlflow", run[0], "--to", "nowhere://x"), call("export", "wandb", run[0])
+
+    assert (of_mlflow.code, of_wandb.code) == (1, 1)
+    assert (of_mlflow.err.count("\n"), of_wandb.err.count("\n")) == (1, 1)
+    assert of_mlflow.err.startswith("resexp: mlflow: ")
+    assert "nowhere://x" in of_mlflow.err
+    assert of_wandb.err.startswith("resexp: wandb: ")
+    assert "'online', 'offline'" in of_wandb.err
 
 
-def test_event_files_that_a_training_may_write_are_not_exported_to(run, tmp_path, monkeypatch, capsys):
+def test_event_files_that_a_training_may_write_are_not_exported_to(run, tmp_path, call):
     folder = run[0]
     with runs.lock(folder):
-        assert call(monkeypatch, "export", "tensorboard", str(folder)) == 2
-        assert "may be written by a training that goes on; wait for it, or name another folder with --to" in (
-            capsys.readouterr().err
-        )
-        assert call(monkeypatch, "export", "tensorboard", str(folder), "--to", str(tmp_path / "events")) == 0
+        refused = call("export", "tensorboard", folder)
+        assert call("export", "tensorboard", folder, "--to", tmp_path / "events").code == 0
+
+    assert refused.code == 2
+    assert "may be written by a training that goes on; wait for it, or name another folder with --to" in refused.err
     assert not (folder / "tensorboard").exists()
-    assert call(monkeypatch, "export", "tensorboard", str(folder)) == 0
+    assert call("export", "tensorboard", folder).code == 0
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), runs.RunsError("metrics.csv: damaged")])
@@ -247,20 +242,23 @@ def test_curves_that_cannot_be_written_do_not_end_the_training(error, capsys):
 
 
 @pytest.mark.parametrize(("tracker", "module"), [("tensorboard", "tensorboard"), ("wandb", "wandb"), ("mlflow", "mlflow")])
-def test_a_tracker_that_is_not_installed_is_one_line_that_says_what_to_install(run, monkeypatch, capsys, tracker, module):
+def test_a_tracker_that_is_not_installed_is_one_line_that_says_what_to_install(run, call, monkeypatch, tracker, module):
     for name in [name for name in sys.modules if name.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
 
-    assert call(monkeypatch, "export", tracker, str(run[0])) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert f"{module} is not installed; pip install " in error
+    answer = call("export", tracker, run[0])
+
+    assert answer.code == 2
+    assert answer.err.count("\n") == 1
+    assert f"{module} is not installed; pip install " in answer.err
 
 
-def test_an_unknown_tracker_is_refused(run, monkeypatch, capsys):
-    assert call(monkeypatch, "export", "aim", str(run[0])) == 2
-    assert "'aim' is not one of tensorboard, wandb, mlflow" in capsys.readouterr().err
+def test_an_unknown_tracker_is_refused(run, call):
+    answer = call("export", "aim", run[0])
+
+    assert answer.code == 2
+    assert "'aim' is not one of tensorboard, wandb, mlflow" in answer.err
 
 
 def test_settings_are_told_by_dotted_key():

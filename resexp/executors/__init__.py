@@ -2,8 +2,8 @@
 
 from resexp.executors.cluster import Cluster
 from resexp.executors.cohorts import Places, of_shard, train_cohorts, train_here
-from resexp.executors.machine import cores, jobs_for
-from resexp.executors.pool import Pool, forecast, prepare, survey, time_arms
+from resexp.executors.machine import cores
+from resexp.executors.pool import Pool, survey, time_arms
 from resexp.executors.workers import STOPPING, OutOfMemoryError
 
 __all__ = [
@@ -13,10 +13,7 @@ __all__ = [
     "Places",
     "Pool",
     "cores",
-    "forecast",
-    "jobs_for",
     "of_shard",
-    "prepare",
     "survey",
     "time_arms",
     "train_cohorts",

@@ -18,16 +18,15 @@ from typing import Any, Self
 from resexp import runs
 from resexp.config import Cohort, ConfigError, Experiment, Plan, Trial
 from resexp.executors import nodes, workers
-from resexp.executors.machine import cores
+from resexp.executors.machine import VARIABLES, cores, set_variables
 from resexp.executors.workers import OutOfMemoryError
-from resexp.runs import Hold
 
 RETRIES = 20  # of a cohort whose node or process died
 ANSWER_SECONDS = 10.0  # for the head to accept a connection
 SILENT_SECONDS = 30.0  # between two questions to a node whether it is there, and for its answer
 LAST_SECONDS = 60.0  # for tasks to save when the driver ends with an error
 LOOK_SECONDS = 1.0  # between two looks for the file that says stop
-PASSED_ON = ("RESEXP_DATA", "OMP_WAIT_POLICY", "CUBLAS_WORKSPACE_CONFIG")
+PASSED_ON = ("RESEXP_DATA", *VARIABLES)
 HEADROOM = 1 << 30  # bytes of a process beside its networks: torch itself, and the images
 
 
@@ -63,8 +62,7 @@ class Cluster:
 
     def __init__(self, address: str | None = None) -> None:
         self.ray = _ray()
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        set_variables()
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         where = address or os.environ.get("RAY_ADDRESS")
         _check_answers(where)
@@ -90,19 +88,13 @@ class Cluster:
     # ---- before training ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        """As `pool.prepare`, on a node; `cores` are those of that node, and `memory` what each cohort will need, in bytes.
-
-        Raises:
-            DataError, DeviceError: as raised on the node.
-            ChildProcessError: no node could do it.
-        """
+        """On a node, whose `cores` it gives; and `memory`, what each trial will need, in bytes."""
         wanted = existing.device if existing else experiment.shared.device
         gpus = 1 if wanted.startswith(("auto", "cuda")) and self.ray.cluster_resources().get("GPU", 0) else 0
         found: dict[str, Any] = self._ask(_prepare, experiment, existing, num_cpus=1, num_gpus=gpus)
         return found
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        """What the plan will take, timed on a node: see `costs.Forecast`."""
         gpus = 1 if plan.device.startswith("cuda") else 0
         found: dict[str, Any] = self._ask(workers.forecast, experiment, plan, 1, num_cpus=plan.threads, num_gpus=gpus)
         return found
@@ -163,7 +155,7 @@ class Cluster:
     def room(self) -> bool:
         return True  # Ray queues, and a cluster that grows wants to see what waits
 
-    def start(self, hold: Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
+    def start(self, hold: runs.Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
         on_card = device.startswith("cuda")
         task = self.ray.remote(
             max_retries=RETRIES,
@@ -274,7 +266,7 @@ def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     return {**found, "cores": cores(), "memory": workers.memory(experiment, found["device"])}
 
 
-def _train(hold: Hold, cohort: Cohort, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
+def _train(hold: runs.Hold, cohort: Cohort, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
     """Trains a cohort; a node that joined after the others were asked is asked here."""
     folder = hold.folder
     if (folder / flag).exists():

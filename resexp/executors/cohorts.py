@@ -16,7 +16,6 @@ from resexp.executors import workers
 from resexp.executors.machine import cores
 from resexp.executors.pool import DIED
 from resexp.executors.workers import OutOfMemoryError
-from resexp.runs import Hold
 
 POLL_SECONDS = 0.25
 
@@ -62,10 +61,17 @@ class Places(Protocol):
         """How many cohorts train."""
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        """See `pool.prepare`; `cores` are those of the machine that the plan is made for."""
+        """What must be known before anything is written.
+
+        Device, that of an existing plan; data checksum, steps per trial, cards; the `cores` of a machine that will train.
+
+        Raises:
+            DataError, DeviceError: as raised where it was found out.
+            ChildProcessError: the process died.
+        """
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        """See `pool.forecast`."""
+        """What the plan will take, from a few timed steps: see `costs.Forecast`. Raises as `prepare` does."""
 
     def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
         """Makes ready for the cohorts of this plan: `prepared` is what was found out before.
@@ -74,7 +80,7 @@ class Places(Protocol):
             RunsError: a place where they cannot be trained, by name.
         """
 
-    def start(self, hold: Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
+    def start(self, hold: runs.Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
         """Has a cohort trained; there is `room`."""
 
     def room(self) -> bool:
@@ -85,7 +91,7 @@ class Places(Protocol):
 
 
 def train_cohorts(
-    places: Places, hold: Hold, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
+    places: Places, hold: runs.Hold, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
 ) -> Iterator[None]:
     """Trains the cohorts of what is held that are not finished; yields now and then, so that the caller can look at runs/.
 

@@ -5,7 +5,6 @@ a hundred times as long.
 """
 
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Self
 
 from resexp.config import Cohort, Experiment, Plan, Trial
 from resexp.executors import workers
-from resexp.executors.machine import cores, jobs_for
+from resexp.executors.machine import cores, jobs_for, set_variables
 from resexp.runs import Hold
 from resexp.runs.files import Cell
 
@@ -43,8 +42,7 @@ class Pool:
 
     def __init__(self, jobs: int | None = 1) -> None:
         """jobs: how many; None for as many as a plan and this machine allow."""
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products on CUDA
+        set_variables()
         self.context = multiprocessing.get_context("spawn")
         with _deaf():  # the process that clears up after all others starts with the first semaphore
             self.stopping = self.context.Event()
@@ -59,6 +57,9 @@ class Pool:
         for worker in self.workers[jobs:]:
             worker.shutdown(wait=False)
         self.workers = [*self.workers[:jobs], *fresh]
+
+    def _fit(self, plan: Plan) -> None:
+        self._resize(jobs_for(plan.threads, self._jobs, plan.device))
 
     def _worker(self) -> ProcessPoolExecutor:
         worker = ProcessPoolExecutor(1, self.context, initializer=workers.enter, initargs=(self.stopping,))
@@ -79,19 +80,18 @@ class Pool:
             self.replace(number)
             return self.workers[number].submit(function, *arguments)
 
+    # ---- before training, and its cohorts: see `cohorts.Places` ----
+
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        """As `prepare`, with the cores of this machine."""
-        return {**prepare(self, experiment, existing), "cores": cores()}
+        return {**_answer(self, workers.prepare, experiment, existing), "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        """As `forecast`."""
-        self._resize(jobs_for(plan.threads, self._jobs, plan.device))
-        return forecast(self, experiment, plan)
-
-    # ---- cohorts, see `cohorts.Places` ----
+        self._fit(plan)
+        found: dict[str, Any] = _answer(self, workers.forecast, experiment, plan, len(self.workers))
+        return found
 
     def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - all is on this machine
-        self._resize(jobs_for(plan.threads, self._jobs, plan.device))
+        self._fit(plan)
 
     @property
     def running(self) -> int:
@@ -138,28 +138,6 @@ def _answer(pool: Pool, function: Callable[..., Any], *arguments: Any, when: str
         raise ChildProcessError(f"a process died {when}: {DIED}") from None
     except (RuntimeError, MemoryError, ImportError) as error:  # no memory for the networks, a device that fails
         raise ChildProcessError(f"{when}: {type(error).__name__}: {' '.join(str(error).split())}") from None
-
-
-def prepare(pool: Pool, experiment: Experiment, existing: Plan | None = None) -> dict[str, Any]:
-    """What must be known before anything is written: device, that of an existing plan, data checksum, steps per trial, cards.
-
-    Raises:
-        DataError, DeviceError: as raised in the worker.
-        ChildProcessError: the worker died.
-    """
-    found: dict[str, Any] = _answer(pool, workers.prepare, experiment, existing)
-    return found
-
-
-def forecast(pool: Pool, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-    """What the plan will take in this pool, from a few timed steps: see `costs.Forecast`.
-
-    Raises:
-        DataError, DeviceError: as raised in the worker.
-        ChildProcessError: the worker died.
-    """
-    found: dict[str, Any] = _answer(pool, workers.forecast, experiment, plan, len(pool.workers))
-    return found
 
 
 def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:

@@ -37,9 +37,13 @@ def keep(hold: Hold) -> None:
         RunsError: another process has taken over; nothing is to be written any more.
     """
     found = _read(hold.folder / hold.record)
-    if found is None or found.get("word") != hold.word:
+    if not _says(found, hold):
         by = f"{_named(found)} has taken over" if found else f"{hold.record} is not there any more"
         raise RunsError(f"{hold.folder}: {by}; this process writes no more")
+
+
+def _says(found: dict[str, Any] | None, hold: Hold) -> bool:
+    return found is not None and found.get("word") == hold.word
 
 
 @contextmanager
@@ -140,15 +144,8 @@ def _recorded(folder: Path, record: str) -> Iterator[Hold]:
     hold = Hold(folder, record, uuid.uuid4().hex)
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(folder / record, {"host": platform.node(), "process": os.getpid(), "time": stamp, "word": hold.word})
-    told: AbstractContextManager[None] = suppress(OSError)  # what broke before is what is to be told
-    try:
-        with permitted(lambda: keep(hold)):
-            yield hold
-        told = nullcontext()
-    finally:
-        with told:
-            if (_read(folder / record) or {}).get("word") == hold.word:
-                (folder / record).unlink(missing_ok=True)
+    with _removed_after(folder / record, lambda: _says(_read(folder / record), hold)), permitted(lambda: keep(hold)):
+        yield hold
 
 
 @contextmanager
@@ -178,7 +175,7 @@ def cohort_lock(folder: Path, cohort: str) -> Path:
 
 
 @contextmanager
-def _removed_after(path: Path) -> Iterator[None]:
+def _removed_after(path: Path, still_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Removes a file in the end; when something else has gone wrong by then, that is what is told."""
     told: AbstractContextManager[None] = suppress(OSError)
     try:
@@ -186,7 +183,8 @@ def _removed_after(path: Path) -> Iterator[None]:
         told = nullcontext()
     finally:
         with told:
-            path.unlink()
+            if still_ours():
+                path.unlink()
 
 
 def holder(folder: Path) -> dict[str, Any] | None:

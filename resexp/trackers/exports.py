@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from resexp import runs
 from resexp.config import Experiment, Trial
 from resexp.trackers import tensorboard
-from resexp.trackers.points import absent, points, settings_of
+from resexp.trackers.points import Point, absent, points, settings_of
 
 BATCH = 1000  # metrics that MLflow takes at once
 RETRIES = 2  # of a request to MLflow
@@ -40,7 +40,7 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[s
     except ImportError:
         raise absent("wandb", "wandb") from None
     sent = []
-    for trial, logs in _with_logs(folder, experiment):
+    for trial, found, results in _with_points(folder, experiment):
         with _in_a_line("wandb", wandb.Error, ValueError):
             run = wandb.init(
                 project=target or experiment.name,
@@ -51,9 +51,9 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[s
                 config=settings_of(trial),
                 settings=wandb.Settings(console="off", silent=True),
             )
-            for step, at_step in groupby(sorted(points(logs), key=lambda of: of.step), key=lambda of: of.step):
+            for step, at_step in groupby(sorted(found, key=lambda of: of.step), key=lambda of: of.step):
                 run.log({point.tag: point.value for point in at_step}, step=step)
-            run.summary.update(_results(logs))
+            run.summary.update(results)
             run.finish()
         sent.append(f"{run.project}/{run.id}")
     return sent
@@ -77,13 +77,13 @@ def to_mlflow(folder: Path, experiment: Experiment, target: str | None) -> list[
 def _mlflow_runs(mlflow: Any, client: Any, folder: Path, experiment: Experiment) -> Iterator[str]:
     known = client.get_experiment_by_name(experiment.name)
     place = known.experiment_id if known else client.create_experiment(experiment.name)
-    for trial, logs in _with_logs(folder, experiment):
+    for trial, found, results in _with_points(folder, experiment):
         tags = {"trial": trial.name, "arm": trial.arm, "seed": str(trial.seed)}
         before = client.search_runs([place], f"tags.trial = '{trial.name}'", max_results=1)
         run = before[0] if before else client.create_run(place, run_name=trial.name, tags=tags)
         settings = [mlflow.entities.Param(key, json.dumps(value)) for key, value in settings_of(trial).items()]
-        metrics = [mlflow.entities.Metric(of.tag, of.value, 0, of.step) for of in points(logs)]
-        finals = {key: value for key, value in _results(logs).items() if isinstance(value, float)}
+        metrics = [mlflow.entities.Metric(of.tag, of.value, 0, of.step) for of in found]
+        finals = {key: value for key, value in results.items() if isinstance(value, float)}
         metrics += [mlflow.entities.Metric(key, value, 0, 0) for key, value in finals.items()]
         client.log_batch(run.info.run_id, params=settings[:100])
         for start in range(0, len(metrics), BATCH):
@@ -114,11 +114,12 @@ def _told(mlflow: Any) -> bool:
     return bool(mlflow.is_tracking_uri_set())
 
 
-def _with_logs(folder: Path, experiment: Experiment) -> Iterable[tuple[Trial, Path]]:
+def _with_points(folder: Path, experiment: Experiment) -> Iterator[tuple[Trial, list[Point], dict[str, Any]]]:
+    """The trials that have any, with their results."""
     for trial in experiment.trials:
         logs = runs.trial_folder(folder, trial.name)
-        if any(True for _ in points(logs)):
-            yield trial, logs
+        if found := list(points(logs)):
+            yield trial, found, _results(logs)
 
 
 def _results(logs: Path) -> dict[str, Any]:

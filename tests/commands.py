@@ -1,0 +1,26 @@
+"""What the tests of commands share: what a command answers, and what two trainings of one plan have in common."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+FREE = {"timing.csv", "status.json", "environment.json"}  # what may differ between two trainings of one plan
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Program = Callable[..., Answer]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of an experiment that two trainings of one plan have in common."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in found
+        if path.name not in FREE and not path.name.lstrip(".").startswith("lock")
+    }
