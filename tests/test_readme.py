@@ -83,7 +83,7 @@ def test_the_config_that_it_shows_loads(tmp_path):
     assert len(config.load(path).trials) == 2 * 3 * 5
 
 
-QUICK = '"network.depth=[4]", "network.init=he", "network.norm=none", "seeds=2", "training.steps=2", "gradients.every=1")'
+QUICK = '"network.depth=4", "network.init=he", "network.norm=none", "seeds=2", "training.steps=2", "gradients.every=1")'
 
 
 @pytest.fixture
