@@ -77,26 +77,33 @@ def _command_meant(name: str, rest: Sequence[str], commands: Mapping[str, Any]) 
         return f"write resexp {shlex.join([*rest[:1], meant])}"
     if meant:
         return f"write resexp {meant} {shlex.join(rest)}".rstrip()
-    if name in config.shipped() or name.endswith((".yaml", ".yml")) or Path(name).exists():
+    if _is_config(name) or Path(name).exists():
         return f"write resexp train {shlex.join([name, *rest])}"
     return f"there are {', '.join(commands)}{config.nearest(name, commands)}"
+
+
+def _is_config(word: str) -> bool:
+    return word in config.shipped() or ("=" not in word and word.endswith((".yaml", ".yml")))
 
 
 def _check_options(command: Any, words: Sequence[str]) -> None:
     """Refuses an option that is a key of a config, belongs to another tool, or is a piece of a value."""
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     overrides = any(parameter.name == "overrides" for parameter in command.params)
+    named = [word for before, word in zip(["", *words], words, strict=False) if not before.startswith("-") and _is_config(word)]
+    if overrides and len(named) > 1:
+        raise config.ConfigError(f"is a second config beside {named[0]}; give each a command of its own", where=named[1])
     for index, word in enumerate(words):
-        option, equals, value = word.partition("=")
+        option, equals, value = re.sub("^[\u2013\u2014]", "--", word).partition("=")
         if word == "--":
             return
         if overrides and re.match(r"-\.?[0-9]", word) and (begun := _open_override(words[:index])) is not None:
             text = " ".join(words[begun : index + 1])
             raise config.ConfigError(f"is split at its spaces; write '{text}' in quotes", where=f"override {text}")
-        if not option.startswith("--") or option in known:
+        if not re.match(r"-+[a-zA-Z]{2}|--", option) or word.partition("=")[0] in known:
             continue
         following = "".join(words[index + 1 : index + 2])
-        value = value if equals else following if following[:2] != "--" and "=" not in following else ""
+        value = value if equals else following if not following.startswith("--") and "=" not in following else ""
         if cure := _option_meant(option, value or "VALUE", known, overrides=overrides):
             raise config.ConfigError(f"no such option; {cure}", where=option)
 
@@ -118,5 +125,5 @@ def _option_meant(option: str, value: str, known: Collection[str], *, overrides:
         return None
     if name in OPTIONS:
         return OPTIONS[name]
-    key = config.key_meant(option.removeprefix("--"))
+    key = config.key_meant(option.lstrip("-"))
     return f"write {key}={value}, without dashes" if key else None

@@ -54,7 +54,8 @@ def named(results: Results, keys: Sequence[str], option: str) -> tuple[str, ...]
     wrong = [key for key, name in zip(keys, names, strict=True) if name not in results.shown]
     if wrong:
         allowed = ", ".join(results.shown) or "none: nothing but the shortcut varies"
-        problem = f"{wrong[0]!r} does not vary here; what does: {allowed}{config.nearest(wrong[0], results.shown)}"
+        near = config.nearest(wrong[0].rpartition(".")[2], results.shown)
+        problem = f"{wrong[0]!r} does not vary here; what does: {allowed}{near}"
         raise ConfigError(problem, where=option)
     return tuple(dict.fromkeys(names))
 

@@ -87,13 +87,24 @@ def _find(source: str | Path) -> Path:
     text, names, path = str(source), shipped(), Path(source)
     if text in names:
         return names[text]
-    if len(text) > 255 or path.exists():
+    if not _is_missing(path):
         return path
     same_folder = [str(file) for file in path.parent.glob("*.y*ml")]
     near = nearest(text.replace("\\", "/"), [*same_folder, *names]) or nearest(path.stem, names)
     if path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
         raise ConfigError(f"no such file{near}", where=text)
     raise ConfigError(f"neither a file nor a shipped config ({', '.join(names)}){near}", where=text)
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is nothing; what cannot be looked at is not missing."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL is no character of a path
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:

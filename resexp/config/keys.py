@@ -21,6 +21,7 @@ _LAST = [key.rpartition(".")[2] for key in KEYS]
 # Keys that may be written without their section, at the top of a file and in overrides: every name that only one key has.
 SHORT = {name: key for name, key in zip(_LAST, KEYS, strict=True) if "." in key and _LAST.count(name) == 1}
 LISTS = (*AXES, "seeds", "training.betas", "training.milestones", "gradients.probes")
+TEXTS = ("question", "data.root", "compare.primary")  # values that may be any text
 MAPPINGS = ("network.shortcut", "training.warmup")  # values that are mappings
 
 

@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from resexp.config.documents import MOST_DEEP, ConfigError, parse_yaml
-from resexp.config.keys import KEYS, LISTS, MAPPINGS, SECTIONS, SHORT, is_float, key_meant
+from resexp.config.keys import KEYS, LISTS, MAPPINGS, SECTIONS, SHORT, TEXTS, is_float, key_meant
 
 _ASSIGNMENT = re.compile(r"\s*[A-Za-z_][\w.-]*\s*=")
 
@@ -102,9 +102,13 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _value(key: str, text: str, place: str) -> Any:
-    """The value of a text in YAML, in which a list needs no brackets and a mapping no space after the colon."""
+    """The value of a text in YAML, in which lists need no brackets, mappings no space after the colon, and words no quotes."""
+    if key in TEXTS and text.lower() not in ("", "~", "null") and text[0] not in "'\"":
+        return text  # in which YAML would take a colon for a mapping and # for a remark
     if key.startswith(MAPPINGS) and "{" in text:
         text = re.sub(r"(?<=\w):(?=\S)", ": ", text)
+    if key in LISTS:
+        text = re.sub(r"\((.*)\)", r"\1", text) if re.fullmatch(r"\(.*\)", text) else text  # a tuple, from Python
     pieces = _pieces(text) if key in LISTS else [text]
     if len(pieces) > 1:
         _check_decimal_commas(key, pieces, place)

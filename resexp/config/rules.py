@@ -1,5 +1,6 @@
 """Which combinations of keys cannot be."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,9 +61,13 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
 
 def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:
     """Where a shortcut of one's own may be meant, how that is trained."""
-    own = f"; one of your own is trained from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
-    cures = f"{'' if name.lower() in VALUES else own}{nearest(name, shortcuts)}"
-    return f"{name!r} is not one of {', '.join(shortcuts)}{cures}"
+    if not re.fullmatch(r"[\w-]+", name):
+        cure = "; parameters are written as in {gate: {bias: -6}}"
+    elif name.lower() in VALUES:
+        cure = ""
+    else:
+        cure = f"; one of your own is trained from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
+    return f"{name!r} is not one of {', '.join(shortcuts)}{cure}{nearest(name, shortcuts)}"
 
 
 def _about_groups(network: Network) -> Problem | None:

@@ -27,6 +27,7 @@ _WORDS = {
     "finite_number": "must be a finite number",
     "too_short": "must have more entries",
 }
+_PRINTED = str.maketrans("\u2212\u2013\u2018\u2019\u201c\u201d", '--""""')  # minus signs and quotes of slides and papers
 _BOUNDS = {
     "greater_than": "must be greater than",
     "greater_than_equal": "must be at least",
@@ -85,10 +86,15 @@ def _rewritten(value: Any, kind: str) -> str:
     if kind in ("int_type", "int_from_float") and isinstance(value, float) and value.is_integer():
         return f"; write {value:.0f}"
     if kind in ("int_type", "float_type") and isinstance(value, str):
-        if re.fullmatch(r"[-+]?[0-9]+(,[0-9]+)+", value):
-            return f"; write {value.replace(',', '.' if kind == 'float_type' else '')}"
-        if re.fullmatch(NUMBER, value):
-            return "; write it without quotes"
+        plain = value.translate(_PRINTED).strip(" '\"")
+        if re.fullmatch(r"[-+]?[0-9]+(,[0-9]+)+", plain):
+            return f"; write {plain.replace(',', '.' if kind == 'float_type' else '')}"
+        if re.fullmatch(NUMBER, plain):
+            return "; write it without quotes" if plain == value else f"; write {plain}"
+        if kind == "int_type" and (several := re.fullmatch(r"([0-9]+)\W+([0-9]+)", plain)):
+            return f"; several values are written {several[1]},{several[2]}"
+        if plain.lower() == "none":
+            return "; write null"
     return ""
 
 
