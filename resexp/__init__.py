@@ -2,7 +2,7 @@
 
 import resexp
 resexp.SHORTCUTS["mine"] = Mine                                 # (a, S) of your own, see resexp.shortcuts
-resexp.train("digits", "network.shortcut=[identity, mine]")     # writes runs/digits
+resexp.train("digits", "network.shortcut=identity,mine")        # writes runs/digits
 print(resexp.load("digits").compare())                          # what came of it
 """
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_the_config_that_it_shows_loads(tmp_path):
     assert len(config.load(path).trials) == 2 * 3 * 5
 
 
-QUICK = '"network.depth=[4]", "network.init=he", "network.norm=none", "seeds=2", "training.steps=2", "gradients.every=1")'
+QUICK = '"network.depth=4", "network.init=he", "network.norm=none", "seeds=2", "training.steps=2", "gradients.every=1")'
 
 
 @pytest.fixture
@@ -123,6 +124,50 @@ def test_the_example_from_python_is_a_working_program(python, capsys):
 @pytest.mark.parametrize("target", re.findall(r"\]\(((?!http)[^)]+)\)", README))
 def test_a_link_leads_somewhere(target):
     assert (ROOT / target).exists()
+
+
+def commands(path):
+    """The shell commands in a text: lines of blocks without a language or for a console, inline code, cells and docstrings."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        sources = ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
+        lines = [line.removeprefix("!") for source in sources for line in source.splitlines()]
+    elif path.suffix == ".md":
+        blocks = re.findall(r"^```(?:console|sh|bash)?\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+        lines = [*"".join(blocks).splitlines(), *re.findall(r"`([^`\n|]+)`", text)]
+    else:
+        lines = text.splitlines()
+    bare = (re.sub(r"^[#\s$]*([A-Z_]+=\S+ )*(\.venv/bin/)?", "", line) for line in lines)
+    return [line.split(" # ")[0] for line in bare if re.match(r"(resexp|pip|python3?) [a-z-]", line)]
+
+
+def unquoted(command):
+    """What a shell sees outside quotes, word by word."""
+    return [re.sub(r"'[^']*'|\"[^\"]*\"", "", word) for word in shlex.split(command, posix=False)]
+
+
+TEXTS = [
+    path
+    for pattern in ("*.md", "docs/*.md", "docs/*.ipynb", "runs/*.md", "configs/*.yaml", "benchmarks/*.py", "resexp/**/*.py")
+    for path in ROOT.glob(pattern)
+]
+
+
+def test_zsh_takes_every_command_for_what_it_is():
+    """Without quotes zsh refuses [8,64], and other shells read {8,64} as two words; a pattern of paths is meant as one.
+
+    A whole word in brackets, such as [NAME], is an argument that may be left out.
+    """
+    every = {command: str(path) for path in TEXTS for command in commands(path)}
+    refused = [
+        (path, command)
+        for command, path in every.items()
+        for word in unquoted(command)
+        if re.search(r"[\[{*?]" if "=" in word else r"[\[{]", word) and not re.fullmatch(r"\[\w+\]", word)
+    ]
+
+    assert len(every) > 30
+    assert refused == []
 
 
 def test_the_two_commands_are_targets_of_make():

@@ -9,8 +9,10 @@ from rich.console import Console
 
 import resexp
 from resexp import config
+from resexp.cli.advice import Program
 
 app = typer.Typer(
+    cls=Program,
     help="A laboratory for one question: what does a shortcut change?",
     no_args_is_help=True,
     add_completion=False,
@@ -24,7 +26,8 @@ FAILED, USAGE, UNMET = 1, 2, 3
 Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True)]
 ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|NAME", help="A YAML file, or the name of a shipped config.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 seeds=3.")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 network.depth=8,64 seeds=3."),
 ]
 SourcesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[PATH|NAME]...", help="Experiments; default the last one.")

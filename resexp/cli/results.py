@@ -64,10 +64,10 @@ def compare(
 
 
 def _expected(text: str) -> list[tuple[str, config.Expectation]]:
-    """(kind, expectation) of one --expect: what is no file is an expectation where it has a colon or a sign."""
+    """(kind, expectation) of one --expect: what names no file is an expectation where it has a colon or a sign."""
     from resexp import claims  # noqa: PLC0415 - as above
 
-    if any(sign in text for sign in ":<>") and not claims.is_file(text):
+    if any(sign in text for sign in ":<>") and not text.endswith((".yaml", ".yml")) and not claims.is_file(text):
         return [("expected", config.parse_expectation(text))]
     return [(" ".join(f"claimed: {of.text} ({of.source})".split()), of.expectation) for of in claims.read(text)]
 

@@ -30,11 +30,8 @@ def by(results: Results, keys: Sequence[str]) -> Results:
     Raises:
         ConfigError: a key that does not vary here, with those that do.
     """
-    wrong = [key for key in keys if key not in results.shown]
-    if wrong:
-        raise ConfigError(f"{wrong[0]!r} does not vary here; what does: {', '.join(results.shown)}", where="--by")
     columns = dict(zip(results.columns, results.axes, strict=True))
-    first = list(dict.fromkeys(columns[key] for key in keys))
+    first = [columns[name] for name in named(results, keys, "--by")]
     order = {
         key: list(dict.fromkeys(config.format_value(state.conditions.get(key)) for state in results.states)) for key in first
     }
@@ -44,6 +41,23 @@ def by(results: Results, keys: Sequence[str]) -> Results:
 
     axes = (*first, *(axis for axis in results.axes if axis not in first))
     return replace(results, axes=axes, states=tuple(sorted(results.states, key=place)))
+
+
+def named(results: Results, keys: Sequence[str], option: str) -> tuple[str, ...]:
+    """The columns that `keys` name, each once: an axis by its short name, or with its section (lr, training.lr).
+
+    Raises:
+        ConfigError: a key that does not vary here, with those that do.
+    """
+    columns = dict(zip(results.axes, results.columns, strict=True))
+    names = [columns.get(key, columns.get(config.SHORT.get(key, key), key)) for key in keys]
+    wrong = [key for key, name in zip(keys, names, strict=True) if name not in results.shown]
+    if wrong:
+        allowed = ", ".join(results.shown) or "none: nothing but the shortcut varies"
+        near = config.nearest(wrong[0].rpartition(".")[2], results.shown)
+        problem = f"{wrong[0]!r} does not vary here; what does: {allowed}{near}"
+        raise ConfigError(problem, where=option)
+    return tuple(dict.fromkeys(names))
 
 
 def value(state: State, metric: str) -> float | None:

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from resexp import config
-from resexp.comparison.groups import Label, difference, other_seeds, summary, worth
-from resexp.config import ConfigError
+from resexp.comparison.groups import Label, difference, named, other_seeds, summary, worth
 from resexp.runs import Results, State
 from resexp.statistics import Difference, Summary
 
@@ -43,16 +42,13 @@ class Tuned:
 def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") -> list[Tuned]:
     """Of every cell over all other keys and every residual arm: both at plain's best, at the arm's best, each at its best.
 
-    keys: names of axes, such as lr. A setting counts once all its trials have finished.
+    keys: axes, such as lr or training.lr. A setting counts once all its trials have finished.
 
     Raises:
         ConfigError: a key that is no axis here, with those that are.
     """
-    wrong = [key for key in keys if key not in results.shown]
-    if wrong:
-        allowed = ", ".join(results.shown) or "none: nothing but the shortcut varies"
-        raise ConfigError(f"{wrong[0]!r} does not vary here; what does: {allowed}", where="--tune")
-    found, keys = [], tuple(dict.fromkeys(keys))
+    found: list[Tuned] = []
+    keys = named(results, keys, "--tune")
     for label, arms in _by_arm(results, keys):
         for arm in arms:
             if arm != "plain" and "plain" in arms:

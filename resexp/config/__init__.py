@@ -18,6 +18,7 @@ from resexp.config.documents import ConfigError, nearest, read_document, visible
 from resexp.config.editors import schema
 from resexp.config.expectations import ANY_RESIDUAL, MEASURES, Expectation, Relation, Side, parse_expectation
 from resexp.config.grid import Experiment, conditions, experiment_from, load, shared_differences, shipped
+from resexp.config.keys import SHORT, key_meant
 from resexp.config.models import (
     ACTIVATION_NAMES,
     AXES,
@@ -47,6 +48,7 @@ __all__ = [
     "NORM_NAMES",
     "PLACEMENT_NAMES",
     "PROBE_NAMES",
+    "SHORT",
     "SHORTCUT_NAMES",
     "SHORTCUT_PARAMETERS",
     "Cohort",
@@ -71,6 +73,7 @@ __all__ = [
     "experiment_from",
     "format_value",
     "halved",
+    "key_meant",
     "load",
     "make_plan",
     "nearest",

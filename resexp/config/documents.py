@@ -3,6 +3,7 @@
 A file may come from a stranger: its size, depth and number of values are limited, aliases and tags are refused.
 """
 
+import codecs
 import difflib
 import re
 from collections.abc import Iterable
@@ -11,10 +12,20 @@ from typing import Any
 
 import yaml
 
+from resexp.config.synonyms import VALUES
+
 MOST_BYTES = 1_000_000  # of a file; ten thousand seeds and a thousand values on every axis take less
 MOST_VALUES = 50_000  # scalars, lists and mappings in a file
 MOST_DEEP = 8  # of mappings and lists in each other; trial.yaml has 5
 MOST_LETTERS = 100  # of a key
+# Encodings that a file names in its first bytes, as files from PowerShell do; the longer mark first.
+_MARKED = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -39,8 +50,16 @@ class ConfigError(Exception):
 
 def nearest(name: object, allowed: Iterable[str]) -> str:
     """'; did you mean X?' when one of the allowed names is close to `name`, else nothing."""
-    close = difflib.get_close_matches(str(name)[:MOST_LETTERS].lower(), list(allowed), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    near = closest(name, allowed)
+    return f"; did you mean {near}?" if near else ""
+
+
+def closest(name: object, allowed: Iterable[str]) -> str | None:
+    """The allowed name that `name` is another word for, or resembles most; None where none is close."""
+    word, names = str(name)[:MOST_LETTERS].lower(), list(allowed)
+    if VALUES.get(word) in names:
+        return VALUES[word]
+    return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.5)), None)
 
 
 class _CoreSchemaLoader(yaml.SafeLoader):
@@ -128,7 +147,7 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The mapping in a YAML file and the lines of its keys.
 
     Raises:
-        ConfigError: missing, a folder, unreadable, too large, not UTF-8, not a mapping, or as `parse_yaml`.
+        ConfigError: missing, a folder, unreadable, too large, not Unicode, not a mapping, or as `parse_yaml`.
     """
     try:
         if path.is_dir():
@@ -141,10 +160,11 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if len(content) > MOST_BYTES:
         raise ConfigError(f"is larger than a config can be ({MOST_BYTES} bytes)", where=str(path))
+    encoding = next((encoding for mark, encoding in _MARKED if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode()
+        text = content.decode(encoding)
     except UnicodeDecodeError:
-        raise ConfigError("is not a text file (UTF-8 YAML expected)", where=str(path)) from None
+        raise ConfigError("is not a text file (UTF-8 YAML expected); save it as UTF-8", where=str(path)) from None
     value, lines = parse_yaml(text, str(path))
     if value is None:
         value = {}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from resexp.config.keys import SHORT
 from resexp.config.models import AXES, Settings
 from resexp.config.types import MOST_SEED, MOST_SEEDS, MOST_VALUES
 
@@ -16,6 +17,11 @@ def schema() -> dict[str, Any]:
         field = properties[name]
         kept = {k: field.pop(k) for k in ("default", "title") if k in field}
         properties[name] = {**kept, "anyOf": [field, _list_of(field, MOST_VALUES)]}
+    # A key that stands without its section, which the file then does not have.
+    for short, key in SHORT.items():
+        section = key.split(".")[0]
+        document["properties"][short] = document["$defs"][section.capitalize()]["properties"][short]
+        document.setdefault("dependentSchemas", {})[short] = {"not": {"required": [section]}}
     seed = {"type": "integer", "minimum": 0, "maximum": MOST_SEED}
     number = {"type": "integer", "minimum": 1, "maximum": MOST_SEEDS}
     document["properties"]["seeds"] = {"anyOf": [number, _list_of(seed, MOST_SEEDS)]}

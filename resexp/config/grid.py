@@ -16,10 +16,12 @@ from resexp.config.arms import (
     format_value,
     shortcut_name,
 )
-from resexp.config.documents import MOST_DEEP, ConfigError, nearest, parse_yaml, read_document
+from resexp.config.documents import ConfigError, nearest, read_document
 from resexp.config.models import AXES, Network, Settings, Trial
-from resexp.config.rules import impossible, meaningless, validated
+from resexp.config.overrides import lay_over, written_out
+from resexp.config.rules import impossible, meaningless
 from resexp.config.types import MOST_PATH, MOST_SEED, MOST_TRIALS, MOST_VALUES, Shortcut
+from resexp.config.validation import validated
 
 ALWAYS_AXES = ("network.depth", "network.shortcut")
 # Keys that say how to look, where to find or which arms to train, never what a trial is: they may change over a finished
@@ -66,10 +68,12 @@ def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[
     """
     path = _find(source)
     raw, lines = read_document(path)
-    where = {key: f"{path}:{line}" for key, line in lines.items()}
+    if not raw:
+        cure = "the smallest config is one line such as depth: 8; `resexp configs cp digits` copies a whole one"
+        raise ConfigError(f"is empty, so it describes nothing to train; {cure}", where=str(path))
+    raw, where = written_out(raw, {key: f"{path}:{line}" for key, line in lines.items()})
     raw.setdefault("name", path.stem)
-    for override in overrides:
-        _apply(override, raw, where)
+    lay_over(overrides, raw, where)
     try:
         return experiment_from(raw, shortcuts)
     except ConfigError as error:
@@ -80,30 +84,27 @@ def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[
 
 
 def _find(source: str | Path) -> Path:
-    text, names = str(source), shipped()
+    text, names, path = str(source), shipped(), Path(source)
     if text in names:
         return names[text]
-    path = Path(source)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1 or len(text) > 255 or path.exists():
+    if not _is_missing(path):
         return path
-    raise ConfigError(f"neither a file nor a shipped config ({', '.join(names)}){nearest(text, names)}", where=text)
+    same_folder = [str(file) for file in path.parent.glob("*.y*ml")]
+    near = nearest(text.replace("\\", "/"), [*same_folder, *names]) or nearest(path.stem, names)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
+        raise ConfigError(f"no such file{near}", where=text)
+    raise ConfigError(f"neither a file nor a shipped config ({', '.join(names)}){near}", where=text)
 
 
-def _apply(override: str, raw: dict[str, Any], where: dict[str, str]) -> None:
-    place = f"override {override!r}"
-    key, equals, text = override.partition("=")
-    if not equals or key.count(".") >= MOST_DEEP or not all(part.isidentifier() for part in key.split(".")):
-        raise ConfigError("is not an override: write key=value, for example training.lr=0.01", where=place)
-    value, _ = parse_yaml(text, place)
-    section = raw
-    *parents, last = key.split(".")
-    for parent in parents:
-        inner = section.get(parent)
-        section[parent] = section = dict(inner) if isinstance(inner, dict) else {}
-    section[last] = value
-    where[key] = place
-    if key in ("training.steps", "training.epochs") and value is not None:  # naming one on the command line replaces the other
-        section.pop("epochs" if last == "steps" else "steps", None)
+def _is_missing(path: Path) -> bool:
+    """Whether there is nothing; what cannot be looked at is not missing."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL is no character of a path
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:

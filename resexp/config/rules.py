@@ -1,123 +1,18 @@
-"""What pydantic's messages mean in our words, and which combinations of keys cannot be."""
+"""Which combinations of keys cannot be."""
 
+import re
 from collections.abc import Iterable
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from resexp.config.arms import FREE_SHORTCUTS, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, arm_name, format_value, shortcut_name
 from resexp.config.documents import ConfigError, nearest
 from resexp.config.expectations import parse_expectation
 from resexp.config.models import Network, Settings
+from resexp.config.synonyms import VALUES
 from resexp.config.types import Scalars, trial_name
-
-Problem = tuple[str, str]  # dotted key, what is wrong with it
-
-
-# ---- pydantic's errors, as one line ----------------------------------------------------------------------------
-
-_WORDS = {
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "string_type": "must be text",
-    "string_unicode": "must be text without halves of characters",
-    "tuple_type": "must be a list",
-    "model_type": "must be a mapping of keys to values",
-    "dict_type": "must be a mapping of keys to values",
-    "finite_number": "must be a finite number",
-    "too_short": "must have more entries",
-}
-_BOUNDS = {
-    "greater_than": "must be greater than",
-    "greater_than_equal": "must be at least",
-    "less_than": "must be less than",
-    "less_than_equal": "must be at most",
-    "too_long": "may have no more entries than",
-    "string_too_long": "may have no more characters than",
-}
-
-
-def validated(cell: dict[str, Any]) -> Settings:
-    """The cell as `Settings`.
-
-    Raises:
-        ConfigError: the first key that is wrong, without its place in the file.
-    """
-    try:
-        return Settings.model_validate(cell)
-    except ValidationError as error:
-        key, problem = _translate(error.errors()[0])
-        raise ConfigError(problem, key=key) from None
-
-
-def _translate(error: ErrorDetails) -> Problem:
-    keys = _known_path(error["loc"])
-    key, value, kind, context = ".".join(keys), error["input"], error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return key, f"unknown key{nearest(keys[-1], _fields_at(keys[:-1]))}"
-    if kind == "literal_error":
-        allowed = _literals_at(keys)
-        return key, f"{_shown(value)} is not one of {', '.join(allowed)}{nearest(value, allowed)}"
-    if kind == "value_error":
-        return key, f"{_shown(value)} {context['error']}"
-    if kind == "missing" and isinstance(error["loc"][-1], int):
-        return key, f"{_shown(value)} {_WORDS['too_short']}"
-    if kind == "missing":
-        return key, "is missing"
-    return key, _broken_rule(error)
-
-
-def _broken_rule(error: ErrorDetails) -> str:
-    """'1.5 must be less than 1'."""
-    kind = error["type"]
-    context = error.get("ctx", {})
-    bound = f"{_BOUNDS[kind]} {context.get('max_length', next(iter(context.values())))}" if kind in _BOUNDS else None
-    return f"{_shown(error['input'])} {bound or _WORDS.get(kind, error['msg'].lower())}"
-
-
-def _shown(value: Any) -> str:
-    text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else repr(value)
-    return str(text) if len(str(text)) <= 60 else f"{str(text)[:57]}..."
-
-
-def _model_at(keys: Iterable[str]) -> type[BaseModel] | None:
-    """The model that the dotted keys lead to; None when they lead to a value."""
-    model: type[BaseModel] | None = Settings
-    for key in keys:
-        field = model.model_fields.get(key) if model else None
-        types = [field.annotation, *get_args(field.annotation)] if field else []
-        model = next((kind for kind in types if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-    return model
-
-
-def _fields_at(keys: list[str]) -> list[str]:
-    model = _model_at(keys)
-    return list(model.model_fields) if model else []
-
-
-def _known_path(location: tuple[int | str, ...]) -> list[str]:
-    """Pydantic appends the branch of a union or the place in a list; keep what stands in the file."""
-    keys: list[str] = []
-    for part in location:
-        if not isinstance(part, str) or (keys and not _fields_at(keys)):
-            break
-        keys.append(part)
-    return keys
-
-
-def _literals_at(keys: list[str]) -> list[str]:
-    model = _model_at(keys[:-1])
-    annotation = model.model_fields[keys[-1]].annotation if model else None
-    if get_origin(annotation) is tuple:
-        annotation = get_args(annotation)[0]
-    values = get_args(annotation) if get_origin(annotation) is Literal else ()
-    return [str(value) for value in values]
-
-
-# ---- combinations -----------------------------------------------------------------------------------------------
+from resexp.config.validation import Problem, broken_rule, shown
 
 
 def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
@@ -140,7 +35,7 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
     layers = 3 if network.block == "bottleneck" else network.block_layers
     near = depths_near(network.depth, network.family, layers)
     if name not in shortcuts:
-        return "network.shortcut", f"{name!r} is not one of {', '.join(shortcuts)}{nearest(name, shortcuts)}"
+        return "network.shortcut", _unknown_shortcut(name, shortcuts)
     if isinstance(network.shortcut, dict) and name in SHORTCUT_PARAMETERS and (wrong := _wrong_parameter(network.shortcut)):
         return wrong
     if wrong := _wrong_name(arm_name(network.shortcut)):
@@ -162,6 +57,17 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
     if network.init == "fixup" and network.gain is not None:
         return "network.gain", f"{network.gain:g} would undo the scaling of init: fixup; leave one of them out"
     return _about_groups(network) if network.norm == "group" else None
+
+
+def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:
+    """Where a shortcut of one's own may be meant, how that is trained."""
+    if not re.fullmatch(r"[\w-]+", name):
+        cure = "; parameters are written as in {gate: {bias: -6}}"
+    elif name.lower() in VALUES:
+        cure = ""
+    else:
+        cure = f"; one of your own is trained from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
+    return f"{name!r} is not one of {', '.join(shortcuts)}{cure}{nearest(name, shortcuts)}"
 
 
 def _about_groups(network: Network) -> Problem | None:
@@ -189,7 +95,7 @@ def _wrong_parameter(shortcut: Scalars) -> Problem | None:
         if first["type"] == "extra_forbidden":
             only = f"only {', '.join(fields)}{nearest(parameter, fields)}"
             return "network.shortcut", f"{name} has no parameter {parameter!r}, {only}"
-        return "network.shortcut", f"{parameter} of {name}: {_broken_rule(first)}"
+        return "network.shortcut", f"{parameter} of {name}: {broken_rule(first)}"
     return None
 
 
@@ -198,7 +104,7 @@ def _wrong_name(arm: str) -> Problem | None:
     try:
         trial_name(arm)
     except ValueError as error:
-        return "network.shortcut", f"{_shown(arm)} {error}"
+        return "network.shortcut", f"{shown(arm)} {error}"
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from resexp.config.documents import visible
+from resexp.config.documents import nearest, visible
 
 # Bounds that no honest config meets: what lies beyond is a slip or an attack, refused before it costs time or memory.
 # Whatever stays within them is stored in less than documents.MOST_BYTES.
@@ -65,6 +65,8 @@ def _shortcut(value: Any) -> Any:
         raise ValueError("must be a name or one mapping such as {name: {parameter: value}}")
     for name, of in parameters.items():
         if not isinstance(of, str | int) and not (isinstance(of, float) and math.isfinite(of)):
+            if ":" in name:
+                raise ValueError("needs a space after each colon: {gate: {bias: -6}}")
             raise ValueError(f"has {name}, which must be a finite number, a text, true or false")
     return value
 
@@ -113,7 +115,7 @@ def trial_name(value: str) -> str:
 
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,4})?", value):
-        raise ValueError("must be one of auto, cpu, cuda, cuda:<number>, mps")
+        raise ValueError(f"must be one of auto, cpu, cuda, cuda:<number>, mps{nearest(value, ('auto', 'cpu', 'cuda', 'mps'))}")
     return value
 
 

@@ -1,0 +1,65 @@
+"""The keys of a config by their dotted names: which need no section, which may be lists, and which one was meant."""
+
+import re
+from collections.abc import Sequence
+
+from resexp.config.documents import closest
+from resexp.config.models import AXES, Settings
+from resexp.config.synonyms import KEYS as SYNONYMS
+from resexp.config.types import Model
+
+SECTIONS: dict[str, type[Model]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Model)
+}
+KEYS = (
+    *(name for name in Settings.model_fields if name not in SECTIONS),
+    *(f"{section}.{name}" for section, model in SECTIONS.items() for name in model.model_fields),
+)
+_LAST = [key.rpartition(".")[2] for key in KEYS]
+# Keys that may be written without their section, at the top of a file and in overrides: every name that only one key has.
+SHORT = {name: key for name, key in zip(_LAST, KEYS, strict=True) if "." in key and _LAST.count(name) == 1}
+LISTS = (*AXES, "seeds", "training.betas", "training.milestones", "gradients.probes")
+TEXTS = ("question", "data.root", "compare.primary")  # values that may be any text
+MAPPINGS = ("network.shortcut", "training.warmup")  # values that are mappings
+
+
+def is_float(key: str) -> bool:
+    """Whether the value of that dotted key is a number that need not be whole."""
+    section, _, name = key.rpartition(".")
+    return section in SECTIONS and "float" in str(SECTIONS[section].model_fields[name].annotation)
+
+
+def key_meant(name: str) -> str | None:
+    """The key that `name` is in other letters, in another section, or in the words of another tool, if any."""
+    whole = {_letters(key): key for key in KEYS}
+    short = {_letters(name): key for name, key in SHORT.items()}
+    for word in (_letters(name), _letters(name.rpartition(".")[2])):
+        for form in (word, f"{word}s", word.removesuffix("s")):
+            if key := whole.get(form) or short.get(form) or SYNONYMS.get(form):
+                return key
+    return None
+
+
+def cure_of_unknown(keys: Sequence[str], fields: Sequence[str]) -> str:
+    """What to write instead of an unknown key, as the end of a sentence; nothing where no key resembles it.
+
+    Args:
+        keys: the parts of the dotted key.
+        fields: what is allowed in place of the last part.
+    """
+    dotted, section = ".".join(keys), ".".join(keys[:-1])
+    if dotted in KEYS:  # one part with a dot in it
+        section, name = dotted.split(".")
+        return f"; in a file write {section}: {{{name}: ...}}"
+    near = closest(keys[-1], [*fields, *SHORT])
+    meant = key_meant(dotted) or (f"{section}.{near}".lstrip(".") if near in fields else SHORT.get(near or ""))
+    if meant is None:
+        return ""
+    return f"; did you mean {meant.removeprefix(f'{section}.')}?"
+
+
+def _letters(name: str) -> str:
+    """A name without case and signs, in which Batch-Size is batch_size."""
+    return re.sub(r"[\W_]", "", name).lower()
