@@ -264,6 +264,8 @@ def test_nothing_is_written_for_a_trial_from_the_step_at_which_it_diverged(tiny:
 
 def test_that_a_trial_diverged_is_in_its_status_while_its_stack_trains_on(tiny: Any, tmp_path: Path):
     run = training.begin(tiny("seeds=3", "network.plain=false").trials, tmp_path, "stack", "cpu")
+    for logs in run.logs:
+        runs.clear(logs)
     run.step = 4
     training.state.tell(run, "running")
     run.losses = [torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, math.inf, 1.0]), torch.tensor([1.0, math.nan, 1.0])]

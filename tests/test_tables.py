@@ -235,7 +235,7 @@ def test_how_trials_ended_is_counted_and_the_steps_of_divergence_are_named(tmp_p
     found = fabricated.results(tmp_path, ended, *ONE_CELL[:3], f"seeds={2 + seeds}")
     (arm,) = (arm for arm in comparison.compared(found).cells[0].arms if arm.name == "identity")
 
-    assert tables.progress_text(found.states) == text.replace("-d8-", "-d64-")
+    assert tables.progress_text(found.states) == text.replace("-d8-", "-d64-norm-none-init-he-")
     assert arm.diverged == tuple((seed, 30 + seed) for seed in range(1, seeds + 1))
     assert tables.diverged_text(arm) == {0: "", 1: "seed 1 at step 31", 6: "6 seeds at steps 31 to 36"}[seeds]
 
