@@ -149,7 +149,7 @@ def test_a_dry_run_says_how_long_how_large_and_how_much_memory(tmp_path: Path, t
     lines = call("train", tiny_file, "seeds=3", "--dry-run", "--jobs", "auto", "--runs", tmp_path / "runs").out.splitlines()
 
     assert lines[0] == f"tiny: 6 trials in {min(6, executors.cores())} cohorts of up to {-(-6 // min(6, executors.cores()))}"
-    assert re.fullmatch(r"cpu, 1 thread\(s\) a process: about 0:0\d of training", lines[1])
+    assert re.fullmatch(r"cpu, 1 thread\(s\) a process: about \d+:\d\d, \d+:\d\d of it to start", lines[1])
     assert re.fullmatch(r"about \d MB on disk and \d+\.\d GB of memory", lines[2])
 
 

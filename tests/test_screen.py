@@ -183,6 +183,17 @@ def test_plain_lines_end_with_the_divergence(tmp_path):
     assert screen.epoch_lines(folder, rows, printed) == []
 
 
+def test_a_long_question_is_whole_and_stands_between_name_and_progress(tmp_path):
+    question = " ".join(f"word{number}" for number in range(40)) + "?"
+    folder, found = fabricated.experiment(tmp_path, values, *SMALL, f"question={question}")
+    lines = drawn(screen.snapshot(folder, found, 10.0, {})).splitlines()
+    (progress,) = (number for number, line in enumerate(lines) if "trials finished" in line)
+
+    assert lines[0].strip() == found.name
+    assert " ".join(" ".join(lines[1:progress]).split()) == question
+    assert max(map(len, lines)) <= 80
+
+
 # ---- many arms ------------------------------------------------------------------------------------------------------------
 
 

@@ -80,7 +80,7 @@ def _running(rows: Sequence[Row], more: int, colors: Mapping[str, str], width: i
     for name, columns in (("epoch", 5), ("val %", 5), ("gradient, input→", BAR_WIDTH)):
         table.add_column(name, width=columns, no_wrap=True, header_style="dim")
     for row in rows:
-        arm, label = Text(row.trial.arm, style=colors[row.trial.arm]), f"{row.cell} s{row.trial.seed}"
+        arm, label = Text(row.trial.arm, style=colors[row.trial.arm]), Text(f"{row.cell} s{row.trial.seed}")
         table.add_row(arm, label, str(row.epoch), percent(row.val_accuracy), gradient_bar(row.flow))
     return [table, *([Text(f"and {more} more", style="dim")] if more else [])]
 
@@ -110,7 +110,7 @@ def _cells(rows: Sequence[Row], colors: Mapping[str, str], width: int, height: i
     left = height - 2 - max(map(len, names.values())) - (len(shown) < len(arms))
     kept = _fitting(made, label_width, left)
     for cell in kept:
-        table.add_row(cell, *made[cell])
+        table.add_row(Text(cell), *made[cell])
     below = [
         f"{count} more {noun}" for noun, count in (("cells", len(made) - len(kept)), ("arms", len(arms) - len(shown))) if count
     ]
