@@ -42,12 +42,15 @@ def load(place: Path, trial: Trial, device: str) -> tuple[Network, Material]:
     """The network of the trial in folder `place` with its last weights, in eval mode, and the images that it was trained on.
 
     Raises:
-        RunsError: weights.pt is missing, or is not the file that the trial was finished with.
+        RunsError: the trial diverged; weights.pt is missing, or is not the file that the trial was finished with.
         DataError: images missing or damaged.
     """
     done = runs.result(place)
     if done is None:
         raise runs.RunsError(f"{place}: not finished; only trained networks can be dissected")
+    step = runs.diverged_at(done)
+    if step is not None:
+        raise runs.RunsError(f"{place}: diverged at step {step}; only trained networks can be dissected")
     runs.check_sealed(place, done, ["weights.pt"])
     found = training.material(trial.settings.data, device, training.DTYPES[trial.settings.precision])
     network = training.build(trial, found.input_shape, found.classes).to(torch.device(device))

@@ -211,7 +211,7 @@ class Trained:
         return f"<h4>{escape(self.results.name)}</h4>" + "".join(f"<p>{escape(line)}</p>" for line in words)
 
     def _progress(self) -> str:
-        return f"{len(self.finished)} of {len(self.results.states)} trials finished"
+        return tables.progress_text(self.results.states)
 
     def _answer(self) -> list[str]:
         found = comparison.compared(self.results)

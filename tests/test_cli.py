@@ -21,7 +21,7 @@ from commands import Answer, Program
 from PIL import Image
 
 import resexp
-from resexp import config, executors, runs
+from resexp import config, dissect, executors, runs
 
 
 def program(*arguments: object, **options: Any) -> Answer:
@@ -69,7 +69,8 @@ def test_train_says_what_it_did_on_stderr_and_exits_0(trained: tuple[Path, Answe
     folder, answer = trained
 
     assert (answer.code, answer.out) == (0, "")
-    assert answer.err.splitlines()[-1] == f"4 of 4 trials finished; results in {folder / 'tiny'}"
+    assert re.fullmatch(r"4 of 4 trials finished(, \d at chance)?; results in (.*)", answer.err.splitlines()[-1])
+    assert answer.err.endswith(f"; results in {folder / 'tiny'}\n")
     assert sum(line.startswith("identity-d4-s1  epoch ") for line in answer.err.splitlines()) == 3
     assert "Warning" not in answer.err
 
@@ -105,7 +106,7 @@ def test_the_same_command_again_trains_nothing_and_touches_no_finished_trial(res
     answer = call("train", tiny_file, "seeds=2", "--runs", results)
 
     assert answer.code == 0
-    assert answer.err == f"4 of 4 trials finished; results in {results / 'tiny'}\n"
+    assert re.fullmatch(r"4 of 4 trials finished(, \d at chance)?; results in .*\n", answer.err)
     assert tree(results / "tiny" / "trials") == before
     assert len(json.loads((results / "tiny" / "environment.json").read_text())) == 2
 
@@ -148,7 +149,7 @@ def test_a_dry_run_says_how_long_how_large_and_how_much_memory(tmp_path: Path, t
     lines = call("train", tiny_file, "seeds=3", "--dry-run", "--jobs", "auto", "--runs", tmp_path / "runs").out.splitlines()
 
     assert lines[0] == f"tiny: 6 trials in {min(6, executors.cores())} cohorts of up to {-(-6 // min(6, executors.cores()))}"
-    assert re.fullmatch(r"cpu, 1 thread\(s\) a process: about 0:0\d of training", lines[1])
+    assert re.fullmatch(r"cpu, 1 thread\(s\) a process: about \d+:\d\d, \d+:\d\d of it to start", lines[1])
     assert re.fullmatch(r"about \d MB on disk and \d+\.\d GB of memory", lines[2])
 
 
@@ -181,7 +182,7 @@ def test_quiet_leaves_the_last_line_only(tmp_path: Path, tiny_file: Path, call: 
     answer = call("train", tiny_file, "--quiet", "--runs", tmp_path / "runs")
 
     assert (answer.code, answer.out) == (0, "")
-    assert answer.err == f"2 of 2 trials finished; results in {tmp_path / 'runs' / 'tiny'}\n"
+    assert re.fullmatch(r"2 of 2 trials finished(, \d at chance)?; results in .*\n", answer.err)
 
 
 def test_fresh_sets_the_old_experiment_aside_and_starts_again(results: Path, tiny_file: Path, call: Program):
@@ -218,6 +219,40 @@ def test_a_diverged_net_is_a_result_and_the_code_is_0(tmp_path: Path, tiny_file:
 
     assert call("train", tiny_file, *recipe, "--runs", tmp_path / "runs").code == 0
     assert "0/1 1 diverged" in call("compare", "--runs", tmp_path / "runs").out
+
+
+def test_where_a_net_diverged_is_in_every_summary(tmp_path: Path, tiny_file: Path, call: Program):
+    """Under SGD at this rate the loss is infinite at step 1, as result.json has it."""
+    folder = tmp_path / "runs"
+    recipe = ["network.plain=false", "training.optimizer=sgd", "training.lr=1e30"]
+    trained = call("train", tiny_file, *recipe, "--runs", folder).err
+    (name,) = (path.parent.name for path in (folder / "tiny").glob("trials/*/result.json"))
+    call("report", "--runs", folder)
+
+    assert f"{name}  diverged at step 1\n" in trained
+    assert f"1 of 1 trials finished, 1 diverged: {name} at step 1; results in" in trained
+    assert f"1 diverged: {name} at step 1" in repr(resexp.load(folder / "tiny"))
+    assert f"diverged: {name} at step 1" in call("watch", "--runs", folder).out
+    assert "diverged: seed 0 at step 1" in call("compare", "--runs", folder).out
+    assert "(seed 0 at step 1)" in (folder / "tiny" / "accuracy.md").read_text(encoding="utf-8")
+    page = (folder / "tiny" / "report.html").read_text(encoding="utf-8")
+    assert f"1 diverged: {name} at step 1" in page
+    assert "diverged: seed 0 at step 1" in page
+
+
+def test_where_all_networks_diverged_dissect_does_not_ask_to_train_them_to_their_end(
+    tmp_path: Path, tiny_file: Path, call: Program
+):
+    recipe = ["training.optimizer=sgd", "training.lr=1e30", "data.validation=8"]
+    call("train", tiny_file, *recipe, "--runs", tmp_path)
+    answer = call("dissect", "--runs", tmp_path)
+
+    assert answer.code == 2
+    assert answer.err.count("diverged at step 1\n") == 2
+    assert "to its end" not in answer.err
+    assert "training.lr" in answer.err.splitlines()[-1]
+    with pytest.raises(runs.RunsError, match="diverged at step 1"):
+        dissect.load(next(tmp_path.glob("tiny/trials/plain*")), config.load(tiny_file).trials[0], "cpu")
 
 
 # ---- compare ---------------------------------------------------------------------------------------------------------

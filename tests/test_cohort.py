@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,20 @@ def test_nothing_is_written_for_a_trial_from_the_step_at_which_it_diverged(tiny:
         result = runs.result(place)
         assert result
         assert (result["outcome"], result["steps"]) == ("diverged", 1)
+
+
+def test_that_a_trial_diverged_is_in_its_status_while_its_stack_trains_on(tiny: Any, tmp_path: Path):
+    run = training.begin(tiny("seeds=3", "network.plain=false").trials, tmp_path, "stack", "cpu")
+    for logs in run.logs:
+        runs.clear(logs)
+    run.step = 4
+    training.state.tell(run, "running")
+    run.losses = [torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, math.inf, 1.0]), torch.tensor([1.0, math.nan, 1.0])]
+    training.state.close_diverged(run, 5)
+    found = [runs.status(logs) for logs in run.logs]
+
+    assert [status.get("diverged") for status in found] == [None, 3, None]
+    assert [(status["state"], status["step"]) for status in found] == [("running", 4), ("running", 3), ("running", 4)]
 
 
 def test_the_same_stack_writes_the_same_bytes(tiny: Any, tmp_path: Path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from resexp import config, costs, runs, training
+from resexp.costs import forecasts, steps
 from resexp.networks import count
 
 pytestmark = pytest.mark.usefixtures("torch_state")
@@ -15,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("torch_state")
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(costs, "ROUNDS", 3)
-    monkeypatch.setattr(costs, "ROUND_SECONDS", 0.0)
+    monkeypatch.setattr(steps, "ROUNDS", 3)
+    monkeypatch.setattr(steps, "ROUND_SECONDS", 0.0)
 
 
 # ---- each arm alone -----------------------------------------------------------------------------------------------------
@@ -64,30 +65,69 @@ def forecast(experiment: config.Experiment, jobs: int, cores: int = 1) -> costs.
 
 @pytest.fixture
 def paced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every step takes 1 s for 8 layers of one trial, a reading 3 s, an evaluation 10 s; notes what was measured."""
+    """Seconds for 8 layers of one trial: a step 1, a reading 3, an evaluation 10, the test images 5, the start 20.
+
+    For one trial of any depth: 0.5 to log an epoch, 0.25 for a checkpoint, 2 for its results. Notes what was measured.
+    """
     measured: list[str] = []
 
     def pace(trials: list[config.Trial], _device: str) -> costs.Pace:
         measured.append(trials[0].name)
         depth = trials[0].settings.network.depth
         scale = len(trials) * depth / 8
-        return costs.Pace(len(trials), depth, scale, 3 * scale, 10 * scale, 100 * depth)
+        return costs.Pace(
+            trials=len(trials),
+            depth=depth,
+            opening=20 * scale,
+            step=scale,
+            reading=3 * scale,
+            evaluation=10 * scale,
+            test=5 * scale,
+            logging=0.5 * len(trials),
+            saving=0.25 * len(trials),
+            closing=2.0 * len(trials),
+            reading_bytes=100 * depth,
+        )
 
-    monkeypatch.setattr(costs, "_pace", pace)
+    monkeypatch.setattr(forecasts, "_pace", pace)
     return measured
 
 
 def test_a_forecast_adds_steps_readings_and_evaluations_of_every_trial(paced: list[str], tiny: Any):
-    experiment = tiny("network.depth=[8, 16]", "training.steps=20", "gradients.every=5", "seeds=2")
+    every = "training.checkpoint_every=3"
+    experiment = tiny("network.depth=[8, 16]", "training.steps=20", "gradients.every=5", "seeds=2", every)
     found = forecast(experiment, 1)
     readings = len({*range(11), 15, 3})  # steps 0 to 10, every fifth, the last of the first epoch
-    one = (20 - readings) + 3 * readings + 10 * (1 + 5)  # five epochs of four steps
+    one = 20 + (20 - readings) + 3 * readings + 10 * (1 + 5) + 5  # five epochs of four steps
+    files = 0.5 * (1 + 5) + 0.25 * 6 + 2
     weights = 2 * sum(4 * sum(p.numel() for p in training.build(t, (1, 8, 8), 10).parameters()) for t in experiment.trials)
 
-    assert found.seconds == pytest.approx(4 * one * (1 + 2))
+    assert found.seconds == pytest.approx(4 * (one * (1 + 2) + files * 2))
     assert found.disk_bytes == 4 * readings * 100 * (8 + 16) + weights
     assert len(paced) == 1  # of one kind the deepest alone is timed
     assert "d16" in paced[0]
+
+
+def test_what_passes_before_the_first_cohort_is_in_every_number_once(paced: list[str], tiny: Any):
+    experiment = tiny("network.depth=[4, 8, 16]", "training.cohort=1")
+    plan = config.make_plan(experiment, "cpu", 1)
+    before, after = costs.forecast(experiment, plan, 2), costs.forecast(experiment, plan, 2, startup=100.0)
+
+    assert after.startup == 100.0
+    assert after.seconds == pytest.approx(before.seconds + 100)
+    assert after.longest == pytest.approx(before.longest + 100)
+    assert after.walls == pytest.approx({at_once: seconds + 100 for at_once, seconds in before.walls.items()})
+
+
+@pytest.mark.parametrize(("every", "count"), [(7, 2), (20, 1), (21, 0), ("60s", 5), ("2m", 2), ("1h", 0)])
+def test_checkpoints_are_counted_by_steps_or_by_time(every: str | int, count: int):
+    assert training.checkpoints(every, steps=20, seconds=301.5) == count
+
+
+def test_a_network_whose_first_loss_is_not_finite_has_a_forecast(tiny: Any):
+    found = forecast(tiny("network.gain=1.0e30", "network.init=he", "network.norm=none", "network.depth=[8]"), 1)
+
+    assert math.isfinite(found.seconds)
 
 
 def test_another_kind_of_network_is_timed_for_itself(paced: list[str], tiny: Any):
@@ -99,10 +139,11 @@ def test_another_kind_of_network_is_timed_for_itself(paced: list[str], tiny: Any
 
 def test_jobs_share_the_cohorts_in_the_order_of_the_plan(paced: list[str], tiny: Any):
     experiment = tiny("network.depth=[4, 8, 16]", "training.cohort=50")
-    one, two, many = (forecast(experiment, jobs).seconds for jobs in (1, 2, 8))
+    one, two, many = (forecast(experiment, jobs) for jobs in (1, 2, 8))
+    shallow = one.seconds - many.longest
 
-    assert two == pytest.approx(one * 16 / 28)  # 16 beside 8 + 4
-    assert many == pytest.approx(two)
+    assert one.seconds > two.seconds == pytest.approx(max(many.longest, shallow))  # 16 beside 8 + 4
+    assert many.seconds == pytest.approx(two.seconds)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +169,7 @@ def test_a_real_forecast_is_finite_and_leaves_nothing_behind(
 def test_a_large_step_is_timed_on_a_few_images_only(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     seen: list[int] = []
     update = training.update
-    monkeypatch.setattr(costs, "FEW_OPERATIONS", 20_000)
+    monkeypatch.setattr(forecasts, "FEW_OPERATIONS", 20_000)
     monkeypatch.setattr(training, "update", lambda run, x, labels: (seen.append(len(x)), update(run, x, labels)))
     forecast(tiny("network.width=32", "seeds=1", "network.plain=false"), 1)
 

@@ -401,7 +401,7 @@ def test_a_diverged_and_an_unfinished_trial_are_named_and_left_out(call: Program
     code, _, err = call("dissect", run)
 
     assert code == 0
-    assert err.splitlines()[:2] == ["left out: plain-d4-s0 diverged", "left out: 1 not finished"]
+    assert err.splitlines()[:2] == ["left out: plain-d4-s0 diverged at step 6", "left out: 1 not finished"]
     assert sorted(path.parent.name for path in run.rglob("lesion.csv")) == ["identity-d4-s1", "plain-d4-s1"]
 
 

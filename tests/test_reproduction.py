@@ -110,7 +110,8 @@ def test_the_same_machine_comes_to_the_same_bytes(stacks: str, call: Program, ti
 
     assert (answer.code, answer.out) == (0, f"tiny: identical: 4 of 4 trials, byte for byte\n\n{SAME}")
     assert sum(line.startswith("identity-d4-s1  epoch ") for line in answer.err.splitlines()) == 3
-    assert answer.err.splitlines()[-1] == f"4 of 4 trials finished; results in {again(tmp_path)}"
+    assert answer.err.splitlines()[-1].startswith("4 of 4 trials finished")
+    assert answer.err.endswith(f"; results in {again(tmp_path)}\n")
     assert bound_files(again(tmp_path)) == bound_files(tmp_path / "tiny")
     assert {"plan.json", "pairs.json", "experiment.yaml", "accuracy.csv", "accuracy.md"} < bound_files(again(tmp_path)).keys()
 

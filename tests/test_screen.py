@@ -8,6 +8,10 @@ import pytest
 from rich.console import Console
 
 from resexp import runs, screen
+from resexp.figures import charts
+from resexp.screen import snapshots
+from resexp.tables.frames import read_frames
+from resexp.tables.lines import BAR_WIDTH
 
 SMALL = ("network.depth=[8,64]", "network.norm=[none]", "network.init=[pytorch]", "seeds=2")
 
@@ -16,11 +20,18 @@ def values(_trial):
     return {"test_accuracy": 0.9, "flow": 0.01}
 
 
-def drawn(shot, width=80):
+def drawn(shot, width=80, height=50):
     console = Console(width=width, record=True, file=None, force_terminal=False, legacy_windows=False)
     with console.capture() as capture:
-        console.print(screen.render(shot))
+        console.print(screen.render(shot, width, height))
     return capture.get()
+
+
+def diverges(trial):
+    """Everything learns; the networks of seed 1 diverge at step 17, after an epoch with 82.6 %."""
+    return (
+        {"outcome": "diverged", "test_accuracy": None, "val_accuracy": 0.826, "steps": 17} if trial.seed == 1 else values(trial)
+    )
 
 
 def test_a_finished_experiment_shows_both_arms_side_by_side(tmp_path):
@@ -39,7 +50,7 @@ def test_a_running_trial_shows_epoch_accuracy_and_how_its_gradient_darkens(tmp_p
     runs.set_status(place, "running", step=20, steps=40)
     text = drawn(screen.snapshot(folder, found, 10.0, {}, 0.5))
 
-    assert "7 of 8 trials  1 running" in text
+    assert "7 of 8 trials finished, 1 running" in text
     assert "d8 norm-none init-pytorch s0 1 90.0 ▃▅█" in " ".join(text.split())
     assert "left" in text
 
@@ -52,7 +63,7 @@ def test_trials_of_a_stack_have_their_means_before_any_of_them_has_ended(tmp_pat
         runs.set_status(place, "running", step=20, steps=40)
     text = drawn(screen.snapshot(folder, found, 10.0, {}, 0.5))
 
-    assert "0 of 20 trials  20 running" in text
+    assert "0 of 20 trials finished, 20 running" in text
     assert text.count("90.0 (5)") == 4
     assert "12 more" in text
 
@@ -73,7 +84,7 @@ def test_the_gradient_bar_is_relative_to_the_last_block(flow, bar):
 
 
 def test_deep_networks_are_thinned_to_the_bars_width():
-    assert len(screen.gradient_bar([1.0] * 500).plain) == screen.BAR_WIDTH
+    assert len(screen.gradient_bar([1.0] * 500).plain) == BAR_WIDTH
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61, "1:01"), (3723, "1:02:03")])
@@ -103,7 +114,7 @@ def test_finished_rows_are_read_once(tmp_path):
 
 def test_a_replay_passes_through_waiting_running_and_finished(tmp_path):
     folder, found = fabricated.experiment(tmp_path, values, *SMALL)
-    schedule = screen._schedule(folder, found)
+    schedule = snapshots._schedule(folder, found)
 
     assert schedule[found.trials[0].name] == [(0.1, 0), (pytest.approx(0.7), 20)]
     assert schedule[found.trials[2].name][0][0] == pytest.approx(0.8)
@@ -116,8 +127,140 @@ def test_a_replay_passes_through_waiting_running_and_finished(tmp_path):
 def test_plain_lines_come_once_per_epoch(tmp_path):
     folder, found = fabricated.experiment(tmp_path, values, *SMALL)
     printed = {}
-    lines = screen.epoch_lines(folder, found, printed, {})
+    rows = screen.snapshot(folder, found, 0.0, {}).rows
+    lines = screen.epoch_lines(folder, rows, printed)
 
     assert len(lines) == 2 * len(found.trials)
     assert lines[1].startswith(f"{found.trials[0].name}  epoch 1  train loss 0.09524  train 90.0 %  val 90.0 %")
-    assert screen.epoch_lines(folder, found, printed, {}) == []
+    assert screen.epoch_lines(folder, rows, printed) == []
+
+
+# ---- networks that diverge --------------------------------------------------------------------------------------------------
+
+
+def test_a_network_that_diverged_after_learning_has_its_step_and_no_accuracy(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, diverges, *SMALL)
+    shot = screen.snapshot(folder, found, 10.0, {})
+    ended = {row.trial.seed: (row.diverged, row.val_accuracy) for row in shot.rows}
+    text = drawn(shot)
+
+    assert ended == {0: (None, 0.9), 1: (17, None)}
+    assert "8 of 8 trials finished, 4 diverged" in text
+    assert text.count("90.0 (1)") == text.count("1 diverged") == 4
+    assert "plain-d8-norm-none-init-pytorch-s1 at step 17" in " ".join(text.split())
+    assert "and 1 more" in text
+    assert "82.6" not in text
+
+
+def test_a_network_that_diverged_in_a_stack_that_trains_on_is_shown_at_once(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
+    place = runs.trial_folder(folder, found.trials[0].name)
+    (place / "result.json").unlink()
+    runs.set_status(place, "running", step=17, steps=40, diverged=17)
+    shot = screen.snapshot(folder, found, 10.0, {})
+
+    assert (shot.rows[0].trains, shot.rows[0].diverged, shot.rows[0].val_accuracy) == (False, 17, None)
+    assert screen.work_done(shot.rows) == 1.0
+    assert "7 of 8 trials finished, 1 diverged" in drawn(shot)
+
+
+def test_a_replay_ends_with_the_divergence(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, lambda trial: {**diverges(trial), "steps": 30}, *SMALL[:-1], "seeds=[1]")
+    *_, last = screen.replay(folder, found, speed=1e9)
+    early = screen.read_row(folder, found, found.trials[0], 20)
+
+    assert [(row.state, row.diverged, row.val_accuracy) for row in last.rows] == [("finished", 30, None)] * 4
+    assert (early.state, early.diverged, early.val_accuracy) == ("running", None, 0.826)
+
+
+def test_plain_lines_end_with_the_divergence(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, diverges, *SMALL[:-1], "seeds=[1]")
+    rows, printed = screen.snapshot(folder, found, 0.0, {}).rows, {}
+    lines = [line for line in screen.epoch_lines(folder, rows, printed) if line.startswith(found.trials[0].name)]
+
+    assert len(lines) == 3
+    assert lines[-1].endswith("diverged at step 17")
+    assert screen.epoch_lines(folder, rows, printed) == []
+
+
+def test_a_long_question_is_whole_and_stands_between_name_and_progress(tmp_path):
+    question = " ".join(f"word{number}" for number in range(40)) + "?"
+    folder, found = fabricated.experiment(tmp_path, values, *SMALL, f"question={question}")
+    lines = drawn(screen.snapshot(folder, found, 10.0, {})).splitlines()
+    (progress,) = (number for number, line in enumerate(lines) if "trials finished" in line)
+
+    assert lines[0].strip() == found.name
+    assert " ".join(" ".join(lines[1:progress]).split()) == question
+    assert max(map(len, lines)) <= 80
+
+
+# ---- many arms ------------------------------------------------------------------------------------------------------------
+
+
+ARMS = ["plain", "identity", "gate-bias-3", "scaled", "rezero", "stochastic-depth-survival0.25", "skipinit", "dropout"]
+SHORTCUTS = "network.shortcut=[identity,{gate: {bias: -3}},scaled,rezero,{stochastic-depth: {survival: 0.25}},skipinit,dropout]"
+LABELS = ["d64 norm-layer init-pytorch", "d8 norm-none init-he"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+@pytest.mark.parametrize("count", range(1, 9))
+def test_the_columns_of_the_arms_fill_the_terminal_and_never_leave_it(count, width):
+    shown, label_width, arm_width = screen.layout(ARMS[:count], LABELS, width)
+    used = label_width + 1 + len(shown) * (arm_width + 1)
+
+    assert list(shown) == ARMS[: len(shown)]
+    assert len(shown) >= min(count, 6 if width >= 80 else 2)
+    assert width - len(shown) - 1 <= used <= width
+    assert arm_width >= len("2 diverged")
+
+
+@pytest.mark.parametrize(("width", "lacking"), [(80, "2 more arms"), (120, None)])
+def test_every_bar_and_every_name_is_whole_and_arms_without_room_are_counted(tmp_path, width, lacking):
+    folder, found = fabricated.experiment(tmp_path, values, *SMALL, SHORTCUTS)
+    lines = drawn(screen.snapshot(folder, found, 10.0, {}), width).splitlines()
+    text = "\n".join(lines)
+    shown = ARMS if lacking is None else ARMS[:6]
+
+    assert max(map(len, lines)) <= width
+    assert "…" not in text
+    assert "..." not in text
+    assert (lines[-1].strip() == lacking) if lacking else ("more arms" not in text)
+    assert text.count("90.0 (2)") == 2 * len(shown)
+    assert text.count("████████▏") + text.count("█████████") == 2 * len(shown)
+
+
+def test_in_a_low_terminal_the_last_cells_are_shown_and_the_others_counted(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, values, "seeds=2")
+    shot = screen.snapshot(folder, found, 10.0, {})
+    cells = len({row.cell for row in shot.rows})
+    lines = drawn(shot, 80, 12).splitlines()
+    shown = sum("90.0 (2)" in line for line in lines)
+
+    assert len(lines) <= 12
+    assert 0 < shown < cells
+    assert lines[-1].strip() == f"{cells - shown} more cells"
+    assert shot.rows[-1].cell in lines[-2]
+
+
+def test_an_arm_has_the_color_of_the_charts_whatever_has_finished(tmp_path):
+    def all_but_identity(trial):
+        return values(trial) if trial.arm != "identity" else {}
+
+    folder, found = fabricated.experiment(tmp_path, all_but_identity, *SMALL, SHORTCUTS)
+    chart = read_frames(runs.results_of(folder, found))
+    scale = charts.accuracy_over_depth(chart).to_dict()["spec"]["layer"][0]["encoding"]["color"]["scale"]
+    console = Console(width=200, force_terminal=True, color_system="truecolor", legacy_windows=False)
+    with console.capture() as capture:
+        console.print(screen.render(screen.snapshot(folder, found, 10.0, {}), 200))
+
+    assert "identity" not in scale["domain"]
+    for arm, paint in zip(scale["domain"], scale["range"], strict=True):
+        red, green, blue = (int(paint[start : start + 2], 16) for start in (1, 3, 5))
+        assert f"38;2;{red};{green};{blue}m{arm.split('-')[0]}" in capture.get()
+
+
+@pytest.mark.parametrize(("share", "eighths"), [(0.0, 0), (1.0, 80), (0.5, 40), (0.0124, 1), (0.9, 72), (2.0, 80)])
+def test_a_bar_is_as_long_as_its_share_to_an_eighth_of_a_character(share, eighths):
+    parts = {"█": 8, **{char: number for number, char in enumerate(" ▏▎▍▌▋▊▉")}}
+
+    assert sum(parts[char] for char in screen.bar(share, 10)) == eighths

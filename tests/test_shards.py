@@ -12,7 +12,7 @@ import fabricated
 import pytest
 from commands import Answer, Program, files
 
-from resexp import comparison, config, runs, tables
+from resexp import comparison, config, runs, screen, tables
 from resexp.cli import running
 from resexp.runs import RunsError, SupersededError, locks
 
@@ -228,6 +228,29 @@ def test_a_shard_answers_for_its_own_trials_alone(tmp_path: Path, capsys: Any):
     assert running.conclude(folder, experiment, [], ours) == 0
     assert capsys.readouterr().err == f"3 of 3 trials of this shard finished; results in {folder}\n"
     assert running.conclude(folder, experiment, []) == 1
+
+
+def test_a_shard_shows_its_own_trials_alone(tiny_file: Path, tmp_path: Path, call: Program, monkeypatch: pytest.MonkeyPatch):
+    shown: list[config.Experiment] = []
+    follow = running._follow
+
+    def watched(ticks: Any, folder: Path, experiment: config.Experiment, **options: Any) -> None:
+        shown.append(experiment)
+        follow(ticks, folder, experiment, **options)
+
+    monkeypatch.setattr(running, "_follow", watched)
+    for number in (1, 2):
+        assert call("train", tiny_file, "seeds=2", f"--shard={number}/2", "--runs", tmp_path).code == 0
+    names = [{trial.name for trial in experiment.trials} for experiment in shown]
+    everything = {trial.name for trial in config.load(tiny_file, ["seeds=2"]).trials}
+
+    assert names[0] | names[1] == everything
+    assert not names[0] & names[1]
+    assert all("shard" in experiment.name for experiment in shown)
+
+
+def test_a_shard_without_trials_has_done_all_its_work():
+    assert screen.work_done([]) == 1.0
 
 
 @pytest.mark.slow

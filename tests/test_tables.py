@@ -211,6 +211,35 @@ def test_a_count_of_outcomes_that_fills_its_column_stays_apart_from_the_next(tmp
     assert "  plain          0/2 2 diverged -" in text
 
 
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        pytest.param(0, "4 of 4 trials finished", id="all above chance"),
+        pytest.param(
+            1, "6 of 6 trials finished, 1 at chance, 1 diverged: identity-d8-s1 at step 31", id="one diverged, one at chance"
+        ),
+        pytest.param(6, "16 of 16 trials finished, 6 at chance, 6 diverged: identity-d8-s1 at step 31, identity-d8-s2 at step "
+                     "32, identity-d8-s3 at step 33, identity-d8-s4 at step 34 and 2 more", id="many are counted"),
+    ],
+)  # fmt: skip
+def test_how_trials_ended_is_counted_and_the_steps_of_divergence_are_named(tmp_path, seeds, text):
+    def ended(trial):
+        if not 0 < trial.seed <= seeds:
+            return {"test_accuracy": 0.9}
+        return (
+            {"outcome": "stuck", "test_accuracy": 0.1}
+            if trial.arm == "plain"
+            else {"outcome": "diverged", "steps": 30 + trial.seed}
+        )
+
+    found = fabricated.results(tmp_path, ended, *ONE_CELL[:3], f"seeds={2 + seeds}")
+    (arm,) = (arm for arm in comparison.compared(found).cells[0].arms if arm.name == "identity")
+
+    assert tables.progress_text(found.states) == text.replace("-d8-", "-d64-norm-none-init-he-")
+    assert arm.diverged == tuple((seed, 30 + seed) for seed in range(1, seeds + 1))
+    assert tables.diverged_text(arm) == {0: "", 1: "seed 1 at step 31", 6: "6 seeds at steps 31 to 36"}[seeds]
+
+
 def test_accuracy_rows_name_keys_that_belong_to_no_section(tmp_path):
     both = [fabricated.experiment(tmp_path, both_trained, *ONE_CELL, f"name={of}", f"precision={of}") for of in PRECISIONS]
     columns, rows = tables.trial_rows(runs.read_results([folder for folder, _ in both]))

@@ -46,7 +46,7 @@ def dissect(
     asked = _asked(results, trials)
     sound, damaged = _sound(asked), [state for state in asked if state.state == "damaged"]
     if not (sound or damaged):
-        raise runs.RunsError(f"{folder}: no trained network to dissect; train it to its end first")
+        raise runs.RunsError(f"{folder}: {_nothing(asked)}")
     if sound:
         _measure(sound, results, wanted, grid, device, quiet=quiet)
         say("\n".join(tables.dissection_lines(sound, results, wanted)))
@@ -54,6 +54,15 @@ def dissect(
         note(f"left out: {state.reason}")
     if damaged:
         stop(f"left out: {damaged[0].reason}", FAILED)
+
+
+def _nothing(asked: Sequence[State]) -> str:
+    """Why none of these trials can be dissected, and what to do."""
+    if any(state.result is None for state in asked):
+        return "no trained network to dissect; train it to its end first"
+    if any(state.diverged_at is not None for state in asked):
+        return "no network to dissect, training diverged; train with a lower training.lr or with training.clip_norm"
+    return "no network that can be built here; call resexp.dissect from Python"
 
 
 def _parts(text: str) -> list[str]:
@@ -79,8 +88,8 @@ def _sound(states: Iterable[State]) -> list[State]:
         name, shortcut = state.trial.name, config.shortcut_name(state.trial.settings.network.shortcut)
         if not state.result:
             unfinished += state.state != "damaged"
-        elif state.result["outcome"] == "diverged":
-            note(f"left out: {name} diverged")
+        elif state.diverged_at is not None:
+            note(f"left out: {name} diverged at step {state.diverged_at}")
         elif shortcut not in config.SHORTCUT_NAMES:
             note(f"left out: {name}: {shortcut} is a shortcut of your own; resexp.dissect takes it apart from Python")
         else:

@@ -124,12 +124,12 @@ def watch(
     experiment = runs.read_experiment(folder)
     console = Console()
     if not console.is_terminal:
-        console.print(screen.render(screen.snapshot(folder, experiment, 0.0, {})))
+        console.print(screen.render(screen.snapshot(folder, experiment, 0.0, {}), console.width))
         return
     shots = screen.replay(folder, experiment, speed) if speed else screen.live(folder, experiment)
     with Live(console=console, auto_refresh=False) as display:
         for shot in shots:
-            display.update(screen.render(shot), refresh=True)
+            display.update(screen.render(shot, *console.size), refresh=True)
             time.sleep(screen.FRAME_SECONDS)
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -126,7 +127,9 @@ def carry_out(
         for message in runs.damaged_checkpoints(folder, [cohort.name for cohort in cohorts]):
             note(message)
         ticks = executors.train_cohorts(places, hold, experiment, made[0], shard)
-        _follow(_watched(ticks, watch(folder, ours)) if watch else ticks, folder, experiment, quiet=quiet)
+        shown = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in ours))
+        shown = replace(shown, name=f"{shown.name}, shard {shard[0]} of {shard[1]}") if shard else shown
+        _follow(_watched(ticks, watch(folder, ours)) if watch else ticks, folder, shown, quiet=quiet)
         with runs.together(hold):
             tables.write_accuracy(runs.results_of(folder, experiment))
     return ours
@@ -162,11 +165,12 @@ def conclude(folder: Path, experiment: config.Experiment, interrupted: list[int]
 
     ours: the trials whose turn it was, all where it is None.
     """
+    from resexp import tables  # noqa: PLC0415 - as above
+
     states = [state for state in runs.states(folder, experiment) if ours is None or state.trial.name in ours]
-    finished = sum(state.state == "finished" for state in states)
     bad = [state for state in states if state.state in ("failed", "damaged")]
     whose = "" if len(states) == len(experiment.trials) else " of this shard"
-    note(f"{finished} of {len(states)} trials{whose} finished; results in {folder}")
+    note(f"{tables.progress_text(states, f'trials{whose}')}; results in {folder}")
     for state in bad:
         note(f"{state.state}: {state.trial.name}: {state.reason or 'unknown reason'}")
     if interrupted:
@@ -195,7 +199,7 @@ def _command() -> str:
 
 
 def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:
-    """Shows what lies in runs/ while the trials are being trained."""
+    """Shows what lies in runs/ of the experiment's trials while they are being trained."""
     from resexp import screen  # noqa: PLC0415 - as above
 
     finished: dict[str, screen.Row] = {}
@@ -209,10 +213,10 @@ def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, 
         with Live(console=console, auto_refresh=False) as live:
             for _ in ticks:
                 shot = screen.snapshot(folder, experiment, time.monotonic() - begun, finished, before)
-                live.update(screen.render(shot), refresh=True)
+                live.update(screen.render(shot, *console.size), refresh=True)
     else:
         printed = dict.fromkeys(finished, -1)
         for _ in ticks:
-            screen.snapshot(folder, experiment, 0.0, finished)
-            for line in screen.epoch_lines(folder, experiment, printed, finished):
+            rows = screen.snapshot(folder, experiment, 0.0, finished).rows
+            for line in screen.epoch_lines(folder, rows, printed):
                 note(line)

@@ -105,7 +105,8 @@ def _plan_text(
         lines += [f"  {at_once:>5}  {screen.clock(seconds)}" for at_once, seconds in forecast["walls"].items()]
         lines += [f"  the longest cohort takes {screen.clock(forecast['longest'])}: nothing makes the whole shorter"]
     else:
-        lines += [f"{plan.device}, {plan.threads} thread(s) a process: about {screen.clock(forecast['seconds'])} of training"]
+        seconds, startup = (screen.clock(forecast[key]) for key in ("seconds", "startup"))
+        lines += [f"{plan.device}, {plan.threads} thread(s) a process: about {seconds}, {startup} of it to start"]
     lines += [f"about {forecast['disk_bytes'] / 1e6:,.0f} MB on disk and {forecast['memory_bytes'] / 1e9:.1f} GB of memory"]
     lines += [f"{forecast['multiply_adds']:.3g} multiply-adds in all, backward counted as two forward"]
     lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]

@@ -47,7 +47,7 @@ class Arm:
     `difference` is this arm minus its plain twin; `beyond_width` a residual arm minus its `control`, the plain network that is
     as wide as it takes to have at least as many parameters. A control that is no wider than plain is plain once more
     (`same_as_plain`) and is compared with nothing. `unmatched` says in what the plain arm that an arm is compared with differs
-    beside the shortcut: without consent there is no difference then.
+    beside the shortcut: without consent there is no difference then. `diverged` are (seed, step) of the trials that did.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Arm:
     control: bool = False
     same_as_plain: bool = False
     contrast: Contrast = Contrast()
+    diverged: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def _arm(
         control=_is_control(states),
         same_as_plain=again,
         contrast=_contrast(plain, states, metric, images=images) if compared else Contrast(),
+        diverged=tuple((state.trial.seed, state.diverged_at) for state in states if state.diverged_at is not None),
     )
 
 

@@ -7,6 +7,7 @@ a hundred times as long.
 import multiprocessing
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -43,6 +44,7 @@ class Pool:
     def __init__(self, jobs: int | None = 1) -> None:
         """jobs: how many; None for as many as a plan and this machine allow."""
         set_variables()
+        self._begun = time.monotonic() - time.process_time()  # when this process began, as far as it was not waiting
         self.context = multiprocessing.get_context("spawn")
         with _deaf():  # the process that clears up after all others starts with the first semaphore
             self.stopping = self.context.Event()
@@ -86,8 +88,10 @@ class Pool:
         return {**_answer(self, workers.prepare, experiment, existing), "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
+        """What has passed until here passes before any training: the imports, the images, the cards."""
+        startup = time.monotonic() - self._begun
         self._fit(plan)
-        found: dict[str, Any] = _answer(self, workers.forecast, experiment, plan, len(self.workers))
+        found: dict[str, Any] = _answer(self, workers.forecast, experiment, plan, len(self.workers), startup)
         return found
 
     def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - all is on this machine

@@ -66,12 +66,12 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     }
 
 
-def forecast(experiment: Experiment, plan: Plan, jobs: int) -> dict[str, Any]:
+def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> dict[str, Any]:
     """`costs.Forecast` as plain values."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(plan.threads, experiment.shared)
-    return asdict(costs.forecast(experiment, plan, jobs))
+    return asdict(costs.forecast(experiment, plan, jobs, startup))
 
 
 def memory(experiment: Experiment, device: str) -> dict[str, int]:

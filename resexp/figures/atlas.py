@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from resexp.figures.charts import PLAIN, RESIDUAL
+from resexp.tables.colors import PLAIN, RESIDUAL
 from resexp.tables.frames import Frames
 from resexp.tables.planes import plane
 

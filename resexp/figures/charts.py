@@ -1,31 +1,22 @@
 """Charts with a panel for each corner: over depth, over steps, over blocks."""
 
-from itertools import cycle
+from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
 
-from resexp import config
+from resexp.tables.colors import arm_colors
 from resexp.tables.frames import Frames, at_start, profiles
 
-PLAIN = "#D55E00"
-CONTROLS = ("#F2A477", "#8A3A00", "#FFD3B5", "#B8703F", "#FF7D50", "#5E3A26")  # tones of plain's
-RESIDUAL = (
-    "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4F9E", "#1616E5", "#16E516", "#E516C3", "#3E0859", "#E5165B",
-    "#778C0E", "#165BE5", "#777777", "#590823", "#16E57E", "#355923", "#994CBF",
-)  # fmt: skip
 PANEL = 330
 CORNER = "datum.value == 'all' ? '' : datum.value"  # the words over a panel; a corner without another needs none
 BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
 
 
-def colour(frame: pd.DataFrame) -> alt.Color:
-    """Plain is vermilion in every figure and the second controls are tones of it; the others follow in their order."""
-    others = [arm for arm in frame["arm"].unique() if arm != "plain"]
-    controls = [arm for arm in others if arm.startswith(config.control_arm(""))]
-    residual = [arm for arm in others if arm not in controls]
-    paints = {"plain": PLAIN, **dict(zip(controls, cycle(CONTROLS))), **dict(zip(residual, cycle(RESIDUAL)))}
-    shown = ["plain", *others]
+def colour(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.Color:
+    """The color of each arm of the frame; `arms`: all arms of the experiment, whose order decides the colors."""
+    shown = ["plain", *(arm for arm in frame["arm"].unique() if arm != "plain")]
+    paints = arm_colors([*arms, *shown])
     scale = alt.Scale(domain=shown, range=[paints[arm] for arm in shown])
     return alt.Color("arm:N", title=None, scale=scale, legend=alt.Legend(orient="top", columns=6, symbolOpacity=1))
 
@@ -40,12 +31,12 @@ def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.Facet
     return figure
 
 
-def _over_depth(frame: pd.DataFrame, column: str, title: str) -> alt.FacetChart:
+def _over_depth(frame: pd.DataFrame, arms: Sequence[str], column: str, title: str) -> alt.FacetChart:
     data = frame[["corner", "arm", "depth", "seed", column]].dropna()
     x = alt.X("depth:Q", title="depth (weighted layers)", scale=alt.Scale(type="log", base=2, nice=False, padding=12))
     x = x.axis(values=sorted(int(depth) for depth in data["depth"].unique()), grid=False)
     y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    base = alt.Chart(data).encode(color=colour(frame))
+    base = alt.Chart(data).encode(color=colour(frame, arms))
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("depth:Q"), alt.Tooltip("seed:Q"), alt.Tooltip(f"{column}:Q", format=".2%")]
     dots = base.mark_circle(size=38, opacity=0.55).encode(x=x, y=y, tooltip=tips)
     lines = base.mark_line(strokeWidth=2).encode(x=x, y=alt.Y(f"median({column}):Q", title=title))
@@ -54,13 +45,13 @@ def _over_depth(frame: pd.DataFrame, column: str, title: str) -> alt.FacetChart:
 
 def accuracy_over_depth(frames: Frames) -> alt.FacetChart:
     """Test accuracy of the last weights over depth. Each dot is a seed, the line joins medians."""
-    return _over_depth(frames.results, "test_accuracy", "test accuracy")
+    return _over_depth(frames.results, frames.arms, "test_accuracy", "test accuracy")
 
 
 def training_error_over_depth(frames: Frames) -> alt.FacetChart:
     """Training error over depth, in eval mode: only this can show degradation; a high test error could be overfitting."""
     frame = frames.results.assign(train_error=1 - frames.results["train_accuracy"])
-    return _over_depth(frame, "train_error", "training error")
+    return _over_depth(frame, frames.arms, "train_error", "training error")
 
 
 def depth_choice(data: pd.DataFrame) -> alt.Parameter:
@@ -76,7 +67,7 @@ def curves(frames: Frames) -> alt.FacetChart:
     base = (
         alt.Chart(data)
         .transform_filter("datum.depth == depth_shown && datum.train_loss > 0")
-        .encode(x=alt.X("step:Q", title="step"), color=colour(data))
+        .encode(x=alt.X("step:Q", title="step"), color=colour(data, frames.arms))
     )
     y = alt.Y("train_loss:Q", title="training loss", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5))
     thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=y, detail="seed:N")
@@ -94,7 +85,7 @@ def gradient_at_start(frames: Frames) -> alt.FacetChart:
     """
     data = at_start(frames).round({"relative": 3, "low": 3, "high": 3})
     x = alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1))
-    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data))
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data, frames.arms))
     title = "log10 |dL/dx|, last block = 0"
     bands = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.25, line={"strokeWidth": 1, "opacity": 0.6})
     dots = base.transform_filter("isValid(datum.relative)").mark_circle(size=16, opacity=0.8)
@@ -123,7 +114,7 @@ def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
         .encode(
             x=alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y(f"{column}:Q", title=title),
-            color=colour(data),
+            color=colour(data, frames.arms),
             strokeDash=dash,
             tooltip=["arm:N", "step:Q", "block:N", alt.Tooltip(f"{column}:Q", format=".2f")],
         )

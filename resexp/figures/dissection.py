@@ -1,6 +1,6 @@
 """Tables of `resexp dissect` -> charts, in the colours of all other figures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import altair as alt
@@ -39,13 +39,13 @@ def _error(title: str) -> alt.Y:
     return alt.Y("val_error:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
 
 
-def lesions(frame: pd.DataFrame) -> alt.FacetChart:
+def lesions(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
     """Validation error without one block's branch. Dots are seeds, lines their means, dashed lines the whole networks.
 
     A block without a shortcut is replaced by the identity; where shapes change too, it cannot be removed and has none.
     """
     data = frame[["corner", "arm", "depth", "seed", "index", "block", "left", "val_error"]]
-    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(color=colour(data))
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(color=colour(data, arms))
     without = base.transform_filter("datum.index > 0").encode(
         x=alt.X(
             "index:Q",
@@ -66,14 +66,14 @@ def lesions(frame: pd.DataFrame) -> alt.FacetChart:
     return figure
 
 
-def doses(frame: pd.DataFrame) -> alt.FacetChart:
+def doses(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
     """Validation error with every shortcut scaled by s after training: a thin line a seed, a thick one their mean.
 
     An arm without shortcuts has nothing to scale and no line.
     """
     data = frame[["corner", "arm", "depth", "seed", "dose", "val_error"]]
     x = alt.X("dose:Q", title="s (1 = as trained, 0 = no shortcut)", scale=alt.Scale(domain=[1, 0]), axis=alt.Axis(grid=False))
-    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data))
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data, arms))
     thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=_error("validation error"), detail="seed:N")
     thick = base.mark_line(strokeWidth=2.5, point=True).encode(y=alt.Y("mean(val_error):Q", title="validation error"))
     panels = paneled((thin + thick).properties(width=PANEL, height=190), data)
@@ -81,7 +81,7 @@ def doses(frame: pd.DataFrame) -> alt.FacetChart:
     return figure
 
 
-def surfaces(frame: pd.DataFrame) -> alt.FacetChart:
+def surfaces(frame: pd.DataFrame, _arms: Sequence[str] = ()) -> alt.FacetChart:
     """Validation loss around the trained weights, of the first seed, all panels on one scale.
 
     The two directions are random, of the norm of the weights filter by filter, and the same for both arms. Above a loss of
@@ -115,7 +115,7 @@ def surfaces(frame: pd.DataFrame) -> alt.FacetChart:
     return figure
 
 
-DISSECTION_FIGURES: dict[str, Callable[[pd.DataFrame], alt.FacetChart]] = {
+DISSECTION_FIGURES: dict[str, Callable[..., alt.FacetChart]] = {
     "lesion": lesions,
     "dose": doses,
     "surface": surfaces,

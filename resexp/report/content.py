@@ -50,10 +50,6 @@ class Content:
     published: list[str]
     sources: list[Source]
 
-    @property
-    def finished(self) -> int:
-        return sum(state.result is not None for state in self.results.states)
-
 
 def collect(results: Results) -> Content:
     """The content of a report of what has been trained so far.

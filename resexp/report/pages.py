@@ -104,6 +104,8 @@ def _environment() -> jinja2.Environment:
         brief=brief,
         outcome=tables.outcome_text,
         missing=tables.missing_text,
+        diverged=tables.diverged_text,
+        progress=tables.progress_text,
         contrast=tables.contrast_text,
         difference=tables.difference_text,
         beyond_width=tables.beyond_width_text,

@@ -35,7 +35,7 @@ def figures_of(results: Results, frames: Frames) -> dict[str, Figure]:
     alt.data_transformers.disable_max_rows()
     drawn = {name: FIGURES[name](frames) for name in chosen(frames)}
     dissected = {part: read_dissection(results, part) for part in DISSECTION_FIGURES}
-    return drawn | {part: DISSECTION_FIGURES[part](rows) for part, rows in dissected.items() if not rows.empty}
+    return drawn | {part: DISSECTION_FIGURES[part](rows, frames.arms) for part, rows in dissected.items() if not rows.empty}
 
 
 def specification(figure: Figure) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def text(results: Results) -> str:
         "Cell by cell": tables.TABLES["table"](content.compared).splitlines(),
         **_shared(content),
     }
-    lines = [*(results.questions or [results.name]), "=" * 80]
+    lines = [*(results.questions or [results.name]), "=" * 80, tables.progress_text(results.states)]
     for heading, of in sections.items():
         lines += ["", heading, "-" * len(heading), *of] if of else []
     return "\n".join(tables.fitted(lines)) + "\n"
@@ -42,7 +42,8 @@ def markdown(results: Results) -> str:
     """
     content = collect(results)
     whole, _, cells = as_markdown(content.compared).partition("\n")
-    lines = [f"# {' '.join(results.questions) or whole.removeprefix('# ')}", "", *(f"- {line}" for line in content.answer)]
+    lines = [f"# {' '.join(results.questions) or whole.removeprefix('# ')}", "", tables.progress_text(results.states), ""]
+    lines += [*(f"- {line}" for line in content.answer)]
     lines += ["", f"## {whole.removeprefix('# ')}", cells.rstrip()]
     for heading, of in _shared(content).items():
         lines += ["", f"## {heading}", "", "```text", *tables.fitted(of), "```"] if of else []

@@ -22,6 +22,7 @@ class _Status(_Record):
     state: Literal["waiting", "running", "finished", "interrupted", "failed"]
     step: int = 0
     steps: int = 0
+    diverged: int | None = None
 
 
 class _Result(_Record):

@@ -11,7 +11,7 @@ from resexp.config import Experiment
 from resexp.runs.folders import left_out, read_experiment
 from resexp.runs.locks import is_training
 from resexp.runs.records import read_present, read_record
-from resexp.runs.trials import standing, trial_folder
+from resexp.runs.trials import diverged_at, standing, trial_folder
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class State:
     result: dict[str, Any] | None
     conditions: dict[str, Any]
     reason: str = ""
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The step at which training diverged; None where it did not."""
+        return diverged_at(self.result)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,11 @@ def result(trial: Path) -> dict[str, Any] | None:
     return found
 
 
+def diverged_at(done: dict[str, Any] | None) -> int | None:
+    """The step at which the loss of a finished trial was first not finite; None where training did not diverge."""
+    return done["steps"] if done and done["outcome"] == "diverged" else None
+
+
 def is_settled(trial: Path) -> bool:
     """Whether the trial has a result, sound or damaged: nothing is written for it any more."""
     return (trial / "result.json").exists()

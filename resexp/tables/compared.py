@@ -13,6 +13,7 @@ from resexp.tables.texts import (
     beyond_width_text,
     choice_text,
     contrast_text,
+    diverged_text,
     flip_text,
     images_text,
     is_best,
@@ -65,7 +66,8 @@ def _arm_lines(arm: Arm, cell: Cell, wide: int, of: Comparison, *, test: bool) -
     below = [images_text(arm), flip_text(arm) if test else ""]
     below += [beyond_width_text(arm, cell, of.metric, of.resolution)] if arm.beyond_width else []
     lines += [f"{text:>{WIDTH}}" for text in below if text]
-    lines += [f"    {text}" for text in (missing_text(arm),) if text]
+    ended = diverged_text(arm)
+    lines += [f"    {text}" for text in (missing_text(arm), f"diverged: {ended}" if ended else "") if text]
     if arm.same_as_plain:
         lines.append("    the same network as plain: the shortcut brings no parameters")
     if arm.unmatched:

@@ -19,6 +19,7 @@ from resexp.tables.texts import (
     choice_text,
     contrast_text,
     difference_text,
+    diverged_text,
     flip_text,
     images_text,
     is_best,
@@ -57,7 +58,8 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
 def _markdown_row(of: Comparison, cell: Any, arm: Any, *, test: bool) -> list[str]:
     accuracy = accuracy_text(arm.summary, of.metric)
     compared_with = [contrast_text(arm, of.metric, of.resolution), images_text(arm)]
-    values = [arm.name, outcome_text(arm), f"**{accuracy}**" if is_best(arm, cell, of.metric) else accuracy]
+    ended = f"{outcome_text(arm)} ({diverged_text(arm)})" if arm.diverged else outcome_text(arm)
+    values = [arm.name, ended, f"**{accuracy}**" if is_best(arm, cell, of.metric) else accuracy]
     values += [missing_text(arm).removeprefix("n = ") or str(arm.summary.n), "; ".join(filter(None, compared_with))]
     values += [difference_text(arm.beyond_width, of.metric, of.resolution), slope_text(arm.slope_start)]
     values += ["" if arm.parameters is None else f"{arm.parameters:,}", "; ".join(arm.unmatched)]

@@ -20,7 +20,7 @@ class Frames:
     """results: a row per finished trial. metrics, signals: a row per logged row of these trials.
 
     `staged` marks signals of networks whose blocks have several shapes. bands, boundaries: what theory says, from the
-    functions of that name.
+    functions of that name. arms: all arms, with or without a finished trial, in the order of the experiment.
     """
 
     results: pd.DataFrame
@@ -28,6 +28,7 @@ class Frames:
     signals: pd.DataFrame
     bands: pd.DataFrame
     boundaries: pd.DataFrame
+    arms: tuple[str, ...] = ()
 
 
 def read_frames(found: Results) -> Frames:
@@ -57,6 +58,7 @@ def read_frames(found: Results) -> Frames:
         signals=pd.concat(signals, ignore_index=True),
         bands=bands(found),
         boundaries=boundaries(found),
+        arms=tuple(dict.fromkeys(state.trial.arm for state in found.states)),
     )
 
 

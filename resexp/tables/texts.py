@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from resexp import config
 from resexp.comparison import Arm, Cell, Choice, Metric, OverDepth, Tuned
+from resexp.runs import State
 from resexp.statistics import Difference, Summary
 
 SHARE = Metric("")
+NAMED = 4  # of trials that share a fate, so many are named
 NO_CONTRAST = "outcomes mixed or diverged"
 
 
@@ -14,6 +16,26 @@ def outcome_text(arm: Arm) -> str:
     """'5/5', '3/5 2 stuck', '0/5 5 diverged': how many of the finished ones trained, and what the others did."""
     others = [f"{count} {name}" for name, count in arm.summary.outcomes.items() if name != "trained"]
     return " ".join([f"{arm.summary.outcomes.get('trained', 0)}/{arm.summary.n}", *others])
+
+
+def diverged_text(arm: Arm) -> str:
+    """'seed 0 at step 101, seed 3 at step 88'; of more than four 'seeds at steps 88 to 240'; nothing where none diverged."""
+    steps = [step for _, step in arm.diverged]
+    if len(steps) > NAMED:
+        return f"{len(steps)} seeds at steps {min(steps)} to {max(steps)}"
+    return ", ".join(f"seed {seed} at step {step}" for seed, step in arm.diverged)
+
+
+def progress_text(states: Sequence[State], noun: str = "trials") -> str:
+    """'5 of 6 trials finished, 1 at chance, 1 diverged: identity-d8-s0 at step 101'."""
+    finished = [state for state in states if state.result]
+    at_chance = sum(state.result["outcome"] == "stuck" for state in finished if state.result)
+    diverged = [f"{state.trial.name} at step {state.diverged_at}" for state in finished if state.diverged_at is not None]
+    more = f" and {len(diverged) - NAMED} more" if len(diverged) > NAMED else ""
+    parts = [f"{len(finished)} of {len(states)} {noun} finished"]
+    parts += [f"{at_chance} at chance"] if at_chance else []
+    parts += [f"{len(diverged)} diverged: {', '.join(diverged[:NAMED])}{more}"] if diverged else []
+    return ", ".join(parts)
 
 
 def missing_text(arm: Arm) -> str:

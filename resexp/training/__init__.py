@@ -3,7 +3,8 @@
 A config ends here: `recipe` turns a trial's settings into plain arguments, and nothing below sees them.
 """
 
-from resexp.training.loop import begin, never, run, update
+from resexp.training.conclusion import finish, save_weights
+from resexp.training.loop import begin, checkpoints, close_epoch, never, run, save, update
 from resexp.training.material import (
     DTYPES,
     DeviceError,
@@ -33,10 +34,13 @@ __all__ = [
     "batches",
     "begin",
     "build",
+    "checkpoints",
     "clip",
+    "close_epoch",
     "device_name",
     "draws",
     "evaluate",
+    "finish",
     "is_out_of_memory",
     "learning_rate",
     "lengths",
@@ -48,6 +52,8 @@ __all__ = [
     "prepare_process",
     "resolve_device",
     "run",
+    "save",
+    "save_weights",
     "source",
     "test_images",
     "update",

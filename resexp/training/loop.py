@@ -251,8 +251,7 @@ def checkpoint_rule(every: str | int) -> Callable[[int], bool]:
     """Whether to save before a step: each `every` steps, or when that much time has passed since the last."""
     if isinstance(every, int):
         return lambda step: step > 0 and step % every == 0
-    seconds = int(every[:-1]) * {"s": 1, "m": 60, "h": 3600}[every[-1]]
-    last = time.monotonic()
+    seconds, last = interval(every), time.monotonic()
 
     def due(_step: int) -> bool:
         nonlocal last
@@ -262,6 +261,16 @@ def checkpoint_rule(every: str | int) -> Callable[[int], bool]:
         return True
 
     return due
+
+
+def interval(every: str) -> int:
+    """Seconds of '60s', '10m' or '2h'."""
+    return int(every[:-1]) * {"s": 1, "m": 60, "h": 3600}[every[-1]]
+
+
+def checkpoints(every: str | int, steps: int, seconds: float) -> int:
+    """How many checkpoints a training of so many steps and seconds writes."""
+    return steps // every if isinstance(every, int) else int(seconds // interval(every))
 
 
 def save(run: Run) -> None:

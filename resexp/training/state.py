@@ -78,6 +78,9 @@ def close_diverged(run: Run, made: int) -> None:
             if run.diverged[trial] < 0 and not all(steps):
                 run.diverged[trial] = first + steps.index(False)
         run.losses.clear()
+    for logs, was_open, step in zip(run.logs, run.open, run.diverged, strict=True):
+        if was_open and step >= 0:  # its stack may train on for hours: the display must not wait for the result
+            runs.set_status(logs, "running", step=step, steps=run.length.steps, diverged=step)
     run.open = [was and at < 0 for was, at in zip(run.open, run.diverged, strict=True)]
 
 

@@ -1,0 +1,118 @@
+"""What `resexp train --dry-run` says that ten small experiments will take, and what they take; writes docs/benchmarks.md.
+
+    python benchmarks/forecast.py [NAME ...]
+
+With names only those are trained, and nothing is written. Wall-clock seconds of whole commands, one process of one thread.
+$RESEXP_DATA names the folder of MNIST and Fashion-MNIST. Nothing else should run.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tables import machine, publish, resexp, seconds, table
+
+CONFIGS = {
+    "digits-short": """
+        data: {name: digits}
+        network: {depth: [8], width: 32}
+        training: {steps: 50}
+        seeds: 1
+    """,
+    "digits-stacks": """
+        data: {name: digits}
+        network: {depth: [8, 32], width: 32, norm: [none, layer], shortcut: [identity, gate]}
+        training: {epochs: 6, batch_size: 32}
+        seeds: 5
+    """,
+    "digits-one-by-one": """
+        data: {name: digits}
+        network: {depth: [16], norm: batch}
+        training: {epochs: 6, cohort: 1}
+        seeds: 3
+    """,
+    "digits-every-step": """
+        data: {name: digits}
+        network: {depth: [12], width: 32, init: he}
+        training: {steps: 150}
+        gradients: {every: 1, probes: [gradient_norm, signal, eps_bound, gradient_correlation]}
+        seeds: 2
+    """,
+    "digits-cnn": """
+        data: {name: digits}
+        network: {family: cnn, depth: [8], width: 8, norm: batch, init: he}
+        training: {epochs: 4}
+        seeds: 2
+    """,
+    "mnist-short": """
+        data: {name: mnist}
+        network: {depth: [8], width: 32, norm: layer}
+        training: {steps: 60, batch_size: 128}
+        seeds: 3
+    """,
+    "fashion-epochs": """
+        data: {name: fashion-mnist, limit: 4000}
+        network: {depth: [4], width: 64, init: he}
+        training: {epochs: 15, batch_size: 500, optimizer: sgd, lr: 0.1}
+        seeds: 2
+    """,
+    "fashion-cnn": """
+        data: {name: fashion-mnist, limit: 2000, augment: crop-flip}
+        network: {family: cnn, depth: [8], width: 4, norm: batch, init: he}
+        training: {steps: 40, batch_size: 64}
+        seeds: 1
+    """,
+    "mnist-long": """
+        data: {name: mnist, limit: 10000}
+        network: {depth: [20], width: 64, norm: batch, init: he}
+        training: {epochs: 6, batch_size: 128, optimizer: adamw, schedule: cosine}
+        seeds: 3
+    """,
+    "fashion-checkpoints": """
+        data: {name: fashion-mnist, limit: 4000}
+        network: {depth: [12], width: 128, shortcut: [gate], init: he}
+        training: {steps: 200, checkpoint_every: 5}
+        seeds: 2
+    """,
+}
+ONE = ("--jobs", "1")
+
+
+def clock(text: str) -> int:
+    """Seconds of '1:02:03' or '2:03'."""
+    found = 0
+    for part in text.split(":"):
+        found = 60 * found + int(part)
+    return found
+
+
+def row(name: str, folder: Path) -> list[str]:
+    """Name, seconds forecast, seconds taken, and their ratio."""
+    path = folder / f"{name}.yaml"
+    path.write_text(CONFIGS[name], encoding="utf-8")
+    command = [sys.executable, "-m", "resexp", "train", str(path), "--dry-run", *ONE]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (said,) = re.findall(r": about (\S+), (\S+) of it to start", text)
+    forecast, startup = map(clock, said)
+    took = seconds(lambda: resexp("train", str(path), "--quiet", *ONE, "--runs", str(folder)))
+    return [name, f"{forecast}", f"{startup}", f"{took:.1f}", f"{forecast / took:.2f}"]
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(CONFIGS)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [row(name, Path(folder)) for name in names]
+    columns = ("", "forecast, s", "of it to start, s", "took, s", "forecast / took")
+    text = table("Forecasts of whole commands, --jobs 1", rows, columns)
+    if sys.argv[1:]:
+        print(f"{machine()}\n\n{text}")
+    else:
+        publish("forecast", "python benchmarks/forecast.py", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""What a whole plan will take: a few steps of every kind of cohort are timed, and what it reads and writes.
+
+Measured on the real networks, batches, loop and files, in a folder that is thrown away.
+"""
+
+import heapq
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from resexp import config, runs, training
+from resexp.config import Experiment, Plan, Trial
+from resexp.costs.steps import ROUND_SECONDS, first_of, seconds_of, stepper
+from resexp.networks import count
+from resexp.training import Run
+
+FEW_OPERATIONS = 2_000_000_000  # multiply-adds of a step that a forecast is willing to wait for
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a plan will take: seconds from the command to the last row, bytes on disk and in memory at most.
+
+    walls: the same seconds by how many cohorts train at once, up to the first number that is no smaller than theirs; longest:
+    of one cohort, which no number of places makes shorter. startup: the seconds before the first cohort, which are in all of
+    these. multiply_adds: of all training steps, backward counted as two forward.
+    """
+
+    seconds: float
+    disk_bytes: float
+    memory_bytes: float
+    walls: dict[int, float]
+    longest: float
+    startup: float
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the deepest cohort of a kind takes, in seconds, all its trials together.
+
+    opening: from its start to its first step. step, reading: an update without and with a reading. evaluation: of the sample
+    and the validation images after an epoch; test: of the test images, twice. logging: what an epoch writes; saving: a
+    checkpoint; closing: the files of all results. `reading_bytes` is what a reading writes for one trial.
+    """
+
+    trials: int
+    depth: int
+    opening: float
+    step: float
+    reading: float
+    evaluation: float
+    test: float
+    logging: float
+    saving: float
+    closing: float
+    reading_bytes: int
+
+
+def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> Forecast:
+    """Times a few steps of the deepest cohort of each kind; the others take in proportion to depth and to their number.
+
+    Memory is what this process has come to, times the processes. startup: the seconds that precede the first cohort.
+    """
+    trials = {trial.name: trial for trial in experiment.trials}
+    cohorts = [[trials[name] for name in cohort.trials if name in trials] for cohort in plan.cohorts]
+    cohorts = [members for members in cohorts if members]
+    deepest = {_kind(members[0]): members for members in sorted(cohorts, key=_size)}
+    paces = {kind: _pace(members, plan.device) for kind, members in deepest.items()}
+    seconds, disk, operations = zip(*(_whole(of, paces[_kind(of[0])], plan.device) for of in cohorts), strict=True)
+    walls = {at_once: startup + _makespan(seconds, at_once) for at_once in _worth(len(seconds))}
+    return Forecast(
+        seconds=startup + _makespan(seconds, jobs),
+        disk_bytes=sum(disk),
+        memory_bytes=jobs * runs.peak_memory(),
+        walls=walls,
+        longest=startup + max(seconds),
+        startup=startup,
+        multiply_adds=sum(operations),
+    )
+
+
+def _worth(cohorts: int) -> list[int]:
+    """1, 2, 4, ... up to the first that is at least the number of cohorts."""
+    return [2**power for power in range(math.ceil(math.log2(cohorts)) + 1)]
+
+
+def _kind(trial: Trial) -> str:
+    """Equal for trials that take the same time but for depth and number."""
+    network, recipe = trial.settings.network, trial.settings.training
+    shape = network.model_dump(exclude={"depth", "shortcut", "init", "gain", "zero_last", "plain", "plain_width"})
+    kind = config.stack_kind(trial)
+    return repr((shape, kind, trial.parameters_of, recipe.batch_size, recipe.optimizer, trial.settings.data.augment))
+
+
+def _size(trials: Sequence[Trial]) -> int:
+    return len(trials) * trials[0].settings.network.depth
+
+
+def _pace(trials: Sequence[Trial], device: str) -> Pace:
+    """Made with the real functions, which write under a lock and a fence as in training."""
+    with tempfile.TemporaryDirectory() as name, runs.lock(Path(name)) as hold, runs.fenced(hold, "forecast"):
+        settings = trials[0].settings
+        training.material(settings.data, device, training.DTYPES[settings.precision])  # is read once, while all starts
+        begun = time.perf_counter()
+        run = training.begin(trials, Path(name), "forecast", device)
+        for logs in run.logs:
+            runs.clear(logs)
+        opening = time.perf_counter() - begun
+        batch, operations = settings.training.batch_size, len(trials) * run.costs[0]["multiply_adds"]  # of an image
+        few = min(batch, max(2, FEW_OPERATIONS // (3 * operations)))
+        x, labels = first_of(few, run, *next(training.batches(run.trials, run.material, run.length.per_epoch, 0)))
+        training.update(run, x, labels)  # the first one of its kind takes longer than all others
+        written = sum(path.stat().st_size for path in run.logs[0].iterdir())
+        test = len(training.test_images(settings.data, device))
+        closing = _closing(run, test)
+        reading = _steady(lambda: training.update(run, x, labels))
+        evaluation = _evaluation(run, max(2, FEW_OPERATIONS // operations))
+        logging = _logging(run)
+        saving = _steady(lambda: training.save(run))
+        step = _steady(stepper(run, few))
+        return Pace(
+            trials=len(trials),
+            depth=settings.network.depth,
+            opening=opening,
+            step=step * batch / few,
+            reading=step * batch / few + max(0.0, reading - step),  # what is read of a step hardly grows with its batch
+            evaluation=evaluation * (len(run.material.sample) + len(run.material.validation)),
+            test=2 * evaluation * test,
+            logging=logging,
+            saving=saving,
+            closing=closing,
+            reading_bytes=written,
+        )
+
+
+def _steady(call: Callable[[], object]) -> float:
+    """Median seconds of a call that is made for `ROUND_SECONDS`, three times at least."""
+    each: list[float] = []
+    while len(each) < 3 or math.fsum(each) < ROUND_SECONDS:
+        each.append(seconds_of(call, 1))
+    return statistics.median(each)
+
+
+def _evaluation(run: Run, most: int) -> float:
+    """Seconds of evaluating one image in every trial, timed on up to `most`."""
+    images = run.material.sample
+    some = images.at(torch.arange(min(len(images), most), device=images.pixels.device))
+    return _steady(lambda: training.evaluate(run.network, some, run.material, len(run.trials))) / len(some)
+
+
+def _logging(run: Run) -> float:
+    """Seconds of what an epoch writes, by closing one of two images."""
+    whole, pair = run.material, run.material.sample.at(torch.arange(2, device=run.material.shift.device))
+    run.material = replace(whole, sample=pair, validation=pair)
+    logging = _steady(lambda: training.close_epoch(run, time.perf_counter()))
+    run.material = whole
+    return logging
+
+
+def _closing(run: Run, test: int) -> float:
+    """Seconds of writing the weights and the results of all trials, with predictions of `test` images."""
+    logits, labels = torch.rand(test, run.material.classes, dtype=torch.float64), torch.zeros(test, dtype=torch.long)
+    runs.append(run.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+    run.diverged[0] = -1  # an initial loss that is not finite leaves nothing to write
+
+    def close() -> None:
+        for name in ("weights.pt", "best.pt"):
+            training.save_weights(run, [0], run.network.state_dict(), name)
+        training.finish(run, 0, logits, labels, (None, None))
+
+    return seconds_of(close, 1) * len(run.trials)
+
+
+def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
+    """(seconds, bytes on disk, multiply-adds of its steps) of a cohort from its start to its results."""
+    settings = trials[0].settings
+    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    length = training.lengths(settings, len(found.training))
+    readings = sum(length.reads(step) for step in range(length.steps)) if settings.gradients.probes else 0
+    epochs = 1 + math.ceil(length.steps / length.per_epoch)
+    deep = settings.network.depth / pace.depth
+    computed = pace.opening + (length.steps - readings) * pace.step + readings * pace.reading
+    computed += epochs * pace.evaluation + pace.test
+    seconds = deep * computed + epochs * pace.logging + pace.closing
+    seconds += training.checkpoints(settings.training.checkpoint_every, length.steps, seconds) * pace.saving
+    network = training.build(trials[0], found.input_shape, found.classes)
+    weights = 2 * sum(value.numel() * value.element_size() for value in network.state_dict().values())  # last and best
+    images = length.steps * settings.training.batch_size * len(trials)
+    return (
+        seconds * len(trials) / pace.trials,
+        len(trials) * (readings * pace.reading_bytes * deep + weights),
+        3 * images * count(network, found.input_shape).multiply_adds,
+    )
+
+
+def _makespan(seconds: Sequence[float], jobs: int) -> float:
+    """When the last of `jobs` processes is done that take one cohort after another."""
+    busy = [0.0] * jobs
+    for took in seconds:
+        heapq.heapreplace(busy, busy[0] + took)
+    return max(busy)

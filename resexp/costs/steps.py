@@ -1,0 +1,148 @@
+"""What a step of each arm alone costs, timed in turn; what fits into memory.
+
+Measured on the real networks, batches and loop, in a folder that is thrown away.
+"""
+
+import itertools
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from resexp import config, runs, training
+from resexp.config import Experiment, Trial
+from resexp.networks import count
+from resexp.training import Run
+
+ROUNDS, ROUND_SECONDS = 15, 0.05  # rounds for a median, and the least that one measurement lasts
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step of one arm alone costs; quartiles of the seconds, `relative` to its plain twin's in the same round.
+
+    `memory_bytes`: weights, gradients, optimizer state, and what a batch keeps for the backward pass.
+    """
+
+    cell: str
+    arm: str
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    memory_bytes: int
+    step_seconds: float
+    step_low: float
+    step_high: float
+    epoch_seconds: float
+    relative: float
+
+
+def measure(experiment: Experiment, device: str) -> list[Cost]:
+    """A step of every arm of every cell at the first seed; the arms of a cell are timed in turn, round by round."""
+    first = [trial for trial in experiment.trials if trial.seed == experiment.trials[0].seed]
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for label, arms in config.cells(first, experiment.axes).items():
+            begun = [training.begin([trial], Path(folder), trial.name, device) for (trial,) in arms.values()]
+            found += _cell(" ".join(label), begun)
+    return found
+
+
+def _cell(cell: str, begun: Sequence[Run]) -> list[Cost]:
+    steppers = [stepper(run, run.trials[0].settings.training.batch_size) for run in begun]
+    repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
+    rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
+    columns = list(zip(*rounds, strict=True))  # plain comes first
+    return [_cost(cell, run, column, columns[0]) for run, column in zip(begun, columns, strict=True)]
+
+
+def _cost(cell: str, run: Run, seconds: Sequence[float], plain: Sequence[float]) -> Cost:
+    counted = count(run.network, run.material.input_shape)
+    low, median, high = statistics.quantiles(seconds, n=4)
+    state = [value for of in run.optimizer.state.values() for value in of.values() if isinstance(value, torch.Tensor)]
+    weights = [*run.network.parameters(), *run.network.parameters()]  # and a gradient of each
+    held = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *state))
+    return Cost(
+        cell=cell,
+        arm=run.trials[0].arm,
+        parameters=counted.parameters,
+        multiply_adds=counted.multiply_adds,
+        activation_bytes=counted.activation_bytes,
+        memory_bytes=held + counted.activation_bytes * run.trials[0].settings.training.batch_size,
+        step_seconds=median,
+        step_low=low,
+        step_high=high,
+        epoch_seconds=median * run.length.per_epoch,
+        relative=statistics.median(ours / theirs for ours, theirs in zip(seconds, plain, strict=True)),
+    )
+
+
+def stepper(run: Run, images: int) -> Callable[[], None]:
+    """Makes one update after another on the first `images` of each batch, without readings; the first one is made here."""
+    run.length = replace(run.length, every=run.length.steps + 1)
+    run.step = next(step for step in itertools.count(1) if not run.length.reads(step))
+    stream = training.batches(run.trials, run.material, run.length.per_epoch, 0)
+    run.network.train()
+
+    def step() -> None:
+        training.update(run, *first_of(images, run, *next(stream)))
+
+    step()
+    return step
+
+
+def first_of(images: int, run: Run, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    axis = 0 if len(run.trials) == 1 else 1
+    return x.narrow(axis, 0, images), labels.narrow(axis, 0, images)
+
+
+def seconds_of(step: Callable[[], object], repeats: int) -> float:
+    """Seconds of one of `repeats` calls, the device's work included."""
+    _wait()
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    _wait()
+    return (time.perf_counter() - begun) / repeats
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def room(trial: Trial, device: str) -> str:
+    """What to do about a network that did not fit into memory: how many images a batch there is room for.
+
+    Weights, gradients and two moments of Adam are counted once each, and what one image keeps for the backward pass.
+    """
+    settings = trial.settings
+    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    network = training.build(trial, found.input_shape, found.classes)
+    held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
+    free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else runs.free_memory()
+    images = max(0, free - held) // count(network, found.input_shape).activation_bytes
+    words = f"out of memory: {free / 1e9:.2f} GB are free on {device}, batches are of {settings.training.batch_size} images"
+    if not 0 < images < settings.training.batch_size:
+        return f"{words}; fewer processes (--jobs 1), or a smaller network.width or network.depth, take less"
+    return f"{words}; about {images} would fit: training.batch_size={images}"
+
+
+def memory(experiment: Experiment, device: str) -> dict[str, int]:
+    """Bytes that each trial needs while it trains: weights, gradients, two moments of Adam, what a batch keeps for backward."""
+    needed: dict[str, int] = {}
+    settings = experiment.shared
+    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    for arms in config.cells(experiment.trials, experiment.axes).values():
+        for trials in arms.values():
+            network = training.build(trials[0], found.input_shape, found.classes)
+            held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
+            batch = trials[0].settings.training.batch_size * count(network, found.input_shape).activation_bytes
+            needed |= {trial.name: held + batch for trial in trials}
+    return needed

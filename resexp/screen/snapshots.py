@@ -1,0 +1,175 @@
+"""What the display shows: rows of runs/ as they are now, or as they were at a moment of a replay."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from resexp import config, runs
+from resexp.config import Experiment, Trial
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial as the display has it: completed steps, validation accuracy and gradient flow at its latest reading.
+
+    diverged: the step at which its loss was first not finite; it has no accuracy then.
+    """
+
+    trial: Trial
+    cell: str
+    state: str
+    step: int
+    steps: int
+    epoch: int
+    val_accuracy: float | None
+    flow: tuple[float, ...] = ()
+    diverged: int | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is in training; a diverged trial may have to wait for the others of its stack."""
+        return self.state == "running" and self.diverged is None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything on the screen at one moment."""
+
+    name: str
+    question: str | None
+    rows: tuple[Row, ...]
+    elapsed: float
+    done_before: float  # share of the work that was done when `elapsed` began
+
+
+# ---- reading ------------------------------------------------------------------------------------------------------------
+
+
+def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | None = None) -> Row:
+    """A trial as its files have it, or as they had it when it had completed `until` steps."""
+    place = runs.trial_folder(folder, trial.name)
+    label = " ".join(config.cell_label(trial.settings, experiment.axes))
+    try:
+        state, result, _ = runs.standing(place)
+        status = runs.status(place)
+        diverged = runs.diverged_at(result) if result else status.get("diverged")
+        step, steps = int(status.get("step", 0)), int(status.get("steps", 0))
+        if until is not None:
+            state = "waiting" if until < 0 else "running" if until < step else state
+            step = max(0, min(step, until))
+            diverged = None if diverged is None or until < diverged else diverged
+        metrics = [row for row in runs.read_rows(place / "metrics.csv") if int(row["step"]) <= step]
+        flow = _latest_flow(place, step) if state == "running" else ()
+    except runs.RunsError:
+        return Row(trial, label, "damaged", 0, 0, 0, None)
+    last = metrics[-1] if metrics and state != "waiting" else None
+    accuracy = float(last["val_accuracy"]) if last and diverged is None else None
+    return Row(trial, label, state, step, steps, int(last["epoch"]) if last else 0, accuracy, flow, diverged)
+
+
+def _latest_flow(place: Path, step: int) -> tuple[float, ...]:
+    rows = [row for row in runs.read_rows(place / "signals.csv") if int(row["step"]) <= step]
+    return tuple(float(row["activation_grad_norm"]) for row in rows if row["step"] == rows[-1]["step"])
+
+
+def snapshot(
+    folder: Path,
+    experiment: Experiment,
+    elapsed: float,
+    finished: dict[str, Row],
+    done_before: float = 0.0,
+    until: Mapping[str, int] | None = None,
+) -> Snapshot:
+    """The experiment now; `finished` keeps rows that cannot change, so that they are read once."""
+    rows = []
+    for trial in experiment.trials:
+        row = finished.get(trial.name)
+        if row is None:
+            row = read_row(folder, experiment, trial, until.get(trial.name, -1) if until is not None else None)
+            if row.state == "finished":
+                finished[trial.name] = row
+        rows.append(row)
+    return Snapshot(experiment.name, experiment.question, tuple(rows), elapsed, done_before)
+
+
+def work_done(rows: Sequence[Row]) -> float:
+    """Share of all steps done, each weighted with its network's depth; what failed or diverged has none left."""
+    known = max((row.steps for row in rows), default=0) or 1
+    weights = [(row.steps or known) * row.trial.settings.network.depth for row in rows]
+    done = [
+        row.step * row.trial.settings.network.depth if row.diverged is None and row.state not in ("failed", "damaged") else w
+        for row, w in zip(rows, weights, strict=True)
+    ]
+    return math.fsum(done) / math.fsum(weights) if weights else 1.0
+
+
+def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
+    """The experiment as it is, again and again until nothing runs any more."""
+    finished: dict[str, Row] = {}
+    begun = time.monotonic()
+    before = work_done(snapshot(folder, experiment, 0.0, finished).rows)
+    while True:
+        shot = snapshot(folder, experiment, time.monotonic() - begun, finished, before)
+        yield shot
+        if not runs.is_training(folder):
+            return
+
+
+def replay(folder: Path, experiment: Experiment, speed: float) -> Iterator[Snapshot]:
+    """A finished experiment as if it were trained now, two trials at a time, `speed` times as fast."""
+    begun = time.monotonic()
+    schedule = _schedule(folder, experiment)
+    end = max((starts[-1][0] for starts in schedule.values()), default=0.0)
+    while True:
+        now = (time.monotonic() - begun) * speed
+        until = {name: max((step for at, step in points if at <= now), default=-1) for name, points in schedule.items()}
+        yield snapshot(folder, experiment, now, {}, until=until)
+        if now > end:
+            return
+
+
+def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[float, int]]]:
+    """For each finished trial when it had completed which step, from timing.csv, in two lanes."""
+    lanes = [0.0, 0.0]
+    schedule = {}
+    for trial in experiment.trials:
+        lane = lanes.index(min(lanes))
+        place, points = runs.trial_folder(folder, trial.name), []
+        for row in runs.read_rows(place / "timing.csv"):
+            lanes[lane] += float(row["train_seconds"]) + float(row["evaluation_seconds"])
+            points.append((lanes[lane], int(row["step"])))
+        if points:
+            diverged = runs.diverged_at(runs.standing(place)[1])  # within the epoch after the last that was timed
+            schedule[trial.name] = points if diverged is None else [*points, (lanes[lane], diverged)]
+    return schedule
+
+
+# ---- plain lines for everything that is not a terminal ----------------------------------------------------------------------
+
+
+def percent(value: float | None) -> str:
+    """A share in percent with one digit; nothing where there is none."""
+    return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
+
+
+def epoch_lines(folder: Path, shown: Sequence[Row], printed: dict[str, int]) -> list[str]:
+    """One line for every epoch that came to an end since the last call, and one for a trial that diverged.
+
+    printed: the lines of each trial that were printed before; -1 where nothing more will come.
+    """
+    lines = []
+    for shot in shown:
+        name = shot.trial.name
+        if printed.get(name) == -1:
+            continue
+        rows = runs.read_rows(runs.trial_folder(folder, name) / "metrics.csv")
+        lines += [
+            f"{name}  epoch {row['epoch']}  train loss {float(row['train_loss']):.4g}  "
+            f"train {percent(float(row['train_accuracy']))} %  val {percent(float(row['val_accuracy'])) or '-'} %"
+            for row in rows[printed.get(name, 0) :]
+        ]
+        lines += [f"{name}  diverged at step {shot.diverged}"] if shot.diverged is not None else []
+        printed[name] = -1 if shot.state == "finished" or shot.diverged is not None else len(rows)
+    return lines
