@@ -15,8 +15,8 @@ from resexp.training.material import (
     lengths,
     material,
     prepare_process,
+    read,
     resolve_device,
-    source,
     test_images,
 )
 from resexp.training.measures import evaluate, outcome
@@ -46,9 +46,9 @@ __all__ = [
     "outcome",
     "precision_of",
     "prepare_process",
+    "read",
     "resolve_device",
     "run",
-    "source",
     "test_images",
     "update",
     "width_of_control",
