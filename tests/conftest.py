@@ -79,8 +79,13 @@ def torch_state() -> Iterator[None]:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
-    """The program in this process; its workers are processes, unless `in_process`."""
+    """The program in this process; its workers are processes, unless `in_process`.
+
+    Its stages, such as "starting torch ...", are not among what it answers: test_stages.py looks at them.
+    """
     from resexp import cli  # noqa: PLC0415 - most tests do without
+
+    monkeypatch.setattr(cli.program, "stage_line", lambda _stage: None)
 
     def answer(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["resexp", *map(str, arguments)])
@@ -96,6 +101,10 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 class _InThisProcess:
     """What a pool needs of a worker, done at once and here."""
+
+    def __init__(self) -> None:
+        self.arrival: Future[None] = Future()
+        self.arrival.set_result(None)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         future: Future[Any] = Future()

@@ -356,7 +356,7 @@ def test_a_worker_that_is_killed_costs_its_trial_and_no_other(after_a_kill: tupl
     assert seen == {
         "plain-d4-s0": "failed", "identity-d4-s0": "finished", "plain-d4-s1": "finished", "identity-d4-s1": "finished",
     }  # fmt: skip
-    assert reason.startswith("its process died")
+    assert reason.startswith("its process was ended by SIGKILL")
 
 
 @pytest.mark.slow

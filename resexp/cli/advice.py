@@ -6,9 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer.core
-
 from resexp import config
+from resexp.cli.output import Commands
 
 # Words for commands in other tools.
 COMMANDS = {
@@ -53,7 +52,7 @@ OPTIONS = {
 }
 
 
-class Program(typer.core.TyperGroup):
+class Program(Commands):
     """The commands; a line that none of them understands is refused with one that they do."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

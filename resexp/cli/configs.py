@@ -9,16 +9,21 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, say
+from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, say, stages
 
 
 @app.command()
 def show(source: ConfigArgument, overrides: Overrides = None) -> None:
     """Show what each layer costs (parameters, multiply-adds, activations) and the card of every pair, without training."""
-    from resexp import describe, tables  # noqa: PLC0415 - needs torch in this process
+    from resexp import tables  # noqa: PLC0415 - `--help` starts without it
 
     experiment = config.load(source, overrides or [])
-    layers, cards, missing = describe.describe(experiment)
+    with stages() as announce:
+        announce("starting torch")
+        from resexp import describe  # noqa: PLC0415 - needs torch in this process
+
+        announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization")
+        layers, cards, missing = describe.describe(experiment)
     head = [experiment.name, *([experiment.question] if experiment.question else [])]
     tail = ["", f"no cards: {missing}"] if missing else []
     say("\n".join(tables.fitted([*head, *layers, *tables.card_lines(cards), *tail])))
@@ -78,14 +83,20 @@ def look_after(
     runs_dir: Runs = Path("runs"),
 ) -> None:
     """Say what is installed and works, and what in a results folder is damaged and would be mended how."""
-    from resexp import doctor  # noqa: PLC0415 - as above
-
-    say("\n".join(doctor.installation()))
     place = folder or runs_dir
+    with stages() as announce:
+        announce("starting torch")
+        from resexp import doctor  # noqa: PLC0415 - needs torch in this process
+
+        announce("reading the data sets")
+        installation = doctor.installation()
+    say("\n".join(installation))
     if folder and not folder.is_dir():
         raise runs.RunsError(f"{folder}: no such folder")
-    found = runs.experiments(place)
-    damaged = [line for experiment in found for line in runs.examine(experiment)]
+    with stages() as announce:
+        announce(f"checking {place}")
+        found = runs.experiments(place)
+        damaged = [line for experiment in found for line in runs.examine(experiment)]
     count = f"{len(found)} experiment{'' if len(found) == 1 else 's'}"
     say("\n".join([f"{place}: {count}, {len(damaged) or 'nothing'} damaged", *damaged]))
     if damaged:

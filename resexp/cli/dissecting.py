@@ -1,6 +1,7 @@
 """`resexp dissect`: what trained networks do without a block, with weaker shortcuts, beside their weights."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, RunArgument, Runs, app, note, say, stop
+from resexp.cli.program import FAILED, RunArgument, Runs, app, note, say, stages, stop
 from resexp.runs import Results, State
 from resexp.runs.files import Cell
 
@@ -122,8 +123,9 @@ def _measure(
 
     plan = runs.read_plan(results.sources[0][0])
     machine = (plan.threads if plan else 1, device or (plan.device if plan else "auto"))
-    with executors.Pool() as pool:
+    with ExitStack() as starting, executors.Pool(1, starting.enter_context(stages(quiet=quiet))) as pool:
         tasks = _tasks(states, results, parts, grid, lambda of: pools.dissection_cost(pool, of.folder, of.trial, *machine))
+        starting.close()
         seconds, evaluations = (sum(task.lines * getattr(task, of) for task in tasks) for of in ("seconds", "evaluations"))
         if not quiet:
             trials = f"{len(states)} trial{'s' if len(states) > 1 else ''}"

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import RunArgument, Runs, among, app, note, say
+from resexp.cli.program import RunArgument, Runs, among, app, note, say, stages
 
 
 @app.command()
@@ -22,7 +22,9 @@ def export(
 
     among("TRACKER", tracker, trackers.TRACKERS)
     folder = runs.find(source, runs_dir)
-    sent = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)
+    with stages() as announce:
+        announce(f"sending {folder} to {tracker}")
+        sent = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)
     for place in sent:
         say(place)
     note(f"{len(sent)} trials of {folder} to {tracker}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from resexp import config
-from resexp.cli.program import ConfigArgument, Overrides, app, say
+from resexp.cli.program import ConfigArgument, Overrides, app, say, stages
 
 
 @app.command()
@@ -24,7 +24,7 @@ def probe(
     if as_json and as_csv:
         raise config.ConfigError("choose one of --json and --csv", where="--csv")
     experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
-    with executors.Pool() as pool:
+    with stages() as announce, executors.Pool(1, announce) as pool:
         found = tables.probed(experiment, executors.survey(pool, experiment, batches))
     if as_json or as_csv:
         say(tables.probe_json(found) if as_json else tables.probe_csv(found))

@@ -1,15 +1,21 @@
 """What all commands share: the program, its common arguments, and the three ways to say something."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
 
 import resexp
 from resexp import config
 from resexp.cli.advice import Program
+from resexp.cli.output import write
 
 app = typer.Typer(
     cls=Program,
@@ -43,12 +49,42 @@ def stop(message: str, code: int) -> None:
 
 def say(text: str) -> None:
     """A result, on stdout; nothing in it steers the terminal."""
-    sys.stdout.write(config.visible(text if text.endswith("\n") else f"{text}\n", kept="\n\t"))
+    write(config.visible(text if text.endswith("\n") else f"{text}\n", kept="\n\t"))
 
 
 def note(text: str) -> None:
     """A remark on what is going on, on stderr; nothing in it steers the terminal."""
     errors.print(config.visible(text, kept="\n\t"), markup=False)
+
+
+def stage_line(stage: str) -> None:
+    """What is being done, where stderr is no terminal."""
+    note(f"{stage} ...")
+
+
+@contextmanager
+def stages(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Yields what announces the stages of work that takes seconds, such as "reading mnist", on stderr, until the context ends.
+
+    On a terminal the current one is shown, elsewhere each is a line.
+    """
+    spinner, stage = Spinner("line"), ""  # of ASCII
+    live = Live(spinner, console=errors, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+    def announce(text: str) -> None:
+        nonlocal stage
+        if text == stage or ended:
+            return
+        stage = text
+        if live.is_started:
+            spinner.update(text=Text(f"{config.visible(text)} ..."))
+        else:
+            stage_line(text)
+
+    ended = quiet
+    with live if errors.is_terminal and not quiet else nullcontext():
+        yield announce
+    ended = True
 
 
 @app.callback(invoke_without_command=True)

@@ -1,13 +1,14 @@
 """`resexp reproduce`: trains again from the folder alone, and says how alike both are."""
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from resexp import runs
-from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, app, note, say
+from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, app, note, say, stages
 from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, conclude, prepare, processes, stopping
 from resexp.runs import RunsError
 
@@ -38,9 +39,14 @@ def reproduce(
     done = all(runs.is_settled(runs.trial_folder(again, trial.name)) for trial in experiment.trials)
     interrupted: list[int] = []
     if device or fresh or not done:
-        with executors.Pool(asked) as pool, stopping(pool) as interrupted:
+        with (
+            ExitStack() as starting,
+            executors.Pool(asked, starting.enter_context(stages(quiet=quiet))) as pool,
+            stopping(pool) as interrupted,
+        ):
             asked_plan = plan.model_copy(update={"device": device or plan.device})
             prepared = prepare(pool, experiment, asked_plan, quiet=quiet)
+            starting.close()
             _refuse_another_ground(folder, None if fresh else again, prepared)
             plan = plan.model_copy(update={"device": prepared["device"]})
             if fresh and (aside := runs.set_aside(again)):

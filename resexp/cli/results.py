@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, say, stop
+from resexp.cli.output import write
+from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, say, stages, stop
 
 if TYPE_CHECKING:
     from resexp.comparison import Cell
@@ -143,24 +144,65 @@ def report(
     runs_dir: Runs = Path("runs"),
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Where to write; default in the run, for several in --runs or here."),
+        typer.Option(
+            "-o", "--output", help="File, folder, or - for stdout; default in the run, for several in --runs or here."
+        ),
     ] = None,
     figures: Annotated[str | None, typer.Option(help="Also write figures/ beside it: png, svg, pdf (comma-separated).")] = None,
-    form: Annotated[str, typer.Option("--format", help="html, md or text.")] = "html",
+    form: Annotated[
+        str | None, typer.Option("--format", help="html, md or text; default by the name of the file, html without one.")
+    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
     """Write one self-contained HTML file that opens from disk."""
     from resexp import report as reports  # noqa: PLC0415 - as above
 
-    among("--format", form, reports.FORMATS)
+    if form:
+        among("--format", form, reports.FORMATS)
+    form = _form_of(output, form)
+    to_stdout = output == Path("-")
+    if to_stdout and (figures or show):
+        raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ)
-    place = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
-    path = output or place / f"report.{'txt' if form == 'text' else form}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_text(path, reports.FORMATS[form](results))
-    for written in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
-        say(str(written))
-    say(str(path))
-    if show:
-        typer.launch(str(path))
+    with stages() as announce:
+        announce(f"drawing the report of {results.name}")
+        text = reports.FORMATS[form](results)
+    if to_stdout:
+        write(text, encoding="utf-8" if form == "html" else None)
+    else:
+        place = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
+        name = f"report.{'txt' if form == 'text' else form}"
+        path = output / name if output and output.is_dir() else output or place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        runs.write_text(path, text)
+        for written in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
+            say(str(written))
+        say(str(path))
+        if show:
+            typer.launch(str(path))
     _complain(results)
+
+
+ENDINGS = {".html": "html", ".htm": "html", ".md": "md", ".txt": "text"}
+
+
+def _form_of(output: Path | None, form: str | None) -> str:
+    """The format that is asked for by name, or else by the ending of the file.
+
+    Raises:
+        ConfigError: an ending that says something else, or of a format that a report does not have.
+    """
+    ending = output.suffix.lower() if output and not output.is_dir() else ""
+    if ending == ".pdf":
+        advice = "write HTML and print that from a browser, or add --figures pdf for the charts"
+        raise config.ConfigError(f"a report is HTML, Markdown or text; {advice}", where=f"-o {output}")
+    named = ENDINGS.get(ending)
+    if named is None and ending and form is None:
+        raise config.ConfigError(
+            f"{ending} is no format of a report; end it in {', '.join(ENDINGS)}, or add --format", where=f"-o {output}"
+        )
+    if named and form and named != form:
+        raise config.ConfigError(
+            f"the file is to be {named} by its name and {form} by --format; leave one out", where=f"-o {output}"
+        )
+    return form or named or "html"

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -160,8 +160,29 @@ def _watched(ticks: Iterator[None], watcher: Callable[[], None]) -> Iterator[Non
         yield tick
 
 
-def conclude(folder: Path, experiment: config.Experiment, interrupted: list[int], ours: Collection[str] | None = None) -> int:
-    """Says how it went; returns the exit code that this alone would have.
+def bring_up_to_date(
+    folder: Path, experiment: config.Experiment, shard: tuple[int, int] | None, *, break_lock: bool
+) -> set[str]:
+    """Writes what follows from the results of an experiment that `runs.is_complete`; returns whose turn it was."""
+    from resexp import executors, tables  # noqa: PLC0415 - as above
+
+    plan = runs.read_plan(folder)
+    with _held(folder, lambda: None, shard, break_lock=break_lock) as hold, runs.together(hold):
+        if shard is None:
+            runs.sweep(folder)
+        tables.write_accuracy(runs.results_of(folder, experiment))
+    return {name for cohort in executors.of_shard(plan, shard) for name in cohort.trials} if plan else set()
+
+
+def conclude(
+    folder: Path,
+    experiment: config.Experiment,
+    interrupted: Sequence[int],
+    ours: Collection[str] | None = None,
+    *,
+    lead: str = "",
+) -> int:
+    """Says how it went, after the words `lead`; returns the exit code that this alone would have.
 
     ours: the trials whose turn it was, all where it is None.
     """
@@ -170,7 +191,7 @@ def conclude(folder: Path, experiment: config.Experiment, interrupted: list[int]
     states = [state for state in runs.states(folder, experiment) if ours is None or state.trial.name in ours]
     bad = [state for state in states if state.state in ("failed", "damaged")]
     whose = "" if len(states) == len(experiment.trials) else " of this shard"
-    note(f"{tables.progress_text(states, f'trials{whose}')}; results in {folder}")
+    note(f"{lead}{tables.progress_text(states, f'trials{whose}')}; results in {folder}")
     for state in bad:
         note(f"{state.state}: {state.trial.name}: {state.reason or 'unknown reason'}")
     if interrupted:

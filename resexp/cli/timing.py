@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, app, note, say
+from resexp.cli.program import ConfigArgument, Overrides, Runs, app, note, say, stages
 
 
 @app.command("time")
@@ -21,7 +21,7 @@ def time_arms(
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
     experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
-    with executors.Pool() as pool:
+    with stages() as announce, executors.Pool(1, announce) as pool:
         costs = executors.time_arms(pool, experiment)
     say("\n".join(tables.cost_lines(experiment.name, costs)))
     path = runs_dir / experiment.name / "cost.csv"

@@ -1,20 +1,22 @@
 """`resexp train`: plans, trains, and says how it went."""
 
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, among, app, note, say
+from resexp.cli.program import ConfigArgument, Overrides, Runs, among, app, note, say, stages
 from resexp.cli.running import (
     BreakLock,
     Device,
     Jobs,
     Quiet,
     WithoutRay,
+    bring_up_to_date,
     carry_out,
     conclude,
     prepare,
@@ -45,7 +47,7 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files as it goes on.")] = False,
 ) -> None:
     """Train every trial of an experiment; the same command continues one that was stopped."""
-    from resexp import comparison, executors, tables, trackers  # noqa: PLC0415 - `--help` starts without them
+    from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
 
     of_shard, asked = _asked(executor, shard, jobs, fresh=fresh)
     experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
@@ -54,8 +56,15 @@ def train(
         runs.check_unchanged(experiment, folder)
     if tensorboard:
         trackers.need_tensorboard()
-    places = executors.Cluster(address) if executor == "ray" else executors.Pool(asked)
-    with redirect_stdout(WithoutRay(sys.stdout)), places, stopping(places) as interrupted:
+    if not (fresh or dry_run or tensorboard) and runs.is_complete(experiment, folder):
+        ours = bring_up_to_date(folder, experiment, of_shard, break_lock=break_lock)
+        _end(experiment, folder, ours, as_json=as_json, lead="nothing to train: ")
+    with (
+        ExitStack() as starting,
+        redirect_stdout(WithoutRay(sys.stdout)),
+        _executor(executor, address, asked, starting.enter_context(stages(quiet=quiet or as_json))) as places,
+        stopping(places) as interrupted,
+    ):
         standing = None if fresh else runs.read_plan(folder)
         prepared = prepare(places, experiment, standing, quiet=quiet or as_json)
 
@@ -65,8 +74,11 @@ def train(
 
         if dry_run:
             plan = planned(standing)
-            say(_plan_text(experiment, plan, prepared, places.forecast(experiment, plan), executor))
+            forecast = places.forecast(experiment, plan)
+            starting.close()
+            say(_plan_text(experiment, plan, prepared, forecast, executor))
             return
+        starting.close()
         aside = runs.set_aside(folder) if fresh else None
         if aside:
             note(f"the older experiment is now {aside}")
@@ -74,9 +86,30 @@ def train(
             places, folder, experiment, planned, prepared,
             shard=of_shard, break_lock=break_lock, quiet=quiet or as_json, watch=trackers.live if tensorboard else None,
         )  # fmt: skip
+    _end(experiment, folder, ours, interrupted, as_json=as_json)
+
+
+def _executor(executor: str, address: str | None, jobs: int | None, announce: Callable[[str], None]) -> Any:
+    from resexp import executors  # noqa: PLC0415 - as above
+
+    return executors.Cluster(address, announce) if executor == "ray" else executors.Pool(jobs, announce)
+
+
+def _end(
+    experiment: config.Experiment,
+    folder: Path,
+    ours: set[str],
+    interrupted: Sequence[int] = (),
+    *,
+    as_json: bool,
+    lead: str = "",
+) -> NoReturn:
+    """Says how it went, and ends the program with the exit code of that."""
+    from resexp import comparison, tables  # noqa: PLC0415 - as above
+
     if as_json:
         say(tables.TABLES["json"](comparison.compared(runs.results_of(folder, experiment))))
-    sys.exit(conclude(folder, experiment, interrupted, ours))
+    sys.exit(conclude(folder, experiment, interrupted, ours, lead=lead))
 
 
 def _asked(executor: str, shard: str | None, jobs: str, *, fresh: bool) -> tuple[tuple[int, int] | None, int | None]:

@@ -19,6 +19,7 @@ from resexp import runs
 from resexp.config import Cohort, ConfigError, Experiment, Plan, Trial
 from resexp.executors import nodes, workers
 from resexp.executors.machine import VARIABLES, cores, set_variables
+from resexp.executors.pool import Announce, silently
 from resexp.executors.workers import OutOfMemoryError
 
 RETRIES = 20  # of a cohort whose node or process died
@@ -60,11 +61,13 @@ class Cluster:
         ConfigError: no Ray, or no cluster at that address.
     """
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(self, address: str | None = None, announce: Announce = silently) -> None:
+        self._announce = announce
+        where = address or os.environ.get("RAY_ADDRESS")
+        announce(f"connecting to the Ray cluster at {where}" if where else "starting Ray on this machine")
         self.ray = _ray()
         set_variables()
         variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        where = address or os.environ.get("RAY_ADDRESS")
         _check_answers(where)
         environment, dashboard = {"env_vars": variables}, None if where else False
         try:
@@ -91,11 +94,13 @@ class Cluster:
         """On a node, whose `cores` it gives; and `memory`, what each trial will need, in bytes."""
         wanted = existing.device if existing else experiment.shared.device
         gpus = 1 if wanted.startswith(("auto", "cuda")) and self.ray.cluster_resources().get("GPU", 0) else 0
+        self._announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization on a node")
         found: dict[str, Any] = self._ask(_prepare, experiment, existing, num_cpus=1, num_gpus=gpus)
         return found
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
         gpus = 1 if plan.device.startswith("cuda") else 0
+        self._announce("timing a few steps of each arm on a node")
         found: dict[str, Any] = self._ask(workers.forecast, experiment, plan, 1, num_cpus=plan.threads, num_gpus=gpus)
         return found
 
@@ -263,7 +268,13 @@ def _words(error: BaseException) -> str:
 
 def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     found = workers.prepare(experiment, existing)
-    return {**found, "cores": cores(), "memory": workers.memory(experiment, found["device"])}
+    device = found["device"]
+    return {
+        **found,
+        "cards": workers.cards(experiment, device),
+        "cores": cores(),
+        "memory": workers.memory(experiment, device),
+    }
 
 
 def _train(hold: runs.Hold, cohort: Cohort, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:

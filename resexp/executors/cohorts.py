@@ -6,7 +6,6 @@ Whoever waits polls runs/; nothing but states and errors comes back from a worke
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +13,7 @@ from resexp import config, runs
 from resexp.config import Cohort, Experiment, Plan, Trial
 from resexp.executors import workers
 from resexp.executors.machine import cores
-from resexp.executors.pool import DIED
+from resexp.executors.processes import EndedError
 from resexp.executors.workers import OutOfMemoryError
 
 POLL_SECONDS = 0.25
@@ -30,10 +29,11 @@ def train_here(experiment: Experiment, folder: Path) -> None:
     """
     existing = runs.read_plan(folder)
     prepared = workers.prepare(experiment, existing)
+    cards = workers.cards(experiment, prepared["device"])
     with runs.lock(folder) as hold:
         plan = config.make_plan(experiment, prepared["device"], cores(), existing)
-        cards = config.with_rounds(prepared["cards"], experiment, plan)
-        runs.begin(experiment, folder, plan, runs.start_entry(prepared, sys.argv), cards)
+        entry = runs.start_entry(prepared, sys.argv)
+        runs.begin(experiment, folder, plan, entry, config.with_rounds(cards, experiment, plan))
         trials = {trial.name: trial for trial in experiment.trials}
         for cohort in plan.cohorts:
             if _unfinished(folder, cohort, trials):
@@ -155,6 +155,8 @@ def _fail(folder: Path, cohort: Cohort, error: BaseException) -> None:
     """Marks what has no result of a cohort that could not be trained, with the reason."""
     said = isinstance(error, OutOfMemoryError | runs.RunsError | config.ConfigError)
     reason = str(error) if said else f"{type(error).__name__}: {error}"
+    if isinstance(error, EndedError):
+        reason = f"its process {error}"
     for place in (runs.trial_folder(folder, name) for name in cohort.trials):
         if not runs.is_settled(place):
-            runs.set_failed(place, f"its process died: {DIED}" if isinstance(error, BrokenProcessPool) else reason)
+            runs.set_failed(place, reason)

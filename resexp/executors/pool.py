@@ -5,13 +5,10 @@ a hundred times as long.
 """
 
 import multiprocessing
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,36 +16,37 @@ from typing import Any, Self
 from resexp.config import Cohort, Experiment, Plan, Trial
 from resexp.executors import workers
 from resexp.executors.machine import cores, jobs_for, set_variables
+from resexp.executors.processes import EndedError, Worker, check_start, deaf
 from resexp.runs import Hold
 from resexp.runs.files import Cell
 
-DIED = "killed from outside, or by the system for want of memory"
+Announce = Callable[[str], None]  # takes what is being done, such as "reading mnist"
 
 
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Keeps signals waiting: a process that starts meanwhile inherits that, until it has learnt to ignore them."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, workers.STOPPING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def silently(_stage: str) -> None:
+    """Announces nothing."""
 
 
 class Pool:
-    """Worker processes, each an executor of its own, so that one that dies takes one cohort with it and no other."""
+    """Worker processes; one that dies takes one cohort with it and no other."""
 
-    def __init__(self, jobs: int | None = 1) -> None:
-        """jobs: how many; None for as many as a plan and this machine allow."""
+    def __init__(self, jobs: int | None = 1, announce: Announce = silently) -> None:
+        """Starts them; what takes seconds is announced.
+
+        jobs: how many; None for as many as a plan and this machine allow.
+
+        Raises:
+            ChildProcessError: a process that cannot be started.
+        """
+        self.announce = announce
+        announce("starting torch")
         set_variables()
         self._begun = time.monotonic() - time.process_time()  # when this process began, as far as it was not waiting
+        check_start()
         self.context = multiprocessing.get_context("spawn")
-        with _deaf():  # the process that clears up after all others starts with the first semaphore
+        with deaf():  # the process that clears up after all others starts with the first semaphore
             self.stopping = self.context.Event()
-        self.workers: list[ProcessPoolExecutor] = []
+        self.workers: list[Worker] = []
         self._cohorts: dict[Future[str], tuple[int, Cohort, str]] = {}
         self._jobs = jobs
         self._resize(jobs or min(2, cores()))
@@ -63,11 +61,8 @@ class Pool:
     def _fit(self, plan: Plan) -> None:
         self._resize(jobs_for(plan.threads, self._jobs, plan.device))
 
-    def _worker(self) -> ProcessPoolExecutor:
-        worker = ProcessPoolExecutor(1, self.context, initializer=workers.enter, initargs=(self.stopping,))
-        with _deaf():
-            worker.submit(workers.arrive)
-        return worker
+    def _worker(self) -> Worker:
+        return Worker(self.context, self.stopping)
 
     def replace(self, number: int) -> None:
         """A new worker in the place of one that died, or that may have lost its device."""
@@ -85,13 +80,16 @@ class Pool:
     # ---- before training, and its cohorts: see `cohorts.Places` ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        return {**_answer(self, workers.prepare, experiment, existing), "cores": cores()}
+        found = _answer(self, f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
+        pairs = _answer(self, "measuring the pairs at initialization", workers.cards, experiment, found["device"])
+        return {**found, "cards": pairs, "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
         """What has passed until here passes before any training: the imports, the images, the cards."""
         startup = time.monotonic() - self._begun
         self._fit(plan)
-        found: dict[str, Any] = _answer(self, workers.forecast, experiment, plan, len(self.workers), startup)
+        task = (workers.forecast, experiment, plan, len(self.workers), startup)
+        found: dict[str, Any] = _answer(self, "timing a few steps of each arm", *task)
         return found
 
     def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - all is on this machine
@@ -115,7 +113,9 @@ class Pool:
         for future in done:
             number, cohort, device = self._cohorts.pop(future)
             raised = future.exception()
-            if raised is not None and (isinstance(raised, BrokenProcessPool) or device != "cpu"):
+            if isinstance(raised, BrokenProcessPool):
+                raised = self.workers[number].death()
+            if isinstance(raised, EndedError) or (raised is not None and device != "cpu"):
                 self.replace(number)
             found.append((cohort, raised))
         return found
@@ -135,13 +135,18 @@ class Pool:
             worker.shutdown(wait=True, cancel_futures=True)
 
 
-def _answer(pool: Pool, function: Callable[..., Any], *arguments: Any, when: str = "before training") -> Any:
+def _answer(pool: Pool, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the first worker returns; `stage`, what it does meanwhile, is announced once it has started."""
     try:
-        return pool.submit(0, function, *arguments).result()
+        future = pool.submit(0, function, *arguments)
+        wait([pool.workers[0].arrival])
+        pool.announce(stage)
+        return future.result()
     except BrokenProcessPool:
-        raise ChildProcessError(f"a process died {when}: {DIED}") from None
+        death = pool.workers[0].death()
+        raise ChildProcessError(f"{stage}: the worker process {death}") if isinstance(death, EndedError) else death from None
     except (RuntimeError, MemoryError, ImportError) as error:  # no memory for the networks, a device that fails
-        raise ChildProcessError(f"{when}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+        raise ChildProcessError(f"{stage}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
 def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
@@ -151,7 +156,7 @@ def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
         DataError, DeviceError: as raised in the worker.
         ChildProcessError: the worker died.
     """
-    found: list[dict[str, Any]] = _answer(pool, workers.time_arms, experiment)
+    found: list[dict[str, Any]] = _answer(pool, "timing a step of each arm", workers.time_arms, experiment)
     return found
 
 
@@ -162,7 +167,8 @@ def survey(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, A
         DataError, DeviceError: as raised in the worker.
         ChildProcessError: the worker died.
     """
-    found: list[dict[str, Any]] = _answer(pool, workers.survey, experiment, batches)
+    stage = f"measuring {len(experiment.trials)} networks at initialization"
+    found: list[dict[str, Any]] = _answer(pool, stage, workers.survey, experiment, batches)
     return found
 
 
@@ -173,9 +179,8 @@ def dissection_cost(pool: Pool, place: Path, trial: Trial, threads: int, device:
         RunsError, DataError, DeviceError: as raised in the worker.
         ChildProcessError: the worker died.
     """
-    found: tuple[float, dict[str, int]] = _answer(
-        pool, workers.dissection_cost, place, trial, threads, device, when="before dissecting"
-    )
+    task = (place, trial, threads, device)
+    found: tuple[float, dict[str, int]] = _answer(pool, "timing an evaluation of each network", workers.dissection_cost, *task)
     return found
 
 
@@ -189,5 +194,5 @@ def dissect(
         ChildProcessError: the worker died.
     """
     task = (place, trial, threads, device, part, grid, line)
-    found: list[tuple[Cell, ...]] = _answer(pool, workers.dissect_trial, *task, when="while dissecting")
+    found: list[tuple[Cell, ...]] = _answer(pool, f"{part} of {trial.name}", workers.dissect_trial, *task)
     return found

@@ -46,13 +46,13 @@ def arrive() -> None:
 
 
 def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-    """Resolves the device, reads both parts of the data once, measures the cards: all that can be refused early."""
-    from resexp import datasets, pairs, training  # noqa: PLC0415 - torch belongs to the workers
+    """Resolves the device, reads both parts of the data once: all that can be refused early."""
+    from resexp import datasets, training  # noqa: PLC0415 - torch belongs to the workers
 
     shared = experiment.shared
     device = training.resolve_device(existing.device if existing else shared.device)
     training.prepare_process(1, shared)
-    parts = [datasets.DATASETS[shared.data.name](training.source(shared.data), part) for part in ("train", "test")]
+    parts = training.read(shared.data)
     found = training.material(shared.data, device, training.DTYPES[shared.precision])
     for trial in experiment.trials:
         training.lengths(trial.settings, len(found.training))
@@ -62,8 +62,15 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
         "data_sha256": datasets.checksum(parts),
         "images": [len(found.training), len(found.validation), len(parts[1])],
         "steps": {t.name: training.lengths(t.settings, len(found.training)).steps for t in experiment.trials},
-        "cards": pairs.cards(experiment, device),
     }
+
+
+def cards(experiment: Experiment, device: str) -> list[dict[str, Any]]:
+    """The card of every pair, measured on a device that `prepare` has found."""
+    from resexp import pairs, training  # noqa: PLC0415 - torch belongs to the workers
+
+    training.prepare_process(1, experiment.shared)
+    return pairs.cards(experiment, device)
 
 
 def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from resexp.config import Experiment, Plan
 from resexp.runs.fences import attempt_file
 from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
 from resexp.runs.locks import cohort_lock, is_alone, lock
-from resexp.runs.records import read_record, starts
+from resexp.runs.records import read_present, read_record, starts
 from resexp.runs.texts import to_yaml
 from resexp.runs.trials import is_settled, trial_folder, write_trial
 
@@ -194,3 +194,20 @@ def left_out(folder: Path, experiment: Experiment) -> list[str]:
     """Trials that lie in the folder but are no longer part of the experiment."""
     names = {trial.name for trial in experiment.trials}
     return sorted(path.parent.name for path in folder.glob("trials/*/result.json") if path.parent.name not in names)
+
+
+def is_complete(experiment: Experiment, folder: Path) -> bool:
+    """Whether there is nothing to train, and a start of this experiment would write again what stands in the folder."""
+    try:
+        if not (folder / "experiment.yaml").exists() or read_experiment(folder).settings != experiment.settings:
+            return False
+        plan = read_plan(folder)
+        for name in ("environment.json", "pairs.json"):
+            read_present(folder / name)
+    except RunsError:  # a start repairs it, or names it
+        return False
+    planned = {name for cohort in plan.cohorts for name in cohort.trials} if plan else set()
+    places = [trial_folder(folder, trial.name) for trial in experiment.trials]
+    settled = all(is_settled(place) and (place / "trial.yaml").exists() for place in places)
+    swept = not any((folder / "checkpoints").glob("*"))  # a process killed after its last result leaves its checkpoint there
+    return {trial.name for trial in experiment.trials} <= planned and settled and swept

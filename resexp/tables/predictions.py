@@ -1,12 +1,15 @@
 """What theory says of the networks of an experiment, as rows for tables and figures. Nothing here is measured."""
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from resexp import theory
 from resexp.config import Network, Settings
 from resexp.runs import Results
 from resexp.tables.labels import corner
 from resexp.theory import Prediction
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}  # pixels, for a cnn's borders
 
@@ -17,11 +20,13 @@ def prediction_of(settings: Settings, network: Network | None = None) -> Predict
     return theory.predict(network or settings.network, settings.training.batch_size, side)
 
 
-def bands(results: Results) -> pd.DataFrame:
+def bands(results: Results) -> "pd.DataFrame":
     """corner, depth, arm, index, low, high: log10 |dL/dx| at each block boundary, relative to the last, as theory has it.
 
     Two standard deviations over seeds are added where theory knows them. No rows where it knows no formula.
     """
+    import pandas as pd  # noqa: PLC0415 - takes half a second, which `compare` does not need
+
     rows, seen = [], set()
     for state in results.states:
         keys = (corner(results.label(state)), state.trial.settings.network.depth, state.trial.arm)

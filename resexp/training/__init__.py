@@ -16,8 +16,8 @@ from resexp.training.material import (
     lengths,
     material,
     prepare_process,
+    read,
     resolve_device,
-    source,
     test_images,
 )
 from resexp.training.measures import evaluate, outcome
@@ -50,11 +50,11 @@ __all__ = [
     "outcome",
     "precision_of",
     "prepare_process",
+    "read",
     "resolve_device",
     "run",
     "save",
     "save_weights",
-    "source",
     "test_images",
     "update",
     "width_of_control",

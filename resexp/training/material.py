@@ -96,6 +96,29 @@ def source(data: Data) -> datasets.Source:
     return datasets.Source(datasets.data_root(data.root), data.image_size, data.download)
 
 
+_unused: dict[tuple[Data, str], Images] = {}  # parts that `read` has read, until they are taken
+
+
+def read(data: Data) -> tuple[Images, Images]:
+    """The images of the training and of the test part as their files are now, on the CPU.
+
+    `material` and `test_images` take them from here: a start reads and decodes every file once.
+
+    Raises:
+        DataError: missing or damaged files.
+    """
+    for cache in (material, test_images):
+        cache.cache_clear()
+    _unused.clear()
+    _unused.update({(data, part): _part(data, part) for part in ("train", "test")})
+    return _unused[data, "train"], _unused[data, "test"]
+
+
+def _part(data: Data, part: str) -> Images:
+    found = _unused.pop((data, part), None)
+    return datasets.DATASETS[data.name](source(data), part) if found is None else found
+
+
 @lru_cache(maxsize=1)
 def material(data: Data, device: str, dtype: torch.dtype) -> Material:
     """The images that every trial of an experiment trains on; the test part is not among them.
@@ -103,7 +126,7 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
     Raises:
         DataError: missing or damaged files; a validation part or limit that is too large.
     """
-    everything = datasets.DATASETS[data.name](source(data), "train")
+    everything = _part(data, "train")
     training, validation = datasets.split(everything, data.validation, data.limit, data.name)
     shift, scale = datasets.statistics(training, data.normalize)
     number = min(SAMPLE, len(training))
@@ -117,7 +140,7 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
 @lru_cache(maxsize=1)
 def test_images(data: Data, device: str) -> Images:
     """The test part: read by the last line of a trial and nowhere before."""
-    return datasets.DATASETS[data.name](source(data), "test").to(torch.device(device))
+    return _part(data, "test").to(torch.device(device))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,201 @@
+"""Worker processes: what is known of the end of one, and which one could not be started and why."""
+
+import multiprocessing
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import spawn
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Program
+
+from resexp import executors
+from resexp.executors import pool as pools
+from resexp.executors import processes
+from resexp.executors.processes import EndedError, Worker, how_it_ended
+
+MEMORY = ("memory ran out", "memory runs out")
+
+
+# ---- words --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "now", "start"),
+    [
+        pytest.param(1, {}, {}, "ended with exit code 1", id="an exit code"),
+        pytest.param(-11, {}, {}, "was ended by SIGSEGV (a crash in native code", id="a crash"),
+        pytest.param(-6, {}, {}, "was ended by SIGABRT (native code gave up", id="abort()"),
+        pytest.param(-15, {}, {}, "was ended by SIGTERM", id="a signal that needs no comment"),
+        pytest.param(-99, {}, {}, "was ended by signal 99", id="a signal without a name"),
+        pytest.param(0xC0000005, {}, {}, "ended with exit code 0xc0000005 (access violation", id="a crash on Windows"),
+        pytest.param(None, {}, {}, "ended, its exit code is unknown", id="no exit code"),
+        pytest.param(-9, {}, {}, "was ended by SIGKILL (by the system when memory runs out, or from outside", id="no counts"),
+        pytest.param(-9, {"vmstat": 2}, {"vmstat": 2}, "was ended by SIGKILL (from outside", id="no kill by the kernel"),
+        pytest.param(-9, {"vmstat": 2}, {"vmstat": 3}, "was ended by SIGKILL as memory ran out", id="one kill more"),
+        pytest.param(
+            -9, {"vmstat": 2, "group": 0}, {"vmstat": 2, "group": 1}, "was ended by SIGKILL as memory", id="in a group"
+        ),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_of_the_end_of_a_process_is_said_what_is_known(
+    code: int | None, before: dict[str, int], now: dict[str, int], start: str
+):
+    assert how_it_ended(code, now, before).startswith(start)
+
+
+@pytest.mark.parametrize("code", [-number for number in signal.Signals if number.name != "SIGKILL"] + [0, 1, 137])
+def test_only_of_a_process_that_was_killed_memory_is_named(code: int):
+    said = how_it_ended(code, {"vmstat": 7}, {"vmstat": 2})
+
+    assert [word for word in MEMORY if word in said] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux counts")
+def test_the_counts_are_those_of_the_kernel():
+    counted = [line.split()[1] for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith("oom_kill ")]
+
+    assert processes.memory_kills().get("/proc/vmstat") == (int(counted[0]) if counted else None)
+
+
+# ---- processes that end ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], Worker]]:
+    """Starts workers that do something else than import torch when they arrive."""
+    context, started = multiprocessing.get_context("spawn"), []
+
+    def worker(arrive: Any) -> Worker:
+        monkeypatch.setattr(processes.workers, "arrive", arrive)
+        started.append(Worker(context, context.Event()))
+        return started[-1]
+
+    yield worker
+    for found in started:
+        found.shutdown(wait=True)
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGKILL", "SIGXCPU") if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_a_signal_that_ends_a_worker_is_named(number: signal.Signals, start: Callable[[Any], Worker]):
+    worker = start(os.getpid)
+    with pytest.raises(BrokenProcessPool):
+        worker.submit(signal.raise_signal, number).result()
+    death = worker.death()
+
+    assert isinstance(death, EndedError)
+    assert str(death).startswith(f"was ended by {number.name}")
+
+
+def test_so_is_an_exit_code_however_often_it_is_asked_for(start: Callable[[Any], Worker]):
+    worker = start(os.getpid)
+    with pytest.raises(BrokenProcessPool):
+        worker.submit(os._exit, 41).result()
+
+    assert [str(worker.death()) for _ in range(3)] == ["ended with exit code 41"] * 3
+
+
+def test_a_worker_that_ends_before_it_has_arrived_could_not_be_started(start: Callable[[Any], Worker]):
+    worker = start(os.abort)
+    with pytest.raises(BrokenProcessPool):
+        worker.arrival.result()
+    death = worker.death()
+
+    assert isinstance(death, ChildProcessError)
+    assert str(death).startswith(f"a worker process could not be started ({sys.executable}): it was ended by SIGABRT")
+
+
+class _Dead:
+    """A worker whose process has crashed."""
+
+    def __init__(self, worker: Any) -> None:
+        self.arrival, self.shutdown = worker.arrival, worker.shutdown
+
+    def submit(self, *_task: Any) -> Any:
+        raise BrokenProcessPool
+
+    def death(self) -> EndedError:
+        return EndedError("was ended by SIGSEGV")
+
+
+@pytest.mark.parametrize("command", ["probe", "time", "train", "dry run"])
+def test_every_command_names_the_signal(command: str, in_process: None, call: Program, tiny_file: Path, monkeypatch: Any):
+    alive = executors.Pool._worker
+    monkeypatch.setattr(executors.Pool, "_worker", lambda pool: _Dead(alive(pool)))
+    arguments = {"dry run": ["train", tiny_file, "--dry-run"]}.get(command, [command, tiny_file])
+    answer = call(*arguments)
+
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("resexp: ")
+    assert answer.err.endswith(": the worker process was ended by SIGSEGV\n")
+    assert answer.err.count("\n") == 1
+
+
+# ---- processes that cannot be started ---------------------------------------------------------------------------------------
+
+
+def program(path: Path, text: str, mode: int) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="programs of POSIX")
+@pytest.mark.parametrize(
+    ("text", "mode", "reason"),
+    [
+        pytest.param("#!/bin/sh\nexit 1\n", 0o755, "it ended with exit code 1", id="ends at once"),
+        pytest.param("#!/bin/sh\necho 'not today' >&2\nexit 5\n", 0o755, "it ended with exit code 5: not today", id="says why"),
+        pytest.param("#!/bin/sh\nkill -SEGV $$\n", 0o755, "it was ended by SIGSEGV", id="crashes"),
+        pytest.param("#!/bin/sh\n", stat.S_IRUSR, "Permission denied", id="no right to execute it"),
+        pytest.param(None, 0, "No such file or directory", id="not there"),
+    ],
+)
+def test_a_pool_says_which_process_cannot_be_started_and_why(
+    text: str | None, mode: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    python = tmp_path / "python"
+    if text is not None:
+        program(python, text, mode)
+    monkeypatch.setattr(spawn, "_python_exe", os.fsencode(python))
+    with pytest.raises(ChildProcessError) as caught:
+        executors.Pool(1)
+
+    assert str(caught.value).startswith(f"a worker process could not be started ({python}): {reason}")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BlockingIOError(11, "Resource temporarily unavailable"), "Resource temporarily unavailable"),
+        (OSError(12, "Cannot allocate memory"), "Cannot allocate memory"),
+        (BrokenPipeError(32, "Broken pipe"), "it ended before it had read what to do"),
+    ],
+)
+def test_where_the_system_starts_no_process_its_reason_is_told(error: OSError, reason: str, start: Any, monkeypatch: Any):
+    def refuse(*_arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(processes.ProcessPoolExecutor, "submit", refuse)
+    with pytest.raises(ChildProcessError, match=f"could not be started .*: {reason}"):
+        start(os.getpid)
+
+
+def test_a_broken_pipe_that_is_not_stdout_is_said(in_process: None, call: Program, tiny_file: Path, monkeypatch: Any):
+    def broken(*_arguments: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(pools.workers, "survey", broken)
+    answer = call("probe", tiny_file)
+
+    assert (answer.code, answer.out, answer.err.count("\n")) == (1, "", 1)
+    assert "BrokenPipeError" in answer.err
