@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import RunArgument, Runs, among, app, note, say
+from resexp.cli.program import RunArgument, Runs, among, app, named, note, say
 
 
 @app.command()
@@ -21,7 +21,7 @@ def export(
     from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
 
     among("TRACKER", tracker, trackers.TRACKERS)
-    folder = runs.find(source, runs_dir)
+    folder = named(source, runs_dir)
     sent = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)
     for place in sent:
         say(place)

@@ -1,5 +1,6 @@
 """What all commands share: the program, its common arguments, and the three ways to say something."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ import typer
 from rich.console import Console
 
 import resexp
-from resexp import config
+from resexp import config, runs
 
 app = typer.Typer(
     help="A laboratory for one question: what does a shortcut change?",
@@ -22,7 +23,10 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # f
 FAILED, USAGE, UNMET = 1, 2, 3
 
 Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True)]
-ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|NAME", help="A YAML file, or the name of a shipped config.")]
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG|NAME", help="A YAML file, the name of a shipped config, or an experiment by name or path."),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 seeds=3.")
 ]
@@ -56,6 +60,19 @@ def version(
     if show:
         say(f"resexp {resexp.__version__}")
         raise typer.Exit
+
+
+def named(source: str | None, runs_dir: Path) -> Path:
+    """The folder of an experiment, see `runs.find`; says so where git has changed its line endings."""
+    folder = runs.find(source, runs_dir)
+    if runs.line_endings_changed(folder):
+        note(endings_remark(folder))
+    return folder
+
+
+def endings_remark(folder: Path) -> str:
+    cure = shlex.join(["resexp", "doctor", str(folder), "--fix"])
+    return f"{folder}: {runs.CHANGED}; the results are intact, and `{cure}` restores the files"
 
 
 def among(option: str, value: str, allowed: dict[str, Any]) -> None:

@@ -26,6 +26,9 @@ BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over from a 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
+BEGINNING = ("--fresh", "--break-lock")  # options of a start that its continuation must not repeat
+
+
 def processes(text: str) -> int | None:
     """The number behind --jobs, None for auto."""
     if text == "auto":
@@ -118,7 +121,9 @@ def carry_out(
             raise runs.RunsError(f"{folder}: was planned for {there}, and this is {here}; add device={there}")
         places.expect(folder, made[0], prepared)
         cards = config.with_rounds(prepared["cards"], experiment, made[0])
-        runs.begin(experiment, folder, made[0], runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
+        restored = runs.begin(experiment, folder, made[0], runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
+        if restored:
+            note(f"{folder}: {runs.CHANGED}; restored in {restored} files")
 
     with _continuable(), _held(folder, begin, shard, break_lock=break_lock) as hold:
         cohorts = executors.of_shard(made[0], shard)
@@ -191,7 +196,8 @@ def _code(number: int) -> int:
 
 
 def _command() -> str:
-    return shlex.join(["resexp", *sys.argv[1:]])
+    """The command that continues this one."""
+    return shlex.join(["resexp", *(argument for argument in sys.argv[1:] if argument not in BEGINNING)])
 
 
 def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:

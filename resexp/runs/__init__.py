@@ -1,5 +1,6 @@
 """What lies in runs/: the only module that knows names, columns and states of files there. No torch."""
 
+from resexp.runs.endings import CHANGED, keep_line_endings, line_endings_changed, restore_line_endings
 from resexp.runs.environment import PACKAGES, free_memory, peak_memory, processor, start_entry
 from resexp.runs.examination import examine, experiments
 from resexp.runs.fences import SupersededError, fenced
@@ -44,6 +45,7 @@ from resexp.runs.folders import (
 from resexp.runs.locks import Hold, holder, is_training, keep, lock, lock_cohort, lock_shard, together
 from resexp.runs.records import cards, starts
 from resexp.runs.results import Results, State, read_results, results_of, states
+from resexp.runs.targets import readable, target
 from resexp.runs.texts import to_yaml
 from resexp.runs.trials import (
     check_sealed,
@@ -63,6 +65,7 @@ from resexp.runs.trials import (
 )
 
 __all__ = [
+    "CHANGED",
     "COLUMNS",
     "LAYOUT",
     "LOGS",
@@ -97,7 +100,9 @@ __all__ = [
     "is_settled",
     "is_training",
     "keep",
+    "keep_line_endings",
     "left_out",
+    "line_endings_changed",
     "lock",
     "lock_cohort",
     "lock_shard",
@@ -112,7 +117,9 @@ __all__ = [
     "read_sealed",
     "read_text",
     "read_trial",
+    "readable",
     "refuse_links",
+    "restore_line_endings",
     "result",
     "results_of",
     "seal_of",
@@ -126,6 +133,7 @@ __all__ = [
     "states",
     "status",
     "sweep",
+    "target",
     "to_yaml",
     "together",
     "trial_folder",

@@ -10,9 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from resexp import config
+from resexp.runs.endings import text_sha256
 from resexp.runs.files import (
     LOGS,
     SEALED,
+    TEXTS,
     Cell,
     Mark,
     RunsError,
@@ -88,6 +90,11 @@ def is_settled(trial: Path) -> bool:
     return (trial / "result.json").exists()
 
 
+def has_begun(trial: Path) -> bool:
+    """Whether something of the trial was trained: its settings may not change any more."""
+    return (trial / "metrics.csv").exists() or is_settled(trial)
+
+
 def standing(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any] | None, str]:
     """(state, result, reason): finished with its result; failed or damaged with the reason; any other.
 
@@ -105,7 +112,7 @@ def standing(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any]
 
 
 def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> None:
-    """Compares finished files with the digests in the trial's result.
+    """Compares finished files with the digests in the trial's result; line endings do not count.
 
     Raises:
         RunsError: another content; missing.
@@ -114,7 +121,7 @@ def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> Non
         path, digest = trial / name, done["sha256"].get(name)
         if digest and not path.exists():
             raise RunsError(f"{path}: missing; {RETRAIN}")
-        if digest and sha256(path) != digest:
+        if digest and sha256(path) != digest and not (path.suffix in TEXTS and text_sha256(path) == digest):
             raise RunsError(f"{path}: damaged (changed since its trial was finished); {RETRAIN}")
 
 
