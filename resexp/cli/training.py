@@ -51,7 +51,7 @@ def train(
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment, folder, other = runs.target(source, changes, runs_dir, fresh=fresh)
     if other:
-        note(f"{other} is another experiment; this one is trained as {folder.name}")
+        note(f"{other} has other settings or more trials; this experiment is trained as {folder.name}")
     if not fresh:
         runs.check_unchanged(experiment, folder)
     if tensorboard:

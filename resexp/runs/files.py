@@ -50,7 +50,7 @@ LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
 # Equal between two runs of one plan, and sealed by result.json; timing.csv is free.
 SEALED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
 
-TEXTS = (".csv", ".json", ".yaml")  # written with \n at the end of a line, whatever the system
+TEXTS = (".csv", ".json", ".md", ".yaml")  # written with \n at the end of a line, whatever the system
 
 Cell = int | float | str | None
 

@@ -201,7 +201,7 @@ def refuse_links(folder: Path) -> None:
 
 
 def check_unchanged(experiment: Experiment, folder: Path) -> None:
-    """Refuses an experiment that differs from the one in `folder` in more than axis values and seeds.
+    """Refuses an experiment that differs from the one in `folder` in more than its name, axis values and seeds.
 
     Where experiment.yaml is missing, what was trained there counts.
 
@@ -213,13 +213,23 @@ def check_unchanged(experiment: Experiment, folder: Path) -> None:
         differences = config.shared_differences(stored.settings, experiment.settings, experiment.axes)
     else:
         differences = _departures(folder, experiment)
+    differences = [of for of in differences if of[0] != "name"]  # a folder may have been renamed
     if differences:
         key, old, new = differences[0]
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise RunsError(
-            f"{folder}: {key} was {old} and is now {new}{more}: that is another experiment; "
+            f"{folder}: {key} was {old} and is now {new}{more}: {_reason(key, experiment)}; "
             f"type name={_free(folder).name} to keep both, or --fresh to set the old one aside"
         )
+
+
+def _reason(key: str, experiment: Experiment) -> str:
+    """Why a key cannot change over what has been trained."""
+    if key not in ("training.epochs", "training.steps"):
+        return "that is another experiment"
+    if experiment.shared.training.schedule == "cosine":
+        return "under training.schedule=cosine the length decides the learning rate of every step"
+    return "finished trials cannot be extended because their optimizer state is not stored, only their weights"
 
 
 def _free(folder: Path) -> Path:

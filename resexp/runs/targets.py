@@ -24,8 +24,14 @@ def stored(source: str | Path, runs: Path) -> Path | None:
 
 
 def readable(source: str | Path, runs: Path) -> str | Path:
-    """A source that `config.load` reads: the experiment.yaml of a trained experiment, or the source itself."""
+    """A source that `config.load` reads: the experiment.yaml of a trained experiment, or the source itself.
+
+    Raises:
+        RunsError: see `read_experiment`.
+    """
     folder = stored(source, runs)
+    if folder:
+        read_experiment(folder)
     return folder / "experiment.yaml" if folder else source
 
 
@@ -60,7 +66,8 @@ def target(
         RunsError: an experiment of one of these names cannot be read.
     """
     own, names = stored(source, runs), list(shortcuts)
-    experiment = config.load(readable(source, runs), overrides, names)
+    begun = own / "experiment.yaml" if own and fresh else readable(source, runs)
+    experiment = config.load(begun, overrides, names)
     if any(override.partition("=")[0].strip() == "name" for override in overrides):
         return Target(experiment, runs / experiment.name)
     if own or str(source) not in config.shipped():

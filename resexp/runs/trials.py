@@ -31,6 +31,7 @@ from resexp.runs.files import (
 from resexp.runs.records import first_fault, read_record
 from resexp.runs.texts import to_yaml
 
+LFS_POINTER = b"version https://git-lfs"
 RETRAIN = "delete result.json beside it to have its trial trained again"
 
 
@@ -120,8 +121,10 @@ def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> Non
     for name in names:
         path, digest = trial / name, done["sha256"].get(name)
         if digest and not path.exists():
-            raise RunsError(f"{path}: missing; {RETRAIN}")
+            raise RunsError(f"{path}: missing; copy it from where it was trained, or {RETRAIN}")
         if digest and sha256(path) != digest and not (path.suffix in TEXTS and text_sha256(path) == digest):
+            if path.read_bytes().startswith(LFS_POINTER):
+                raise RunsError(f"{path}: is a Git LFS pointer, not the file; run `git lfs pull` in its folder")
             raise RunsError(f"{path}: damaged (changed since its trial was finished); {RETRAIN}")
 
 
