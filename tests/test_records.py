@@ -212,6 +212,14 @@ def test_a_renamed_experiment_continues_in_the_folder_that_is_named(source: str,
     assert runs.target(source.format(tmp_path), ["name=new"], tmp_path).folder == tmp_path / "new"
 
 
+def test_a_results_folder_that_is_named_gets_the_config_of_an_experiment_elsewhere(tmp_path: Path):
+    source = finished(tmp_path / "there", "name=old") / "experiment.yaml"
+
+    assert runs.target(source, [], tmp_path / "here").folder == tmp_path / "here" / "old"
+    assert runs.target(source, [], tmp_path / "there").folder == source.parent
+    assert runs.target(source, [], Path("runs")).folder == source.parent
+
+
 def test_a_shipped_name_is_the_shipped_config_even_where_an_experiment_has_that_name(tmp_path: Path):
     finished(tmp_path)
 

@@ -118,7 +118,9 @@ def carry_out(
         made.append(plan(runs.read_plan(folder)))
         if made[0].device != prepared["device"]:
             there, here = made[0].device, prepared["device"]
-            raise runs.RunsError(f"{folder}: was planned for {there}, and this is {here}; add device={there}")
+            raise runs.RunsError(
+                f"{folder}: was planned for {there}, and this is {here}; type the same command again to train on {there}"
+            )
         places.expect(folder, made[0], prepared)
         cards = config.with_rounds(prepared["cards"], experiment, made[0])
         restored = runs.begin(experiment, folder, made[0], runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
@@ -131,7 +133,7 @@ def carry_out(
         for message in runs.damaged_checkpoints(folder, [cohort.name for cohort in cohorts]):
             note(message)
         ticks = executors.train_cohorts(places, hold, experiment, made[0], shard)
-        _follow(_watched(ticks, watch(folder, ours)) if watch else ticks, folder, experiment, quiet=quiet)
+        _follow(_watched(ticks, watch(folder, ours), folder) if watch else ticks, folder, experiment, quiet=quiet)
         with runs.together(hold):
             tables.write_accuracy(runs.results_of(folder, experiment))
     return ours
@@ -149,7 +151,7 @@ def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None
             yield hold
 
 
-def _watched(ticks: Iterator[None], watcher: Callable[[], None]) -> Iterator[None]:
+def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -> Iterator[None]:
     """The same ticks; a watcher that fails is given up, and training goes on."""
     fine = True
     for tick in chain(ticks, [None]):
@@ -158,7 +160,8 @@ def _watched(ticks: Iterator[None], watcher: Callable[[], None]) -> Iterator[Non
                 watcher()
         except (runs.RunsError, OSError) as error:
             fine = False
-            note(f"curves: {error}; training goes on without them, and resexp export tensorboard writes what is missing")
+            command = shlex.join(["resexp", "export", "tensorboard", str(folder)])
+            note(f"curves: {error}; training goes on without them, and `{command}` writes what is missing")
         yield tick
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ def find(source: str | None, runs: Path) -> Path:
     if source is None:
         started = [(_started(path.parent), path.parent) for path in runs.glob("*/experiment.yaml")]
         if not started:
-            raise RunsError(f"{runs}: no experiment yet; train one first, for example: resexp train digits")
+            command = shlex.join(["resexp", "train", "digits", *([] if runs == Path("runs") else ["--runs", str(runs)])])
+            raise RunsError(f"{runs}: no experiment yet; train one first, for example: {command}")
         return max(started)[1]
     for folder in (Path(source), runs / source):
         if (folder / "experiment.yaml").is_file():

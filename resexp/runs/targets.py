@@ -8,6 +8,7 @@ from resexp import config
 from resexp.config import Experiment
 from resexp.runs.folders import numbered, read_experiment
 
+DEFAULT = Path("runs")  # the results folder where none is named
 MOST_LETTERS = 255  # of a part of a path
 
 
@@ -54,7 +55,8 @@ def target(
     """The experiment that a source and its overrides describe, and where it is trained.
 
     An override of `name` decides. Without one:
-    - An experiment that is named by its path, or by its name in `runs`, continues in its own folder.
+    - An experiment that is named by its path, or by its name in `runs`, continues in its own folder. Where that is elsewhere
+      than in `runs`, and `runs` is not the default, its config is trained in `runs` like any YAML file.
     - A YAML file has the name that it contains, else its own.
     - A shipped config has the first of NAME, NAME-2, NAME-3, ... that is free, or that it continues: with the same settings,
       and with at least the trials that are there. Without overrides it also continues an experiment that has grown beyond it.
@@ -70,6 +72,8 @@ def target(
     experiment = config.load(begun, overrides, names)
     if any(override.partition("=")[0].strip() == "name" for override in overrides):
         return Target(experiment, runs / experiment.name)
+    if own and runs != DEFAULT and own.parent.resolve() != runs.resolve():
+        own = None
     if own or str(source) not in config.shipped():
         return Target(experiment, own or runs / experiment.name)
     plain = runs / experiment.name
