@@ -13,7 +13,7 @@ import pytest
 from commands import Program, files
 
 import resexp
-from resexp import config, runs, training
+from resexp import config, reproduction, runs, training
 from resexp.executors import train_here
 from resexp.runs import RunsError
 
@@ -110,8 +110,8 @@ def test_trials_are_read_only_where_experiment_yaml_is_not_the_one_that_was_writ
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder, read = finished(tmp_path), list[str]()
-    read_trial = runs.folders.read_trial
-    monkeypatch.setattr(runs.folders, "read_trial", lambda *of: read.append(of[1]) or read_trial(*of))
+    settings = runs.trained_settings
+    monkeypatch.setattr(runs.folders, "trained_settings", lambda *of: read.append(of[1]) or settings(*of))
     runs.read_experiment(folder)
     assert read == []
     edit(folder, "question: What", "question: Or what")
@@ -127,6 +127,40 @@ def test_a_trial_whose_own_settings_are_damaged_is_no_evidence_of_an_edit(tmp_pa
 
     runs.read_experiment(folder)
     assert len([line for line in runs.examine(folder) if "trial.yaml" in line]) == 4
+
+
+def test_edited_settings_of_a_trial_that_the_experiment_has_lost_are_not_trained_again(tmp_path: Path):
+    folder = finished(tmp_path, "training.cohort=4")
+    fewer = config.load("digits", [*SMALL, "seeds=1", "training.cohort=4"])
+    runs.begin(fewer, folder, runs.read_plan(folder) or config.make_plan(fewer, "cpu", 2), fabricated.START, cards=[])
+    assert len(reproduction.original(folder).experiment.trials) == 4
+    path = folder / "trials/plain-d8-s1/trial.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("batch_size: 64", "batch_size: 32"), encoding="utf-8")
+
+    with pytest.raises(RunsError, match=r"trial\.yaml: damaged"):
+        reproduction.original(folder)
+
+
+@pytest.mark.parametrize("longer", ["training.epochs=2", "training.steps=8"])
+def test_more_epochs_are_refused_with_the_reason_and_the_first_of_them_are_those_of_a_shorter_training(
+    longer: str, tiny: Any, tmp_path: Path, torch_state: None
+):
+    short, more = tiny("training.epochs=1"), tiny(longer)
+    train_here(short, tmp_path / "short")
+    train_here(more, tmp_path / "more")
+    if longer == "training.epochs=2":
+        with pytest.raises(RunsError, match=r"training\.epochs was 1 and is now 2.*optimizer state.*name=short-2"):
+            runs.check_unchanged(more, tmp_path / "short")
+    for log in (path for path in (tmp_path / "short").glob("trials/*/*.csv") if path.name != "timing.csv"):
+        first = log.read_text(encoding="utf-8")
+        assert (tmp_path / "more" / log.relative_to(tmp_path / "short")).read_text(encoding="utf-8").startswith(first)
+
+
+def test_under_cosine_another_length_is_refused_for_its_learning_rates(tiny: Any, tmp_path: Path):
+    cosine = "training.schedule=cosine"
+    runs.begin(tiny(cosine), tmp_path, config.make_plan(tiny(cosine), "cpu", 1), fabricated.START, cards=[])
+    with pytest.raises(RunsError, match=r"training\.steps was 6 and is now 8.*cosine.*learning rate of every step"):
+        runs.check_unchanged(tiny(cosine, "training.steps=8"), tmp_path)
 
 
 def test_a_deleted_experiment_yaml_does_not_let_other_settings_into_a_folder(tmp_path: Path):

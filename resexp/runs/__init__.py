@@ -60,6 +60,7 @@ from resexp.runs.trials import (
     set_status,
     standing,
     status,
+    trained_settings,
     trial_folder,
     write_trial,
 )
@@ -136,6 +137,7 @@ __all__ = [
     "target",
     "to_yaml",
     "together",
+    "trained_settings",
     "trial_folder",
     "write_bytes",
     "write_json",

@@ -18,7 +18,7 @@ from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, r
 from resexp.runs.locks import cohort_lock, is_alone, lock
 from resexp.runs.records import read_record, starts
 from resexp.runs.texts import to_yaml
-from resexp.runs.trials import check_sealed, has_begun, is_settled, read_trial, result, trial_folder, write_trial
+from resexp.runs.trials import has_begun, is_settled, trained_settings, trial_folder, write_trial
 
 LAYOUT = 1
 
@@ -115,10 +115,7 @@ def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, An
 def _as_trained(place: Path) -> config.Trial | None:
     """The settings of a trial that was trained; None where trial.yaml is missing or damaged itself."""
     try:
-        done = result(place)
-        if done:
-            check_sealed(place, done, ["trial.yaml"])
-        return read_trial(place.parent.parent, place.name)
+        return trained_settings(place.parent.parent, place.name)
     except RunsError:
         return None
 

@@ -58,6 +58,19 @@ def read_trial(folder: Path, name: str) -> config.Trial | None:
         raise RunsError(f"{path}: damaged ({fault}); delete it and train again to write it anew") from None
 
 
+def trained_settings(folder: Path, name: str) -> config.Trial | None:
+    """A trial as it was trained: of a finished one the file is compared with its digest; None if it never began.
+
+    Raises:
+        RunsError: damaged, or edited after training.
+    """
+    place = trial_folder(folder, name)
+    done = result(place)
+    if done:
+        check_sealed(place, done, ["trial.yaml"])
+    return read_trial(folder, name)
+
+
 def write_trial(trial: Path, settings: config.Trial) -> None:
     """trial.yaml: lost, it can be written again."""
     write_text(trial / "trial.yaml", to_yaml(settings.model_dump(mode="json")), durable=False)
