@@ -2,8 +2,8 @@
 
 import resexp
 resexp.SHORTCUTS["mine"] = Mine                                 # (a, S) of your own, see resexp.shortcuts
-resexp.train("digits", "network.shortcut=identity,mine")        # writes runs/digits
-print(resexp.load("digits").compare())                          # what came of it
+folder = resexp.train("digits", "network.shortcut=identity,mine")
+print(resexp.load(folder).compare())                            # what came of it
 """
 
 from pathlib import Path
@@ -29,8 +29,11 @@ def __getattr__(name: str) -> Any:
 def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") -> Path:
     """Trains every trial of an experiment in this process, one after another, and returns its folder.
 
+    A shipped config is trained as NAME, or as the first of NAME-2, NAME-3, ... that is free or that it continues, where
+    another experiment has that name: see `runs.target`.
+
     Args:
-        source: a YAML file, or the name of a shipped config.
+        source: a YAML file, the name of a shipped config, or an experiment in `runs_dir` by name or path, to continue it.
         overrides: such as "seeds=3".
         runs_dir: the results folder.
 
@@ -38,10 +41,9 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
         ConfigError: a config, a device or images that cannot be used.
         RunsError: a results folder that cannot be used.
     """
-    from resexp import config, executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
+    from resexp import executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
 
-    experiment = config.load(source, overrides, shortcuts.SHORTCUTS)
-    folder = Path(runs_dir) / experiment.name
+    experiment, folder, _ = runs.target(source, overrides, Path(runs_dir), shortcuts.SHORTCUTS)
     runs.check_unchanged(experiment, folder)
     executors.train_here(experiment, folder)
     tables.write_accuracy(runs.results_of(folder, experiment))

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import json
 import math
 import os
@@ -519,7 +520,7 @@ def test_an_experiment_is_found_by_readers_only_when_all_that_they_need_stands_t
     started(tiny(), tmp_path)
 
     assert written[-1] == "experiment.yaml"
-    assert set(written) == {"trial.yaml", "plan.json", "environment.json", "pairs.json", "experiment.yaml"}
+    assert set(written) == {"trial.yaml", ".gitattributes", "plan.json", "environment.json", "pairs.json", "experiment.yaml"}
 
 
 @pytest.mark.parametrize("file", ["plan.json", "environment.json"])
@@ -538,7 +539,9 @@ def test_another_start_writes_damaged_starts_and_cards_anew(content: bytes, tiny
         (folder / file).write_bytes(content)
     runs.begin(tiny(), folder, config.make_plan(tiny(), "cpu", 2), fabricated.START, [CARD])
 
-    assert runs.starts(folder) == [fabricated.START]
+    digest = hashlib.sha256((folder / "experiment.yaml").read_bytes()).hexdigest()
+
+    assert runs.starts(folder) == [fabricated.START | {"experiment_sha256": digest}]
     assert runs.cards(folder) == [CARD]
 
 

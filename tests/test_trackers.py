@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from pathlib import Path
 
 import fabricated
 import pytest
@@ -234,7 +235,7 @@ def test_curves_that_cannot_be_written_do_not_end_the_training(error, capsys):
         if len(looks) == 2:
             raise error
 
-    assert len(list(running._watched(iter([None] * 5), watcher))) == 6
+    assert len(list(running._watched(iter([None] * 5), watcher, Path("runs")))) == 6
     assert looks == [0, 1]
     told = capsys.readouterr().err
     assert told.count("curves:") == 1

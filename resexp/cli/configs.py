@@ -9,15 +9,15 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, say, stages
+from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, endings_remark, say, stages
 
 
 @app.command()
-def show(source: ConfigArgument, overrides: Overrides = None) -> None:
+def show(source: ConfigArgument, overrides: Overrides = None, *, runs_dir: Runs = Path("runs")) -> None:
     """Show what each layer costs (parameters, multiply-adds, activations) and the card of every pair, without training."""
     from resexp import tables  # noqa: PLC0415 - `--help` starts without it
 
-    experiment = config.load(source, overrides or [])
+    experiment = config.load(runs.readable(source, runs_dir), overrides or [])
     with stages() as announce:
         announce("starting torch")
         from resexp import describe  # noqa: PLC0415 - needs torch in this process
@@ -81,6 +81,7 @@ def look_after(
     folder: Annotated[Path | None, typer.Argument(metavar="[RUNS]", help="A results folder, or one experiment in it.")] = None,
     *,
     runs_dir: Runs = Path("runs"),
+    fix: Annotated[bool, typer.Option("--fix", help="Restore line endings that git has changed.")] = False,
 ) -> None:
     """Say what is installed and works, and what in a results folder is damaged and would be mended how."""
     place = folder or runs_dir
@@ -96,8 +97,18 @@ def look_after(
     with stages() as announce:
         announce(f"checking {place}")
         found = runs.experiments(place)
+        remarks = [_endings(experiment, fix=fix) for experiment in found if runs.line_endings_changed(experiment)]
         damaged = [line for experiment in found for line in runs.examine(experiment)]
     count = f"{len(found)} experiment{'' if len(found) == 1 else 's'}"
-    say("\n".join([f"{place}: {count}, {len(damaged) or 'nothing'} damaged", *damaged]))
+    say("\n".join([f"{place}: {count}, {len(damaged) or 'nothing'} damaged", *damaged, *remarks]))
     if damaged:
         sys.exit(FAILED)
+
+
+def _endings(folder: Path, *, fix: bool) -> str:
+    """What is said of an experiment whose line endings git has changed, after they were restored where that was asked for."""
+    if not fix:
+        return endings_remark(folder)
+    with runs.lock(folder):
+        runs.keep_line_endings(folder)
+        return f"{folder}: line endings restored in {runs.restore_line_endings(folder)} files"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, RunArgument, Runs, app, note, say, stages, stop
+from resexp.cli.program import FAILED, RunArgument, Runs, app, named, note, say, stages, stop
 from resexp.runs import Results, State
 from resexp.runs.files import Cell
 
@@ -39,7 +39,7 @@ def dissect(
         raise config.ConfigError(
             f"{grid} is even: the trained weights would not be a point of it; take {grid + 1}", where="--grid"
         )
-    folder = runs.find(source, runs_dir)
+    folder = named(source, runs_dir)
     experiment = runs.read_experiment(folder)
     if not experiment.shared.data.validation:
         raise runs.RunsError(f"{folder}: data.validation is 0, so there are no images to measure on; train with some held out")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import RunArgument, Runs, among, app, note, say, stages
+from resexp.cli.program import RunArgument, Runs, among, app, named, note, say, stages
 
 
 @app.command()
@@ -21,7 +21,7 @@ def export(
     from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
 
     among("TRACKER", tracker, trackers.TRACKERS)
-    folder = runs.find(source, runs_dir)
+    folder = named(source, runs_dir)
     with stages() as announce:
         announce(f"sending {folder} to {tracker}")
         sent = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)

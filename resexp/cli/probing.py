@@ -1,11 +1,12 @@
 """`resexp probe`: gradients and signals at initialisation, measured beside predicted."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from resexp import config
-from resexp.cli.program import ConfigArgument, Overrides, app, say, stages
+from resexp import config, runs
+from resexp.cli.program import ConfigArgument, Overrides, Runs, app, say, stages
 
 
 @app.command()
@@ -13,6 +14,7 @@ def probe(
     source: ConfigArgument,
     overrides: Overrides = None,
     *,
+    runs_dir: Runs = Path("runs"),
     batches: Annotated[int, typer.Option(min=1, max=1000, help="Batches that each seed is measured on.")] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -23,7 +25,8 @@ def probe(
 
     if as_json and as_csv:
         raise config.ConfigError("choose one of --json and --csv", where="--csv")
-    experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
+    changes = [*(overrides or []), *([f"device={device}"] if device else [])]
+    experiment = config.load(runs.readable(source, runs_dir), changes)
     with stages() as announce, executors.Pool(1, announce) as pool:
         found = tables.probed(experiment, executors.survey(pool, experiment, batches))
     if as_json or as_csv:

@@ -1,5 +1,6 @@
 """What all commands share: the program, its common arguments, and the three ways to say something."""
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,7 +14,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 import resexp
-from resexp import config
+from resexp import config, runs
 from resexp.cli.advice import Program
 from resexp.cli.output import write
 
@@ -30,7 +31,10 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # f
 FAILED, USAGE, UNMET = 1, 2, 3
 
 Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True)]
-ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG|NAME", help="A YAML file, or the name of a shipped config.")]
+ConfigArgument = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG|NAME", help="A YAML file, the name of a shipped config, or an experiment by name or path."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 network.depth=8,64 seeds=3."),
@@ -95,6 +99,19 @@ def version(
     if show:
         say(f"resexp {resexp.__version__}")
         raise typer.Exit
+
+
+def named(source: str | None, runs_dir: Path) -> Path:
+    """The folder of an experiment, see `runs.find`; says so where git has changed its line endings."""
+    folder = runs.find(source, runs_dir)
+    if runs.line_endings_changed(folder):
+        note(endings_remark(folder))
+    return folder
+
+
+def endings_remark(folder: Path) -> str:
+    cure = shlex.join(["resexp", "doctor", str(folder), "--fix"])
+    return f"{folder}: {runs.CHANGED}; the results are intact, and `{cure}` restores the files"
 
 
 def among(option: str, value: str, allowed: dict[str, Any]) -> None:

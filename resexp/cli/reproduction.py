@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from resexp import runs
-from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, app, note, say, stages
+from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, app, named, note, say, stages
 from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, conclude, prepare, processes, stopping
 from resexp.runs import RunsError
 
@@ -30,7 +30,7 @@ def reproduce(
     """Train finished trials again from their folder alone, by the same plan, and say how alike both are."""
     from resexp import executors, reproduction, tables  # noqa: PLC0415 - `--help` starts without them
 
-    folder = runs.find(source, runs_dir)
+    folder = named(source, runs_dir)
     found, asked = reproduction.original(folder, trials or []), processes(jobs)
     experiment, again = found.experiment, runs_dir / reproduction.FOLDER / folder.resolve().name
     if again.resolve() == folder.resolve():

@@ -1,5 +1,6 @@
 """`resexp compare`, `watch` and `report`: from runs/ to tables, the display and HTML."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.live import Live
 
 from resexp import config, runs
 from resexp.cli.output import write
-from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, say, stages, stop
+from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, named, say, stages, stop
 
 if TYPE_CHECKING:
     from resexp.comparison import Cell
@@ -86,16 +87,17 @@ def _refuse_unmatched(cells: "Sequence[Cell]", *, unmatched: bool) -> None:
 
 def _results(sources: list[str] | None, runs_dir: Path, read: Sequence[str] = ()) -> runs.Results:
     """Each experiment once, the last one when none is named."""
-    named: Sequence[str | None] = sources or [None]
-    return runs.read_results([runs.find(source, runs_dir) for source in named], read)
+    chosen: Sequence[str | None] = sources or [None]
+    return runs.read_results([named(source, runs_dir) for source in chosen], read)
 
 
 def _complain(results: runs.Results, *, missing: bool = True) -> None:
     """The end, after all that could be said, when trials are damaged, or missing without consent."""
-    reasons = [state.reason for state in results.states if state.state == "damaged"]
-    if reasons:
-        more = f"; so are {len(reasons) - 1} more trials" if len(reasons) > 1 else ""
-        stop(f"{reasons[0]}{more}: see `resexp doctor`", FAILED)
+    damaged = [state for state in results.states if state.state == "damaged"]
+    if damaged:
+        more = f"; so are {len(damaged) - 1} more trials" if len(damaged) > 1 else ""
+        command = shlex.join(["resexp", "doctor", str(damaged[0].folder.parent.parent)])
+        stop(f"{damaged[0].reason}{more}: see `{command}`", FAILED)
     lost = [state.state for state in results.states if state.result is None]
     if lost and not missing:
         counted = ", ".join(f"{lost.count(state)} {state}" for state in dict.fromkeys(lost))
@@ -121,7 +123,7 @@ def watch(
     """Show the live display of an experiment, from any terminal; with --speed replay a finished one."""
     from resexp import screen  # noqa: PLC0415 - as above
 
-    folder = runs.find(source, runs_dir)
+    folder = named(source, runs_dir)
     experiment = runs.read_experiment(folder)
     console = Console()
     if not console.is_terminal:

@@ -27,6 +27,9 @@ BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over from a 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
+BEGINNING = ("--fresh", "--break-lock")  # options of a start that its continuation must not repeat
+
+
 def processes(text: str) -> int | None:
     """The number behind --jobs, None for auto."""
     if text == "auto":
@@ -116,10 +119,14 @@ def carry_out(
         made.append(plan(runs.read_plan(folder)))
         if made[0].device != prepared["device"]:
             there, here = made[0].device, prepared["device"]
-            raise runs.RunsError(f"{folder}: was planned for {there}, and this is {here}; add device={there}")
+            raise runs.RunsError(
+                f"{folder}: was planned for {there}, and this is {here}; type the same command again to train on {there}"
+            )
         places.expect(folder, made[0], prepared)
         cards = config.with_rounds(prepared["cards"], experiment, made[0])
-        runs.begin(experiment, folder, made[0], runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
+        restored = runs.begin(experiment, folder, made[0], runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
+        if restored:
+            note(f"{folder}: {runs.CHANGED}; restored in {restored} files")
 
     with _continuable(), _held(folder, begin, shard, break_lock=break_lock) as hold:
         cohorts = executors.of_shard(made[0], shard)
@@ -129,7 +136,7 @@ def carry_out(
         ticks = executors.train_cohorts(places, hold, experiment, made[0], shard)
         shown = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in ours))
         shown = replace(shown, name=f"{shown.name}, shard {shard[0]} of {shard[1]}") if shard else shown
-        _follow(_watched(ticks, watch(folder, ours)) if watch else ticks, folder, shown, quiet=quiet)
+        _follow(_watched(ticks, watch(folder, ours), folder) if watch else ticks, folder, shown, quiet=quiet)
         with runs.together(hold):
             tables.write_accuracy(runs.results_of(folder, experiment))
     return ours
@@ -147,7 +154,7 @@ def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None
             yield hold
 
 
-def _watched(ticks: Iterator[None], watcher: Callable[[], None]) -> Iterator[None]:
+def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -> Iterator[None]:
     """The same ticks; a watcher that fails is given up, and training goes on."""
     fine = True
     for tick in chain(ticks, [None]):
@@ -156,7 +163,8 @@ def _watched(ticks: Iterator[None], watcher: Callable[[], None]) -> Iterator[Non
                 watcher()
         except (runs.RunsError, OSError) as error:
             fine = False
-            note(f"curves: {error}; training goes on without them, and resexp export tensorboard writes what is missing")
+            command = shlex.join(["resexp", "export", "tensorboard", str(folder)])
+            note(f"curves: {error}; training goes on without them, and `{command}` writes what is missing")
         yield tick
 
 
@@ -216,7 +224,8 @@ def _code(number: int) -> int:
 
 
 def _command() -> str:
-    return shlex.join(["resexp", *sys.argv[1:]])
+    """The command that continues this one."""
+    return shlex.join(["resexp", *(argument for argument in sys.argv[1:] if argument not in BEGINNING)])
 
 
 def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resexp import config, runs
+from resexp import runs
 from resexp.cli.program import ConfigArgument, Overrides, Runs, app, note, say, stages
 
 
@@ -20,11 +20,12 @@ def time_arms(
     """Time a training step of each arm as a network of its own, in turn; medians and quartiles, also into cost.csv."""
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
-    experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
+    changes = [*(overrides or []), *([f"device={device}"] if device else [])]
+    experiment, folder, _ = runs.target(source, changes, runs_dir)
     with stages() as announce, executors.Pool(1, announce) as pool:
         costs = executors.time_arms(pool, experiment)
     say("\n".join(tables.cost_lines(experiment.name, costs)))
-    path = runs_dir / experiment.name / "cost.csv"
+    path = folder / "cost.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     runs.write_rows(path, [tuple(cost.values()) for cost in costs])
     note(str(path))

@@ -50,8 +50,10 @@ def train(
     from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
 
     of_shard, asked = _asked(executor, shard, jobs, fresh=fresh)
-    experiment = config.load(source, [*(overrides or []), *([f"device={device}"] if device else [])])
-    folder = runs_dir / experiment.name
+    changes = [*(overrides or []), *([f"device={device}"] if device else [])]
+    experiment, folder, other = runs.target(source, changes, runs_dir, fresh=fresh)
+    if other:
+        note(f"{other} has other settings or more trials; this experiment is trained as {folder.name}")
     if not fresh:
         runs.check_unchanged(experiment, folder)
     if tensorboard:

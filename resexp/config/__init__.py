@@ -17,7 +17,17 @@ from resexp.config.arms import (
 from resexp.config.documents import ConfigError, nearest, read_document, visible
 from resexp.config.editors import schema
 from resexp.config.expectations import ANY_RESIDUAL, MEASURES, Expectation, Relation, Side, parse_expectation
-from resexp.config.grid import Experiment, conditions, experiment_from, load, shared_differences, shipped
+from resexp.config.grid import (
+    Experiment,
+    conditions,
+    continues,
+    departures,
+    experiment_from,
+    load,
+    same_recipe,
+    shared_differences,
+    shipped,
+)
 from resexp.config.keys import SHORT, key_meant
 from resexp.config.models import (
     ACTIVATION_NAMES,
@@ -69,7 +79,9 @@ __all__ = [
     "cell_label",
     "cells",
     "conditions",
+    "continues",
     "control_arm",
+    "departures",
     "experiment_from",
     "format_value",
     "halved",
@@ -80,6 +92,7 @@ __all__ = [
     "pairs",
     "parse_expectation",
     "read_document",
+    "same_recipe",
     "schema",
     "shared_differences",
     "shipped",

@@ -195,12 +195,16 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
             for arm, shortcut, parameters_of in _arms(cell.network):
                 network = cell.network.model_copy(update={"shortcut": shortcut})
                 settings = cell.model_copy(update={"network": network, "seeds": (seed,)})
-                name = "-".join([arm, *axis_tags(settings, axes).values(), f"s{seed}"])
+                name = _trial_name(arm, settings, axes, seed)
                 _check_length(cell.name, name, axes)
                 trial = Trial(name=name, arm=arm, seed=seed, settings=settings, parameters_of=parameters_of)
                 if trials.setdefault(name.lower(), trial) != trial:  # folders of some systems do not tell a from A
                     raise ConfigError(f"two networks would be trained as {name}; rename a shortcut", key="network.shortcut")
     return tuple(trials.values())
+
+
+def _trial_name(arm: str, settings: Settings, axes: Iterable[str], seed: int) -> str:
+    return "-".join([arm, *axis_tags(settings, axes).values(), f"s{seed}"])
 
 
 def _check_length(experiment: str, trial: str, axes: Iterable[str]) -> None:
@@ -248,6 +252,31 @@ def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[
         if before != after and not both_axes and key not in ignored and key.split(".")[0] not in ignored:
             differences.append((key, before, after))
     return differences
+
+
+def departures(trained: Trial, experiment: Experiment, expected: Trial | None) -> list[tuple[str, Any, Any]]:
+    """Keys in which a trial that was trained does not follow from an experiment: (key, trained, experiment).
+
+    `expected` is the trial of that name in the experiment. One that the experiment has lost may have had other axis values.
+    """
+    own = trained.settings.model_dump(mode="json")
+    settings = expected.settings.model_dump(mode="json") if expected else experiment.settings
+    lost = () if expected else experiment.axes
+    differences = [of for of in shared_differences(own, settings, ()) if of[0] != "name" and of[0] not in lost]
+    name = _trial_name(trained.arm, trained.settings, experiment.axes, trained.seed)
+    if name != trained.name and not differences:
+        differences = [("trial names", trained.name, name)]
+    return differences
+
+
+def continues(new: Experiment, stored: Experiment) -> bool:
+    """Whether an experiment has every trial of a stored one and trains all of them as they were; its name does not count."""
+    return same_recipe(new, stored) and {trial.name for trial in stored.trials} <= {trial.name for trial in new.trials}
+
+
+def same_recipe(new: Experiment, stored: Experiment) -> bool:
+    """Whether two experiments differ in nothing but their name, seeds and axis values."""
+    return {key for key, _, _ in shared_differences(stored.settings, new.settings, new.axes)} <= {"name"}
 
 
 def conditions(settings: Settings) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _trials(folder: Path, experiment: Experiment, plan: Plan) -> tuple[Trial, ..
     planned = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.trials)
     known = {trial.name: trial for trial in experiment.trials if trial.name in planned}
     for name in [name for name in planned if name not in known]:
-        lost = runs.read_trial(folder, name)
+        lost = runs.trained_settings(folder, name)
         if lost is None or lost.name != name:
             fault = "is missing" if lost is None else "is that of another trial"
             raise RunsError(f"{folder}: trial.yaml of {name} {fault}; others were trained in one stack with it")

@@ -1,5 +1,6 @@
 """What lies in runs/: the only module that knows names, columns and states of files there. No torch."""
 
+from resexp.runs.endings import CHANGED, keep_line_endings, line_endings_changed, restore_line_endings
 from resexp.runs.environment import PACKAGES, free_memory, peak_memory, processor, start_entry
 from resexp.runs.examination import examine, experiments
 from resexp.runs.fences import SupersededError, fenced
@@ -45,6 +46,7 @@ from resexp.runs.folders import (
 from resexp.runs.locks import Hold, holder, is_training, keep, lock, lock_cohort, lock_shard, together
 from resexp.runs.records import cards, starts
 from resexp.runs.results import Results, State, read_results, results_of, states
+from resexp.runs.targets import readable, target
 from resexp.runs.texts import to_yaml
 from resexp.runs.trials import (
     check_sealed,
@@ -60,11 +62,13 @@ from resexp.runs.trials import (
     set_status,
     standing,
     status,
+    trained_settings,
     trial_folder,
     write_trial,
 )
 
 __all__ = [
+    "CHANGED",
     "COLUMNS",
     "LAYOUT",
     "LOGS",
@@ -101,7 +105,9 @@ __all__ = [
     "is_settled",
     "is_training",
     "keep",
+    "keep_line_endings",
     "left_out",
+    "line_endings_changed",
     "lock",
     "lock_cohort",
     "lock_shard",
@@ -116,7 +122,9 @@ __all__ = [
     "read_sealed",
     "read_text",
     "read_trial",
+    "readable",
     "refuse_links",
+    "restore_line_endings",
     "result",
     "results_of",
     "seal_of",
@@ -130,8 +138,10 @@ __all__ = [
     "states",
     "status",
     "sweep",
+    "target",
     "to_yaml",
     "together",
+    "trained_settings",
     "trial_folder",
     "write_bytes",
     "write_json",

@@ -50,6 +50,8 @@ LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
 # Equal between two runs of one plan, and sealed by result.json; timing.csv is free.
 SEALED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
 
+TEXTS = (".csv", ".json", ".md", ".yaml")  # written with \n at the end of a line, whatever the system
+
 Cell = int | float | str | None
 
 
@@ -238,7 +240,7 @@ def read_text(path: Path) -> str:
     """The complete lines of an appended file; '' while there is none."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            text = file.read(MOST_BYTES).decode()
+            text = file.read(MOST_BYTES).decode().replace("\r\n", "\n")
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error):

@@ -1,20 +1,24 @@
 """Folders of runs/: how experiments are found, begun, extended and set aside. No torch."""
 
+import hashlib
+import itertools
 import json
 import os
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from resexp import config
 from resexp.config import Experiment, Plan
+from resexp.runs.endings import keep_line_endings, restore_line_endings, text_sha256
 from resexp.runs.fences import attempt_file
 from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
 from resexp.runs.locks import cohort_lock, is_alone, lock
 from resexp.runs.records import read_present, read_record, starts
 from resexp.runs.texts import to_yaml
-from resexp.runs.trials import is_settled, trial_folder, write_trial
+from resexp.runs.trials import has_begun, is_settled, trained_settings, trial_folder, write_trial
 
 LAYOUT = 1
 
@@ -31,7 +35,8 @@ def find(source: str | None, runs: Path) -> Path:
     if source is None:
         started = [(_started(path.parent), path.parent) for path in runs.glob("*/experiment.yaml")]
         if not started:
-            raise RunsError(f"{runs}: no experiment yet; train one first, for example: resexp train digits")
+            command = shlex.join(["resexp", "train", "digits", *([] if runs == Path("runs") else ["--runs", str(runs)])])
+            raise RunsError(f"{runs}: no experiment yet; train one first, for example: {command}")
         return max(started)[1]
     for folder in (Path(source), runs / source):
         if (folder / "experiment.yaml").is_file():
@@ -50,8 +55,23 @@ def read_experiment(folder: Path) -> Experiment:
     """The experiment as its folder has it.
 
     Raises:
-        RunsError: experiment.yaml is missing or damaged, or a newer resexp wrote it.
+        RunsError: experiment.yaml is missing or damaged, a newer resexp wrote it, or it was edited since trials were trained.
     """
+    path = folder / "experiment.yaml"
+    experiment = _parsed(folder)
+    if path.exists() and text_sha256(path) != _recorded_sha256(folder):
+        differences = _departures(folder, experiment)
+        if differences:
+            key, trained, stored = differences[0]
+            more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+            raise RunsError(
+                f"{path}: edited after training: {key} was {trained} in training and is {stored} in the file{more}; "
+                f"restore {trained} in the file. To train with {stored}, pass it as an override with a new name=..."
+            )
+    return experiment
+
+
+def _parsed(folder: Path) -> Experiment:
     written = re.match(r"# layout (\d{1,9})\n", read_text(folder / "experiment.yaml"))
     if written and int(written[1]) > LAYOUT:
         raise RunsError(
@@ -64,14 +84,52 @@ def read_experiment(folder: Path) -> Experiment:
         raise RunsError(f"damaged experiment: {error}; delete it and train again to write it anew") from None
 
 
+def _recorded_sha256(folder: Path) -> str | None:
+    """The digest of experiment.yaml as the last start wrote it; None where no start recorded it."""
+    try:
+        entries = read_record(folder / "environment.json") or [{}]
+    except RunsError:
+        return None
+    recorded: str | None = entries[-1].get("experiment_sha256")
+    return recorded
+
+
+def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, Any]]:
+    """Where trials that were trained do not follow from the experiment: (key, trained, experiment); [] where all do.
+
+    One trial of each cell is read, and one of those that the experiment has lost: the others share their settings.
+    """
+    expected, checked = {trial.name: trial for trial in experiment.trials}, set()
+    for place in sorted((folder / "trials").glob("*")):
+        trial = expected.get(place.name)
+        cell = config.cell_label(trial.settings, experiment.axes) if trial else None
+        trained = _as_trained(place) if cell not in checked and has_begun(place) else None
+        if trained:
+            checked.add(cell)
+            differences = config.departures(trained, experiment, trial)
+            if differences:
+                return differences
+    return []
+
+
+def _as_trained(place: Path) -> config.Trial | None:
+    """The settings of a trial that was trained; None where trial.yaml is missing or damaged itself."""
+    try:
+        return trained_settings(place.parent.parent, place.name)
+    except RunsError:
+        return None
+
+
 def read_plan(folder: Path) -> Plan | None:
     """plan.json, None while there is none."""
     found = read_record(folder / "plan.json")
     return found and Plan.model_validate_json(json.dumps(found))
 
 
-def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> None:
+def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> int:
     """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained.
+
+    Line endings that git has changed are restored first, unless other shards may be writing; returns in how many files.
 
     What killed processes left behind is removed, unless other shards may be writing.
 
@@ -86,9 +144,10 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         raise RunsError(
             f"{folder}: another start has changed its plan since this one was prepared; type the same command again"
         )
-    alone = is_alone(folder)
+    alone, restored = is_alone(folder), 0
     if alone:
         sweep(folder)
+        restored = restore_line_endings(folder)
     for cohort in plan.cohorts:  # killed when all its results stood
         if alone and all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
             discard(checkpoint_file(folder, cohort.name))
@@ -97,19 +156,23 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     begun = (folder / "experiment.yaml").exists()
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
-        if not begun or not (place / "trial.yaml").exists():
+        if not (begun or has_begun(place)) or not (place / "trial.yaml").exists():
             place.mkdir(parents=True, exist_ok=True)
             write_trial(place, trial)
+    keep_line_endings(folder)
     write_plan(folder, plan)
+    header = f"# layout {LAYOUT}\n"
+    header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
+    text = header + to_yaml(experiment.settings)
     try:
         earlier = starts(folder)
     except RunsError:  # missing or damaged: this start is the first of a new file
         earlier = []
-    write_json(folder / "environment.json", [*earlier, start])
+    recorded = {**start, "experiment_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    write_json(folder / "environment.json", [*earlier, recorded])
     write_json(folder / "pairs.json", cards)
-    header = f"# layout {LAYOUT}\n"
-    header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
-    write_text(folder / "experiment.yaml", header + to_yaml(experiment.settings))  # by which readers find all the others
+    write_text(folder / "experiment.yaml", text)  # by which readers find all the others
+    return restored
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
@@ -137,22 +200,45 @@ def refuse_links(folder: Path) -> None:
 
 
 def check_unchanged(experiment: Experiment, folder: Path) -> None:
-    """Refuses an experiment that differs from the one in `folder` in more than axis values and seeds.
+    """Refuses an experiment that differs from the one in `folder` in more than its name, axis values and seeds.
+
+    Where experiment.yaml is missing, what was trained there counts.
 
     Raises:
         RunsError: names the key, both values and the line to type.
     """
-    if not (folder / "experiment.yaml").exists():
-        return
-    stored = read_experiment(folder)
-    differences = config.shared_differences(stored.settings, experiment.settings, experiment.axes)
+    if (folder / "experiment.yaml").exists():
+        stored = read_experiment(folder)
+        differences = config.shared_differences(stored.settings, experiment.settings, experiment.axes)
+    else:
+        differences = _departures(folder, experiment)
+    differences = [of for of in differences if of[0] != "name"]  # a folder may have been renamed
     if differences:
         key, old, new = differences[0]
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise RunsError(
-            f"{folder}: {key} was {old} and is now {new}{more}: that is another experiment; "
-            f"type name={experiment.name}-2 to keep both, or --fresh to set the old one aside"
+            f"{folder}: {key} was {old} and is now {new}{more}: {_reason(key, experiment)}; "
+            f"type name={_free(folder).name} to keep both, or --fresh to set the old one aside"
         )
+
+
+def _reason(key: str, experiment: Experiment) -> str:
+    """Why a key cannot change over what has been trained."""
+    if key not in ("training.epochs", "training.steps"):
+        return "that is another experiment"
+    if experiment.shared.training.schedule == "cosine":
+        return "under training.schedule=cosine the length decides the learning rate of every step"
+    return "finished trials cannot be extended because their optimizer state is not stored, only their weights"
+
+
+def _free(folder: Path) -> Path:
+    """The first of <folder>-2, <folder>-3, ... that does not exist."""
+    return next(place for place in numbered(folder) if place != folder and not place.exists())
+
+
+def numbered(folder: Path) -> Iterator[Path]:
+    """The folder itself, then <folder>-2, <folder>-3, ..."""
+    return (folder.with_name(f"{folder.name}-{number}") if number > 1 else folder for number in itertools.count(1))
 
 
 def set_aside(folder: Path) -> Path | None:

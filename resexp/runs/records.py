@@ -65,6 +65,7 @@ class _Start(_Record):
     accelerator: str
     data_sha256: str
     images: Annotated[list[int], Field(min_length=3, max_length=3)]
+    experiment_sha256: str | None = None  # of experiment.yaml; missing in early releases
 
 
 class _Equal(_Record):

@@ -10,9 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from resexp import config
+from resexp.runs.endings import text_sha256
 from resexp.runs.files import (
     LOGS,
     SEALED,
+    TEXTS,
     Cell,
     Mark,
     RunsError,
@@ -29,6 +31,7 @@ from resexp.runs.files import (
 from resexp.runs.records import first_fault, read_record
 from resexp.runs.texts import to_yaml
 
+LFS_POINTER = b"version https://git-lfs"
 RETRAIN = "delete result.json beside it to have its trial trained again"
 
 
@@ -53,6 +56,19 @@ def read_trial(folder: Path, name: str) -> config.Trial | None:
     except (config.ConfigError, ValidationError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunsError(f"{path}: damaged ({fault}); delete it and train again to write it anew") from None
+
+
+def trained_settings(folder: Path, name: str) -> config.Trial | None:
+    """A trial as it was trained: of a finished one the file is compared with its digest; None if it never began.
+
+    Raises:
+        RunsError: damaged, or edited after training.
+    """
+    place = trial_folder(folder, name)
+    done = result(place)
+    if done:
+        check_sealed(place, done, ["trial.yaml"])
+    return read_trial(folder, name)
 
 
 def write_trial(trial: Path, settings: config.Trial) -> None:
@@ -93,6 +109,11 @@ def is_settled(trial: Path) -> bool:
     return (trial / "result.json").exists()
 
 
+def has_begun(trial: Path) -> bool:
+    """Whether something of the trial was trained: its settings may not change any more."""
+    return (trial / "metrics.csv").exists() or is_settled(trial)
+
+
 def standing(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any] | None, str]:
     """(state, result, reason): finished with its result; failed or damaged with the reason; any other.
 
@@ -110,7 +131,7 @@ def standing(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any]
 
 
 def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> None:
-    """Compares finished files with the digests in the trial's result.
+    """Compares finished files with the digests in the trial's result; line endings do not count.
 
     Raises:
         RunsError: another content; missing.
@@ -118,8 +139,10 @@ def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> Non
     for name in names:
         path, digest = trial / name, done["sha256"].get(name)
         if digest and not path.exists():
-            raise RunsError(f"{path}: missing; {RETRAIN}")
-        if digest and sha256(path) != digest:
+            raise RunsError(f"{path}: missing; copy it from where it was trained, or {RETRAIN}")
+        if digest and sha256(path) != digest and not (path.suffix in TEXTS and text_sha256(path) == digest):
+            if path.read_bytes().startswith(LFS_POINTER):
+                raise RunsError(f"{path}: is a Git LFS pointer, not the file; run `git lfs pull` in its folder")
             raise RunsError(f"{path}: damaged (changed since its trial was finished); {RETRAIN}")
 
 

@@ -1,0 +1,44 @@
+"""Line endings of an experiment's text files: git with core.autocrlf rewrites them on checkout. No torch."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from resexp.runs.files import TEXTS, write_bytes, write_text
+
+ATTRIBUTES = ".gitattributes"
+CHANGED = "line endings were changed (git autocrlf)"
+
+
+def keep_line_endings(folder: Path) -> None:
+    """Writes the file that makes git store and check out an experiment byte for byte."""
+    if not (folder / ATTRIBUTES).exists():
+        write_text(folder / ATTRIBUTES, "* -text\n", durable=False)
+
+
+def line_endings_changed(folder: Path) -> bool:
+    """Whether git has rewritten an experiment: its own files and those of one trial are looked at."""
+    trial = next((folder / "trials").glob("*"), None)
+    places = [folder, *([trial] if trial else [])]
+    return any(_is_changed(path) for place in places for path in place.glob("*") if path.suffix in TEXTS)
+
+
+def restore_line_endings(folder: Path) -> int:
+    """Gives every text file the line endings with which it was written, returns how many; nobody else may be writing."""
+    changed = list(_changed(folder))
+    for path in changed:
+        write_bytes(path, path.read_bytes().replace(b"\r\n", b"\n"))
+    return len(changed)
+
+
+def _changed(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.suffix in TEXTS and _is_changed(path))
+
+
+def _is_changed(path: Path) -> bool:
+    return path.is_file() and b"\r\n" in path.read_bytes()
+
+
+def text_sha256(path: Path) -> str:
+    """The SHA-256 of a text file with the line endings with which it was written."""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()

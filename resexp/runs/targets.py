@@ -1,0 +1,90 @@
+"""In which folder an experiment is trained: its own name, the folder that was named, or a name of its own. No torch."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from resexp import config
+from resexp.config import Experiment
+from resexp.runs.folders import numbered, read_experiment
+
+DEFAULT = Path("runs")  # the results folder where none is named
+MOST_LETTERS = 255  # of a part of a path
+
+
+def stored(source: str | Path, runs: Path) -> Path | None:
+    """The folder of the trained experiment that a source names, by its experiment.yaml, its folder or its name in `runs`.
+
+    None for a config: the name of a shipped one is that config, even where an experiment has this name.
+    """
+    path = Path(source)
+    if str(source) in config.shipped() or any(len(part) > MOST_LETTERS for part in path.parts):
+        return None
+    folders = [path.parent] if path.name == "experiment.yaml" else [path, runs / path]
+    return next((folder for folder in folders if (folder / "experiment.yaml").is_file() and (folder / "trials").is_dir()), None)
+
+
+def readable(source: str | Path, runs: Path) -> str | Path:
+    """A source that `config.load` reads: the experiment.yaml of a trained experiment, or the source itself.
+
+    Raises:
+        RunsError: see `read_experiment`.
+    """
+    folder = stored(source, runs)
+    if folder:
+        read_experiment(folder)
+    return folder / "experiment.yaml" if folder else source
+
+
+class Target(NamedTuple):
+    """An experiment, the folder in which it is trained, and the folder of another one that has the name of its config."""
+
+    experiment: Experiment
+    folder: Path
+    other: Path | None = None
+
+
+def target(
+    source: str | Path,
+    overrides: Sequence[str],
+    runs: Path,
+    shortcuts: Iterable[str] = config.SHORTCUT_NAMES,
+    *,
+    fresh: bool = False,
+) -> Target:
+    """The experiment that a source and its overrides describe, and where it is trained.
+
+    An override of `name` decides. Without one:
+    - An experiment that is named by its path, or by its name in `runs`, continues in its own folder. Where that is elsewhere
+      than in `runs`, and `runs` is not the default, its config is trained in `runs` like any YAML file.
+    - A YAML file has the name that it contains, else its own.
+    - A shipped config has the first of NAME, NAME-2, NAME-3, ... that is free, or that it continues: with the same settings,
+      and with at least the trials that are there. Without overrides it also continues an experiment that has grown beyond it.
+
+    `fresh` is for an experiment that is set aside: the one that would be continued, else that of the plain name.
+
+    Raises:
+        ConfigError: see `config.load`.
+        RunsError: an experiment of one of these names cannot be read.
+    """
+    own, names = stored(source, runs), list(shortcuts)
+    begun = own / "experiment.yaml" if own and fresh else readable(source, runs)
+    experiment = config.load(begun, overrides, names)
+    if any(override.partition("=")[0].strip() == "name" for override in overrides):
+        return Target(experiment, runs / experiment.name)
+    if own and runs != DEFAULT and own.parent.resolve() != runs.resolve():
+        own = None
+    if own or str(source) not in config.shipped():
+        return Target(experiment, own or runs / experiment.name)
+    plain = runs / experiment.name
+    for folder in numbered(plain):
+        there = read_experiment(folder) if (folder / "experiment.yaml").exists() else None
+        if there and not overrides and config.continues(there, experiment):
+            return Target(there, folder, None if folder == plain else plain)
+        if there is None and fresh:
+            break
+        if there is None or config.continues(experiment, there):
+            if folder == plain:
+                break
+            return Target(config.load(source, [*overrides, f"name={folder.name}"], names), folder, plain)
+    return Target(experiment, plain)
