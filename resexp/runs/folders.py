@@ -12,7 +12,7 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment, Plan
-from resexp.runs.endings import keep_line_endings, restore_line_endings, text_sha256
+from resexp.runs.endings import keep_line_endings, line_endings_changed, restore_line_endings, text_sha256
 from resexp.runs.fences import attempt_file
 from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
 from resexp.runs.locks import cohort_lock, is_alone, lock
@@ -296,4 +296,5 @@ def is_complete(experiment: Experiment, folder: Path) -> bool:
     places = [trial_folder(folder, trial.name) for trial in experiment.trials]
     settled = all(is_settled(place) and (place / "trial.yaml").exists() for place in places)
     swept = not any((folder / "checkpoints").glob("*"))  # a process killed after its last result leaves its checkpoint there
-    return {trial.name for trial in experiment.trials} <= planned and settled and swept
+    intact = swept and not line_endings_changed(folder)
+    return {trial.name for trial in experiment.trials} <= planned and settled and intact
