@@ -1071,6 +1071,11 @@ def test_the_schema_accepts_every_shipped_config(schema_errors, name):
     [
         ("network: {depth: [8, 20], shortcut: [identity, plain]}\ntraining: {lr: [1e-3, 0.1]}\nseeds: [3, 4]", []),
         ("training: {warmup: {steps: 4, factor: 0.1}, clip_norm: ~}\ndata: {validation: 500}", []),
+        ("depth: [8, 20]\nlr: 0.1\nmilestones: []\ntraining_: 1", ["$"]),
+        ("depth: [8, 20]\nlr: 0.1\nmilestones: []", []),
+        ("depth: 8\ntraining: {lr: 0.1}", []),
+        ("depth: 8\nnetwork: {width: 4}", ["$"]),
+        ("depth: 1", ["$.depth"]),
         ("network: {norm: no}", ["$.network.norm"]),
         ("network: {widht: 3}", ["$.network"]),
         ("training: {epochs: two}", ["$.training.epochs"]),

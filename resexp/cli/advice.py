@@ -3,7 +3,6 @@
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from resexp import config
@@ -39,7 +38,6 @@ OPTIONS = {
     "force": "--fresh sets an older experiment aside first",
     "gpu": "write device=cuda",
     "logdir": "write --runs DIR",
-    "nojson": "leave it out: text is the default",
     "numworkers": "write --jobs N",
     "out": "write --runs DIR",
     "output": "write --runs DIR",
@@ -76,7 +74,7 @@ def _command_meant(name: str, rest: Sequence[str], commands: Mapping[str, Any]) 
         return f"write resexp {shlex.join([*rest[:1], meant])}"
     if meant:
         return f"write resexp {meant} {shlex.join(rest)}".rstrip()
-    if _is_config(name) or Path(name).exists():
+    if _is_config(name):
         return f"write resexp train {shlex.join([name, *rest])}"
     return f"there are {', '.join(commands)}{config.nearest(name, commands)}"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from resexp import statistics
 from resexp.comparison.cells import Cell, cells
 from resexp.comparison.depths import OverDepth, over_depth
+from resexp.comparison.groups import named
 from resexp.comparison.metrics import Metric, chosen, resolution
 from resexp.comparison.tuning import Tuned, best_against_best, tuned
 from resexp.runs import Results
@@ -56,7 +57,7 @@ def compared(
         cells=cells(found, key, unmatched=unmatched, images=images),
         tuned=tuned(found, tune, key) if tune else best_against_best(found, key),
         depths=over_depth(results),
-        asked=tuple(tune),
+        asked=named(found, tune, "--tune"),
     )
 
 
