@@ -41,7 +41,7 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
     from resexp import config, executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
 
     experiment = config.load(source, overrides, shortcuts.SHORTCUTS)
-    folder = Path(runs_dir) / experiment.name
+    folder = config.expanded(runs_dir, "runs_dir") / experiment.name
     runs.check_unchanged(experiment, folder)
     executors.train_here(experiment, folder)
     tables.write_accuracy(runs.results_of(folder, experiment))
@@ -58,6 +58,6 @@ def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "Trained":
     Raises:
         RunsError: nothing there; a damaged or missing file, by name.
     """
-    from resexp import trained  # noqa: PLC0415 - as above
+    from resexp import config, trained  # noqa: PLC0415 - as above
 
-    return trained.load(sources, runs_dir)
+    return trained.load(sources, config.expanded(runs_dir, "runs_dir"))

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, RunArgument, Runs, app, note, say, stop
+from resexp.cli.program import FAILED, Data, RunArgument, Runs, app, note, say, stop
+from resexp.cli.running import with_data
 from resexp.runs import Results, State
 from resexp.runs.files import Cell
 
@@ -27,6 +28,7 @@ def dissect(
         str, typer.Option(help="lesion, dose, surface (comma-separated); a surface takes GRID x GRID evaluations.")
     ] = "lesion,dose",
     grid: Annotated[int, typer.Option(min=3, help="Points of a surface along each direction, an odd number.")] = 21,
+    data: Data = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; default the one of training.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -39,8 +41,8 @@ def dissect(
             f"{grid} is even: the trained weights would not be a point of it; take {grid + 1}", where="--grid"
         )
     folder = runs.find(source, runs_dir)
-    experiment = runs.read_experiment(folder)
-    if not experiment.shared.data.validation:
+    experiment = with_data(runs.read_experiment(folder), data)
+    if not (experiment.shared.data.validation or runs.starts(folder)[-1]["images"][1]):
         raise runs.RunsError(f"{folder}: data.validation is 0, so there are no images to measure on; train with some held out")
     results = runs.results_of(folder, experiment, ("weights.pt",))
     asked = _asked(results, trials)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, say, stop
+from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, expand, say, stop
 
 if TYPE_CHECKING:
     from resexp.comparison import Cell
@@ -143,7 +143,9 @@ def report(
     runs_dir: Runs = Path("runs"),
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Where to write; default in the run, for several in --runs or here."),
+        typer.Option(
+            "-o", "--output", help="Where to write; default in the run, for several in --runs or here.", callback=expand
+        ),
     ] = None,
     figures: Annotated[str | None, typer.Option(help="Also write figures/ beside it: png, svg, pdf (comma-separated).")] = None,
     form: Annotated[str, typer.Option("--format", help="html, md or text.")] = "html",

@@ -16,8 +16,18 @@ from resexp.config.arms import (
 )
 from resexp.config.documents import ConfigError, nearest, read_document, visible
 from resexp.config.editors import schema
+from resexp.config.expansion import expanded
 from resexp.config.expectations import ANY_RESIDUAL, MEASURES, Expectation, Relation, Side, parse_expectation
-from resexp.config.grid import Experiment, conditions, experiment_from, load, shared_differences, shipped
+from resexp.config.grid import (
+    Experiment,
+    conditions,
+    experiment_from,
+    limits,
+    load,
+    shared_differences,
+    shipped,
+    with_data_root,
+)
 from resexp.config.models import (
     ACTIVATION_NAMES,
     AXES,
@@ -68,9 +78,11 @@ __all__ = [
     "cells",
     "conditions",
     "control_arm",
+    "expanded",
     "experiment_from",
     "format_value",
     "halved",
+    "limits",
     "load",
     "make_plan",
     "nearest",
@@ -83,5 +95,6 @@ __all__ = [
     "shortcut_name",
     "stack_kind",
     "visible",
+    "with_data_root",
     "with_rounds",
 ]

@@ -17,7 +17,16 @@ from resexp.runs import State
 
 READ = ("metrics.csv",)
 OUTPUTS = tuple(name for name in runs.SEALED if name != "trial.yaml")  # that one goes in, and later versions know more keys
-UNEQUAL = ("time", "command", "host", "packages", "data_sha256", "images")  # of two starts, or listed under another name
+UNEQUAL = (
+    "time",
+    "command",
+    "host",
+    "packages",
+    "data_sha256",
+    "images",
+    "classes",
+    "remarks",
+)  # of two starts, or listed under another name
 LOSSES = ("lr", "train_loss", "val_loss")
 ROUNDING = 1e-4  # largest relative difference of a loss that is called rounding
 IDENTICAL, ROUNDED, WITHIN, DIFFERENT = VERDICTS = ("identical", "equal to rounding", "within the interval", "different")

@@ -64,6 +64,8 @@ class _Start(_Record):
     accelerator: str
     data_sha256: str
     images: Annotated[list[int], Field(min_length=3, max_length=3)]
+    classes: list[str] = []
+    remarks: list[str] = []
 
 
 class _Equal(_Record):

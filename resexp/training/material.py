@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resexp import datasets, streams
-from resexp.config import ConfigError, Data, Settings, Trial
+from resexp.config import ConfigError, Data, Settings, Trial, expanded
 from resexp.datasets import Images
 
 SAMPLE = 10_000
@@ -93,7 +93,11 @@ class Material:
 
 
 def source(data: Data) -> datasets.Source:
-    return datasets.Source(datasets.data_root(data.root), data.image_size, data.download)
+    """Where the images of a config are, on this machine."""
+    root = datasets.data_root(data.root)
+    return datasets.Source(
+        root, data.image_size, data.download, root / expanded(data.labels, "data.labels") if data.labels else None
+    )
 
 
 @lru_cache(maxsize=1)
@@ -101,10 +105,16 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
     """The images that every trial of an experiment trains on; the test part is not among them.
 
     Raises:
-        DataError: missing or damaged files; a validation part or limit that is too large.
+        DataError: missing or damaged files; a validation part or limit that is too large; training images that are all equal.
     """
     everything = datasets.DATASETS[data.name](source(data), "train")
-    training, validation = datasets.split(everything, data.validation, data.limit, data.name)
+    training, validation = datasets.split(everything, data.validation, data.limit, data.name, data.limit_validation)
+    pixels = training.pixels
+    if len(pixels) > 1 and all(torch.equal(image, pixels[0]) for image in pixels):
+        raise datasets.DataError(
+            f"{source(data).root}: all {len(pixels)} training images are equal, pixel by pixel, so nothing can be learned; "
+            "replace them"
+        )
     shift, scale = datasets.statistics(training, data.normalize)
     number = min(SAMPLE, len(training))
     index = datasets.held_out(training.labels, number, streams.generator(0, "training sample", data.name))
@@ -117,7 +127,8 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
 @lru_cache(maxsize=1)
 def test_images(data: Data, device: str) -> Images:
     """The test part: read by the last line of a trial and nowhere before."""
-    return datasets.DATASETS[data.name](source(data), "test").to(torch.device(device))
+    test = datasets.DATASETS[data.name](source(data), "test")
+    return datasets.limited(test, data.limit_test, "test").to(torch.device(device))
 
 
 @dataclass(frozen=True)
