@@ -19,7 +19,7 @@ PREPARED = {
     "data_sha256": "0" * 64,
     "images": [3, 2, 1],
     "classes": ["cat", "dog"],
-    "remarks": [],
+    "remarks": [f"{Path.home()}/pets: not read: a"],
     "cards": [],
     "steps": {},
 }
@@ -83,7 +83,7 @@ def test_a_start_has_everything_that_a_result_may_depend_on_and_nobody_s_name():
         "data_sha256": "0" * 64,
         "images": [3, 2, 1],
         "classes": ["cat", "dog"],
-        "remarks": [],
+        "remarks": ["~/pets: not read: a"],
     }
 
 

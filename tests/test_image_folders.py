@@ -360,6 +360,21 @@ def test_logs_of_an_image_folder_name_classes_and_files(call: Program, in_proces
         assert "0 1, 1 2, 2 9, 3 10" in report
 
 
+def test_names_made_to_mislead_come_back_from_the_logs(call: Program, in_process: None, tmp_path: Path):
+    names = ["a,b", 'c"d', "e\nf", "g\udcff", "=1+1"]
+    pictures = {f"{name}.png": encoded(picture((4, 4), 10 * n, "L")) for n, name in enumerate(names)}
+    for n, name in enumerate(names):
+        written(tmp_path / "odd" / "train" / name, pictures)
+        written(tmp_path / "odd" / "test" / name, dict(list(pictures.items())[n:]))
+    answer = call("train", config_of(tmp_path / "odd", tmp_path), *SMALL, "--runs", tmp_path / "runs")
+    rows = runs.read_rows(tmp_path / "runs" / "numbers" / "trials" / "identity-d4-s0" / "predictions.csv.gz")
+
+    assert answer.code == 0
+    assert len(rows) == 15
+    assert {row["label_name"] for row in rows} == {"a,b", 'c"d', "e\\nf", "g\\udcff", "=1+1"}
+    assert all(row["file"].startswith(f"test/{row['label_name']}/") for row in rows)
+
+
 def test_predictions_on_data_without_files_keep_their_columns(call: Program, in_process: None, tiny_file: Path, tmp_path: Path):
     assert call("train", tiny_file, "name=tiny", "--runs", tmp_path).code == 0
 
@@ -380,9 +395,10 @@ def test_remarks_on_a_folder_are_printed_once_and_recorded(call: Program, in_pro
 def test_a_given_validation_set_is_validated_on(call: Program, in_process: None, tmp_path: Path):
     for part, count in (("train", 10), ("valid", 3), ("test", 2)):
         class_folders(tmp_path / "all" / part, {"cat": 0, "dog": 100}, count=count)
-    answer = call("train", config_of(tmp_path / "all", tmp_path, validation=0.5), *SMALL, "--runs", tmp_path / "runs")
+    answer = call("train", config_of(tmp_path / "all", tmp_path, validation=0), *SMALL, "--runs", tmp_path / "runs")
 
     assert answer.code == 0
+    assert call("dissect", "numbers", "--runs", tmp_path / "runs", "--quiet").code == 0
     assert "valid/ is the validation set (6 images); data.validation has no effect" in answer.err
     assert runs.starts(tmp_path / "runs" / "numbers")[-1]["images"] == [20, 6, 4]
 

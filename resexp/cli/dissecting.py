@@ -42,7 +42,9 @@ def dissect(
         )
     folder = runs.find(source, runs_dir)
     experiment = with_data(runs.read_experiment(folder), data)
-    if not (experiment.shared.data.validation or runs.starts(folder)[-1]["images"][1]):
+    data_set = experiment.shared.data
+    own = data_set.name == "image-folder" and runs.starts(folder)[-1]["images"][1]  # a validation set that came with the data
+    if not (data_set.validation or own):
         raise runs.RunsError(f"{folder}: data.validation is 0, so there are no images to measure on; train with some held out")
     results = runs.results_of(folder, experiment, ("weights.pt",))
     asked = _asked(results, trials)
