@@ -41,9 +41,9 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
         ConfigError: a config, a device or images that cannot be used.
         RunsError: a results folder that cannot be used.
     """
-    from resexp import executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
+    from resexp import config, executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
 
-    experiment, folder, _ = runs.target(source, overrides, Path(runs_dir), shortcuts.SHORTCUTS)
+    experiment, folder, _ = runs.target(source, overrides, config.expanded(runs_dir, "runs_dir"), shortcuts.SHORTCUTS)
     runs.check_unchanged(experiment, folder)
     executors.train_here(experiment, folder)
     tables.write_accuracy(runs.results_of(folder, experiment))
@@ -60,6 +60,6 @@ def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "Trained":
     Raises:
         RunsError: nothing there; a damaged or missing file, by name.
     """
-    from resexp import trained  # noqa: PLC0415 - as above
+    from resexp import config, trained  # noqa: PLC0415 - as above
 
-    return trained.load(sources, runs_dir)
+    return trained.load(sources, config.expanded(runs_dir, "runs_dir"))

@@ -32,10 +32,11 @@ from originals import (
 )
 from PIL import Image
 from sklearn.datasets import load_digits
-from torchvision.datasets import cifar
+from torchvision.datasets import cifar, mnist
 
 from resexp import datasets, streams
-from resexp.datasets import DATASETS, Images, Source
+from resexp.config import ConfigError
+from resexp.datasets import DATASETS, Images, Source, readers
 from resexp.training import material
 
 NOWHERE = Source(Path("nowhere"))
@@ -218,16 +219,33 @@ def test_a_checksum_sees_every_pixel_and_every_label():
         pytest.param(None, "there", Path("there"), id="then RESEXP_DATA"),
         pytest.param(None, None, Path(platformdirs.user_data_dir("resexp", appauthor=False)), id="then the user's own"),
         pytest.param("~/here", None, Path.home() / "here", id="a tilde is the home folder"),
+        pytest.param("$PLACE/here", None, Path("/place/here"), id="a variable"),
+        pytest.param("${PLACE}here", None, Path("/placehere"), id="a variable in braces"),
+        pytest.param(None, "$PLACE/there", Path("/place/there"), id="a variable in RESEXP_DATA"),
     ],
 )
 def test_the_data_folder_is_the_first_that_is_named(
     configured: str | None, environment: str | None, expected: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("RESEXP_DATA", raising=False)
+    monkeypatch.setenv("PLACE", "/place")
     if environment:
         monkeypatch.setenv("RESEXP_DATA", environment)
 
     assert datasets.data_root(configured) == expected
+
+
+@pytest.mark.parametrize("root", ["$NOT_SET/here", "${NOT_SET}"])
+def test_a_variable_that_is_not_set_is_named(root: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(ConfigError, match=r"data\.root: .*NOT_SET.*is not set"):
+        datasets.data_root(root)
+
+
+def test_a_folder_that_has_the_name_of_a_variable_is_that_folder(tmp_path: Path):
+    (tmp_path / "$NOT_SET").mkdir()
+
+    assert datasets.data_root(str(tmp_path / "$NOT_SET")) == tmp_path / "$NOT_SET"
 
 
 # ---- digits ----------------------------------------------------------------------------------------------------------
@@ -305,6 +323,75 @@ def test_small_idx_files_come_back_as_written(name: str, folder: str, tmp_path: 
     assert training.labels.dtype == torch.int64
     assert np.array_equal(test.pixels.numpy(), PIXELS[:10, None])
     assert len(training.classes) == 10
+
+
+OTHER_NAMES = {
+    "compressed": lambda name: f"raw/{name}.gz",
+    "with a dot": lambda name: f"raw/{name.replace('-idx', '.idx')}",
+    "with a dot, compressed": lambda name: f"raw/{name.replace('-idx', '.idx')}.gz",
+    "in a folder of its name": lambda name: f"raw/{name}/{name}",
+    "one folder higher": lambda name: name,
+    "one folder higher, compressed": lambda name: f"{name}.gz",
+}
+
+
+@pytest.mark.parametrize("download", [False, True], ids=["", "download"])
+@pytest.mark.parametrize("way", OTHER_NAMES)
+def test_idx_files_are_found_under_the_names_of_other_collections_and_nothing_is_fetched(
+    way: str,
+    download: bool,  # noqa: FBT001 - a table's column
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(mnist.MNIST, "mirrors", ["file:///nowhere/"])
+    for name, content in idx_files().items():
+        file = tmp_path / "MNIST" / OTHER_NAMES[way](name)
+        written(file.parent, {file.name: gzip.compress(content) if file.suffix == ".gz" else content})
+    before = sorted(tmp_path.rglob("*"))
+    training, test = (DATASETS["mnist"](Source(tmp_path, download=download), part) for part in ("train", "test"))
+
+    assert np.array_equal(training.pixels.numpy(), PIXELS[:, None])
+    assert test.labels.tolist() == LABELS[:10].tolist()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_idx_file_in_its_place_is_used_before_others(tmp_path: Path):
+    raw = written(tmp_path / "MNIST" / "raw", idx_files())
+    written(raw, {f"{name}.gz": b"damaged" for name in idx_files()})
+
+    assert len(DATASETS["mnist"](Source(tmp_path), "train")) == 30
+
+
+def test_files_of_mnist_beside_the_folder_of_fashion_mnist_are_not_taken_for_it(tmp_path: Path):
+    written(tmp_path, idx_files())
+
+    assert "missing" in error_of(lambda: DATASETS["fashion-mnist"](Source(tmp_path), "train"))
+
+
+@pytest.mark.parametrize("content", [b"damaged", gzip.compress(idx(PIXELS))[:-20], gzip.compress(b"other")])
+def test_a_damaged_compressed_idx_file_is_named(content: bytes, tmp_path: Path):
+    raw = written(tmp_path / "MNIST" / "raw", {**idx_files(), f"{IMAGES_FILE}.gz": content})
+    (raw / IMAGES_FILE).unlink()
+
+    assert error_of(lambda: DATASETS["mnist"](Source(tmp_path), "train")).startswith(f"{raw / IMAGES_FILE}.gz: damaged")
+
+
+def test_a_compressed_file_that_grows_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(readers, "LARGEST", 500)
+    raw = written(tmp_path / "MNIST" / "raw", {**idx_files(), f"{IMAGES_FILE}.gz": gzip.compress(idx(PIXELS))})
+    (raw / IMAGES_FILE).unlink()
+
+    assert "more than 500 bytes" in error_of(lambda: DATASETS["mnist"](Source(tmp_path), "train"))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_a_packed_cifar_archive_is_named_with_both_ways_to_unpack_it(name: str, tmp_path: Path):
+    dataset = cifar.CIFAR10 if name == "cifar10" else cifar.CIFAR100
+    written(tmp_path, {dataset.filename: b"x"})
+    message = error_of(lambda: DATASETS[name](Source(tmp_path), "train"))
+
+    assert message.startswith(f"{tmp_path / dataset.filename}: not unpacked")
+    assert "data.download=true" in message
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,14 @@ def never_ends(_content: bytes) -> Answer:
     return answer
 
 
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that downloads waited before they tried again; none passes."""
+    waited: list[float] = []
+    monkeypatch.setattr(downloads, "sleep", waited.append)
+    return waited
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "*")
@@ -280,13 +288,12 @@ def test_a_link_to_a_disk_that_is_not_there_is_not_overwritten(either: Published
 
 
 def test_an_archive_that_somebody_put_there_serves_before_the_server(server: Server, either: Published, root: Path):
-    folder = (root / next(iter(either.files))).parent if either.name == "mnist" else root
-    written(folder, either.archives)
+    written(root, either.archives)
     either.read(root)
 
     assert server.asked == []
     assert {file: content for file, content in found(root).items() if not file.endswith(".gz")} == either.files
-    assert all((folder / name).read_bytes() == content for name, content in either.archives.items())
+    assert all((root / name).read_bytes() == content for name, content in either.archives.items())
 
 
 def test_a_damaged_archive_that_somebody_put_there_does_not(server: Server, either: Published, root: Path):
@@ -322,6 +329,71 @@ def test_redirects_are_followed(server: Server, either: Published, root: Path):
     either.read(root)
 
     assert found(root) == either.files
+
+
+# ---- servers that recover ------------------------------------------------------------------------------------------------
+
+
+def fails_at_first(times: int, fault: Answer, then: Answer) -> Answer:
+    answers = iter([*[fault] * times, then])
+
+    def answer(asked: Answering) -> None:
+        next(answers)(asked)
+
+    return answer
+
+
+RECOVERING = {
+    "a server in trouble": lambda _content: status(503),
+    "a server that is busy": lambda _content: status(429),
+    "a connection that breaks off": lambda content: sends(content[:20], len(content)),
+    "a connection that is closed": lambda _content: lambda _asked: None,
+}
+
+
+@pytest.mark.parametrize("fault", RECOVERING)
+def test_a_server_that_fails_twice_is_asked_again_after_growing_waits(
+    fault: str, server: Server, either: Published, root: Path, waits: list[float]
+):
+    content = either.archives[either.some]
+    path = f"/{either.some}"
+    server.answers[path] = fails_at_first(2, RECOVERING[fault](content), sends(content))
+    either.read(root)
+
+    assert found(root) == either.files
+    assert waits == [1.0, 3.0]
+    assert server.asked.count(path) == 3
+
+
+def test_other_mirrors_are_tried_before_anything_waits(
+    server: Server, root: Path, waits: list[float], monkeypatch: pytest.MonkeyPatch
+):
+    small = publish("mnist", server, monkeypatch)
+    monkeypatch.setattr(mnist.MNIST, "mirrors", [f"{server.url}bad/", server.url])
+    server.answers |= {f"/bad/{name}": status(503) for name in small.archives}
+    small.read(root)
+
+    assert found(root) == small.files
+    assert waits == []
+
+
+def test_a_server_that_stays_in_trouble_is_asked_four_times(server: Server, either: Published, root: Path, waits: list[float]):
+    server.answers[f"/{either.some}"] = status(500)
+    message = error_of(lambda: either.read(root))
+
+    assert waits == [1.0, 3.0, 9.0]
+    assert "tried 4 times" in message
+
+
+@pytest.mark.parametrize("code", [403, 404, 410])
+def test_a_file_that_is_not_there_is_asked_for_once(
+    code: int, server: Server, either: Published, root: Path, waits: list[float]
+):
+    server.answers[f"/{either.some}"] = status(code)
+    error_of(lambda: either.read(root))
+
+    assert waits == []
+    assert server.asked.count(f"/{either.some}") == 1
 
 
 # ---- servers that fail -----------------------------------------------------------------------------------------------

@@ -13,7 +13,16 @@ import pytest
 from resexp import runs
 from resexp.runs import environment
 
-PREPARED = {"device": "cpu", "accelerator": "cpu", "data_sha256": "0" * 64, "images": [3, 2, 1], "cards": [], "steps": {}}
+PREPARED = {
+    "device": "cpu",
+    "accelerator": "cpu",
+    "data_sha256": "0" * 64,
+    "images": [3, 2, 1],
+    "classes": ["cat", "dog"],
+    "remarks": [f"{Path.home()}/pets: not read: a"],
+    "cards": [],
+    "steps": {},
+}
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -73,6 +82,8 @@ def test_a_start_has_everything_that_a_result_may_depend_on_and_nobody_s_name():
         "accelerator": "cpu",
         "data_sha256": "0" * 64,
         "images": [3, 2, 1],
+        "classes": ["cat", "dog"],
+        "remarks": ["~/pets: not read: a"],
     }
 
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, RunArgument, Runs, app, named, note, say, stages, stop
+from resexp.cli.program import FAILED, Data, RunArgument, Runs, app, named, note, say, stages, stop
+from resexp.cli.running import with_data
 from resexp.runs import Results, State
 from resexp.runs.files import Cell
 
@@ -28,6 +29,7 @@ def dissect(
         str, typer.Option(help="lesion, dose, surface (comma-separated); a surface takes GRID x GRID evaluations.")
     ] = "lesion,dose",
     grid: Annotated[int, typer.Option(min=3, help="Points of a surface along each direction, an odd number.")] = 21,
+    data: Data = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; default the one of training.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -40,8 +42,10 @@ def dissect(
             f"{grid} is even: the trained weights would not be a point of it; take {grid + 1}", where="--grid"
         )
     folder = named(source, runs_dir)
-    experiment = runs.read_experiment(folder)
-    if not experiment.shared.data.validation:
+    experiment = with_data(runs.read_experiment(folder), data)
+    data_set = experiment.shared.data
+    own = data_set.name == "image-folder" and runs.starts(folder)[-1]["images"][1]  # a validation set that came with the data
+    if not (data_set.validation or own):
         raise runs.RunsError(f"{folder}: data.validation is 0, so there are no images to measure on; train with some held out")
     results = runs.results_of(folder, experiment, ("weights.pt",))
     asked = _asked(results, trials)

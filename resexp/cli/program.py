@@ -30,7 +30,17 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # f
 
 FAILED, USAGE, UNMET = 1, 2, 3
 
-Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True)]
+
+def expand(parameter: typer.CallbackParam, value: Path | None) -> Path | None:
+    """The path of an option with $VAR and ~ replaced, which shells leave as they are in --runs=~/here."""
+    return value and config.expanded(value, parameter.opts[0])
+
+
+Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True, callback=expand)]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DIR", help="Folder of the images on this machine; default data.root, then RESEXP_DATA."),
+]
 ConfigArgument = Annotated[
     str,
     typer.Argument(metavar="CONFIG|NAME", help="A YAML file, the name of a shipped config, or an experiment by name or path."),

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from resexp import runs
-from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, app, named, note, say, stages
-from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, conclude, prepare, processes, stopping
+from resexp.cli.program import FAILED, UNMET, Data, RunArgument, Runs, app, named, note, say, stages
+from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, conclude, prepare, processes, stopping, with_data
 from resexp.runs import RunsError
 
 
@@ -21,6 +21,7 @@ def reproduce(
     trials: Annotated[
         list[str] | None, typer.Option("--trial", help="Only this trial and those of its stack; several times for several.")
     ] = None,
+    data: Data = None,
     device: Annotated[str | None, typer.Option(help="Another device than before: cpu, cuda, cuda:1 or mps.")] = None,
     jobs: Jobs = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Set an older repetition aside first.")] = False,
@@ -32,7 +33,7 @@ def reproduce(
 
     folder = named(source, runs_dir)
     found, asked = reproduction.original(folder, trials or []), processes(jobs)
-    experiment, again = found.experiment, runs_dir / reproduction.FOLDER / folder.resolve().name
+    experiment, again = with_data(found.experiment, data), runs_dir / reproduction.FOLDER / folder.resolve().name
     if again.resolve() == folder.resolve():
         raise RunsError(f"{folder}: is a repetition itself; name another place for one of it with --runs")
     plan = found.plan if fresh else reproduction.continued(again, experiment, found.plan)
@@ -68,7 +69,7 @@ def _refuse_another_ground(folder: Path, again: Path | None, prepared: dict[str,
     if before != here:
         raise RunsError(
             f"{folder}: trained on other images (SHA-256 {before}) than lie here ({here}), from which nothing of it can come "
-            "again; data.root in its experiment.yaml and $RESEXP_DATA say where images are looked for"
+            "again; name the folder of its images with --data DIR (default: data.root of its config, then $RESEXP_DATA)"
         )
     own = again and runs.read_plan(again)
     if own and own.device != prepared["device"]:

@@ -12,7 +12,20 @@ from rich.live import Live
 
 from resexp import config, runs
 from resexp.cli.output import write
-from resexp.cli.program import FAILED, UNMET, RunArgument, Runs, SourcesArgument, among, app, named, say, stages, stop
+from resexp.cli.program import (
+    FAILED,
+    UNMET,
+    RunArgument,
+    Runs,
+    SourcesArgument,
+    among,
+    app,
+    expand,
+    named,
+    say,
+    stages,
+    stop,
+)
 
 if TYPE_CHECKING:
     from resexp.comparison import Cell
@@ -147,7 +160,10 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="File, folder, or - for stdout; default in the run, for several in --runs or here."
+            "-o",
+            "--output",
+            help="File, folder, or - for stdout; default in the run, for several in --runs or here.",
+            callback=expand,
         ),
     ] = None,
     figures: Annotated[str | None, typer.Option(help="Also write figures/ beside it: png, svg, pdf (comma-separated).")] = None,

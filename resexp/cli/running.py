@@ -91,7 +91,38 @@ def prepare(places: Any, experiment: config.Experiment, plan: config.Plan | None
     if experiment.shared.data.download and not quiet:
         note(f"{experiment.shared.data.name}: fetched first, unless its files are there")
     found: dict[str, Any] = places.prepare(experiment, plan)
+    for remark in [*found["remarks"], *config.limits(experiment.shared)]:
+        note(remark)
     return found
+
+
+def with_data(experiment: config.Experiment, asked: str | None) -> config.Experiment:
+    """A finished experiment with its images where they are on this machine.
+
+    In the folder that is `asked` for (--data); else where they were; else in RESEXP_DATA, an image folder under its own name
+    there.
+
+    Raises:
+        ConfigError: no such folder.
+    """
+    data = experiment.shared.data
+    if asked is not None:
+        root = config.expanded(asked, "--data")
+        if not root.is_dir():
+            raise config.ConfigError(f"{root}: no such folder", where="--data")
+        return config.with_data_root(experiment, str(root))
+    if data.root is None or data.download or Path(os.path.expandvars(Path(data.root).expanduser())).exists():
+        return experiment
+    if not (named := os.environ.get("RESEXP_DATA")):
+        cure = "say where they are with --data DIR, or set RESEXP_DATA"
+        raise config.ConfigError(
+            f"{data.root}: no such folder on this machine, and the images were there; {cure}", where="data.root"
+        )
+    root = config.expanded(named, "RESEXP_DATA")
+    if data.name == "image-folder" and (root / Path(data.root).name).is_dir():
+        root /= Path(data.root).name
+    note(f"data.root is {data.root}, which does not exist here; images are read from {root} (RESEXP_DATA)")
+    return config.with_data_root(experiment, str(root))
 
 
 def carry_out(

@@ -16,6 +16,7 @@ from resexp.config.arms import (
 )
 from resexp.config.documents import ConfigError, nearest, read_document, visible
 from resexp.config.editors import schema
+from resexp.config.expansion import expanded
 from resexp.config.expectations import ANY_RESIDUAL, MEASURES, Expectation, Relation, Side, parse_expectation
 from resexp.config.grid import (
     Experiment,
@@ -23,10 +24,12 @@ from resexp.config.grid import (
     continues,
     departures,
     experiment_from,
+    limits,
     load,
     same_recipe,
     shared_differences,
     shipped,
+    with_data_root,
 )
 from resexp.config.keys import SHORT, key_meant
 from resexp.config.models import (
@@ -82,10 +85,12 @@ __all__ = [
     "continues",
     "control_arm",
     "departures",
+    "expanded",
     "experiment_from",
     "format_value",
     "halved",
     "key_meant",
+    "limits",
     "load",
     "make_plan",
     "nearest",
@@ -99,5 +104,6 @@ __all__ = [
     "shortcut_name",
     "stack_kind",
     "visible",
+    "with_data_root",
     "with_rounds",
 ]

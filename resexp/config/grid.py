@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +233,30 @@ def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
             section, name = key.split(".")
             tags[key] = AXES[key].format(format_value(getattr(getattr(settings, section), name)))
     return tags
+
+
+# ---- the data of an experiment ------------------------------------------------------------------------------------------
+
+
+def with_data_root(experiment: Experiment, root: str) -> Experiment:
+    """The same experiment with its images at another place."""
+    settings = {**experiment.settings, "data": {**experiment.settings["data"], "root": root}}
+    data = experiment.shared.data.model_copy(update={"root": root})
+    trials = tuple(
+        trial.model_copy(update={"settings": trial.settings.model_copy(update={"data": data})}) for trial in experiment.trials
+    )
+    return replace(experiment, settings=settings, trials=trials)
+
+
+def limits(settings: Settings) -> list[str]:
+    """A line for each set that is not measured in full, which makes what is measured no result."""
+    data = settings.data
+    values = {"test": data.limit_test, "validation": data.limit_validation}
+    return [
+        f"not a result: data.limit_{part}={number} uses {number} {part} images only; leave it out for a result"
+        for part, number in values.items()
+        if number is not None
+    ]
 
 
 # ---- two experiments under one name -------------------------------------------------------------------------------

@@ -62,11 +62,25 @@ class Data(Model):
     """Which images, and what is done to them before the network sees them."""
 
     name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"] = "digits"
-    root: Text | None = None
+    root: Annotated[
+        Text | None, Field(description="Folder of the data sets, or the image folder itself; $VAR and ~ are replaced.")
+    ] = None
+    labels: Annotated[
+        Text | None,
+        Field(
+            description="CSV file with the columns file and label, for an image folder without class folders; relative to root."
+        ),
+    ] = None
     image_size: Annotated[int, Field(gt=0, le=10_000)] | None = None
     download: bool = False
     validation: FractionOrCount = 0.1
     limit: Images | None = None
+    limit_validation: Annotated[
+        Images | None, Field(description="Use this many validation images only: to try something out, not for a result.")
+    ] = None
+    limit_test: Annotated[
+        Images | None, Field(description="Use this many test images only: to try something out, not for a result.")
+    ] = None
     normalize: Literal["channel", "pixel", "none"] = "channel"
     augment: Literal["none", "crop-flip"] = "none"
 

@@ -165,6 +165,7 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("network.block_layers", "network.block", ("basic",)),
     ("network.plain_width", "network.plain", (True,)),
     ("data.image_size", "data.name", ("image-folder",)),
+    ("data.labels", "data.name", ("image-folder",)),
 )
 
 

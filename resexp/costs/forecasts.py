@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from resexp import config, runs, training
+from resexp import config, datasets, runs, training
 from resexp.config import Experiment, Plan, Trial
 from resexp.costs.steps import ROUND_SECONDS, first_of, seconds_of, stepper
 from resexp.networks import count
@@ -166,14 +166,15 @@ def _logging(run: Run) -> float:
 
 def _closing(run: Run, test: int) -> float:
     """Seconds of writing the weights and the results of all trials, with predictions of `test` images."""
-    logits, labels = torch.rand(test, run.material.classes, dtype=torch.float64), torch.zeros(test, dtype=torch.long)
+    logits = torch.rand(test, run.material.classes, dtype=torch.float64)
+    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), run.material.training.classes)
     runs.append(run.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
     run.diverged[0] = -1  # an initial loss that is not finite leaves nothing to write
 
     def close() -> None:
         for name in ("weights.pt", "best.pt"):
             training.save_weights(run, [0], run.network.state_dict(), name)
-        training.finish(run, 0, logits, labels, (None, None))
+        training.finish(run, 0, logits, images, (None, None))
 
     return seconds_of(close, 1) * len(run.trials)
 

@@ -3,7 +3,7 @@
 from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalised, statistics
 from resexp.datasets.images import DataError, Images, Source
 from resexp.datasets.readers import DATASETS, SHAPES, checksum, data_root
-from resexp.datasets.splits import first, held_out, order, split
+from resexp.datasets.splits import first, held_out, limited, order, split
 
 __all__ = [
     "AUGMENTATIONS",
@@ -17,6 +17,7 @@ __all__ = [
     "data_root",
     "first",
     "held_out",
+    "limited",
     "normalised",
     "order",
     "split",

@@ -7,14 +7,17 @@ import gzip
 import hashlib
 import os
 import shutil
+import ssl
 import tarfile
 import time
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from time import sleep
 from typing import IO
 
 import filelock
@@ -24,6 +27,7 @@ from resexp.datasets.images import DataError
 TIMEOUT = 30.0  # seconds that a server may be silent
 SLOWEST = 1000  # bytes a second that it sends at least, on the whole
 LARGEST = 2**30  # bytes that it sends at most; the largest published archive has 170 million
+WAITS = (1.0, 3.0, 9.0)  # seconds before all addresses that may recover are tried again
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,43 @@ def _put(archive: Archive, folder: Path, at_hand: Sequence[Path]) -> None:
 
 
 def _received(archive: Archive, beside: Path, at_hand: Sequence[Path]) -> Path:
-    """The archive in `beside`, from the first address that has the published bytes."""
-    faults = []
-    for url in [*(path.resolve().as_uri() for path in at_hand if path.is_file()), *archive.urls]:
-        try:
-            return _copied(url, beside / archive.name, archive.md5)
-        except (OSError, ValueError, HTTPException) as error:
-            faults.append(f"{url}: {error}")
-    raise ValueError("; ".join(faults))
+    """The archive in `beside`, from the first address that has the published bytes.
+
+    Addresses whose fault may pass are tried again, after growing waits.
+    """
+    urls = [*(path.resolve().as_uri() for path in at_hand if path.is_file()), *archive.urls]
+    faults: dict[str, str] = {}
+    for attempt in range(len(WAITS) + 1):
+        again = []
+        for url in urls:
+            try:
+                return _copied(url, beside / archive.name, archive.md5)
+            except (OSError, ValueError, HTTPException) as error:
+                faults[url] = f"{url}: {error}"
+                again += [url] if _may_pass(error) else []
+        urls = again
+        if not urls or attempt == len(WAITS):
+            break
+        sleep(WAITS[attempt])
+    tried = f"; tried {attempt + 1} times" if attempt else ""
+    raise ValueError("; ".join(faults.values()) + tried)
+
+
+def _may_pass(fault: Exception) -> bool:
+    """Whether the same address may serve later: no answer, a broken connection, a server in trouble or busy."""
+    if isinstance(fault, urllib.error.HTTPError):
+        return fault.code >= 500 or fault.code in (408, 425, 429)
+    return isinstance(fault, urllib.error.URLError | ConnectionError | TimeoutError | ssl.SSLError | HTTPException)
 
 
 def _copied(url: str, file: Path, md5: str) -> Path:
+    """The published bytes in `file`.
+
+    Raises:
+        ConnectionError: fewer bytes came than were promised.
+        OSError, HTTPException: no answer; a disk that is full.
+        ValueError: other bytes, too many, too slowly.
+    """
     digest, size, begun = hashlib.md5(usedforsecurity=False), 0, time.monotonic()
     request = urllib.request.Request(url, headers={"User-Agent": "resexp"})  # noqa: S310 - torchvision's addresses
     with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, file.open("wb") as copy:  # noqa: S310 - as above
@@ -96,8 +126,10 @@ def _copied(url: str, file: Path, md5: str) -> Path:
                 raise ValueError(f"more than {LARGEST} bytes came")
             if size < SLOWEST * (time.monotonic() - begun - TIMEOUT):
                 raise ValueError(f"fewer than {SLOWEST} bytes a second came")
+        promised = answer.headers.get("Content-Length", "")
     if digest.hexdigest() != md5:
-        raise ValueError(f"{size} bytes came that are not the published file (their MD5 differs)")
+        problem = f"{size} bytes came that are not the published file (their MD5 differs)"
+        raise ConnectionError(problem) if promised.isdecimal() and size < int(promised) else ValueError(problem)
     return file
 
 

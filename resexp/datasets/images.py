@@ -5,7 +5,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,34 +27,48 @@ class DataError(ConfigError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from: the folder that holds data sets, the side that image folders are resized to, download."""
+    """Where images come from.
+
+    root: the folder of the data sets, or the image folder itself. image_size: the side in pixels of an image folder's images.
+    labels: the CSV file with the labels of an image folder.
+    """
 
     root: Path
     image_size: int | None = None
     download: bool = False
+    labels: Path | None = None
 
 
 @dataclass(frozen=True)
 class Images:
-    """(N, C, H, W) uint8 pixels from 0 to `brightest`, and (N,) labels."""
+    """(N, C, H, W) uint8 pixels from 0 to `brightest`, and (N,) labels.
+
+    files: the path of each image relative to the root, in a set that has a file for each. validation: (N,) bool, the images
+    of a validation set that came with the data. remarks: what the user should know about how the set was read.
+    """
 
     pixels: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     brightest: int = 255
+    files: tuple[str, ...] = ()
+    validation: Tensor | None = None
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def at(self, index: Tensor) -> "Images":
-        return Images(self.pixels[index], self.labels[index], self.classes, self.brightest)
+        """The images at `index`, no longer divided into training and validation images."""
+        files = tuple(self.files[n] for n in index.tolist()) if self.files else ()
+        return replace(self, pixels=self.pixels[index], labels=self.labels[index], files=files, validation=None)
 
     def to(self, device: torch.device) -> "Images":
-        return Images(self.pixels.to(device), self.labels.to(device), self.classes, self.brightest)
+        return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
 
 
 # What readers raise of broken files, as fuzzing found it and as their sources have it.
-_FAULTS = (
+FAULTS = (
     OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
     SyntaxError, ImportError, struct.error, zlib.error, pickle.PickleError,
 )  # fmt: skip
@@ -69,7 +83,7 @@ def read(path: Path, reader: Callable[..., T], *arguments: object) -> T:
     try:
         with warnings.catch_warnings(action="ignore"):
             return reader(path, *arguments)
-    except _FAULTS as error:
+    except FAULTS as error:
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"{path}: cannot be read ({error.strerror}); look after its permissions and its disk") from None
         reason = " ".join(str(error).split()) or type(error).__name__

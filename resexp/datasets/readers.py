@@ -3,6 +3,7 @@
 Shapes: N images, C channels, H x W pixels. Labels are int64 class numbers.
 """
 
+import gzip
 import hashlib
 import math
 import os
@@ -17,7 +18,8 @@ import platformdirs
 import torch
 from torch import Tensor
 
-from resexp.datasets.downloads import Archive, fetch
+from resexp.config import expanded
+from resexp.datasets.downloads import LARGEST, Archive, fetch
 from resexp.datasets.folders import image_folder
 from resexp.datasets.images import DataError, Images, Source, absence, read
 from resexp.datasets.splits import own_part
@@ -46,9 +48,14 @@ def _idx(folder: str, published: str) -> Callable[[Source, str], Images]:
         if source.download:
             packed = [(name, [f"{mirror}{name}" for mirror in dataset.mirrors], md5) for name, md5 in dataset.resources]
             archives = [Archive(name, urls, md5, [name.removesuffix(".gz")]) for name, urls, md5 in packed]
-            fetch(published, source.root, place, archives)
+            fetch(
+                published,
+                source.root,
+                place,
+                [one for one in archives if not read(_idx_file(place / one.files[0]), Path.is_file)],
+            )
         prefix = "t10k" if part == "test" else "train"
-        files = [place / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+        files = [_idx_file(place / f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
         for file in files:
             _require(file, published, source.root)
         pixels, labels = read(files[0], _idx_values, 3), read(files[1], _idx_values, 1)
@@ -58,9 +65,28 @@ def _idx(folder: str, published: str) -> Callable[[Source, str], Images]:
     return reader
 
 
+def _idx_file(file: Path) -> Path:
+    """`file`, or where there is none the same file under a name that other collections give it, compressed or not.
+
+    Only in its folder and the one above: MNIST and Fashion-MNIST have the same names.
+    """
+    if os.path.lexists(file) and not read(file, Path.is_dir):
+        return file
+    dotted = file.name.replace("-idx", ".idx")
+    names = (f"{file.name}.gz", dotted, f"{dotted}.gz", f"{file.name}/{file.name}", f"{dotted}/{dotted}", file.name)
+    others = (folder / name for folder in (file.parent, file.parent.parent) for name in names)
+    return next((other for other in others if read(other, Path.is_file)), file)
+
+
 def _idx_values(file: Path, axes: int) -> Tensor:
     """uint8 of an IDX file: two zero bytes, 8 for uint8, the number of axes, their big-endian sizes, the values."""
-    content = bytearray(file.read_bytes())
+    if file.suffix == ".gz":
+        with gzip.open(file) as packed:
+            content = bytearray(packed.read(LARGEST + 1))
+        if len(content) > LARGEST:
+            raise ValueError(f"more than {LARGEST} bytes when it is unpacked")
+    else:
+        content = bytearray(file.read_bytes())
     if content[:4] != bytes([0, 0, 8, axes]):
         raise ValueError(f"begins with {content[:4].hex(' ')}, not with the magic number 00 00 08 0{axes}")
     sizes = struct.unpack_from(f">{axes}I", content, 4)
@@ -82,6 +108,9 @@ def _cifar(folder: str, classes: int) -> Callable[[Source, str], Images]:
             names = [name for name, _ in [*dataset.train_list, *dataset.test_list]]
             archive = Archive(dataset.filename, [dataset.url], dataset.tgz_md5, [*names, meta["filename"]])
             fetch(published, source.root, place, [archive])
+        packed = source.root / dataset.filename
+        if not place.exists() and read(packed, Path.is_file):
+            raise DataError(f"{packed}: not unpacked; unpack it in its folder, or add data.download=true, which unpacks it")
         sums = {**dict(dataset.test_list if part == "test" else dataset.train_list), meta["filename"]: meta["md5"]}
         for name in sums:
             _require(place / name, published, source.root)
@@ -127,8 +156,15 @@ SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
 
 
 def data_root(root: str | None) -> Path:
-    """The folder that holds data sets: as configured, else $RESEXP_DATA, else the user's data folder."""
-    return Path(root or os.environ.get("RESEXP_DATA") or platformdirs.user_data_dir("resexp", appauthor=False)).expanduser()
+    """The folder of data sets: as configured, else $RESEXP_DATA, else the user's data folder.
+
+    Raises:
+        ConfigError: an environment variable in it is not set.
+    """
+    if root:
+        return expanded(root, "data.root")
+    named = os.environ.get("RESEXP_DATA")
+    return expanded(named, "RESEXP_DATA") if named else Path(platformdirs.user_data_dir("resexp", appauthor=False))
 
 
 # ---- errors that name the file ---------------------------------------------------------------------------------------

@@ -41,24 +41,44 @@ def first(labels: Tensor, number: int) -> Tensor:
     return torch.cat([(labels == k).nonzero().squeeze(1)[:share] for k, share in enumerate(shares)]).sort().values
 
 
-def split(images: Images, validation: float, limit: int | None, name: str) -> tuple[Images, Images]:
-    """(training, validation) images: validation is held out first, then `limit` of the rest is kept, both stratified.
+def split(
+    images: Images, validation: float, limit: int | None, name: str, limit_validation: int | None = None
+) -> tuple[Images, Images]:
+    """(training, validation) images: validation is held out first, then both are limited, all of it stratified.
 
-    `validation` is a fraction, or a count when it is whole. The same images for every trial.
+    `validation` is a fraction, or a count when it is whole; a validation set that came with the data takes its place. The same
+    images for every trial.
 
     Raises:
         DataError: more asked for than there is.
     """
-    number = validation if isinstance(validation, int) else round(validation * len(images))
-    if number >= len(images):
-        raise DataError(f"data.validation: {number} images held out of {len(images)} leave none to train on")
-    out = held_out(images.labels, number, streams.generator(0, "validation", name))
+    if images.validation is None:
+        number = validation if isinstance(validation, int) else round(validation * len(images))
+        if number >= len(images):
+            raise DataError(f"data.validation: {number} images held out of {len(images)} leave none to train on")
+        out = held_out(images.labels, number, streams.generator(0, "validation", name))
+    else:
+        out = images.validation.nonzero().squeeze(1)
     rest = torch.ones(len(images), dtype=torch.bool)
     rest[out] = False
     training = images.at(rest.nonzero().squeeze(1))
     if limit is not None and limit > len(training):
         raise DataError(f"data.limit: {limit} is more than the {len(training)} images left to train on")
-    return (training if limit is None else training.at(first(training.labels, limit))), images.at(out)
+    training = training if limit is None else training.at(first(training.labels, limit))
+    return training, limited(images.at(out), limit_validation, "validation")
+
+
+def limited(images: Images, number: int | None, part: str) -> Images:
+    """The first `number` images of a part, stratified; all where it is None.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if number is None:
+        return images
+    if number > len(images):
+        raise DataError(f"data.limit_{part}: {number} is more than the {len(images)} {part} images; choose a smaller number")
+    return images.at(first(images.labels, number))
 
 
 def order(seed: int, epoch: int, number: int) -> Tensor:

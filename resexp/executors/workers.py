@@ -54,13 +54,16 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     training.prepare_process(1, shared)
     parts = training.read(shared.data)
     found = training.material(shared.data, device, training.DTYPES[shared.precision])
+    tested = datasets.limited(parts[1], shared.data.limit_test, "test")
     for trial in experiment.trials:
         training.lengths(trial.settings, len(found.training))
     return {
         "device": device,
         "accelerator": training.device_name(device),
         "data_sha256": datasets.checksum(parts),
-        "images": [len(found.training), len(found.validation), len(parts[1])],
+        "images": [len(found.training), len(found.validation), len(tested)],
+        "classes": list(found.training.classes),
+        "remarks": list(dict.fromkeys(remark for part in parts for remark in part.remarks)),
         "steps": {t.name: training.lengths(t.settings, len(found.training)).steps for t in experiment.trials},
     }
 

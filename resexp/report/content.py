@@ -11,6 +11,7 @@ from resexp.config import Experiment
 from resexp.runs import Results
 from resexp.tables import probed_results, published_lines, published_rows
 from resexp.tables.answer import answer
+from resexp.tables.compared import limits
 from resexp.tables.findings import Finding, findings, headline
 from resexp.tables.frames import Frames, read_frames
 from resexp.tables.planes import is_plane
@@ -23,10 +24,12 @@ READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is m
 
 @dataclass(frozen=True)
 class Source:
-    """One experiment: its starts, cards, costs and config."""
+    """One experiment: its images, their classes by label and what was remarked about them, starts, cards, costs and config."""
 
     folder: Path
     images: str
+    classes: str
+    remarks: list[str]
     cards: list[dict[str, Any]]
     starts: list[dict[str, Any]]
     costs: list[dict[str, str]]
@@ -66,7 +69,7 @@ def collect(results: Results) -> Content:
     return Content(
         results=results,
         compared=compared,
-        answer=answer(compared, found, [card for source in sources for card in source.cards]),
+        answer=[*limits(results), *answer(compared, found, [card for source in sources for card in source.cards])],
         headline=headline(compared.cells, found),
         found=found,
         reversals=reversals(found),
@@ -86,6 +89,8 @@ def _source(folder: Path, experiment: Experiment) -> Source:
     return Source(
         folder=folder,
         images=f"{training:,} training, {validation:,} validation and {test:,} test images of {name}",
+        classes=", ".join(f"{n} {name}" for n, name in enumerate(starts[-1].get("classes", []))),
+        remarks=starts[-1].get("remarks", []),
         cards=runs.cards(folder),
         starts=starts,
         costs=runs.read_rows(folder / "cost.csv"),

@@ -70,7 +70,8 @@ def _repeat(source: Source) -> list[str]:
         machine = f"{start['system']}, {start['processor']}, {start['cores']} cores, device {start['device']}"
         lines += [" ".join(start["command"])]
         lines += [f"  {start['time']}; resexp {start['resexp']}, Python {start['python']}, {machine}"]
-    return [*lines, f"  {source.images}"]
+    lines += [f"  {source.images}", *(f"  {remark}" for remark in source.remarks)]
+    return [*lines, *([f"  classes by label: {source.classes}"] if source.classes else [])]
 
 
 # ---- heat maps of block characters -------------------------------------------------------------------------------------------

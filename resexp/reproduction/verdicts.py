@@ -25,6 +25,8 @@ UNEQUAL = (
     "data_sha256",
     "images",
     "experiment_sha256",
+    "classes",
+    "remarks",
 )  # of two starts, or listed under another name
 LOSSES = ("lr", "train_loss", "val_loss")
 ROUNDING = 1e-4  # largest relative difference of a loss that is called rounding

@@ -7,6 +7,7 @@ from resexp.runs.fences import SupersededError, fenced
 from resexp.runs.files import (
     COLUMNS,
     LOGS,
+    MORE_COLUMNS,
     PROBE_FILES,
     SEALED,
     RunsError,
@@ -72,6 +73,7 @@ __all__ = [
     "COLUMNS",
     "LAYOUT",
     "LOGS",
+    "MORE_COLUMNS",
     "PACKAGES",
     "PROBE_FILES",
     "SEALED",

@@ -38,6 +38,8 @@ COLUMNS = {
     "dose.csv": ("dose", "val_loss", "val_error"),
     "surface.csv": ("alpha", "beta", "val_loss", "val_error"),
 }  # fmt: skip
+# Further columns, in experiments on images that have files and classes that have names of their own.
+MORE_COLUMNS = {"predictions.csv.gz": ("label_name", "prediction_name", "file")}
 PROBE_FILES = {
     "gradient_norm": "gradients.csv",
     "signal": "signals.csv",
@@ -148,9 +150,9 @@ def append(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
             raise
 
 
-def write_rows(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
-    """A finished table, gzipped by name; the same rows give the same bytes."""
-    content = (_lines([COLUMNS[path.name]]) + _lines(rows)).encode()
+def write_rows(path: Path, rows: Iterable[Sequence[Cell]], more: Sequence[str] = ()) -> None:
+    """A finished table, gzipped by name, with `more` columns at its end; the same rows give the same bytes."""
+    content = (_lines([(*COLUMNS[path.name], *more)]) + _lines(rows)).encode()
     write_bytes(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
@@ -249,7 +251,14 @@ def read_text(path: Path) -> str:
 
 
 MOST_BYTES = 2**30  # of a log: more is a gzipped bomb
-TEXT = ("layer", "block", "left", "cell", "arm")  # columns that hold words; all others hold numbers
+TEXT = (
+    "layer",
+    "block",
+    "left",
+    "cell",
+    "arm",
+    *MORE_COLUMNS["predictions.csv.gz"],
+)  # columns that hold words; all others hold numbers
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -263,9 +272,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         header, *rows = list(csv.reader(io.StringIO(read_text(path)), strict=True)) or [list(columns)]
     except csv.Error as error:
         raise RunsError(f"{path}: damaged ({error})") from None
-    if tuple(header) != columns or any(len(row) != len(header) for row in rows):
+    allowed = columns, (*columns, *MORE_COLUMNS.get(path.name, ()))
+    if tuple(header) not in allowed or any(len(row) != len(header) for row in rows):
         raise RunsError(f"{path}: damaged (columns {','.join(columns)} expected in every line)")
-    for place, column in enumerate(columns):
+    for place, column in enumerate(header):
         if column not in TEXT:
             _check_numbers(path, column, [row[place] for row in rows])
     return [dict(zip(header, row, strict=True)) for row in rows]

@@ -66,6 +66,8 @@ class _Start(_Record):
     data_sha256: str
     images: Annotated[list[int], Field(min_length=3, max_length=3)]
     experiment_sha256: str | None = None  # of experiment.yaml; missing in early releases
+    classes: list[str] = []
+    remarks: list[str] = []
 
 
 class _Equal(_Record):

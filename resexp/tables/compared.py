@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+from resexp import config
 from resexp.comparison import ALIKE, Arm, Cell, Comparison, Tuned, bought, plan
 from resexp.runs import Results
 from resexp.tables.lines import WIDTH, fitted
@@ -177,8 +178,13 @@ def _published(results: Results) -> list[str]:
     return ["", *lines] if lines else []
 
 
+def limits(results: Results) -> list[str]:
+    """What makes these figures no result: sets that are not measured in full."""
+    return list(dict.fromkeys(line for _, experiment in results.sources for line in config.limits(experiment.shared)))
+
+
 def remarks(results: Results) -> list[str]:
-    lines = []
+    lines = [line for limit in limits(results) for line in ("", limit)]
     said = {"left out, no longer in the config": results.left_out, "damaged, counted as missing": results.damaged}
     for words, names in said.items():
         lines += ["", f"{words}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"] if names else []

@@ -11,7 +11,7 @@ from resexp import runs, statistics
 from resexp.comparison import Comparison, compared
 from resexp.runs import Results
 from resexp.statistics import Difference
-from resexp.tables.compared import as_text, notes, plan_lines, remarks, tuned_heading
+from resexp.tables.compared import as_text, limits, notes, plan_lines, remarks, tuned_heading
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.texts import (
@@ -109,6 +109,7 @@ def as_json(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -
         "metric": of.key,
         "resolution": of.resolution,
         "everywhere": of.results.common,
+        "not_a_result": limits(of.results),
         "judged": list(judged),
         "cells": [asdict(cell) for cell in of.cells],
         "over_depth": [asdict(row) for row in of.depths],

@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 
-from resexp import runs
+from resexp import config, runs
 from resexp.comparison import Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
 from resexp.runs import Results
@@ -135,6 +135,7 @@ def _splits(of: Comparison) -> list[str]:
             training, validation, test = starts[-1]["images"]
             parts = f"{training:,} images to train on, {validation:,} held out for validation, {test:,} to test"
             lines.append(f"{latex(experiment.shared.data.name)}: {parts}; the test part is read once, at the end.")
+            lines += map(latex, config.limits(experiment.shared))
     return list(dict.fromkeys(lines))
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from resexp import checkpoint, cohort, runs
+from resexp.datasets import Images
 from resexp.training.material import test_images
 from resexp.training.measures import evaluate, logits_of, outcome, slope_at
 from resexp.training.state import Run, close_diverged
@@ -22,7 +23,7 @@ def conclude(run: Run) -> None:
     unfinished = [trial for trial, logs in enumerate(run.logs) if not runs.is_settled(logs)]
     save_weights(run, unfinished, network.state_dict(), "weights.pt")
     parts = list(logits_of(network, test, run.material, trials))
-    logits, labels = torch.cat([part for part, _ in parts], dim=1), torch.cat([labels for _, labels in parts])
+    logits = torch.cat([part for part, _ in parts], dim=1)
     best: list[Scores] = [(None, None)] * trials
     if run.best:
         chosen = [trial for trial in unfinished if run.best["epoch"][trial] is not None]
@@ -31,7 +32,7 @@ def conclude(run: Run) -> None:
         measured = evaluate(network, test, run.material, trials)
         best = [measured[trial] if trial in chosen else (None, None) for trial in range(trials)]
     for trial in unfinished:
-        finish(run, trial, logits[trial], labels, best[trial])
+        finish(run, trial, logits[trial], test, best[trial])
 
 
 def save_weights(run: Run, trials: list[int], weights: cohort.State, name: str) -> None:
@@ -39,12 +40,12 @@ def save_weights(run: Run, trials: list[int], weights: cohort.State, name: str) 
         checkpoint.save(run.logs[trial] / name, cohort.unstack(weights, run.like, len(run.trials), trial))
 
 
-def finish(run: Run, trial: int, logits: Tensor, labels: Tensor, best: Scores) -> None:
+def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> None:
     """predictions.csv.gz and result.json of one trial, from its logits on the test part."""
     logs, diverged = run.logs[trial], run.diverged[trial]
     measured = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
     sound = diverged < 0 and math.isfinite(measured["train_loss"])
-    accuracy, loss = predict(run, trial, logits, labels) if sound else (None, None)
+    accuracy, loss = predict(run, trial, logits, test) if sound else (None, None)
     starts, ends = (slope_at(logs, step, run.network) for step in (0, run.length.end_of_first_epoch))
     runs.finish(
         logs,
@@ -68,10 +69,14 @@ def finish(run: Run, trial: int, logits: Tensor, labels: Tensor, best: Scores) -
     )
 
 
-def predict(run: Run, trial: int, logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """(accuracy, loss) on the test part; writes predictions.csv.gz."""
+def predict(run: Run, trial: int, logits: Tensor, test: Images) -> tuple[float, float]:
+    """(accuracy, loss) on the test part; writes predictions.csv.gz, with names where the images have files."""
+    labels = test.labels
     chosen = logits.argmax(1)
     shares = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
-    rows = zip(range(len(labels)), labels.tolist(), chosen.tolist(), shares.tolist(), strict=True)
-    runs.write_rows(run.logs[trial] / "predictions.csv.gz", rows)
+    columns = [range(len(labels)), labels.tolist(), chosen.tolist(), shares.tolist()]
+    if test.files:
+        columns += [*([test.classes[n] for n in column] for column in columns[1:3]), test.files]
+    more = runs.MORE_COLUMNS["predictions.csv.gz"] if test.files else ()
+    runs.write_rows(run.logs[trial] / "predictions.csv.gz", zip(*columns, strict=True), more)
     return (chosen == labels).double().mean().item(), functional.cross_entropy(logits, labels).item()

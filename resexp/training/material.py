@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resexp import datasets, streams
-from resexp.config import ConfigError, Data, Settings, Trial
+from resexp.config import ConfigError, Data, Settings, Trial, expanded
 from resexp.datasets import Images
 
 SAMPLE = 10_000
@@ -93,7 +93,11 @@ class Material:
 
 
 def source(data: Data) -> datasets.Source:
-    return datasets.Source(datasets.data_root(data.root), data.image_size, data.download)
+    """Where the images of a config are, on this machine."""
+    root = datasets.data_root(data.root)
+    return datasets.Source(
+        root, data.image_size, data.download, root / expanded(data.labels, "data.labels") if data.labels else None
+    )
 
 
 _unused: dict[tuple[Data, str], Images] = {}  # parts that `read` has read, until they are taken
@@ -124,10 +128,15 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
     """The images that every trial of an experiment trains on; the test part is not among them.
 
     Raises:
-        DataError: missing or damaged files; a validation part or limit that is too large.
+        DataError: missing or damaged files; a validation part or limit that is too large; training images that are all equal.
     """
-    everything = _part(data, "train")
-    training, validation = datasets.split(everything, data.validation, data.limit, data.name)
+    training, validation = datasets.split(_part(data, "train"), data.validation, data.limit, data.name, data.limit_validation)
+    pixels = training.pixels
+    if len(pixels) > 1 and all(torch.equal(image, pixels[0]) for image in pixels):
+        raise datasets.DataError(
+            f"{source(data).root}: all {len(pixels)} training images are equal, pixel by pixel, so nothing can be learned; "
+            "replace them"
+        )
     shift, scale = datasets.statistics(training, data.normalize)
     number = min(SAMPLE, len(training))
     index = datasets.held_out(training.labels, number, streams.generator(0, "training sample", data.name))
@@ -140,7 +149,7 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
 @lru_cache(maxsize=1)
 def test_images(data: Data, device: str) -> Images:
     """The test part: read by the last line of a trial and nowhere before."""
-    return _part(data, "test").to(torch.device(device))
+    return datasets.limited(_part(data, "test"), data.limit_test, "test").to(torch.device(device))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,23 @@
+"""Environment variables and the home folder in paths that users write."""
+
+import os
+import re
+from pathlib import Path
+
+from resexp.config.documents import ConfigError
+
+
+def expanded(text: str | Path, key: str) -> Path:
+    """The path with `$VAR`, `${VAR}` and a leading `~` replaced; `key` is what it was written for.
+
+    A path that exists as it is written stays so.
+
+    Raises:
+        ConfigError: a variable is not set.
+    """
+    if Path(text).exists():
+        return Path(text)
+    path = os.path.expandvars(Path(text).expanduser())
+    if unset := re.search(r"\$(\w+|\{\w+\})", path):
+        raise ConfigError(f"{text}: the environment variable {unset[0]} is not set; set it, or write the path out", key=key)
+    return Path(path)
