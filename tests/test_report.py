@@ -257,10 +257,6 @@ def test_the_title_of_training_errors_is_a_finding_only_where_every_plain_networ
     assert title("training-error", collect(at_rest(fabricated.results(tmp_path, values, *SMALL)))) == words
 
 
-def test_while_losses_fall_the_title_is_a_question(tmp_path):
-    assert title("training-error", collect(fabricated.results(tmp_path, rising, *SMALL))) == QUESTIONS["training-error"]
-
-
 @pytest.mark.parametrize(
     ("slope", "words"),
     [

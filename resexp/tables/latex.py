@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from resexp import runs
-from resexp.comparison import Arm, Cell, Comparison, Tuned
+from resexp.comparison import BEST, Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
 from resexp.runs import Results
 from resexp.tables.compared import SELECTED, looks_lines
@@ -165,6 +165,7 @@ def _recipe(results: Results) -> str:
 def _tuning(rows: Sequence[Tuned], asked: Sequence[str]) -> str:
     if not asked:
         return "Nothing was tuned: both arms of a pair have the same settings."
-    found = [f"{named(row.label)}: {of.arm} {choice_text(of)}" for row in rows for of in (row.plain, row.residual)]
+    found = [f"{named(row.label)}: {of.arm} {choice_text(of)}" for row in rows if row.how == BEST
+             for of in (row.plain, row.residual)]  # fmt: skip
     chosen = "; ".join(dict.fromkeys(found))
     return latex(f"Each arm at its best {', '.join(asked)}, {SELECTED}; all seeds together select {chosen}.")

@@ -36,7 +36,7 @@ def looks_text(looks: Sequence[int]) -> str:
 
 
 def looks_coverage(looks: Sequence[int]) -> str:
-    """'92%': what the interval covers at which one stops because it excludes 0; '< 88%' for more looks than were simulated."""
+    """'92%': what the interval covers at which one stops because it excludes 0; '< 85%' for more looks than were simulated."""
     coverage = statistics.COVERAGE_OF_LOOKS
     known = len(looks) in coverage
     return f"{'' if known else '< '}{coverage[len(looks) if known else max(coverage)]:.0%}"
