@@ -1,6 +1,7 @@
 """Plans, what pairing bought, settings that are chosen, losses that still fall: each number counted by hand."""
 
 import json
+import shlex
 from pathlib import Path
 
 import fabricated
@@ -12,6 +13,7 @@ from resexp import comparison, config, runs, tables
 from resexp.config import ConfigError
 from resexp.statistics import Difference, Summary, Verdict, paired
 from resexp.tables.answer import answer
+from resexp.tables.budget import command_lines
 from resexp.tables.findings import findings
 
 TWO_DEPTHS = ("network.depth=[8,64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
@@ -362,11 +364,20 @@ def test_a_gap_that_closes_is_followed_by_the_command_that_trains_longer(tmp_pat
     changes = [before - after for before, after in CLOSES]
     assert found.depths[0].change == paired(changes)
     for form in ("table", "md"):
-        assert f"train longer: {command}" in tables.TABLES[form](found)
+        assert command in " ".join(tables.TABLES[form](found).replace("\\\n", "").split())
         assert "the gap is still closing: -10.7 [" in tables.TABLES[form](found)
     assert config.load("digits", command.split()[3:]).shared.training.epochs == 40
-    (row, _) = json.loads(tables.TABLES["json"](found))["over_depth"]
+    row, _ = json.loads(tables.TABLES["json"](found))["over_depth"]
     assert (row["closing"], row["found"]["verdict"]) == (True, "degrades")
+
+
+def test_a_long_command_continues_as_a_shell_reads_it():
+    words = ["resexp", "train", "digits", "training.warmup={steps: 260, factor: 0.00001}", *(f"key={10**n}" for n in range(12))]
+    lines = command_lines(shlex.join(words), "    ")
+
+    assert max(map(len, lines)) <= 80
+    assert len(lines) > 2
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == words  # as a shell removes it
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
 from resexp.runs import Results
 from resexp.statistics import Summary
-from resexp.tables.budget import longer_lines
+from resexp.tables.budget import longer_commands
 from resexp.tables.compared import SELECTED, depths_heading, looks_lines, plan_lines, tuned_heading
 from resexp.tables.costs import cost_row
 from resexp.tables.findings import deepest
@@ -53,7 +53,7 @@ def html(results: Results) -> str:
             results=results,
             compared=content.compared,
             depths_heading=depths_heading(content.compared),
-            longer=longer_lines(content.compared),
+            longer=longer_commands(content.compared),
             tuned_heading=tuned_heading(content.compared),
             selected=SELECTED,
             looks=looks_lines(content.compared),

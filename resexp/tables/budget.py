@@ -5,6 +5,7 @@ import shlex
 from resexp import runs
 from resexp.comparison import Comparison
 from resexp.config import Training
+from resexp.tables.lines import WIDTH
 
 REPLACED = ("name=", "training.epochs=", "training.steps=")
 
@@ -19,8 +20,8 @@ def budget_text(of: Comparison) -> str:
     return f"{budget:,} {key}"
 
 
-def longer_lines(of: Comparison) -> list[str]:
-    """'train longer: resexp train digits name=digits-40-epochs training.epochs=40', each experiment for twice its budget.
+def longer_commands(of: Comparison) -> list[str]:
+    """'resexp train digits name=digits-40-epochs training.epochs=40', each experiment for twice its budget.
 
     Nothing where no gap is closing; where the budget is an axis there is no one command, and the key is named instead.
     """
@@ -35,7 +36,18 @@ def longer_lines(of: Comparison) -> list[str]:
             words = [word for word in runs.starts(folder)[-1]["command"] if not word.startswith(REPLACED)]
             name = f"name={experiment.name}-{2 * budget}-{key}"
             commands.append(shlex.join([*words, name, f"training.{key}={2 * budget}"]))
-    return [f"  train longer: {command}" for command in dict.fromkeys(commands)]
+    return list(dict.fromkeys(commands))
+
+
+def command_lines(command: str, indent: str) -> list[str]:
+    """A command for a terminal of 80 columns: what is too long continues in the next line, as a shell reads it."""
+    lines = [indent]
+    for word in map(shlex.quote, shlex.split(command)):
+        if len(lines[-1]) + len(word) > WIDTH - 2 and lines[-1].strip():
+            lines[-1] += "\\"
+            lines.append(f"{indent}  ")
+        lines[-1] += f"{word} "
+    return [line.rstrip() for line in lines]
 
 
 def _budget(training: Training) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from resexp.comparison import ALIKE, Arm, Cell, Comparison, Tuned, bought, plan
 from resexp.runs import Results
-from resexp.tables.budget import budget_text, longer_lines
+from resexp.tables.budget import budget_text, command_lines, longer_commands
 from resexp.tables.lines import WIDTH, fitted
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.texts import (
@@ -137,7 +137,8 @@ def _depth_lines(of: Comparison) -> list[str]:
             avoided = f"degradation avoided vs plain: {points(row.removed)}" if row.removed else ""
             lines += [f"    {row.arm:<14} {verdict_text(row):<25} {rise_text(row)}"]
             lines += [f"    {'':<14} {text}" for text in (below, avoided, closing_text(row)) if text]
-    return [*lines, *longer_lines(of)]
+    longer = [line for command in longer_commands(of) for line in command_lines(command, "    ")]
+    return [*lines, *(["  train longer:", *longer] if longer else [])]
 
 
 def depths_heading(of: Comparison) -> str:

@@ -12,7 +12,7 @@ from resexp import runs, statistics
 from resexp.comparison import Comparison, compared, plan
 from resexp.runs import Results
 from resexp.statistics import Difference
-from resexp.tables.budget import longer_lines
+from resexp.tables.budget import longer_commands
 from resexp.tables.compared import SELECTED, as_text, depths_heading, notes, plan_lines, remarks, tuned_heading
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_lines, published_rows
@@ -56,7 +56,7 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
         kept = [any(row[index] for row in rows) for index in range(len(columns))]
         lines += ["", "## Training error over depth", "", f"{depths_heading(of)}.", ""]
         lines += _markdown(list(compress(columns, kept)), [list(compress(row, kept)) for row in rows])
-        lines += ["", *longer] if (longer := longer_lines(of)) else []
+        lines += ["", "Train longer:", "", "```", *longer, "```"] if (longer := longer_commands(of)) else []
     if of.tuned:
         lines += ["", f"## {tuned_heading(of)}", "", f"Settings are {SELECTED}.", ""]
         found = [[named(row.label), row.how, *_choices(row, of), tuned_text(row, of.metric, of.resolution)] for row in of.tuned]
