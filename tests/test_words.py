@@ -73,7 +73,7 @@ ENDS = "depth 64 - depth 8"
         (Verdict.DEGRADES, None, "is higher at the deepest than at the best shallower depth."),  # outcomes are mixed
         (Verdict.DOES_NOT_DEGRADE, Difference(0.0, -0.001, 0.002, 3, 0.001), "does not rise with depth by the margin: +0.0"),
         (Verdict.INCONCLUSIVE, Difference(0.5, None, None, 1), f"is not shown to rise with depth: +50.0 points, {ENDS}."),
-        (Verdict.UNTRAINED, Difference(0.0, -0.001, 0.002, 3, 0.001), "stays at chance: +0.0"),
+        (Verdict.UNTRAINED, Difference(0.0, -0.001, 0.002, 3, 0.001), "is at chance, or training diverged."),
     ],
 )
 def test_what_became_of_the_training_error_follows_from_its_verdict(verdict, contrast, text):

@@ -169,8 +169,8 @@ def _row(label: Label, keys: Sequence[str], how: str, plain: _Selection, residua
     selected = max(plain.candidates, residual.candidates) > 1
     level = statistics.SELECTED_LEVEL if selected else statistics.LEVEL
     compared = None if uneven else difference(plain.states, residual.states, metric, level)
-    alone = selected and min(len(plain.by_seed), len(residual.by_seed)) == 1
-    return [Tuned(label, how, choices[0], choices[1], compared, uneven, cross_fitted=not alone)]
+    single = selected and min(len(plain.by_seed), len(residual.by_seed)) == 1
+    return [Tuned(label, how, choices[0], choices[1], compared, uneven, cross_fitted=not single)]
 
 
 def _halves(keys: Sequence[str], select: _Selection) -> tuple[Label, ...]:
@@ -184,7 +184,11 @@ def _halves(keys: Sequence[str], select: _Selection) -> tuple[Label, ...]:
 
 def _flags(keys: Sequence[str], chosen: Setting, worths: Mapping[Setting, float], grid: Sequence[Setting]) -> tuple[str, ...]:
     """That other settings of the arm are worth as much, and which number is at the edge of the grid, of what diverged too."""
-    ties = [of for of in worths if of != chosen and of[0] == chosen[0] and abs(worths[of] - worths[chosen]) <= TIE]
+    ties = [
+        setting
+        for setting, mean in worths.items()
+        if setting != chosen and setting[0] == chosen[0] and abs(mean - worths[chosen]) <= TIE
+    ]
     flags = [f"ties with {len(ties)} other"] if ties else []
     for index, key in enumerate(keys, start=1):
         tried = [_number(setting[index]) for setting in grid]

@@ -51,7 +51,7 @@ SAID = {
     Verdict.DEGRADES: "is higher at the deepest than at the best shallower depth",
     Verdict.DOES_NOT_DEGRADE: "does not rise with depth by the margin",
     Verdict.INCONCLUSIVE: "is not shown to rise with depth",
-    Verdict.UNTRAINED: "stays at chance",
+    Verdict.UNTRAINED: "is at chance, or training diverged",
 }
 
 
@@ -66,8 +66,8 @@ def training_error(rows: Sequence[OverDepth]) -> list[str]:
 def _by(row: OverDepth) -> str:
     contrast = difference_text(row.found.contrast)
     closing = closing_text(row)
-    told = f": {contrast} points, {ends_text(row)}" if contrast else ""
-    return f"{told}; {closing} of training" if closing else told
+    text = f": {contrast} points, {ends_text(row)}" if contrast and row.found.verdict != Verdict.UNTRAINED else ""
+    return f"{text}; {closing} of training" if closing else text
 
 
 def _apart(row: OverDepth) -> str:
