@@ -1,29 +1,42 @@
-"""How often printed intervals hold the truth, and flat curves are called degrading: simulated, as tables in Markdown.
+"""How often printed intervals cover the truth, and how often flat curves are called degrading: simulated, in Markdown.
 
     python benchmarks/coverage.py [draws]
 
-Every interval and every verdict is computed by `resexp.statistics`; the draws are numpy's, from a fixed seed.
+Intervals of the first table are computed by `resexp.statistics`. The other tables count over arrays, and the rules are checked
+against `resexp.statistics` on some of the draws of every cell. The draws are numpy's, from a fixed seed.
 """
 
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import stdtrit
 from tables import publish, table
 
-from resexp.statistics import VERDICTS, degradation, paired, sign_flip
+from resexp.statistics import (
+    LEVEL,
+    SELECTED_LEVEL,
+    Verdict,
+    cross_fitted,
+    degradation,
+    paired,
+    sd_interval,
+    seeds_for,
+    sign_flip,
+)
+from resexp.statistics.degradation import ALPHA
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "statistics.md"
 SEEDS = (3, 5, 10)
-DEPTHS = (2, 3, 4, 6)
+DEPTHS = (2, 3, 4, 6, 8)
 CHANCE, PLAIN, RESIDUAL, SD = 0.1, 0.95, 0.96, 0.01  # accuracies
 RESAMPLES = 1000
 MARGIN = 0.01
-FEWEST = 200  # intervals of which a share is told
+FEWEST = 200  # intervals of which a share is printed
+CHECKED = 20  # draws of each cell whose verdict or choice is computed by resexp.statistics, too
 Row = Sequence[str]
 
 
@@ -32,14 +45,25 @@ def main() -> None:
     generator = np.random.default_rng(20_261_126)
     printed = ("differences", "n", "refused", "printed", "if none collapses", "as they ended", "t of all", "bootstrap of all")
     over = [f"{depths} depths" for depths in DEPTHS]
+    selecting = ("accuracies", "settings", "n", "same seeds", "bias", "other seeds", "bias", "half-width", "of same seeds")
     parts = [
-        table("Intervals of 95 %: how often they hold the truth, in %", list(intervals(draws, generator)), printed),
+        table("95% intervals: how often they cover the truth, in %", list(intervals(draws, generator)), printed),
         table(
-            "Flat curves: degrades / does not degrade / cannot tell, in %", list(flat(draws, generator)), ("errors", "n", *over)
+            "No degradation: degrades / does not degrade / inconclusive, in %", list(flat(draws, generator)),
+            ("errors", "n", *over),
         ),
-        table("Rising curves: the same", list(rising(draws, generator)), ("errors", "rise", "n", *over)),
-        table("The least p of a sign-flip test", [least()], ["n", *map(str, range(3, 11))]),
-    ]
+        table("Degradation: the same", list(rising(draws, generator)), ("errors", "n", *over)),
+        table("Each at its best setting: coverage in %, bias in points", list(selected(draws, generator)), selecting),
+        table(
+            "Repeated looks: coverage in % at the look at which one stops", list(repeated(draws, generator)),
+            ("first n", *(f"{looks} look{'s' if looks > 1 else ''}" for looks in LOOKS)),
+        ),
+        table(
+            "Seeds for a given half-width, estimated from n", list(budgets(draws, generator)),
+            ("n", "needed", "estimates, 95% of them", "interval covers, in %", "median interval"),
+        ),
+        table("The smallest p of a sign-flip test", [least()], ["n", *map(str, range(3, 11))]),
+    ]  # fmt: skip
     publish("coverage", f"python benchmarks/coverage.py {draws}", "\n".join(parts), DOCUMENT)
 
 
@@ -100,7 +124,7 @@ def intervals(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 
 def measured(pairs: Pairs, generator: np.random.Generator) -> Iterator[str]:
-    """Share refused; shares that hold the truth, of printed intervals and of those that are not used."""
+    """Share refused; shares that cover the truth, of printed intervals and of those that are not used."""
     found = [paired(row) for row in pairs.differences.tolist()]
     low, high = (np.array([getattr(one, end) for one in found]) for end in ("low", "high"))
     shown = ~pairs.refused
@@ -134,55 +158,217 @@ KINDS = (
     "normal",
     "exponential",
     "sd grows fourfold",
+    "sd falls fourfold",
+    "sd five margins",
     "exponential at the shallowest",
+    "exponential at the shallowest, sd five margins",
     "collapses, 10%",
     "collapses, 20%",
     "collapses, 40%",
+    "collapses, 20%, sd grows",
 )
 
 
 def curves(
-    kind: str, shape: tuple[int, int, int], rise: float, generator: np.random.Generator
+    kind: str, shape: tuple[int, int, int], profile: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training errors (draws, n, depths) around 0.05, sd 0.01, and which networks collapsed; `rise` in sd over all depths."""
+    """Training errors (draws, n, depths) around 0.05, sd 0.01, and which networks collapsed; `profile` in sd at each depth."""
     errors = generator.normal(0.05, SD, shape)
     collapsed = np.zeros(shape, dtype=bool)
     if kind == "exponential":
         errors = 0.04 + generator.exponential(SD, shape)
     elif kind == "sd grows fourfold":
         errors = 0.05 + (errors - 0.05) * np.geomspace(0.5, 2, shape[2])
-    elif kind == "exponential at the shallowest":
-        errors = 0.05 + (errors - 0.05) / 4
-        errors[:, :, 0] = 0.04 + generator.exponential(SD, shape[:2])
-    elif kind != "normal":
-        collapsed = generator.random(shape) < float(kind.split()[1].rstrip("%")) / 100
-    errors += rise * SD * np.linspace(0, 1, shape[2])
+    elif kind == "sd falls fourfold":
+        errors = 0.05 + (errors - 0.05) * np.geomspace(2, 0.5, shape[2])
+    elif kind == "sd five margins":
+        errors = 0.05 + (errors - 0.05) * 5
+    elif kind.startswith("exponential at the shallowest"):
+        scale = 5 if kind.endswith("margins") else 1
+        errors = 0.05 + (errors - 0.05) * scale / 4
+        errors[:, :, 0] = 0.05 + scale * (generator.exponential(SD, shape[:2]) - SD)
+    elif kind == "deepest collapses, 60%":
+        collapsed[:, :, -1] = generator.random(shape[:2]) < 0.6
+    elif kind.startswith("collapses"):
+        if kind.endswith("grows"):
+            errors = 0.05 + (errors - 0.05) * np.geomspace(0.5, 2, shape[2])
+        collapsed = generator.random(shape) < float(kind.split()[1].rstrip("%,")) / 100
+    errors += SD * profile
     return np.where(collapsed, generator.normal(1 - CHANCE, SD, shape), errors), collapsed
 
 
-def verdicts(kind: str, n: int, depths: int, rise: float, draws: int, generator: np.random.Generator) -> str:
-    errors, collapsed = curves(kind, (draws, n, depths), rise, generator)
-    ends = collapsed[:, :, [0, -1]]
-    mixed = (ends.any(1) & ~ends.all(1)).any(1)
-    counts: Counter[str] = Counter()
-    for rows, of in zip(errors.transpose(0, 2, 1).tolist(), mixed.tolist(), strict=True):
-        found = degradation({depth: dict(enumerate(row)) for depth, row in enumerate(rows)}, MARGIN, mixed=of, falling=False)
-        counts[found.verdict if found else ""] += 1
-    return " / ".join(percent(counts[of] / draws) for of in VERDICTS if of != "slower, not shown worse")
+def halves_choose(costs: np.ndarray) -> np.ndarray:
+    """(draws, n): the option of each seed by the mean cost (draws, n, options) of the other half of the seeds."""
+    middle = costs.shape[1] // 2
+    first, second = (half.sum(1).argmin(1)[:, None] for half in (costs[:, :middle], costs[:, middle:]))
+    chosen = np.repeat(np.concatenate([second, first], 1), (middle, costs.shape[1] - middle), 1)
+    for rows, options in zip(costs[:CHECKED].tolist(), chosen.tolist(), strict=False):
+        assert cross_fitted(rows) == options
+    return chosen
+
+
+def at(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(values, chosen[:, :, None], 2)[:, :, 0]
+
+
+def half_width(differences: np.ndarray, level: float = LEVEL) -> np.ndarray:
+    """Of Student's interval of the mean over axis 1, (draws, n, ...)."""
+    n = differences.shape[1]
+    return np.asarray(stdtrit(n - 1, (1 + level) / 2) * differences.std(1, ddof=1) / math.sqrt(n))
+
+
+def rank_limit(n: int, depths: int) -> int:
+    """The smallest sum over n seeds of the deepest network's ranks that is significant."""
+    chances = np.ones(1)
+    for _ in range(n):
+        chances = np.convolve(chances, np.full(depths, 1 / depths))
+    above = chances[::-1].cumsum()[::-1]  # of a sum of n, n + 1, ...
+    return n + int(np.argmax(np.append(above, 0.0) <= ALPHA + 1e-12))
+
+
+def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[Verdict]:
+    """The verdict on each curve, checked against `degradation` on some."""
+    mixed = collapsed.any(1) & ~collapsed.all(1)
+    chosen = halves_choose(errors[:, :, :-1])
+    no_interval = mixed[:, -1] | np.take_along_axis(mixed, chosen, 1).any(1)
+    contrast = errors[:, :, -1] - at(errors[:, :, :-1], chosen)
+    mean, half = contrast.mean(1), half_width(contrast)
+    each = errors[:, :, -1:] - errors[:, :, :-1]
+    most = np.where(mixed[:, :-1], -math.inf, each.mean(1) + half_width(each)).max(1)
+    medians = np.median(errors, 1)
+    ranks = 1 + (errors[:, :, :-1] < errors[:, :, -1:]).sum(2)
+    high = (ranks.sum(1) >= rank_limit(*errors.shape[1:])) & (medians[:, -1] - medians[:, :-1].min(1) >= MARGIN)
+    degrades = np.where(no_interval, high, (mean - half > 0) & (mean >= MARGIN))
+    not_so = ~no_interval & (np.maximum(most, mean + half) < MARGIN)
+    verdicts = [
+        Verdict.DEGRADES if yes else Verdict.DOES_NOT_DEGRADE if no else Verdict.INCONCLUSIVE
+        for yes, no in zip(degrades, not_so, strict=True)
+    ]
+    for verdict, rows, depths in zip(verdicts[:CHECKED], errors.transpose(0, 2, 1).tolist(), mixed, strict=False):
+        curve = {depth: dict(enumerate(row)) for depth, row in enumerate(rows)}
+        found = degradation(curve, MARGIN, set(np.flatnonzero(depths).tolist()))
+        assert found is not None
+        assert found.verdict == verdict
+    return verdicts
+
+
+def verdicts(kind: str, n: int, profile: np.ndarray, draws: int, generator: np.random.Generator) -> str:
+    found = judged(*curves(kind, (draws, n, len(profile)), profile, generator))
+    shown = (Verdict.DEGRADES, Verdict.DOES_NOT_DEGRADE, Verdict.INCONCLUSIVE)
+    return " / ".join(percent(found.count(verdict) / draws) for verdict in shown)
 
 
 def flat(draws: int, generator: np.random.Generator) -> Iterator[Row]:
     for kind in KINDS:
         for n in SEEDS:
-            yield kind, str(n), *(verdicts(kind, n, depths, 0, draws, generator) for depths in DEPTHS)
+            yield kind, str(n), *(verdicts(kind, n, np.zeros(depths), draws, generator) for depths in DEPTHS)
+    for n in SEEDS:
+        falls = (np.array([3.0] + [0.0] * (depths - 1)) for depths in DEPTHS)
+        yield "normal, falls by 3 sd first", str(n), *(verdicts("normal", n, profile, draws, generator) for profile in falls)
+
+
+def falling_first(start: float, depths: int) -> np.ndarray:
+    """The first of more than two depths is worse than the next; the deepest is 3 sd above the best."""
+    return np.array([start, *[0.0] * (depths - 2), 3.0]) if depths > 2 else np.array([0.0, 3.0])
+
+
+RISES: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
+    "linear by 1 sd": ("normal", lambda depths: np.linspace(0, 1, depths)),
+    "linear by 3 sd": ("normal", lambda depths: np.linspace(0, 3, depths)),
+    "exponential, linear by 3 sd": ("exponential", lambda depths: np.linspace(0, 3, depths)),
+    "deepest alone by 3 sd": ("normal", lambda depths: np.array([0.0] * (depths - 1) + [3.0])),
+    "falls by 2, then rises by 3 sd": ("normal", lambda depths: falling_first(2, depths)),
+    "falls by 3, then rises by 3 sd": ("normal", lambda depths: falling_first(3, depths)),
+    "collapses, 20%, linear by 3 sd": ("collapses, 20%", lambda depths: np.linspace(0, 3, depths)),
+    "deepest collapses, 60%": ("deepest collapses, 60%", np.zeros),
+}
 
 
 def rising(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    for kind in ("normal", "exponential", "collapses, 20%"):
-        for rise in (1, 3):
-            for n in SEEDS:
-                found = (verdicts(kind, n, depths, rise, draws, generator) for depths in DEPTHS)
-                yield kind, f"{rise} sd", str(n), *found
+    for name, (kind, profile) in RISES.items():
+        for n in SEEDS:
+            yield name, str(n), *(verdicts(kind, n, profile(depths), draws, generator) for depths in DEPTHS)
+
+
+# ---- selected settings ------------------------------------------------------------------------------------------------------
+
+SETTINGS = (3, 12)
+# name: sd over seeds of plain and residual, sd of the true means of their settings, correlation of validation and test noise
+SELECTIONS = {
+    "sd 10 and 0.5, settings equal, validation is test": ((10, 0.5), (0, 0), 1.0),
+    "sd 10 and 0.5, settings equal, correlation 0.8": ((10, 0.5), (0, 0), 0.8),
+    "sd 10 and 0.5, settings differ by 5 and 1": ((10, 0.5), (5, 1), 0.8),
+    "sd 1 and 1, settings equal, validation is test": ((1, 1), (0, 0), 1.0),
+    "sd 1 and 1, settings differ by 2 and 2": ((1, 1), (2, 2), 0.8),
+}
+
+
+def selected(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    for name, (spreads, between, correlation) in SELECTIONS.items():
+        for settings in SETTINGS:
+            for n in (2, *SEEDS):
+                arms = [
+                    arm((draws, n, settings), spread, differ, correlation, generator)
+                    for spread, differ in zip(spreads, between, strict=True)
+                ]
+                yield name, str(settings), str(n), *compared(arms)
+
+
+def arm(
+    shape: tuple[int, int, int], spread: float, differ: float, correlation: float, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(validation, test, true means), each (draws, n, settings) in points."""
+    truth = np.broadcast_to(generator.normal(0, differ, (shape[0], 1, shape[2])), shape)
+    common, other = generator.normal(0, spread, (2, *shape))
+    return truth + correlation * common + math.sqrt(1 - correlation**2) * other, truth + common, truth
+
+
+def compared(arms: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Iterator[str]:
+    """Coverage and bias at the settings that all seeds select and that the other half selects; median half-widths in points."""
+    n = arms[0][0].shape[1]
+    same = [np.repeat(validation.mean(1).argmax(1)[:, None], n, 1) for validation, _, _ in arms]
+    other = [halves_choose(-validation) for validation, _, _ in arms]
+    widths = []
+    for chosen, level in ((same, LEVEL), (other, SELECTED_LEVEL)):
+        (plain, plain_truth), (residual, truth) = (
+            (at(test, option), at(true, option).mean(1)) for (_, test, true), option in zip(arms, chosen, strict=True)
+        )
+        difference, mean = residual - plain, truth - plain_truth
+        half = half_width(difference, level)
+        error = difference.mean(1) - mean
+        widths.append(float(np.median(half)))
+        yield percent(float((abs(error) <= half).mean()))
+        yield f"{error.mean():+.1f}"
+    yield f"{widths[1]:.1f}"
+    yield f"{widths[0]:.1f}"
+
+
+# ---- repeated looks, and how many seeds -------------------------------------------------------------------------------------
+
+LOOKS = (1, 2, 3, 4)
+
+
+def repeated(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    """One looks at n seeds, 2 n, 4 n, ... and stops at the first interval that excludes 0, which is the truth."""
+    for n in SEEDS:
+        values = generator.normal(0, 1, (draws, n * 2 ** (max(LOOKS) - 1)))
+        looks = [values[:, : n * 2**look] for look in range(max(LOOKS))]
+        missed = [abs(seen.mean(1)) > half_width(seen) for seen in looks]
+        yield str(n), *(percent(float(1 - np.any(missed[:looks], axis=0).mean())) for looks in LOOKS)
+
+
+def budgets(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    """Estimates from n seeds of how many a half-width takes, 18 in truth, and the interval of that number."""
+    truth = 18
+    aim = float(stdtrit(truth - 1, (1 + LEVEL) / 2)) / math.sqrt(truth)
+    for n in SEEDS:
+        sds = generator.normal(0, 1, (draws, n)).std(1, ddof=1)
+        estimates = [seeds_for(sd, aim) or math.inf for sd in sds.tolist()]
+        ends = np.array([[seeds_for(end, aim) or math.inf for end in sd_interval(sd, n)] for sd in sds.tolist()])
+        low, high = np.quantile(estimates, (0.025, 0.975))
+        covered = ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean()
+        median = np.median(ends, 0)
+        yield str(n), str(truth), f"{low:.0f} to {high:.0f}", percent(float(covered)), f"{median[0]:.0f} to {median[1]:.0f}"
 
 
 def least() -> Row:

@@ -264,8 +264,7 @@ def test_tuned_arms_each_have_their_own_best_rate(rates: Path, compare: Call):
     answer = compare(rates, "--tune", "lr")
 
     assert answer.code == 0
-    assert "Tuned over lr" in answer.out
-    assert f"{100 * np.mean(np.subtract(RESIDUAL, PLAIN) - 0.1):+.1f} [" in answer.out.split("Tuned over lr")[1]
+    assert f"{100 * np.mean(np.subtract(RESIDUAL, PLAIN) - 0.1):+.1f} [" in answer.out.split("Each at its best lr")[1]
 
 
 def test_a_figure_of_a_step_comes_from_the_log(folder: Path, compare: Call):

@@ -9,14 +9,17 @@ import pytest
 from scipy import stats
 
 from resexp.statistics import (
+    COVERAGE_OF_LOOKS,
     OUTCOMES,
+    cross_fitted,
     deviation,
     fisher,
+    highest_last,
     holm,
     over_images,
-    page,
     paired,
     pairing,
+    sd_interval,
     seeds_for,
     sign_flip,
     smallest_sign_flip,
@@ -232,62 +235,75 @@ def test_outcome_counts_are_compared_as_by_scipys_fisher_test():
         assert fisher((int(a), m), (int(b), n)) == pytest.approx(stats.fisher_exact([[a, m - a], [b, n - b]]).pvalue, abs=1e-12)
 
 
-# ---- trends -----------------------------------------------------------------------------------------------------------------
+# ---- ranks of the deepest depth ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("table", [[], [[0.5], [0.6]], [list(range(13))]], ids=["no rows", "one column", "13 columns"])
-def test_there_is_no_trend_in(table):
-    assert page(table) is None
-
-
-def trend(table):
-    """By all orders of every row, with scipy's middle ranks."""
+def by_all_orders(table):
+    """By every order of every row, with scipy's middle ranks."""
     ranks = stats.rankdata(table, axis=1)
-    columns = np.arange(1, ranks.shape[1] + 1)
     sums = [0.0]
     for row in ranks:
-        orders = [columns @ order for order in itertools.permutations(row)]
-        sums = np.add.outer(sums, orders).ravel()
-    return np.mean(np.asarray(sums) >= (ranks @ columns).sum())
-
-
-@pytest.mark.parametrize(("seeds", "depths"), [(2, 3), (3, 3), (5, 4), (10, 4), (3, 6), (10, 6)])
-def test_a_trend_without_ties_has_scipys_exact_p(seeds, depths):
-    draws = np.random.default_rng(seeds * depths)
-    for rise in np.linspace(0, 0.5, 170):
-        table = draws.normal(size=(seeds, depths)) + rise * np.arange(depths)
-
-        assert page(table.tolist()) == pytest.approx(stats.page_trend_test(table, method="exact").pvalue, rel=1e-12)
+        sums = np.add.outer(sums, [order[-1] for order in itertools.permutations(row)]).ravel()
+    return np.mean(np.asarray(sums) >= ranks[:, -1].sum())
 
 
 @pytest.mark.parametrize(("seeds", "depths"), [(1, 2), (4, 2), (10, 2), (1, 5), (3, 3), (5, 3), (2, 4), (3, 4)])
-def test_a_trend_with_ties_is_counted_as_brute_force_counts_it(seeds, depths):
+def test_the_rank_test_counts_what_all_orders_count(seeds, depths):
     draws = np.random.default_rng(seeds * depths)
-    for _ in range(200 if seeds < 10 and depths < 5 and seeds * depths < 12 else 20):
+    for _ in range(100 if seeds < 10 and depths < 5 and seeds * depths < 12 else 10):
         table = draws.integers(0, 4, (seeds, depths)).tolist()
 
-        assert page(table) == trend(table)  # ranks are halves, so both count exactly
+        assert highest_last(table) == by_all_orders(table)  # ranks are halves, so both count exactly
 
 
-def test_a_trend_over_two_depths_is_a_sign_test():
+def test_over_two_depths_the_rank_test_is_a_sign_test():
     draws = np.random.default_rng(2)
-    for _ in range(1000):
+    for _ in range(300):
         table = draws.normal(size=(7, 2))
         rises = int((table[:, 1] > table[:, 0]).sum())
 
-        assert page(table.tolist()) == pytest.approx(stats.binomtest(rises, 7, alternative="greater").pvalue, rel=1e-12)
+        assert highest_last(table.tolist()) == pytest.approx(stats.binomtest(rises, 7, alternative="greater").pvalue, rel=1e-12)
 
 
-def test_a_trend_asks_for_the_order_of_the_values_alone():
+def test_the_rank_test_asks_for_the_order_of_the_values_alone():
     table = [[0.1, 0.2, 0.7], [0.3, 0.2, 0.9]]
 
-    assert page([[math.exp(9 * value) for value in row] for row in table]) == page(table)
-    assert page([[0.1, 0.2, math.inf], [0.3, 0.2, math.inf]]) == page(table)  # a diverged network is above all others
-    assert page([[5, 5, 5]] * 4) == 1.0
+    assert highest_last([[math.exp(9 * value) for value in row] for row in table]) == highest_last(table)
+    assert highest_last([[0.1, 0.2, math.inf], [0.3, 0.2, math.inf]]) == highest_last(table)  # diverged is above all others
+    assert highest_last([[0.2, 0.1, 0.7], [0.2, 0.3, 0.9]]) == highest_last(table)  # whatever the shallower ones do
+    assert highest_last([[5, 5, 5]] * 4) == 1.0
 
 
-def test_a_trend_over_12_depths_is_exact():
-    assert page([range(12)]) == pytest.approx(1 / math.factorial(12), rel=1e-12)
+def test_the_smallest_p_of_the_rank_test_is_one_order_of_all():
+    assert highest_last([range(20)] * 8) == pytest.approx(20.0**-8, rel=1e-12)
+
+
+# ---- selecting on other seeds -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("costs", "options"),
+    [
+        pytest.param([[3, 1, 2]] * 4, [1, 1, 1, 1], id="both halves agree"),
+        pytest.param([[1, 2], [1, 2], [2, 1], [2, 1]], [1, 1, 0, 0], id="each half reports on what the other selects"),
+        pytest.param([[1, 2], [2, 1], [2, 1]], [1, 0, 0], id="of three seeds one and two"),
+        pytest.param([[1, 2], [2, 1]], [1, 0], id="of two seeds one each"),
+        pytest.param([[2, 1]], [1], id="one seed selects for itself"),
+        pytest.param([[1, 1], [1, 1]], [0, 0], id="ties: the first"),
+        pytest.param([[math.inf, 9], [0, 9]], [0, 1], id="what failed at a seed is not selected by it"),
+        pytest.param([[1, 5], [1, 1], [0, 0], [0, 0]], [0, 0, 0, 0], id="by the mean"),
+    ],
+)
+def test_no_seed_reports_on_what_it_selected(costs, options):
+    assert cross_fitted(costs) == options
+
+
+def test_a_selected_value_has_no_winners_curse():
+    draws = np.random.default_rng(5).normal(size=(2000, 5, 12))
+    picked = [[row[option] for row, option in zip(rows, cross_fitted(rows), strict=True)] for rows in draws.tolist()]
+
+    assert np.mean(picked) == pytest.approx(0, abs=4 / math.sqrt(2000 * 5))
+    assert draws.mean(1).min(1).mean() < -0.6  # of the same seeds: 1.63 sd / sqrt(5) too low
 
 
 # ---- what pairing bought, and what more seeds would -------------------------------------------------------------------------
@@ -366,6 +382,24 @@ def test_the_seeds_for_an_interval_are_enough_and_one_fewer_is_not(level):
 )
 def test_how_many_seeds_it_takes(sd, half, n):
     assert seeds_for(sd, half) == n
+
+
+def test_the_interval_of_a_deviation_is_scipys_chi_square():
+    for n, sd in ((2, 0.5), (5, 1.0), (40, 3.0)):
+        low, high = (sd * math.sqrt((n - 1) / stats.chi2.ppf(tail, n - 1)) for tail in (0.975, 0.025))
+
+        assert sd_interval(sd, n) == pytest.approx((low, high), rel=1e-9)
+    assert sd_interval(0.0, 5) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("looks", COVERAGE_OF_LOOKS)
+def test_coverage_after_several_looks_is_what_a_simulation_gives(looks):
+    values = np.random.default_rng(looks).normal(size=(20_000, 5 * 2 ** (looks - 1)))
+    seen = [values[:, : 5 * 2**look] for look in range(looks)]
+    intervals = [stats.t.interval(0.95, of.shape[1] - 1, of.mean(1), stats.sem(of, axis=1)) for of in seen]
+    missed = np.any([(low > 0) | (high < 0) for low, high in intervals], axis=0).mean()
+
+    assert COVERAGE_OF_LOOKS[looks] == pytest.approx(1 - missed, abs=0.012)
 
 
 def test_over_images_it_is_the_interval_of_the_mean_of_each_image():

@@ -1,19 +1,25 @@
 """Plans, what pairing bought, settings that are chosen, losses that still fall: each number counted by hand."""
 
+import json
+import shlex
+from pathlib import Path
+
 import fabricated
 import numpy as np
 import pytest
 from scipy import stats
 
-from resexp import comparison, runs, tables
+from resexp import comparison, config, runs, tables
 from resexp.config import ConfigError
-from resexp.statistics import Difference, Summary
+from resexp.statistics import Difference, Summary, Verdict, paired
 from resexp.tables.answer import answer
+from resexp.tables.budget import command_lines
 from resexp.tables.findings import findings
 
 TWO_DEPTHS = ("network.depth=[8,64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
 TUNED = ("network.depth=[8]", "network.init=he", "network.norm=none", "seeds=2")
 GRID = "training.lr=[0.1,0.01,0.001]"
+CARDS = Path(__file__).parent / "data" / "layout-1" / "finished" / "pairs.json"
 PLAIN = (0.50, 0.60, 0.70, 0.64)
 GAINS = {8: (0.01, 0.02, 0.03, 0.02), 64: (0.02, 0.10, 0.06, 0.16)}
 
@@ -41,11 +47,17 @@ def test_the_plan_is_counted_from_the_deviations_of_the_differences(tmp_path):
     seeds = [fewest(sd, 0.01) for sd in (np.mean(deviations), deviations[1])]  # of two the median is the mean
 
     assert plan.pairs == 2
-    assert plan.median == pytest.approx((half_width(GAINS[8]) + half_width(GAINS[64])) / 2)
+    assert plan.median.half == pytest.approx((half_width(GAINS[8]) + half_width(GAINS[64])) / 2)
     assert plan.aim == 0.01
-    assert plan.widest == pytest.approx(half_width(GAINS[64]))
-    assert [plan.seeds, plan.most] == seeds
-    assert f"for ±1.0 about {seeds[0]} and {seeds[1]} seeds" in " ".join(tables.TABLES["table"](found).split())
+    assert plan.widest.half == pytest.approx(half_width(GAINS[64]))
+    assert [plan.median.seeds, plan.widest.seeds] == seeds
+    assert [(needed.low, needed.high) for needed in (plan.median, plan.widest)] == [
+        tuple(fewest(sd * np.sqrt(3 / stats.chi2.ppf(tail, 3)), 0.01) for tail in (0.975, 0.025))
+        for sd in (np.mean(deviations), deviations[1])
+    ]  # of the sd of 4 differences
+    text = " ".join(tables.TABLES["table"](found).split())
+    assert f"Seeds for ±1.0: about {seeds[0]} (95% CI {plan.median.low:,} to {plan.median.high:,}; median pair)" in text
+    assert json.loads(tables.TABLES["json"](found))["precision"]["widest"]["seeds"] == seeds[1]
 
 
 def test_of_one_pair_the_plan_has_one_number_and_of_narrow_ones_none(tmp_path):
@@ -53,9 +65,10 @@ def test_of_one_pair_the_plan_has_one_number_and_of_narrow_ones_none(tmp_path):
     enough = comparison.compared(fabricated.results(tmp_path / "2", gained, *TWO_DEPTHS, "compare.margin=0.5"))
     needed = fewest(np.std(GAINS[8], ddof=1), 0.005)
 
-    assert comparison.plan(only).median == comparison.plan(only).widest == pytest.approx(half_width(GAINS[8]))
-    assert f"Plan: ±1.3 points now; for ±0.5 about {needed} seeds." in tables.TABLES["table"](only)
-    assert "enough for differences of 50.0." in " ".join(tables.TABLES["table"](enough).split())
+    assert comparison.plan(only).median == comparison.plan(only).widest
+    assert comparison.plan(only).median.half == pytest.approx(half_width(GAINS[8]))
+    assert f"half-width ±1.3 points. Seeds for ±0.5: about {needed} (95% CI " in " ".join(tables.TABLES["table"](only).split())
+    assert "enough for differences of 50.0 points." in " ".join(tables.TABLES["table"](enough).split())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +85,7 @@ def test_there_is_no_plan_for(tmp_path, metric, overrides):
     text = tables.TABLES["table"](found)
 
     assert comparison.plan(found) is None
-    assert "Plan:" not in text
+    assert "Precision:" not in text
     assert "nan" not in text
 
 
@@ -147,9 +160,9 @@ def test_where_the_arms_bests_differ_both_are_compared_at_either_too(tmp_path):
     assert [row.difference.mean for row in rows] == pytest.approx([0.4, 0.4, 0.3])
     assert [row.residual.flags for row in rows] == [(), (), ("lr at the edge of the grid",)]
     text = tables.TABLES["table"](comparison.compared(results, tune=["lr"]))
-    assert "Tuned over lr (chosen by mean validation accuracy)" in text
+    assert "Each at its best lr, difference [95% CI]" in text
     assert "lr 0.1 (lr at the edge of the grid)" in text
-    assert "## Tuned over lr" in tables.TABLES["md"](comparison.compared(results, tune=["lr"]))
+    assert "## Each at its best lr" in tables.TABLES["md"](comparison.compared(results, tune=["lr"]))
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -193,6 +206,103 @@ def test_where_one_arm_has_no_whole_setting_there_are_no_rows(tmp_path):
     assert rows_of(tmp_path, [None, None, None], PEAK)[1] == []
 
 
+def by_seed(accuracies):
+    """Values from (validation, test) accuracies of each seed at lr 0.1, 0.01, 0.001; residual networks have 10 points more."""
+
+    def values(trial):
+        place = {0.1: 0, 0.01: 1, 0.001: 2}[trial.settings.training.lr]
+        validation, test = accuracies[trial.seed][place]
+        return {"val_accuracy": validation, "test_accuracy": test + (0.1 if trial.arm != "plain" else 0)}
+
+    return values
+
+
+TWO_MINDS = [  # seeds 0 and 1 select lr 0.1, seeds 2 and 3 select lr 0.01, all together lr 0.1
+    [(0.9, 0.10), (0.7, 0.20), (0.1, 0.9)],
+    [(0.9, 0.11), (0.7, 0.21), (0.1, 0.9)],
+    [(0.7, 0.12), (0.8, 0.22), (0.1, 0.9)],
+    [(0.7, 0.13), (0.8, 0.23), (0.1, 0.9)],
+]
+
+
+def test_no_seed_reports_on_a_setting_that_it_helped_to_select(tmp_path):
+    results = fabricated.results(tmp_path, by_seed(TWO_MINDS), *TUNED[:-1], "seeds=4", GRID)
+    best = comparison.tuned(results, ["lr"])[-1]
+
+    assert best.cross_fitted
+    assert best.plain.setting == {"lr": "0.1"}
+    assert best.plain.halves == ({"lr": "0.01"}, {"lr": "0.1"})
+    reported = [0.20, 0.21, 0.12, 0.13]
+    assert best.plain.summary.mean == pytest.approx(np.mean(reported))
+    assert best.plain.summary.sd == pytest.approx(np.std(reported, ddof=1))
+    assert best.difference.mean == pytest.approx(0.1)
+    assert "lr 0.1 (by half: lr 0.01; lr 0.1; lr at the edge of the grid)" in tables.TABLES["md"](
+        comparison.compared(results, tune=["lr"])
+    )
+
+
+def test_the_interval_of_two_selected_arms_is_wider_than_of_arms_that_nothing_selects(tmp_path):
+    def values(trial):
+        noise = (0.01, 0.03, 0.02, 0.05)[trial.seed] if trial.arm != "plain" else 0
+        return {"val_accuracy": trial.settings.training.lr, "test_accuracy": 0.5 + noise}
+
+    sem = stats.sem((0.01, 0.03, 0.02, 0.05))
+    for grid, level in ((GRID, 0.97), ("training.lr=[0.1]", 0.95)):
+        results = fabricated.results(tmp_path / grid, values, *TUNED[:-1], "seeds=4", grid, "network.init=[he,pytorch]")
+        best = comparison.tuned(results, ["lr"] if grid == GRID else [])[-1]
+
+        assert best.difference.half == pytest.approx(stats.t.ppf((1 + level) / 2, 3) * sem)
+
+
+def test_a_single_seed_that_selects_for_itself_is_called_biased(tmp_path):
+    results = fabricated.results(tmp_path, by_seed(TWO_MINDS[:1]), *TUNED[:-1], "seeds=1", GRID)
+    best = comparison.tuned(results, ["lr"])[-1]
+
+    assert not best.cross_fitted
+    assert best.difference == Difference(pytest.approx(0.1), None, None, 1)
+    assert "(selected and reported on the same seed: biased)" in " ".join(
+        tables.TABLES["table"](comparison.compared(results, tune=["lr"])).split()
+    )
+
+
+def test_the_best_arm_is_selected_on_other_seeds_too(tmp_path):
+    def values(trial):
+        first = trial.seed < 2
+        better = {"plain": 0.5, "identity": 0.9 if first else 0.6, "gate": 0.7}[trial.arm]
+        return {"val_accuracy": better, "test_accuracy": {"plain": 0.1, "identity": 0.2, "gate": 0.4}[trial.arm]}
+
+    results = fabricated.results(
+        tmp_path, values, "network.depth=[8]", "network.init=[he,pytorch]", "network.norm=none", "seeds=4",
+        "network.shortcut=[identity,gate]",
+    )  # fmt: skip
+    (best,) = comparison.best_against_best(results)
+
+    assert best.residual.arm == "identity"
+    assert best.residual.halves == ({"arm": "gate", "init": "he"}, {"arm": "identity", "init": "he"})
+    assert best.residual.summary.mean == pytest.approx((0.4 * 2 + 0.2 * 2) / 4)
+    assert "by half: arm gate, init he; arm identity, init he" in " ".join(
+        tables.TABLES["table"](comparison.compared(results)).split()
+    )
+
+
+def test_an_experiment_that_grew_says_how_often_it_was_looked_at(tmp_path):
+    folder, found = fabricated.experiment(tmp_path, gained, *TWO_DEPTHS)
+    cards = json.loads(CARDS.read_text())
+    once = comparison.compared(runs.results_of(folder, found))
+    for card in cards:
+        card["rounds"] = [{"round": 1, "seeds": [0, 1, 2]}, {"round": 3, "seeds": [3]}]
+    (folder / "pairs.json").write_text(json.dumps(cards))
+    grown = comparison.compared(runs.results_of(folder, found))
+
+    assert (once.looks, grown.looks) == ((), (3, 4))
+    said = "n = 3, then 4 seeds: looked at twice. If you stop because an interval excludes 0, it covers 91% of the time"
+    for form in ("table", "md"):
+        assert said in " ".join(tables.TABLES[form](grown).split())
+        assert "looked at" not in tables.TABLES[form](once)
+    assert "n = 3, then 4 seeds: looked at twice" in tables.TABLES["tex"](grown)
+    assert json.loads(tables.TABLES["json"](grown))["looks"] == [3, 4]
+
+
 def test_words_have_no_edge_and_unknown_keys_are_refused(tmp_path):
     results = fabricated.results(
         tmp_path, lambda t: {"test_accuracy": 0.9 if t.settings.network.init == "he" else 0.8}, "network.depth=[8]",
@@ -212,46 +322,94 @@ def rising(trial):
     return {"test_accuracy": (0.6 if collapsed else 0.95) - (0.001, 0.004, 0.002, 0.003)[trial.seed], "slope_start": -0.01}
 
 
-def logged(results, losses):
-    """Every metrics.csv with these training losses at steps 0, 10, ..."""
+def logged(results, accuracies):
+    """Every metrics.csv with the training accuracies of `accuracies(trial)` at step 90 and at the end, 0.1 before."""
     for state in results.states:
-        rows = [f"{10 * place},{place},0.1,{loss},0.5,1.0,0.5" for place, loss in enumerate(losses)]
+        found = [0.1] * 9 + list(accuracies(state.trial))
+        rows = [f"{10 * place},{place},0.1,1.0,{accuracy},1.0,0.5" for place, accuracy in enumerate(found)]
         head = "step,epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy"
         (state.folder / "metrics.csv").write_text("\n".join([head, *rows, ""]))
 
 
-FLAT_FROM_90 = [2.0] * 9 + [1.0]
+CLOSES = [(0.50, 0.60), (0.50, 0.61), (0.50, 0.60), (0.50, 0.62)]  # accuracy at step 90 and at the end, by seed
 
 
 @pytest.mark.parametrize(
-    ("losses", "verdict"),
+    ("deep", "shallow", "closing"),
     [
-        pytest.param([*FLAT_FROM_90, 1.0], "degrades", id="at rest"),
-        pytest.param([*FLAT_FROM_90, 0.96], "degrades", id="4 % since step 90"),
-        pytest.param([*FLAT_FROM_90, 0.94], "slower, not shown worse", id="6 % since step 90"),
-        pytest.param([*FLAT_FROM_90, 1.5], "degrades", id="it rises"),
-        pytest.param([2.0, 1.0], "slower, not shown worse", id="two readings: all since the first"),
-        pytest.param([0.9], "degrades", id="one reading"),
-        pytest.param([], "degrades", id="no reading"),
-        pytest.param([*FLAT_FROM_90, "nan"], "degrades", id="the last is no number"),
-        pytest.param([*[2.0] * 9, "nan", 0.5], "degrades", id="the one before is no number"),
-        pytest.param([0.0] * 11, "degrades", id="no loss at all"),
+        pytest.param(CLOSES, (0.9, 0.9), True, id="the deepest networks still learn"),
+        pytest.param(CLOSES, (0.7, 0.9), False, id="the shallow ones learn as fast"),
+        pytest.param([(0.5, 0.9), (0.5, 0.5), (0.5, 0.4), (0.5, 0.6)], (0.9, 0.9), False, id="an interval around 0"),
+        pytest.param([(0.6, 0.5)] * 4, (0.9, 0.9), False, id="the gap opens"),
+        pytest.param([(0.6, 0.6)] * 4, (0.9, 0.9), False, id="at rest"),
+        pytest.param([("nan", 0.6), *CLOSES[1:]], (0.9, 0.9), False, id="a reading is no number"),
     ],
 )
-def test_a_loss_that_falls_by_more_than_a_twentieth_is_slower(tmp_path, losses, verdict):
+def test_what_degrades_degrades_and_a_gap_that_closes_is_said_so(tmp_path, deep, shallow, closing):
     results = fabricated.results(tmp_path, rising, *TWO_DEPTHS)
-    logged(results, losses)
+    logged(results, lambda t: deep[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else shallow)
     plain, identity = comparison.over_depth(results)
 
-    assert (plain.arm, plain.found.verdict) == ("plain", verdict)
-    assert (identity.arm, identity.found.verdict) == ("identity", "does not degrade")
+    assert (plain.found.verdict, plain.closing) == (Verdict.DEGRADES, closing)
+    assert (identity.found.verdict, identity.change) == (Verdict.DOES_NOT_DEGRADE, None)
     assert identity.removed.mean == pytest.approx(0.35)
+
+
+def test_a_gap_that_closes_is_followed_by_the_command_that_trains_longer(tmp_path):
+    results = fabricated.results(tmp_path, rising, *TWO_DEPTHS)
+    logged(results, lambda t: CLOSES[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else (0.9, 0.9))
+    found = comparison.compared(results)
+    command = "resexp train digits name=digits-40-epochs training.epochs=40"
+
+    changes = [before - after for before, after in CLOSES]
+    assert found.depths[0].change == paired(changes)
+    for form in ("table", "md"):
+        assert command in " ".join(tables.TABLES[form](found).replace("\\\n", "").split())
+        assert "the gap is still closing: -10.7 [" in tables.TABLES[form](found)
+    assert config.load("digits", command.split()[3:]).shared.training.epochs == 40
+    row, _ = json.loads(tables.TABLES["json"](found))["over_depth"]
+    assert (row["closing"], row["found"]["verdict"]) == (True, "degrades")
+
+
+def test_a_long_command_continues_as_a_shell_reads_it():
+    words = ["resexp", "train", "digits", "training.warmup={steps: 260, factor: 0.00001}", *(f"key={10**n}" for n in range(12))]
+    lines = command_lines(shlex.join(words), "    ")
+
+    assert max(map(len, lines)) <= 80
+    assert len(lines) > 2
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == words  # as a shell removes it
+
+
+@pytest.mark.parametrize(
+    ("outcome", "accuracy", "verdict"),
+    [
+        pytest.param({8: "stuck", 64: "stuck"}, {8: 0.1, 64: 0.1}, Verdict.UNTRAINED, id="none trains at any depth"),
+        pytest.param({8: "diverged", 64: "diverged"}, {8: None, 64: None}, Verdict.UNTRAINED, id="all diverge"),
+        pytest.param(
+            {8: "stuck", 64: "diverged"}, {8: 0.1, 64: None}, Verdict.UNTRAINED, id="none trains, the deepest diverge"
+        ),
+        pytest.param({8: "trained", 64: "stuck"}, {8: 0.104, 64: 0.1}, Verdict.UNTRAINED, id="hardly, and not at the deepest"),
+        pytest.param({8: "trained", 64: "stuck"}, {8: 0.9, 64: 0.1}, Verdict.DEGRADES, id="the deepest does not train"),
+        pytest.param({8: "trained", 64: "diverged"}, {8: 0.9, 64: None}, Verdict.DEGRADES, id="the deepest diverges"),
+        pytest.param({8: "stuck", 64: "trained"}, {8: 0.1, 64: 0.9}, Verdict.DOES_NOT_DEGRADE, id="only the deepest trains"),
+    ],
+)
+def test_networks_that_do_not_train_are_not_said_to_resist_degradation(tmp_path, outcome, accuracy, verdict):
+    def values(trial):
+        depth = trial.settings.network.depth
+        return {"outcome": outcome[depth], "test_accuracy": accuracy[depth], "train_accuracy": accuracy[depth]}
+
+    results = fabricated.results(tmp_path, values, *TWO_DEPTHS[:-1], "seeds=5")
+    (plain, _) = comparison.over_depth(results)
+
+    assert plain.found.verdict == verdict
+    assert plain.diverged == (5 if outcome[64] == "diverged" else 0)
+    assert (", 5/5 diverged" in tables.TABLES["table"](comparison.compared(results))) == (outcome[64] == "diverged")
 
 
 @pytest.mark.parametrize("slope", [-0.01, -0.5])
 def test_the_answer_says_where_networks_degrade_although_gradients_are_healthy(tmp_path, slope):
     results = fabricated.results(tmp_path, lambda t: {**rising(t), "slope_start": slope}, *TWO_DEPTHS)
-    logged(results, [1.0] * 11)
     found = comparison.compared(results)
     lines = answer(found, findings(found.cells), [])
 
@@ -289,7 +447,7 @@ def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
 
     plain, _ = comparison.over_depth(results := fabricated.results(tmp_path, values, *TWO_DEPTHS))
 
-    assert (plain.found.contrast, plain.found.verdict, plain.trained) == (None, "cannot tell", (0, 4))  # p = 1/16
+    assert (plain.found.contrast, plain.found.verdict, plain.trained) == (None, Verdict.INCONCLUSIVE, (0, 4))  # p = 1/16
     for form in ("table", "md"):
         assert "outcomes mixed or diverged" in tables.TABLES[form](comparison.compared(results))
 
@@ -303,4 +461,4 @@ def test_depths_of_several_experiments_are_one_curve_with_the_first_ones_margin(
 
     assert found.margin == 0.02
     assert [row.found.depths for row in found.depths] == [(8, 64), (8, 64)]
-    assert comparison.over_depth(runs.read_results(folders[::-1]))[0].found.verdict == "does not degrade"
+    assert comparison.over_depth(runs.read_results(folders[::-1]))[0].found.verdict == Verdict.DOES_NOT_DEGRADE

@@ -1,12 +1,13 @@
 """Charts in words: each sentence follows from numbers that the test chose, and none is said that they do not carry."""
 
 import math
+from importlib import resources
 
 import pandas as pd
 import pytest
 
 from resexp.comparison import OverDepth
-from resexp.statistics import Degradation, Difference
+from resexp.statistics import Degradation, Difference, Verdict
 from resexp.tables import words
 from resexp.tables.frames import Frames
 
@@ -51,49 +52,81 @@ def test_of_a_chart_without_words_nothing_is_said():
     assert said("curves") == []
 
 
-def over_depth(verdict, contrast=None, slope=-0.01, trained=(3, 3)):
+def over_depth(verdict, contrast=None, slope=-0.01, trained=(3, 3), change=None):
     """One arm of one corner, its verdict and its slope chosen."""
-    return OverDepth({"norm": "none"}, "plain", Degradation((8, 64), 3, contrast, 0.01, verdict), slope, None, trained)
+    found = Degradation((8, 64), 3, dict.fromkeys(range(3), 8), contrast, contrast and contrast.high, 0.125, verdict)
+    return OverDepth({"norm": "none"}, "plain", found, slope, None, trained, change=change)
 
 
 RISE = Difference(0.51, 0.467, 0.553, 3, 0.0173)
+ENDS = "depth 64 - depth 8"
 
 
 @pytest.mark.parametrize(
-    ("verdict", "contrast", "words_of_it"),
+    ("verdict", "contrast", "text"),
     [
-        ("degrades", RISE, "rises with depth: +51.0 [+46.7, +55.3] points."),
-        ("degrades", None, "rises with depth."),  # outcomes are mixed at an end
-        ("does not degrade", Difference(0.0, -0.001, 0.002, 3, 0.001), "does not rise with depth by as much as matters: +0.0"),
-        ("slower, not shown worse", RISE, "is higher in the deepest networks, whose training loss still falls: +51.0"),
-        ("cannot tell", Difference(0.5, None, None, 1), "is not shown to rise with depth: +50.0 points."),
+        (
+            Verdict.DEGRADES,
+            RISE,
+            f"is higher at the deepest than at the best shallower depth: +51.0 [+46.7, +55.3] points, {ENDS}.",
+        ),
+        (Verdict.DEGRADES, None, "is higher at the deepest than at the best shallower depth."),  # outcomes are mixed
+        (Verdict.DOES_NOT_DEGRADE, Difference(0.0, -0.001, 0.002, 3, 0.001), "does not rise with depth by the margin: +0.0"),
+        (Verdict.INCONCLUSIVE, Difference(0.5, None, None, 1), f"is not shown to rise with depth: +50.0 points, {ENDS}."),
+        (Verdict.UNTRAINED, Difference(0.0, -0.001, 0.002, 3, 0.001), "is at chance, or training diverged."),
     ],
 )
-def test_what_became_of_the_training_error_is_told_by_its_verdict(verdict, contrast, words_of_it):
+def test_what_became_of_the_training_error_follows_from_its_verdict(verdict, contrast, text):
     (line,) = words.training_error([over_depth(verdict, contrast)])
 
-    assert line.startswith(f"norm none, plain: training error {words_of_it}")
+    assert line.startswith(f"norm none, plain: training error {text}")
+
+
+def test_every_verdict_has_its_words_and_its_color():
+    template = resources.files("resexp").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+
+    assert set(words.SAID) == set(Verdict)
+    assert [verdict for verdict in Verdict if f".{verdict.name.lower()}" not in template.partition("</style>")[0]] == []
 
 
 @pytest.mark.parametrize(
-    ("verdict", "slope", "trained", "words_of_it"),
+    ("change", "closing"),
     [
-        pytest.param("degrades", -0.01, (3, 3), "training error can rise without vanishing gradients", id="degrades, healthy"),
-        pytest.param("degrades", 0.3, (0, 3), "training error can rise without vanishing gradients", id="degrades, explodes"),
-        pytest.param("does not degrade", -0.78, (3, 3), "gradients can vanish without a training error that", id="trains"),
-        pytest.param("does not degrade", -0.78, (0, 3), None, id="never trained"),
-        pytest.param("cannot tell", -0.78, (3, 3), None, id="nothing shown"),
-        pytest.param("degrades", -0.78, (3, 3), None, id="both"),
-        pytest.param("does not degrade", 0.0, (3, 3), None, id="neither"),
-        pytest.param("degrades", None, (3, 3), None, id="gradients not read"),
+        pytest.param(Difference(-0.02, -0.03, -0.01, 3, 0.004), True, id="below 0"),
+        pytest.param(Difference(-0.02, -0.05, 0.01, 3, 0.012), False, id="around 0"),
+        pytest.param(Difference(-0.02, None, None, 1), False, id="one seed"),
+        pytest.param(None, False, id="not read"),
+    ],
+)
+def test_a_gap_is_still_closing_where_the_interval_of_its_change_is_below_0(change, closing):
+    row = over_depth(Verdict.DEGRADES, RISE, change=change)
+    (line,) = words.training_error([row])
+
+    assert row.closing is closing
+    assert ("the gap is still closing: -2.0 [-3.0, -1.0] over the last tenth of training" in line) is closing
+
+
+@pytest.mark.parametrize(
+    ("verdict", "slope", "trained", "text"),
+    [
+        pytest.param(Verdict.DEGRADES, -0.01, (3, 3), "training error can rise without vanishing gradients", id="healthy"),
+        pytest.param(Verdict.DEGRADES, 0.3, (0, 3), "training error can rise without vanishing gradients", id="explodes"),
+        pytest.param(
+            Verdict.DOES_NOT_DEGRADE, -0.78, (3, 3), "gradients can vanish without a training error that", id="trains"
+        ),
+        pytest.param(Verdict.UNTRAINED, -0.78, (0, 3), None, id="never trained"),
+        pytest.param(Verdict.INCONCLUSIVE, -0.78, (3, 3), None, id="nothing shown"),
+        pytest.param(Verdict.DEGRADES, -0.78, (3, 3), None, id="both"),
+        pytest.param(Verdict.DOES_NOT_DEGRADE, 0.0, (3, 3), None, id="neither"),
+        pytest.param(Verdict.DEGRADES, None, (3, 3), None, id="gradients not read"),
     ],
 )
 def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen_without_the_other(
-    verdict, slope, trained, words_of_it
+    verdict, slope, trained, text
 ):
     (line,) = words.training_error([over_depth(verdict, RISE, slope, trained)])
 
-    assert (words_of_it in line) if words_of_it else ("Before the first step" not in line)
+    assert (text in line) if text else ("Before the first step" not in line)
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,24 @@
-"""Training error over depth: who degrades, and what the shortcut takes away of it."""
+"""Training error over depth: which arms degrade, and how much of it the shortcut removes."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from resexp import runs, statistics
 from resexp.comparison.groups import Label, groups, mixes, value
 from resexp.runs import Results, State
-from resexp.statistics import Degradation, Difference
+from resexp.statistics import Degradation, Difference, Verdict
 
-FALLING = 0.05  # of the training loss, over the last tenth of the training
+LAST = 0.1  # share of the training over which the change of the gap is measured
 Curve = dict[int, list[State]]  # depth -> trials
 
 
 @dataclass(frozen=True)
 class OverDepth:
-    """One arm of one corner: its verdict; `slope` of the deepest networks at the start stands beside it, never in it.
+    """One arm of one corner: its verdict; the mean `slope` of the deepest networks at initialization is no part of it.
 
-    trained: of the deepest networks, and how many there are: where none trains at any depth, none degrades either.
-    removed: by how much less its training error rises than plain's, None where either arm mixes outcomes at an end.
+    trained, diverged: of the deepest networks; trained with how many there are. removed: by how much less its training error
+    rises than plain's, None where either arm mixes outcomes at an end. change: of the contrast over the last tenth of training,
+    None unless the arm degrades with an interval.
     """
 
     corner: Label
@@ -27,23 +27,49 @@ class OverDepth:
     slope: float | None
     removed: Difference | None
     trained: tuple[int, int]
+    diverged: int = 0
+    change: Difference | None = None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the gap between the deepest and the best shallower depth is still shrinking."""
+        return self.change is not None and self.change.high is not None and self.change.high < 0
 
 
 def over_depth(results: Results) -> list[OverDepth]:
     """The verdict on every arm of every corner that has at least two depths; margin: that of the first experiment's config."""
     margin = results.sources[0][1].shared.compare.margin
-    found = []
+    rows = []
     for corner, curves in by_depth(results):
         for arm, curve in curves.items():
-            verdict = _verdict(curve, margin)
+            mixed = {depth for depth, states in curve.items() if mixes(states)}
+            verdict = statistics.degradation(errors(curve), margin, mixed)
             if verdict:
-                deepest = [state for state in curve[max(curve)] if state.result]
-                slopes = [slope for state in deepest if (slope := value(state, "slope_start")) is not None]
-                slope = math.fsum(slopes) / len(slopes) if slopes else None
-                trained = sum(state.result["outcome"] == "trained" for state in deepest if state.result)
-                removed = _removed(curves.get("plain"), curve, arm)
-                found.append(OverDepth(corner, arm, verdict, slope, removed, (trained, len(deepest))))
-    return found
+                rows.append(_over_depth(corner, arm, curve, verdict, _removed(curves.get("plain"), curve, arm)))
+    return rows
+
+
+def _over_depth(corner: Label, arm: str, curve: Curve, verdict: Degradation, removed: Difference | None) -> OverDepth:
+    deepest = [state for state in curve[max(curve)] if state.result]
+    slopes = [slope for state in deepest if (slope := value(state, "slope_start")) is not None]
+    trained, diverged = (sum(outcome == wanted for outcome in _outcomes(deepest)) for wanted in ("trained", "diverged"))
+    anywhere = any("trained" in _outcomes(states) for states in curve.values())
+    if not anywhere or (not trained and verdict.verdict == Verdict.DOES_NOT_DEGRADE):
+        verdict = replace(verdict, verdict=Verdict.UNTRAINED)
+    return OverDepth(
+        corner=corner,
+        arm=arm,
+        found=verdict,
+        slope=math.fsum(slopes) / len(slopes) if slopes else None,
+        removed=removed,
+        trained=(trained, len(deepest)),
+        diverged=diverged,
+        change=_change(curve, verdict) if verdict.verdict == Verdict.DEGRADES and verdict.contrast else None,
+    )
+
+
+def _outcomes(states: list[State]) -> list[str]:
+    return [state.result["outcome"] for state in states if state.result]
 
 
 def by_depth(results: Results) -> list[tuple[Label, dict[str, Curve]]]:
@@ -69,14 +95,6 @@ def errors(curve: Curve) -> dict[int, dict[int, float]]:
     }
 
 
-def _verdict(curve: Curve, margin: float) -> Degradation | None:
-    of, mixed = errors(curve), _mixed_ends(curve)
-    verdict = statistics.degradation(of, margin, mixed=mixed, falling=False)
-    if verdict and verdict.verdict == statistics.DEGRADES and _falls(curve[max(curve)]):  # logs are read only then
-        return statistics.degradation(of, margin, mixed=mixed, falling=True)
-    return verdict
-
-
 def _mixed_ends(curve: Curve) -> bool:
     return any(mixes(curve[depth]) for depth in (min(curve), max(curve)))
 
@@ -87,16 +105,21 @@ def _removed(plain: Curve | None, curve: Curve, arm: str) -> Difference | None:
     return statistics.removed(errors(plain), errors(curve))
 
 
-def _falls(states: Sequence[State]) -> bool:
-    """Whether the training loss still falls by more than 5 % over the last tenth, in the mean over seeds."""
-    falls = [fall for state in states if state.result and (fall := _last_tenth(state)) is not None]
-    return bool(falls) and math.fsum(falls) / len(falls) > FALLING
+def _change(curve: Curve, verdict: Degradation) -> Difference | None:
+    """Of the deepest minus the best shallower depth's training error over the last tenth; None without such a reading."""
+    states = {(depth, state.trial.seed): state for depth in curve for state in curve[depth]}
+    changes = []
+    for seed, best in verdict.best.items():
+        deep, shallow = (_last_tenth(states[depth, seed]) for depth in (max(curve), best))
+        if deep is None or shallow is None:
+            return None
+        changes.append(deep - shallow)
+    return statistics.paired(changes)
 
 
 def _last_tenth(state: State) -> float | None:
-    """The share of the training loss that was lost since the last reading before the last tenth; None where it diverged."""
-    rows = [(int(row["step"]), float(row["train_loss"] or "nan")) for row in runs.read_rows(state.folder / "metrics.csv")]
-    before = [loss for step, loss in rows if step <= 0.9 * rows[-1][0]]
-    if not before or not (before[-1] > 0 and math.isfinite(rows[-1][1])):
-        return None
-    return 1 - rows[-1][1] / before[-1]
+    """The change of the training error since the last reading before the last tenth of training."""
+    rows = [(int(row["step"]), float(row["train_accuracy"] or "nan")) for row in runs.read_rows(state.folder / "metrics.csv")]
+    before = [accuracy for step, accuracy in rows if step <= (1 - LAST) * rows[-1][0]]
+    change = before[-1] - rows[-1][1] if before else math.nan
+    return change if math.isfinite(change) else None

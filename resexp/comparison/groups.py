@@ -93,10 +93,12 @@ def values(plain: Sequence[State], residual: Sequence[State], metric: str) -> tu
     return first, second
 
 
-def difference(plain: Sequence[State], residual: Sequence[State], metric: str) -> Difference | None:
+def difference(
+    plain: Sequence[State], residual: Sequence[State], metric: str, level: float = statistics.LEVEL
+) -> Difference | None:
     """Residual minus plain over the seeds that both finished; None where either arm mixes outcomes or diverged."""
     found = values(plain, residual, metric)
-    return statistics.paired(minus(*found)) if found else None
+    return statistics.paired(minus(*found), level) if found else None
 
 
 def minus(plain: Sequence[float], residual: Sequence[float]) -> list[float]:

@@ -1,34 +1,44 @@
-"""Each arm at its own best: settings chosen by mean validation accuracy, never by the figure that is compared."""
+"""Each arm at its best setting: selected by validation accuracy on one half of the seeds, reported on the other half.
+
+A setting selected and reported on the same seeds looks better than it is (the winner's curse). Here no seed reports on a
+setting that it helped to select; the halves are the first and the second half of the seeds in their order.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from resexp import config
-from resexp.comparison.groups import Label, difference, named, other_seeds, summary, worth
+from resexp import config, statistics
+from resexp.comparison.groups import Label, difference, named, other_seeds, seeds, summary, value, worth
 from resexp.runs import Results, State
 from resexp.statistics import Difference, Summary
 
 TIE = 1e-12
-Setting = tuple[str, ...]
+Setting = tuple[str, ...]  # the arm, and its values of the keys
 ALIKE, BEST = "all else equal", "each at its best"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One arm at one setting of the tuned keys; `flags`: a tie, or a winner at the edge of the grid."""
+    """One arm and the setting that all seeds select. `halves`: arm and setting that each half selects, where they differ.
+
+    summary: of every seed at the setting that the other half of the seeds selects. `flags`: a tie, or a number at the edge of
+    the grid.
+    """
 
     arm: str
     setting: Label
     summary: Summary
     flags: tuple[str, ...] = ()
+    halves: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True)
 class Tuned:
     """Plain against a residual arm in one cell: at one setting (`all else equal`), or each at its best by validation.
 
-    No difference where outcomes are mixed or seeds are not the same ones: `unmatched` says so.
+    difference: of every seed at the settings that the other half of the seeds selects; no difference where outcomes are mixed
+    or seeds are not the same ones: `unmatched` says so. cross_fitted: False for a single seed, which reports on its own choice.
     """
 
     label: Label
@@ -37,6 +47,7 @@ class Tuned:
     residual: Choice
     difference: Difference | None
     unmatched: tuple[str, ...] = ()
+    cross_fitted: bool = True
 
 
 def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") -> list[Tuned]:
@@ -47,91 +58,146 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
     Raises:
         ConfigError: a key that is no axis here, with those that are.
     """
-    found: list[Tuned] = []
+    rows: list[Tuned] = []
     keys = named(results, keys, "--tune")
     for label, arms in _by_arm(results, keys):
+        plain = _selection(keys, arms.get("plain", {}))
         for arm in arms:
-            if arm != "plain" and "plain" in arms:
-                found += _rows(label, keys, arms["plain"], arms[arm], metric)
-    return found
+            residual = _selection(keys, arms[arm])
+            if arm != "plain" and plain and residual:
+                same = plain.best[1:] == residual.best[1:]
+                for select in (plain,) if same else (plain, residual):
+                    rows += _row(label, keys, ALIKE, _at(select, arms["plain"], "plain"), _at(select, arms[arm], arm), metric)
+                rows += _row(label, keys, BEST, plain, residual, metric)
+    return rows
 
 
 def best_against_best(results: Results, metric: str = "test_accuracy") -> list[Tuned]:
-    """At each depth the best plain cell against that of the best residual arm, over all other axes.
+    """At each depth the best plain cell against the best cell of any residual arm, over all other axes.
 
     None where experiments differ in a key that none of them varies by itself: such cells are no alternatives.
     """
     keys = [key for key in results.shown if key != "depth"]
     if not keys or _between(results) - _varied(results):
         return []
-    best: dict[tuple[str, ...], tuple[float, Tuned]] = {}
+    rows = []
     for label, arms in _by_arm(results, keys):
-        for arm in arms:
-            if arm != "plain" and "plain" in arms:
-                rows = [row for row in _rows(label, keys, arms["plain"], arms[arm], metric) if row.how == BEST]
-                score = max((of for states in arms[arm].values() if (of := worth(states)) is not None), default=-1.0)
-                if rows and score > best.get(tuple(label.values()), (-2.0, rows[0]))[0]:
-                    best[tuple(label.values())] = (score, rows[0])
-    return [row for _, row in best.values()]
+        plain = _selection(keys, arms.pop("plain", {}))
+        residual = _selection(keys, {setting: states for settings in arms.values() for setting, states in settings.items()})
+        if plain and residual:
+            rows += _row(label, keys, BEST, plain, residual, metric)
+    return rows
 
 
-# ---- choosing -----------------------------------------------------------------------------------------------------------
+# ---- selecting ----------------------------------------------------------------------------------------------------------
 
 Settings = dict[Setting, list[State]]
 
 
+@dataclass(frozen=True)
+class _Selection:
+    """What all seeds select, and what each seed reports on; `states`: the trials of each seed there. candidates: how many."""
+
+    best: Setting
+    by_seed: dict[int, Setting]
+    states: list[State]
+    candidates: int
+    flags: tuple[str, ...] = ()
+
+
 def _by_arm(results: Results, keys: Sequence[str]) -> list[tuple[Label, dict[str, Settings]]]:
-    """(label over the other keys, arm -> setting of the keys -> trials); second controls are not tuned."""
-    found: dict[tuple[str, ...], tuple[Label, dict[str, Settings]]] = {}
+    """(label over the other keys, arm -> setting of the keys -> trials); parameter-matched baselines are not tuned."""
+    cells: dict[tuple[str, ...], tuple[Label, dict[str, Settings]]] = {}
     for state in results.states:
         if state.trial.parameters_of is None:
             label = results.label(state)
-            rest = {key: value for key, value in label.items() if key not in keys}
-            arms = found.setdefault(tuple(rest.values()), (rest, {}))[1]
-            arms.setdefault(state.trial.arm, {}).setdefault(tuple(label[key] for key in keys), []).append(state)
-    return list(found.values())
+            rest = {key: label[key] for key in label if key not in keys}
+            arms = cells.setdefault(tuple(rest.values()), (rest, {}))[1]
+            setting = (state.trial.arm, *(label[key] for key in keys))
+            arms.setdefault(state.trial.arm, {}).setdefault(setting, []).append(state)
+    return list(cells.values())
 
 
-def _rows(label: Label, keys: Sequence[str], plain: Settings, residual: Settings, metric: str) -> list[Tuned]:
-    worths = [
-        {setting: of for setting, states in arm.items() if (of := worth(states)) is not None} for arm in (plain, residual)
-    ]
-    if not all(worths):
+def _selection(keys: Sequence[str], settings: Settings) -> _Selection | None:
+    """The setting with the highest mean validation accuracy, the first of equals; None where no setting is complete."""
+    worths = {setting: mean for setting, states in settings.items() if (mean := worth(states)) is not None}
+    if not worths:
+        return None
+    best = max(worths, key=lambda setting: worths[setting])
+    common = sorted(seeds(settings[best]))
+    candidates = [setting for setting in worths if seeds(settings[setting]).issuperset(common)]
+    costs = {
+        setting: {state.trial.seed: -(value(state, "val_accuracy") or 0.0) for state in settings[setting]}
+        for setting in candidates
+    }
+    chosen = statistics.cross_fitted([[costs[setting][seed] for setting in candidates] for seed in common])
+    by_seed = {seed: candidates[option] for seed, option in zip(common, chosen, strict=True)}
+    grid = [setting for setting, states in settings.items() if all(state.result for state in states)]
+    flags = _flags(keys, best, worths, [setting for setting in grid if setting[0] == best[0]])
+    return _Selection(best, by_seed, _reported(by_seed, settings), len(candidates), flags)
+
+
+def _at(select: _Selection, settings: Settings, arm: str) -> _Selection:
+    """An arm at the settings that another one, or it itself, selects."""
+    by_seed = {seed: (arm, *setting[1:]) for seed, setting in select.by_seed.items()}
+    return _Selection((arm, *select.best[1:]), by_seed, _reported(by_seed, settings), select.candidates)
+
+
+def _reported(by_seed: Mapping[int, Setting], settings: Settings) -> list[State]:
+    return [state for seed, setting in by_seed.items() for state in settings.get(setting, []) if state.trial.seed == seed]
+
+
+def _row(label: Label, keys: Sequence[str], how: str, plain: _Selection, residual: _Selection, metric: str) -> list[Tuned]:
+    """One row; none where an arm has no trial at these settings."""
+    if not (plain.states and residual.states):
         return []
-    grids = [[setting for setting, states in arm.items() if all(state.result for state in states)] for arm in (plain, residual)]
-    first, second = (max(of, key=lambda setting: of[setting]) for of in worths)  # the first of equals
-    wanted = [(ALIKE, first, first), *([(ALIKE, second, second)] if first != second else []), (BEST, first, second)]
-    rows = []
-    for how, a, b in wanted:
-        if a in plain and b in residual:
-            flags = [_flags(keys, *chosen) if how == BEST else () for chosen in zip((a, b), worths, grids, strict=True)]
-            choices = (_choice(keys, a, plain[a], metric, flags[0]), _choice(keys, b, residual[b], metric, flags[1]))
-            uneven = other_seeds(plain[a], residual[b])
-            compared = None if uneven else difference(plain[a], residual[b], metric)
-            rows.append(Tuned(label, how, *choices, compared, uneven))
-    return rows
+    choices = [
+        Choice(
+            arm=select.best[0],
+            setting=dict(zip(keys, select.best[1:], strict=True)),
+            summary=summary(select.states, metric),
+            flags=select.flags,
+            halves=_halves(keys, select),
+        )
+        for select in (plain, residual)
+    ]
+    uneven = other_seeds(plain.states, residual.states)
+    selected = max(plain.candidates, residual.candidates) > 1
+    level = statistics.SELECTED_LEVEL if selected else statistics.LEVEL
+    compared = None if uneven else difference(plain.states, residual.states, metric, level)
+    single = selected and min(len(plain.by_seed), len(residual.by_seed)) == 1
+    return [Tuned(label, how, choices[0], choices[1], compared, uneven, cross_fitted=not single)]
 
 
-def _choice(keys: Sequence[str], setting: Setting, states: Sequence[State], metric: str, flags: tuple[str, ...]) -> Choice:
-    return Choice(states[0].trial.arm, dict(zip(keys, setting, strict=True)), summary(states, metric), flags)
+def _halves(keys: Sequence[str], select: _Selection) -> tuple[Label, ...]:
+    settings = list(dict.fromkeys(select.by_seed.values()))
+    if settings == [select.best]:
+        return ()
+    named = [dict(zip(keys, setting[1:], strict=True)) for setting in settings]
+    arms = {setting[0] for setting in settings} != {select.best[0]}
+    return tuple({"arm": setting[0], **label} if arms else label for setting, label in zip(settings, named, strict=True))
 
 
 def _flags(keys: Sequence[str], chosen: Setting, worths: Mapping[Setting, float], grid: Sequence[Setting]) -> tuple[str, ...]:
-    """That other settings are worth as much, and which number lies at the edge of the grid, of what diverged as well."""
-    ties = [setting for setting, of in worths.items() if setting != chosen and abs(of - worths[chosen]) <= TIE]
+    """That other settings of the arm are worth as much, and which number is at the edge of the grid, of what diverged too."""
+    ties = [
+        setting
+        for setting, mean in worths.items()
+        if setting != chosen and setting[0] == chosen[0] and abs(mean - worths[chosen]) <= TIE
+    ]
     flags = [f"ties with {len(ties)} other"] if ties else []
-    for place, key in enumerate(keys):
-        tried = [_number(setting[place]) for setting in grid]
+    for index, key in enumerate(keys, start=1):
+        tried = [_number(setting[index]) for setting in grid]
         if all(number is not None for number in tried):
             numbers = sorted({number for number in tried if number is not None})
-            if len(numbers) > 1 and _number(chosen[place]) in (numbers[0], numbers[-1]):
+            if len(numbers) > 1 and _number(chosen[index]) in (numbers[0], numbers[-1]):
                 flags.append(f"{key} at the edge of the grid")
     return tuple(flags)
 
 
 def _number(text: str) -> float | None:
     try:
-        return value if math.isfinite(value := float(text)) else None
+        return number if math.isfinite(number := float(text)) else None
     except ValueError:
         return None
 

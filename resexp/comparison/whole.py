@@ -3,8 +3,9 @@
 import statistics as python_statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from resexp import statistics
+from resexp import runs, statistics
 from resexp.comparison.cells import Cell, cells
 from resexp.comparison.depths import OverDepth, over_depth
 from resexp.comparison.groups import named
@@ -18,7 +19,8 @@ from resexp.statistics import Pairing
 class Comparison:
     """Results beside each other by one figure: `key` in results, `metric` what it is; `resolution`: one image.
 
-    tuned: the rows of `--tune`, or best against best over all axes where nothing was asked for.
+    tuned: the rows of `--tune`, or each arm at its best setting over all axes where nothing was asked for. looks: how many
+    seeds a pair had after each round of training, of the pair that has grown most often.
     """
 
     results: Results
@@ -30,6 +32,7 @@ class Comparison:
     tuned: list[Tuned]
     depths: list[OverDepth]
     asked: tuple[str, ...] = ()
+    looks: tuple[int, ...] = ()
 
 
 def compared(
@@ -58,31 +61,54 @@ def compared(
         tuned=tuned(found, tune, key) if tune else best_against_best(found, key),
         depths=over_depth(results),
         asked=named(found, tune, "--tune"),
+        looks=_looks(found),
     )
+
+
+def _looks(results: Results) -> tuple[int, ...]:
+    present = [folder for folder, _ in results.sources if (folder / "pairs.json").exists()]
+    rounds = [card.get("rounds", []) for folder in present for card in runs.cards(folder)]
+    return tuple(accumulate(len(each["seeds"]) for each in max(rounds, key=len))) if rounds else ()
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A pair's half-width, and the seeds that +-`aim` takes, with the 95% interval of that number; None beyond a million.
+
+    The interval is that of the pair's sd, of which n seeds say little.
+    """
+
+    half: float
+    seeds: int | None
+    low: int | None
+    high: int | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How wide the intervals are (half-widths, median and widest of `pairs`), and the seeds that +-`aim` takes."""
+    """How precise the intervals of `pairs` pairs are, and the seeds that +-`aim` takes: for the median pair and the widest."""
 
     pairs: int
-    median: float
-    widest: float
     aim: float
-    seeds: int | None
-    most: int | None
+    median: Needed
+    widest: Needed
 
 
 def plan(comparison: Comparison) -> Plan | None:
-    """What +- half the margin would take; None where no pair has an interval of any width, or the figure is no share."""
-    found = [arm.difference for cell in comparison.cells for arm in cell.arms if arm.difference]
-    halves = sorted((of.half, of.sd) for of in found if of.half and of.sd)
-    if not halves or not comparison.metric.percent or not comparison.margin:
+    """What +- half the margin would take; None where no pair has an interval of any width, or the metric is no share."""
+    differences = [arm.difference for cell in comparison.cells for arm in cell.arms if arm.difference]
+    spread = sorted((each.half, each.sd, each.n) for each in differences if each.half and each.sd)
+    if not spread or not comparison.metric.percent or not comparison.margin:
         return None
     aim = comparison.margin / 2
-    median, sd = (python_statistics.median(of) for of in zip(*halves, strict=True))
-    widest, largest = halves[-1]
-    return Plan(len(halves), median, widest, aim, statistics.seeds_for(sd, aim), statistics.seeds_for(largest, aim))
+    halves, sds, counts = zip(*spread, strict=True)
+    middle = python_statistics.median(halves), python_statistics.median(sds), python_statistics.median_low(counts)
+    return Plan(len(spread), aim, _needed(*middle, aim), _needed(*spread[-1], aim))
+
+
+def _needed(half: float, sd: float, n: int, aim: float) -> Needed:
+    low, high = (statistics.seeds_for(end, aim) for end in statistics.sd_interval(sd, n))
+    return Needed(half, statistics.seeds_for(sd, aim), low, high)
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,17 @@ from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
 from resexp.runs import Results
 from resexp.statistics import Summary
+from resexp.tables.budget import longer_commands
+from resexp.tables.compared import SELECTED, depths_heading, looks_lines, plan_lines, tuned_heading
 from resexp.tables.costs import cost_row
 from resexp.tables.findings import deepest
 from resexp.tables.judged import place_lines, verdict_line
 from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
-from resexp.tables.texts import choice_text, named, p_text, verdict_text
+from resexp.tables.texts import choice_text, closing_text, ends_text, most_text, named, rise_text, verdict_text
 
-# First words of effects and verdicts that have a colour in the page.
+# First words of effects and of verdicts on claims that have a color in the page.
 COLOURED = (
-    "rescues", "helps", "supported", "does", "hurts", "ruins", "contradicted", "degrades", "mixed", "undecided", "not",
-    "cannot", "slower",
+    "rescues", "helps", "supported", "hurts", "ruins", "contradicted", "mixed", "undecided", "not",
 )  # fmt: skip
 # In this order, and each under the heading of its section.
 SECTIONS = (
@@ -51,6 +52,12 @@ def html(results: Results) -> str:
             content=content,
             results=results,
             compared=content.compared,
+            depths_heading=depths_heading(content.compared),
+            longer=longer_commands(content.compared),
+            tuned_heading=tuned_heading(content.compared),
+            selected=SELECTED,
+            looks=looks_lines(content.compared),
+            precision=plan_lines(content.compared),
             corners=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
             figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
@@ -114,7 +121,10 @@ def _environment() -> jinja2.Environment:
         setting=choice_text,
         slope=tables.slope_text,
         verdict=verdict_text,
-        p=p_text,
+        ends=ends_text,
+        rise=rise_text,
+        most=most_text,
+        closing=closing_text,
         judged=verdict_line,
         places=place_lines,
         measured=measured_text,

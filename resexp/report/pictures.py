@@ -13,7 +13,7 @@ from resexp.figures import FIGURES, Figure, chosen
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
 from resexp.report.content import Content
 from resexp.runs import Results
-from resexp.statistics import Difference
+from resexp.statistics import Difference, Verdict
 from resexp.tables.findings import FLAT, deepest
 from resexp.tables.frames import Frames, read_frames
 
@@ -76,7 +76,7 @@ def _accuracy(content: Content) -> str:
 def _training_error(content: Content) -> str:
     rows = content.compared.depths
     plain, residual = ([row for row in rows if (row.arm == "plain") is is_plain] for is_plain in (True, False))
-    if not plain or any(row.found.verdict != "degrades" for row in plain):
+    if not plain or any(row.found.verdict != Verdict.DEGRADES for row in plain):
         return ""
     if residual and all(_above(row.removed) for row in residual):
         return "Training error of plain networks rises with depth, and less with a shortcut"

@@ -1,76 +1,99 @@
-"""Does training error rise with depth? An exact trend test, and the contrast of the ends with its interval.
+"""Is training error at the deepest depth higher than at the best shallower one? A paired interval, or an exact rank test.
 
-Only training error can show degradation (a high test error may be overfitting); the slope of the gradient stands beside a
-verdict and is never part of it.
+Only training error can show degradation (a high test error may be overfitting). The slope of the gradient is reported next to
+a verdict and is never part of it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
 
-from resexp.statistics.exact import page
+from resexp.statistics.exact import highest_last
 from resexp.statistics.intervals import Difference, paired
+from resexp.statistics.selection import cross_fitted
 
-ALPHA = 0.05
-DEGRADES, DOES_NOT, SLOWER, CANNOT_TELL = "degrades", "does not degrade", "slower, not shown worse", "cannot tell"
-VERDICTS = (DEGRADES, DOES_NOT, SLOWER, CANNOT_TELL)
+ALPHA = 1 / 32  # of the rank test: with the interval of other curves false positives stay below 5% at unequal spread, too
 
 Errors = Mapping[int, Mapping[int, float]]  # depth -> seed -> training error; inf where it diverged
+
+
+class Verdict(StrEnum):
+    """What the training error of one arm does with depth, at the budget that it was trained for."""
+
+    DEGRADES = "degrades"
+    DOES_NOT_DEGRADE = "does not degrade"
+    INCONCLUSIVE = "inconclusive"
+    UNTRAINED = "does not train"
 
 
 @dataclass(frozen=True)
 class Degradation:
     """Training error of one arm over depth, from the n seeds that finished every depth.
 
-    contrast: deepest minus shallowest, None where outcomes are mixed at either or a network diverged there.
-    trend: p of Page's test that it rises; None beyond 12 depths.
+    best: seed -> the shallower depth that it is compared with, the one with the lowest mean error over the other half of the
+    seeds. contrast: deepest minus best; None where a network diverged, or outcomes are mixed, at one of these depths. most: the
+    highest upper end of the intervals of the deepest minus each shallower depth. rank_p: exact one-sided p of the deepest
+    depth's ranks within seeds.
     """
 
     depths: tuple[int, ...]
     n: int
+    best: dict[int, int]
     contrast: Difference | None
-    trend: float | None
-    verdict: str
+    most: float | None
+    rank_p: float
+    verdict: Verdict
 
 
-def degradation(errors: Errors, margin: float, *, mixed: bool, falling: bool) -> Degradation | None:
+def degradation(errors: Errors, margin: float, mixed: Collection[int] = ()) -> Degradation | None:
     """The verdict on one arm; None for fewer than two depths or no seed that finished all of them.
 
-    does not degrade: the whole interval of the contrast lies below `margin`.
-    degrades: it lies above 0 with a mean of at least `margin`, and, where there are more than two depths, the trend rises as
-    well (p <= 0.05); where there is no interval (outcomes `mixed` at an end, or a network diverged there), the trend decides
-    alone. Without the mean two depths of unlike spread would raise 6 false alarms in 100.
-    slower, not shown worse: the same, but the deepest networks' training loss is still `falling`.
+    mixed: the depths whose networks have different outcomes. DEGRADES: the interval of the contrast is above 0 and its mean at
+    least `margin`; without a contrast, the deepest depth's ranks within seeds are high (p <= 1/32) and its median error is at
+    least `margin` above the lowest median of a shallower depth. DOES_NOT_DEGRADE: the intervals of the contrast and of the
+    deepest minus every shallower depth are below `margin`. INCONCLUSIVE: everything else. UNTRAINED is for the caller, who
+    knows the outcomes.
     """
     depths, seeds = sorted(errors), whole_seeds(errors)
     if len(depths) < 2 or not seeds:
         return None
     rows = [[errors[depth][seed] for depth in depths] for seed in seeds]
-    contrast = None if mixed else _contrast(rows)
-    trend = page(rows)
-    return Degradation(
-        tuple(depths), len(seeds), contrast, trend, _verdict(contrast, trend, len(depths), margin, falling=falling)
-    )
+    best = {seed: depths[option] for seed, option in zip(seeds, cross_fitted([row[:-1] for row in rows]), strict=True)}
+    deepest = errors[depths[-1]]
+    usable = set() if depths[-1] in mixed else {depth for depth in depths[:-1] if depth not in mixed}
+    each = [deepest[seed] - errors[best[seed]][seed] for seed in seeds]
+    contrast = paired(each) if usable.issuperset(best.values()) and all(map(math.isfinite, each)) else None
+    most = _highest_end([[deepest[seed] - errors[depth][seed] for seed in seeds] for depth in usable]) if contrast else None
+    rank_p = highest_last(rows)
+    verdict = _by_interval(contrast, most, margin) if contrast else _by_rank(rows, rank_p, margin)
+    return Degradation(tuple(depths), len(seeds), best, contrast, most, rank_p, verdict)
 
 
-def _verdict(contrast: Difference | None, trend: float | None, depths: int, margin: float, *, falling: bool) -> str:
-    if contrast and contrast.high is not None and contrast.high < margin:
-        return DOES_NOT
-    above = contrast is None or (contrast.low is not None and contrast.low > 0 and contrast.mean >= margin)
-    rises = trend is not None and trend <= ALPHA
-    if above and (rises or (contrast is not None and depths == 2)):
-        return SLOWER if falling else DEGRADES
-    return CANNOT_TELL
+def _highest_end(differences: Sequence[Sequence[float]]) -> float | None:
+    """Of the intervals; a depth at which a network diverged (-inf) is no better than the deepest one and is left out."""
+    ends = [paired(each).high for each in differences if all(map(math.isfinite, each))]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def _by_interval(contrast: Difference, most: float | None, margin: float) -> Verdict:
+    if contrast.low is None or contrast.high is None or most is None:
+        return Verdict.INCONCLUSIVE
+    if max(contrast.high, most) < margin:
+        return Verdict.DOES_NOT_DEGRADE
+    return Verdict.DEGRADES if contrast.low > 0 and contrast.mean >= margin else Verdict.INCONCLUSIVE
+
+
+def _by_rank(rows: Sequence[Sequence[float]], rank_p: float, margin: float) -> Verdict:
+    *shallower, deepest = [median(column) for column in zip(*rows, strict=True)]
+    far = math.isfinite(min(shallower)) and deepest - min(shallower) >= margin
+    return Verdict.DEGRADES if rank_p <= ALPHA and far else Verdict.INCONCLUSIVE
 
 
 def whole_seeds(errors: Errors) -> list[int]:
     """The seeds that have an error at every depth."""
     return sorted(set.intersection(*(set(of) for of in errors.values()))) if errors else []
-
-
-def _contrast(rows: Sequence[Sequence[float]]) -> Difference | None:
-    each = [row[-1] - row[0] for row in rows]
-    return paired(each) if all(map(math.isfinite, each)) else None
 
 
 def removed(plain: Errors, residual: Errors) -> Difference | None:

@@ -1,15 +1,13 @@
 """Exact tests for few seeds, each by counting every possibility: nothing is assumed of a distribution, nothing is drawn."""
 
-import functools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 TIE = 1e-9  # sums that differ by less, relative to all there is to sum, are equal
 MOST_PAIRS = 40  # of a sign-flip test: 2 x 2^20 sums
-MOST_DEPTHS = 12  # of a trend test: 2^12 sets of ranks
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -64,51 +62,24 @@ def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
     return sum(count for count in ways.values() if count <= ways[a]) / sum(ways.values())
 
 
-def page(table: Sequence[Sequence[float]]) -> float | None:
-    """One-sided exact p of Page's trend test: do values rise along the columns (depths), in rows (seeds) of their own?
+def highest_last(table: Sequence[Sequence[float]]) -> float:
+    """One-sided exact p that the last value of each row is no higher than the others: for the sum of its ranks within rows.
 
-    L = sum of column number times the mean rank of its values; ties have middle ranks, and the permutations counted are those
-    of each row's own ranks, so the test stays exact (Page 1963, doi:10.1080/01621459.1963.10500843). None for fewer than two
-    columns, no rows, or more than 12 columns.
+    Under the hypothesis every order of a row's values is equally likely, so each rank of the row is; ties share their middle
+    rank, and the ranks counted are those of each row, so the test stays exact. The smallest p of S rows of K values is K^-S.
     """
-    if not table or not 2 <= len(table[0]) <= MOST_DEPTHS:
-        return None
     rows = [_doubled_ranks(row) for row in table]
-    seen = sum((column + 1) * rank for row in rows for column, rank in enumerate(row))
-    counts = _ordered(tuple(sorted(tuple(sorted(row)) for row in rows)))
-    return sum(ways for value, ways in counts.items() if value >= seen) / sum(counts.values())
+    observed = sum(row[-1] for row in rows)
+    counts: Mapping[int, int] = {0: 1}
+    for row in rows:
+        sums: Counter[int] = Counter()
+        for total, ways in counts.items():
+            for rank in row:
+                sums[total + rank] += ways
+        counts = sums
+    return sum(ways for total, ways in counts.items() if total >= observed) / sum(counts.values())
 
 
 def _doubled_ranks(row: Sequence[float]) -> list[int]:
     """Twice the rank of each value, 1 for the smallest; equal values share the middle of their ranks."""
     return [2 * sum(other < value for other in row) + sum(other == value for other in row) + 1 for value in row]
-
-
-@functools.lru_cache(maxsize=32)
-def _ordered(rows: tuple[tuple[int, ...], ...]) -> dict[int, int]:
-    """In how many orders of the ranks of every row the sum over all rows is what; the same for all arms without ties."""
-    counts = {0: 1}
-    for ranks, times in Counter(rows).items():
-        of_row = _permuted(ranks)
-        for _ in range(times):
-            found: dict[int, int] = {}
-            for so_far, ways in counts.items():
-                for value, more in of_row.items():
-                    found[so_far + value] = found.get(so_far + value, 0) + ways * more
-            counts = found
-    return counts
-
-
-def _permuted(ranks: tuple[int, ...]) -> dict[int, int]:
-    """In how many orders of the ranks sum of column number times rank is what; by sets of ranks already placed."""
-    found: list[dict[int, int]] = [{} for _ in range(2 ** len(ranks))]
-    found[0][0] = 1
-    for placed in range(len(found)):
-        column = placed.bit_count() + 1
-        for place, rank in enumerate(ranks):
-            if not placed >> place & 1:
-                after = found[placed | 1 << place]
-                for value, ways in found[placed].items():
-                    total = value + column * rank
-                    after[total] = after.get(total, 0) + ways
-    return found[-1]

@@ -6,25 +6,31 @@ from itertools import groupby
 from resexp import config
 from resexp.comparison import ALIKE, Arm, Cell, Comparison, Tuned, bought, plan
 from resexp.runs import Results
+from resexp.tables.budget import budget_text, command_lines, longer_commands
 from resexp.tables.lines import WIDTH, fitted
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.texts import (
-    NO_CONTRAST,
     accuracy_text,
     beyond_width_text,
     choice_text,
+    closing_text,
     contrast_text,
     diverged_text,
+    ends_text,
     flip_text,
     images_text,
     is_best,
+    looks_coverage,
+    looks_text,
     missing_text,
+    most_text,
     named,
+    needed_text,
     outcome_text,
     percent,
+    rise_text,
     seeds_text,
     slope_text,
-    trend_text,
     tuned_text,
     verdict_text,
 )
@@ -96,6 +102,7 @@ def notes(of: Comparison) -> list[str]:
     arms = [(arm, cell) for cell in of.cells for arm in cell.arms]
     lines = [f"n = {seeds_text(of.cells)} seeds. Slope: decades per block towards the input in the gradient of the"]
     lines += ["activations before the first update; below 0 it vanishes, above 0 it explodes."]
+    lines += looks_lines(of)
     if any(is_best(arm, cell, of.metric) for arm, cell in arms):
         lines += ["*: best mean of its cell."]
     if any(len(arm.summary.outcomes) > 1 for arm, _ in arms):
@@ -109,37 +116,60 @@ def notes(of: Comparison) -> list[str]:
     return lines
 
 
+def looks_lines(of: Comparison) -> list[str]:
+    """How often the experiment has grown, and what that does to intervals; nothing where it has not."""
+    if len(of.looks) < 2:
+        return []
+    coverage = f"If you stop because an interval excludes 0, it covers {looks_coverage(of.looks)} of the time, not 95%."
+    return [f"{looks_text(of.looks)}. {coverage}"]
+
+
 # ---- below the table ------------------------------------------------------------------------------------------------------
 
 
 def _depth_lines(of: Comparison) -> list[str]:
     if not of.depths:
         return []
-    depths = of.depths[0].found.depths
-    ends = f"depth {depths[-1]} minus depth {depths[0]}"
-    lines = ["", f"Training error, {ends}, in points [95 %]; {percent(of.margin)} matters"]
+    lines = ["", depths_heading(of)]
+    shared = _shared_ends(of)
     for corner, arms in groupby(of.depths, key=lambda row: named(row.corner)):
         lines += [f"  {corner}"]
         for row in arms:
-            mine = row.found.depths
-            other = "" if (mine[0], mine[-1]) == (depths[0], depths[-1]) else f"; depth {mine[-1]} minus {mine[0]}"
-            contrast = points(row.found.contrast) or NO_CONTRAST
-            lines += [f"    {row.arm:<14} {verdict_text(row):<25} {contrast}{other}"]
-            lines += [f"    {'':<14} {trend_text(row)}slope at the start {slope_text(row.slope)}"]
-            if row.removed:
-                lines += [f"    {'':<14} plain's rise minus this one: {points(row.removed)}"]
-    return lines
+            ends = "" if ends_text(row) == shared else ends_text(row)
+            below = "; ".join(filter(None, (ends, most_text(row), f"slope at initialization {slope_text(row.slope)}")))
+            avoided = f"degradation avoided vs plain: {points(row.removed)}" if row.removed else ""
+            lines += [f"    {row.arm:<14} {verdict_text(row):<25} {rise_text(row)}"]
+            lines += [f"    {'':<14} {text}" for text in (below, avoided, closing_text(row)) if text]
+    longer = [line for command in longer_commands(of) for line in command_lines(command, "    ")]
+    return [*lines, *(["  train longer:", *longer] if longer else [])]
+
+
+def depths_heading(of: Comparison) -> str:
+    """'Training error after 20 epochs, depth 64 - depth 8, points [95% CI], margin 1.0'."""
+    budget = budget_text(of)
+    after = f" after {budget}" if budget else ""
+    shown = _shared_ends(of) or "deepest - best shallower depth"
+    return f"Training error{after}, {shown}, points [95% CI], margin {percent(of.margin)}"
+
+
+def _shared_ends(of: Comparison) -> str:
+    """The depths that all rows with an interval compare; nothing where they compare different ones."""
+    ends = {ends_text(row) for row in of.depths if row.found.contrast}
+    return ends.pop() if len(ends) == 1 else ""
 
 
 def _tuned_lines(of: Comparison) -> list[str]:
     if not of.tuned:
         return []
-    lines = ["", f"{tuned_heading(of)} (chosen by mean validation accuracy)"]
+    lines = ["", tuned_heading(of), f"  ({SELECTED})"]
     return lines + [line for row in of.tuned for line in _tuned_row(row, of)]
 
 
+SELECTED = "selected by mean validation accuracy of one half of the seeds, reported on the other"
+
+
 def tuned_heading(of: Comparison) -> str:
-    return f"Tuned over {', '.join(of.asked)}" if of.asked else "Best against best"
+    return f"Each at its best {', '.join(of.asked) if of.asked else 'setting'}, difference [95% CI]"
 
 
 def _tuned_row(row: Tuned, of: Comparison) -> list[str]:
@@ -159,18 +189,19 @@ def _tuned_row(row: Tuned, of: Comparison) -> list[str]:
 
 
 def plan_lines(of: Comparison) -> list[str]:
-    found = plan(of)
-    if not found:
+    """The precision now, and how many seeds half the margin takes, with the interval of that number."""
+    precision = plan(of)
+    if not precision:
         return []
-    now = f"±{percent(found.median)} points now" + (
-        f" in the median of {found.pairs} pairs, ±{percent(found.widest)} in the widest" if found.pairs > 1 else ""
+    median, widest = precision.median, precision.widest
+    several = precision.pairs > 1
+    now = f"Precision: 95% CI half-width ±{percent(median.half)} points" + (
+        f" (median of {precision.pairs} pairs), ±{percent(widest.half)} (widest)" if several else ""
     )
-    if found.widest <= found.aim:
-        return ["", f"Plan: {now}; enough for differences of {percent(of.margin)}."]
-    most = "more than a million" if found.most is None else f"{found.most:,}"
-    seeds = "more than a million" if found.seeds is None else f"{found.seeds:,}"
-    needed = f"about {seeds}" + (f" and {most}" if found.pairs > 1 else "")
-    return ["", f"Plan: {now}; for ±{percent(found.aim)} {needed} seeds."]
+    if widest.half <= precision.aim:
+        return ["", f"{now}; enough for differences of {percent(of.margin)} points."]
+    needed = f"{needed_text(median, 'median pair')} or {needed_text(widest, 'widest')}" if several else needed_text(median)
+    return ["", f"{now}. Seeds for ±{percent(precision.aim)}: about {needed}."]
 
 
 def _published(results: Results) -> list[str]:

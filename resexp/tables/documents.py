@@ -5,25 +5,39 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import compress
 from typing import Any
 
 from resexp import runs, statistics
-from resexp.comparison import Comparison, compared
+from resexp.comparison import Comparison, compared, plan
 from resexp.runs import Results
 from resexp.statistics import Difference
-from resexp.tables.compared import as_text, limits, notes, plan_lines, remarks, tuned_heading
+from resexp.tables.budget import longer_commands
+from resexp.tables.compared import (
+    SELECTED,
+    as_text,
+    depths_heading,
+    limits,
+    notes,
+    plan_lines,
+    remarks,
+    tuned_heading,
+)
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.texts import (
     accuracy_text,
     choice_text,
+    closing_text,
     contrast_text,
     difference_text,
     diverged_text,
+    ends_text,
     flip_text,
     images_text,
     is_best,
     missing_text,
+    most_text,
     named,
     outcome_text,
     rise_text,
@@ -34,7 +48,7 @@ from resexp.tables.texts import (
 
 
 def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
-    """A row per arm of each cell, the best mean of a cell in bold; then training error over depth, and best against best."""
+    """A row per arm of each cell, the best mean of a cell in bold; then training error over depth, and each at its best."""
     keys = list(of.results.shown)
     columns = [*keys, "arm", "trained", "accuracy (%)" if of.metric.percent else "mean", "n", "difference [95 %]"]
     columns += ["beyond width [95 %]", "slope", "parameters", "unmatched", *(["test"] if test else [])]
@@ -43,13 +57,20 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
     lines += _markdown(columns, [_markdown_row(of, cell, arm, test=test) for cell in of.cells for arm in cell.arms])
     lines += ["", *(line.replace("*: best", "Bold: best") for line in notes(of))]
     if of.depths:
-        rows = [[named(row.corner), row.arm, verdict_text(row), rise_text(row), slope_text(row.slope)] for row in of.depths]
-        lines += ["", "## Training error over depth", ""]
-        lines += _markdown(["corner", "arm", "verdict", "deepest - shallowest, points", "slope"], rows)
+        rows = [
+            [named(row.corner), row.arm, verdict_text(row), ends_text(row), rise_text(row), most_text(row),
+             difference_text(row.removed), slope_text(row.slope), closing_text(row)]
+            for row in of.depths
+        ]  # fmt: skip
+        columns = ["corner", "arm", "verdict", "depths", "difference", "bound", "degradation avoided vs plain", "slope", "gap"]
+        kept = [any(row[index] for row in rows) for index in range(len(columns))]
+        lines += ["", "## Training error over depth", "", f"{depths_heading(of)}.", ""]
+        lines += _markdown(list(compress(columns, kept)), [list(compress(row, kept)) for row in rows])
+        lines += ["", "Train longer:", "", "```", *longer, "```"] if (longer := longer_commands(of)) else []
     if of.tuned:
-        lines += ["", f"## {tuned_heading(of)}", ""]
+        lines += ["", f"## {tuned_heading(of)}", "", f"Settings are {SELECTED}.", ""]
         found = [[named(row.label), row.how, *_choices(row, of), tuned_text(row, of.metric, of.resolution)] for row in of.tuned]
-        lines += _markdown(["cell", "how", "plain", "", "residual", "", "difference [95 %]"], found)
+        lines += _markdown(["cell", "how", "plain", "", "residual", "", "difference [95% CI]"], found)
     beside = published_lines(published_rows(of.results))
     lines += [*plan_lines(of), *(["", "```", *beside, "```"] if beside else []), *remarks(of.results)]
     return "\n".join(lines) + "\n"
@@ -112,7 +133,9 @@ def as_json(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -
         "not_a_result": limits(of.results),
         "judged": list(judged),
         "cells": [asdict(cell) for cell in of.cells],
-        "over_depth": [asdict(row) for row in of.depths],
+        "looks": list(of.looks),
+        "precision": asdict(precision) if (precision := plan(of)) else None,
+        "over_depth": [{**asdict(row), "closing": row.closing} for row in of.depths],
         "tuned" if of.asked else "best_against_best": [asdict(row) for row in of.tuned],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}

@@ -4,9 +4,10 @@ import unicodedata
 from collections.abc import Sequence
 
 from resexp import config, runs
-from resexp.comparison import Arm, Cell, Comparison, Tuned
+from resexp.comparison import BEST, Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
 from resexp.runs import Results
+from resexp.tables.compared import SELECTED, looks_lines
 from resexp.tables.texts import (
     choice_text,
     contrast_text,
@@ -117,9 +118,13 @@ def _methods(of: Comparison, *, test: bool) -> list[str]:
     """n, split, recipe, test, and what was tuned: one sentence each."""
     pairs = (
         "Plain and residual networks are trained as pairs that share every weight they have in common and every batch "
-        rf"(resexp {_version(of)}); $n = {seeds_text(of.cells, ', ')}$ seeds."
+        rf"(resexp {_version(of)}); $n = {seeds_text(of.cells, ', ')}$ seeds.{_looks(of)}"
     )
     return [pairs, *_splits(of), _recipe(of.results), INTERVALS, _tuning(of.tuned, of.asked), *([TESTS] if test else [])]
+
+
+def _looks(of: Comparison) -> str:
+    return "".join(f" {latex(line)}" for line in looks_lines(of))
 
 
 def _version(of: Comparison) -> str:
@@ -161,6 +166,7 @@ def _recipe(results: Results) -> str:
 def _tuning(rows: Sequence[Tuned], asked: Sequence[str]) -> str:
     if not asked:
         return "Nothing was tuned: both arms of a pair have the same settings."
-    found = [f"{named(row.label)}: {of.arm} {choice_text(of)}" for row in rows for of in (row.plain, row.residual)]
+    found = [f"{named(row.label)}: {of.arm} {choice_text(of)}" for row in rows if row.how == BEST
+             for of in (row.plain, row.residual)]  # fmt: skip
     chosen = "; ".join(dict.fromkeys(found))
-    return latex(f"Tuned by mean validation accuracy, each arm by itself: {', '.join(asked)}; {chosen}.")
+    return latex(f"Each arm at its best {', '.join(asked)}, {SELECTED}; all seeds together select {chosen}.")

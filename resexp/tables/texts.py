@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from resexp import config
-from resexp.comparison import Arm, Cell, Choice, Metric, OverDepth, Tuned
+from resexp import config, statistics
+from resexp.comparison import Arm, Cell, Choice, Metric, Needed, OverDepth, Tuned
 from resexp.runs import State
-from resexp.statistics import Difference, Summary
+from resexp.statistics import Difference, Summary, Verdict
 
 SHARE = Metric("")
 NAMED = 4  # of trials that share a fate, so many are named
 NO_CONTRAST = "outcomes mixed or diverged"
+TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
 
 def outcome_text(arm: Arm) -> str:
@@ -48,6 +49,19 @@ def missing_text(arm: Arm) -> str:
 def seeds_text(cells: Sequence[Cell], word: str = " or ") -> str:
     """'3 or 5': how many seeds the arms have that have any."""
     return word.join(map(str, sorted({arm.summary.n for cell in cells for arm in cell.arms if arm.summary.n} or {0})))
+
+
+def looks_text(looks: Sequence[int]) -> str:
+    """'n = 5, then 10 seeds: looked at twice'; nothing where an experiment has not grown."""
+    times = TIMES.get(len(looks), f"{len(looks)} times")
+    return f"n = {', then '.join(map(str, looks))} seeds: looked at {times}" if len(looks) > 1 else ""
+
+
+def looks_coverage(looks: Sequence[int]) -> str:
+    """'92%': what the interval covers at which one stops because it excludes 0; '< 85%' for more looks than were simulated."""
+    coverage = statistics.COVERAGE_OF_LOOKS
+    known = len(looks) in coverage
+    return f"{'' if known else '< '}{coverage[len(looks) if known else max(coverage)]:.0%}"
 
 
 def accuracy_text(summary: Summary, metric: Metric = SHARE) -> str:
@@ -137,39 +151,69 @@ def named(label: dict[str, str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in label.items()) or "all"
 
 
-# ---- best against best ------------------------------------------------------------------------------------------------------
+# ---- each at its best setting ------------------------------------------------------------------------------------------
 
 
 def tuned_text(row: Tuned, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """The difference of two choices, or why there is none."""
+    """The difference of two choices, or why there is none; a single seed reports on its own choice, which is said."""
     ended = [choice.summary.outcomes for choice in (row.plain, row.residual)]
     apart = any(len(of) > 1 or "diverged" in of for of in ended)
     reason = "; ".join(row.unmatched) or (NO_CONTRAST if apart else "no pair has finished")
-    return difference_text(row.difference, metric, resolution) or f"no difference: {reason}"
+    text = difference_text(row.difference, metric, resolution)
+    biased = "" if row.cross_fitted else " (selected and reported on the same seed: biased)"
+    return f"{text}{biased}" if text else f"no difference: {reason}"
 
 
 def choice_text(choice: Choice) -> str:
-    """'lr 0.01 (lr at the edge of the grid)'."""
-    flags = f" ({'; '.join(choice.flags)})" if choice.flags else ""
-    return f"{named(choice.setting)}{flags}"
+    """'lr 0.01 (lr at the edge of the grid)', 'lr 0.01 (by half: lr 0.1; lr 0.01)'."""
+    halves = [f"by half: {'; '.join(map(named, choice.halves))}"] if choice.halves else []
+    notes = "; ".join([*halves, *choice.flags])
+    return f"{named(choice.setting)} ({notes})" if notes else named(choice.setting)
 
 
 # ---- training error over depth ------------------------------------------------------------------------------------------
 
 
-def verdict_text(of: OverDepth) -> str:
-    """'degrades', 'cannot tell with n = 5', 'does not degrade, nor train'."""
-    if of.found.verdict == "does not degrade" and not of.trained[0]:
-        return "does not degrade, nor train"
-    return f"cannot tell with n = {of.found.n}" if of.found.verdict == "cannot tell" else of.found.verdict
+def verdict_text(row: OverDepth) -> str:
+    """'degrades', 'inconclusive, n = 5', 'degrades, 5/5 diverged'."""
+    seeds = f", n = {row.found.n}" if row.found.verdict == Verdict.INCONCLUSIVE else ""
+    diverged = f", {row.diverged}/{row.trained[1]} diverged" if row.diverged else ""
+    return f"{row.found.verdict}{seeds}{diverged}"
 
 
-def rise_text(of: OverDepth) -> str:
-    """'trend p < 0.001; +88.0 [+85.9, +90.1]'."""
-    return f"{trend_text(of)}{difference_text(of.found.contrast) or NO_CONTRAST}"
+def ends_text(row: OverDepth) -> str:
+    """'depth 64 - depth 8', 'depth 64 - depth 8 or 16' where the halves of the seeds select different shallower depths.
+
+    Without an interval the test that decides: 'rank test p = 0.031'.
+    """
+    if row.found.contrast is None:
+        return f"rank test {p_equals(row.found.rank_p)}"
+    return f"depth {row.found.depths[-1]} - depth {' or '.join(map(str, sorted(set(row.found.best.values()))))}"
 
 
-def trend_text(of: OverDepth) -> str:
-    """'trend p < 0.001; ', nothing where there is no test."""
-    trend = of.found.trend
-    return "" if trend is None else f"trend {p_equals(trend)}; "
+def rise_text(row: OverDepth) -> str:
+    """'+88.0 [+85.9, +90.1]', or why there is no interval."""
+    return difference_text(row.found.contrast) or NO_CONTRAST
+
+
+def most_text(row: OverDepth) -> str:
+    """'at most +1.3 above any shallower depth', where that is more than the interval says and decides the verdict."""
+    verdict = row.found
+    if verdict.most is None or verdict.contrast is None or verdict.verdict == Verdict.DEGRADES:
+        return ""
+    more = verdict.contrast.high is not None and percent(verdict.most) != percent(verdict.contrast.high)
+    return f"at most {percent(verdict.most, '+')} above any shallower depth" if more else ""
+
+
+def closing_text(row: OverDepth) -> str:
+    """'the gap is still closing: -3.1 [-4.0, -2.2] over the last tenth'; nothing where it is not."""
+    return f"the gap is still closing: {difference_text(row.change)} over the last tenth" if row.closing else ""
+
+
+# ---- precision ----------------------------------------------------------------------------------------------------------
+
+
+def needed_text(needed: Needed, pair: str = "") -> str:
+    """'63 seeds (95% CI 23 to 520; median pair)'."""
+    seeds, low, high = ("over a million" if n is None else f"{n:,}" for n in (needed.seeds, needed.low, needed.high))
+    return f"{seeds} (95% CI {low} to {high}{f'; {pair}' if pair else ''})"

@@ -6,11 +6,12 @@ from itertools import groupby
 import pandas as pd
 
 from resexp.comparison import OverDepth
+from resexp.statistics import Verdict
 from resexp.tables import labels
 from resexp.tables.findings import FLAT, Finding, gradient_words
 from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import plane
-from resexp.tables.texts import difference_text, percent
+from resexp.tables.texts import closing_text, difference_text, ends_text, percent
 
 MOVED = 0.05  # of accuracy: what moves by less counts as where it was
 GOOD, BAD = ("rescues", "helps"), ("ruins", "hurts")
@@ -47,10 +48,10 @@ def _corner(label: dict[str, str]) -> str:
 # ---- training error over depth -----------------------------------------------------------------------------------------
 
 SAID = {
-    "degrades": "rises with depth",
-    "does not degrade": "does not rise with depth by as much as matters",
-    "slower, not shown worse": "is higher in the deepest networks, whose training loss still falls",
-    "cannot tell": "is not shown to rise with depth",
+    Verdict.DEGRADES: "is higher at the deepest than at the best shallower depth",
+    Verdict.DOES_NOT_DEGRADE: "does not rise with depth by the margin",
+    Verdict.INCONCLUSIVE: "is not shown to rise with depth",
+    Verdict.UNTRAINED: "is at chance, or training diverged",
 }
 
 
@@ -64,7 +65,9 @@ def training_error(rows: Sequence[OverDepth]) -> list[str]:
 
 def _by(row: OverDepth) -> str:
     contrast = difference_text(row.found.contrast)
-    return f": {contrast} points" if contrast else ""
+    closing = closing_text(row)
+    text = f": {contrast} points, {ends_text(row)}" if contrast and row.found.verdict != Verdict.UNTRAINED else ""
+    return f"{text}; {closing} of training" if closing else text
 
 
 def _apart(row: OverDepth) -> str:
@@ -72,9 +75,9 @@ def _apart(row: OverDepth) -> str:
     if row.slope is None:
         return ""
     before = f" Before the first step its {gradient_words(row.slope)}"
-    if row.found.verdict == "degrades" and row.slope >= -FLAT:
+    if row.found.verdict == Verdict.DEGRADES and row.slope >= -FLAT:
         return f"{before}: training error can rise without vanishing gradients."
-    if row.found.verdict == "does not degrade" and row.slope < -FLAT and row.trained[0] == row.trained[1]:
+    if row.found.verdict == Verdict.DOES_NOT_DEGRADE and row.slope < -FLAT and row.trained[0] == row.trained[1]:
         return f"{before}: gradients can vanish without a training error that rises."
     return ""
 

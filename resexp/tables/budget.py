@@ -1,0 +1,54 @@
+"""The command that trains an experiment for longer, where a gap in training error is still closing."""
+
+import shlex
+
+from resexp import runs
+from resexp.comparison import Comparison
+from resexp.config import Training
+from resexp.tables.lines import WIDTH
+
+REPLACED = ("name=", "training.epochs=", "training.steps=")
+
+
+def budget_text(of: Comparison) -> str:
+    """'20 epochs', '300 steps'; nothing where experiments differ in it."""
+    budgets = {_budget(experiment.shared.training) for _, experiment in of.results.sources}
+    varies = {"training.epochs", "training.steps"} & set(of.results.axes)
+    if len(budgets) > 1 or varies:
+        return ""
+    ((key, budget),) = budgets
+    return f"{budget:,} {key}"
+
+
+def longer_commands(of: Comparison) -> list[str]:
+    """'resexp train digits name=digits-40-epochs training.epochs=40', each experiment for twice its budget.
+
+    Nothing where no gap is closing; where the budget is an axis there is no one command, and the key is named instead.
+    """
+    if not any(row.closing for row in of.depths):
+        return []
+    commands = []
+    for folder, experiment in of.results.sources:
+        key, budget = _budget(experiment.shared.training)
+        if f"training.{key}" in of.results.axes:
+            commands.append(f"more training.{key}")
+        else:
+            words = [word for word in runs.starts(folder)[-1]["command"] if not word.startswith(REPLACED)]
+            name = f"name={experiment.name}-{2 * budget}-{key}"
+            commands.append(shlex.join([*words, name, f"training.{key}={2 * budget}"]))
+    return list(dict.fromkeys(commands))
+
+
+def command_lines(command: str, indent: str) -> list[str]:
+    """A command for a terminal of 80 columns: what is too long continues in the next line, as a shell reads it."""
+    lines = [indent]
+    for word in map(shlex.quote, shlex.split(command)):
+        if len(lines[-1]) + len(word) > WIDTH - 2 and lines[-1].strip():
+            lines[-1] += "\\"
+            lines.append(f"{indent}  ")
+        lines[-1] += f"{word} "
+    return [line.rstrip() for line in lines]
+
+
+def _budget(training: Training) -> tuple[str, int]:
+    return ("steps", training.steps) if training.epochs is None and training.steps else ("epochs", training.epochs or 0)
