@@ -395,3 +395,22 @@ def test_a_pointer_of_git_lfs_in_the_place_of_weights_is_named_as_one(tiny: Any,
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
 
     assert [line for line in runs.examine(tmp_path / "tiny") if "git lfs pull" in line] == runs.examine(tmp_path / "tiny")
+
+
+# ---- other images ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trained", [{}, {"test_accuracy": 0.9}], ids=["nothing trained yet", "trained"])
+def test_what_was_trained_continues_on_its_own_images_alone(trained: dict[str, float], tmp_path: Path):
+    folder, experiment = fabricated.experiment(tmp_path, lambda _: trained, "network.depth=8", "seeds=1")
+    plan, before = config.make_plan(experiment, "cpu", 2), files(folder)
+    start = {**fabricated.START, "data_sha256": "f" * 64}
+
+    if trained:
+        with pytest.raises(RunsError, match="other images"):
+            runs.begin(experiment, folder, plan, start, cards=[])
+    else:
+        runs.begin(experiment, folder, plan, start, cards=[])
+
+    assert files(folder) == before
+    assert len(runs.starts(folder)) == (1 if trained else 2)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +136,15 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     Every trial is written down first: a stack trains as planned, even when the config loses one of its trials later on.
 
     Raises:
-        RunsError: something in the folder is a link; another start has changed what this one was planned upon.
+        RunsError: something in the folder is a link; another start has changed what this one was planned upon; the images are
+            not those on which trials were trained before.
     """
     check_unchanged(experiment, folder)
+    try:
+        earlier = starts(folder)
+    except RunsError:  # missing or damaged: this start is the first of a new file
+        earlier = []
+    _check_images(folder, earlier, start)
     standing = read_plan(folder)
     if standing and not set(standing.cohorts) <= set(plan.cohorts):
         raise RunsError(
@@ -164,15 +170,20 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     header = f"# layout {LAYOUT}\n"
     header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
     text = header + to_yaml(experiment.settings)
-    try:
-        earlier = starts(folder)
-    except RunsError:  # missing or damaged: this start is the first of a new file
-        earlier = []
     recorded = {**start, "experiment_sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_json(folder / "environment.json", [*earlier, recorded])
     write_json(folder / "pairs.json", cards)
     write_text(folder / "experiment.yaml", text)  # by which readers find all the others
     return restored
+
+
+def _check_images(folder: Path, earlier: Sequence[dict[str, Any]], start: dict[str, Any]) -> None:
+    before, now = earlier[-1]["data_sha256"] if earlier else None, start["data_sha256"]
+    if before not in (None, now) and any(has_begun(trial) for trial in (folder / "trials").glob("*")):
+        raise RunsError(
+            f"{folder}: trials were trained on other images (SHA-256 {before[:12]}) than those found now ({now[:12]}); "
+            f"restore the images, or write name={_free(folder).name} to train a new experiment on these"
+        )
 
 
 def write_plan(folder: Path, plan: Plan) -> None:
