@@ -3,7 +3,7 @@
 A config ends here: `recipe` turns a trial's settings into plain arguments, and nothing below sees them.
 """
 
-from resexp.training.loop import begin, never, run, update
+from resexp.training.loop import begin, run, update
 from resexp.training.material import (
     DTYPES,
     DeviceError,
@@ -12,14 +12,16 @@ from resexp.training.material import (
     batches,
     device_name,
     is_out_of_memory,
+    kernels,
     lengths,
     material,
     prepare_process,
+    process_restored,
     resolve_device,
     source,
     test_images,
 )
-from resexp.training.measures import evaluate, outcome
+from resexp.training.measures import evaluate, never, outcome
 from resexp.training.recipe import TWIN_INITS, build, clip, draws, learning_rate, make_optimizer, precision_of, width_of_control
 from resexp.training.state import Run
 
@@ -38,6 +40,7 @@ __all__ = [
     "draws",
     "evaluate",
     "is_out_of_memory",
+    "kernels",
     "learning_rate",
     "lengths",
     "make_optimizer",
@@ -46,6 +49,7 @@ __all__ = [
     "outcome",
     "precision_of",
     "prepare_process",
+    "process_restored",
     "resolve_device",
     "run",
     "source",
