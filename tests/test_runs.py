@@ -577,7 +577,7 @@ def test_without_any_experiment_the_first_command_is_given(there: bool, tmp_path
 
 
 def test_a_start_is_recorded_without_the_name_of_home_or_host():
-    prepared = {"device": "cpu", "accelerator": "cpu", "data_sha256": "abc", "images": [1, 2, 3]}
+    prepared = {"device": "cpu", "accelerator": "cpu", "kernels": "AVX2", "data_sha256": "abc", "images": [1, 2, 3]}
     entry = runs.start_entry(prepared, ["resexp", "train", str(Path.home() / "x.yaml")])
 
     assert entry["command"] == ["resexp", "train", str(Path("~") / "x.yaml")]

@@ -67,6 +67,8 @@ def _repeat(source: Source) -> list[str]:
     lines = []
     for start in source.starts:
         machine = f"{start['system']}, {start['processor']}, {start['cores']} cores, device {start['device']}"
+        if start.get("kernels"):
+            machine += f", CPU kernels {start['kernels']}"
         lines += [" ".join(start["command"])]
         lines += [f"  {start['time']}; resexp {start['resexp']}, Python {start['python']}, {machine}"]
     return [*lines, f"  {source.images}"]
