@@ -23,7 +23,7 @@ seeds: 1
 device: cpu
 """
 
-# How much of tests/test_torture.py and test_cluster.py is run; `make torture` asks for more.
+# How much of test_torture.py, test_cluster.py and test_memory.py is run; `make torture` asks for more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
     "--kills": (5, "SIGKILLs at random moments"),
@@ -31,6 +31,7 @@ SIZES = {
     "--fault-stride": (24, "in this process the disk breaks at every n-th write (a full one at every write)"),
     "--cluster-kills": (1, "rounds in which a node and the driver of a Ray cluster are killed"),
     "--together": (1, "rounds of trainings that are started together"),
+    "--guarded-networks": (8, "random CNNs that run under an allocator that finds overwrites, for each instruction set"),
     "--fuzz-seconds": (8, "seconds of fuzzing the readers"),
 }
 

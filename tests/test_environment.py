@@ -16,6 +16,7 @@ from resexp.runs import environment
 PREPARED = {
     "device": "cpu",
     "accelerator": "cpu",
+    "kernels": "AVX2",
     "data_sha256": "0" * 64,
     "images": [3, 2, 1],
     "classes": ["cat", "dog"],
@@ -80,6 +81,7 @@ def test_a_start_has_everything_that_a_result_may_depend_on_and_nobody_s_name():
         "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
         "device": "cpu",
         "accelerator": "cpu",
+        "kernels": "AVX2",
         "data_sha256": "0" * 64,
         "images": [3, 2, 1],
         "classes": ["cat", "dog"],
@@ -115,3 +117,22 @@ def test_memory_is_counted_in_bytes():
 
     assert total / 1000 < runs.free_memory() <= total
     assert 10_000_000 < runs.peak_memory() <= total
+
+
+def test_the_kernels_are_those_of_the_torch_that_is_installed(monkeypatch: pytest.MonkeyPatch):
+    import torch  # noqa: PLC0415 - the other tests do without
+
+    from resexp import training  # noqa: PLC0415 - as above
+
+    isa, *libraries = training.kernels().split(", ")
+    assert isa == torch.backends.cpu.get_cpu_capability()
+    assert {name.split()[0] for name in libraries} == {
+        name
+        for name, present in (("MKL", torch.backends.mkl.is_available()), ("oneDNN", torch.backends.mkldnn.is_available()))
+        if present
+    }
+    build = (
+        "Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605\n  - Intel(R) MKL-DNN v3.12.0 (Git Hash 8)"
+    )
+    monkeypatch.setattr(torch.__config__, "show", lambda: build)
+    assert training.kernels() == f"{isa}, MKL 2024.2, oneDNN 3.12.0"

@@ -790,7 +790,7 @@ def test_equal_environments_differ_in_nothing_whatever_the_time_the_command_and_
         ({"cores": None}, ("cores", "2", "-")),
         ({"device": "cuda:0"}, ("device", "cpu", "cuda:0")),
         ({"accelerator": "a card"}, ("accelerator", "cpu", "a card")),
-        ({"kernels": "AVX2"}, ("kernels", "-", "AVX2")),
+        ({"kernels": "AVX2, oneDNN 3.12.0"}, ("kernels", "-", "AVX2, oneDNN 3.12.0")),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

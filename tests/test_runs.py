@@ -583,6 +583,7 @@ def test_a_start_is_recorded_without_the_name_of_home_or_host():
     prepared = {
         "device": "cpu",
         "accelerator": "cpu",
+        "kernels": "AVX2",
         "data_sha256": "abc",
         "images": [1, 2, 3],
         "classes": ["cat"],

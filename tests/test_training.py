@@ -313,6 +313,32 @@ def test_a_run_that_is_stopped_and_continued_equals_the_uninterrupted_one(
     assert lasting_files(tmp_path / "parts") == lasting_files(tmp_path / "whole")
 
 
+def test_a_run_that_is_stopped_within_an_evaluation_writes_nothing_of_it_and_continues_to_the_same_files(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trial = twins(tiny(*RESUMED, "network.norm=batch"))[1]
+    monkeypatch.setattr(measures, "EVALUATION_BATCH", 60)
+    asked: list[None] = []
+
+    def stop(limit: float) -> bool:
+        asked.append(None)
+        return len(asked) > limit
+
+    finish(trial, tmp_path / "whole", lambda: stop(math.inf))
+    epochs, total = len(rows(trial, tmp_path / "whole", "metrics.csv")), len(asked)
+    logged = set()
+    for limit in range(1, total, 5):
+        asked.clear()
+        folder = tmp_path / str(limit)
+        assert training.run([trial], folder, trial.name, "cpu", lambda limit=limit: stop(limit)) == "interrupted"
+        assert len(asked) == limit + 1  # nothing is evaluated once it has been asked to stop
+        assert runs.result(runs.trial_folder(folder, trial.name)) is None
+        logged.add(len(rows(trial, folder, "metrics.csv")) if (folder / "trials" / trial.name / "metrics.csv").exists() else 0)
+        finish(trial, folder)
+        assert lasting_files(folder) == lasting_files(tmp_path / "whole")
+    assert logged == set(range(epochs + 1))  # it was stopped in the first evaluation, in the last one, on the test set
+
+
 @pytest.mark.parametrize("killed_at", [1, 5, 6, 8])
 def test_a_run_that_is_killed_between_checkpoints_and_continued_equals_the_uninterrupted_one(
     killed_at: int, tiny: Any, tmp_path: Path
@@ -584,7 +610,7 @@ def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_ea
     material = training.material(trial.settings.data, "cpu", torch.float32)
     scripted, kept = iter(validation), []
 
-    def evaluate(network: Any, images: Images, found: training.Material, trials: int) -> list[tuple[float, float]]:
+    def evaluate(network: Any, images: Images, found: training.Material, trials: int, _stop: Any) -> list[tuple[float, float]]:
         if images is not material.validation:
             return measures.evaluate(network, images, found, trials)
         kept.append({name: value.clone() for name, value in network.state_dict().items()})

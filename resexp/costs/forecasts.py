@@ -159,7 +159,7 @@ def _logging(run: Run) -> float:
     """Seconds of what an epoch writes, by closing one of two images."""
     whole, pair = run.material, run.material.sample.at(torch.arange(2, device=run.material.shift.device))
     run.material = replace(whole, sample=pair, validation=pair)
-    logging = _steady(lambda: training.close_epoch(run, time.perf_counter()))
+    logging = _steady(lambda: training.close_epoch(run, time.perf_counter(), training.never))
     run.material = whole
     return logging
 

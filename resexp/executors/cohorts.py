@@ -22,22 +22,25 @@ POLL_SECONDS = 0.25
 def train_here(experiment: Experiment, folder: Path) -> None:
     """Trains what is not finished in this process: for Python code, which may have brought shortcuts of its own.
 
+    torch's global settings (threads, determinism, denormals, precision) are restored afterwards.
+
     Raises:
         ConfigError: a device or images that cannot be used.
         RunsError: another process writes there; a checkpoint that cannot be used.
         OSError: nowhere to write.
     """
     existing = runs.read_plan(folder)
-    prepared = workers.prepare(experiment, existing)
-    cards = workers.cards(experiment, prepared["device"])
-    with runs.lock(folder) as hold:
-        plan = config.make_plan(experiment, prepared["device"], cores(), existing)
-        entry = runs.start_entry(prepared, sys.argv)
-        runs.begin(experiment, folder, plan, entry, config.with_rounds(cards, experiment, plan))
-        trials = {trial.name: trial for trial in experiment.trials}
-        for cohort in plan.cohorts:
-            if _unfinished(folder, cohort, trials):
-                workers.train(hold, cohort, _members(folder, cohort, trials), plan.device)
+    with workers.restoring(experiment):
+        prepared = workers.prepare(experiment, existing)
+        cards = workers.cards(experiment, prepared["device"])
+        with runs.lock(folder) as hold:
+            plan = config.make_plan(experiment, prepared["device"], cores(), existing)
+            entry = runs.start_entry(prepared, sys.argv)
+            runs.begin(experiment, folder, plan, entry, config.with_rounds(cards, experiment, plan))
+            trials = {trial.name: trial for trial in experiment.trials}
+            for cohort in plan.cohorts:
+                if _unfinished(folder, cohort, trials):
+                    workers.train(hold, cohort, _members(folder, cohort, trials), plan.device)
 
 
 # ---- a pool, or a cluster ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -45,6 +46,13 @@ def arrive() -> None:
     from resexp import training  # noqa: F401, PLC0415 - torch belongs to the workers
 
 
+def restoring(experiment: Experiment) -> AbstractContextManager[None]:
+    """For a process that is no worker: torch's global settings are afterwards what they were, whatever happens within."""
+    from resexp import training  # noqa: PLC0415 - torch belongs to the workers
+
+    return training.process_restored(compiled=any(trial.settings.compile for trial in experiment.trials))
+
+
 def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     """Resolves the device, reads both parts of the data once: all that can be refused early."""
     from resexp import datasets, training  # noqa: PLC0415 - torch belongs to the workers
@@ -60,6 +68,7 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     return {
         "device": device,
         "accelerator": training.device_name(device),
+        "kernels": training.kernels(),
         "data_sha256": datasets.checksum(parts),
         "images": [len(found.training), len(found.validation), len(tested)],
         "classes": list(found.training.classes),

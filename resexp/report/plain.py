@@ -68,6 +68,8 @@ def _repeat(source: Source) -> list[str]:
     lines = []
     for start in source.starts:
         machine = f"{start['system']}, {start['processor']}, {start['cores']} cores, device {start['device']}"
+        if start.get("kernels"):
+            machine += f", CPU kernels {start['kernels']}"
         lines += [" ".join(start["command"])]
         lines += [f"  {start['time']}; resexp {start['resexp']}, Python {start['python']}, {machine}"]
     lines += [f"  {source.images}", *(f"  {remark}" for remark in source.remarks)]

@@ -27,7 +27,7 @@ def start_entry(prepared: dict[str, Any], command: Sequence[str]) -> dict[str, A
         "processor": processor(),
         "cores": os.cpu_count(),
         "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
-        **{key: prepared[key] for key in ("device", "accelerator", "data_sha256", "images", "classes")},
+        **{key: prepared[key] for key in ("device", "accelerator", "kernels", "data_sha256", "images", "classes")},
         "remarks": [remark.replace(home, "~") for remark in prepared["remarks"]],
     }
 

@@ -63,6 +63,7 @@ class _Start(_Record):
     cores: int | None
     device: str
     accelerator: str
+    kernels: str = ""  # absent where an earlier release wrote
     data_sha256: str
     images: Annotated[list[int], Field(min_length=3, max_length=3)]
     experiment_sha256: str | None = None  # of experiment.yaml; missing in early releases

@@ -4,7 +4,7 @@ A config ends here: `recipe` turns a trial's settings into plain arguments, and 
 """
 
 from resexp.training.conclusion import finish, save_weights
-from resexp.training.loop import begin, checkpoints, close_epoch, never, run, save, update
+from resexp.training.loop import begin, checkpoints, close_epoch, run, save, update
 from resexp.training.material import (
     DTYPES,
     DeviceError,
@@ -13,14 +13,16 @@ from resexp.training.material import (
     batches,
     device_name,
     is_out_of_memory,
+    kernels,
     lengths,
     material,
     prepare_process,
+    process_restored,
     read,
     resolve_device,
     test_images,
 )
-from resexp.training.measures import evaluate, outcome
+from resexp.training.measures import evaluate, never, outcome
 from resexp.training.recipe import TWIN_INITS, build, clip, draws, learning_rate, make_optimizer, precision_of, width_of_control
 from resexp.training.state import Run
 
@@ -42,6 +44,7 @@ __all__ = [
     "evaluate",
     "finish",
     "is_out_of_memory",
+    "kernels",
     "learning_rate",
     "lengths",
     "make_optimizer",
@@ -50,6 +53,7 @@ __all__ = [
     "outcome",
     "precision_of",
     "prepare_process",
+    "process_restored",
     "read",
     "resolve_device",
     "run",

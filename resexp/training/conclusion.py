@@ -1,6 +1,7 @@
 """The end of a cohort: the test part is read, once, and every trial gets its predictions, weights and result."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,21 +16,29 @@ from resexp.training.state import Run, close_diverged
 Scores = tuple[float | None, float | None]  # loss, accuracy
 
 
-def conclude(run: Run) -> None:
-    """Writes what remains of every trial that has no result yet."""
+def conclude(run: Run, stop: Callable[[], bool]) -> None:
+    """Writes what remains of every trial that has no result yet.
+
+    Raises:
+        Stopped: `stop()` was true within an evaluation; the network has its last weights, and no result is written.
+    """
     trials, network = len(run.trials), run.network
     test = test_images(run.trials[0].settings.data, str(run.material.shift.device))
     close_diverged(run, run.step)
     unfinished = [trial for trial, logs in enumerate(run.logs) if not runs.is_settled(logs)]
     save_weights(run, unfinished, network.state_dict(), "weights.pt")
-    parts = list(logits_of(network, test, run.material, trials))
+    parts = list(logits_of(network, test, run.material, trials, stop))
     logits = torch.cat([part for part, _ in parts], dim=1)
     best: list[Scores] = [(None, None)] * trials
     if run.best:
         chosen = [trial for trial in unfinished if run.best["epoch"][trial] is not None]
         save_weights(run, chosen, run.best["weights"], "best.pt")
+        last = {name: value.clone() for name, value in network.state_dict().items()}
         network.load_state_dict(run.best["weights"])
-        measured = evaluate(network, test, run.material, trials)
+        try:
+            measured = evaluate(network, test, run.material, trials, stop)
+        finally:
+            network.load_state_dict(last)
         best = [measured[trial] if trial in chosen else (None, None) for trial in range(trials)]
     for trial in unfinished:
         finish(run, trial, logits[trial], test, best[trial])

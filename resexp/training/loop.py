@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,16 +21,11 @@ from resexp.config import Trial
 from resexp.networks import Draw, Network, multiply_adds
 from resexp.training.conclusion import conclude
 from resexp.training.material import DTYPES, batches, lengths, material
-from resexp.training.measures import evaluate
+from resexp.training.measures import Stopped, evaluate, never
 from resexp.training.recipe import build, clip, draws, learning_rate, make_optimizer, precision_of, uncompiled
 from resexp.training.state import Run, close_diverged, each_alone, fixed_batch, tell
 
 STATUS_SECONDS = 1.0  # between two entries in status.json, on which no result depends
-
-
-def never() -> bool:
-    """The answer of a caller that never wants training to stop early."""
-    return False
 
 
 def run(trials: Sequence[Trial], folder: Path, name: str, device: str, stop: Callable[[], bool] = never) -> str:
@@ -44,11 +40,14 @@ def run(trials: Sequence[Trial], folder: Path, name: str, device: str, stop: Cal
     """
     begun = begin(trials, folder, name, device)
     resume(begun)
-    if not loop(begun, stop):
+    try:
+        loop(begun, stop)
+        with uncompiled(begun.trials[0].settings):
+            conclude(begun, stop)
+    except Stopped:
+        save(begun)
         tell(begun, "interrupted")
         return "interrupted"
-    with uncompiled(begun.trials[0].settings):
-        conclude(begun)
     runs.discard(begun.saved)
     return "finished"
 
@@ -111,32 +110,37 @@ def resume(run: Run) -> None:
         run.network.load_state_dict(state["network"])
         run.optimizer.load_state_dict(state["optimizer"])
         run.step, run.best, run.diverged = state["step"], state["best"], state["diverged"]
+        close_diverged(run, run.step)
     for trial, logs in unfinished:
         if state is None:
             runs.clear(logs)
         runs.write_trial(logs, trial)
 
 
-def loop(run: Run, stop: Callable[[], bool]) -> bool:
-    """Trains to the end, or until every trial has diverged; False when `stop()` said so."""
+def loop(run: Run, stop: Callable[[], bool]) -> None:
+    """Trains to the end, or until every trial has diverged.
+
+    Raises:
+        Stopped: `stop()` was true before a step or within an evaluation; nothing of this step is written.
+    """
     steps, per_epoch, recipe = run.length.steps, run.length.per_epoch, run.trials[0].settings.training
     stream = batches(run.trials, run.material, per_epoch, run.step)
     due, clock = checkpoint_rule(recipe.checkpoint_every), time.perf_counter()
     run.network.train()
     for step in range(run.step, steps + 1):
         run.step = step
-        stopping = stop()
-        if stopping or due(step):
+        if stop():
+            raise Stopped
+        if due(step):
             save(run)
-        if stopping:
-            return False
+        if step == steps:
+            run.ends = ends(run)
         if step % per_epoch == 0 or step == steps:
-            clock = close_epoch(run, clock)
+            clock = close_epoch(run, clock, stop)
         if not any(run.open):
             break
         if step < steps:
             update(run, *next(stream))
-    return True
 
 
 def update(run: Run, x: Tensor, labels: Tensor) -> None:
@@ -211,13 +215,17 @@ def write_reading(run: Run, rows: Sequence[dict[str, Sequence[probes.Row]]]) -> 
         tell(run, "running")
 
 
-def close_epoch(run: Run, clock: float) -> float:
-    """Measures and logs, remembers the best epochs; returns the time from which the next epoch counts."""
+def close_epoch(run: Run, clock: float, stop: Callable[[], bool]) -> float:
+    """Measures and logs, remembers the best epochs; returns the time from which the next epoch counts.
+
+    Raises:
+        Stopped: `stop()` was true within an evaluation; nothing is logged.
+    """
     close_diverged(run, run.step)  # waits for the device, so that the seconds of training are those of training
     trained, trials = time.perf_counter(), len(run.trials)
     with uncompiled(run.trials[0].settings):
-        training = evaluate(run.network, run.material.sample, run.material, trials)
-        validation = evaluate(run.network, run.material.validation, run.material, trials)
+        training = evaluate(run.network, run.material.sample, run.material, trials, stop)
+        validation = evaluate(run.network, run.material.validation, run.material, trials, stop)
     rate = learning_rate(run.trials[0].settings.training, run.step, run.length.steps)
     remember(run, validation)
     now = time.perf_counter()
@@ -273,15 +281,20 @@ def checkpoints(every: str | int, steps: int, seconds: float) -> int:
     return steps // every if isinstance(every, int) else int(seconds // interval(every))
 
 
+def ends(run: Run) -> dict[str, Any]:
+    """Where the logs of each unfinished trial end now."""
+    trials = zip(run.trials, run.logs, strict=True)
+    return {trial.name: runs.marks(logs) for trial, logs in trials if not runs.is_settled(logs)}
+
+
 def save(run: Run) -> None:
     """The checkpoint of this step: everything that cannot be computed again, and where the logs end."""
     close_diverged(run, run.step)
-    unfinished = zip(run.trials, run.logs, strict=True)
     state = {
         "step": run.step,
         "best": run.best,
         "diverged": run.diverged,
-        "logs": {trial.name: runs.marks(logs) for trial, logs in unfinished if not runs.is_settled(logs)},
+        "logs": run.ends or ends(run),
         "network": run.network.state_dict(),
         "optimizer": run.optimizer.state_dict(),
     }

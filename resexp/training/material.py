@@ -1,8 +1,11 @@
 """The machine a trial runs on, the images it trains on, and in which order it sees them."""
 
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +48,17 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
 
 
+def kernels() -> str:
+    """What decides which CPU kernels run: torch's instruction set, MKL, oneDNN, as in "AVX512, MKL 2024.2, oneDNN 3.12.0".
+
+    PyTorch names the two libraries only in its build information; one that it was built without is left out.
+    """
+    build = torch.__config__.show()
+    patterns = {"MKL": r"Math Kernel Library Version (\d[\d.]*)", "oneDNN": r"MKL-DNN v(\d[\d.]*)"}
+    versions = [f"{name} {match[1]}" for name, pattern in patterns.items() if (match := re.search(pattern, build))]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *versions])
+
+
 def prepare_process(threads: int, settings: Settings) -> None:
     """Threads, denormals (flushed: a 100-layer plain net is four times slower with them), determinism, precision."""
     torch.set_num_threads(threads)
@@ -57,6 +71,61 @@ def prepare_process(threads: int, settings: Settings) -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = settings.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
+
+
+@contextmanager
+def process_restored(*, compiled: bool) -> Iterator[None]:
+    """Restores everything that `prepare_process` sets and torch's random state, also after an exception.
+
+    For work in a process that belongs to the caller. `compiled` says whether anything is compiled.
+    """
+    backends: Any = torch.backends  # torch has no stubs for these parts of it
+    precise = [backends.cuda.matmul, backends.mkldnn.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    switches: list[tuple[Any, str]] = [
+        (torch.utils.deterministic, "fill_uninitialized_memory"),
+        (torch.backends.cudnn, "benchmark"),
+        (torch.backends.cudnn, "allow_tf32"),
+        *((module, "fp32_precision") for module in precise),
+        *([(torch._dynamo.config, "recompile_limit")] if compiled else []),  # noqa: SLF001 - as above
+    ]
+    values = [_switch(*switch) for switch in switches]
+    deterministic, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    threads, flushed, matmul = torch.get_num_threads(), flushes_denormals(), _matmul_precision()
+    try:
+        with torch.random.fork_rng(devices=[]):  # layers draw torch's own initial weights before ours replace them
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        for (module, name), value in zip(switches, values, strict=True):
+            if value is not None:
+                setattr(module, name, value)
+
+
+def _switch(module: Any, name: str) -> Any:
+    """The value of a switch; None where torch has none, or refuses to read the older of two that the caller has mixed."""
+    try:
+        return getattr(module, name, None)
+    except RuntimeError:
+        return None
+
+
+def _matmul_precision() -> str | None:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # as above
+        return None
+
+
+def flushes_denormals() -> bool:
+    """Whether this process computes 0 where a number is denormal: torch has no getter."""
+    return (torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1).item() == 0
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """What is measured of a network outside the training step: losses, accuracies, outcomes, slopes."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -16,24 +16,49 @@ from resexp.training.material import Material
 EVALUATION_BATCH = 2_000
 
 
+class Stopped(Exception):  # noqa: N818 - a request, not an error
+    """Training was asked to stop: nothing of what was being computed is written."""
+
+
+def never() -> bool:
+    """The answer of a caller that never wants training to stop early."""
+    return False
+
+
 @torch.no_grad()
-def logits_of(network: Network, images: Images, material: Material, trials: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-    """(float64 logits (T, B, K), labels (B,)) batch by batch, in eval mode, never augmented; the mode is restored."""
+def logits_of(
+    network: Network, images: Images, material: Material, trials: int = 1, stop: Callable[[], bool] = never
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(float64 logits (T, B, K), labels (B,)) batch by batch, in eval mode, never augmented; the mode is restored.
+
+    Raises:
+        Stopped: `stop()` was true before a batch, of several.
+    """
     mode, size = network.training, max(1, EVALUATION_BATCH // trials)
+    several = len(images) > size
     network.eval()
     for start in range(0, len(images), size):
+        if several and stop():
+            network.train(mode)
+            raise Stopped
         x = datasets.normalised(images.pixels[start : start + size], material.shift, material.scale)
         logits = network(x if trials == 1 else x.expand(trials, *x.shape))
         yield logits.reshape(trials, len(x), -1).to("cpu", torch.float64), images.labels[start : start + size].cpu()
     network.train(mode)
 
 
-def evaluate(network: Network, images: Images, material: Material, trials: int = 1) -> list[tuple[float, float]]:
-    """(mean cross-entropy without smoothing, accuracy in [0, 1]) of each trial; nan for no images."""
+def evaluate(
+    network: Network, images: Images, material: Material, trials: int = 1, stop: Callable[[], bool] = never
+) -> list[tuple[float, float]]:
+    """(mean cross-entropy without smoothing, accuracy in [0, 1]) of each trial; nan for no images.
+
+    Raises:
+        Stopped: as `logits_of`.
+    """
     if not len(images):
         return [(math.nan, math.nan)] * trials
     losses, correct = torch.zeros(trials, dtype=torch.float64), torch.zeros(trials, dtype=torch.float64)
-    for logits, labels in logits_of(network, images, material, trials):
+    for logits, labels in logits_of(network, images, material, trials, stop):
         each = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(trials), reduction="none")
         losses += each.view(trials, -1).sum(1)
         correct += (logits.argmax(2) == labels).sum(1)

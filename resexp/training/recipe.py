@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resexp import cohort, streams
 from resexp.config import Network as Cell
 from resexp.config import Settings, Training, Trial, shortcut_name
 from resexp.networks import GROUPS, Draw, Network, Shortcut, build_network, initialise
 from resexp.training.material import DTYPES
+
+NARROW = 8  # channels: the block size of oneDNN's AVX2 convolutions
 
 
 def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
@@ -29,8 +31,19 @@ def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
     network = _assembled(cell, cell.shortcut, width, input_shape, classes)
     init = TWIN_INITS.get(cell.init, cell.init) if alone else cell.init
     initialise(network, trial.seed, init, cell.gain, zero_last=cell.zero_last and not alone)
-    network.to(memory_format=torch.channels_last)  # faster convolutions of the same values
+    network.to(memory_format=memory_format(network))
     return network.to(DTYPES[trial.settings.precision])
+
+
+def memory_format(network: Network) -> torch.memory_format:
+    """Channels-last, which makes convolutions faster, unless a convolution in the blocks has fewer than 8 input channels.
+
+    On a CPU with AVX2 but without AVX-512, oneDNN writes past its workspace in the backward pass of a strided 1x1
+    convolution with 2 to 7 input channels in channels-last: https://github.com/uxlfoundation/oneDNN/issues/6035.
+    The rule covers every convolution, so that all arms of a narrow network use the same format.
+    """
+    channels = [part.in_channels for part in network.blocks.modules() if isinstance(part, nn.Conv2d)]
+    return torch.contiguous_format if min(channels, default=NARROW) < NARROW else torch.channels_last
 
 
 def _assembled(cell: Cell, shortcut: Shortcut, width: int, input_shape: tuple[int, ...], classes: int) -> Network:

@@ -43,6 +43,7 @@ class Run:
     fixed: tuple[Tensor, Tensor] | None = None  # the images and labels on which they do
     losses: list[Tensor] = field(default_factory=list)
     step: int = 0
+    ends: dict[str, Any] = field(default_factory=dict)  # where the logs ended before the last step, once it has come
     best: dict[str, Any] = field(default_factory=dict)  # epoch and score of each trial; weights of all, stacked
     told: float = 0.0
 
