@@ -305,8 +305,8 @@ def test_what_an_interrupted_fresh_start_prints_continues_it_and_sets_nothing_as
 def test_the_doctor_that_is_recommended_looks_where_the_damage_is(call: Program, tmp_path: Path):
     folder = finished(tmp_path)
     (folder / "trials/plain-d8-s0/metrics.csv").write_text("damaged", encoding="utf-8")
-    told = call("compare", folder).err
-    command = shlex.split(told[told.index("`") + 1 : told.rindex("`")])
+    message = call("compare", folder).err
+    command = shlex.split(message[message.index("`") + 1 : message.rindex("`")])
 
     assert "plain-d8-s0" in call(*command[1:]).out
 

@@ -152,9 +152,9 @@ def test_an_experiment_that_has_grown_and_lost_seeds_is_trained_in_the_stacks_th
 
     lost = tmp_path / "tiny" / "trials" / "plain-d4-s1" / "trial.yaml"
     lost.write_text(lost.read_text(encoding="utf-8").replace("name: plain-d4-s1", "name: plain-d4-s2"), encoding="utf-8")
-    refused(call("reproduce", "--runs", tmp_path), "trial.yaml of plain-d4-s1", "another trial")
+    refused(call("reproduce", "--runs", tmp_path), str(lost), "damaged")
     lost.unlink()
-    refused(call("reproduce", "--runs", tmp_path), "trial.yaml of plain-d4-s1", "is missing")
+    refused(call("reproduce", "--runs", tmp_path), str(lost), "missing")
 
 
 def test_other_images_folders_and_questions_do_not_count_as_what_is_trained(results: Path, call: Program):

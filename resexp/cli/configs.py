@@ -110,5 +110,5 @@ def _endings(folder: Path, *, fix: bool) -> str:
     if not fix:
         return endings_remark(folder)
     with runs.lock(folder):
-        runs.keep_line_endings(folder)
+        runs.write_attributes(folder)
         return f"{folder}: line endings restored in {runs.restore_line_endings(folder)} files"

@@ -286,7 +286,7 @@ def departures(trained: Trial, experiment: Experiment, expected: Trial | None) -
     own = trained.settings.model_dump(mode="json")
     settings = expected.settings.model_dump(mode="json") if expected else experiment.settings
     lost = () if expected else experiment.axes
-    differences = [of for of in shared_differences(own, settings, ()) if of[0] != "name" and of[0] not in lost]
+    differences = [(key, *values) for key, *values in shared_differences(own, settings, ()) if key not in ("name", *lost)]
     name = _trial_name(trained.arm, trained.settings, experiment.axes, trained.seed)
     if name != trained.name and not differences:
         differences = [("trial names", trained.name, name)]

@@ -1,6 +1,6 @@
 """What lies in runs/: the only module that knows names, columns and states of files there. No torch."""
 
-from resexp.runs.endings import CHANGED, keep_line_endings, line_endings_changed, restore_line_endings
+from resexp.runs.endings import CHANGED, line_endings_changed, restore_line_endings, write_attributes
 from resexp.runs.environment import PACKAGES, free_memory, peak_memory, processor, start_entry
 from resexp.runs.examination import examine, experiments
 from resexp.runs.fences import SupersededError, fenced
@@ -107,7 +107,6 @@ __all__ = [
     "is_settled",
     "is_training",
     "keep",
-    "keep_line_endings",
     "left_out",
     "line_endings_changed",
     "lock",
@@ -145,6 +144,7 @@ __all__ = [
     "together",
     "trained_settings",
     "trial_folder",
+    "write_attributes",
     "write_bytes",
     "write_json",
     "write_plan",

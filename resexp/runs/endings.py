@@ -10,7 +10,7 @@ ATTRIBUTES = ".gitattributes"
 CHANGED = "line endings were changed (git autocrlf)"
 
 
-def keep_line_endings(folder: Path) -> None:
+def write_attributes(folder: Path) -> None:
     """Writes the file that makes git store and check out an experiment byte for byte."""
     if not (folder / ATTRIBUTES).exists():
         write_text(folder / ATTRIBUTES, "* -text\n", durable=False)
@@ -19,8 +19,8 @@ def keep_line_endings(folder: Path) -> None:
 def line_endings_changed(folder: Path) -> bool:
     """Whether git has rewritten an experiment: its own files and those of one trial are looked at."""
     trial = next((folder / "trials").glob("*"), None)
-    places = [folder, *([trial] if trial else [])]
-    return any(_is_changed(path) for place in places for path in place.glob("*") if path.suffix in TEXTS)
+    folders = [folder, *([trial] if trial else [])]
+    return any(_is_changed(path) for parent in folders for path in parent.glob("*") if path.suffix in TEXTS)
 
 
 def restore_line_endings(folder: Path) -> int:

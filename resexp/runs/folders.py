@@ -12,7 +12,7 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment, Plan
-from resexp.runs.endings import keep_line_endings, line_endings_changed, restore_line_endings, text_sha256
+from resexp.runs.endings import line_endings_changed, restore_line_endings, text_sha256, write_attributes
 from resexp.runs.fences import attempt_file
 from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
 from resexp.runs.locks import cohort_lock, is_alone, lock
@@ -100,10 +100,10 @@ def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, An
     One trial of each cell is read, and one of those that the experiment has lost: the others share their settings.
     """
     expected, checked = {trial.name: trial for trial in experiment.trials}, set()
-    for place in sorted((folder / "trials").glob("*")):
-        trial = expected.get(place.name)
+    for trial_path in sorted((folder / "trials").glob("*")):
+        trial = expected.get(trial_path.name)
         cell = config.cell_label(trial.settings, experiment.axes) if trial else None
-        trained = _as_trained(place) if cell not in checked and has_begun(place) else None
+        trained = _as_trained(trial_path) if cell not in checked and has_begun(trial_path) else None
         if trained:
             checked.add(cell)
             differences = config.departures(trained, experiment, trial)
@@ -112,10 +112,10 @@ def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, An
     return []
 
 
-def _as_trained(place: Path) -> config.Trial | None:
+def _as_trained(trial_path: Path) -> config.Trial | None:
     """The settings of a trial that was trained; None where trial.yaml is missing or damaged itself."""
     try:
-        return trained_settings(place.parent.parent, place.name)
+        return trained_settings(trial_path.parent.parent, trial_path.name)
     except RunsError:
         return None
 
@@ -165,7 +165,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         if not (begun or has_begun(place)) or not (place / "trial.yaml").exists():
             place.mkdir(parents=True, exist_ok=True)
             write_trial(place, trial)
-    keep_line_endings(folder)
+    write_attributes(folder)
     write_plan(folder, plan)
     header = f"# layout {LAYOUT}\n"
     header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
@@ -223,7 +223,7 @@ def check_unchanged(experiment: Experiment, folder: Path) -> None:
         differences = config.shared_differences(stored.settings, experiment.settings, experiment.axes)
     else:
         differences = _departures(folder, experiment)
-    differences = [of for of in differences if of[0] != "name"]  # a folder may have been renamed
+    differences = [difference for difference in differences if difference[0] != "name"]  # a folder may have been renamed
     if differences:
         key, old, new = differences[0]
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
@@ -244,7 +244,7 @@ def _reason(key: str, experiment: Experiment) -> str:
 
 def _free(folder: Path) -> Path:
     """The first of <folder>-2, <folder>-3, ... that does not exist."""
-    return next(place for place in numbered(folder) if place != folder and not place.exists())
+    return next(other for other in numbered(folder) if other != folder and not other.exists())
 
 
 def numbered(folder: Path) -> Iterator[Path]:

@@ -78,12 +78,12 @@ def target(
         return Target(experiment, own or runs / experiment.name)
     plain = runs / experiment.name
     for folder in numbered(plain):
-        there = read_experiment(folder) if (folder / "experiment.yaml").exists() else None
-        if there and not overrides and config.continues(there, experiment):
-            return Target(there, folder, None if folder == plain else plain)
-        if there is None and fresh:
+        existing = read_experiment(folder) if (folder / "experiment.yaml").exists() else None
+        if existing and not overrides and config.continues(existing, experiment):
+            return Target(existing, folder, None if folder == plain else plain)
+        if existing is None and fresh:
             break
-        if there is None or config.continues(experiment, there):
+        if existing is None or config.continues(experiment, existing):
             if folder == plain:
                 break
             return Target(config.load(source, [*overrides, f"name={folder.name}"], names), folder, plain)
