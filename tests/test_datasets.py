@@ -368,7 +368,9 @@ def test_files_of_mnist_beside_the_folder_of_fashion_mnist_are_not_taken_for_it(
     assert "missing" in error_of(lambda: DATASETS["fashion-mnist"](Source(tmp_path), "train"))
 
 
-@pytest.mark.parametrize("content", [b"damaged", gzip.compress(idx(PIXELS))[:-20], gzip.compress(b"other")])
+@pytest.mark.parametrize(
+    "content", [b"damaged", gzip.compress(idx(PIXELS))[:-20], gzip.compress(b"other")], ids=["no gzip", "truncated", "other"]
+)
 def test_a_damaged_compressed_idx_file_is_named(content: bytes, tmp_path: Path):
     raw = written(tmp_path / "MNIST" / "raw", {**idx_files(), f"{IMAGES_FILE}.gz": content})
     (raw / IMAGES_FILE).unlink()
