@@ -7,7 +7,7 @@ import fabricated
 import pytest
 
 from resexp import claims, config, report, runs
-from resexp.claims import CONTRADICTED, SUPPORTED
+from resexp.claims import Verdict
 
 SMALL = ("network.depth=[8]", "network.init=[he]", "network.norm=[none]", "seeds=2")
 
@@ -70,7 +70,7 @@ def test_primaries_are_those_of_every_config_each_once(tmp_path: Path):
     found = claims.primaries(runs.read_results(folders))
 
     assert [(of.expectation.text, of.verdict, len(of.places)) for of in found] == [
-        (better, SUPPORTED, 3), (worse, CONTRADICTED, 3),
+        (better, Verdict.SUPPORTED, 3), (worse, Verdict.NOT_SUPPORTED, 3),
     ]  # fmt: skip
     assert claims.primaries(fabricated.results(tmp_path / "none", better_by_ten, *SMALL)) == []
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from resexp import config, runs
-from resexp.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED
+from resexp.claims import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +29,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 
 def test_degradation_is_the_rise_of_the_training_error_from_the_shallowest_to_the_deepest(two: runs.Results):
     # plain rises by 10 points at every seed, identity by 6
-    assert judged("degradation: identity < plain @ 95%", two).verdict == SUPPORTED
-    assert judged("degradation: plain <= 0.1", two).verdict == SUPPORTED
-    assert judged("degradation: plain > 0.1", two).verdict == CONTRADICTED
-    assert judged("degradation: identity >= 0.06 at depth=deepest", two).verdict == SUPPORTED
-    assert judged("degradation: identity > 0.06", two).scope == "contradicted in 1 of 1 cell of digits, n = 4"
+    assert judged("degradation: identity < plain @ 95%", two).verdict == Verdict.SUPPORTED
+    assert judged("degradation: plain <= 0.1", two).verdict == Verdict.SUPPORTED
+    assert judged("degradation: plain > 0.1", two).verdict == Verdict.NOT_SUPPORTED
+    assert judged("degradation: identity >= 0.06 at depth=deepest", two).verdict == Verdict.SUPPORTED
+    assert judged("degradation: identity > 0.06", two).scope == "not supported in 1 of 1 configuration of digits, n = 4"
 
 
 def test_one_depth_shows_no_degradation(one: runs.Results):
-    assert judged("degradation: identity < plain", one).verdict == NOT_TESTED
+    assert judged("degradation: identity < plain", one).verdict == Verdict.NOT_TESTED
 
 
 def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_shallow_end_none(tmp_path: Path):
@@ -47,8 +47,8 @@ def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_s
 
     deep, shallow = (fabricated.results(tmp_path / str(depth), diverging(depth), *TWO_CELLS) for depth in (64, 16))
 
-    assert judged("degradation: identity < plain @ 95%", deep).verdict == SUPPORTED
-    assert judged("degradation: identity < plain", shallow).verdict == UNDECIDED
+    assert judged("degradation: identity < plain @ 95%", deep).verdict == Verdict.SUPPORTED
+    assert judged("degradation: identity < plain", shallow).verdict == Verdict.UNDECIDED
 
 
 def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
@@ -59,10 +59,10 @@ def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
     every = [fabricated.experiment(tmp_path, values, *of)[0] for of in (TWO_CELLS, alone)]
     results = runs.read_results(every)
 
-    assert judged("degradation: plain > 0.04", results).verdict == SUPPORTED  # from 16 to 64
-    assert judged("degradation: identity > 0.1", results).verdict == SUPPORTED  # from 16 to 128
+    assert judged("degradation: plain > 0.04", results).verdict == Verdict.SUPPORTED  # from 16 to 64
+    assert judged("degradation: identity > 0.1", results).verdict == Verdict.SUPPORTED  # from 16 to 128
     found = judged("degradation: identity > plain", results)
-    assert (found.verdict, found.places[0].words) == (UNDECIDED, "between depths 16 and 128, and 16 and 64")
+    assert (found.verdict, found.places[0].words) == (Verdict.UNDECIDED, "between depths 16 and 128, and 16 and 64")
 
 
 # ---- costs ----------------------------------------------------------------------------------------------------------------
@@ -85,11 +85,11 @@ def in_time(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 @pytest.mark.parametrize(
     ("plain", "identity", "verdict"),
     [
-        ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), SUPPORTED),
-        ((4.0, 5.0, 6.0), (1.0, 2.0, 3.0), CONTRADICTED),
-        ((1.0, 2.0, 3.5), (3.0, 4.0, 5.0), UNDECIDED),
-        ((1.0, 2.0, 3.0), (3.0, 4.0, 5.0), UNDECIDED),
-        ((3.0, 4.0, 5.0), (1.0, 2.0, 3.5), UNDECIDED),
+        ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), Verdict.SUPPORTED),
+        ((4.0, 5.0, 6.0), (1.0, 2.0, 3.0), Verdict.NOT_SUPPORTED),
+        ((1.0, 2.0, 3.5), (3.0, 4.0, 5.0), Verdict.UNDECIDED),
+        ((1.0, 2.0, 3.0), (3.0, 4.0, 5.0), Verdict.UNDECIDED),
+        ((3.0, 4.0, 5.0), (1.0, 2.0, 3.5), Verdict.UNDECIDED),
     ],
 )
 def test_times_differ_where_their_quartiles_do_not_overlap(in_time: runs.Results, plain: Any, identity: Any, verdict: str):
@@ -105,20 +105,20 @@ def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Pa
 
     folder, found = fabricated.experiment(tmp_path, values, *ONE_CELL)
     for measure in ("step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "time_to_loss(0.5)"):
-        assert judged(f"{measure}: identity > 0", runs.results_of(folder, found)).verdict == NOT_TESTED
+        assert judged(f"{measure}: identity > 0", runs.results_of(folder, found)).verdict == Verdict.NOT_TESTED
     timed(folder, identity=(1.0, 2.0, 3.0))
     results = runs.results_of(folder, found)
 
-    assert judged("step_seconds: identity > plain", results).verdict == NOT_TESTED
-    assert judged("step_seconds: 0.9 < identity < 3.1", results).verdict == SUPPORTED
-    assert judged("epoch_seconds: 49 < identity < 151", results).verdict == SUPPORTED
-    assert judged("epoch_seconds: identity > 51", results).verdict == UNDECIDED
-    assert judged("activation_bytes: 2000 <= identity <= 2000", results).verdict == SUPPORTED
-    assert judged("memory_bytes: identity < 4000", results).verdict == CONTRADICTED
-    assert judged("multiply_adds: plain <= identity <= plain", results).verdict == SUPPORTED
-    assert judged("parameters: identity > plain + 9", results).verdict == SUPPORTED
+    assert judged("step_seconds: identity > plain", results).verdict == Verdict.NOT_TESTED
+    assert judged("step_seconds: 0.9 < identity < 3.1", results).verdict == Verdict.SUPPORTED
+    assert judged("epoch_seconds: 49 < identity < 151", results).verdict == Verdict.SUPPORTED
+    assert judged("epoch_seconds: identity > 51", results).verdict == Verdict.UNDECIDED
+    assert judged("activation_bytes: 2000 <= identity <= 2000", results).verdict == Verdict.SUPPORTED
+    assert judged("memory_bytes: identity < 4000", results).verdict == Verdict.NOT_SUPPORTED
+    assert judged("multiply_adds: plain <= identity <= plain", results).verdict == Verdict.SUPPORTED
+    assert judged("parameters: identity > plain + 9", results).verdict == Verdict.SUPPORTED
     assert judged("parameters: identity > plain + 10", results).places[0].words == "110 and 100"
-    assert judged("time_to_loss(0.5): 19 < identity < 61", results).verdict == SUPPORTED  # 20 steps of 1 to 3 s
+    assert judged("time_to_loss(0.5): 19 < identity < 61", results).verdict == Verdict.SUPPORTED  # 20 steps of 1 to 3 s
 
 
 # ---- steps to a loss ------------------------------------------------------------------------------------------------------
@@ -134,16 +134,16 @@ def losses(folder: Path, trial: config.Trial, *each: float) -> None:
 @pytest.mark.parametrize(
     ("plain", "identity", "sign", "verdict", "words"),
     [
-        ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", SUPPORTED, "+10 [+10, +10]"),  # 20 steps and 10
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", CONTRADICTED, "+0 [+0, +0]"),
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", SUPPORTED, "+0 [+0, +0]"),
-        ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
-        ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", CONTRADICTED, "one arm never gets there at 2 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", UNDECIDED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 0.4)], ">=", SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 0.4), (2, 0.4)], [(2, 1), (2, 0.4)], ">", CONTRADICTED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 1), (2, 0.4)], ">", UNDECIDED, "neither arm gets there at 1 of 2 seeds"),
-        ([(2, 1)] * 2, [(2, 1)] * 2, ">=", UNDECIDED, "neither arm gets there at 2 of 2 seeds"),
+        ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),  # 20 steps and 10
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 [+0, +0]"),
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.SUPPORTED, "+0 [+0, +0]"),
+        ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", Verdict.SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
+        ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", Verdict.UNDECIDED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 0.4)], ">=", Verdict.SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 0.4), (2, 0.4)], [(2, 1), (2, 0.4)], ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 1), (2, 0.4)], ">", Verdict.UNDECIDED, "neither arm gets there at 1 of 2 seeds"),
+        ([(2, 1)] * 2, [(2, 1)] * 2, ">=", Verdict.UNDECIDED, "neither arm gets there at 2 of 2 seeds"),
     ],
 )
 def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(
@@ -186,7 +186,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
     return found
 
 
-OPPOSITE = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED, UNDECIDED: UNDECIDED, NOT_TESTED: NOT_TESTED}
+OPPOSITE = {Verdict.SUPPORTED: Verdict.NOT_SUPPORTED, Verdict.NOT_SUPPORTED: Verdict.SUPPORTED, Verdict.UNDECIDED: Verdict.UNDECIDED, Verdict.NOT_TESTED: Verdict.NOT_TESTED}
 SIDES = st.sampled_from(["plain", "identity", "identity + 0.09", "plain - 10", "gate", "0.5"])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resexp import runs, statistics
+from resexp.comparison.gradients import mean_growth
 from resexp.comparison.groups import Label, groups, mixes, value
 from resexp.runs import Results, State
 from resexp.statistics import Degradation, Difference
@@ -17,6 +18,7 @@ Curve = dict[int, list[State]]  # depth -> trials
 class OverDepth:
     """One arm of one corner: its verdict; `slope` of the deepest networks at the start stands beside it, never in it.
 
+    growth: orders of magnitude by which their gradient grows from output to input, at initialization.
     trained: of the deepest networks, and how many there are: where none trains at any depth, none degrades either.
     removed: by how much less its training error rises than plain's, None where either arm mixes outcomes at an end.
     """
@@ -27,6 +29,7 @@ class OverDepth:
     slope: float | None
     removed: Difference | None
     trained: tuple[int, int]
+    growth: float | None = None
 
 
 def over_depth(results: Results) -> list[OverDepth]:
@@ -42,7 +45,7 @@ def over_depth(results: Results) -> list[OverDepth]:
                 slope = math.fsum(slopes) / len(slopes) if slopes else None
                 trained = sum(state.result["outcome"] == "trained" for state in deepest if state.result)
                 removed = _removed(curves.get("plain"), curve, arm)
-                found.append(OverDepth(corner, arm, verdict, slope, removed, (trained, len(deepest))))
+                found.append(OverDepth(corner, arm, verdict, slope, removed, (trained, len(deepest)), mean_growth(deepest)))
     return found
 
 

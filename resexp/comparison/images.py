@@ -1,5 +1,6 @@
 """How much of a difference is the luck of the test images, from predictions.csv.gz."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,25 +8,51 @@ import numpy as np
 from resexp import runs, statistics
 from resexp.runs import RunsError, State
 
+PREDICTIONS = "predictions.csv.gz"
+
 
 def over_test_images(found: Sequence[tuple[State, State]]) -> float:
-    """Half-width of the 95 % interval of residual minus plain over other test images, with these networks.
+    """Half-width of the 95% interval of residual minus plain over other test images, with these networks.
 
     Raises:
         RunsError: predictions that are damaged, or of other images.
     """
-    states = [state for arm in zip(*found, strict=True) for state in arm]  # plain first
-    named = [_named(state) for state in states]
+    states, named = _states(found), [_named(state) for state in _states(found)]
     for state, (labels, _) in zip(states, named, strict=True):
         if not np.array_equal(labels, named[0][0]):
-            raise RunsError(f"{state.folder / 'predictions.csv.gz'}: of other images than those of {states[0].folder}")
+            raise RunsError(f"{state.folder / PREDICTIONS}: of other images than those of {states[0].folder}")
+    return statistics.over_images(_differences(named))
+
+
+def image_error(found: Sequence[tuple[State, State]]) -> tuple[float, int] | None:
+    """(standard error over test images of the mean difference, number of images); None without predictions of the same images.
+
+    Raises:
+        RunsError: predictions that are damaged.
+    """
+    if not found or not all((state.folder / PREDICTIONS).exists() for state in _states(found)):
+        return None
+    named = [_named(state) for state in _states(found)]
+    if any(not np.array_equal(labels, named[0][0]) for labels, _ in named) or len(named[0][0]) < 2:
+        return None
+    each = _differences(named).mean(axis=0)
+    return float(each.std(ddof=1)) / math.sqrt(len(each)), len(each)
+
+
+def _states(found: Sequence[tuple[State, State]]) -> list[State]:
+    """The states of all pairs, plain first."""
+    return [state for arm in zip(*found, strict=True) for state in arm]
+
+
+def _differences(named: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """(seeds, images): 1 where only the residual network is right, -1 where only the plain one is, else 0."""
     right = np.array([labels == predictions for labels, predictions in named], dtype=np.float64)
-    return statistics.over_images(right[len(found) :] - right[: len(found)])
+    return right[len(named) // 2 :] - right[: len(named) // 2]
 
 
 def _named(state: State) -> tuple[np.ndarray, np.ndarray]:
     """The label and the prediction of each test image, in the order of the images."""
-    rows = runs.read_rows(state.folder / "predictions.csv.gz")
+    rows = runs.read_rows(state.folder / PREDICTIONS)
     if not rows:
-        raise RunsError(f"{state.folder / 'predictions.csv.gz'}: missing or empty; --by-image needs it")
+        raise RunsError(f"{state.folder / PREDICTIONS}: missing or empty; --by-image needs it")
     return np.array([row["label"] for row in rows]), np.array([row["prediction"] for row in rows])

@@ -10,27 +10,35 @@ import vl_convert
 from markupsafe import Markup
 
 from resexp import tables
+from resexp.claims import Verdict
+from resexp.comparison import Effect
 from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
 from resexp.runs import Results
 from resexp.statistics import Summary
 from resexp.tables.costs import cost_row
 from resexp.tables.findings import deepest
-from resexp.tables.judged import place_lines, verdict_line
+from resexp.tables.judged import place_lines
 from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
-from resexp.tables.texts import choice_text, named, p_text, verdict_text
+from resexp.tables.texts import choice_text, named, p_text, ranks_text, train_error_spread, verdict_text
 
-# First words of effects and verdicts that have a colour in the page.
-COLOURED = (
-    "rescues", "helps", "supported", "does", "hurts", "ruins", "contradicted", "degrades", "mixed", "undecided", "not",
-    "cannot", "slower",
-)  # fmt: skip
+# Effects and verdicts -> their color in the page; all others are neutral.
+COLORS: dict[str, str] = {
+    Effect.MAKES_TRAINABLE: "good",
+    Effect.MORE_ACCURATE: "good",
+    Effect.MAKES_UNTRAINABLE: "bad",
+    Effect.LESS_ACCURATE: "bad",
+    Verdict.SUPPORTED: "good",
+    Verdict.NOT_SUPPORTED: "bad",
+    "does not degrade": "good",
+    "degrades": "bad",
+}
 # In this order, and each under the heading of its section.
 SECTIONS = (
     ("error", ("training-error",)),
     ("gradients", ("gradient-profile", "gradient-at-start", "gradient-map", "gradient-level")),
     ("map", ("atlas",)),
-    ("corners", ("accuracy", "curves")),
+    ("conditions", ("accuracy", "curves")),
     ("dissection", ("lesion", "dose", "surface")),
 )
 
@@ -51,7 +59,7 @@ def html(results: Results) -> str:
             content=content,
             results=results,
             compared=content.compared,
-            corners=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
+            conditions=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
             figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
             specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),
@@ -104,6 +112,8 @@ def _environment() -> jinja2.Environment:
         brief=brief,
         outcome=tables.outcome_text,
         missing=tables.missing_text,
+        ranks=lambda arm: ranks_text(arm.contrast.ranks),
+        train_error=train_error_spread,
         contrast=tables.contrast_text,
         difference=tables.difference_text,
         beyond_width=tables.beyond_width_text,
@@ -113,14 +123,13 @@ def _environment() -> jinja2.Environment:
         slope=tables.slope_text,
         verdict=verdict_text,
         p=p_text,
-        judged=verdict_line,
         places=place_lines,
         measured=measured_text,
         predicted=predicted_text,
         ratio=ratio_text,
         reasons=reasons,
         labelled=labelled,
-        css=lambda word: kind if (kind := word.split(" ")[0].rstrip(",")) in COLOURED else "none",
+        css=lambda value: COLORS.get(value, "open"),
         equalities=tables.equalities,
         beyond=tables.beyond,
         at_start=tables.at_start,
@@ -137,5 +146,5 @@ def brief(summary: Summary) -> str:
 
 
 def labelled(label: dict[str, str]) -> str:
-    """A corner in words."""
+    """A condition in words."""
     return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "plain and residual"
