@@ -55,7 +55,7 @@ class Verdicts(list[Judged]):
         return all(of.verdict == Verdict.SUPPORTED for of in self)
 
     def __repr__(self) -> str:
-        return "\n".join(tables.judged_lines("expected", self))
+        return "\n".join(tables.fitted(tables.judged_lines("expected", self)))
 
 
 class Charts(dict[str, Figure]):

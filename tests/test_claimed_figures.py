@@ -10,7 +10,7 @@ from claimed import ONE_CELL, TWO_CELLS, both, helps_only_deep, judged
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from resexp import config, runs
+from resexp import claims, config, runs
 from resexp.claims import Verdict
 
 
@@ -94,6 +94,10 @@ def in_time(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 )
 def test_times_differ_where_their_quartiles_do_not_overlap(in_time: runs.Results, plain: Any, identity: Any, verdict: str):
     timed(in_time.sources[0][0], plain=plain, identity=identity)
+    for state in in_time.states:  # every step is logged, so that steps have no range of their own
+        path = state.folder / "metrics.csv"
+        path.unlink(missing_ok=True)
+        runs.append(path, [(step, 0, 0.001, 2.0 if step < 20 else 0.4, 0.5, 2.0, 0.5) for step in range(21)])
 
     for measure in ("step_seconds", "epoch_seconds", "time_to_loss(0.5)"):
         assert judged(f"{measure}: identity > plain", in_time).verdict == verdict
@@ -118,7 +122,7 @@ def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Pa
     assert judged("multiply_adds: plain <= identity <= plain", results).verdict == Verdict.SUPPORTED
     assert judged("parameters: identity > plain + 9", results).verdict == Verdict.SUPPORTED
     assert judged("parameters: identity > plain + 10", results).places[0].words == "110 and 100"
-    assert judged("time_to_loss(0.5): 19 < identity < 61", results).verdict == Verdict.SUPPORTED  # 20 steps of 1 to 3 s
+    assert judged("time_to_loss(0.5): 0.9 < identity < 61", results).verdict == Verdict.SUPPORTED  # 1 to 20 steps of 1 to 3 s
 
 
 # ---- steps to a loss ------------------------------------------------------------------------------------------------------
@@ -135,13 +139,16 @@ def losses(folder: Path, trial: config.Trial, *each: float) -> None:
     ("plain", "identity", "sign", "verdict", "words"),
     [
         ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),  # 20 steps and 10
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 [+0, +0]"),
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.SUPPORTED, "+0 [+0, +0]"),
+        # both at 10, which is some step from 1 to 10
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", Verdict.UNDECIDED, "+0 [+0, +0]; within the logging interval"),
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.UNDECIDED, "+0 [+0, +0]; within the logging interval"),
+        ([(0.5,)] * 2, [(0.4,)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 [+0, +0]"),  # both at step 0, which is no other step
+        ([(2, 0.5)] * 2, [(0.4,)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),
         ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", Verdict.SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
         ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
         ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", Verdict.UNDECIDED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 0.4)], ">=", Verdict.SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 0.4), (2, 0.4)], [(2, 1), (2, 0.4)], ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (0.4,)], ">=", Verdict.SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 0.4), (0.4,)], [(2, 1), (2, 0.4)], ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
         ([(2, 1), (2, 0.4)], [(2, 1), (2, 0.4)], ">", Verdict.UNDECIDED, "neither arm gets there at 1 of 2 seeds"),
         ([(2, 1)] * 2, [(2, 1)] * 2, ">=", Verdict.UNDECIDED, "neither arm gets there at 2 of 2 seeds"),
     ],
@@ -158,6 +165,44 @@ def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(
     (place,) = judged(f"steps_to_loss(0.5): plain {sign} identity", results).places
     assert (place.verdict, place.words) == (verdict, words)
     assert judged(f"time_to_loss(0.5): plain {sign} identity", results).verdict == verdict
+
+
+def test_a_difference_shorter_than_the_logging_interval_is_undecided_until_every_step_is_logged(tmp_path: Path):
+    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL)
+
+    def verdict(*, every: int) -> Verdict:
+        for trial in found.trials:
+            reached = (20 if trial.arm == "plain" else 25) + trial.seed % 2
+            path = runs.trial_folder(folder, trial.name) / "metrics.csv"
+            path.unlink()
+            steps = [*range(0, reached, every), reached]
+            runs.append(path, [(step, 0, 0.1, 2.0 if step < reached else 0.4, 0.5, 2.0, 0.5) for step in steps])
+        return judged("steps_to_loss(0.5): identity < plain @ 95%", runs.results_of(folder, found)).verdict
+
+    assert verdict(every=10) == Verdict.UNDECIDED  # plain after 10 to 20, identity after 20 to 25
+    assert verdict(every=1) == Verdict.NOT_SUPPORTED
+
+
+# ---- gradients -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slope", "verdict"),
+    [
+        pytest.param(0.4, Verdict.SUPPORTED, id="they grow toward the input: they do not vanish"),
+        pytest.param(-0.02, Verdict.SUPPORTED, id="31 blocks lose 0.62 orders of magnitude"),
+        pytest.param(-0.05, Verdict.NOT_SUPPORTED, id="31 blocks lose 1.55 orders of magnitude, if 0.05 per block"),
+    ],
+)
+def test_vanishing_is_judged_over_the_whole_network_and_growth_does_not_count_as_vanishing(
+    tmp_path: Path, slope: float, verdict: Verdict
+):
+    one_cell = ("network.depth=[64]", "network.init=[he]", "network.norm=[batch]", "seeds=4")
+    found = fabricated.results(tmp_path, lambda t: {**both(t), "slope_start": slope + t.seed / 10_000}, *one_cell)
+    (claim,) = (of for of in claims.read("he2015") if "Vanishing" in of.text)
+
+    assert claims.judge(claim.expectation, found)[0].verdict == verdict
+    assert judged("gradient_growth: plain > -1", found).places[0].words.startswith(f"{31 * (slope + 0.00015) + 1:+.4g} [")
 
 
 def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
@@ -186,7 +231,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
     return found
 
 
-OPPOSITE = {Verdict.SUPPORTED: Verdict.NOT_SUPPORTED, Verdict.NOT_SUPPORTED: Verdict.SUPPORTED, Verdict.UNDECIDED: Verdict.UNDECIDED, Verdict.NOT_TESTED: Verdict.NOT_TESTED}
+OPPOSITE = {
+    Verdict.SUPPORTED: Verdict.NOT_SUPPORTED,
+    Verdict.NOT_SUPPORTED: Verdict.SUPPORTED,
+    Verdict.UNDECIDED: Verdict.UNDECIDED,
+    Verdict.NOT_TESTED: Verdict.NOT_TESTED,
+}
 SIDES = st.sampled_from(["plain", "identity", "identity + 0.09", "plain - 10", "gate", "0.5"])
 
 

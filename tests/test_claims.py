@@ -68,7 +68,9 @@ def test_without_a_level_the_mean_decides(one: runs.Results, text: str, verdict:
 @pytest.mark.parametrize("shift", [0.0, 0.03, 0.04, 0.08, 0.1, 0.15, 0.2])
 def test_with_a_level_the_bound_of_scipys_paired_interval_decides(one: runs.Results, level: float, shift: float):
     interval = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(level / 100)
-    expected = Verdict.SUPPORTED if interval.low > shift else Verdict.NOT_SUPPORTED if interval.high < shift else Verdict.UNDECIDED
+    expected = (
+        Verdict.SUPPORTED if interval.low > shift else Verdict.NOT_SUPPORTED if interval.high < shift else Verdict.UNDECIDED
+    )
     found = judged(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
 
     assert found.verdict == expected
@@ -189,7 +191,10 @@ def test_undecided_in_one_cell_is_undecided(tmp_path: Path):
 
     found = judged("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *TWO_CELLS))
 
-    assert (found.verdict, found.scope) == (Verdict.UNDECIDED, "supported in 1, undecided in 1 of 2 configurations of digits, n = 4")
+    assert (found.verdict, found.scope) == (
+        Verdict.UNDECIDED,
+        "supported in 1, undecided in 1 of 2 configurations of digits, n = 4",
+    )
 
 
 @pytest.mark.parametrize(

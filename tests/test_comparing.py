@@ -125,15 +125,17 @@ def test_several_that_are_not_met_are_counted(rates: Path, compare: Call):
     answer = compare(rates, "--expect", HELPS, "--expect", "test_accuracy: identity < plain", "--expect", f"{HELPS} at lr=1e-3")
 
     assert answer.code == 3
-    assert answer.err.startswith(f"resexp: not met: {HELPS}: not supported (supported in 1, not supported in 1 of 2 configurations")
+    assert answer.err.startswith(
+        f"resexp: not met: {HELPS}: not supported (supported in 1, not supported in 1 of 2 configurations"
+    )
     assert answer.err.endswith(" (and 1 more)\n")
 
 
 def test_the_primary_contrast_is_judged_and_printed_and_decides_no_exit_code(folder: Path, compare: Call, tmp_path: Path):
     low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.99)
     assert low < 0 < high
-    words = f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  undecided (undecided in 1 of 1 configuration of digits, n = 4)\n    depth 64: +0.09 ["
-    assert words in compare(folder).out
+    verdict = "undecided (undecided in 1 of 1 configuration of digits, n = 4)"
+    assert f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  {verdict}\n    depth 64: +0.09 [" in compare(folder).out
     assert compare(folder).code == 0
 
     fabricated.experiment(tmp_path, both, *CELL, "compare.primary='test_accuracy: identity < plain'")
@@ -148,7 +150,9 @@ def test_primaries_of_two_experiments_stand_each_under_its_own_words(tmp_path: P
     out = compare(tmp_path, "a", "b").out
 
     assert "  test_accuracy: identity > plain\n  supported (supported in 2 of 2 configurations of digits, n = 4)\n" in out
-    assert "  test_accuracy: identity < plain\n  not supported (not supported in 2 of 2 configurations of digits, n = 4)\n" in out
+    assert (
+        "  test_accuracy: identity < plain\n  not supported (not supported in 2 of 2 configurations of digits, n = 4)\n" in out
+    )
     assert out.count(tables.PRIMARY) == 1
 
 

@@ -88,7 +88,7 @@ def test_what_pairing_bought_is_numpys_over_all_pairs(tmp_path):
     assert bought.median == pytest.approx(np.median(correlations))
     assert bought.ratio == pytest.approx(np.median(ratios))
     ends = f"{correlations[0]:+.2f} to {correlations[1]:+.2f}"
-    line = f"correlation of the arms {ends}, median {np.median(correlations):+.2f} over 2"
+    line = f"correlation between arms {ends} (median {np.median(correlations):+.2f}, 2 pairs)"
     assert line in " ".join(tables.TABLES["table"](found).split())
 
 
@@ -249,38 +249,36 @@ def test_a_loss_that_falls_by_more_than_a_twentieth_is_slower(tmp_path, losses, 
 
 
 @pytest.mark.parametrize("slope", [-0.01, -0.5])
-def test_the_answer_says_where_networks_degrade_although_gradients_are_healthy(tmp_path, slope):
+def test_the_summary_says_where_training_error_rises_although_gradients_are_stable(tmp_path, slope):
     results = fabricated.results(tmp_path, lambda t: {**rising(t), "slope_start": slope}, *TWO_DEPTHS)
     logged(results, [1.0] * 11)
     found = comparison.compared(results)
     lines = answer(found, findings(found.cells), [])
 
-    assert ("1 of these degrades although gradients are healthy" in " ".join(lines)) is (slope == -0.01)
-    assert (
-        "Training error of plain networks rises with depth in 1 of 1 corner; it rises less with a shortcut in 1 of 1"
-        in lines[1]
-    )
+    assert ("under 1 of those 1, training error still rises with depth" in " ".join(lines)) is (slope == -0.01)
+    rises = "training error of plain networks rises with depth under 1 of 1 condition"
+    assert lines[1] == f"At learning rate 0.001, 20 epochs, {rises}; it rises less with a shortcut in 1 of 1 pair."
     assert len(lines) <= 5
-    assert lines[-1].startswith("Fair: pairs share every weight")
+    assert lines[-1].startswith("Matching: within a pair, shared weights start equal")
 
 
 def test_arms_that_have_not_begun_are_no_count_of_seeds(tmp_path):
     found = comparison.compared(fabricated.results(tmp_path, lambda t: rising(t) if t.arm == "plain" else {}, *TWO_DEPTHS))
     none = comparison.compared(fabricated.results(tmp_path / "none", lambda _: {}, *TWO_DEPTHS))
 
-    assert "n = 4 seeds; 8 trials are missing" in answer(found, findings(found.cells), [])[-1]
+    assert "; 8 trials are missing;" in answer(found, findings(found.cells), [])[-1]
     assert "\nn = 4 seeds." in tables.TABLES["table"](found)
     assert "$n = 4$ seeds" in tables.TABLES["tex"](found)
     assert "\nn = 0 seeds." in tables.TABLES["table"](none)
 
 
-def test_without_a_plain_arm_the_answer_calls_nothing_fair(tmp_path):
+def test_without_a_plain_arm_the_summary_calls_nothing_matched(tmp_path):
     found = comparison.compared(
         fabricated.results(tmp_path, rising, *TWO_DEPTHS, "network.plain=false", "network.shortcut=[identity]")
     )
     (line,) = answer(found, findings(found.cells), [])
 
-    assert line.startswith("Nothing is compared: there is no pair; n = 4 seeds")
+    assert line.startswith("Nothing is compared: there is no matched pair. n = 4 seeds")
 
 
 def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):

@@ -53,7 +53,8 @@ def test_of_a_chart_without_words_nothing_is_said():
 
 def over_depth(verdict, contrast=None, slope=-0.01, trained=(3, 3)):
     """One arm of one corner, its verdict and its slope chosen."""
-    return OverDepth({"norm": "none"}, "plain", Degradation((8, 64), 3, contrast, 0.01, verdict), slope, None, trained)
+    growth = None if slope is None else 31 * slope
+    return OverDepth({"norm": "none"}, "plain", Degradation((8, 64), 3, contrast, 0.01, verdict), slope, None, trained, growth)
 
 
 RISE = Difference(0.51, 0.467, 0.553, 3, 0.0173)
@@ -78,12 +79,15 @@ def test_what_became_of_the_training_error_is_told_by_its_verdict(verdict, contr
 @pytest.mark.parametrize(
     ("verdict", "slope", "trained", "words_of_it"),
     [
-        pytest.param("degrades", -0.01, (3, 3), "training error can rise without vanishing gradients", id="degrades, healthy"),
-        pytest.param("degrades", 0.3, (0, 3), "training error can rise without vanishing gradients", id="degrades, explodes"),
-        pytest.param("does not degrade", -0.78, (3, 3), "gradients can vanish without a training error that", id="trains"),
+        pytest.param("degrades", -0.01, (3, 3), "training error can rise without gradients that vanish", id="degrades, stable"),
+        pytest.param("degrades", 0.3, (0, 3), "training error can rise without gradients that vanish", id="degrades, explodes"),
+        pytest.param(
+            "does not degrade", -0.78, (3, 3), "gradients can vanish at initialization without a training error", id="trains"
+        ),
         pytest.param("does not degrade", -0.78, (0, 3), None, id="never trained"),
         pytest.param("cannot tell", -0.78, (3, 3), None, id="nothing shown"),
         pytest.param("degrades", -0.78, (3, 3), None, id="both"),
+        pytest.param("degrades", -0.05, (3, 3), None, id="both: 0.05 per block are 1.55 over 31 blocks"),
         pytest.param("does not degrade", 0.0, (3, 3), None, id="neither"),
         pytest.param("degrades", None, (3, 3), None, id="gradients not read"),
     ],
@@ -93,29 +97,35 @@ def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen
 ):
     (line,) = words.training_error([over_depth(verdict, RISE, slope, trained)])
 
-    assert (words_of_it in line) if words_of_it else ("Before the first step" not in line)
+    assert (words_of_it in line) if words_of_it else ("at initialization" not in line)
 
 
 @pytest.mark.parametrize(
     ("slopes", "expected"),
     [
-        pytest.param({0: -0.78}, "vanish (-0.78) {0}", id="one reading"),
-        pytest.param(
-            {0: 0.0, 25: 0.02}, "keep their size (+0.00) {0}, and so at every later reading, up to step 25", id="never"
-        ),
-        pytest.param({0: 0.2, 10: 0.2, 25: 0.0}, "explode (+0.20) {0}; from step 25 on they keep their size", id="from 25 on"),
-        pytest.param(
-            {0: -0.5, 10: 0.0, 25: -0.5},
-            "vanish (-0.50) {0}, at some later readings not, in the end they vanish again",
-            id="back",
-        ),
-        pytest.param({0: -0.5, 10: 0, 25: 0.4, 50: 0}, "vanish (-0.50) {0}; from step 50 on they keep their size", id="late"),
+        # six blocks: six times the slope
+        pytest.param({0: -0.78}, "vanishing (-4.7 {})", id="one logging step"),
+        pytest.param({0: 0.0, 25: 0.16}, "stable (+0.0 {}), and stable at every later logging step, up to step 25", id="never"),
+        pytest.param({0: 0.2, 10: 0.2, 25: 0.0}, "exploding (+1.2 {}); stable from step 25 on", id="from 25 on"),
+        pytest.param({0: -0.009, 5: -0.18, 10: -0.3}, "stable (-0.1 {}); vanishing from step 5 on", id="from 5 on"),
+        pytest.param({0: -0.5, 10: 0.0, 25: -0.5},
+                     "vanishing (-3.0 {}); stable at step 10, vanishing again at the last logging step", id="back"),
+        pytest.param({0: -0.5, 10: 0, 25: 0.4, 50: 0}, "vanishing (-3.0 {}); stable from step 50 on", id="late"),
     ],
-)
-def test_gradients_are_told_in_decades_per_block_with_the_step_from_which_they_are_another_kind(slopes, expected):
-    line = "plain, depth 8: gradients " + expected.format("before the first step") + "."
+)  # fmt: skip
+def test_gradients_are_named_with_the_step_from_which_they_are_of_another_kind(slopes, expected):
+    at_first, _, later = expected.partition(" (")
+    growth = later.format("orders of magnitude from output to input")
+    line = f"plain, depth 8: gradients {at_first} at initialization ({growth}."
 
     assert said("gradient-profile", None, signals(slopes)) == [line]
+
+
+def test_the_same_slope_is_stable_in_a_shallow_network_and_vanishing_in_a_deep_one():
+    shallow, deep = (said("gradient-profile", None, signals({0: -0.09}, blocks=blocks)) for blocks in (6, 31))
+
+    assert shallow == ["plain, depth 8: gradients stable at initialization (-0.5 orders of magnitude from output to input)."]
+    assert deep == ["plain, depth 8: gradients vanishing at initialization (-2.8 orders of magnitude from output to input)."]
 
 
 def test_blocks_of_several_shapes_have_no_one_slope_and_no_sentence():

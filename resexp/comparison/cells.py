@@ -200,7 +200,7 @@ def _contrast(plain: Sequence[State], states: Sequence[State], measure: _Measure
     found = Contrast(pairing=statistics.pairing(*figures), sign_flip=flip, least=statistics.smallest_sign_flip(n), images=over)
     if n < statistics.FEWEST_SEEDS:
         return found
-    seeds_error = max(statistics.deviation(each) or 0.0, measure.grain) / math.sqrt(n), n
+    seeds_error = (statistics.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to one image
     images = image_error(pairs(plain, states)) if measure.metric == "test_accuracy" else None
     half, p = statistics.half_width(seeds_error, images), statistics.p_of_mean(mean, seeds_error, images)
     return replace(found, half=half, over_images=images is not None, p=p)

@@ -56,7 +56,7 @@ def caption(name: str) -> str:
 def title(name: str, content: Content) -> str:
     """A finding, with learning rate and budget, where all that it rests on agrees, else the question."""
     found = FOUND[name](content) if name in FOUND else ""
-    return f"{found} ({content.recipe})" if found else QUESTIONS[name]
+    return f"{found} ({content.recipe})" if found and name in TRAINED else found or QUESTIONS[name]
 
 
 def _above(of: Difference | None) -> bool:
@@ -100,6 +100,7 @@ FOUND: dict[str, Callable[[Content], str]] = {
     "training-error": _training_error,
     "gradient-at-start": _at_start,
 }
+TRAINED = ("accuracy", "training-error")  # what is said of these is true at the learning rate and budget alone
 QUESTIONS = {
     "atlas": "Where does a shortcut help, do nothing, and hurt?",
     "accuracy": "How accurate are networks with and without a shortcut?",

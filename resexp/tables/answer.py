@@ -62,7 +62,11 @@ def _degradation(of: Comparison) -> str:
     rising = sum(row.found.verdict == "degrades" for row in plain)
     removed = [row for row in of.depths if row.removed and row.removed.low is not None]
     less = [row for row in removed if row.removed and row.removed.low is not None and row.removed.low > 0]
-    compared = f"; it rises less with a shortcut in {len(less)} of {len(removed)} pairs" if removed else ""
+    compared = (
+        f"; it rises less with a shortcut in {len(less)} of {len(removed)} pair{'' if len(removed) == 1 else 's'}"
+        if removed
+        else ""
+    )
     return (
         f"At {recipe(of.results)}, training error of plain networks rises with depth under {rising} of "
         f"{_conditions(len(plain))}{compared}."

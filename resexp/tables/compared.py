@@ -96,19 +96,18 @@ def notes(of: Comparison) -> list[str]:
     """How the table is read, as far as it needs to be."""
     arms = [arm for cell in of.cells for arm in cell.arms]
     lines = [
-        f"n = {seeds_text(of.cells)} seeds. Train error: error on the training set, final weights, in percent. Slope: change of "
-        f"log10 |dL/dx| per block from output to input, at initialization; over all blocks, below -{THRESHOLD:g} is vanishing, "
-        f"above {THRESHOLD:g} exploding."
+        f"n = {seeds_text(of.cells)} seeds. Train error: error on the training set, final weights, in percent.",
+        "Slope: change of log10 |dL/dx| per block from output to input, at initialization.",
+        f"Over all blocks of a network, below -{THRESHOLD:g} is vanishing, above {THRESHOLD:g} exploding.",
     ]
     if any(arm.contrast.shown for arm in arms):
         lines += [f"*: a difference at 5% over {sources_text(arms)}, corrected over the table (Holm)."]
     if any(len(arm.summary.outcomes) > 1 for arm in arms):
         lines += ["Where outcomes differ across the seeds of an arm: median and range, no mean and no interval."]
     if any(arm.contrast.outcomes is not None for arm in arms):
-        lines += [
-            "counts: Fisher's exact test of how many networks are above chance. ranks: exact Mann-Whitney test of the values, with "
-            "the smallest p that so many networks can have; differences: their range over pairs."
-        ]
+        lines += ["counts: Fisher's exact test of how many networks are above chance."]
+        lines += ["ranks: exact Mann-Whitney test of the values, with the smallest p that so many networks can have;"]
+        lines += ["differences: their range over pairs."]
     if pairs := bought(of):
         several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f} (median {pairs.median:+.2f}, {pairs.pairs} pairs)"
         spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else several

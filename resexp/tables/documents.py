@@ -83,61 +83,22 @@ def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) ->
     writer = csv.writer(text, lineterminator="\n")
     outcomes = list(statistics.OUTCOMES)
     beyond = ("beyond_width", "beyond_width_low", "beyond_width_high")
-    exact = (
-        "outcomes_p",
-        "ranks_p",
-        "ranks_least_p",
-        "lowest",
-        "highest",
-        "p",
-        "p_table",
-        "half",
-        "correlation",
-        "sd_paired",
-        "sd_unpaired",
-        "sign_flip_p",
-        "holm_p",
-        "least_p",
-        "images",
-    )
-    columns = [
-        *of.results.shown,
-        "arm",
-        "n",
-        "missing",
-        *outcomes,
-        "mean",
-        "sd",
-        "train_error",
-        "train_error_sd",
-        "difference",
-        "low",
-        "high",
-        *beyond,
-    ]
-    writer.writerow([*columns, *exact, "slope", "parameters", "unmatched"])
+    of_ranks = ("ranks_p", "ranks_least_p", "lowest", "highest")
+    exact = ("outcomes_p", *of_ranks, "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")
+    evidence = ("half", "p", "p_table", "train_error", "train_error_sd")
+    columns = [*of.results.shown, "arm", "n", "missing", *outcomes, "mean", "sd", "difference", "low", "high", *beyond]
+    writer.writerow([*columns, *exact, *evidence, "slope", "parameters", "unmatched"])
     for cell in of.cells:
         for arm in cell.arms:
             counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
             compared_with = [value for difference in (arm.difference, arm.beyond_width) for value in _interval(difference)]
             more, pairing = arm.contrast, arm.contrast.pairing
             bought = [pairing.correlation, pairing.paired, pairing.unpaired] if pairing else [None] * 3
+            ranks = [more.ranks.p, more.ranks.least, more.ranks.lowest, more.ranks.highest] if more.ranks else [None] * 4
             error = [arm.train_error.mean, arm.train_error.sd] if arm.train_error else [None] * 2
-            ranks = [of_ranks.p, of_ranks.least, of_ranks.lowest, of_ranks.highest] if (of_ranks := more.ranks) else [None] * 4
-            values = [arm.summary.n, sum(arm.missing.values()), *counts, arm.summary.mean, arm.summary.sd, *error]
-            values += [
-                *compared_with,
-                more.outcomes,
-                *ranks,
-                more.p,
-                more.p_table,
-                more.half,
-                *bought,
-                more.sign_flip,
-                more.holm,
-                more.least,
-                more.images,
-            ]
+            values = [arm.summary.n, sum(arm.missing.values()), *counts, arm.summary.mean, arm.summary.sd, *compared_with]
+            values += [more.outcomes, *ranks, *bought, more.sign_flip, more.holm, more.least, more.images]
+            values += [more.half, more.p, more.p_table, *error]
             values += [arm.slope_start, arm.parameters]
             writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, values), "; ".join(arm.unmatched)])
     return text.getvalue()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from resexp.comparison import Arm, Cell, Effect, Flow, Part, effect, flow, part
-from resexp.tables.texts import counts_text, difference_text, evidence_text, growth_text, ranks_text, train_error_text
+from resexp.tables.texts import counts_text, evidence_text, growth_text, points_text, ranks_text, train_error_text
 
 ACCURACY = (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
 
@@ -64,7 +64,7 @@ def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
 
 def _sentence(plain: Arm, residual: Arm, kind: Effect) -> str:
     counts = counts_text(plain, residual)
-    points = f"test accuracy {difference_text(residual.difference)} points" if residual.difference else ""
+    points = f"test accuracy {points_text(residual.difference)}" if residual.difference else ""
     numbers = points or f"accuracies: {ranks_text(residual.contrast.ranks)}"
     lead = {
         Effect.MAKES_TRAINABLE: f"The shortcut makes the network trainable at this learning rate: {counts}; {numbers}.",

@@ -64,6 +64,13 @@ def difference_text(difference: Difference | None, metric: Metric = SHARE, resol
     return f"{text} [{figure(difference.low, metric, '+')}, {figure(difference.high, metric, '+')}]"
 
 
+def points_text(difference: Difference) -> str:
+    """'+87.5 [+86.5, +88.6] points', '+0.3 points in all 4 seeds', or without an interval '+0.3 points'."""
+    if difference.low is not None and not difference.sd:
+        return f"{percent(difference.mean, '+')} points in all {difference.n} seeds"
+    return f"{difference_text(difference)} points"
+
+
 def contrast_text(arm: Arm, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """The difference, '*' where it is shown; where outcomes differ the exact test of their counts."""
     star = "*" if arm.contrast.shown else ""

@@ -10,7 +10,7 @@ from resexp.tables import labels
 from resexp.tables.findings import Finding, gradient_words
 from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import plane
-from resexp.tables.texts import difference_text, growth_text, percent
+from resexp.tables.texts import growth_text, percent, points_text
 
 MOVED = 0.05  # of accuracy: what moves by less counts as where it was
 GOOD = {Effect.MAKES_TRAINABLE: "makes networks trainable", Effect.MORE_ACCURATE: "makes them more accurate"}
@@ -63,8 +63,7 @@ def training_error(rows: Sequence[OverDepth]) -> list[str]:
 
 
 def _by(row: OverDepth) -> str:
-    contrast = difference_text(row.found.contrast)
-    return f": {contrast} points" if contrast else ""
+    return f": {points_text(row.found.contrast)}" if row.found.contrast else ""
 
 
 def _apart(row: OverDepth) -> str:
