@@ -1,6 +1,7 @@
 """How often printed intervals hold the truth, and flat curves are called degrading: simulated, as tables in Markdown.
 
     python benchmarks/coverage.py [draws]
+    python benchmarks/coverage.py claims [draws]
 
 Every interval and every verdict is computed by `resexp.statistics`; the draws are numpy's, from a fixed seed.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tables import publish, table
 
-from resexp.statistics import VERDICTS, degradation, paired, sign_flip
+from resexp.statistics import VERDICTS, degradation, holm, p_below, paired, sign_flip
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "statistics.md"
 SEEDS = (3, 5, 10)
@@ -28,6 +29,9 @@ Row = Sequence[str]
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["claims"]:
+        publish_claims(int(sys.argv[2]) if len(sys.argv) > 2 else 10_000)
+        return
     draws = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     generator = np.random.default_rng(20_261_126)
     printed = ("differences", "n", "refused", "printed", "if none collapses", "as they ended", "t of all", "bootstrap of all")
@@ -187,6 +191,41 @@ def rising(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 def least() -> Row:
     return ["p", *(f"{sign_flip([1.0] * n):.4f}" for n in range(3, 11))]
+
+
+# ---- claims over many configurations --------------------------------------------------------------------------------------
+
+CONFIGURATIONS = (4, 12, 96)
+CLAIM_LEVEL = 0.95
+VIOLATION = 3  # SD by which one configuration violates the claim
+
+
+def publish_claims(draws: int) -> None:
+    generator = np.random.default_rng(20_261_129)
+    head = ("configurations", "n", "false, uncorrected", "false, Holm", "found, uncorrected", "found, Holm")
+    text = table("Claims at 95% that are not supported, in %", list(contradictions(draws, generator)), head)
+    publish("claims", f"python benchmarks/coverage.py claims {draws}", text, DOCUMENT)
+
+
+def contradictions(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    """How often `a > b @ 95%` is not supported: where a equals b everywhere, and where one configuration violates it."""
+    for configurations in CONFIGURATIONS:
+        for n in SEEDS:
+            equal = generator.normal(0, 1, (draws, configurations, n))
+            violated = generator.normal(0, 1, (draws, configurations, n))
+            violated[:, 0] -= VIOLATION
+            false, found = contradicted(equal).any(1), contradicted(violated)[:, 0]
+            yield str(configurations), str(n), *(percent(float(share)) for of in (false, found) for share in of.mean(0))
+
+
+def contradicted(differences: np.ndarray) -> np.ndarray:
+    """(draws, configurations, 2): whether each speaks against the claim, uncorrected and with Holm's correction."""
+    draws, configurations, n = differences.shape
+    means, sds = differences.mean(-1), differences.std(-1, ddof=1)
+    p = np.array([p_below(*of, n) for of in zip(means.ravel().tolist(), sds.ravel().tolist(), strict=True)])
+    rows = p.reshape(draws, configurations)
+    corrected = np.array([holm(row) for row in rows.tolist()])
+    return np.stack([rows, corrected], -1) <= (1 - CLAIM_LEVEL) / 2
 
 
 if __name__ == "__main__":

@@ -197,6 +197,57 @@ def test_undecided_in_one_cell_is_undecided(tmp_path: Path):
     )
 
 
+AGAINST = (-0.006, -0.012, -0.008, -0.016, -0.004)  # one-sided p = 0.0065 that identity is better
+FOR = (0.05, 0.06, 0.055, 0.052, 0.058)
+
+
+@pytest.mark.parametrize(
+    ("depths", "verdict"),
+    [
+        pytest.param("[8]", Verdict.NOT_SUPPORTED, id="1 configuration: 0.0065 < 0.025"),
+        pytest.param("[8, 16, 32]", Verdict.NOT_SUPPORTED, id="3: 3 x 0.0065 < 0.025"),
+        pytest.param("[8, 16, 32, 64]", Verdict.UNDECIDED, id="4: 4 x 0.0065 > 0.025"),
+    ],
+)
+def test_one_configuration_of_many_speaks_against_a_claim_only_after_holms_correction(
+    tmp_path: Path, depths: str, verdict: Verdict
+):
+    p = stats.ttest_1samp(AGAINST, 0, alternative="less").pvalue
+    assert 0.025 / 4 < p < 0.025 / 3
+
+    def values(trial: config.Trial) -> dict[str, Any]:
+        each = AGAINST if trial.settings.network.depth == 8 else FOR
+        return {"test_accuracy": 0.8 + each[trial.seed] * (trial.arm != "plain")}
+
+    found = fabricated.results(tmp_path, values, f"network.depth={depths}", *ONE_CELL[1:3], "seeds=5")
+    claim = judged("test_accuracy: identity > plain @ 95%", found)
+
+    assert claim.verdict == claim.places[0].verdict == verdict
+    assert {place.verdict for place in claim.places[1:]} <= {Verdict.SUPPORTED}  # support is not corrected
+    assert ("not after correction for 4 tests (Holm)" in claim.places[0].words) == (verdict == Verdict.UNDECIDED)
+    assert judged("test_accuracy: identity > plain", found).verdict == Verdict.NOT_SUPPORTED  # without a level the mean decides
+
+
+@pytest.mark.parametrize(
+    ("seeds", "verdicts_of_both"),
+    [
+        pytest.param(3, (Verdict.UNDECIDED, Verdict.UNDECIDED), id="1 of 20 orders: 0.05"),
+        pytest.param(4, (Verdict.SUPPORTED, Verdict.NOT_SUPPORTED), id="1 of 70 orders: 0.014 < 0.025"),
+    ],
+)
+def test_where_all_networks_of_one_arm_diverge_a_level_needs_enough_seeds(
+    tmp_path: Path, seeds: int, verdicts_of_both: tuple[Verdict, Verdict]
+):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        lost = trial.arm == "plain" and trial.settings.network.depth == 64
+        return {"outcome": "diverged"} if lost else {"test_accuracy": 0.9 + trial.seed / 1000}
+
+    found = fabricated.results(tmp_path, values, *TWO_CELLS[:3], f"seeds={seeds}")
+
+    assert tuple(judged(f"degradation: identity {sign} plain @ 95%", found).verdict for sign in "<>") == verdicts_of_both
+    assert judged("degradation: identity < plain", found).verdict == Verdict.SUPPORTED
+
+
 @pytest.mark.parametrize(
     ("cells", "verdict"),
     [
