@@ -22,24 +22,29 @@ def recipe(results: Results) -> str:
 
 
 def untuned(results: Results) -> list[str]:
-    """Where all networks have one learning rate: that nothing was tuned, and the command that does."""
+    """Where all networks have one learning rate: that it was not tuned, and the commands that do."""
     rates = _values(results, LR)
     if len(rates) != 1:
         return []
     return [
-        f"Not tuned: every arm has learning rate {_range(rates)}, and another one may change any line here.",
-        f"To try others: {_command(results, rates[0])}",
+        f"Not tuned: every arm has learning rate {_range(rates)}; at another one each result may differ.",
+        f"To tune it: {_command(results, rates[0])}",
+        f"then: resexp compare {shlex.quote(_name(results))} --tune lr",
     ]
+
+
+def _name(results: Results) -> str:
+    return f"{results.sources[0][1].name}-lr"
 
 
 def _command(results: Results, rate: float) -> str:
     """The command that began the first experiment, with learning rates around its own and another name."""
-    folder, experiment = results.sources[0]
+    folder, _ = results.sources[0]
     starts = runs.starts(folder)
-    source, *overrides = _arguments(starts[-1]["command"] if starts else ()) or [experiment.name]
+    source, *overrides = _arguments(starts[-1]["command"] if starts else ()) or [str(folder / "experiment.yaml")]
     kept = [of for of in overrides if of.partition("=")[0] not in (LR, "name")]
     grid = ", ".join(f"{rate * factor:.3g}" for factor in GRID)
-    return shlex.join(["resexp", "train", source, *kept, f"{LR}=[{grid}]", f"name={experiment.name}-lr"])
+    return shlex.join(["resexp", "train", source, *kept, f"{LR}=[{grid}]", f"name={_name(results)}"])
 
 
 def _arguments(command: Sequence[str]) -> list[str]:
