@@ -100,8 +100,15 @@ def test_the_tuned_demo_is_the_demo_at_four_learning_rates():
 
     assert rates == {1e-4, 3e-4, 1e-3, 3e-3}
     assert len(tuned.trials) == 4 * len(demo.trials)
-    at_the_rate_of_the_demo = [trial.settings for trial in tuned.trials if trial.settings.training.lr == 1e-3]
-    assert at_the_rate_of_the_demo == [trial.settings for trial in demo.trials]
+    of_demo, at_its_rate = (
+        [
+            (trial.arm, trial.seed, config.conditions(trial.settings))
+            for trial in found.trials
+            if trial.settings.training.lr == 1e-3
+        ]
+        for found in (demo, tuned)
+    )
+    assert of_demo == at_its_rate
 
 
 def test_the_article_begins_with_its_listing_where_all_arms_are_one_network():
