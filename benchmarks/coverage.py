@@ -1,6 +1,7 @@
 """How often printed intervals cover the truth, and how often flat curves are called degrading: simulated, in Markdown.
 
     python benchmarks/coverage.py [draws]
+    python benchmarks/coverage.py claims [draws]
 
 Intervals of the first table are computed by `resexp.statistics`. The other tables count over arrays, and the rules are checked
 against `resexp.statistics` on some of the draws of every cell. The draws are numpy's, from a fixed seed.
@@ -19,15 +20,17 @@ from tables import publish, table
 from resexp.statistics import (
     LEVEL,
     SELECTED_LEVEL,
-    Verdict,
+    DegradationVerdict,
     cross_fitted,
     degradation,
+    holm,
+    p_below,
     paired,
     sd_interval,
     seeds_for,
     sign_flip,
 )
-from resexp.statistics.degradation import ALPHA
+from resexp.statistics.degradation import RANK_ALPHA
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "statistics.md"
 SEEDS = (3, 5, 10)
@@ -41,6 +44,9 @@ Row = Sequence[str]
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["claims"]:
+        publish_claims(int(sys.argv[2]) if len(sys.argv) > 2 else 10_000)
+        return
     draws = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     generator = np.random.default_rng(20_261_126)
     printed = ("differences", "n", "refused", "printed", "if none collapses", "as they ended", "t of all", "bootstrap of all")
@@ -223,10 +229,10 @@ def rank_limit(n: int, depths: int) -> int:
     for _ in range(n):
         chances = np.convolve(chances, np.full(depths, 1 / depths))
     above = chances[::-1].cumsum()[::-1]  # of a sum of n, n + 1, ...
-    return n + int(np.argmax(np.append(above, 0.0) <= ALPHA + 1e-12))
+    return n + int(np.argmax(np.append(above, 0.0) <= RANK_ALPHA + 1e-12))
 
 
-def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[Verdict]:
+def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[DegradationVerdict]:
     """The verdict on each curve, checked against `degradation` on some."""
     mixed = collapsed.any(1) & ~collapsed.all(1)
     chosen = halves_choose(errors[:, :, :-1])
@@ -241,7 +247,7 @@ def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[Verdict]:
     degrades = np.where(no_interval, high, (mean - half > 0) & (mean >= MARGIN))
     not_so = ~no_interval & (np.maximum(most, mean + half) < MARGIN)
     verdicts = [
-        Verdict.DEGRADES if yes else Verdict.DOES_NOT_DEGRADE if no else Verdict.INCONCLUSIVE
+        DegradationVerdict.DEGRADES if yes else DegradationVerdict.DOES_NOT_DEGRADE if no else DegradationVerdict.INCONCLUSIVE
         for yes, no in zip(degrades, not_so, strict=True)
     ]
     for verdict, rows, depths in zip(verdicts[:CHECKED], errors.transpose(0, 2, 1).tolist(), mixed, strict=False):
@@ -254,7 +260,7 @@ def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[Verdict]:
 
 def verdicts(kind: str, n: int, profile: np.ndarray, draws: int, generator: np.random.Generator) -> str:
     found = judged(*curves(kind, (draws, n, len(profile)), profile, generator))
-    shown = (Verdict.DEGRADES, Verdict.DOES_NOT_DEGRADE, Verdict.INCONCLUSIVE)
+    shown = (DegradationVerdict.DEGRADES, DegradationVerdict.DOES_NOT_DEGRADE, DegradationVerdict.INCONCLUSIVE)
     return " / ".join(percent(found.count(verdict) / draws) for verdict in shown)
 
 
@@ -373,6 +379,41 @@ def budgets(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 def least() -> Row:
     return ["p", *(f"{sign_flip([1.0] * n):.4f}" for n in range(3, 11))]
+
+
+# ---- claims over many configurations --------------------------------------------------------------------------------------
+
+CONFIGURATIONS = (4, 12, 96)
+CLAIM_LEVEL = 0.95
+VIOLATION = 3  # SD by which one configuration violates the claim
+
+
+def publish_claims(draws: int) -> None:
+    generator = np.random.default_rng(20_261_129)
+    head = ("configurations", "n", "false, uncorrected", "false, Holm", "found, uncorrected", "found, Holm")
+    text = table("Claims at 95% that are not supported, in %", list(contradictions(draws, generator)), head)
+    publish("claims", f"python benchmarks/coverage.py claims {draws}", text, DOCUMENT)
+
+
+def contradictions(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    """How often `a > b @ 95%` is not supported: where a equals b everywhere, and where one configuration violates it."""
+    for configurations in CONFIGURATIONS:
+        for n in SEEDS:
+            equal = generator.normal(0, 1, (draws, configurations, n))
+            violated = generator.normal(0, 1, (draws, configurations, n))
+            violated[:, 0] -= VIOLATION
+            false, found = contradicted(equal).any(1), contradicted(violated)[:, 0]
+            yield str(configurations), str(n), *(percent(float(share)) for of in (false, found) for share in of.mean(0))
+
+
+def contradicted(differences: np.ndarray) -> np.ndarray:
+    """(draws, configurations, 2): whether each speaks against the claim, uncorrected and with Holm's correction."""
+    draws, configurations, n = differences.shape
+    means, sds = differences.mean(-1), differences.std(-1, ddof=1)
+    p = np.array([p_below(*of, n) for of in zip(means.ravel().tolist(), sds.ravel().tolist(), strict=True)])
+    rows = p.reshape(draws, configurations)
+    corrected = np.array([holm(row) for row in rows.tolist()])
+    return np.stack([rows, corrected], -1) <= (1 - CLAIM_LEVEL) / 2
 
 
 if __name__ == "__main__":

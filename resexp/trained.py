@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from resexp import claims, comparison, config, report, runs, statistics, tables
-from resexp.claims import SUPPORTED, Judged
+from resexp.claims import Judged, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Figure
 from resexp.runs import Results, State
@@ -51,11 +51,11 @@ class Verdicts(list[Judged]):
 
     @property
     def met(self) -> bool:
-        """Whether all of them are `supported here`, as the exit code of `resexp compare --expect` has it."""
-        return all(of.verdict == SUPPORTED for of in self)
+        """Whether all of them are `supported`, as the exit code of `resexp compare --expect` has it."""
+        return all(of.verdict == Verdict.SUPPORTED for of in self)
 
     def __repr__(self) -> str:
-        return "\n".join(tables.judged_lines("expected", self))
+        return "\n".join(tables.fitted(tables.judged_lines("expected", self)))
 
 
 class Charts(dict[str, Figure]):

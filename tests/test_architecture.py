@@ -136,8 +136,8 @@ def test_a_class_is_named_after_what_it_is(file):
 
 
 @every_file
-def test_a_file_has_at_most_300_lines(file):
-    assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= 300
+def test_a_file_has_at_most_350_lines(file):
+    assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= 350
 
 
 @every_file

@@ -7,7 +7,8 @@ import fabricated
 import pytest
 
 from resexp import claims, config, report, runs
-from resexp.claims import CONTRADICTED, SUPPORTED
+from resexp.claims import Verdict
+from resexp.tables.published import entries
 
 SMALL = ("network.depth=[8]", "network.init=[he]", "network.norm=[none]", "seeds=2")
 
@@ -16,15 +17,56 @@ def better_by_ten(trial: config.Trial) -> dict[str, Any]:
     return {"test_accuracy": 0.5 + 0.1 * (trial.arm != "plain")}
 
 
-def test_every_window_of_cifar10_is_about_the_shipped_recipe(tmp_path: Path):
-    cells = config.load("cifar10-he2015", [f"data.root={tmp_path}", "network.depth=[20, 56, 110]", "device=cpu"]).trials
-    conditions = [config.conditions(trial.settings) for trial in cells if trial.arm == "identity" and trial.seed == 0]
-    found = [
-        [of["network.depth"] for of in conditions if all(str(of[key]) == value for key, value in claim.expectation.where)]
-        for claim in claims.read("cifar10")
+def shipped_recipe(tmp_path: Path, *overrides: str) -> runs.Results:
+    """The shipped recipe at 20, 56 and 110 layers as if it had been trained, all with a test error of 6.5%."""
+    fixed = [f"data.root={tmp_path}", "network.depth=[20, 56, 110]", "device=cpu", "seeds=1"]
+    experiment = config.load("cifar10-he2015", [*fixed, *overrides])
+    done = {"outcome": "trained", "test_accuracy": 0.935}
+    states = [
+        runs.State(trial, tmp_path / trial.name, "finished", done, config.conditions(trial.settings))
+        for trial in experiment.trials
     ]
+    return runs.Results(((tmp_path, experiment),), ("network.depth",), tuple(states))
 
-    assert found == [[20], [56], [110]]
+
+def depths(claim: claims.Claim, results: runs.Results) -> list[str]:
+    return [place.label["depth"] for of in claims.judge(claim.expectation, results) for place in of.places]
+
+
+def test_every_acceptance_range_of_cifar10_is_about_the_shipped_recipe_at_its_depth(tmp_path: Path):
+    assert [depths(claim, shipped_recipe(tmp_path)) for claim in claims.read("cifar10")] == [["20"], ["56"], ["110"]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "training.lr=0.05", "training.optimizer=adam training.momentum=0", "training.momentum=0.8", "data.validation=5000",
+        "training.batch_size=64", "training.weight_decay=0.0005", "training.milestones=[32000,40000]", "training.gamma=0.2",
+        "training.schedule=cosine training.milestones=[]", "training.nesterov=true", "training.label_smoothing=0.1",
+        "training.clip_norm=1", "data.normalize=channel", "data.augment=none", "data.limit=100", "network.init=pytorch",
+        "network.width=32", "network.norm=group", "training.steps=32000 training.milestones=[16000,24000]",
+    ],
+)  # fmt: skip
+def test_a_recipe_that_differs_in_one_key_is_in_no_acceptance_range(tmp_path: Path, other: str):
+    results = shipped_recipe(tmp_path, *other.split())
+
+    assert [depths(claim, results) for claim in claims.read("cifar10")] == [[], [], []]
+
+
+def test_each_range_of_cifar10_names_the_published_errors_inside_and_outside_of_it():
+    names = {"github.com/akamaster/pytorch_resnet_cifar10": "akamaster/pytorch_resnet_cifar10",
+             "github.com/surajit-13-sutradhar/resnet": "surajit-13-sutradhar/resnet"}  # fmt: skip
+    recipe = config.load("cifar10-he2015", ["network.depth=[20, 56, 110]", "network.plain=false"]).trials
+    networks = {trial.settings.network.depth: trial.settings.network for trial in recipe if trial.arm == "identity"}
+    for claim, depth in zip(claims.read("cifar10"), (20, 56, 110), strict=True):
+        low, high = (of.left.offset or of.right.offset for of in claim.expectation.relations)
+        sides: dict[bool, list[str]] = {True: [], False: []}
+        for entry in entries():
+            if entry.settings.network == networks[depth] and entry.figure.error:
+                side = 100 * low < entry.figure.error < 100 * high
+                sides[side].append(f"{entry.figure.error:.2f} ({names.get(entry.source, entry.source)})")
+        inside, outside = (", ".join(sides[side]) or "none" for side in (True, False))
+        assert claim.source == f"inside: {inside}; outside: {outside}"
 
 
 def test_a_file_of_claims_has_a_source_that_a_claim_may_replace(tmp_path: Path):
@@ -70,7 +112,7 @@ def test_primaries_are_those_of_every_config_each_once(tmp_path: Path):
     found = claims.primaries(runs.read_results(folders))
 
     assert [(of.expectation.text, of.verdict, len(of.places)) for of in found] == [
-        (better, SUPPORTED, 3), (worse, CONTRADICTED, 3),
+        (better, Verdict.SUPPORTED, 3), (worse, Verdict.NOT_SUPPORTED, 3),
     ]  # fmt: skip
     assert claims.primaries(fabricated.results(tmp_path / "none", better_by_ten, *SMALL)) == []
 
@@ -89,4 +131,4 @@ def test_the_primary_contrast_stands_in_every_format_of_the_report(tmp_path: Pat
     page = report.FORMATS[form](found)
 
     assert primary.replace(">", "&gt;") in page if form == "html" else primary in page
-    assert "all else is descriptive" in page
+    assert "everything else is exploratory" in page

@@ -10,8 +10,8 @@ from claimed import ONE_CELL, TWO_CELLS, both, helps_only_deep, judged
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from resexp import config, runs
-from resexp.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED
+from resexp import claims, config, runs
+from resexp.claims import Verdict
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +29,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 
 def test_degradation_is_the_rise_of_the_training_error_from_the_shallowest_to_the_deepest(two: runs.Results):
     # plain rises by 10 points at every seed, identity by 6
-    assert judged("degradation: identity < plain @ 95%", two).verdict == SUPPORTED
-    assert judged("degradation: plain <= 0.1", two).verdict == SUPPORTED
-    assert judged("degradation: plain > 0.1", two).verdict == CONTRADICTED
-    assert judged("degradation: identity >= 0.06 at depth=deepest", two).verdict == SUPPORTED
-    assert judged("degradation: identity > 0.06", two).scope == "contradicted in 1 of 1 cell of digits, n = 4"
+    assert judged("degradation: identity < plain @ 95%", two).verdict == Verdict.SUPPORTED
+    assert judged("degradation: plain <= 0.1", two).verdict == Verdict.SUPPORTED
+    assert judged("degradation: plain > 0.1", two).verdict == Verdict.NOT_SUPPORTED
+    assert judged("degradation: identity >= 0.06 at depth=deepest", two).verdict == Verdict.SUPPORTED
+    assert judged("degradation: identity > 0.06", two).scope == "not supported in 1 of 1 configuration of digits, n = 4"
 
 
 def test_one_depth_shows_no_degradation(one: runs.Results):
-    assert judged("degradation: identity < plain", one).verdict == NOT_TESTED
+    assert judged("degradation: identity < plain", one).verdict == Verdict.NOT_TESTED
 
 
 def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_shallow_end_none(tmp_path: Path):
@@ -47,8 +47,8 @@ def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_s
 
     deep, shallow = (fabricated.results(tmp_path / str(depth), diverging(depth), *TWO_CELLS) for depth in (64, 16))
 
-    assert judged("degradation: identity < plain @ 95%", deep).verdict == SUPPORTED
-    assert judged("degradation: identity < plain", shallow).verdict == UNDECIDED
+    assert judged("degradation: identity < plain @ 95%", deep).verdict == Verdict.SUPPORTED
+    assert judged("degradation: identity < plain", shallow).verdict == Verdict.UNDECIDED
 
 
 def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
@@ -59,10 +59,10 @@ def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
     every = [fabricated.experiment(tmp_path, values, *of)[0] for of in (TWO_CELLS, alone)]
     results = runs.read_results(every)
 
-    assert judged("degradation: plain > 0.04", results).verdict == SUPPORTED  # from 16 to 64
-    assert judged("degradation: identity > 0.1", results).verdict == SUPPORTED  # from 16 to 128
+    assert judged("degradation: plain > 0.04", results).verdict == Verdict.SUPPORTED  # from 16 to 64
+    assert judged("degradation: identity > 0.1", results).verdict == Verdict.SUPPORTED  # from 16 to 128
     found = judged("degradation: identity > plain", results)
-    assert (found.verdict, found.places[0].words) == (UNDECIDED, "between depths 16 and 128, and 16 and 64")
+    assert (found.verdict, found.places[0].words) == (Verdict.UNDECIDED, "between depths 16 and 128, and 16 and 64")
 
 
 # ---- costs ----------------------------------------------------------------------------------------------------------------
@@ -85,15 +85,19 @@ def in_time(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 @pytest.mark.parametrize(
     ("plain", "identity", "verdict"),
     [
-        ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), SUPPORTED),
-        ((4.0, 5.0, 6.0), (1.0, 2.0, 3.0), CONTRADICTED),
-        ((1.0, 2.0, 3.5), (3.0, 4.0, 5.0), UNDECIDED),
-        ((1.0, 2.0, 3.0), (3.0, 4.0, 5.0), UNDECIDED),
-        ((3.0, 4.0, 5.0), (1.0, 2.0, 3.5), UNDECIDED),
+        ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), Verdict.SUPPORTED),
+        ((4.0, 5.0, 6.0), (1.0, 2.0, 3.0), Verdict.NOT_SUPPORTED),
+        ((1.0, 2.0, 3.5), (3.0, 4.0, 5.0), Verdict.UNDECIDED),
+        ((1.0, 2.0, 3.0), (3.0, 4.0, 5.0), Verdict.UNDECIDED),
+        ((3.0, 4.0, 5.0), (1.0, 2.0, 3.5), Verdict.UNDECIDED),
     ],
 )
 def test_times_differ_where_their_quartiles_do_not_overlap(in_time: runs.Results, plain: Any, identity: Any, verdict: str):
     timed(in_time.sources[0][0], plain=plain, identity=identity)
+    for state in in_time.states:  # every step is logged, so that steps have no range of their own
+        path = state.folder / "metrics.csv"
+        path.unlink(missing_ok=True)
+        runs.append(path, [(step, 0, 0.001, 2.0 if step < 20 else 0.4, 0.5, 2.0, 0.5) for step in range(21)])
 
     for measure in ("step_seconds", "epoch_seconds", "time_to_loss(0.5)"):
         assert judged(f"{measure}: identity > plain", in_time).verdict == verdict
@@ -105,20 +109,20 @@ def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Pa
 
     folder, found = fabricated.experiment(tmp_path, values, *ONE_CELL)
     for measure in ("step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "time_to_loss(0.5)"):
-        assert judged(f"{measure}: identity > 0", runs.results_of(folder, found)).verdict == NOT_TESTED
+        assert judged(f"{measure}: identity > 0", runs.results_of(folder, found)).verdict == Verdict.NOT_TESTED
     timed(folder, identity=(1.0, 2.0, 3.0))
     results = runs.results_of(folder, found)
 
-    assert judged("step_seconds: identity > plain", results).verdict == NOT_TESTED
-    assert judged("step_seconds: 0.9 < identity < 3.1", results).verdict == SUPPORTED
-    assert judged("epoch_seconds: 49 < identity < 151", results).verdict == SUPPORTED
-    assert judged("epoch_seconds: identity > 51", results).verdict == UNDECIDED
-    assert judged("activation_bytes: 2000 <= identity <= 2000", results).verdict == SUPPORTED
-    assert judged("memory_bytes: identity < 4000", results).verdict == CONTRADICTED
-    assert judged("multiply_adds: plain <= identity <= plain", results).verdict == SUPPORTED
-    assert judged("parameters: identity > plain + 9", results).verdict == SUPPORTED
+    assert judged("step_seconds: identity > plain", results).verdict == Verdict.NOT_TESTED
+    assert judged("step_seconds: 0.9 < identity < 3.1", results).verdict == Verdict.SUPPORTED
+    assert judged("epoch_seconds: 49 < identity < 151", results).verdict == Verdict.SUPPORTED
+    assert judged("epoch_seconds: identity > 51", results).verdict == Verdict.UNDECIDED
+    assert judged("activation_bytes: 2000 <= identity <= 2000", results).verdict == Verdict.SUPPORTED
+    assert judged("memory_bytes: identity < 4000", results).verdict == Verdict.NOT_SUPPORTED
+    assert judged("multiply_adds: plain <= identity <= plain", results).verdict == Verdict.SUPPORTED
+    assert judged("parameters: identity > plain + 9", results).verdict == Verdict.SUPPORTED
     assert judged("parameters: identity > plain + 10", results).places[0].words == "110 and 100"
-    assert judged("time_to_loss(0.5): 19 < identity < 61", results).verdict == SUPPORTED  # 20 steps of 1 to 3 s
+    assert judged("time_to_loss(0.5): 0.9 < identity < 61", results).verdict == Verdict.SUPPORTED  # 1 to 20 steps of 1 to 3 s
 
 
 # ---- steps to a loss ------------------------------------------------------------------------------------------------------
@@ -134,16 +138,19 @@ def losses(folder: Path, trial: config.Trial, *each: float) -> None:
 @pytest.mark.parametrize(
     ("plain", "identity", "sign", "verdict", "words"),
     [
-        ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", SUPPORTED, "+10 [+10, +10]"),  # 20 steps and 10
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", CONTRADICTED, "+0 [+0, +0]"),
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", SUPPORTED, "+0 [+0, +0]"),
-        ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
-        ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", CONTRADICTED, "one arm never gets there at 2 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", UNDECIDED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 0.4)], ">=", SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 0.4), (2, 0.4)], [(2, 1), (2, 0.4)], ">", CONTRADICTED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 1), (2, 0.4)], ">", UNDECIDED, "neither arm gets there at 1 of 2 seeds"),
-        ([(2, 1)] * 2, [(2, 1)] * 2, ">=", UNDECIDED, "neither arm gets there at 2 of 2 seeds"),
+        ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),  # 20 steps and 10
+        # both at 10, which is some step from 1 to 10
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", Verdict.UNDECIDED, "+0 [+0, +0]; within the logging interval"),
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.UNDECIDED, "+0 [+0, +0]; within the logging interval"),
+        ([(0.5,)] * 2, [(0.4,)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 [+0, +0]"),  # both at step 0, which is no other step
+        ([(2, 0.5)] * 2, [(0.4,)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),
+        ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", Verdict.SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
+        ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", Verdict.UNDECIDED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (0.4,)], ">=", Verdict.SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 0.4), (0.4,)], [(2, 1), (2, 0.4)], ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 1), (2, 0.4)], ">", Verdict.UNDECIDED, "neither arm gets there at 1 of 2 seeds"),
+        ([(2, 1)] * 2, [(2, 1)] * 2, ">=", Verdict.UNDECIDED, "neither arm gets there at 2 of 2 seeds"),
     ],
 )
 def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(
@@ -158,6 +165,44 @@ def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(
     (place,) = judged(f"steps_to_loss(0.5): plain {sign} identity", results).places
     assert (place.verdict, place.words) == (verdict, words)
     assert judged(f"time_to_loss(0.5): plain {sign} identity", results).verdict == verdict
+
+
+def test_a_difference_shorter_than_the_logging_interval_is_undecided_until_every_step_is_logged(tmp_path: Path):
+    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL)
+
+    def verdict(*, every: int) -> Verdict:
+        for trial in found.trials:
+            reached = (20 if trial.arm == "plain" else 25) + trial.seed % 2
+            path = runs.trial_folder(folder, trial.name) / "metrics.csv"
+            path.unlink()
+            steps = [*range(0, reached, every), reached]
+            runs.append(path, [(step, 0, 0.1, 2.0 if step < reached else 0.4, 0.5, 2.0, 0.5) for step in steps])
+        return judged("steps_to_loss(0.5): identity < plain @ 95%", runs.results_of(folder, found)).verdict
+
+    assert verdict(every=10) == Verdict.UNDECIDED  # plain after 10 to 20, identity after 20 to 25
+    assert verdict(every=1) == Verdict.NOT_SUPPORTED
+
+
+# ---- gradients -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slope", "verdict"),
+    [
+        pytest.param(0.4, Verdict.SUPPORTED, id="they grow toward the input: they do not vanish"),
+        pytest.param(-0.02, Verdict.SUPPORTED, id="31 blocks lose 0.62 orders of magnitude"),
+        pytest.param(-0.05, Verdict.NOT_SUPPORTED, id="31 blocks lose 1.55 orders of magnitude, if 0.05 per block"),
+    ],
+)
+def test_vanishing_is_judged_over_the_whole_network_and_growth_does_not_count_as_vanishing(
+    tmp_path: Path, slope: float, verdict: Verdict
+):
+    one_cell = ("network.depth=[64]", "network.init=[he]", "network.norm=[batch]", "seeds=4")
+    found = fabricated.results(tmp_path, lambda t: {**both(t), "slope_start": slope + t.seed / 10_000}, *one_cell)
+    (claim,) = (of for of in claims.read("he2015") if "Vanishing" in of.text)
+
+    assert claims.judge(claim.expectation, found)[0].verdict == verdict
+    assert judged("gradient_growth: plain > -1", found).places[0].words.startswith(f"{31 * (slope + 0.00015) + 1:+.4g} [")
 
 
 def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
@@ -186,7 +231,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
     return found
 
 
-OPPOSITE = {SUPPORTED: CONTRADICTED, CONTRADICTED: SUPPORTED, UNDECIDED: UNDECIDED, NOT_TESTED: NOT_TESTED}
+OPPOSITE = {
+    Verdict.SUPPORTED: Verdict.NOT_SUPPORTED,
+    Verdict.NOT_SUPPORTED: Verdict.SUPPORTED,
+    Verdict.UNDECIDED: Verdict.UNDECIDED,
+    Verdict.NOT_TESTED: Verdict.NOT_TESTED,
+}
 SIDES = st.sampled_from(["plain", "identity", "identity + 0.09", "plain - 10", "gate", "0.5"])
 
 

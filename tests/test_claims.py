@@ -9,7 +9,7 @@ from claimed import ONE_CELL, PLAIN, RESIDUAL, TWO_CELLS, both, helps_only_deep,
 from scipy import stats
 
 from resexp import claims, config, runs
-from resexp.claims import CONTRADICTED, NOT_TESTED, SUPPORTED, UNDECIDED
+from resexp.claims import Verdict
 
 
 def verdicts(text: str, results: runs.Results) -> dict[str | None, str]:
@@ -42,22 +42,22 @@ def test_judging_changes_nothing_in_the_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [  # the mean of the differences is 0.09 (0.11, 0.06, 0.13, 0.06)
-        ("identity > plain", SUPPORTED),
-        ("plain < identity", SUPPORTED),
-        ("plain > identity", CONTRADICTED),
-        ("identity > plain + 0.08", SUPPORTED),
-        ("identity > plain + 0.1", CONTRADICTED),
-        ("identity - 0.1 < plain", SUPPORTED),
-        ("identity > plain + 0.09", CONTRADICTED),  # equal but for rounding
-        ("identity >= plain + 0.09", SUPPORTED),
-        ("identity > 0.69", SUPPORTED),  # its mean is 0.7
-        ("0.71 < identity", CONTRADICTED),
-        ("0.69 < identity < 0.71", SUPPORTED),
-        ("0.69 < identity < 0.7", CONTRADICTED),
-        ("0.69 < identity <= 0.7", SUPPORTED),
-        ("plain <= plain <= plain", SUPPORTED),
-        ("plain < plain", CONTRADICTED),
-        ("gate > plain", NOT_TESTED),
+        ("identity > plain", Verdict.SUPPORTED),
+        ("plain < identity", Verdict.SUPPORTED),
+        ("plain > identity", Verdict.NOT_SUPPORTED),
+        ("identity > plain + 0.08", Verdict.SUPPORTED),
+        ("identity > plain + 0.1", Verdict.NOT_SUPPORTED),
+        ("identity - 0.1 < plain", Verdict.SUPPORTED),
+        ("identity > plain + 0.09", Verdict.NOT_SUPPORTED),  # equal but for rounding
+        ("identity >= plain + 0.09", Verdict.SUPPORTED),
+        ("identity > 0.69", Verdict.SUPPORTED),  # its mean is 0.7
+        ("0.71 < identity", Verdict.NOT_SUPPORTED),
+        ("0.69 < identity < 0.71", Verdict.SUPPORTED),
+        ("0.69 < identity < 0.7", Verdict.NOT_SUPPORTED),
+        ("0.69 < identity <= 0.7", Verdict.SUPPORTED),
+        ("plain <= plain <= plain", Verdict.SUPPORTED),
+        ("plain < plain", Verdict.NOT_SUPPORTED),
+        ("gate > plain", Verdict.NOT_TESTED),
     ],
 )
 def test_without_a_level_the_mean_decides(one: runs.Results, text: str, verdict: str):
@@ -68,7 +68,9 @@ def test_without_a_level_the_mean_decides(one: runs.Results, text: str, verdict:
 @pytest.mark.parametrize("shift", [0.0, 0.03, 0.04, 0.08, 0.1, 0.15, 0.2])
 def test_with_a_level_the_bound_of_scipys_paired_interval_decides(one: runs.Results, level: float, shift: float):
     interval = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(level / 100)
-    expected = SUPPORTED if interval.low > shift else CONTRADICTED if interval.high < shift else UNDECIDED
+    expected = (
+        Verdict.SUPPORTED if interval.low > shift else Verdict.NOT_SUPPORTED if interval.high < shift else Verdict.UNDECIDED
+    )
     found = judged(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
 
     assert found.verdict == expected
@@ -79,20 +81,20 @@ def test_with_a_level_the_bound_of_scipys_paired_interval_decides(one: runs.Resu
 def test_a_window_with_a_level_holds_the_whole_interval(one: runs.Results):
     low, high = stats.ttest_1samp(RESIDUAL, 0).confidence_interval(0.95)
 
-    assert judged(f"test_accuracy: {low - 0.001} < identity < {high + 0.001} @ 95%", one).verdict == SUPPORTED
-    assert judged(f"test_accuracy: {low + 0.001} < identity < {high + 0.001} @ 95%", one).verdict == UNDECIDED
-    assert judged("test_accuracy: 0.1 < identity < 0.2 @ 95%", one).verdict == CONTRADICTED
+    assert judged(f"test_accuracy: {low - 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.SUPPORTED
+    assert judged(f"test_accuracy: {low + 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.UNDECIDED
+    assert judged("test_accuracy: 0.1 < identity < 0.2 @ 95%", one).verdict == Verdict.NOT_SUPPORTED
 
 
 def test_an_error_is_one_minus_the_accuracy_and_its_rounding_decides_nothing(tmp_path: Path):
     found = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.92}, *ONE_CELL)  # 1 - 0.92 is a little less than 0.08
 
-    assert judged("test_error: 0.08 <= identity <= 0.08", found).verdict == SUPPORTED
-    assert judged("test_error: 0.08 <= identity <= 0.08 @ 95%", found).verdict == SUPPORTED
-    assert judged("test_error: identity < 0.08", found).verdict == CONTRADICTED
+    assert judged("test_error: 0.08 <= identity <= 0.08", found).verdict == Verdict.SUPPORTED
+    assert judged("test_error: 0.08 <= identity <= 0.08 @ 95%", found).verdict == Verdict.SUPPORTED
+    assert judged("test_error: identity < 0.08", found).verdict == Verdict.NOT_SUPPORTED
 
 
-@pytest.mark.parametrize(("level", "verdict"), [("", SUPPORTED), (" @ 95%", UNDECIDED)])
+@pytest.mark.parametrize(("level", "verdict"), [("", Verdict.SUPPORTED), (" @ 95%", Verdict.UNDECIDED)])
 def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict: str):
     found = judged(f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, both, *ONE_CELL[:3], "seeds=1"))
 
@@ -112,7 +114,7 @@ def test_seeds_that_one_arm_has_not_finished_are_in_no_pair(tmp_path: Path):
 def test_arms_without_a_seed_in_common_are_undecided(tmp_path: Path):
     found = fabricated.results(tmp_path, lambda t: both(t) if (t.seed < 2) == (t.arm == "plain") else {}, *ONE_CELL)
 
-    assert judged("test_accuracy: identity > plain", found).verdict == UNDECIDED
+    assert judged("test_accuracy: identity > plain", found).verdict == Verdict.UNDECIDED
     assert judged("test_accuracy: identity > plain", found).places[0].words == "no seed in common"
 
 
@@ -133,13 +135,13 @@ def ending(**outcomes: str) -> Any:
 @pytest.mark.parametrize(
     ("plain", "identity", "mean", "interval"),
     [
-        ("tttt", "tttt", SUPPORTED, SUPPORTED),
-        ("ssss", "tttt", SUPPORTED, SUPPORTED),
-        ("ssst", "tttt", SUPPORTED, UNDECIDED),
-        ("tttt", "tsts", SUPPORTED, UNDECIDED),
-        ("dddt", "tttt", UNDECIDED, UNDECIDED),  # the one that is left speaks for none of the others
-        ("tttt", "tttd", UNDECIDED, UNDECIDED),
-        ("dddd", "tttt", UNDECIDED, UNDECIDED),
+        ("tttt", "tttt", Verdict.SUPPORTED, Verdict.SUPPORTED),
+        ("ssss", "tttt", Verdict.SUPPORTED, Verdict.SUPPORTED),
+        ("ssst", "tttt", Verdict.SUPPORTED, Verdict.UNDECIDED),
+        ("tttt", "tsts", Verdict.SUPPORTED, Verdict.UNDECIDED),
+        ("dddt", "tttt", Verdict.UNDECIDED, Verdict.UNDECIDED),  # the one that is left speaks for none of the others
+        ("tttt", "tttd", Verdict.UNDECIDED, Verdict.UNDECIDED),
+        ("dddd", "tttt", Verdict.UNDECIDED, Verdict.UNDECIDED),
     ],
 )
 def test_mixed_outcomes_have_no_interval_and_diverged_seeds_no_figure(
@@ -157,28 +159,28 @@ def test_only_the_seeds_of_the_pairs_can_be_mixed(tmp_path: Path):
 
     found = judged("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *ONE_CELL))
 
-    assert (found.verdict, found.places[0].n) == (SUPPORTED, 3)  # as the table has it
+    assert (found.verdict, found.places[0].n) == (Verdict.SUPPORTED, 3)  # as the table has it
 
 
 def test_whether_networks_trained_is_a_figure_of_its_own(tmp_path: Path):
     found = fabricated.results(tmp_path, ending(plain="ssst", identity="tttt"), *ONE_CELL)
 
-    assert judged("trained: identity > plain", found).verdict == SUPPORTED
-    assert judged("trained: plain > 0.25", found).verdict == CONTRADICTED  # one of four is no more than a quarter
-    assert judged("trained: plain >= 0.25", found).verdict == SUPPORTED
+    assert judged("trained: identity > plain", found).verdict == Verdict.SUPPORTED
+    assert judged("trained: plain > 0.25", found).verdict == Verdict.NOT_SUPPORTED  # one of four is no more than a quarter
+    assert judged("trained: plain >= 0.25", found).verdict == Verdict.SUPPORTED
 
 
 # ---- several cells ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_expectation_must_hold_in_every_cell(two: runs.Results):
-    assert judged("test_accuracy: identity >= plain", two).scope == "supported in 2 of 2 cells of digits, n = 4"
+    assert judged("test_accuracy: identity >= plain", two).scope == "supported in 2 of 2 configurations of digits, n = 4"
     strictly = judged("test_accuracy: identity > plain", two)
     assert (strictly.verdict, strictly.scope) == (
-        CONTRADICTED, "supported in 1, contradicted in 1 of 2 cells of digits, n = 4",
+        Verdict.NOT_SUPPORTED, "supported in 1, not supported in 1 of 2 configurations of digits, n = 4",
     )  # fmt: skip
     assert [(of.label, of.verdict) for of in strictly.places] == [
-        ({"depth": "16"}, CONTRADICTED), ({"depth": "64"}, SUPPORTED),
+        ({"depth": "16"}, Verdict.NOT_SUPPORTED), ({"depth": "64"}, Verdict.SUPPORTED),
     ]  # fmt: skip
 
 
@@ -189,37 +191,91 @@ def test_undecided_in_one_cell_is_undecided(tmp_path: Path):
 
     found = judged("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *TWO_CELLS))
 
-    assert (found.verdict, found.scope) == (UNDECIDED, "supported in 1, undecided in 1 of 2 cells of digits, n = 4")
+    assert (found.verdict, found.scope) == (
+        Verdict.UNDECIDED,
+        "supported in 1, undecided in 1 of 2 configurations of digits, n = 4",
+    )
+
+
+AGAINST = (-0.006, -0.012, -0.008, -0.016, -0.004)  # one-sided p = 0.0065 that identity is better
+FOR = (0.05, 0.06, 0.055, 0.052, 0.058)
+
+
+@pytest.mark.parametrize(
+    ("depths", "verdict"),
+    [
+        pytest.param("[8]", Verdict.NOT_SUPPORTED, id="1 configuration: 0.0065 < 0.025"),
+        pytest.param("[8, 16, 32]", Verdict.NOT_SUPPORTED, id="3: 3 x 0.0065 < 0.025"),
+        pytest.param("[8, 16, 32, 64]", Verdict.UNDECIDED, id="4: 4 x 0.0065 > 0.025"),
+    ],
+)
+def test_one_configuration_of_many_speaks_against_a_claim_only_after_holms_correction(
+    tmp_path: Path, depths: str, verdict: Verdict
+):
+    p = stats.ttest_1samp(AGAINST, 0, alternative="less").pvalue
+    assert 0.025 / 4 < p < 0.025 / 3
+
+    def values(trial: config.Trial) -> dict[str, Any]:
+        each = AGAINST if trial.settings.network.depth == 8 else FOR
+        return {"test_accuracy": 0.8 + each[trial.seed] * (trial.arm != "plain")}
+
+    found = fabricated.results(tmp_path, values, f"network.depth={depths}", *ONE_CELL[1:3], "seeds=5")
+    claim = judged("test_accuracy: identity > plain @ 95%", found)
+
+    assert claim.verdict == claim.places[0].verdict == verdict
+    assert {place.verdict for place in claim.places[1:]} <= {Verdict.SUPPORTED}  # support is not corrected
+    assert ("not after correction for 4 tests (Holm)" in claim.places[0].words) == (verdict == Verdict.UNDECIDED)
+    assert judged("test_accuracy: identity > plain", found).verdict == Verdict.NOT_SUPPORTED  # without a level the mean decides
+
+
+@pytest.mark.parametrize(
+    ("seeds", "verdicts_of_both"),
+    [
+        pytest.param(3, (Verdict.UNDECIDED, Verdict.UNDECIDED), id="1 of 20 orders: 0.05"),
+        pytest.param(4, (Verdict.SUPPORTED, Verdict.NOT_SUPPORTED), id="1 of 70 orders: 0.014 < 0.025"),
+    ],
+)
+def test_where_all_networks_of_one_arm_diverge_a_level_needs_enough_seeds(
+    tmp_path: Path, seeds: int, verdicts_of_both: tuple[Verdict, Verdict]
+):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        lost = trial.arm == "plain" and trial.settings.network.depth == 64
+        return {"outcome": "diverged"} if lost else {"test_accuracy": 0.9 + trial.seed / 1000}
+
+    found = fabricated.results(tmp_path, values, *TWO_CELLS[:3], f"seeds={seeds}")
+
+    assert tuple(judged(f"degradation: identity {sign} plain @ 95%", found).verdict for sign in "<>") == verdicts_of_both
+    assert judged("degradation: identity < plain", found).verdict == Verdict.SUPPORTED
 
 
 @pytest.mark.parametrize(
     ("cells", "verdict"),
     [
-        ("depth=deepest", SUPPORTED),
-        ("depth=64", SUPPORTED),
-        ("network.depth=64.0", SUPPORTED),
-        ("depth=shallowest", CONTRADICTED),
-        ("depth=16", CONTRADICTED),
-        ("depth=deepest, lr=1e-3", SUPPORTED),
-        ("depth=deepest, training.lr=0.001", SUPPORTED),
-        ("depth=deepest, lr=1e-2", NOT_TESTED),
-        ("depth=deepest, zero_last=false", SUPPORTED),
-        ("depth=deepest, zero_last=False", SUPPORTED),
-        ("depth=deepest, zero_last=true", NOT_TESTED),
-        ("depth=deepest, zero_last=0", NOT_TESTED),
-        ("depth=deepest, gain=default", SUPPORTED),
-        ("depth=deepest, data.name=digits, precision=float32, device=cpu", SUPPORTED),
-        ("depth=deepest, data.name=mnist", NOT_TESTED),
-        ("data.name=mnist, depth=deepest", NOT_TESTED),
-        ("depth=32", NOT_TESTED),
-        ("depth=16, depth=64", NOT_TESTED),
+        ("depth=deepest", Verdict.SUPPORTED),
+        ("depth=64", Verdict.SUPPORTED),
+        ("network.depth=64.0", Verdict.SUPPORTED),
+        ("depth=shallowest", Verdict.NOT_SUPPORTED),
+        ("depth=16", Verdict.NOT_SUPPORTED),
+        ("depth=deepest, lr=1e-3", Verdict.SUPPORTED),
+        ("depth=deepest, training.lr=0.001", Verdict.SUPPORTED),
+        ("depth=deepest, lr=1e-2", Verdict.NOT_TESTED),
+        ("depth=deepest, zero_last=false", Verdict.SUPPORTED),
+        ("depth=deepest, zero_last=False", Verdict.SUPPORTED),
+        ("depth=deepest, zero_last=true", Verdict.NOT_TESTED),
+        ("depth=deepest, zero_last=0", Verdict.NOT_TESTED),
+        ("depth=deepest, gain=default", Verdict.SUPPORTED),
+        ("depth=deepest, data.name=digits, precision=float32, device=cpu", Verdict.SUPPORTED),
+        ("depth=deepest, data.name=mnist", Verdict.NOT_TESTED),
+        ("data.name=mnist, depth=deepest", Verdict.NOT_TESTED),
+        ("depth=32", Verdict.NOT_TESTED),
+        ("depth=16, depth=64", Verdict.NOT_TESTED),
     ],
 )
 def test_cells_are_named_by_any_spelling_of_their_values(two: runs.Results, cells: str, verdict: str):
     found = judged(f"test_accuracy: identity > plain at {cells}", two)
 
     assert found.verdict == verdict
-    assert (found.scope == "no cell has all that it names") == (verdict == NOT_TESTED)
+    assert (found.scope == "no configuration has everything that it names") == (verdict == Verdict.NOT_TESTED)
 
 
 @pytest.mark.parametrize("cells", ["norm=layer, depth=deepest", "depth=deepest, norm=layer"])
@@ -248,7 +304,7 @@ def test_residual_is_every_arm_with_a_shortcut_in_turn_and_no_second_control(tmp
     found = fabricated.results(tmp_path, by_arm(**accuracy), *ONE_CELL, *ARMS)
 
     assert verdicts("test_accuracy: residual > plain @ 95%", found) == {
-        "identity": SUPPORTED, "gate": CONTRADICTED, "rezero": SUPPORTED,
+        "identity": Verdict.SUPPORTED, "gate": Verdict.NOT_SUPPORTED, "rezero": Verdict.SUPPORTED,
     }  # fmt: skip
     assert {of.expectation.text for of in claims.judge(config.parse_expectation("test_loss: residual > plain"), found)} == {
         "test_loss: residual > plain"
@@ -258,14 +314,14 @@ def test_residual_is_every_arm_with_a_shortcut_in_turn_and_no_second_control(tmp
 def test_residual_is_not_an_arm_that_the_expectation_names(tmp_path: Path):
     found = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, gate=0.4, rezero=0.7), *ONE_CELL, *ARMS)
 
-    assert verdicts("test_accuracy: residual > identity", found) == {"gate": CONTRADICTED, "rezero": SUPPORTED}
+    assert verdicts("test_accuracy: residual > identity", found) == {"gate": Verdict.NOT_SUPPORTED, "rezero": Verdict.SUPPORTED}
 
 
 def test_a_residual_arm_of_which_nothing_is_finished_is_not_tested_beside_those_that_are(tmp_path: Path):
     found = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, rezero=0.7), *ONE_CELL, *ARMS)
 
     assert verdicts("test_accuracy: residual > plain", found) == {
-        "identity": SUPPORTED, "gate": NOT_TESTED, "rezero": SUPPORTED,
+        "identity": Verdict.SUPPORTED, "gate": Verdict.NOT_TESTED, "rezero": Verdict.SUPPORTED,
     }  # fmt: skip
-    assert verdicts("test_accuracy: residual > plain at depth=8", found) == {None: NOT_TESTED}
-    assert verdicts("step_seconds: residual > plain", found) == {None: NOT_TESTED}
+    assert verdicts("test_accuracy: residual > plain at depth=8", found) == {None: Verdict.NOT_TESTED}
+    assert verdicts("step_seconds: residual > plain", found) == {None: Verdict.NOT_TESTED}

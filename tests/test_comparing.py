@@ -99,18 +99,18 @@ def test_an_expectation_that_is_met_is_printed_with_its_scope_and_exits_0(folder
     answer = compare(folder, "--expect", f"{HELPS} @ 95%")
 
     assert answer.code == 0
-    assert f"expected\n  {HELPS} @ 95%\n  supported here (supported in 1 of 1 cell of digits, n = 4)\n" in answer.out
+    assert f"expected\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
     assert f"    depth 64: +0.09 [{low:+.4g}, {high:+.4g}]\n" in answer.out
 
 
 @pytest.mark.parametrize(
     ("expectation", "verdict"),
     [
-        ("test_accuracy: identity < plain", "contradicted here (contradicted in 1 of 1 cell of digits, n = 4)"),
-        (f"{HELPS} @ 99.9%", "undecided (undecided in 1 of 1 cell of digits, n = 4)"),
-        (f"{HELPS} at depth=32", "not tested here (no cell has all that it names)"),
-        ("test_accuracy: residual < plain", "identity: contradicted here (contradicted in 1 of 1 cell of digits, n = 4)"),
-        ("step_seconds: identity > plain", "not tested here (no cell has all that it names)"),
+        ("test_accuracy: identity < plain", "not supported (not supported in 1 of 1 configuration of digits, n = 4)"),
+        (f"{HELPS} @ 99.9%", "undecided (undecided in 1 of 1 configuration of digits, n = 4)"),
+        (f"{HELPS} at depth=32", "not tested (no configuration has everything that it names)"),
+        ("test_accuracy: residual < plain", "identity: not supported (not supported in 1 of 1 configuration of digits, n = 4)"),
+        ("step_seconds: identity > plain", "not tested (no configuration has everything that it names)"),
     ],
 )
 def test_an_expectation_that_is_not_met_exits_3_and_says_which(folder: Path, compare: Call, expectation: str, verdict: str):
@@ -125,19 +125,21 @@ def test_several_that_are_not_met_are_counted(rates: Path, compare: Call):
     answer = compare(rates, "--expect", HELPS, "--expect", "test_accuracy: identity < plain", "--expect", f"{HELPS} at lr=1e-3")
 
     assert answer.code == 3
-    assert answer.err.startswith(f"resexp: not met: {HELPS}: contradicted here (supported in 1, contradicted in 1 of 2 cells")
+    assert answer.err.startswith(
+        f"resexp: not met: {HELPS}: not supported (supported in 1, not supported in 1 of 2 configurations"
+    )
     assert answer.err.endswith(" (and 1 more)\n")
 
 
 def test_the_primary_contrast_is_judged_and_printed_and_decides_no_exit_code(folder: Path, compare: Call, tmp_path: Path):
     low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.99)
     assert low < 0 < high
-    words = f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  undecided (undecided in 1 of 1 cell of digits, n = 4)\n    depth 64: +0.09 ["
-    assert words in compare(folder).out
+    verdict = "undecided (undecided in 1 of 1 configuration of digits, n = 4)"
+    assert f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  {verdict}\n    depth 64: +0.09 [" in compare(folder).out
     assert compare(folder).code == 0
 
     fabricated.experiment(tmp_path, both, *CELL, "compare.primary='test_accuracy: identity < plain'")
-    assert "  contradicted here (contradicted in 1" in compare(tmp_path).out
+    assert "  not supported (not supported in 1" in compare(tmp_path).out
     assert compare(tmp_path).code == 0
 
 
@@ -147,8 +149,10 @@ def test_primaries_of_two_experiments_stand_each_under_its_own_words(tmp_path: P
         fabricated.experiment(tmp_path, both, *CELL, f"name={name}", f"training.lr={rate}", primary)
     out = compare(tmp_path, "a", "b").out
 
-    assert "  test_accuracy: identity > plain\n  supported here (supported in 2 of 2 cells of digits, n = 4)\n" in out
-    assert "  test_accuracy: identity < plain\n  contradicted here (contradicted in 2 of 2 cells of digits, n = 4)\n" in out
+    assert "  test_accuracy: identity > plain\n  supported (supported in 2 of 2 configurations of digits, n = 4)\n" in out
+    assert (
+        "  test_accuracy: identity < plain\n  not supported (not supported in 2 of 2 configurations of digits, n = 4)\n" in out
+    )
     assert out.count(tables.PRIMARY) == 1
 
 
@@ -162,8 +166,8 @@ def test_a_file_of_claims_is_judged_claim_by_claim(folder: Path, compare: Call, 
     answer = compare(folder, "--expect", file)
 
     assert answer.code == 0
-    assert f"claimed: It helps. (me)\n  {HELPS}\n  supported here" in answer.out
-    assert f"claimed: A lot. (me)\n  {HELPS} + 0.01\n  supported here" in answer.out
+    assert f"claimed: It helps. (me)\n  {HELPS}\n  supported" in answer.out
+    assert f"claimed: A lot. (me)\n  {HELPS} + 0.01\n  supported" in answer.out
 
 
 @pytest.mark.parametrize("name", ["article", "he2015", "cifar10"])
@@ -247,7 +251,7 @@ def test_missing_trials_come_before_an_expectation_that_is_not_met(
     answer = compare(unfinished, *arguments)
 
     assert answer.code == code
-    assert "of 1 cell of digits, n = 3)" in answer.out
+    assert "of 1 configuration of digits, n = 3)" in answer.out
 
 
 # ---- figures, order, tuning -----------------------------------------------------------------------------------------------
@@ -328,8 +332,8 @@ def test_every_format_carries_the_figures_and_the_exit_code_of_an_expectation(fo
     elif form == "json":
         assert json.loads(answer.out)["cells"][0]["arms"][1]["difference"]["low"] == pytest.approx(low)
         assert json.loads(answer.out)["judged"][-4:-1] == [
-            "expected", f"  {HELPS} + 0.2 @ 95%", "  contradicted here (contradicted in 1 of 1 cell of digits, n = 4)",
+            "expected", f"  {HELPS} + 0.2 @ 95%", "  not supported (not supported in 1 of 1 configuration of digits, n = 4)",
         ]  # fmt: skip
     else:
         assert f"+9.0 [+{100 * low:.1f}, +{100 * high:.1f}]" in answer.out
-        assert "contradicted here (contradicted in 1 of 1 cell of digits, n = 4)" in answer.out
+        assert "not supported (not supported in 1 of 1 configuration of digits, n = 4)" in answer.out

@@ -39,6 +39,7 @@ def test_the_list_of_shipped_configs():
         "cifar10-he2015",
         "cifar10-he2016-placements",
         "cifar10-he2016-shortcuts",
+        "digits-tuned",
         "digits",
         "fashion-cnn",
         "mnist-cnn",
@@ -91,6 +92,23 @@ def test_the_demo_is_the_four_corners_at_three_depths():
     assert len(experiment.trials) == 3 * 2 * 2 * 2 * 5
     assert experiment.settings["network"]["depth"] == [8, 32, 64]
     assert (experiment.shared.training.epochs, experiment.shared.training.batch_size) == (20, 64)
+
+
+def test_the_tuned_demo_is_the_demo_at_four_learning_rates():
+    demo, tuned = config.load("digits", ["network.depth=[8,64]", "seeds=3"]), config.load("digits-tuned")
+    rates = {trial.settings.training.lr for trial in tuned.trials}
+
+    assert rates == {1e-4, 3e-4, 1e-3, 3e-3}
+    assert len(tuned.trials) == 4 * len(demo.trials)
+    of_demo, at_its_rate = (
+        [
+            (trial.arm, trial.seed, config.conditions(trial.settings))
+            for trial in found.trials
+            if trial.settings.training.lr == 1e-3
+        ]
+        for found in (demo, tuned)
+    )
+    assert of_demo == at_its_rate
 
 
 def test_the_article_begins_with_its_listing_where_all_arms_are_one_network():

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resexp.statistics import Verdict, degradation, paired, removed
+from resexp.statistics import DegradationVerdict, degradation, paired, removed
 
-DEGRADES, DOES_NOT, INCONCLUSIVE = Verdict.DEGRADES, Verdict.DOES_NOT_DEGRADE, Verdict.INCONCLUSIVE
+DEGRADES, DOES_NOT, INCONCLUSIVE = (
+    DegradationVerdict.DEGRADES,
+    DegradationVerdict.DOES_NOT_DEGRADE,
+    DegradationVerdict.INCONCLUSIVE,
+)
 
 FLAT = [[0.05, 0.051, 0.05], [0.051, 0.049, 0.052], [0.049, 0.05, 0.049]]
 RISES = [[0.05, 0.10, 0.30], [0.06, 0.12, 0.28], [0.05, 0.11, 0.31]]

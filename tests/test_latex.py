@@ -64,17 +64,17 @@ def test_what_latex_would_read_as_a_command_is_escaped(text, printed):
 # ---- the table --------------------------------------------------------------------------------------------------------------
 
 
-def test_every_row_has_a_cell_for_every_column_and_the_best_is_bold(tmp_path):
+def test_every_row_has_a_cell_for_every_column(tmp_path):
     text = table(tmp_path)
     columns = re.search(r"\\begin\{tabular\}\{@\{\}(\w+)@\{\}\}", text).group(1)
     head = re.search(r"\\toprule\n(.*) \\\\", text).group(1).split(" & ")
     first, second = rows(text)[:2]
 
-    assert {len(columns), len(head)} == {len(row) for row in rows(text)} == {10}
-    assert first == ["2", "none", "plain", "4/4", r"61.0 $\pm$ 8.4", "", "$-$0.79", "", "", ""]
-    assert second[:5] == ["", "", "identity", "4/4", r"\textbf{70.0 $\pm$ 9.4}"]
-    assert second[5] == "+9.0 [+3.3, +14.7]"
-    assert second[7:] == ["0.12", "0.25", "0.12"]  # 2/16, of two contrasts, 2/16
+    assert {len(columns), len(head)} == {len(row) for row in rows(text)} == {11}
+    assert first == ["2", "none", "plain", "4/4", r"61.0 $\pm$ 8.4", r"39.0 $\pm$ 8.4", "", "$-$0.79", "", "", ""]
+    assert second[:6] == ["", "", "identity", "4/4", r"70.0 $\pm$ 9.4", r"30.0 $\pm$ 9.4"]
+    assert second[6] == "+9.0 [+3.3, +14.7]"  # no star: three other pairs count, too
+    assert second[8:] == ["0.12", "0.25", "0.12"]  # 2/16, of two contrasts, 2/16
     assert "Holm: corrected for all contrasts of the table" in text
 
 
@@ -84,8 +84,12 @@ def test_where_outcomes_are_mixed_or_diverged_counts_stand_in_the_place_of_means
 
     assert found["plain", "1/4 3 stuck"][4] == "median 10.0 (10.0 to 90.0)"
     assert found["plain", "0/4 4 diverged"][4] == "--"
-    assert sum(row[5] == "k of n: p = 0.14" for row in every) == 1  # scipy: 1 of 4 and 4 of 4
-    assert sum(row[5] == "k of n: p = 0.029" for row in every) == 1  # 0 of 4 and 4 of 4
+    counts = [row[6] for row in every if row[6].startswith("counts")]
+    assert sorted(of.split("; ")[0] for of in counts) == [
+        "counts: p = 0.029",
+        "counts: p = 0.14",
+    ]  # scipy: 0 and 1 against 4 of 4
+    assert all("; ranks: p = " in of for of in counts)
     assert "nan" not in str(every)
 
 

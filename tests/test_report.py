@@ -19,6 +19,7 @@ from resexp.report.pictures import QUESTIONS, figures_of, specification, title
 from resexp.tables.frames import read_frames
 
 ONE_CELL = ("network.depth=[8]", "network.norm=none", "network.init=he", "seeds=1")
+RECIPE = " (learning rate 0.001, 20 epochs)"
 SMALL = ("network.depth=[8,64]", "network.norm=[none]", "seeds=3")
 
 
@@ -44,8 +45,8 @@ def test_nothing_in_it_is_fetched_from_anywhere(page):
 def test_it_states_the_question_the_corners_the_command_and_the_environment(page):
     for expected in (
         "What does a shortcut change",
-        "What the shortcut did at depth 64",
-        "rescues",
+        "Results by condition at depth 64 (learning rate 0.001, 20 epochs)",
+        "makes trainable",
         "91.2 ± 0.0",
         "-0.79",
         "resexp train digits",
@@ -71,9 +72,9 @@ def test_it_says_what_is_no_pair_and_finds_nothing_there(tmp_path):
     other, _ = fabricated.experiment(tmp_path, values, *one_arm, "name=b", "network.shortcut=[identity]", "training.lr=0.1")
     page = report.html(runs.read_results([plain, other]))
 
-    assert "<h2>The arms are no pair: they differ in more than the shortcut</h2>" in page
+    assert "<h2>The arms are not a pair: they differ in more than the shortcut</h2>" in page
     assert "nearest plain arm differs in lr 0.001 and 0.1" in page
-    assert 'class="corner"' not in page
+    assert 'class="condition"' not in page
     assert "The shortcut" not in page
 
 
@@ -225,7 +226,7 @@ def rising(trial):
     ],
 )
 def test_the_title_of_accuracies_is_a_finding_only_where_all_intervals_agree(tmp_path, values, words):
-    assert title("accuracy", collect(fabricated.results(tmp_path, values, *SMALL))) == words
+    assert title("accuracy", collect(fabricated.results(tmp_path, values, *SMALL))).removesuffix(RECIPE) == words
 
 
 @pytest.mark.parametrize(
@@ -246,16 +247,21 @@ def test_the_title_of_accuracies_is_a_finding_only_where_all_intervals_agree(tmp
     ],
 )
 def test_the_title_of_training_errors_is_a_finding_only_where_every_plain_network_degrades(tmp_path, values, words):
-    assert title("training-error", collect(fabricated.results(tmp_path, values, *SMALL))) == words
+    found = collect(fabricated.results(tmp_path, values, *SMALL))
+
+    assert title("training-error", found).removesuffix(RECIPE) == words
+    assert title("training-error", found).endswith((RECIPE, "?"))
 
 
 @pytest.mark.parametrize(
     ("slope", "words"),
     [
-        pytest.param(-0.5, "The gradients of plain networks vanish before the first step", id="vanish"),
-        pytest.param(0.02, "The gradients of plain networks keep their size before the first step", id="keep their size"),
-        pytest.param(0.5, QUESTIONS["gradient-at-start"], id="explode"),
-        pytest.param(-0.1, QUESTIONS["gradient-at-start"], id="in between"),
+        # 31 blocks: one order of magnitude over the network is 0.032 per block
+        pytest.param(-0.5, "Gradients of plain networks vanish at initialization", id="vanish"),
+        pytest.param(-0.1, "Gradients of plain networks vanish at initialization", id="vanish slowly"),
+        pytest.param(0.02, "Gradients of plain networks are stable at initialization", id="stable"),
+        pytest.param(0.5, "Gradients of plain networks explode at initialization", id="explode"),
+        pytest.param(-0.033, QUESTIONS["gradient-at-start"], id="in between"),
     ],
 )
 def test_the_title_of_gradients_is_about_plain_networks_before_the_first_step(tmp_path, slope, words):
@@ -281,7 +287,7 @@ def test_text_and_markdown_say_what_the_page_says(tmp_path, monkeypatch):
     for form in (text, markdown):
         assert [words for words in shared if words.lower() not in form.lower()] == []
     assert [words for words in shared if words.replace(">", "&gt;").lower() not in html.lower()] == []
-    for heading in ("Claims", "How to repeat this", "Gradients by block and reading", "Primary contrast"):
+    for heading in ("Claims and verdicts", "How to repeat this", "Gradients by block and reading", "Primary hypothesis"):
         assert heading in text
         assert f"## {heading}" in markdown
 

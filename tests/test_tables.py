@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from resexp import comparison, runs, tables
+from resexp.comparison import Effect
 from resexp.tables.findings import findings
 from resexp.tables.frames import profiles, read_frames
 
@@ -93,26 +94,39 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
 @pytest.mark.parametrize(
     ("values", "effect", "words"),
     [
-        pytest.param(plain_stuck, "rescues", "makes it trainable", id="rescues"),
-        pytest.param(plain_mixed, "mixed", "end differently", id="mixed"),
-        pytest.param(none_trained, "neither trains", "Neither arm trains. Before", id="neither: diverged and stuck"),
-        pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "stuck"}, "neither trains", "Neither", id="neither: stuck"),
-        pytest.param(in_turn, "no seed in common", "no finished seed in common", id="no seed in common"),
+        pytest.param(plain_stuck, Effect.MAKES_TRAINABLE, "makes the network trainable", id="makes trainable"),
+        pytest.param(plain_mixed, Effect.MIXED, "Outcomes differ across seeds", id="mixed"),
         pytest.param(
-            one_pair, "a single pair", "A single pair of seeds, which has no interval, differs by +30.0 points.", id="one"
+            none_trained, Effect.NEITHER, "Neither network trains at this learning rate", id="neither: diverged and stuck"
         ),
-        pytest.param(both_trained, "helps", "helps by +9.0 [+3.3, +14.7] points", id="helps"),
+        pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "stuck"}, Effect.NEITHER, "Neither", id="neither: stuck"),
+        pytest.param(in_turn, Effect.NO_PAIR, "no finished seed in common", id="no seed in common"),
         pytest.param(
-            lambda t: {"test_accuracy": (RESIDUAL if t.arm == "plain" else PLAIN)[t.seed]}, "hurts", "hurts by -9.0", id="hurts"
+            one_pair,
+            Effect.TOO_FEW,
+            "Too few seeds for a verdict: 1/1 seeds above chance against 1/1 (plain); test acc",
+            id="one",
+        ),
+        pytest.param(
+            both_trained, Effect.MORE_ACCURATE, "more accurate: test accuracy +9.0 [+3.3, +14.7] points", id="more accurate"
+        ),
+        pytest.param(
+            lambda t: {"test_accuracy": (RESIDUAL if t.arm == "plain" else PLAIN)[t.seed]},
+            Effect.LESS_ACCURATE,
+            "less accurate: test accuracy -9.0",
+            id="less accurate",
         ),
         pytest.param(
             lambda t: {"test_accuracy": PLAIN[t.seed if t.arm == "plain" else 3 - t.seed]},
-            "no difference shown",
+            Effect.NOT_SHOWN,
             "No",
             id="none",
         ),
         pytest.param(
-            lambda t: {"test_accuracy": 0.9, "outcome": "trained" if t.arm == "plain" else "stuck"}, "ruins", "untr", id="ruins"
+            lambda t: {**plain_stuck(t), "outcome": "trained" if t.arm == "plain" else "stuck"},
+            Effect.MAKES_UNTRAINABLE,
+            "untr",
+            id="makes untrainable",
         ),
     ],
 )
@@ -127,16 +141,23 @@ def test_where_gradients_have_no_slope_none_is_told(tmp_path):
     found = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.9, "slope_start": None}, *ONE_CELL)
     (finding,) = findings(comparison.cells(found))
 
-    assert finding.sentence.endswith(
-        "Before the first step plain: no slope of the gradient; identity: no slope of the gradient."
-    )
+    assert finding.sentence.endswith("from output to input: plain not measured; identity not measured.")
 
 
-def test_degradation_with_healthy_gradients_is_named(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, lambda t: {**plain_stuck(t), "slope_start": -0.01}, *ONE_CELL)
-    (finding,) = findings(comparison.cells(runs.results_of(folder, found)))
+@pytest.mark.parametrize(
+    ("start", "end", "words"),
+    [  # 31 blocks: -0.01 per block is -0.3 orders of magnitude over the network, -0.1 is -3.1
+        pytest.param(-0.01, -0.01, "are stable at initialization; it still does not train at this learning rate", id="stable"),
+        pytest.param(-0.01, -0.2, "are stable at initialization, but they vanish by the end of epoch 1; it still", id="later"),
+        pytest.param(-0.1, -0.1, None, id="0.1 per block vanishes over 31 of them"),
+        pytest.param(None, None, None, id="not measured"),
+    ],
+)
+def test_that_a_network_with_stable_gradients_does_not_train_is_said_with_the_step(tmp_path, start, end, words):
+    results = fabricated.results(tmp_path, lambda t: {**plain_stuck(t), "slope_start": start, "slope_end": end}, *ONE_CELL)
+    (finding,) = findings(comparison.cells(results))
 
-    assert "Degradation without gradients that vanish at the start" in finding.sentence
+    assert (words in finding.sentence) if words else ("are stable" not in finding.sentence)
 
 
 def test_best_against_best_is_chosen_by_validation_and_reported_on_test(tmp_path):
@@ -158,7 +179,7 @@ def test_the_terminal_table_fits_80_columns_and_names_everything(tmp_path):
     assert max(map(len, text.splitlines())) <= 80
     assert "depth 64, norm layer, init he  (100 parameters each)" in text
     assert "median 10.0 (10.0 to 90.0)" in text
-    assert "no mean and no interval" in text
+    assert "median and range, no mean and no interval" in " ".join(text.split())
 
 
 def test_depth_2_is_marked_as_nothing_to_skip(tmp_path):
@@ -259,7 +280,7 @@ def test_csv_json_and_markdown_carry_the_same_numbers(tmp_path):
     assert float(residual["mean"]) == pytest.approx(arms[1]["summary"]["mean"])
     assert float(residual["low"]) == pytest.approx(arms[1]["difference"]["low"])
     assert plain["difference"] == ""
-    assert "| identity | 4/4 | **70.0 ± 9.4** | 4 | +9.0 [+3.3, +14.7]" in tables.TABLES["md"](
+    assert "| identity | 4/4 | 70.0 ± 9.4 | 30.0 ± 9.4 | 4 | +9.0 [+3.3, +14.7]\\*" in tables.TABLES["md"](
         comparison.compared(runs.results_of(folder, found))
     )
 

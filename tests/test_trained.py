@@ -255,7 +255,9 @@ def test_a_primary_contrast_stands_in_it(tmp_path, capsys, monkeypatch):
     run = loaded(tmp_path, *FOUR, 'compare.primary="test_accuracy: identity > plain @ 95%"')
 
     assert f"{run.compare()}\n" == printed(capsys, monkeypatch, "compare", *(of for of, _ in run.results.sources))
-    assert "primary (all else is descriptive)\n  test_accuracy: identity > plain @ 95%\n" in str(run.compare())
+    assert "primary hypothesis (everything else is exploratory)\n  test_accuracy: identity > plain @ 95%\n" in str(
+        run.compare()
+    )
 
 
 @pytest.mark.parametrize("unmatched", [False, True])
@@ -341,7 +343,11 @@ def test_it_says_what_it_is_in_a_line(tmp_path):
 def test_a_notebook_shows_name_question_progress_and_the_answer(folder):
     shown = resexp.load(folder)._repr_html_()
 
-    assert re.match(r"<h4>tiny</h4><p>32 of 32 trials finished(, \d+ at chance)?</p><p>Of 8 pairs the shortcut ", shown)
+    assert re.match(
+        r"<h4>tiny</h4><p>32 of 32 trials finished(, \d+ at chance)?</p>"
+        r"<p>In 8 matched pairs at learning rates 0.001 to 0.01, 6 steps, ",
+        shown,
+    )
     assert "n = 2 seeds" in shown
 
 

@@ -564,10 +564,30 @@ def labels_of(counts: Iterable[int]) -> Tensor:
         pytest.param([1000] * 10, 0.11, "trained", id="above 0.109"),
     ],
 )
-def test_stuck_is_within_three_binomial_standard_errors_of_the_most_frequent_class(
+def test_at_chance_is_within_three_binomial_standard_errors_of_the_most_frequent_class(
     counts: list[int], accuracy: float, expected: str
 ):
-    assert training.outcome(accuracy, labels_of(counts)) == expected
+    assert training.outcome(accuracy, 0.1, labels_of(counts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "accuracy", "loss", "expected"),
+    [
+        pytest.param([10] * 10, 0.195, math.log(10) - 1e-9, "trained", id="just below ln 10"),
+        pytest.param([10] * 10, 0.195, math.log(10) + 1e-9, "stuck", id="just above ln 10: it is better than no guess"),
+        pytest.param([1000] * 10, 0.12, 5.0, "stuck", id="2 points above chance with twice the loss of a guess"),
+        pytest.param([1000] * 10, 0.19999, 8.0, "stuck", id="just below twice the share of a class"),
+        pytest.param([1000] * 10, 0.2, 8.0, "trained", id="twice as often right as a guess, and far too sure"),
+        pytest.param([1000] * 10, 0.42, 6.76, "trained", id="an exploding residual network of the demo"),
+        pytest.param([75, 25], 0.89, 0.562, "trained", id="entropy of 3/4 and 1/4 = 0.5623"),
+        pytest.param([75, 25], 0.89, 0.563, "stuck", id="above that entropy, and no accuracy is twice 3/4"),
+        pytest.param([75, 25, 0], 0.89, 0.562, "trained", id="a class without an image"),
+    ],
+)
+def test_a_network_whose_loss_is_no_better_than_a_guess_is_at_chance_unless_it_is_twice_as_often_right(
+    counts: list[int], accuracy: float, loss: float, expected: str
+):
+    assert training.outcome(accuracy, loss, labels_of(counts)) == expected
 
 
 # ---- the result ------------------------------------------------------------------------------------------------------

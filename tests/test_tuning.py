@@ -11,7 +11,7 @@ from scipy import stats
 
 from resexp import comparison, config, runs, tables
 from resexp.config import ConfigError
-from resexp.statistics import Difference, Summary, Verdict, paired
+from resexp.statistics import DegradationVerdict, Difference, Summary, paired
 from resexp.tables.answer import answer
 from resexp.tables.budget import command_lines
 from resexp.tables.findings import findings
@@ -101,7 +101,7 @@ def test_what_pairing_bought_is_numpys_over_all_pairs(tmp_path):
     assert bought.median == pytest.approx(np.median(correlations))
     assert bought.ratio == pytest.approx(np.median(ratios))
     ends = f"{correlations[0]:+.2f} to {correlations[1]:+.2f}"
-    line = f"correlation of the arms {ends}, median {np.median(correlations):+.2f} over 2"
+    line = f"correlation between arms {ends} (median {np.median(correlations):+.2f}, 2 pairs)"
     assert line in " ".join(tables.TABLES["table"](found).split())
 
 
@@ -350,8 +350,8 @@ def test_what_degrades_degrades_and_a_gap_that_closes_is_said_so(tmp_path, deep,
     logged(results, lambda t: deep[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else shallow)
     plain, identity = comparison.over_depth(results)
 
-    assert (plain.found.verdict, plain.closing) == (Verdict.DEGRADES, closing)
-    assert (identity.found.verdict, identity.change) == (Verdict.DOES_NOT_DEGRADE, None)
+    assert (plain.found.verdict, plain.closing) == (DegradationVerdict.DEGRADES, closing)
+    assert (identity.found.verdict, identity.change) == (DegradationVerdict.DOES_NOT_DEGRADE, None)
     assert identity.removed.mean == pytest.approx(0.35)
 
 
@@ -383,15 +383,26 @@ def test_a_long_command_continues_as_a_shell_reads_it():
 @pytest.mark.parametrize(
     ("outcome", "accuracy", "verdict"),
     [
-        pytest.param({8: "stuck", 64: "stuck"}, {8: 0.1, 64: 0.1}, Verdict.UNTRAINED, id="none trains at any depth"),
-        pytest.param({8: "diverged", 64: "diverged"}, {8: None, 64: None}, Verdict.UNTRAINED, id="all diverge"),
+        pytest.param({8: "stuck", 64: "stuck"}, {8: 0.1, 64: 0.1}, DegradationVerdict.UNTRAINED, id="none trains at any depth"),
+        pytest.param({8: "diverged", 64: "diverged"}, {8: None, 64: None}, DegradationVerdict.UNTRAINED, id="all diverge"),
         pytest.param(
-            {8: "stuck", 64: "diverged"}, {8: 0.1, 64: None}, Verdict.UNTRAINED, id="none trains, the deepest diverge"
+            {8: "stuck", 64: "diverged"},
+            {8: 0.1, 64: None},
+            DegradationVerdict.UNTRAINED,
+            id="none trains, the deepest diverge",
         ),
-        pytest.param({8: "trained", 64: "stuck"}, {8: 0.104, 64: 0.1}, Verdict.UNTRAINED, id="hardly, and not at the deepest"),
-        pytest.param({8: "trained", 64: "stuck"}, {8: 0.9, 64: 0.1}, Verdict.DEGRADES, id="the deepest does not train"),
-        pytest.param({8: "trained", 64: "diverged"}, {8: 0.9, 64: None}, Verdict.DEGRADES, id="the deepest diverges"),
-        pytest.param({8: "stuck", 64: "trained"}, {8: 0.1, 64: 0.9}, Verdict.DOES_NOT_DEGRADE, id="only the deepest trains"),
+        pytest.param(
+            {8: "trained", 64: "stuck"}, {8: 0.104, 64: 0.1}, DegradationVerdict.UNTRAINED, id="hardly, and not at the deepest"
+        ),
+        pytest.param(
+            {8: "trained", 64: "stuck"}, {8: 0.9, 64: 0.1}, DegradationVerdict.DEGRADES, id="the deepest does not train"
+        ),
+        pytest.param(
+            {8: "trained", 64: "diverged"}, {8: 0.9, 64: None}, DegradationVerdict.DEGRADES, id="the deepest diverges"
+        ),
+        pytest.param(
+            {8: "stuck", 64: "trained"}, {8: 0.1, 64: 0.9}, DegradationVerdict.DOES_NOT_DEGRADE, id="only the deepest trains"
+        ),
     ],
 )
 def test_networks_that_do_not_train_are_not_said_to_resist_degradation(tmp_path, outcome, accuracy, verdict):
@@ -408,37 +419,35 @@ def test_networks_that_do_not_train_are_not_said_to_resist_degradation(tmp_path,
 
 
 @pytest.mark.parametrize("slope", [-0.01, -0.5])
-def test_the_answer_says_where_networks_degrade_although_gradients_are_healthy(tmp_path, slope):
+def test_the_summary_says_where_training_error_rises_although_gradients_are_stable(tmp_path, slope):
     results = fabricated.results(tmp_path, lambda t: {**rising(t), "slope_start": slope}, *TWO_DEPTHS)
     found = comparison.compared(results)
     lines = answer(found, findings(found.cells), [])
 
-    assert ("1 of these degrades although gradients are healthy" in " ".join(lines)) is (slope == -0.01)
-    assert (
-        "Training error of plain networks rises with depth in 1 of 1 corner; it rises less with a shortcut in 1 of 1"
-        in lines[1]
-    )
+    assert ("under 1 of those 1, training error still rises with depth" in " ".join(lines)) is (slope == -0.01)
+    rises = "training error of plain networks rises with depth under 1 of 1 condition"
+    assert lines[1] == f"At learning rate 0.001, 20 epochs, {rises}; it rises less with a shortcut in 1 of 1 pair."
     assert len(lines) <= 5
-    assert lines[-1].startswith("Fair: pairs share every weight")
+    assert lines[-1].startswith("Matching: within a pair, shared weights start equal")
 
 
 def test_arms_that_have_not_begun_are_no_count_of_seeds(tmp_path):
     found = comparison.compared(fabricated.results(tmp_path, lambda t: rising(t) if t.arm == "plain" else {}, *TWO_DEPTHS))
     none = comparison.compared(fabricated.results(tmp_path / "none", lambda _: {}, *TWO_DEPTHS))
 
-    assert "n = 4 seeds; 8 trials are missing" in answer(found, findings(found.cells), [])[-1]
+    assert "; 8 trials are missing;" in answer(found, findings(found.cells), [])[-1]
     assert "\nn = 4 seeds." in tables.TABLES["table"](found)
     assert "$n = 4$ seeds" in tables.TABLES["tex"](found)
     assert "\nn = 0 seeds." in tables.TABLES["table"](none)
 
 
-def test_without_a_plain_arm_the_answer_calls_nothing_fair(tmp_path):
+def test_without_a_plain_arm_the_summary_calls_nothing_matched(tmp_path):
     found = comparison.compared(
         fabricated.results(tmp_path, rising, *TWO_DEPTHS, "network.plain=false", "network.shortcut=[identity]")
     )
     (line,) = answer(found, findings(found.cells), [])
 
-    assert line.startswith("Nothing is compared: there is no pair; n = 4 seeds")
+    assert line.startswith("Nothing is compared: there is no matched pair. n = 4 seeds")
 
 
 def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
@@ -447,7 +456,11 @@ def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
 
     plain, _ = comparison.over_depth(results := fabricated.results(tmp_path, values, *TWO_DEPTHS))
 
-    assert (plain.found.contrast, plain.found.verdict, plain.trained) == (None, Verdict.INCONCLUSIVE, (0, 4))  # p = 1/16
+    assert (plain.found.contrast, plain.found.verdict, plain.trained) == (
+        None,
+        DegradationVerdict.INCONCLUSIVE,
+        (0, 4),
+    )  # p = 1/16
     for form in ("table", "md"):
         assert "outcomes mixed or diverged" in tables.TABLES[form](comparison.compared(results))
 
@@ -461,4 +474,4 @@ def test_depths_of_several_experiments_are_one_curve_with_the_first_ones_margin(
 
     assert found.margin == 0.02
     assert [row.found.depths for row in found.depths] == [(8, 64), (8, 64)]
-    assert comparison.over_depth(runs.read_results(folders[::-1]))[0].found.verdict == Verdict.DOES_NOT_DEGRADE
+    assert comparison.over_depth(runs.read_results(folders[::-1]))[0].found.verdict == DegradationVerdict.DOES_NOT_DEGRADE

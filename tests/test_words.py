@@ -1,13 +1,13 @@
 """Charts in words: each sentence follows from numbers that the test chose, and none is said that they do not carry."""
 
 import math
-from importlib import resources
 
 import pandas as pd
 import pytest
 
 from resexp.comparison import OverDepth
-from resexp.statistics import Degradation, Difference, Verdict
+from resexp.report import pages
+from resexp.statistics import Degradation, DegradationVerdict, Difference
 from resexp.tables import words
 from resexp.tables.frames import Frames
 
@@ -55,7 +55,8 @@ def test_of_a_chart_without_words_nothing_is_said():
 def over_depth(verdict, contrast=None, slope=-0.01, trained=(3, 3), change=None):
     """One arm of one corner, its verdict and its slope chosen."""
     found = Degradation((8, 64), 3, dict.fromkeys(range(3), 8), contrast, contrast and contrast.high, 0.125, verdict)
-    return OverDepth({"norm": "none"}, "plain", found, slope, None, trained, change=change)
+    growth = None if slope is None else 31 * slope
+    return OverDepth({"norm": "none"}, "plain", found, slope, None, trained, change=change, growth=growth)
 
 
 RISE = Difference(0.51, 0.467, 0.553, 3, 0.0173)
@@ -66,14 +67,22 @@ ENDS = "depth 64 - depth 8"
     ("verdict", "contrast", "text"),
     [
         (
-            Verdict.DEGRADES,
+            DegradationVerdict.DEGRADES,
             RISE,
             f"is higher at the deepest than at the best shallower depth: +51.0 [+46.7, +55.3] points, {ENDS}.",
         ),
-        (Verdict.DEGRADES, None, "is higher at the deepest than at the best shallower depth."),  # outcomes are mixed
-        (Verdict.DOES_NOT_DEGRADE, Difference(0.0, -0.001, 0.002, 3, 0.001), "does not rise with depth by the margin: +0.0"),
-        (Verdict.INCONCLUSIVE, Difference(0.5, None, None, 1), f"is not shown to rise with depth: +50.0 points, {ENDS}."),
-        (Verdict.UNTRAINED, Difference(0.0, -0.001, 0.002, 3, 0.001), "is at chance, or training diverged."),
+        (DegradationVerdict.DEGRADES, None, "is higher at the deepest than at the best shallower depth."),  # outcomes are mixed
+        (
+            DegradationVerdict.DOES_NOT_DEGRADE,
+            Difference(0.0, -0.001, 0.002, 3, 0.001),
+            "does not rise with depth by the margin: +0.0",
+        ),
+        (
+            DegradationVerdict.INCONCLUSIVE,
+            Difference(0.5, None, None, 1),
+            f"is not shown to rise with depth: +50.0 points, {ENDS}.",
+        ),
+        (DegradationVerdict.UNTRAINED, Difference(0.0, -0.001, 0.002, 3, 0.001), "is at chance, or training diverged."),
     ],
 )
 def test_what_became_of_the_training_error_follows_from_its_verdict(verdict, contrast, text):
@@ -82,11 +91,11 @@ def test_what_became_of_the_training_error_follows_from_its_verdict(verdict, con
     assert line.startswith(f"norm none, plain: training error {text}")
 
 
-def test_every_verdict_has_its_words_and_its_color():
-    template = resources.files("resexp").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+def test_every_verdict_has_its_words_and_those_that_decide_a_color():
+    decided = {DegradationVerdict.DEGRADES: "bad", DegradationVerdict.DOES_NOT_DEGRADE: "good"}
 
-    assert set(words.SAID) == set(Verdict)
-    assert [verdict for verdict in Verdict if f".{verdict.name.lower()}" not in template.partition("</style>")[0]] == []
+    assert set(words.SAID) == set(DegradationVerdict)
+    assert {verdict: pages.COLORS[verdict] for verdict in DegradationVerdict if verdict in pages.COLORS} == decided
 
 
 @pytest.mark.parametrize(
@@ -99,7 +108,7 @@ def test_every_verdict_has_its_words_and_its_color():
     ],
 )
 def test_a_gap_is_still_closing_where_the_interval_of_its_change_is_below_0(change, closing):
-    row = over_depth(Verdict.DEGRADES, RISE, change=change)
+    row = over_depth(DegradationVerdict.DEGRADES, RISE, change=change)
     (line,) = words.training_error([row])
 
     assert row.closing is closing
@@ -109,16 +118,25 @@ def test_a_gap_is_still_closing_where_the_interval_of_its_change_is_below_0(chan
 @pytest.mark.parametrize(
     ("verdict", "slope", "trained", "text"),
     [
-        pytest.param(Verdict.DEGRADES, -0.01, (3, 3), "training error can rise without vanishing gradients", id="healthy"),
-        pytest.param(Verdict.DEGRADES, 0.3, (0, 3), "training error can rise without vanishing gradients", id="explodes"),
         pytest.param(
-            Verdict.DOES_NOT_DEGRADE, -0.78, (3, 3), "gradients can vanish without a training error that", id="trains"
+            DegradationVerdict.DEGRADES, -0.01, (3, 3), "can rise without gradients that vanish", id="degrades, stable"
         ),
-        pytest.param(Verdict.UNTRAINED, -0.78, (0, 3), None, id="never trained"),
-        pytest.param(Verdict.INCONCLUSIVE, -0.78, (3, 3), None, id="nothing shown"),
-        pytest.param(Verdict.DEGRADES, -0.78, (3, 3), None, id="both"),
-        pytest.param(Verdict.DOES_NOT_DEGRADE, 0.0, (3, 3), None, id="neither"),
-        pytest.param(Verdict.DEGRADES, None, (3, 3), None, id="gradients not read"),
+        pytest.param(
+            DegradationVerdict.DEGRADES, 0.3, (0, 3), "can rise without gradients that vanish", id="degrades, explodes"
+        ),
+        pytest.param(
+            DegradationVerdict.DOES_NOT_DEGRADE,
+            -0.78,
+            (3, 3),
+            "can vanish at initialization without a training error",
+            id="trains",
+        ),
+        pytest.param(DegradationVerdict.UNTRAINED, -0.78, (0, 3), None, id="never trained"),
+        pytest.param(DegradationVerdict.INCONCLUSIVE, -0.78, (3, 3), None, id="nothing shown"),
+        pytest.param(DegradationVerdict.DEGRADES, -0.78, (3, 3), None, id="both"),
+        pytest.param(DegradationVerdict.DEGRADES, -0.05, (3, 3), None, id="both: 0.05 per block are 1.55 over 31 blocks"),
+        pytest.param(DegradationVerdict.DOES_NOT_DEGRADE, 0.0, (3, 3), None, id="neither"),
+        pytest.param(DegradationVerdict.DEGRADES, None, (3, 3), None, id="gradients not read"),
     ],
 )
 def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen_without_the_other(
@@ -126,29 +144,35 @@ def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen
 ):
     (line,) = words.training_error([over_depth(verdict, RISE, slope, trained)])
 
-    assert (text in line) if text else ("Before the first step" not in line)
+    assert (text in line) if text else ("at initialization" not in line)
 
 
 @pytest.mark.parametrize(
     ("slopes", "expected"),
     [
-        pytest.param({0: -0.78}, "vanish (-0.78) {0}", id="one reading"),
-        pytest.param(
-            {0: 0.0, 25: 0.02}, "keep their size (+0.00) {0}, and so at every later reading, up to step 25", id="never"
-        ),
-        pytest.param({0: 0.2, 10: 0.2, 25: 0.0}, "explode (+0.20) {0}; from step 25 on they keep their size", id="from 25 on"),
-        pytest.param(
-            {0: -0.5, 10: 0.0, 25: -0.5},
-            "vanish (-0.50) {0}, at some later readings not, in the end they vanish again",
-            id="back",
-        ),
-        pytest.param({0: -0.5, 10: 0, 25: 0.4, 50: 0}, "vanish (-0.50) {0}; from step 50 on they keep their size", id="late"),
+        # six blocks: six times the slope
+        pytest.param({0: -0.78}, "vanishing (-4.7 {})", id="one logging step"),
+        pytest.param({0: 0.0, 25: 0.16}, "stable (+0.0 {}), and stable at every later logging step, up to step 25", id="never"),
+        pytest.param({0: 0.2, 10: 0.2, 25: 0.0}, "exploding (+1.2 {}); stable from step 25 on", id="from 25 on"),
+        pytest.param({0: -0.009, 5: -0.18, 10: -0.3}, "stable (-0.1 {}); vanishing from step 5 on", id="from 5 on"),
+        pytest.param({0: -0.5, 10: 0.0, 25: -0.5},
+                     "vanishing (-3.0 {}); stable at step 10, vanishing again at the last logging step", id="back"),
+        pytest.param({0: -0.5, 10: 0, 25: 0.4, 50: 0}, "vanishing (-3.0 {}); stable from step 50 on", id="late"),
     ],
-)
-def test_gradients_are_told_in_decades_per_block_with_the_step_from_which_they_are_another_kind(slopes, expected):
-    line = "plain, depth 8: gradients " + expected.format("before the first step") + "."
+)  # fmt: skip
+def test_gradients_are_named_with_the_step_from_which_they_are_of_another_kind(slopes, expected):
+    at_first, _, later = expected.partition(" (")
+    growth = later.format("orders of magnitude from output to input")
+    line = f"plain, depth 8: gradients {at_first} at initialization ({growth}."
 
     assert said("gradient-profile", None, signals(slopes)) == [line]
+
+
+def test_the_same_slope_is_stable_in_a_shallow_network_and_vanishing_in_a_deep_one():
+    shallow, deep = (said("gradient-profile", None, signals({0: -0.09}, blocks=blocks)) for blocks in (6, 31))
+
+    assert shallow == ["plain, depth 8: gradients stable at initialization (-0.5 orders of magnitude from output to input)."]
+    assert deep == ["plain, depth 8: gradients vanishing at initialization (-2.8 orders of magnitude from output to input)."]
 
 
 def test_blocks_of_several_shapes_have_no_one_slope_and_no_sentence():

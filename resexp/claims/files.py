@@ -37,9 +37,10 @@ class Claim(Model):
 
 
 class Document(Model):
-    """A file: its source, and the claims."""
+    """A file: its source, the claims, and conditions (`at`) that all of them share."""
 
     source: str
+    at: str = ""
     claims: Annotated[list[Claim], Field(min_length=1)]
 
 
@@ -72,8 +73,14 @@ def read(source: str | Path) -> list[Claim]:
     path = shipped().get(str(source), Path(source))
     try:
         document = Document.model_validate(read_document(path)[0])
+        return [_whole(claim, document) for claim in document.claims]
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(first["msg"].removeprefix("Value error, "), key=key, where=str(path)) from None
-    return [claim.model_copy(update={"source": claim.source or document.source}) for claim in document.claims]
+
+
+def _whole(claim: Claim, document: Document) -> Claim:
+    """The claim with its own conditions and those of its file, and with a source."""
+    joint = f"{claim.expect}{', ' if ' at ' in claim.expect else ' at '}{document.at}" if document.at else claim.expect
+    return Claim.model_validate({**claim.model_dump(), "expect": joint, "source": claim.source or document.source})

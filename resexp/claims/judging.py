@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from resexp import config, statistics
@@ -12,45 +13,53 @@ from resexp.config import ANY_RESIDUAL, Expectation, Relation, Side
 from resexp.config.expectations import NUMBER
 from resexp.runs import Results, State
 
-SUPPORTED, CONTRADICTED = "supported here", "contradicted here"
-UNDECIDED, NOT_TESTED = "undecided", "not tested here"
-WORST = (CONTRADICTED, UNDECIDED, SUPPORTED)
 ENDS = {"deepest": max, "shallowest": min}
-DIGITS = 12  # behind the point, beyond which a difference is rounding
-SHORT = {CONTRADICTED: "contradicted", UNDECIDED: "undecided", SUPPORTED: "supported"}
+DIGITS = 12  # after the decimal point, beyond which a difference is rounding
+
+
+class Verdict(StrEnum):
+    """What results say to an expectation; over how many configurations is its scope and printed separately."""
+
+    SUPPORTED = "supported"
+    NOT_SUPPORTED = "not supported"
+    UNDECIDED = "undecided"
+    NOT_TESTED = "not tested"
+
+
+WORST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
 
 
 @dataclass(frozen=True)
 class Place:
-    """One cell: its verdict, and the figure that it rests on."""
+    """One configuration: its verdict, and the number that it rests on."""
 
     label: dict[str, str]
-    verdict: str
+    verdict: Verdict
     words: str
     n: int
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdict of one expectation, on one arm where it says `residual`: contradicted in any cell it is contradicted."""
+    """The verdict of one expectation, on one arm where it says `residual`: the worst of its configurations decides."""
 
     expectation: Expectation
     arm: str | None
-    verdict: str
+    verdict: Verdict
     places: tuple[Place, ...]
     images: tuple[str, ...]
 
     @property
     def scope(self) -> str:
-        """'supported in 3, undecided in 1 of 4 cells of digits, n = 5'."""
+        """'supported in 3, undecided in 1 of 4 configurations of digits, n = 5'."""
         if not self.places:
-            return "no cell has all that it names"
+            return "no configuration has everything that it names"
         verdicts = [place.verdict for place in self.places]
-        counts = [f"{SHORT[of]} in {verdicts.count(of)}" for of in reversed(WORST) if of in verdicts]
+        counts = [f"{kind} in {verdicts.count(kind)}" for kind in reversed(WORST) if kind in verdicts]
         seeds = sorted({place.n for place in self.places if place.n})
         counted = f", n = {' or '.join(map(str, seeds))}" if seeds else ""
-        cells = f"{len(verdicts)} cell{'' if len(verdicts) == 1 else 's'}"
-        return f"{', '.join(counts)} of {cells} of {', '.join(self.images)}{counted}"
+        several = f"{len(verdicts)} configuration{'' if len(verdicts) == 1 else 's'}"
+        return f"{', '.join(counts)} of {several} of {', '.join(self.images)}{counted}"
 
 
 def judge(expectation: Expectation, results: Results) -> list[Judged]:
@@ -106,28 +115,64 @@ def _is_end(of: tuple[str, str]) -> bool:
 def _is_value(value: Any, wanted: str) -> bool:
     """Whether a condition is written so: as a cell names it, as Python prints it, or as any spelling of its number."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and re.fullmatch(NUMBER, wanted)
-    return wanted in (config.format_value(value), str(value)) or (bool(number) and float(wanted) == value)
+    return wanted in (config.format_value(value), str(value).replace(" ", "")) or (bool(number) and float(wanted) == value)
 
 
 # ---- verdicts ---------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Test:
+    """One relation in one configuration: verdict, the number in words, seeds; `against`: one-sided p that the relation holds.
+
+    None where no level was asked for, or nothing is estimated from seeds.
+    """
+
+    verdict: Verdict
+    words: str
+    n: int
+    against: float | None = None
+
+
 def _judged(expectation: Expectation, arm: str | None, cells: Cells) -> Judged:
     tested = [(label, figures, state) for label, figures, state in cells if all(name in figures for name in expectation.arms)]
-    places = tuple(_place(expectation, label, figures) for label, figures, _ in tested)
-    verdict = next((of for of in WORST if any(place.verdict == of for place in places)), NOT_TESTED)
+    tests = [[_relation(of, figures, expectation.level) for of in expectation.relations] for _, figures, _ in tested]
+    places = tuple(
+        _place(label, each) for (label, _, _), each in zip(tested, _corrected(tests, expectation.level), strict=True)
+    )
+    verdict = next((kind for kind in WORST if any(place.verdict == kind for place in places)), Verdict.NOT_TESTED)
     images = tuple(dict.fromkeys(state.trial.settings.data.name for _, _, state in tested))
     return Judged(expectation, arm, verdict, places, images)
 
 
-def _place(expectation: Expectation, label: dict[str, str], figures: dict[str, Figures]) -> Place:
-    found = [_relation(of, figures, expectation.level) for of in expectation.relations]
-    verdict = next(of for of in WORST if any(each[0] == of for each in found))
-    return Place(label, verdict, "; ".join(dict.fromkeys(words for _, words, _ in found)), min(n for _, _, n in found))
+def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[list[_Test]]:
+    """With Holm's correction over all tests of all configurations: what then no longer speaks against is undecided.
+
+    Support needs no correction, because it is asked of every configuration.
+    """
+    against = [of.against for each in tests for of in each if of.against is not None]
+    if level is None or len(against) < 2:
+        return [list(each) for each in tests]
+    holm = iter(statistics.holm(against))
+
+    def corrected(of: _Test) -> _Test:
+        if of.against is None:
+            return of
+        p = next(holm)
+        if of.verdict != Verdict.NOT_SUPPORTED or p <= (1 - level) / 2:
+            return of
+        return replace(of, verdict=Verdict.UNDECIDED, words=f"{of.words}; not after correction for {len(against)} tests (Holm)")
+
+    return [[corrected(of) for of in each] for each in tests]
 
 
-def _relation(relation: Relation, figures: dict[str, Figures], level: float | None) -> tuple[str, str, int]:
-    """(verdict, the figure, seeds) of left minus right, turned so that more is what was expected."""
+def _place(label: dict[str, str], tests: Sequence[_Test]) -> Place:
+    verdict = next(kind for kind in WORST if any(of.verdict == kind for of in tests))
+    return Place(label, verdict, "; ".join(dict.fromkeys(of.words for of in tests)), min(of.n for of in tests))
+
+
+def _relation(relation: Relation, figures: dict[str, Figures], level: float | None) -> _Test:
+    """Left minus right, turned so that more is what was expected."""
     sides = [figures[side.arm] if side.arm else None for side in (relation.left, relation.right)]
     turn = 1.0 if relation.sign.startswith(">") else -1.0
     loose = relation.sign.endswith("=")
@@ -136,34 +181,30 @@ def _relation(relation: Relation, figures: dict[str, Figures], level: float | No
     if any(of.single for of in arms):
         return _by_ranges([of.single if of else (0.0, 0.0, 0.0) for of in sides], shift, turn, loose=loose)
     if len({of.depths for of in arms}) > 1:
-        return UNDECIDED, f"between depths {', and '.join(' and '.join(map(str, of.depths)) for of in arms)}", 0
+        words = f"between depths {', and '.join(' and '.join(map(str, of.depths)) for of in arms)}"
+        return _Test(Verdict.UNDECIDED, words, 0)
     finished = set.intersection(*({*(of.seeds or {}), *of.lost} for of in arms))
     seeds = sorted(seed for seed in finished if not any(seed in of.lost for of in arms))
     if len(seeds) < len(finished):
-        return UNDECIDED, f"no figure at {len(finished) - len(seeds)} of {len(finished)} seeds, which diverged", len(seeds)
+        words = f"no value at {len(finished) - len(seeds)} of {len(finished)} seeds, which diverged"
+        return _Test(Verdict.UNDECIDED, words, len(seeds))
     mixed = any(of.mixes(seeds) for of in arms)
     found = []
-    for ends in ((1, 1), (0, 2), (2, 0)):  # of the range of times, if there is one
-        left, right = ([_at(of, seed, end) for seed in seeds] for of, end in zip(sides, ends, strict=True))
-        each = [a - b + shift for a, b in zip(left, right, strict=True)]
-        found.append(_by_seeds(each, turn, level, loose=loose, mixed=mixed))
-    verdict, words = found[0]
-    if any(of != verdict for of, _ in found):
-        verdict, words = UNDECIDED, f"{words}; within the quartiles of the times"
-    return verdict, words, len(seeds)
+    for ends in ((1, 1), (0, 2), (2, 0)):  # of the range that a value may have, if there is one
+        left, right = ([of.at(seed, end) if of else 0.0 for seed in seeds] for of, end in zip(sides, ends, strict=True))
+        found.append(_by_seeds(left, right, shift, turn, level, loose=loose, mixed=mixed, paired=len(arms) > 1))
+    first = found[0]
+    if any(of.verdict != first.verdict for of in found):
+        reason = "the logging interval" if any(of.since for of in arms) else "the quartiles of the times"
+        return replace(first, verdict=Verdict.UNDECIDED, words=f"{first.words}; within {reason}")
+    return replace(first, against=None if first.against is None else max(of.against or 0.0 for of in found))
 
 
-def _at(figures: Figures | None, seed: int, end: int) -> float:
-    return figures.seeds[seed] * figures.times[end] if figures and figures.seeds else 0.0
-
-
-def _by_ranges(
-    singles: Sequence[tuple[float, float, float] | None], shift: float, turn: float, *, loose: bool
-) -> tuple[str, str, int]:
-    """By figures that are the same for all seeds; where they have a range (quartiles of times), the ranges must not overlap."""
+def _by_ranges(singles: Sequence[tuple[float, float, float] | None], shift: float, turn: float, *, loose: bool) -> _Test:
+    """By values that are the same for all seeds; where they have a range (quartiles of times), the ranges must not overlap."""
     left, right = (of or (math.nan,) * 3 for of in singles)
     ends = (left[0] - right[2] + shift, left[2] - right[0] + shift)
-    return _side_of_zero([turn * of for of in ends], loose=loose), f"{_written(left[1])} and {_written(right[1])}", 0
+    return _Test(_side_of_zero([turn * of for of in ends], loose=loose), f"{_written(left[1])} and {_written(right[1])}", 0)
 
 
 def _written(value: float) -> str:
@@ -171,36 +212,53 @@ def _written(value: float) -> str:
     return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
-def _by_seeds(each: Sequence[float], turn: float, level: float | None, *, loose: bool, mixed: bool) -> tuple[str, str]:
+def _by_seeds(
+    left: Sequence[float], right: Sequence[float], shift: float, turn: float, level: float | None, *, loose: bool, mixed: bool,
+    paired: bool,
+) -> _Test:  # fmt: skip
+    each = [a - b + shift for a, b in zip(left, right, strict=True)]
     if not each:
-        return UNDECIDED, "no seed in common"
-    neither = sum(map(math.isnan, each))
+        return _Test(Verdict.UNDECIDED, "no seed in common", 0)
+    n, neither = len(each), sum(map(math.isnan, each))
     if neither:
-        return UNDECIDED, f"neither arm gets there at {neither} of {len(each)} seeds"
+        return _Test(Verdict.UNDECIDED, f"neither arm gets there at {neither} of {n} seeds", n)
     if any(map(math.isinf, each)):
-        return _by_order([turn * value for value in each], loose=loose)
+        p = statistics.mann_whitney([a + shift for a in left], right) / 2 if paired else 2.0**-n
+        return _by_order([turn * value for value in each], p, level, loose=loose)
     found = statistics.paired(each, level or statistics.LEVEL)
     words = f"{found.mean:+.4g}" + ("" if found.low is None else f" [{found.low:+.4g}, {found.high:+.4g}]")
     if level is None:
-        return _side_of_zero([turn * found.mean], loose=loose), words
+        return _Test(_side_of_zero([turn * found.mean], loose=loose), words, n)
     if mixed:
-        return UNDECIDED, "seeds of one arm end differently, so there is no interval"
-    if found.low is None or found.high is None:
-        return UNDECIDED, f"{words}; one seed has no interval"
-    return _side_of_zero([turn * found.low, turn * found.high], loose=loose), words
+        return _Test(Verdict.UNDECIDED, "outcomes differ across the seeds of one arm, so there is no interval", n)
+    if found.low is None or found.high is None or found.sd is None:
+        return _Test(Verdict.UNDECIDED, f"{words}; one seed has no interval", n)
+    verdict = _side_of_zero([turn * found.low, turn * found.high], loose=loose)
+    return _Test(verdict, words, n, statistics.p_below(turn * found.mean, found.sd, n))
 
 
-def _by_order(turned: Sequence[float], *, loose: bool) -> tuple[str, str]:
-    """Where an arm never gets there at some seeds: only what is so at every seed counts."""
-    words = f"one arm never gets there at {sum(map(math.isinf, turned))} of {len(turned)} seeds"
-    return _side_of_zero(turned, loose=loose), words
+def _by_order(turned: Sequence[float], p: float, level: float | None, *, loose: bool) -> _Test:
+    """Where an arm never gets there at some seeds: only what is so at every seed counts.
+
+    With a level also by p, one-sided: of an exact Mann-Whitney test between two arms, of a sign test against a number.
+    """
+    n = len(turned)
+    words, verdict = (
+        f"one arm never gets there at {sum(map(math.isinf, turned))} of {n} seeds",
+        _side_of_zero(turned, loose=loose),
+    )
+    if level is None:
+        return _Test(verdict, words, n)
+    if verdict != Verdict.UNDECIDED and p > (1 - level) / 2:
+        return _Test(Verdict.UNDECIDED, f"{words}; {n} seeds are too few for {100 * level:g}%", n, 1.0)
+    return _Test(verdict, words, n, p if verdict == Verdict.NOT_SUPPORTED else 1.0)
 
 
-def _side_of_zero(turned: Sequence[float], *, loose: bool) -> str:
-    """Supported where all lie above 0, contradicted where none does; what is left of rounding (0.71 - 0.7 - 0.01) is 0."""
+def _side_of_zero(turned: Sequence[float], *, loose: bool) -> Verdict:
+    """Supported where all are above 0, not supported where none is; what is left of rounding (0.71 - 0.7 - 0.01) is 0."""
     values = [round(value, DIGITS) for value in turned]
     above = [value > 0 or (loose and value == 0) for value in values]
     if all(above):
-        return SUPPORTED
+        return Verdict.SUPPORTED
     below = [value < 0 or (not loose and value == 0) for value in values]
-    return CONTRADICTED if all(below) else UNDECIDED
+    return Verdict.NOT_SUPPORTED if all(below) else Verdict.UNDECIDED

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from resexp import config, runs
-from resexp.comparison import Label, by_depth, errors, groups, value
+from resexp.comparison import Label, by_depth, errors, groups, growth, value
 from resexp.runs import Results, State
 
 Range = tuple[float, float, float]
@@ -15,8 +15,9 @@ Range = tuple[float, float, float]
 class Figures:
     """Of one arm. seeds: a figure for each; or, the same for all seeds, low and high with the figure between them.
 
-    lost: seeds that diverged and have no figure. ends: how each seed ended, where the figure depends on the end. times: what
-    the figures of the seeds are to be multiplied by, with low and high as well. depths: between which a figure is a rise.
+    lost: seeds that diverged and have no value. ends: how each seed ended, where the value depends on the end. times: what
+    the values of the seeds are to be multiplied by, with low and high as well. since: the smallest value that a seed may have,
+    where a log has only every so many steps. depths: between which a value is a rise.
     """
 
     seeds: dict[int, float] | None = None
@@ -24,7 +25,13 @@ class Figures:
     lost: frozenset[int] = frozenset()
     ends: dict[int, tuple[str, ...]] = field(default_factory=dict)
     times: Range = (1.0, 1.0, 1.0)
+    since: dict[int, float] = field(default_factory=dict)
     depths: tuple[int, ...] = ()
+
+    def at(self, seed: int, end: int) -> float:
+        """The value of a seed (`end` 1), the smallest (0) or the largest (2) that it may have."""
+        seeds = self.seeds or {}
+        return (self.since.get(seed, seeds[seed]) if end == 0 else seeds[seed]) * self.times[end]
 
     def mixes(self, seeds: Collection[int]) -> bool:
         """Whether these seeds ended differently."""
@@ -72,15 +79,36 @@ def _trained(state: State, _number: float | None) -> float | None:
     return float(state.result["outcome"] == "trained") if state.result else None
 
 
-def _steps_to_loss(state: State, number: float | None) -> float:
-    """The first logged step at which the training loss is no higher than that; inf where it never is."""
+def _steps_to_loss(results: Results, number: float | None) -> Cells:
+    """The first logged step at which the training loss is no higher than that, inf where it never is.
+
+    It may have been so at any step after the one that was logged before: `since`.
+    """
+    found: Cells = []
+    for label, arms in groups(results):
+        figures = {arm: _steps(states, number or 0.0) for arm, states in arms.items()}
+        present = {arm: of for arm, of in figures.items() if of.seeds or of.lost}
+        found.append((label, present, next(iter(arms.values()))[0]))
+    return found
+
+
+def _steps(states: Sequence[State], loss: float) -> Figures:
+    ends = {state.folder: _first_at(state, loss) for state in states if state.result}
+    figures = _figures(states, lambda state: ends[state.folder][1], of_the_end=True)
+    return replace(figures, since={state.trial.seed: ends[state.folder][0] for state in states if state.result})
+
+
+def _first_at(state: State, loss: float) -> tuple[float, float]:
+    """(the step after the last one logged above that loss, the first one logged at it)."""
     rows = runs.read_rows(state.folder / "metrics.csv")
     if not rows:
-        raise runs.RunsError(f"{state.folder / 'metrics.csv'}: missing or empty; resexp train begins its trial anew")
+        raise runs.RunsError(f"{state.folder / 'metrics.csv'}: missing or empty; resexp train trains its trial again")
+    since = 0.0
     for row in rows:
-        if float(row["train_loss"]) <= (number or 0.0):
-            return float(row["step"])
-    return math.inf
+        if float(row["train_loss"]) <= loss:
+            return since, float(row["step"])
+        since = float(row["step"]) + 1
+    return math.inf, math.inf
 
 
 def _degradation(results: Results, _number: float | None) -> Cells:
@@ -158,7 +186,7 @@ def _time_to_loss(results: Results, number: float | None) -> Cells:
     """Steps to that loss times the arm's own seconds a step, with their quartiles."""
     seconds = {str(label): figures for label, figures, _ in _timed("step_seconds")(results, None)}
     found: Cells = []
-    for label, figures, state in _each(_steps_to_loss)(results, number):
+    for label, figures, state in _steps_to_loss(results, number):
         timed = {
             arm: replace(of, times=times.single)
             for arm, of in figures.items()
@@ -182,6 +210,7 @@ MEASURES: dict[str, Measure] = {
     "train_loss": _result("train_loss"),
     "slope_start": _result("slope_start", of_the_end=False),
     "slope_end": _result("slope_end", of_the_end=False),
+    "gradient_growth": _each(lambda state, _number: growth(state), of_the_end=False),
     "trained": _each(_trained, of_the_end=False),
     "degradation": _degradation,
     "parameters": _constant("parameters"),
@@ -190,6 +219,6 @@ MEASURES: dict[str, Measure] = {
     "epoch_seconds": _timed("epoch_seconds"),
     "memory_bytes": _timed("memory_bytes"),
     "activation_bytes": _timed("activation_bytes"),
-    "steps_to_loss": _each(_steps_to_loss),
+    "steps_to_loss": _steps_to_loss,
     "time_to_loss": _time_to_loss,
 }

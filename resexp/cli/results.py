@@ -72,7 +72,7 @@ def compare(
     say(tables.TABLES[form](found, lines, test=test))
     _complain(results, missing=missing)
     _refuse_unmatched(found.cells, unmatched=unmatched)
-    unmet = [of for _, each in judged for of in each if of.verdict != claims.SUPPORTED]
+    unmet = [of for _, each in judged for of in each if of.verdict != claims.Verdict.SUPPORTED]
     if unmet:
         more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
         stop(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)

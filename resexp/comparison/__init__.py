@@ -1,13 +1,16 @@
 """Runs -> comparisons: what the arms of each cell are worth, beside each other. Numbers only; text is made of them in tables.
 
 compared(results, metric, at)        all of it, as `resexp compare` and the report print it
-cells(results, metric)               every arm beside its plain twin, paired over seeds
+cells(results, metric)               every arm next to its plain counterpart, paired over seeds
+effect(plain, residual)              what the shortcut did to a pair, as far as there is evidence
 tuned(results, keys, metric)         both arms at one setting, and each at its best
 over_depth(results)                  does training error rise with depth, and how much of it does the shortcut remove?
 """
 
-from resexp.comparison.cells import Arm, Cell, Contrast, cells
+from resexp.comparison.cells import Arm, Cell, Contrast, Ranks, cells
 from resexp.comparison.depths import OverDepth, by_depth, errors, over_depth
+from resexp.comparison.effects import Effect, Part, effect, part
+from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
 from resexp.comparison.groups import Label, by, difference, groups, pairs, summary, value
 from resexp.comparison.metrics import METRICS, Metric, chosen, known, resolution
 from resexp.comparison.tuning import ALIKE, BEST, Choice, Tuned, best_against_best, tuned
@@ -17,17 +20,22 @@ __all__ = [
     "ALIKE",
     "BEST",
     "METRICS",
+    "THRESHOLD",
     "Arm",
     "Bought",
     "Cell",
     "Choice",
     "Comparison",
     "Contrast",
+    "Effect",
+    "Flow",
     "Label",
     "Metric",
     "Needed",
     "OverDepth",
+    "Part",
     "Plan",
+    "Ranks",
     "Tuned",
     "best_against_best",
     "bought",
@@ -37,11 +45,15 @@ __all__ = [
     "chosen",
     "compared",
     "difference",
+    "effect",
     "errors",
+    "flow",
     "groups",
+    "growth",
     "known",
     "over_depth",
     "pairs",
+    "part",
     "plan",
     "resolution",
     "summary",

@@ -1,53 +1,90 @@
-"""Results -> cells: each arm of each cell summarised, and paired with its plain twin."""
+"""Results -> cells: each arm of each cell summarised, and paired with its plain counterpart."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from resexp import config, statistics
+from resexp.comparison.gradients import mean_growth
 from resexp.comparison.groups import (
     Group,
     Label,
     difference,
+    error_summary,
+    gap_difference,
     groups,
     minus,
     other_seeds,
     pairs,
     seeds,
     summary,
+    value,
     values,
 )
-from resexp.comparison.images import over_test_images
+from resexp.comparison.images import image_error, over_test_images
+from resexp.comparison.metrics import ANYWHERE, resolution
 from resexp.runs import Results, State
 from resexp.statistics import Difference, Pairing, Summary
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """An arm against its plain twin: more than the difference and its interval, over the seeds that both finished.
+class Ranks:
+    """Exact rank test (Mann-Whitney) of all finished networks of two arms whose outcomes differ; a diverged one ranks worst.
 
-    outcomes: exact p of the counts `trained k of n` of all that have finished, where networks ended differently and there is no
-    interval. sign_flip, and
-    holm over all contrasts of the table: exact p of no difference; least: the smallest that so many seeds allow. images:
-    half-width of the 95 % interval over other test images.
+    p: two-sided; least: the smallest attainable. above: the share of pairs of networks in which the residual one is above the
+    plain one, ties counted half. lowest, highest: the range of the paired differences; None without a pair of values.
+    """
+
+    p: float
+    least: float
+    above: float
+    lowest: float | None
+    highest: float | None
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An arm against its plain counterpart: more than the difference and its interval over seeds.
+
+    outcomes: Fisher's exact p of the counts above chance, where outcomes differ and there is no interval; `ranks` of the same
+    networks. sign_flip, and holm over all contrasts of the table: exact p of no difference; least: the smallest attainable.
+    images: half-width of the 95% interval over other test images.
+
+    p: the evidence for a difference, from the interval over seeds and test images together, else from the ranks; None below 3
+    seeds. p_table: the same with Holm's correction over the table. half: half-width of the 95% interval over both sources;
+    over_images: whether it counts the test images, which takes the predictions of every network.
     """
 
     outcomes: float | None = None
+    ranks: Ranks | None = None
     pairing: Pairing | None = None
     sign_flip: float | None = None
     holm: float | None = None
     least: float | None = None
     images: float | None = None
+    half: float | None = None
+    over_images: bool = False
+    p: float | None = None
+    p_table: float | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a difference at 5%, both sources of uncertainty and the whole table considered."""
+        return statistics.holds(self.p_table)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of a cell: figures in [0, 1] where they are shares, mean slopes in decades per block.
+    """One arm of a cell: shares in [0, 1], mean slopes in orders of magnitude per block.
 
-    `difference` is this arm minus its plain twin; `beyond_width` a residual arm minus its `control`, the plain network that is
-    as wide as it takes to have at least as many parameters. A control that is no wider than plain is plain once more
+    `difference` is this arm minus its plain counterpart; `beyond_width` a residual arm minus its `control`, the plain network
+    that is as wide as it takes to have at least as many parameters. A control that is no wider than plain is plain once more
     (`same_as_plain`) and is compared with nothing. `unmatched` says in what the plain arm that an arm is compared with differs
-    beside the shortcut: without consent there is no difference then. `diverged` are (seed, step) of the trials that did.
+    beside the shortcut: without consent there is no difference then.
+
+    train_error: error on the training set, final weights. training, gap: the difference of test accuracy from plain in two
+    parts, that of the training accuracy and that of test minus training accuracy. growth_start, growth_end: mean slopes times
+    the number of blocks, at initialization and at the end of the first epoch. diverged: (seed, step) of the trials that did.
     """
 
     name: str
@@ -62,6 +99,11 @@ class Arm:
     control: bool = False
     same_as_plain: bool = False
     contrast: Contrast = Contrast()
+    train_error: Summary | None = None
+    training: Difference | None = None
+    gap: Difference | None = None
+    growth_start: float | None = None
+    growth_end: float | None = None
     diverged: tuple[tuple[int, int], ...] = ()
 
 
@@ -73,40 +115,51 @@ class Cell:
     arms: list[Arm]
 
 
-def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False, images: bool = False) -> list[Cell]:
-    """Every cell with its arms, compared by a figure of their results; arms that are no pair only if `unmatched`.
+@dataclass(frozen=True)
+class _Measure:
+    """What cells are compared by; `grain`: the least by which two values can differ; `strict`: predictions must be there."""
 
-    images: with the uncertainty of the test images, from predictions.csv.gz.
+    metric: str
+    grain: float
+    strict: bool
+
+
+def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False, images: bool = False) -> list[Cell]:
+    """Every cell with its arms, compared by a metric of their results; arms that are not a pair only if `unmatched`.
+
+    images: with the half-width over other test images; it needs predictions.csv.gz, without which evidence is over seeds alone.
 
     Raises:
         RunsError: damaged predictions.
     """
     found = groups(results)
+    measure = _Measure(metric, resolution(results, ANYWHERE[metric]) or 0.0, strict=images)
     everybody = [(label, arms["plain"]) for label, arms in found if "plain" in arms]
     made = [
-        Cell(label, [_arm(label, name, arms, everybody, metric, unmatched=unmatched, images=images) for name in arms])
+        Cell(label, [_arm(label, name, arms, everybody, measure, unmatched=unmatched) for name in arms])
         for label, arms in found
     ]
     return _corrected(made)
 
 
 def _corrected(made: Sequence[Cell]) -> list[Cell]:
-    """With the sign-flip p of all contrasts corrected together."""
-    flips = [arm.contrast.sign_flip for cell in made for arm in cell.arms if arm.contrast.sign_flip is not None]
-    holm = iter(statistics.holm(flips))
+    """With the p-values of all contrasts of the table corrected together."""
+    contrasts = [arm.contrast for cell in made for arm in cell.arms]
+    holm = iter(statistics.holm([of.sign_flip for of in contrasts if of.sign_flip is not None]))
+    table = iter(statistics.holm([of.p for of in contrasts if of.p is not None]))
 
     def corrected(arm: Arm) -> Arm:
-        none = arm.contrast.sign_flip is None
-        return arm if none else replace(arm, contrast=replace(arm.contrast, holm=next(holm)))
+        of = arm.contrast
+        flip = None if of.sign_flip is None else next(holm)
+        return replace(arm, contrast=replace(of, holm=flip, p_table=None if of.p is None else next(table)))
 
     return [Cell(cell.label, [corrected(arm) for arm in cell.arms]) for cell in made]
 
 
 def _arm(
-    label: Label, name: str, arms: Group, everybody: Sequence[tuple[Label, list[State]]], metric: str, *, unmatched: bool,
-    images: bool,
-) -> Arm:  # fmt: skip
-    states = arms[name]
+    label: Label, name: str, arms: Group, everybody: Sequence[tuple[Label, list[State]]], measure: _Measure, *, unmatched: bool
+) -> Arm:
+    states, metric = arms[name], measure.metric
     results = [state.result for state in states if state.result]
     missing = [state.state for state in states if not state.result]
     plain, differing = _twin(label, states, arms.get("plain"), everybody) if name != "plain" else ([], ())
@@ -126,20 +179,57 @@ def _arm(
         unmatched=differing,
         control=_is_control(states),
         same_as_plain=again,
-        contrast=_contrast(plain, states, metric, images=images) if compared else Contrast(),
+        contrast=_contrast(plain, states, measure) if compared else Contrast(),
+        train_error=error_summary(states),
+        training=difference(plain, states, "train_accuracy") if compared else None,
+        gap=gap_difference(plain, states) if compared else None,
+        growth_start=mean_growth(states, "slope_start"),
+        growth_end=mean_growth(states, "slope_end"),
         diverged=tuple((state.trial.seed, state.diverged_at) for state in states if state.diverged_at is not None),
     )
 
 
-def _contrast(plain: Sequence[State], states: Sequence[State], metric: str, *, images: bool) -> Contrast:
-    figures = values(plain, states, metric)
+def _contrast(plain: Sequence[State], states: Sequence[State], measure: _Measure) -> Contrast:
+    figures = values(plain, states, measure.metric)
     if figures is None:
-        return Contrast(outcomes=_of_outcomes(plain, states))
+        ranks = _ranks(plain, states, measure.metric)
+        enough = ranks and min(_finished(plain), _finished(states)) >= statistics.FEWEST_SEEDS
+        return Contrast(outcomes=_of_outcomes(plain, states), ranks=ranks, p=ranks.p if ranks and enough else None)
     each = minus(*figures)
-    flip = statistics.sign_flip(each) if len(each) <= statistics.MOST_PAIRS else None
-    least = statistics.smallest_sign_flip(len(each))
-    over = over_test_images(pairs(plain, states)) if images and metric == "test_accuracy" else None
-    return Contrast(pairing=statistics.pairing(*figures), sign_flip=flip, least=least, images=over)
+    n, mean = len(each), math.fsum(each) / len(each)
+    flip = statistics.sign_flip(each) if n <= statistics.MOST_PAIRS else None
+    over = over_test_images(pairs(plain, states)) if measure.strict and measure.metric == "test_accuracy" else None
+    found = Contrast(pairing=statistics.pairing(*figures), sign_flip=flip, least=statistics.smallest_sign_flip(n), images=over)
+    if n < statistics.FEWEST_SEEDS:
+        return found
+    seeds_error = (statistics.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to one image
+    images = image_error(pairs(plain, states)) if measure.metric == "test_accuracy" else None
+    half, p = statistics.half_width(seeds_error, images), statistics.p_of_mean(mean, seeds_error, images)
+    return replace(found, half=half, over_images=images is not None, p=p)
+
+
+def _finished(states: Sequence[State]) -> int:
+    return sum(state.result is not None for state in states)
+
+
+def _ranks(plain: Sequence[State], residual: Sequence[State], metric: str) -> Ranks | None:
+    """None where all outcomes are the same, or an arm has no finished network."""
+    if _of_outcomes(plain, residual) is None:
+        return None
+    worst = -math.inf * (ANYWHERE[metric].better or 1)
+    first, second = (
+        [worst if (of := value(state, metric)) is None else of for state in arm if state.result] for arm in (plain, residual)
+    )
+    both = [(value(a, metric), value(b, metric)) for a, b in pairs(plain, residual)]
+    each = [b - a for a, b in both if a is not None and b is not None]
+    wins = sum((b > a) + (b == a) / 2 for a in first for b in second)
+    return Ranks(
+        p=statistics.mann_whitney(first, second),
+        least=statistics.smallest_mann_whitney(first, second),
+        above=wins / (len(first) * len(second)),
+        lowest=min(each, default=None),
+        highest=max(each, default=None),
+    )
 
 
 def _of_outcomes(plain: Sequence[State], residual: Sequence[State]) -> float | None:

@@ -4,9 +4,10 @@ import math
 from dataclasses import dataclass, replace
 
 from resexp import runs, statistics
+from resexp.comparison.gradients import mean_growth
 from resexp.comparison.groups import Label, groups, mixes, value
 from resexp.runs import Results, State
-from resexp.statistics import Degradation, Difference, Verdict
+from resexp.statistics import Degradation, DegradationVerdict, Difference
 
 LAST = 0.1  # share of the training over which the change of the gap is measured
 Curve = dict[int, list[State]]  # depth -> trials
@@ -16,6 +17,7 @@ Curve = dict[int, list[State]]  # depth -> trials
 class OverDepth:
     """One arm of one corner: its verdict; the mean `slope` of the deepest networks at initialization is no part of it.
 
+    growth: orders of magnitude by which their gradient grows from output to input, at initialization.
     trained, diverged: of the deepest networks; trained with how many there are. removed: by how much less its training error
     rises than plain's, None where either arm mixes outcomes at an end. change: of the contrast over the last tenth of training,
     None unless the arm degrades with an interval.
@@ -29,6 +31,7 @@ class OverDepth:
     trained: tuple[int, int]
     diverged: int = 0
     change: Difference | None = None
+    growth: float | None = None
 
     @property
     def closing(self) -> bool:
@@ -54,8 +57,8 @@ def _over_depth(corner: Label, arm: str, curve: Curve, verdict: Degradation, rem
     slopes = [slope for state in deepest if (slope := value(state, "slope_start")) is not None]
     trained, diverged = (sum(outcome == wanted for outcome in _outcomes(deepest)) for wanted in ("trained", "diverged"))
     anywhere = any("trained" in _outcomes(states) for states in curve.values())
-    if not anywhere or (not trained and verdict.verdict == Verdict.DOES_NOT_DEGRADE):
-        verdict = replace(verdict, verdict=Verdict.UNTRAINED)
+    if not anywhere or (not trained and verdict.verdict == DegradationVerdict.DOES_NOT_DEGRADE):
+        verdict = replace(verdict, verdict=DegradationVerdict.UNTRAINED)
     return OverDepth(
         corner=corner,
         arm=arm,
@@ -64,7 +67,8 @@ def _over_depth(corner: Label, arm: str, curve: Curve, verdict: Degradation, rem
         removed=removed,
         trained=(trained, len(deepest)),
         diverged=diverged,
-        change=_change(curve, verdict) if verdict.verdict == Verdict.DEGRADES and verdict.contrast else None,
+        change=_change(curve, verdict) if verdict.verdict == DegradationVerdict.DEGRADES and verdict.contrast else None,
+        growth=mean_growth(deepest),
     )
 
 

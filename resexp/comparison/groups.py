@@ -73,6 +73,23 @@ def summary(states: Sequence[State], metric: str) -> Summary:
                                 [value(state, metric) for state in finished])  # fmt: skip
 
 
+def error_summary(states: Sequence[State]) -> Summary:
+    """How the trials of one arm ended, and their errors on the training set."""
+    finished = [state for state in states if state.result]
+    accuracies = [value(state, "train_accuracy") for state in finished]
+    return statistics.summarise([state.result["outcome"] for state in finished if state.result],
+                                [None if of is None else 1 - of for of in accuracies])  # fmt: skip
+
+
+def gap_difference(plain: Sequence[State], residual: Sequence[State]) -> Difference | None:
+    """Residual minus plain of test minus training accuracy: by how much better the residual network generalizes."""
+    test, train = (values(plain, residual, metric) for metric in ("test_accuracy", "train_accuracy"))
+    if test is None or train is None:
+        return None
+    each = [[a - b for a, b in zip(*arm, strict=True)] for arm in zip(test, train, strict=True)]
+    return statistics.paired(minus(*each))
+
+
 def pairs(plain: Sequence[State], residual: Sequence[State]) -> list[tuple[State, State]]:
     """(plain, residual) of every seed that both have finished."""
     twins = {state.trial.seed: state for state in plain if state.result}

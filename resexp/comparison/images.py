@@ -1,5 +1,6 @@
 """How much of a difference is the luck of the test images, from predictions.csv.gz."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,30 +8,64 @@ import numpy as np
 from resexp import runs, statistics
 from resexp.runs import RunsError, State
 
+PREDICTIONS = "predictions.csv.gz"
+
 
 def over_test_images(found: Sequence[tuple[State, State]]) -> float:
-    """Half-width of the 95 % interval of residual minus plain over other test images, with these networks.
+    """Half-width of the 95% interval of residual minus plain over other test images, with these networks.
 
     Raises:
         RunsError: predictions that are damaged, or of other images.
     """
-    states = [state for arm in zip(*found, strict=True) for state in arm]  # plain first
+    states = _states(found)
     named = [_named(state) for state in states]
-    for state, (labels, _, files) in zip(states, named, strict=True):
-        known = bool(files[0] and named[0][2][0])
-        if not np.array_equal(labels, named[0][0]) or (known and not np.array_equal(files, named[0][2])):
-            raise RunsError(f"{state.folder / 'predictions.csv.gz'}: of other images than those of {states[0].folder}")
-    right = np.array([labels == predictions for labels, predictions, _ in named], dtype=np.float64)
-    return statistics.over_images(right[len(found) :] - right[: len(found)])
+    for state, images in zip(states, named, strict=True):
+        if not _same_images(images, named[0]):
+            raise RunsError(f"{state.folder / PREDICTIONS}: of other images than those of {states[0].folder}")
+    return statistics.over_images(_differences(named))
 
 
-def _named(state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def image_error(found: Sequence[tuple[State, State]]) -> tuple[float, int] | None:
+    """(standard error over test images of the mean difference, number of images); None without predictions of the same images.
+
+    Raises:
+        RunsError: predictions that are damaged.
+    """
+    if not found or not all((state.folder / PREDICTIONS).exists() for state in _states(found)):
+        return None
+    named = [_named(state) for state in _states(found)]
+    if not all(_same_images(images, named[0]) for images in named) or len(named[0][0]) < 2:
+        return None
+    each = _differences(named).mean(axis=0)
+    return float(each.std(ddof=1)) / math.sqrt(len(each)), len(each)
+
+
+def _states(found: Sequence[tuple[State, State]]) -> list[State]:
+    """The states of all pairs, plain first."""
+    return [state for arm in zip(*found, strict=True) for state in arm]
+
+
+Named = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _named(state: State) -> Named:
     """The label, the prediction and the file ('' where there is none) of each test image, in the order of the images."""
-    rows = runs.read_rows(state.folder / "predictions.csv.gz")
+    rows = runs.read_rows(state.folder / PREDICTIONS)
     if not rows:
-        raise RunsError(f"{state.folder / 'predictions.csv.gz'}: missing or empty; --by-image needs it")
+        raise RunsError(f"{state.folder / PREDICTIONS}: missing or empty; --by-image needs it")
     return (
         np.array([row["label"] for row in rows]),
         np.array([row["prediction"] for row in rows]),
         np.array([row.get("file", "") for row in rows]),
     )
+
+
+def _same_images(images: Named, first: Named) -> bool:
+    known = bool(images[2][0] and first[2][0])
+    return np.array_equal(images[0], first[0]) and (not known or np.array_equal(images[2], first[2]))
+
+
+def _differences(named: Sequence[Named]) -> np.ndarray:
+    """(seeds, images): 1 where only the residual network is right, -1 where only the plain one is, else 0."""
+    right = np.array([labels == predictions for labels, predictions, _ in named], dtype=np.float64)
+    return right[len(named) // 2 :] - right[: len(named) // 2]

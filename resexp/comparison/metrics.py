@@ -39,6 +39,8 @@ OF_STEPS = {
     "val_loss": Metric("validation loss", percent=False, better=-1, part=None),
 }
 
+ANYWHERE = {**OF_STEPS, **METRICS}
+
 
 def known(name: str, at: str) -> tuple[str, Metric, int | None]:
     """(key in a result, what it is, the step or None) of a figure `at` last, best or step:N.

@@ -7,7 +7,7 @@
 MEASURE: SIDE SIGN SIDE [SIGN SIDE] [@ LEVEL%] [at KEY=VALUE, ...]. A side is an arm, a number, or an arm plus or minus a
 number; `residual` is each arm with a shortcut in turn. With a level the bound of the paired interval must hold, not the mean
 alone. It must hold in every cell that is compared, or in those named; depth=deepest is the deepest, depth=shallowest the other
-end.
+end. A list is written without spaces: training.milestones=[32000,48000].
 """
 
 import math
@@ -21,8 +21,8 @@ from resexp.config.types import Model
 
 MEASURES = (
     "test_accuracy", "best_test_accuracy", "train_accuracy", "val_accuracy", "test_error", "train_error", "val_error",
-    "test_loss", "train_loss", "slope_start", "slope_end", "trained", "degradation", "parameters", "multiply_adds",
-    "step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "steps_to_loss", "time_to_loss",
+    "test_loss", "train_loss", "slope_start", "slope_end", "gradient_growth", "trained", "degradation", "parameters",
+    "multiply_adds", "step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "steps_to_loss", "time_to_loss",
 )  # fmt: skip
 WITH_NUMBER = ("steps_to_loss", "time_to_loss")
 ANY_RESIDUAL = "residual"
@@ -32,6 +32,7 @@ NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _MEASURE = re.compile(r"\s*([\w.-]+)\s*(?:\(([^()]*)\))?\s*:(.*)", re.DOTALL)
 _SIDE = re.compile(rf"\s*(?:({NUMBER})|([A-Za-z][\w.-]*)(?:\s+([-+])\s+(\.?\d[\w.+-]*))?)\s*")
 _AT = re.compile(r"\sat(?:\s+|$)")
+_SEPARATORS = re.compile(r"[,\s]+(?![^\[]*\])")  # none within a list
 Wrong = Callable[[str], ConfigError]
 _SECTIONS: dict[str, type[Model]] = {"data": Data, "network": Network, "training": Training}
 _WHOLE = ("precision", "compile", "deterministic", "device", "images")  # keys of a cell in no section
@@ -146,7 +147,7 @@ def _level(text: str) -> float | None:
 
 def _where(text: str, where: str, wrong: Wrong) -> tuple[tuple[str, str], ...]:
     found = []
-    for part in re.split(r"[,\s]+", text.strip()):
+    for part in _SEPARATORS.split(text.strip()):
         key, _, value = part.partition("=")
         if not key or not value:
             raise wrong(f"at: {part!r} is no key=value")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from resexp import claims, comparison, runs
-from resexp.claims import NOT_TESTED, Claim, Judged
+from resexp.claims import Claim, Judged, Verdict
 from resexp.comparison import Comparison
 from resexp.config import Experiment
 from resexp.runs import Results
@@ -17,6 +17,7 @@ from resexp.tables.frames import Frames, read_frames
 from resexp.tables.planes import is_plane
 from resexp.tables.probe_lines import agreement
 from resexp.tables.probing import Probed
+from resexp.tables.recipes import recipe, untuned
 from resexp.tables.words import reversals, training_error, words
 
 READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
@@ -38,10 +39,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Content:
-    """found: a finding for each pair. start: before the first step, measured and predicted. claimed: verdicts on claims."""
+    """found: a finding for each pair. recipe: learning rate and budget. untuned: that no other learning rate was tried, if so.
+
+    start: at initialization, measured and predicted. claimed: verdicts on claims.
+    """
 
     results: Results
     compared: Comparison
+    recipe: str
+    untuned: list[str]
     answer: list[str]
     headline: str
     found: list[Finding]
@@ -63,14 +69,16 @@ def collect(results: Results) -> Content:
     if not any(state.result for state in results.states):
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
     compared = comparison.compared(results)
-    found = findings(compared.cells)
+    found, trained_at = findings(compared.cells), recipe(results)
     frames = read_frames(results)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     return Content(
         results=results,
         compared=compared,
+        recipe=trained_at,
+        untuned=untuned(results),
         answer=[*limits(results), *answer(compared, found, [card for source in sources for card in source.cards])],
-        headline=headline(compared.cells, found),
+        headline=headline(compared.cells, found, trained_at),
         found=found,
         reversals=reversals(found),
         frames=frames,
@@ -103,7 +111,7 @@ def _claimed(results: Results) -> list[tuple[Claim, list[Judged]]]:
     found: list[tuple[Claim, list[Judged]]] = []
     for name in claims.shipped():
         judged = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
-        if name == "article" or any(of.verdict != NOT_TESTED for _, each in judged for of in each):
+        if name == "article" or any(of.verdict != Verdict.NOT_TESTED for _, each in judged for of in each):
             found += judged
     return found
 

@@ -10,28 +10,48 @@ import vl_convert
 from markupsafe import Markup
 
 from resexp import tables
+from resexp.claims import Verdict
+from resexp.comparison import Effect
 from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
 from resexp.runs import Results
-from resexp.statistics import Summary
+from resexp.statistics import DegradationVerdict, Summary
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import SELECTED, depths_heading, looks_lines, plan_lines, tuned_heading
 from resexp.tables.costs import cost_row
 from resexp.tables.findings import deepest
-from resexp.tables.judged import place_lines, verdict_line
+from resexp.tables.judged import place_lines
 from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
-from resexp.tables.texts import choice_text, closing_text, ends_text, most_text, named, rise_text, verdict_text
+from resexp.tables.texts import (
+    choice_text,
+    closing_text,
+    ends_text,
+    most_text,
+    named,
+    p_text,
+    ranks_text,
+    rise_text,
+    train_error_spread,
+    verdict_text,
+)
 
-# First words of effects and of verdicts on claims that have a color in the page.
-COLOURED = (
-    "rescues", "helps", "supported", "hurts", "ruins", "contradicted", "mixed", "undecided", "not",
-)  # fmt: skip
+# Effects and verdicts -> their color in the page; all others are neutral.
+COLORS: dict[str, str] = {
+    Effect.MAKES_TRAINABLE: "good",
+    Effect.MORE_ACCURATE: "good",
+    Effect.MAKES_UNTRAINABLE: "bad",
+    Effect.LESS_ACCURATE: "bad",
+    Verdict.SUPPORTED: "good",
+    Verdict.NOT_SUPPORTED: "bad",
+    DegradationVerdict.DOES_NOT_DEGRADE: "good",
+    DegradationVerdict.DEGRADES: "bad",
+}
 # In this order, and each under the heading of its section.
 SECTIONS = (
     ("error", ("training-error",)),
     ("gradients", ("gradient-profile", "gradient-at-start", "gradient-map", "gradient-level")),
     ("map", ("atlas",)),
-    ("corners", ("accuracy", "curves")),
+    ("conditions", ("accuracy", "curves")),
     ("dissection", ("lesion", "dose", "surface")),
 )
 
@@ -58,7 +78,7 @@ def html(results: Results) -> str:
             selected=SELECTED,
             looks=looks_lines(content.compared),
             precision=plan_lines(content.compared),
-            corners=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
+            conditions=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
             figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
             specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),
@@ -113,6 +133,8 @@ def _environment() -> jinja2.Environment:
         missing=tables.missing_text,
         diverged=tables.diverged_text,
         progress=tables.progress_text,
+        ranks=lambda arm: ranks_text(arm.contrast.ranks),
+        train_error=train_error_spread,
         contrast=tables.contrast_text,
         difference=tables.difference_text,
         beyond_width=tables.beyond_width_text,
@@ -125,14 +147,14 @@ def _environment() -> jinja2.Environment:
         rise=rise_text,
         most=most_text,
         closing=closing_text,
-        judged=verdict_line,
+        p=p_text,
         places=place_lines,
         measured=measured_text,
         predicted=predicted_text,
         ratio=ratio_text,
         reasons=reasons,
         labelled=labelled,
-        css=lambda word: kind if (kind := word.split(" ")[0].rstrip(",")) in COLOURED else "none",
+        css=lambda value: COLORS.get(value, "open"),
         equalities=tables.equalities,
         beyond=tables.beyond,
         at_start=tables.at_start,
@@ -149,5 +171,5 @@ def brief(summary: Summary) -> str:
 
 
 def labelled(label: dict[str, str]) -> str:
-    """A corner in words."""
+    """A condition in words."""
     return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "plain and residual"

@@ -9,12 +9,13 @@ import altair as alt
 import vl_convert
 
 from resexp import config, runs
+from resexp.comparison import Effect, Flow, flow
 from resexp.figures import FIGURES, Figure, chosen
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
 from resexp.report.content import Content
 from resexp.runs import Results
-from resexp.statistics import Difference, Verdict
-from resexp.tables.findings import FLAT, deepest
+from resexp.statistics import DegradationVerdict, Difference
+from resexp.tables.findings import deepest
 from resexp.tables.frames import Frames, read_frames
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
@@ -53,30 +54,28 @@ def caption(name: str) -> str:
 
 
 def title(name: str, content: Content) -> str:
-    """A finding where every interval that it rests on excludes the opposite, else the question."""
-    return (FOUND[name](content) if name in FOUND else "") or QUESTIONS[name]
+    """A finding, with learning rate and budget, where all that it rests on agrees, else the question."""
+    found = FOUND[name](content) if name in FOUND else ""
+    return f"{found} ({content.recipe})" if found and name in TRAINED else found or QUESTIONS[name]
 
 
 def _above(of: Difference | None) -> bool:
     return of is not None and of.low is not None and of.low > 0
 
 
-def _below(of: Difference | None) -> bool:
-    return of is not None and of.high is not None and of.high < 0
-
-
 def _accuracy(content: Content) -> str:
     depth = deepest(content.found)
-    found = [of.residual.difference for of in content.found if int(of.label["depth"]) == depth]
-    if found and all(map(_above, found)):
+    effects = {of.effect for of in content.found if int(of.label["depth"]) == depth}
+    if effects and effects <= {Effect.MAKES_TRAINABLE, Effect.MORE_ACCURATE}:
         return f"At depth {depth} networks with a shortcut are more accurate"
-    return f"At depth {depth} networks with a shortcut are less accurate" if found and all(map(_below, found)) else ""
+    worse = effects and effects <= {Effect.MAKES_UNTRAINABLE, Effect.LESS_ACCURATE}
+    return f"At depth {depth} networks with a shortcut are less accurate" if worse else ""
 
 
 def _training_error(content: Content) -> str:
     rows = content.compared.depths
     plain, residual = ([row for row in rows if (row.arm == "plain") is is_plain] for is_plain in (True, False))
-    if not plain or any(row.found.verdict != Verdict.DEGRADES for row in plain):
+    if not plain or any(row.found.verdict != DegradationVerdict.DEGRADES for row in plain):
         return ""
     if residual and all(_above(row.removed) for row in residual):
         return "Training error of plain networks rises with depth, and less with a shortcut"
@@ -84,12 +83,16 @@ def _training_error(content: Content) -> str:
 
 
 def _at_start(content: Content) -> str:
+    """Where the whole interval of every slope, over the whole network, is of one kind."""
     depth = max((int(of.depth) for of in content.start), default=0)
-    slopes = [of.slope for of in content.start if of.depth == depth and of.arm == "plain"]
-    if slopes and all(of and of.high is not None and of.high < -FLAT for of in slopes):
-        return "The gradients of plain networks vanish before the first step"
-    inside = [of and of.low is not None and of.high is not None and of.low > -FLAT and of.high < FLAT for of in slopes]
-    return "The gradients of plain networks keep their size before the first step" if slopes and all(inside) else ""
+    plain = [of for of in content.start if of.depth == depth and of.arm == "plain"]
+    ends = [(of.blocks * of.slope.low, of.blocks * of.slope.high) for of in plain
+            if of.slope and of.slope.low is not None and of.slope.high is not None]  # fmt: skip
+    kinds = {flow(end) for pair in ends for end in pair}
+    if len(kinds) != 1 or len(ends) < len(plain):
+        return ""
+    verbs = {Flow.VANISHING: "vanish", Flow.STABLE: "are stable", Flow.EXPLODING: "explode"}
+    return f"Gradients of plain networks {verbs[kinds.pop()]} at initialization"
 
 
 FOUND: dict[str, Callable[[Content], str]] = {
@@ -97,12 +100,13 @@ FOUND: dict[str, Callable[[Content], str]] = {
     "training-error": _training_error,
     "gradient-at-start": _at_start,
 }
+TRAINED = ("accuracy", "training-error")  # what is said of these is true at the learning rate and budget alone
 QUESTIONS = {
     "atlas": "Where does a shortcut help, do nothing, and hurt?",
     "accuracy": "How accurate are networks with and without a shortcut?",
     "training-error": "Does training error rise with depth?",
     "curves": "How does the training loss fall?",
-    "gradient-at-start": "How large are gradients before the first step, and what does theory say?",
+    "gradient-at-start": "How large are gradients at initialization, and what does theory predict?",
     "gradient-profile": "How does the gradient's profile change while a network trains?",
     "gradient-level": "How large are gradients at all?",
     "gradient-map": "Where and when do gradients vanish or explode?",

@@ -24,8 +24,8 @@ def text(results: Results) -> str:
     """
     content = collect(results)
     sections = {
-        "The answer": [f"- {line}" for line in content.answer],
-        "Cell by cell": tables.TABLES["table"](content.compared).splitlines(),
+        "Summary": [f"- {line}" for line in content.answer],
+        "Results by condition": tables.TABLES["table"](content.compared).splitlines(),
         **_shared(content),
     }
     lines = [*(results.questions or [results.name]), "=" * 80, tables.progress_text(results.states)]
@@ -53,11 +53,11 @@ def markdown(results: Results) -> str:
 def _shared(content: Content) -> dict[str, list[str]]:
     """What both have, as lines."""
     return {
-        "Primary contrast": judged_lines(PRIMARY, content.primary),
+        "Primary hypothesis": judged_lines(PRIMARY, content.primary),
         "What the charts show": [line for name in chosen(content.frames) for line in sentences(name, content)],
         "Gradients by block and reading": heat_lines(content),
         "Reversals": content.reversals,
-        "Claims": [line for claim, judged in content.claimed for line in ["", *judged_lines(claim.text, judged)]],
+        "Claims and verdicts": [line for claim, judged in content.claimed for line in ["", *judged_lines(claim.text, judged)]],
         "Cost": [line for of in content.sources if of.costs for line in tables.cost_lines(of.folder.name, of.costs)],
         "What is equal, and what else changed": [line for of in content.sources for line in tables.card_lines(of.cards)],
         "How to repeat this": [line for of in content.sources for line in _repeat(of)],

@@ -2,13 +2,24 @@
 
 samples      how the trials of one arm ended, means, deviations
 intervals    paired differences and their intervals; what pairing bought; how many seeds a narrower interval takes
-exact        tests without assumptions on the distribution: sign flips, outcome counts, ranks of the deepest networks
+exact        tests without assumptions on the distribution: sign flips, outcome counts, ranks
 selection    choosing an option on one half of the seeds and reporting on the other
+evidence     p of a mean difference over seeds and test images together; how many seeds a verdict needs
 degradation  is training error higher at the deepest depth than at the best shallower one?
 """
 
-from resexp.statistics.degradation import Degradation, Verdict, degradation, removed
-from resexp.statistics.exact import MOST_PAIRS, fisher, highest_last, holm, sign_flip, smallest_sign_flip
+from resexp.statistics.degradation import Degradation, DegradationVerdict, degradation, removed
+from resexp.statistics.evidence import ALPHA, FEWEST_SEEDS, half_width, holds, p_below, p_of_mean
+from resexp.statistics.exact import (
+    MOST_PAIRS,
+    fisher,
+    highest_last,
+    holm,
+    mann_whitney,
+    sign_flip,
+    smallest_mann_whitney,
+    smallest_sign_flip,
+)
 from resexp.statistics.intervals import (
     COVERAGE_OF_LOOKS,
     LEVEL,
@@ -24,30 +35,38 @@ from resexp.statistics.samples import OUTCOMES, Summary, deviation, summarise
 from resexp.statistics.selection import SELECTED_LEVEL, best_option, cross_fitted
 
 __all__ = [
+    "ALPHA",
     "COVERAGE_OF_LOOKS",
+    "FEWEST_SEEDS",
     "LEVEL",
     "MOST_PAIRS",
     "OUTCOMES",
     "SELECTED_LEVEL",
     "Degradation",
+    "DegradationVerdict",
     "Difference",
     "Pairing",
     "Summary",
-    "Verdict",
     "best_option",
     "cross_fitted",
     "degradation",
     "deviation",
     "fisher",
+    "half_width",
     "highest_last",
+    "holds",
     "holm",
+    "mann_whitney",
     "over_images",
+    "p_below",
+    "p_of_mean",
     "paired",
     "pairing",
     "removed",
     "sd_interval",
     "seeds_for",
     "sign_flip",
+    "smallest_mann_whitney",
     "smallest_sign_flip",
     "summarise",
 ]

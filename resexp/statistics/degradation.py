@@ -14,12 +14,12 @@ from resexp.statistics.exact import highest_last
 from resexp.statistics.intervals import Difference, paired
 from resexp.statistics.selection import cross_fitted
 
-ALPHA = 1 / 32  # of the rank test: with the interval of other curves false positives stay below 5% at unequal spread, too
+RANK_ALPHA = 1 / 32  # of the rank test: with the interval of other curves false positives stay below 5% at unequal spread, too
 
 Errors = Mapping[int, Mapping[int, float]]  # depth -> seed -> training error; inf where it diverged
 
 
-class Verdict(StrEnum):
+class DegradationVerdict(StrEnum):
     """What the training error of one arm does with depth, at the budget that it was trained for."""
 
     DEGRADES = "degrades"
@@ -44,7 +44,7 @@ class Degradation:
     contrast: Difference | None
     most: float | None
     rank_p: float
-    verdict: Verdict
+    verdict: DegradationVerdict
 
 
 def degradation(errors: Errors, margin: float, mixed: Collection[int] = ()) -> Degradation | None:
@@ -77,18 +77,18 @@ def _highest_end(differences: Sequence[Sequence[float]]) -> float | None:
     return None if None in ends else max(end for end in ends if end is not None)
 
 
-def _by_interval(contrast: Difference, most: float | None, margin: float) -> Verdict:
+def _by_interval(contrast: Difference, most: float | None, margin: float) -> DegradationVerdict:
     if contrast.low is None or contrast.high is None or most is None:
-        return Verdict.INCONCLUSIVE
+        return DegradationVerdict.INCONCLUSIVE
     if max(contrast.high, most) < margin:
-        return Verdict.DOES_NOT_DEGRADE
-    return Verdict.DEGRADES if contrast.low > 0 and contrast.mean >= margin else Verdict.INCONCLUSIVE
+        return DegradationVerdict.DOES_NOT_DEGRADE
+    return DegradationVerdict.DEGRADES if contrast.low > 0 and contrast.mean >= margin else DegradationVerdict.INCONCLUSIVE
 
 
-def _by_rank(rows: Sequence[Sequence[float]], rank_p: float, margin: float) -> Verdict:
+def _by_rank(rows: Sequence[Sequence[float]], rank_p: float, margin: float) -> DegradationVerdict:
     *shallower, deepest = [median(column) for column in zip(*rows, strict=True)]
     far = math.isfinite(min(shallower)) and deepest - min(shallower) >= margin
-    return Verdict.DEGRADES if rank_p <= ALPHA and far else Verdict.INCONCLUSIVE
+    return DegradationVerdict.DEGRADES if rank_p <= RANK_ALPHA and far else DegradationVerdict.INCONCLUSIVE
 
 
 def whole_seeds(errors: Errors) -> list[int]:

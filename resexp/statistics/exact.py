@@ -62,6 +62,36 @@ def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
     return sum(count for count in ways.values() if count <= ways[a]) / sum(ways.values())
 
 
+def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
+    """Two-sided exact p that two samples come from one distribution (Mann and Whitney 1947), ties included.
+
+    The share of all ways to split the pooled values into samples of these sizes whose rank sum is at least as far from its mean
+    as the observed one. Ties share the middle of their ranks; infinite values rank last or first. n = 0 gives 1.
+    """
+    counts, mean = _rank_sums([*first, *second], len(first))
+    ranks = _doubled_ranks([*first, *second])[: len(first)]
+    distance = abs(sum(ranks) - mean)
+    return sum(ways for total, ways in counts.items() if abs(total - mean) >= distance) / sum(counts.values())
+
+
+def smallest_mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
+    """The smallest attainable p of `mann_whitney` for samples of these sizes and these pooled values."""
+    counts, mean = _rank_sums([*first, *second], len(first))
+    farthest = max(abs(total - mean) for total in counts)
+    return sum(ways for total, ways in counts.items() if abs(total - mean) == farthest) / sum(counts.values())
+
+
+def _rank_sums(pooled: Sequence[float], size: int) -> tuple[dict[int, int], int]:
+    """(doubled rank sum -> number of subsets of `size` values that have it, mean of that sum)."""
+    ranks = _doubled_ranks(pooled)
+    subsets: list[Counter[int]] = [Counter({0: 1}), *(Counter() for _ in range(size))]
+    for rank in ranks:
+        for chosen in range(size, 0, -1):
+            for total, ways in subsets[chosen - 1].items():
+                subsets[chosen][total + rank] += ways
+    return subsets[size], size * (len(ranks) + 1)
+
+
 def highest_last(table: Sequence[Sequence[float]]) -> float:
     """One-sided exact p that the last value of each row is no higher than the others: for the sum of its ranks within rows.
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from resexp import config
-from resexp.comparison import ALIKE, Arm, Cell, Comparison, Tuned, bought, plan
+from resexp.comparison import ALIKE, THRESHOLD, Arm, Cell, Comparison, Tuned, bought, plan
 from resexp.runs import Results
 from resexp.tables.budget import budget_text, command_lines, longer_commands
 from resexp.tables.lines import WIDTH, fitted
 from resexp.tables.published import published_lines, published_rows
+from resexp.tables.recipes import recipe, untuned
 from resexp.tables.texts import (
     accuracy_text,
     beyond_width_text,
@@ -19,7 +20,6 @@ from resexp.tables.texts import (
     ends_text,
     flip_text,
     images_text,
-    is_best,
     looks_coverage,
     looks_text,
     missing_text,
@@ -28,9 +28,12 @@ from resexp.tables.texts import (
     needed_text,
     outcome_text,
     percent,
+    ranks_text,
     rise_text,
     seeds_text,
     slope_text,
+    sources_text,
+    train_error_text,
     tuned_text,
     verdict_text,
 )
@@ -42,13 +45,14 @@ LONGEST = 20  # of the names that stand in a row with everything else; longer on
 def as_text(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
     """The comparison; `judged`: the lines of what was to be confirmed; `test`: with exact p-values."""
     unit = " in percent" if of.metric.percent else ""
-    lines = [f"{of.results.name}: {of.metric.words}{unit}, mean ± sd over seeds", *of.results.questions]
-    lines += [f"everywhere: {named(of.results.common)}"] if of.results.common else []
+    lines = [f"{of.results.name}: {of.metric.words}{unit}, mean ± SD over seeds", *of.results.questions]
+    lines += [f"trained at {recipe(of.results)}"]
+    lines += [f"fixed: {named(of.results.common)}"] if of.results.common else []
     lines += ["", *judged] if judged else []
     names = [arm.name for cell in of.cells for arm in cell.arms]
     wide = max([14, *(len(name) for name in names if len(name) <= LONGEST)]) + 1
-    difference = "residual - plain [95 %]" if wide <= 20 else "difference [95 %]"  # 80 columns
-    lines += ["", *_row(wide, "arm", "trained", "accuracy" if of.metric.percent else "mean", "slope", difference)]
+    lines += ["", *_row(wide, "", "", "", "train", "", "residual - plain")]
+    lines += _row(wide, "arm", "above chance", "accuracy" if of.metric.percent else "mean", "error", "slope", "[95% CI]")
     for cell in of.cells:
         lines += ["", *fitted([heading(cell)])]
         lines += [line for arm in cell.arms for line in _arm_lines(arm, cell, wide, of, test=test)]
@@ -57,20 +61,20 @@ def as_text(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -
     return "\n".join(fitted(lines)) + "\n"
 
 
-def _row(wide: int, name: str, trained: str, accuracy: str, slope: str, compared: str) -> list[str]:
+def _row(wide: int, name: str, above: str, accuracy: str, error: str, slope: str, compared: str) -> list[str]:
     """A row of the table; what is too long for its column has a line of its own, before it or after it."""
     early, late = len(name) > LONGEST, len(accuracy) > 12
-    row = f"  {'' if early else name:<{wide}}{trained:<13} {'' if late else accuracy:<12}{slope:>7}  {compared}".rstrip()
+    figures = f"{above:<13} {'' if late else accuracy:<12}{error:>6}{slope:>7}"
+    row = f"  {'' if early else name:<{wide}}{figures}  {compared}".rstrip()
     lines = [f"  {name}"] if early else []
     lines += [row] if len(row) <= WIDTH else [row.removesuffix(compared).rstrip(), f"{compared:>{WIDTH}}"]
     return [*lines, f"{'':{wide + 16}}{accuracy}"] if late else lines
 
 
 def _arm_lines(arm: Arm, cell: Cell, wide: int, of: Comparison, *, test: bool) -> list[str]:
-    accuracy = accuracy_text(arm.summary, of.metric) + ("*" if is_best(arm, cell, of.metric) else "")
-    compared = contrast_text(arm, of.metric, of.resolution)
-    lines = _row(wide, arm.name, outcome_text(arm), accuracy, slope_text(arm.slope_start), compared)
-    below = [images_text(arm), flip_text(arm) if test else ""]
+    accuracy, error, slope = accuracy_text(arm.summary, of.metric), train_error_text(arm), slope_text(arm.slope_start)
+    lines = _row(wide, arm.name, outcome_text(arm), accuracy, error, slope, contrast_text(arm, of.metric, of.resolution))
+    below = [ranks_text(arm.contrast.ranks, of.metric), images_text(arm), flip_text(arm) if test else ""]
     below += [beyond_width_text(arm, cell, of.metric, of.resolution)] if arm.beyond_width else []
     lines += [f"{text:>{WIDTH}}" for text in below if text]
     ended = diverged_text(arm)
@@ -99,21 +103,28 @@ def heading(cell: Cell) -> str:
 
 def notes(of: Comparison) -> list[str]:
     """How the table is read, as far as it needs to be."""
-    arms = [(arm, cell) for cell in of.cells for arm in cell.arms]
-    lines = [f"n = {seeds_text(of.cells)} seeds. Slope: decades per block towards the input in the gradient of the"]
-    lines += ["activations before the first update; below 0 it vanishes, above 0 it explodes."]
-    lines += looks_lines(of)
-    if any(is_best(arm, cell, of.metric) for arm, cell in arms):
-        lines += ["*: best mean of its cell."]
-    if any(len(arm.summary.outcomes) > 1 for arm, _ in arms):
-        lines += ["Where seeds of one arm ended differently no mean and no interval is given."]
-    if any(arm.contrast.outcomes is not None for arm, _ in arms):
-        lines += ["k of n: exact test (Fisher) of how many trained."]
+    arms = [arm for cell in of.cells for arm in cell.arms]
+    lines = [
+        f"n = {seeds_text(of.cells)} seeds. Train error: error on the training set, final weights, in percent.",
+        "Slope: change of log10 |dL/dx| per block from output to input, at initialization.",
+        f"Over all blocks of a network, below -{THRESHOLD:g} is vanishing, above {THRESHOLD:g} exploding.",
+        *looks_lines(of),
+    ]
+    if any(arm.contrast.shown for arm in arms):
+        lines += [f"*: a difference at 5% over {sources_text(arms)}, corrected over the table (Holm)."]
+    if any(len(arm.summary.outcomes) > 1 for arm in arms):
+        lines += ["Where outcomes differ across the seeds of an arm: median and range, no mean and no interval."]
+    if any(arm.contrast.outcomes is not None for arm in arms):
+        lines += ["counts: Fisher's exact test of how many networks are above chance."]
+        lines += ["ranks: exact Mann-Whitney test of the values, with the smallest p that so many networks can have;"]
+        lines += ["differences: their range over pairs."]
     if pairs := bought(of):
-        several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f}, median {pairs.median:+.2f} over {pairs.pairs}"
+        several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f} (median {pairs.median:+.2f}, {pairs.pairs} pairs)"
         spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else several
-        lines += [f"Pairing by seed: correlation of the arms {spread}; sd {pairs.ratio:.2f} of the unpaired one."]
-    return lines
+        lines += [
+            f"Pairing by seed: correlation between arms {spread}; SD of paired differences = {pairs.ratio:.2f} x unpaired."
+        ]
+    return [*lines, *untuned(of.results)]
 
 
 def looks_lines(of: Comparison) -> list[str]:

@@ -25,6 +25,7 @@ from resexp.tables.compared import (
 )
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_lines, published_rows
+from resexp.tables.recipes import recipe
 from resexp.tables.texts import (
     accuracy_text,
     choice_text,
@@ -35,27 +36,29 @@ from resexp.tables.texts import (
     ends_text,
     flip_text,
     images_text,
-    is_best,
     missing_text,
     most_text,
     named,
     outcome_text,
+    ranks_text,
     rise_text,
     slope_text,
+    train_error_spread,
     tuned_text,
     verdict_text,
 )
 
 
 def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
-    """A row per arm of each cell, the best mean of a cell in bold; then training error over depth, and each at its best."""
+    """A row per arm of each cell, then training error over depth, and each arm at its best."""
     keys = list(of.results.shown)
-    columns = [*keys, "arm", "trained", "accuracy (%)" if of.metric.percent else "mean", "n", "difference [95 %]"]
-    columns += ["beyond width [95 %]", "slope", "parameters", "unmatched", *(["test"] if test else [])]
+    columns = [*keys, "arm", "above chance", "accuracy (%)" if of.metric.percent else "mean", "train error (%)", "n"]
+    columns += ["difference [95% CI]", "beyond width [95% CI]", "slope", "parameters", "unmatched", *(["test"] if test else [])]
     lines = [f"# {of.results.name}: {of.metric.words}", "", *(f"- {line}" for line in judged), *([""] if judged else [])]
-    lines += [f"everywhere: {named(of.results.common)}", ""] if of.results.common else []
+    lines += [f"trained at {recipe(of.results)}", ""]
+    lines += [f"fixed: {named(of.results.common)}", ""] if of.results.common else []
     lines += _markdown(columns, [_markdown_row(of, cell, arm, test=test) for cell in of.cells for arm in cell.arms])
-    lines += ["", *(line.replace("*: best", "Bold: best") for line in notes(of))]
+    lines += ["", *(line.replace("*: a", "\\*: a", 1) for line in notes(of))]
     if of.depths:
         rows = [
             [named(row.corner), row.arm, verdict_text(row), ends_text(row), rise_text(row), most_text(row),
@@ -77,10 +80,10 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
 
 
 def _markdown_row(of: Comparison, cell: Any, arm: Any, *, test: bool) -> list[str]:
-    accuracy = accuracy_text(arm.summary, of.metric)
-    compared_with = [contrast_text(arm, of.metric, of.resolution), images_text(arm)]
+    contrast = contrast_text(arm, of.metric, of.resolution).replace("*", "\\*")
+    compared_with = [contrast, ranks_text(arm.contrast.ranks, of.metric), images_text(arm)]
     ended = f"{outcome_text(arm)} ({diverged_text(arm)})" if arm.diverged else outcome_text(arm)
-    values = [arm.name, ended, f"**{accuracy}**" if is_best(arm, cell, of.metric) else accuracy]
+    values = [arm.name, ended, accuracy_text(arm.summary, of.metric), train_error_spread(arm)]
     values += [missing_text(arm).removeprefix("n = ") or str(arm.summary.n), "; ".join(filter(None, compared_with))]
     values += [difference_text(arm.beyond_width, of.metric, of.resolution), slope_text(arm.slope_start)]
     values += ["" if arm.parameters is None else f"{arm.parameters:,}", "; ".join(arm.unmatched)]
@@ -103,17 +106,22 @@ def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) ->
     writer = csv.writer(text, lineterminator="\n")
     outcomes = list(statistics.OUTCOMES)
     beyond = ("beyond_width", "beyond_width_low", "beyond_width_high")
-    exact = ("outcomes_p", "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")
+    of_ranks = ("ranks_p", "ranks_least_p", "lowest", "highest")
+    exact = ("outcomes_p", *of_ranks, "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")
+    evidence = ("half", "p", "p_table", "train_error", "train_error_sd")
     columns = [*of.results.shown, "arm", "n", "missing", *outcomes, "mean", "sd", "difference", "low", "high", *beyond]
-    writer.writerow([*columns, *exact, "slope", "parameters", "unmatched"])
+    writer.writerow([*columns, *exact, *evidence, "slope", "parameters", "unmatched"])
     for cell in of.cells:
         for arm in cell.arms:
             counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
             compared_with = [value for difference in (arm.difference, arm.beyond_width) for value in _interval(difference)]
             more, pairing = arm.contrast, arm.contrast.pairing
             bought = [pairing.correlation, pairing.paired, pairing.unpaired] if pairing else [None] * 3
+            ranks = [more.ranks.p, more.ranks.least, more.ranks.lowest, more.ranks.highest] if more.ranks else [None] * 4
+            error = [arm.train_error.mean, arm.train_error.sd] if arm.train_error else [None] * 2
             values = [arm.summary.n, sum(arm.missing.values()), *counts, arm.summary.mean, arm.summary.sd, *compared_with]
-            values += [more.outcomes, *bought, more.sign_flip, more.holm, more.least, more.images]
+            values += [more.outcomes, *ranks, *bought, more.sign_flip, more.holm, more.least, more.images]
+            values += [more.half, more.p, more.p_table, *error]
             values += [arm.slope_start, arm.parameters]
             writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, values), "; ".join(arm.unmatched)])
     return text.getvalue()
@@ -129,6 +137,7 @@ def as_json(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -
         "experiment": of.results.name,
         "metric": of.key,
         "resolution": of.resolution,
+        "recipe": recipe(of.results),
         "everywhere": of.results.common,
         "not_a_result": limits(of.results),
         "judged": list(judged),

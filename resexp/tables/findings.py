@@ -1,44 +1,49 @@
-"""What was measured, one sentence a pair: a rule over outcomes, the paired interval and the slopes, never an expectation."""
+"""What was measured, one sentence a pair: every verb rests on `comparison.effect`, which asks for evidence."""
 
 from dataclasses import dataclass
 
-from resexp.comparison import Arm, Cell
-from resexp.statistics import Difference, Summary
-from resexp.tables.texts import difference_text, slope_text
+from resexp.comparison import Arm, Cell, Effect, Flow, Part, effect, flow, part
+from resexp.tables.texts import counts_text, evidence_text, growth_text, points_text, ranks_text, train_error_text
 
-FLAT = 0.1  # decades per block; 31 blocks at this slope lose or gain a factor of a thousand
+ACCURACY = (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A pair, what the shortcut did there (`effect`, a key for colours), and the sentence that says so."""
+    """A pair, what the shortcut did there, where the difference comes from, and the sentence that states it."""
 
     label: dict[str, str]
     plain: Arm
     residual: Arm
-    effect: str
+    effect: Effect
+    part: Part
     sentence: str
+
+    @property
+    def chip(self) -> str:
+        """The effect; of a difference in accuracy also whether it is one of training or of generalization."""
+        return f"{self.effect}: {self.part}" if self.effect in ACCURACY and self.part != Part.UNCLEAR else str(self.effect)
 
 
 def findings(cells: list[Cell]) -> list[Finding]:
-    """One finding for every residual arm with a plain twin in its cell, once both have finished trials."""
+    """One finding for every residual arm with a plain counterpart in its cell, once both have finished trials."""
     found = []
     for label, plain, arm in _pairs(cells):
         if plain.summary.n and arm.summary.n:
-            effect = _effect(plain.summary, arm.summary, arm.difference)
-            found.append(Finding(label, plain, arm, effect, _sentence(plain, arm, effect)))
+            kind = effect(plain, arm)
+            found.append(Finding(label, plain, arm, kind, part(arm), _sentence(plain, arm, kind)))
     return found
 
 
-def headline(cells: list[Cell], found: list[Finding]) -> str:
-    """What the corners are about, or why there are none."""
+def headline(cells: list[Cell], found: list[Finding], recipe: str) -> str:
+    """What the conditions are about, with learning rate and budget, or why there are none."""
     if found:
-        return f"What the shortcut did at depth {deepest(found)}"
+        return f"Results by condition at depth {deepest(found)} ({recipe})"
     if _pairs(cells):
         return "No pair has finished yet"
     refused = any(arm.unmatched for cell in cells for arm in cell.arms)
     reason = "they differ in more than the shortcut" if refused else "it takes a plain and a residual one"
-    return f"The arms are no pair: {reason}"
+    return f"The arms are not a pair: {reason}"
 
 
 def deepest(found: list[Finding]) -> int:
@@ -46,7 +51,7 @@ def deepest(found: list[Finding]) -> int:
 
 
 def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
-    """(label, plain, residual) of all that may be compared: arms that are no pair and second controls apart."""
+    """(label, plain, residual) of all that may be compared: not arms that are not a pair, nor parameter-matched baselines."""
     return [
         (cell.label, plain, arm)
         for cell in cells
@@ -57,45 +62,58 @@ def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
     ]
 
 
-def _effect(plain: Summary, residual: Summary, difference: Difference | None) -> str:
-    """What the rule finds: the first that holds, of those that it returns."""
-    trained, twins = residual.outcomes.get("trained", 0), plain.outcomes.get("trained", 0)
-    if trained == residual.n and not twins:
-        return "rescues"
-    if twins == plain.n and not trained:
-        return "ruins"
-    if not trained and not twins:
-        return "neither trains"
-    if difference is None:
-        return "mixed" if max(len(plain.outcomes), len(residual.outcomes)) > 1 else "no seed in common"
-    if difference.low is None or difference.high is None:
-        return "a single pair"
-    return "helps" if difference.low > 0 else "hurts" if difference.high < 0 else "no difference shown"
+def _sentence(plain: Arm, residual: Arm, kind: Effect) -> str:
+    counts = counts_text(plain, residual)
+    points = f"test accuracy {points_text(residual.difference)}" if residual.difference else ""
+    numbers = points or ranks_text(residual.contrast.ranks)
+    lead = {
+        Effect.MAKES_TRAINABLE: f"The shortcut makes the network trainable at this learning rate: {counts}; {numbers}.",
+        Effect.MAKES_UNTRAINABLE: f"The shortcut makes the network untrainable at this learning rate: {counts}; {numbers}.",
+        Effect.MORE_ACCURATE: f"The network with the shortcut is more accurate: {numbers}.",
+        Effect.LESS_ACCURATE: f"The network with the shortcut is less accurate: {numbers}.",
+        Effect.NOT_SHOWN: f"No difference is shown: {numbers}.",
+        Effect.MIXED: f"Outcomes differ across seeds and no difference is shown: {counts}; {numbers}.",
+        Effect.NEITHER: f"Neither network trains at this learning rate: {counts}.",
+        Effect.TOO_FEW: f"Too few seeds for a verdict: {counts}; {numbers}.",
+        Effect.NO_PAIR: "The arms have no finished seed in common yet, so no difference is given.",
+    }[kind]
+    evidence = "" if kind in (Effect.NEITHER, Effect.TOO_FEW, Effect.NO_PAIR) else evidence_text(residual)
+    parts = [lead, evidence, _part(plain, residual) if kind in ACCURACY else "", _flows(plain, residual), _healthy(plain, kind)]
+    return " ".join(filter(None, parts))
 
 
-def _sentence(plain: Arm, residual: Arm, effect: str) -> str:
-    words = {
-        "rescues": "The shortcut makes it trainable",
-        "ruins": "The shortcut makes it untrainable",
-        "helps": "The shortcut helps",
-        "hurts": "The shortcut hurts",
-        "mixed": "Seeds of one arm end differently, so no difference is given",
-        "no difference shown": "No difference is shown",
-        "neither trains": "Neither arm trains",
-        "a single pair": "A single pair of seeds, which has no interval, differs",
-        "no seed in common": "The arms have no finished seed in common yet, so no difference is given",
-    }
-    counted = effect in ("helps", "hurts", "a single pair")
-    compared = f" by {difference_text(residual.difference)} points" if counted else ""
-    healthy = effect == "rescues" and plain.slope_start is not None and abs(plain.slope_start) < FLAT
-    yet = " Degradation without gradients that vanish at the start." if healthy else ""
-    flows = f"Before the first step {plain.name}: {gradient_words(plain.slope_start)}; {residual.name}: "
-    return f"{words[effect]}{compared}. {flows}{gradient_words(residual.slope_start)}.{yet}"
+def _part(plain: Arm, residual: Arm) -> str:
+    """Whether a difference in test accuracy is one of training or of generalization: two things."""
+    errors = f"training error {train_error_text(residual)}% against {train_error_text(plain)}% (plain)"
+    return {
+        Part.TRAINING: f"It is a difference in training: {errors}.",
+        Part.GENERALIZATION: f"It is a difference in generalization, not in training: {errors}.",
+        Part.BOTH: f"It is a difference in training and in generalization: {errors}.",
+        Part.UNCLEAR: f"Whether it is one of training or of generalization is not shown: {errors}.",
+    }[part(residual)]
 
 
-def gradient_words(slope: float | None) -> str:
-    """'gradients vanish (-0.78)' in decades per block, 'explode', or 'keep their size'."""
-    if slope is None:
-        return "no slope of the gradient"  # not read, too few blocks, or 0
-    word = "vanish" if slope < -FLAT else "explode" if slope > FLAT else "keep their size"
-    return f"gradients {word} ({slope_text(slope)})"
+def _flows(plain: Arm, residual: Arm) -> str:
+    arms = [f"{arm.name} {gradient_words(arm.growth_start)}{_later(arm)}" for arm in (plain, residual)]
+    return f"Gradients at initialization, orders of magnitude from output to input: {'; '.join(arms)}."
+
+
+def _later(arm: Arm) -> str:
+    """', vanishing (-6.0) at the end of epoch 1', where that is another kind."""
+    if arm.growth_start is None or arm.growth_end is None or flow(arm.growth_start) == flow(arm.growth_end):
+        return ""
+    return f", {gradient_words(arm.growth_end)} at the end of epoch 1"
+
+
+def _healthy(plain: Arm, kind: Effect) -> str:
+    """That a plain network does not train although its gradients did not vanish, as far as was looked."""
+    if kind != Effect.MAKES_TRAINABLE or plain.growth_start is None or flow(plain.growth_start) != Flow.STABLE:
+        return ""
+    later = plain.growth_end is not None and flow(plain.growth_end) == Flow.VANISHING
+    yet = ", but they vanish by the end of epoch 1" if later else ""
+    return f"Gradients of the plain network are stable at initialization{yet}; it still does not train at this learning rate."
+
+
+def gradient_words(growth: float | None) -> str:
+    """'vanishing (-24.3)', 'stable' or 'exploding', by the change of log10 |dL/dx| from the output to the input."""
+    return "not measured" if growth is None else f"{flow(growth)} ({growth_text(growth)})"

@@ -3,29 +3,29 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from resexp.claims import SUPPORTED, Judged
+from resexp.claims import Judged, Verdict
 from resexp.tables.texts import named
 
-PRIMARY = "primary (all else is descriptive)"
+PRIMARY = "primary hypothesis (everything else is exploratory)"
 MOST_PLACES = 4  # that are printed under a verdict
 
 
 def verdict_line(of: Judged) -> str:
-    """'identity: contradicted here (contradicted in 1 of 4 cells of digits, n = 5)'."""
+    """'identity: not supported (supported in 3, not supported in 1 of 4 configurations of digits, n = 5)'."""
     arm = f"{of.arm}: " if of.arm else ""
     return f"{arm}{of.verdict} ({of.scope})"
 
 
 def place_lines(of: Judged) -> list[str]:
-    """The cells that a verdict rests on, the first four of them; of one that is supported everywhere the first."""
+    """The configurations that a verdict rests on, the first four of them; of one that is supported everywhere the first."""
     places = [place for place in of.places if place.verdict == of.verdict]
-    most = 1 if of.verdict == SUPPORTED else MOST_PLACES
+    most = 1 if of.verdict == Verdict.SUPPORTED else MOST_PLACES
     lines = [f"{named(place.label)}: {place.words}" for place in places[:most]]
     return [*lines, *([f"and {len(places) - most} more"] if len(places) > most else [])]
 
 
 def judged_lines(kind: str, judged: Sequence[Judged]) -> list[str]:
-    """'expected', each expectation, and under it the verdicts with the cells that they rest on."""
+    """'expected', each expectation, and under it the verdicts with the configurations that they rest on."""
     lines = [kind] if judged else []
     for text, found in groupby(judged, key=lambda of: of.expectation.text):
         lines.append(f"  {text}")

@@ -8,18 +8,21 @@ from resexp.comparison import BEST, Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
 from resexp.runs import Results
 from resexp.tables.compared import SELECTED, looks_lines
+from resexp.tables.recipes import recipe
 from resexp.tables.texts import (
     choice_text,
     contrast_text,
     figure,
     images_text,
-    is_best,
     missing_text,
     named,
     outcome_text,
     p_text,
+    ranks_text,
     seeds_text,
     slope_text,
+    sources_text,
+    train_error_spread,
 )
 
 ESCAPES = {
@@ -49,10 +52,19 @@ def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) 
     """Needs the package booktabs and nothing else."""
     keys = list(of.results.shown)
     mean = r"mean $\pm$ sd (\%)" if of.metric.percent else r"mean $\pm$ sd"
-    columns = [*keys, "arm", "trained", mean, r"difference [95\,\%]", "slope", *(EXACT if test else [])]
+    columns = [
+        *keys,
+        "arm",
+        "above chance",
+        mean,
+        r"train error (\%)",
+        r"difference [95\% CI]",
+        "slope",
+        *(EXACT if test else []),
+    ]
     lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{_caption(of)}}}"]
-    lines += [r"\footnotesize", r"\setlength{\tabcolsep}{2.5pt}"]  # seven columns fit the width of an article
-    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * (len(keys) + 2)}rrr{'rrr' if test else ''}@{{}}}}", r"\toprule"]
+    lines += [r"\footnotesize", r"\setlength{\tabcolsep}{2.5pt}"]  # eight columns fit the width of an article
+    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * (len(keys) + 2)}rrrr{'rrr' if test else ''}@{{}}}}", r"\toprule"]
     lines += [" & ".join([*map(latex, columns[: len(keys)]), *columns[len(keys) :]]) + r" \\", r"\midrule"]
     for place, cell in enumerate(of.cells):
         lines += [r"\addlinespace"] if place else []
@@ -62,16 +74,20 @@ def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) 
 
 
 def _caption(of: Comparison) -> str:
-    common = f" Everywhere: {latex(named(of.results.common))}." if of.results.common else ""
-    return f"{latex(of.results.name)}: {latex(of.metric.words)}.{common} Slope: decades per block towards the input."
+    common = f" Fixed: {latex(named(of.results.common))}." if of.results.common else ""
+    slope = r"Slope: change of $\log_{10} |\partial L/\partial x|$ per block from output to input, at initialization."
+    trained = f" Trained at {latex(recipe(of.results))}."
+    sources = sources_text([arm for cell in of.cells for arm in cell.arms])
+    star = rf"*: $p \le 0.05$ over {sources}, corrected over the table (Holm)."
+    return f"{latex(of.results.name)}: {latex(of.metric.words)}.{trained}{common} {slope} {star}"
 
 
 def _row(of: Comparison, cell: Cell, arm: Arm, *, first: bool, test: bool) -> str:
     label = [latex(value) if first else "" for value in cell.label.values()]
-    mean = _mean(of, arm)
     trained = ", ".join(text for text in (outcome_text(arm), missing_text(arm)) if text)
-    cells = [*label, latex(arm.name), latex(trained), rf"\textbf{{{mean}}}" if is_best(arm, cell, of.metric) else mean]
-    difference = "; ".join(filter(None, (contrast_text(arm, of.metric, of.resolution), images_text(arm))))
+    cells = [*label, latex(arm.name), latex(trained), _mean(of, arm), _signed(train_error_spread(arm))]
+    compared = (contrast_text(arm, of.metric, of.resolution), ranks_text(arm.contrast.ranks, of.metric), images_text(arm))
+    difference = "; ".join(filter(None, compared))
     cells += [_signed(difference), _signed(slope_text(arm.slope_start))]
     return " & ".join([*cells, *(map(latex, _exact(arm)) if test else [])]) + r" \\"
 
@@ -105,8 +121,8 @@ def _signed(text: str) -> str:
 
 INTERVALS = (
     r"Differences are means over seeds of residual minus plain with 95\,\% Student intervals of the paired differences. Where "
-    "the networks of an arm end differently (trained, stuck at chance, diverged), or diverge, no interval is given; there the "
-    "numbers of trained networks are compared by Fisher's exact test."
+    "outcomes (above chance, at chance, diverged) differ across the seeds of an arm, or all its networks diverge, no interval "
+    "is given; the counts above chance are compared by Fisher's exact test, the values by an exact Mann-Whitney test."
 )
 TESTS = (
     "$p$: exact sign-flip test of the paired differences, two-sided; Holm: corrected for all contrasts of the table; least: "

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from resexp import config, runs, statistics
+from resexp import config, runs, statistics, theory
 from resexp.config import Experiment, Trial
 from resexp.runs import Results
 from resexp.statistics import Difference
@@ -50,6 +50,7 @@ class Probed:
     spreads: dict[str, tuple[Spread, ...]]
     slope: Difference | None
     prediction: Prediction
+    blocks: int = 0
 
     @property
     def ratio(self) -> float | None:
@@ -111,6 +112,7 @@ def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -
         },
         slope=statistics.paired(slopes) if slopes else None,
         prediction=prediction_of(settings, network),
+        blocks=theory.block_count(settings.network),
     )
 
 

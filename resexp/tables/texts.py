@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from resexp import config, statistics
-from resexp.comparison import Arm, Cell, Choice, Metric, Needed, OverDepth, Tuned
+from resexp.comparison import Arm, Cell, Choice, Metric, Needed, OverDepth, Ranks, Tuned
 from resexp.runs import State
-from resexp.statistics import Difference, Summary, Verdict
+from resexp.statistics import DegradationVerdict, Difference, Summary
 
 SHARE = Metric("")
 NAMED = 4  # of trials that share a fate, so many are named
@@ -100,11 +100,70 @@ def difference_text(difference: Difference | None, metric: Metric = SHARE, resol
     return f"{text} [{figure(difference.low, metric, '+')}, {figure(difference.high, metric, '+')}]"
 
 
+def points_text(difference: Difference) -> str:
+    """'+87.5 [+86.5, +88.6] points', '+0.3 points in all 4 seeds', or without an interval '+0.3 points'."""
+    if difference.low is not None and not difference.sd:
+        return f"{percent(difference.mean, '+')} points in all {difference.n} seeds"
+    return f"{difference_text(difference)} points"
+
+
 def contrast_text(arm: Arm, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """The difference; where outcomes are mixed the exact test of their counts."""
+    """The difference, '*' where it is shown; where outcomes differ the exact test of their counts."""
+    star = "*" if arm.contrast.shown else ""
     if arm.contrast.outcomes is not None:
-        return f"k of n: {p_equals(arm.contrast.outcomes)}"
-    return difference_text(arm.difference, metric, resolution)
+        return f"counts: {p_equals(arm.contrast.outcomes)}{star}"
+    return f"{difference_text(arm.difference, metric, resolution)}{star}"
+
+
+def ranks_text(ranks: Ranks | None, metric: Metric = SHARE) -> str:
+    """'ranks: p = 0.1 (smallest 0.1); differences +64.6 to +74.1': Mann-Whitney, and the range of the paired differences."""
+    if ranks is None:
+        return ""
+    words = f"ranks: {p_equals(ranks.p)} (smallest {p_text(ranks.least)})"
+    if ranks.lowest is None:
+        return words
+    return f"{words}; differences {figure(ranks.lowest, metric, '+')} to {figure(ranks.highest, metric, '+')}"
+
+
+def counts_text(plain: Arm, residual: Arm) -> str:
+    """'5/5 seeds above chance against 0/5 (plain)', with Fisher's exact test where there is one."""
+    above, of_plain = (f"{arm.summary.outcomes.get('trained', 0)}/{arm.summary.n}" for arm in (residual, plain))
+    p = residual.contrast.outcomes
+    return f"{above} seeds above chance against {of_plain} (plain){'' if p is None else f', Fisher {p_equals(p)}'}"
+
+
+def evidence_text(arm: Arm) -> str:
+    """What a verdict rests on: 'Evidence: p = 0.0001 over seeds and test images (+-4.2 points), corrected over the table.'."""
+    of = arm.contrast
+    if of.p is None or of.p_table is None:
+        return ""
+    counted = "seeds and test images" if of.over_images else "seeds alone, as predictions of test images are missing"
+    source = "from the ranks" if of.half is None else f"over {counted} (95% CI ±{percent(of.half)} points)"
+    return f"Evidence: {p_equals(of.p)} {source}; {p_equals(of.p_table)} corrected over the table (Holm)."
+
+
+def sources_text(arms: Sequence[Arm]) -> str:
+    """'seeds and test images' where every verdict counts both, else 'seeds'."""
+    both = [arm.contrast.over_images for arm in arms if arm.contrast.half is not None]
+    return "seeds and test images" if both and all(both) else "seeds"
+
+
+def train_error_text(arm: Arm) -> str:
+    """Error on the training set in percent: the mean, where outcomes differ the median; '-' for none."""
+    summary = arm.train_error
+    if summary is None or summary.median is None:
+        return "-"
+    return percent(summary.median if summary.mean is None else summary.mean)
+
+
+def train_error_spread(arm: Arm) -> str:
+    """'1.6 ± 0.4' in percent; where outcomes differ 'median 89.9 (2.1 to 90.0)'."""
+    return "-" if arm.train_error is None else accuracy_text(arm.train_error)
+
+
+def growth_text(growth: float) -> str:
+    """Orders of magnitude with one digit."""
+    return f"{growth + 0.0:+.1f}".replace("-0.0", "+0.0")
 
 
 def p_text(p: float) -> str:
@@ -133,17 +192,6 @@ def beyond_width_text(arm: Arm, cell: Cell, metric: Metric = SHARE, resolution: 
     name = config.control_arm(arm.name)
     (control,) = (other for other in cell.arms if other.name == name)
     return f"{difference_text(arm.beyond_width, metric, resolution)} against {name} ({control.parameters:,} parameters)"
-
-
-def is_best(arm: Arm, cell: Cell, metric: Metric) -> bool:
-    """Whether no other arm of the cell has as good a mean; never where some arm has none, or neither way is better."""
-    means = [other.summary.mean for other in cell.arms]
-    mine = arm.summary.mean
-    if not metric.better or mine is None or len(means) < 2 or None in means:
-        return False
-    shown = [metric.better * float(figure(mean, metric)) for mean in means]
-    best = metric.better * float(figure(mine, metric))
-    return best == max(shown) and shown.count(best) == 1
 
 
 def named(label: dict[str, str]) -> str:
@@ -176,7 +224,7 @@ def choice_text(choice: Choice) -> str:
 
 def verdict_text(row: OverDepth) -> str:
     """'degrades', 'inconclusive, n = 5', 'degrades, 5/5 diverged'."""
-    seeds = f", n = {row.found.n}" if row.found.verdict == Verdict.INCONCLUSIVE else ""
+    seeds = f", n = {row.found.n}" if row.found.verdict == DegradationVerdict.INCONCLUSIVE else ""
     diverged = f", {row.diverged}/{row.trained[1]} diverged" if row.diverged else ""
     return f"{row.found.verdict}{seeds}{diverged}"
 
@@ -199,7 +247,7 @@ def rise_text(row: OverDepth) -> str:
 def most_text(row: OverDepth) -> str:
     """'at most +1.3 above any shallower depth', where that is more than the interval says and decides the verdict."""
     verdict = row.found
-    if verdict.most is None or verdict.contrast is None or verdict.verdict == Verdict.DEGRADES:
+    if verdict.most is None or verdict.contrast is None or verdict.verdict == DegradationVerdict.DEGRADES:
         return ""
     more = verdict.contrast.high is not None and percent(verdict.most) != percent(verdict.contrast.high)
     return f"at most {percent(verdict.most, '+')} above any shallower depth" if more else ""

@@ -5,17 +5,17 @@ from itertools import groupby
 
 import pandas as pd
 
-from resexp.comparison import OverDepth
-from resexp.statistics import Verdict
+from resexp.comparison import Effect, Flow, OverDepth, flow
+from resexp.statistics import DegradationVerdict
 from resexp.tables import labels
-from resexp.tables.findings import FLAT, Finding, gradient_words
+from resexp.tables.findings import Finding, gradient_words
 from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import plane
-from resexp.tables.texts import closing_text, difference_text, ends_text, percent
+from resexp.tables.texts import closing_text, ends_text, growth_text, percent, points_text
 
 MOVED = 0.05  # of accuracy: what moves by less counts as where it was
-GOOD, BAD = ("rescues", "helps"), ("ruins", "hurts")
-VERBS = {"rescues": "makes networks trainable", "helps": "helps", "ruins": "makes them untrainable", "hurts": "hurts"}
+GOOD = {Effect.MAKES_TRAINABLE: "makes networks trainable", Effect.MORE_ACCURATE: "makes them more accurate"}
+BAD = {Effect.MAKES_UNTRAINABLE: "makes them untrainable", Effect.LESS_ACCURATE: "makes them less accurate"}
 
 
 def words(name: str, frames: Frames) -> list[str]:
@@ -24,14 +24,14 @@ def words(name: str, frames: Frames) -> list[str]:
 
 
 def reversals(found: Sequence[Finding]) -> list[str]:
-    """Where a shortcut does good in one corner and harm in another, at one depth."""
+    """Where a shortcut has opposite effects under two conditions, at one depth."""
     lines = []
     by_arm = sorted(found, key=lambda of: (of.residual.name, int(of.label["depth"])))
     for (arm, depth), group in groupby(by_arm, key=lambda of: (of.residual.name, int(of.label["depth"]))):
         here = list(group)
         good, bad = ([of for of in here if of.effect in effects] for effects in (GOOD, BAD))
         if good and bad:
-            first, second = (f"{VERBS[of.effect]} with {_corner(of.label)}" for of in (good[0], bad[0]))
+            first, second = (f"{(GOOD | BAD)[of.effect]} with {_corner(of.label)}" for of in (good[0], bad[0]))
             lines.append(f"The effect of {arm} reverses at depth {depth}: it {first}, and {second}.")
     return lines
 
@@ -48,10 +48,10 @@ def _corner(label: dict[str, str]) -> str:
 # ---- training error over depth -----------------------------------------------------------------------------------------
 
 SAID = {
-    Verdict.DEGRADES: "is higher at the deepest than at the best shallower depth",
-    Verdict.DOES_NOT_DEGRADE: "does not rise with depth by the margin",
-    Verdict.INCONCLUSIVE: "is not shown to rise with depth",
-    Verdict.UNTRAINED: "is at chance, or training diverged",
+    DegradationVerdict.DEGRADES: "is higher at the deepest than at the best shallower depth",
+    DegradationVerdict.DOES_NOT_DEGRADE: "does not rise with depth by the margin",
+    DegradationVerdict.INCONCLUSIVE: "is not shown to rise with depth",
+    DegradationVerdict.UNTRAINED: "is at chance, or training diverged",
 }
 
 
@@ -64,21 +64,23 @@ def training_error(rows: Sequence[OverDepth]) -> list[str]:
 
 
 def _by(row: OverDepth) -> str:
-    contrast = difference_text(row.found.contrast)
-    closing = closing_text(row)
-    text = f": {contrast} points, {ends_text(row)}" if contrast and row.found.verdict != Verdict.UNTRAINED else ""
+    contrast, closing = row.found.contrast, closing_text(row)
+    text = (
+        f": {points_text(contrast)}, {ends_text(row)}" if contrast and row.found.verdict != DegradationVerdict.UNTRAINED else ""
+    )
     return f"{text}; {closing} of training" if closing else text
 
 
 def _apart(row: OverDepth) -> str:
     """That degradation and vanishing gradients are two things, where this arm shows the one without the other."""
-    if row.slope is None:
+    if row.growth is None:
         return ""
-    before = f" Before the first step its {gradient_words(row.slope)}"
-    if row.found.verdict == Verdict.DEGRADES and row.slope >= -FLAT:
-        return f"{before}: training error can rise without vanishing gradients."
-    if row.found.verdict == Verdict.DOES_NOT_DEGRADE and row.slope < -FLAT and row.trained[0] == row.trained[1]:
-        return f"{before}: gradients can vanish without a training error that rises."
+    vanishing = flow(row.growth) == Flow.VANISHING
+    before = f" Its gradients at initialization: {gradient_words(row.growth)}"
+    if row.found.verdict == DegradationVerdict.DEGRADES and not vanishing:
+        return f"{before}: training error can rise without gradients that vanish at initialization."
+    if row.found.verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.trained[0] == row.trained[1]:
+        return f"{before}: gradients can vanish at initialization without a training error that rises."
     return ""
 
 
@@ -86,15 +88,16 @@ def _apart(row: OverDepth) -> str:
 
 
 def gradient_profile(frames: Frames) -> list[str]:
-    """Decades per block before the first step and from which reading on that changes its kind, of the deepest networks."""
+    """What the gradient of the deepest networks does at initialization, and from which logging step on it does otherwise."""
     return [
-        f"{_named(corner, arm)}, depth {depth}: {gradient_words(slopes.iloc[0])} before the first step{_later(slopes)}."
-        for corner, arm, depth, slopes in _slopes(frames)
+        f"{_named(corner, arm)}, depth {depth}: gradients {flow(growths.iloc[0])} at initialization "
+        f"({growth_text(growths.iloc[0])} orders of magnitude from output to input){_later(growths)}."
+        for corner, arm, depth, growths in _growths(frames)
     ]
 
 
-def _slopes(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
-    """(corner, arm, depth, decades per block by step) of the deepest networks: mean profile, inner boundaries.
+def _growths(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
+    """(condition, arm, depth, growth over the whole network by step) of the deepest networks: mean profile, inner boundaries.
 
     Only of networks of one stage, in which every block has one shape.
     """
@@ -102,10 +105,11 @@ def _slopes(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
     found = []
     for (corner, arm), of_arm in level.groupby(["corner", "arm"], sort=False):
         deepest = of_arm[of_arm["depth"] == of_arm["depth"].max()]
-        inner = deepest[(deepest["index"] > 0) & (deepest["index"] < deepest["index"].max())]
-        slopes = inner.groupby("step").apply(_slope, include_groups=False).dropna()
-        if len(slopes):
-            found.append((str(corner), str(arm), int(deepest["depth"].iloc[0]), slopes))
+        blocks = deepest["index"].max()
+        inner = deepest[(deepest["index"] > 0) & (deepest["index"] < blocks)]
+        growths = blocks * inner.groupby("step").apply(_slope, include_groups=False).dropna()
+        if len(growths):
+            found.append((str(corner), str(arm), int(deepest["depth"].iloc[0]), growths))
     return found
 
 
@@ -114,21 +118,18 @@ def _slope(rows: pd.DataFrame) -> float:
     return -float((x * y).sum() / (x * x).sum()) if len(rows) > 1 else float("nan")
 
 
-def _kind(slope: float) -> str:
-    return "vanish" if slope < -FLAT else "explode" if slope > FLAT else "keep their size"
-
-
-def _later(slopes: pd.Series) -> str:
-    """', from step 7 on they keep their size', once they do so to the end; that they never change, or that they come and go."""
-    kinds = [_kind(slope) for slope in slopes]
+def _later(growths: pd.Series) -> str:
+    """'; vanishing from step 5 on', once it stays so; that it never changes, or that it comes and goes."""
+    kinds = [flow(growth) for growth in growths]
     if len(kinds) < 2:
         return ""
     if len(set(kinds)) == 1:
-        return f", and so at every later reading, up to step {slopes.index[-1]}"
+        return f", and {kinds[0]} at every later logging step, up to step {growths.index[-1]}"
     if kinds[-1] == kinds[0]:
-        return f", at some later readings not, in the end they {kinds[-1]} again"
+        other = next(place for place, kind in enumerate(kinds) if kind != kinds[0])
+        return f"; {kinds[other]} at step {growths.index[other]}, {kinds[-1]} again at the last logging step"
     last_other = max(place for place, kind in enumerate(kinds) if kind != kinds[-1])
-    return f"; from step {slopes.index[last_other + 1]} on they {kinds[-1]}"
+    return f"; {kinds[-1]} from step {growths.index[last_other + 1]} on"
 
 
 # ---- accuracy over depth -------------------------------------------------------------------------------------------------

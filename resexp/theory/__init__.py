@@ -3,7 +3,7 @@
 predict(network, batch) -> Prediction, of one arm of one cell; where no formula is known, `known` is false and `source` says why
 """
 
-from resexp.theory.arms import GAINS, layers_of_block, predict
+from resexp.theory.arms import GAINS, block_count, layers_of_block, predict
 from resexp.theory.formulas import (
     BATCH_NORM_RELU,
     batch_norm_linear,
@@ -27,6 +27,7 @@ __all__ = [
     "Prediction",
     "batch_norm_linear",
     "batch_norm_relu",
+    "block_count",
     "borders",
     "fluctuation",
     "layer_norm_relu",

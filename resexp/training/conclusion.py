@@ -55,6 +55,7 @@ def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> 
     measured = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
     sound = diverged < 0 and math.isfinite(measured["train_loss"])
     accuracy, loss = predict(run, trial, logits, test) if sound else (None, None)
+    ended = outcome(measured["train_accuracy"], measured["train_loss"], run.material.sample.labels.cpu())
     starts, ends = (slope_at(logs, step, run.network) for step in (0, run.length.end_of_first_epoch))
     runs.finish(
         logs,
@@ -63,7 +64,7 @@ def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> 
             "arm": run.trials[trial].arm,
             "seed": run.trials[trial].seed,
             "status": "finished",
-            "outcome": outcome(measured["train_accuracy"], run.material.sample.labels.cpu()) if sound else "diverged",
+            "outcome": ended if sound else "diverged",
             "test_accuracy": accuracy,
             "test_loss": loss,
             "best_test_accuracy": best[1],

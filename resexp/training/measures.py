@@ -65,10 +65,19 @@ def evaluate(
     return list(zip((losses / len(images)).tolist(), (correct / len(images)).tolist(), strict=True))
 
 
-def outcome(train_accuracy: float, labels: Tensor) -> str:
-    """`stuck` when the final training accuracy is within three binomial standard errors of the most frequent class."""
-    frequent = torch.bincount(labels).max().item() / len(labels)
-    return "stuck" if train_accuracy <= frequent + 3 * math.sqrt(frequent * (1 - frequent) / len(labels)) else "trained"
+def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> str:
+    """`trained` when the network is above chance on the training sample with these labels, else `stuck` at chance.
+
+    Above chance takes two things. The accuracy must exceed the share p of the most frequent class by more than three binomial
+    standard errors. And the loss must be below that of guessing, the entropy of the class frequencies (ln K if K classes are
+    equally frequent), unless the accuracy is at least 2 p: a network can be right far more often than a guess, and too sure of
+    itself where it is wrong.
+    """
+    shares = torch.bincount(labels).double() / len(labels)
+    frequent, guessing = shares.max().item(), torch.special.entr(shares).sum().item()
+    exceeds = train_accuracy > frequent + 3 * math.sqrt(frequent * (1 - frequent) / len(labels))
+    informed = train_loss < guessing or train_accuracy >= 2 * frequent
+    return "trained" if exceeds and informed else "stuck"
 
 
 def slope_at(logs: Path, step: int, network: Network) -> float:

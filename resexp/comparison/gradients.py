@@ -1,0 +1,38 @@
+"""Whether gradients vanish or explode: one rule, over the whole network, for every sentence, chip and title."""
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+
+from resexp import theory
+from resexp.comparison.groups import value
+from resexp.runs import State
+
+THRESHOLD = 1.0  # orders of magnitude from the last block to the first
+
+
+class Flow(StrEnum):
+    """What becomes of the gradient on its way from the output to the input."""
+
+    VANISHING = "vanishing"
+    STABLE = "stable"
+    EXPLODING = "exploding"
+
+
+def flow(growth: float) -> Flow:
+    """By the change of log10 |dL/dx| over the whole network: below -1 vanishing, above 1 exploding, else stable."""
+    if abs(growth) <= THRESHOLD:
+        return Flow.STABLE
+    return Flow.EXPLODING if growth > 0 else Flow.VANISHING
+
+
+def growth(state: State, key: str = "slope_start") -> float | None:
+    """Orders of magnitude by which the gradient grows from output to input: the slope per block times the number of blocks."""
+    slope = value(state, key)
+    return None if slope is None else slope * theory.block_count(state.trial.settings.network)
+
+
+def mean_growth(states: Sequence[State], key: str = "slope_start") -> float | None:
+    """The mean over the seeds that have one; None without any."""
+    found = [of for state in states if (of := growth(state, key)) is not None]
+    return math.fsum(found) / len(found) if found else None

@@ -1,0 +1,272 @@
+"""What a shortcut is said to have done: every verb needs seeds, test images, and the whole table."""
+
+import csv
+import gzip
+import io
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fabricated
+import pytest
+from scipy import stats
+
+from resexp import comparison, config, report, runs, statistics, tables
+from resexp.claims import Verdict
+from resexp.comparison import Effect, Part
+from resexp.report import pages
+from resexp.tables.answer import REST, WORDS
+from resexp.tables.findings import Finding, findings
+
+CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]")
+JITTER = (0.001, -0.002, 0.003, 0.0, -0.001)
+Values = Callable[[config.Trial], dict[str, Any]]
+
+
+def arms(plain: Values, identity: Values) -> Values:
+    return lambda trial: (plain if trial.arm == "plain" else identity)(trial)
+
+
+def trained(accuracy: float, spread: float = 1.0, **more: Any) -> Values:
+    return lambda trial: {"test_accuracy": accuracy + spread * JITTER[trial.seed % 5], **more}
+
+
+def at_chance(accuracy: float = 0.1) -> Values:
+    return trained(accuracy, outcome="stuck")
+
+
+def diverged(_trial: config.Trial) -> dict[str, Any]:
+    return {"outcome": "diverged"}
+
+
+def one_of(*each: float, **outcomes: str) -> Values:
+    """The accuracy of each seed; those up to `chance` at chance."""
+    return lambda t: {"test_accuracy": each[t.seed], "outcome": "stuck" if each[t.seed] <= 0.115 else "trained", **outcomes}
+
+
+def found_in(folder: Path, values: Values, *overrides: str, seeds: int = 5) -> list[Finding]:
+    return findings(comparison.cells(fabricated.results(folder, values, *CELL, f"seeds={seeds}", *overrides)))
+
+
+# ---- trainability -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "seeds", "effect"),
+    [
+        pytest.param(arms(at_chance(), trained(0.9)), 5, Effect.MAKES_TRAINABLE, id="0/5 and 5/5"),
+        pytest.param(arms(at_chance(), trained(0.9)), 3, Effect.MAKES_TRAINABLE, id="0/3 and 3/3, 80 points apart"),
+        pytest.param(arms(trained(0.9), at_chance()), 5, Effect.MAKES_UNTRAINABLE, id="5/5 and 0/5"),
+        pytest.param(arms(at_chance(), trained(0.9)), 2, Effect.TOO_FEW, id="0/2 and 2/2"),
+        pytest.param(arms(at_chance(), trained(0.9)), 1, Effect.TOO_FEW, id="0/1 and 1/1: Fisher p = 1"),
+        pytest.param(
+            arms(trained(0.1, 0, outcome="stuck"), trained(1.0, 0)), 5, Effect.MAKES_TRAINABLE, id="without any spread"
+        ),
+        pytest.param(arms(diverged, trained(0.9)), 5, Effect.MAKES_TRAINABLE, id="all diverged: ranks, p = 2/252"),
+        pytest.param(arms(diverged, trained(0.9)), 3, Effect.TOO_FEW, id="all diverged: ranks, p = 2/20"),
+        pytest.param(arms(at_chance(), at_chance()), 5, Effect.NEITHER, id="neither"),
+        pytest.param(arms(diverged, at_chance()), 5, Effect.NEITHER, id="neither, one diverged"),
+    ],
+)
+def test_trainability_needs_all_seeds_and_enough_of_them(tmp_path: Path, values: Values, seeds: int, effect: Effect):
+    assert [of.effect for of in found_in(tmp_path, values, seeds=seeds)] == [effect]
+
+
+@pytest.mark.parametrize(
+    ("plain", "identity", "effect", "p"),
+    [
+        pytest.param((0.114, 0.134, 0.209), (0.85, 0.855, 0.86), Effect.MIXED, 2 / 20, id="3 seeds: p cannot be less"),
+        pytest.param(
+            (0.11, 0.134, 0.209, 0.11, 0.15), (0.85, 0.855, 0.86, 0.849, 0.851), Effect.MORE_ACCURATE, 2 / 252, id="5 seeds"
+        ),
+        pytest.param(
+            (0.85, 0.855, 0.86, 0.849, 0.851), (0.11, 0.134, 0.209, 0.11, 0.15), Effect.LESS_ACCURATE, 2 / 252, id="other way"
+        ),
+        pytest.param((0.11, 0.9, 0.11, 0.9, 0.9), (0.9, 0.11, 0.9, 0.11, 0.9), Effect.MIXED, None, id="no difference"),
+    ],
+)
+def test_mixed_outcomes_hide_no_effect_that_the_ranks_show(
+    tmp_path: Path, plain: Sequence[float], identity: Sequence[float], effect: Effect, p: float | None
+):
+    (finding,) = found_in(tmp_path, arms(one_of(*plain), one_of(*identity)), seeds=len(plain))
+    ranks = finding.residual.contrast.ranks
+
+    assert finding.effect == effect
+    assert ranks
+    assert (ranks.lowest, ranks.highest) == pytest.approx(
+        (min(b - a for a, b in zip(plain, identity, strict=True)), max(b - a for a, b in zip(plain, identity, strict=True)))
+    )
+    if p is None:
+        assert ranks.p == pytest.approx(statistics.mann_whitney(plain, identity))
+    else:
+        assert ranks.p == ranks.least == pytest.approx(p)
+
+
+@pytest.mark.parametrize("form", ["table", "md", "tex"])
+def test_next_to_the_counts_are_the_ranks_with_their_smallest_p_and_the_range_of_differences(tmp_path: Path, form: str):
+    values = arms(one_of(0.114, 0.134, 0.209), one_of(0.85, 0.855, 0.86))
+    found = comparison.compared(fabricated.results(tmp_path, values, *CELL, "seeds=3"))
+    text = tables.TABLES[form](found).replace("$", "")
+
+    assert "counts: p = 1" in text
+    assert "ranks: p = 0.1 (smallest 0.1); differences +65.1 to +73.6" in text
+    assert report.html(found.results).count("ranks: p = 0.1 (smallest 0.1)") == 2  # in the table and in the sentence
+
+
+# ---- accuracy ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plain", "identity", "effect"),
+    [
+        pytest.param(trained(0.8), trained(0.9, -1), Effect.MORE_ACCURATE, id="10 points"),
+        pytest.param(trained(0.9), trained(0.8, -1), Effect.LESS_ACCURATE, id="-10 points"),
+        pytest.param(trained(0.9), trained(0.9, 2), Effect.NOT_SHOWN, id="0 points"),
+        pytest.param(trained(0.9, 0), trained(0.9, 0), Effect.NOT_SHOWN, id="exactly 0 points"),
+    ],
+)
+def test_accuracy_is_said_to_differ_where_a_difference_is_shown(
+    tmp_path: Path, plain: Values, identity: Values, effect: Effect
+):
+    assert [of.effect for of in found_in(tmp_path, arms(plain, identity))] == [effect]
+
+
+def test_arms_without_a_finished_seed_in_common_have_no_verdict(tmp_path: Path):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        return {"test_accuracy": 0.9} if (trial.seed < 2) == (trial.arm == "plain") else {}
+
+    assert [of.effect for of in found_in(tmp_path, values)] == [Effect.NO_PAIR]
+
+
+def test_a_difference_that_one_pair_shows_is_lost_among_twelve(tmp_path: Path):
+    """Paired differences 1 + JITTER-like points with p = 0.013: below 0.05 alone, 0.15 after Holm over 12."""
+    each = (0.004, 0.012, 0.006, 0.018, 0.002)
+    assert 0.05 / 12 < stats.ttest_1samp(each, 0).pvalue < 0.05
+
+    def values(trial: config.Trial) -> dict[str, Any]:
+        network = trial.settings.network
+        first = (network.depth, network.norm, network.init) == (8, "none", "he")
+        gained = each[trial.seed] if first else (-1) ** trial.seed * 0.002
+        return {"test_accuracy": 0.9 + gained * (trial.arm != "plain")}
+
+    one = fabricated.results(tmp_path / "one", values, "network.depth=[8]", *CELL[1:], "seeds=5")
+    twelve = fabricated.results(tmp_path / "twelve", values, "seeds=5")
+
+    assert [of.effect for of in findings(comparison.cells(one))] == [Effect.MORE_ACCURATE]
+    assert {of.effect for of in findings(comparison.cells(twelve))} == {Effect.NOT_SHOWN}
+    assert tables.TABLES["table"](comparison.compared(one)).count("]*") == 1
+    assert "*" not in tables.TABLES["table"](comparison.compared(twelve))
+    p = [arm.contrast.p for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
+    corrected = [arm.contrast.p_table for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
+    assert corrected == pytest.approx(statistics.holm(p))
+    assert len(p) == 12
+
+
+def with_predictions(results: runs.Results, right: dict[str, list[int]], images: int) -> runs.Results:
+    """predictions.csv.gz in which an arm's network of seed s is right on the first right[arm][s] images, others on the last."""
+    for state in results.states:
+        count = right[state.trial.arm][state.trial.seed]
+        hits = range(count) if state.trial.arm == "plain" else range(images - count, images)
+        rows = "".join(f"{index},1,{int(index in hits)},0.5\n" for index in range(images))
+        text = f"index,label,prediction,label_probability\n{rows}"
+        (state.folder / "predictions.csv.gz").write_bytes(gzip.compress(text.encode()))
+    return results
+
+
+def test_a_difference_that_other_test_images_may_undo_is_not_shown(tmp_path: Path):
+    right = {"plain": [320, 322, 321, 320, 321], "identity": [324, 325, 326, 324, 326]}  # of 359, on different images
+
+    def values(trial: config.Trial) -> dict[str, Any]:
+        return {"test_accuracy": right[trial.arm][trial.seed] / 359}
+
+    results = fabricated.results(tmp_path, values, *CELL, "seeds=5")
+    (alone,) = findings(comparison.cells(results))
+    (both,) = findings(comparison.cells(with_predictions(results, right, 359)))
+
+    assert (alone.effect, both.effect) == (Effect.MORE_ACCURATE, Effect.NOT_SHOWN)
+    assert not alone.residual.contrast.over_images
+    assert both.residual.contrast.over_images
+    images = comparison.cells(results, images=True)[0].arms[1].contrast.images
+    assert both.residual.contrast.half == pytest.approx(math.hypot(both.residual.difference.half, images))
+    assert "predictions of test images are missing" in alone.sentence
+    assert "predictions of test images are missing" not in both.sentence
+
+
+def test_test_sets_that_differ_leave_the_seeds_alone(tmp_path: Path):
+    right = {"plain": [5, 5, 5], "identity": [6, 6, 6]}
+    results = fabricated.results(tmp_path, lambda t: {"test_accuracy": right[t.arm][t.seed] / 10}, *CELL, "seeds=3")
+    with_predictions(results, right, 10)
+    path = results.states[0].folder / "predictions.csv.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"\n3,1,", b"\n3,0,")))
+
+    assert not comparison.cells(results)[0].arms[1].contrast.over_images
+
+
+# ---- training or generalization ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plain", "identity", "part"),
+    [  # (test accuracy, training accuracy) of each arm
+        pytest.param((0.90, 0.965), (0.61, 0.984), Part.GENERALIZATION, id="less accurate though it trains better"),
+        pytest.param((0.90, 0.965), (0.61, 0.965), Part.GENERALIZATION, id="less accurate though it trains as well"),
+        pytest.param((0.90, 0.965), (0.61, 0.675), Part.TRAINING, id="both fall by 29 points"),
+        pytest.param((0.90, 0.965), (0.61, 0.80), Part.BOTH, id="17 points of training, 12 of generalization"),
+        pytest.param((0.50, 0.59), (0.90, 0.99), Part.TRAINING, id="more accurate, trains better"),
+        pytest.param((0.50, 0.99), (0.90, 0.99), Part.GENERALIZATION, id="more accurate, trains as well"),
+    ],
+)
+def test_training_and_generalization_are_two_things(
+    tmp_path: Path, plain: tuple[float, float], identity: tuple[float, float], part: Part
+):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        test, train = plain if trial.arm == "plain" else identity
+        noise = JITTER[trial.seed] * (1 if trial.arm == "plain" else -1)
+        return {"test_accuracy": test + noise, "train_accuracy": train + noise / 2}
+
+    (finding,) = found_in(tmp_path, values)
+
+    assert finding.part == part
+    assert finding.effect in (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
+    assert finding.chip == f"{finding.effect}: {part}"
+    errors = [f"{100 * (1 - accuracy):.1f}%" for accuracy in (identity[1], plain[1])]
+    assert f"training error {errors[0]} against {errors[1]} (plain)" in finding.sentence
+
+
+def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):
+    def values(trial: config.Trial) -> dict[str, Any]:
+        noise = JITTER[trial.seed]
+        return {"test_accuracy": 0.9 + noise, "train_accuracy": (0.965 if trial.arm == "plain" else 0.984) + noise}
+
+    found = comparison.compared(fabricated.results(tmp_path, values, *CELL, "seeds=5"))
+    rows = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](found))))
+    errors = [arm["train_error"] for arm in json.loads(tables.TABLES["json"](found))["cells"][0]["arms"]]
+
+    assert [float(row["train_error"]) for row in rows] == pytest.approx([0.0348, 0.0158])
+    assert [of["mean"] for of in errors] == pytest.approx([0.0348, 0.0158])
+    assert [of["sd"] for of in errors] == pytest.approx([float(row["train_error_sd"]) for row in rows])
+    assert "  plain          5/5           90.0 ± 0.2     3.5" in tables.TABLES["table"](found)
+    assert "| identity | 5/5 | 90.0 ± 0.2 | 1.6 ± 0.2 |" in tables.TABLES["md"](found)
+    assert r"identity & 5/5 & 90.0 $\pm$ 0.2 & 1.6 $\pm$ 0.2 &" in tables.TABLES["tex"](found)
+    assert '<td class="n">90.0 ± 0.2</td><td class="n">1.6 ± 0.2</td>' in report.html(found.results)
+
+
+# ---- words and colors derive from the values ---------------------------------------------------------------------------------
+
+
+def test_every_effect_and_verdict_has_a_color_of_the_page_or_is_neutral():
+    good = {Effect.MAKES_TRAINABLE, Effect.MORE_ACCURATE, Verdict.SUPPORTED}
+    bad = {Effect.MAKES_UNTRAINABLE, Effect.LESS_ACCURATE, Verdict.NOT_SUPPORTED}
+
+    assert {of for of in (*Effect, *Verdict) if pages.COLORS.get(of) == "good"} == good
+    assert {of for of in (*Effect, *Verdict) if pages.COLORS.get(of) == "bad"} == bad
+
+
+def test_every_effect_has_a_sentence_and_a_place_in_the_summary(tmp_path: Path):
+
+    assert set(WORDS) | set(REST) == set(Effect)
+    assert not set(WORDS) & set(REST)
+    (finding,) = found_in(tmp_path, arms(at_chance(), trained(0.9)), seeds=1)
+    assert finding.sentence.startswith("Too few seeds for a verdict: 1/1 seeds above chance against 0/1 (plain)")

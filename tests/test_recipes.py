@@ -1,0 +1,90 @@
+"""No headline without learning rate and budget; where no rate was tuned, the command that does it, which runs."""
+
+import shlex
+from pathlib import Path
+
+import fabricated
+import pytest
+
+from resexp import comparison, config, report, runs, tables
+from resexp.report import pages
+from resexp.report.content import collect
+from resexp.tables.recipes import recipe, untuned
+
+CELL = ("network.depth=[8]", "network.init=[he]", "network.norm=[none]", "seeds=3")
+
+
+def good(trial: config.Trial) -> dict[str, float]:
+    return {"test_accuracy": 0.9 + trial.seed / 100}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        pytest.param((), "learning rate 0.001, 20 epochs", id="the demo"),
+        pytest.param(("training.epochs=1",), "learning rate 0.001, 1 epoch", id="one epoch"),
+        pytest.param(("training.epochs=null", "training.steps=300"), "learning rate 0.001, 300 steps", id="steps"),
+        pytest.param(("training.lr=[0.003,1e-4,0.001]",), "learning rates 0.0001 to 0.003, 20 epochs", id="several rates"),
+    ],
+)
+def test_the_recipe_names_learning_rate_and_budget(tmp_path: Path, overrides: tuple[str, ...], words: str):
+    assert recipe(fabricated.results(tmp_path, good, *CELL, *overrides)) == words
+
+
+def test_of_several_experiments_the_recipe_is_the_range(tmp_path: Path):
+    folders = [
+        fabricated.experiment(tmp_path, good, *CELL, f"name=e{epochs}", f"training.epochs={epochs}")[0] for epochs in (5, 20)
+    ]
+
+    assert recipe(runs.read_results(folders)) == "learning rate 0.001, 5 to 20 epochs"
+
+
+def test_every_headline_has_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pages.vl_convert, "javascript_bundle", lambda *_, **__: "")
+    results = fabricated.results(tmp_path, good, *CELL)
+    found = collect(results)
+
+    assert found.recipe in found.headline
+    assert found.recipe in found.answer[0]
+    assert report.html(results).count(found.recipe) >= 3  # lead, summary, heading of the conditions
+    for form in ("table", "md", "tex", "json"):
+        assert found.recipe in tables.TABLES[form](comparison.compared(results))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(
+            ["resexp", "train", "digits", "network.depth=[8]", "training.lr=0.1", "name=x", "--quiet"], id="overrides"
+        ),
+        pytest.param(["resexp", "train", "digits", "--runs", "somewhere", "network.depth=[8]"], id="options"),
+        pytest.param(["a script.py"], id="a script"),
+        pytest.param(["resexp", "train"], id="no config"),
+    ],
+)
+def test_an_untuned_learning_rate_is_said_with_a_command_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+):
+    monkeypatch.setitem(fabricated.START, "command", command)
+    results = fabricated.results(tmp_path, good, *CELL, "training.lr=0.002")
+    sentence, tune, compare = untuned(results)
+    program, verb, source, *overrides = shlex.split(tune.removeprefix("To tune it: "))
+    experiment = config.load(source, overrides)
+
+    assert "learning rate 0.002" in sentence
+    assert (program, verb) == ("resexp", "train")
+    rates = sorted({trial.settings.training.lr for trial in experiment.trials})
+    assert rates == pytest.approx([0.0002, 0.0006, 0.002, 0.006])
+    assert {trial.settings.network.depth for trial in experiment.trials} == {8}
+    assert compare == f"then: resexp compare {experiment.name} --tune lr"
+    assert experiment.name == "digits-lr"
+
+
+@pytest.mark.parametrize("form", ["table", "md"])
+def test_it_is_said_once_and_not_where_the_rate_is_an_axis(tmp_path: Path, form: str):
+    one = fabricated.results(tmp_path / "one", good, *CELL)
+    several = fabricated.results(tmp_path / "several", good, *CELL, "training.lr=[0.001,0.01]")
+
+    assert tables.TABLES[form](comparison.compared(one)).count("Not tuned") == 1
+    assert "Not tuned" not in tables.TABLES[form](comparison.compared(several))
+    assert untuned(several) == []
