@@ -68,6 +68,10 @@ def main() -> None:
             "Seeds for a given half-width, estimated from n", list(budgets(draws, generator)),
             ("n", "needed", "estimates, 95% of them", "interval covers, in %", "median interval"),
         ),
+        table(
+            "Contrast with the selected depth: how often its 95% interval covers the truth, in %",
+            list(contrasts(draws, generator)), ("errors", "n", *over),
+        ),
         table("The smallest p of a sign-flip test", [least()], ["n", *map(str, range(3, 11))]),
     ]  # fmt: skip
     publish("coverage", f"python benchmarks/coverage.py {draws}", "\n".join(parts), DOCUMENT)
@@ -294,6 +298,25 @@ def rising(draws: int, generator: np.random.Generator) -> Iterator[Row]:
     for name, (kind, profile) in RISES.items():
         for n in SEEDS:
             yield name, str(n), *(verdicts(kind, n, profile(depths), draws, generator) for depths in DEPTHS)
+
+
+def contrasts(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    """The truth is the difference of the true means of the depths that are compared."""
+    for name, kind, rise in (
+        ("flat", "normal", 0),
+        ("flat, sd falls fourfold", "sd falls fourfold", 0),
+        ("linear by 3 sd", "normal", 3),
+    ):
+        for n in SEEDS:
+            covered = []
+            for depths in DEPTHS:
+                profile = np.linspace(0, rise, depths)
+                errors, _ = curves(kind, (draws, n, depths), profile, generator)
+                chosen = halves_choose(errors[:, :, :-1])
+                contrast = errors[:, :, -1] - at(errors[:, :, :-1], chosen)
+                truth = SD * (profile[-1] - profile[chosen].mean(1))
+                covered.append(percent(float((abs(contrast.mean(1) - truth) <= half_width(contrast)).mean())))
+            yield name, str(n), *covered
 
 
 # ---- selected settings ------------------------------------------------------------------------------------------------------
