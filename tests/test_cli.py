@@ -390,7 +390,7 @@ def mnist_folder(root: Path, cut: int) -> None:
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for part in ("train", "t10k"):
-        images = idx([7] * 30 * 64, 30, 8, 8)
+        images = idx([n % 30 for n in range(30 * 64)], 30, 8, 8)
         (raw / f"{part}-images-idx3-ubyte").write_bytes(images[: len(images) - cut])
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx([n % 10 for n in range(30)], 30))
 
