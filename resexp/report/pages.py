@@ -112,7 +112,7 @@ def _environment() -> jinja2.Environment:
         brief=brief,
         outcome=tables.outcome_text,
         missing=tables.missing_text,
-        ranks=lambda arm: ranks_text(arm.contrast.ranks),
+        ranks=lambda arm: ranks_text(arm.contrast),
         train_error=train_error_spread,
         contrast=tables.contrast_text,
         difference=tables.difference_text,
