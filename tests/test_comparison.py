@@ -247,7 +247,7 @@ def test_where_networks_end_differently_their_counts_are_compared_and_no_means(t
 def test_a_small_p_of_counts_is_printed_once(tmp_path):
     results = fabricated.results(tmp_path, ended("s" * 9 + "t", "t" * 10), *ONE_CELL[:3], "seeds=10")
 
-    assert "counts: p < 0.001*" in tables.TABLES["table"](comparison.compared(results))
+    assert "counts: p < 0.001" in tables.TABLES["table"](comparison.compared(results))
 
 
 def test_what_lies_beyond_width_is_told_in_the_unit_of_the_figure(tmp_path):

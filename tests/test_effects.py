@@ -102,6 +102,8 @@ def test_mixed_outcomes_hide_no_effect_that_the_ranks_show(
         assert ranks.p == pytest.approx(statistics.mann_whitney(plain, identity))
     else:
         assert ranks.p == ranks.least == pytest.approx(p)
+    starred = effect in (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
+    assert ("ranks: p = 0.0079* (smallest 0.0079)" in finding.sentence) == starred
 
 
 @pytest.mark.parametrize("form", ["table", "md", "tex"])

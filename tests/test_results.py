@@ -223,24 +223,24 @@ def test_csv_json_and_markdown_give_the_difference_of_what_is_no_pair_only_with_
     [
         pytest.param(
             [["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "training.lr=0.1"]],
-            "The arms are no pair: they differ in more than the shortcut",
+            "The arms are not a pair: they differ in more than the shortcut",
             id="another recipe",
         ),
         pytest.param(
             [["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "seeds=3"]],
-            "The arms are no pair: they differ in more than the shortcut",
+            "The arms are not a pair: they differ in more than the shortcut",
             id="other seeds",
         ),
-        pytest.param([RESIDUAL], "The arms are no pair: it takes a plain and a residual one", id="no plain arm"),
-        pytest.param([["name=one"]], "What the shortcut did at depth 8", id="a pair"),
+        pytest.param([RESIDUAL], "The arms are not a pair: it takes a plain and a residual one", id="no plain arm"),
+        pytest.param([["name=one"]], "Results by condition at depth 8 (at a rate)", id="a pair"),
     ],
 )
 def test_nothing_is_found_where_nothing_is_a_pair_and_the_headline_says_so(tmp_path, experiments, words):
     cells = comparison.cells(runs.read_results(written(tmp_path, *experiments)))
     found = findings(cells)
 
-    assert headline(cells, found) == words
-    assert bool(found) is words.startswith("What")
+    assert headline(cells, found, "at a rate") == words
+    assert bool(found) is words.startswith("Results")
 
 
 def test_a_pair_that_waits_is_a_pair_that_has_not_finished(tmp_path):
@@ -249,7 +249,7 @@ def test_a_pair_that_waits_is_a_pair_that_has_not_finished(tmp_path):
 
     cells = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL))
 
-    assert headline(cells, findings(cells)) == "No pair has finished yet"
+    assert headline(cells, findings(cells), "at a rate") == "No pair has finished yet"
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_
     assert len(findings(comparison.cells(results))) == 1
     row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compared(results)))))[2]
     assert [round(float(row[f"beyond_width{end}"]), 6) for end in ("", "_low", "_high")] == [0.2, 0.2, 0.2]
-    assert "| +30.0 (1 image: 0.28) | +20.0 (1 image: 0.28) |" in tables.TABLES["md"](comparison.compared(results))
+    assert "| +30.0 (1 image: 0.28)\\* | +20.0 (1 image: 0.28) |" in tables.TABLES["md"](comparison.compared(results))
 
 
 def test_a_second_control_that_is_plain_once_more_is_compared_with_nothing(tmp_path):

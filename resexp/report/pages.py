@@ -133,7 +133,7 @@ def _environment() -> jinja2.Environment:
         missing=tables.missing_text,
         diverged=tables.diverged_text,
         progress=tables.progress_text,
-        ranks=lambda arm: ranks_text(arm.contrast.ranks),
+        ranks=lambda arm: ranks_text(arm.contrast),
         train_error=train_error_spread,
         contrast=tables.contrast_text,
         difference=tables.difference_text,

@@ -74,7 +74,7 @@ def _row(wide: int, name: str, above: str, accuracy: str, error: str, slope: str
 def _arm_lines(arm: Arm, cell: Cell, wide: int, of: Comparison, *, test: bool) -> list[str]:
     accuracy, error, slope = accuracy_text(arm.summary, of.metric), train_error_text(arm), slope_text(arm.slope_start)
     lines = _row(wide, arm.name, outcome_text(arm), accuracy, error, slope, contrast_text(arm, of.metric, of.resolution))
-    below = [ranks_text(arm.contrast.ranks, of.metric), images_text(arm), flip_text(arm) if test else ""]
+    below = [ranks_text(arm.contrast, of.metric), images_text(arm), flip_text(arm) if test else ""]
     below += [beyond_width_text(arm, cell, of.metric, of.resolution)] if arm.beyond_width else []
     lines += [f"{text:>{WIDTH}}" for text in below if text]
     ended = diverged_text(arm)

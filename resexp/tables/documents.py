@@ -80,11 +80,13 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
 
 
 def _markdown_row(of: Comparison, cell: Any, arm: Any, *, test: bool) -> list[str]:
-    contrast = contrast_text(arm, of.metric, of.resolution).replace("*", "\\*")
-    compared_with = [contrast, ranks_text(arm.contrast.ranks, of.metric), images_text(arm)]
+    compared_with = [contrast_text(arm, of.metric, of.resolution), ranks_text(arm.contrast, of.metric), images_text(arm)]
     ended = f"{outcome_text(arm)} ({diverged_text(arm)})" if arm.diverged else outcome_text(arm)
     values = [arm.name, ended, accuracy_text(arm.summary, of.metric), train_error_spread(arm)]
-    values += [missing_text(arm).removeprefix("n = ") or str(arm.summary.n), "; ".join(filter(None, compared_with))]
+    values += [
+        missing_text(arm).removeprefix("n = ") or str(arm.summary.n),
+        "; ".join(filter(None, compared_with)).replace("*", "\\*"),
+    ]
     values += [difference_text(arm.beyond_width, of.metric, of.resolution), slope_text(arm.slope_start)]
     values += ["" if arm.parameters is None else f"{arm.parameters:,}", "; ".join(arm.unmatched)]
     return [*cell.label.values(), *values, *([flip_text(arm)] if test else [])]

@@ -65,7 +65,7 @@ def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
 def _sentence(plain: Arm, residual: Arm, kind: Effect) -> str:
     counts = counts_text(plain, residual)
     points = f"test accuracy {points_text(residual.difference)}" if residual.difference else ""
-    numbers = points or ranks_text(residual.contrast.ranks)
+    numbers = points or ranks_text(residual.contrast)
     lead = {
         Effect.MAKES_TRAINABLE: f"The shortcut makes the network trainable at this learning rate: {counts}; {numbers}.",
         Effect.MAKES_UNTRAINABLE: f"The shortcut makes the network untrainable at this learning rate: {counts}; {numbers}.",

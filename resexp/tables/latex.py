@@ -86,7 +86,7 @@ def _row(of: Comparison, cell: Cell, arm: Arm, *, first: bool, test: bool) -> st
     label = [latex(value) if first else "" for value in cell.label.values()]
     trained = ", ".join(text for text in (outcome_text(arm), missing_text(arm)) if text)
     cells = [*label, latex(arm.name), latex(trained), _mean(of, arm), _signed(train_error_spread(arm))]
-    compared = (contrast_text(arm, of.metric, of.resolution), ranks_text(arm.contrast.ranks, of.metric), images_text(arm))
+    compared = (contrast_text(arm, of.metric, of.resolution), ranks_text(arm.contrast, of.metric), images_text(arm))
     difference = "; ".join(filter(None, compared))
     cells += [_signed(difference), _signed(slope_text(arm.slope_start))]
     return " & ".join([*cells, *(map(latex, _exact(arm)) if test else [])]) + r" \\"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from resexp import config, statistics
-from resexp.comparison import Arm, Cell, Choice, Metric, Needed, OverDepth, Ranks, Tuned
+from resexp.comparison import Arm, Cell, Choice, Contrast, Metric, Needed, OverDepth, Tuned
 from resexp.runs import State
 from resexp.statistics import DegradationVerdict, Difference, Summary
 
@@ -109,17 +109,21 @@ def points_text(difference: Difference) -> str:
 
 def contrast_text(arm: Arm, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """The difference, '*' where it is shown; where outcomes differ the exact test of their counts."""
-    star = "*" if arm.contrast.shown else ""
     if arm.contrast.outcomes is not None:
-        return f"counts: {p_equals(arm.contrast.outcomes)}{star}"
-    return f"{difference_text(arm.difference, metric, resolution)}{star}"
+        return f"counts: {p_equals(arm.contrast.outcomes)}"
+    return difference_text(arm.difference, metric, resolution) + _star(arm.contrast)
 
 
-def ranks_text(ranks: Ranks | None, metric: Metric = SHARE) -> str:
+def _star(contrast: Contrast) -> str:
+    return "*" if contrast.shown else ""
+
+
+def ranks_text(contrast: Contrast, metric: Metric = SHARE) -> str:
     """'ranks: p = 0.1 (smallest 0.1); differences +64.6 to +74.1': Mann-Whitney, and the range of the paired differences."""
+    ranks = contrast.ranks
     if ranks is None:
         return ""
-    words = f"ranks: {p_equals(ranks.p)} (smallest {p_text(ranks.least)})"
+    words = f"ranks: {p_equals(ranks.p)}{_star(contrast)} (smallest {p_text(ranks.least)})"
     if ranks.lowest is None:
         return words
     return f"{words}; differences {figure(ranks.lowest, metric, '+')} to {figure(ranks.highest, metric, '+')}"
