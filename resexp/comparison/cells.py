@@ -48,6 +48,7 @@ class Arm:
     as wide as it takes to have at least as many parameters. A control that is no wider than plain is plain once more
     (`same_as_plain`) and is compared with nothing. `unmatched` says in what the plain arm that an arm is compared with differs
     beside the shortcut: without consent there is no difference then. `diverged` are (seed, step) of the trials that did.
+    `dead_layers` are (seed, names) of the layers whose weight gradient was exactly 0 at every logging step.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Arm:
     same_as_plain: bool = False
     contrast: Contrast = Contrast()
     diverged: tuple[tuple[int, int], ...] = ()
+    dead_layers: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,9 @@ def _arm(
         same_as_plain=again,
         contrast=_contrast(plain, states, metric, images=images) if compared else Contrast(),
         diverged=tuple((state.trial.seed, state.diverged_at) for state in states if state.diverged_at is not None),
+        dead_layers=tuple(
+            (state.trial.seed, tuple(layers)) for state in states if (layers := (state.result or {}).get("dead_layers"))
+        ),
     )
 
 

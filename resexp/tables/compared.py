@@ -14,6 +14,7 @@ from resexp.tables.texts import (
     beyond_width_text,
     choice_text,
     contrast_text,
+    dead_text,
     diverged_text,
     flip_text,
     images_text,
@@ -68,7 +69,7 @@ def _arm_lines(arm: Arm, cell: Cell, wide: int, of: Comparison, *, test: bool) -
     below += [beyond_width_text(arm, cell, of.metric, of.resolution)] if arm.beyond_width else []
     lines += [f"{text:>{WIDTH}}" for text in below if text]
     ended = diverged_text(arm)
-    lines += [f"    {text}" for text in (missing_text(arm), f"diverged: {ended}" if ended else "") if text]
+    lines += [f"    {text}" for text in (missing_text(arm), f"diverged: {ended}" if ended else "", dead_text(arm)) if text]
     if arm.same_as_plain:
         lines.append("    the same network as plain: the shortcut brings no parameters")
     if arm.unmatched:
@@ -102,11 +103,21 @@ def notes(of: Comparison) -> list[str]:
         lines += ["Where seeds of one arm ended differently no mean and no interval is given."]
     if any(arm.contrast.outcomes is not None for arm, _ in arms):
         lines += ["k of n: exact test (Fisher) of how many trained."]
+    if any(arm.dead_layers for arm, _ in arms):
+        lines += ["No gradient reached: the weight gradient was exactly 0 at every logging step."]
+    lines += precision_notes(of)
     if pairs := bought(of):
         several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f}, median {pairs.median:+.2f} over {pairs.pairs}"
         spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else several
         lines += [f"Pairing by seed: correlation of the arms {spread}; sd {pairs.ratio:.2f} of the unpaired one."]
     return lines
+
+
+def precision_notes(of: Comparison) -> list[str]:
+    """At which precision gradient norms were read, where it is neither float32 nor float64."""
+    found = dict.fromkeys(state.trial.settings.precision for state in of.results.states)
+    coarse = [precision for precision in found if precision in config.COARSE]
+    return [f"Gradient norms and slopes were read in {' and '.join(coarse)}, as trained."] if coarse else []
 
 
 # ---- below the table ------------------------------------------------------------------------------------------------------

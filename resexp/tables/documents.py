@@ -18,6 +18,7 @@ from resexp.tables.texts import (
     accuracy_text,
     choice_text,
     contrast_text,
+    dead_text,
     difference_text,
     diverged_text,
     flip_text,
@@ -62,7 +63,10 @@ def _markdown_row(of: Comparison, cell: Any, arm: Any, *, test: bool) -> list[st
     values = [arm.name, ended, f"**{accuracy}**" if is_best(arm, cell, of.metric) else accuracy]
     values += [missing_text(arm).removeprefix("n = ") or str(arm.summary.n), "; ".join(filter(None, compared_with))]
     values += [difference_text(arm.beyond_width, of.metric, of.resolution), slope_text(arm.slope_start)]
-    values += ["" if arm.parameters is None else f"{arm.parameters:,}", "; ".join(arm.unmatched)]
+    values += [
+        "" if arm.parameters is None else f"{arm.parameters:,}",
+        "; ".join(filter(None, (*arm.unmatched, dead_text(arm)))),
+    ]
     return [*cell.label.values(), *values, *([flip_text(arm)] if test else [])]
 
 
@@ -84,7 +88,7 @@ def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) ->
     beyond = ("beyond_width", "beyond_width_low", "beyond_width_high")
     exact = ("outcomes_p", "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")
     columns = [*of.results.shown, "arm", "n", "missing", *outcomes, "mean", "sd", "difference", "low", "high", *beyond]
-    writer.writerow([*columns, *exact, "slope", "parameters", "unmatched"])
+    writer.writerow([*columns, *exact, "slope", "parameters", "unmatched", "dead_layers"])
     for cell in of.cells:
         for arm in cell.arms:
             counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
@@ -94,7 +98,9 @@ def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) ->
             values = [arm.summary.n, sum(arm.missing.values()), *counts, arm.summary.mean, arm.summary.sd, *compared_with]
             values += [more.outcomes, *bought, more.sign_flip, more.holm, more.least, more.images]
             values += [arm.slope_start, arm.parameters]
-            writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, values), "; ".join(arm.unmatched)])
+            dead = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
+            texts = ["; ".join(arm.unmatched), "; ".join(dead)]
+            writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, values), *texts])
     return text.getvalue()
 
 
