@@ -36,7 +36,7 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str, cos
     control, wider = plain.parameters_of is not None, width_of(network) != residual.settings.network.width
     own = control and wider  # a second control of the width of its cell is the plain twin once more
     beyond = {key: other_measured[key] - measured[key] for key in COSTS}
-    cell = residual.settings.network
+    cell, precision = residual.settings.network, residual.settings.precision
     starts = {"zero_last": cell.zero_last, **{init: cell.init == init for init in training.TWIN_INITS}}
     return {
         "cell": " ".join(config.cell_label(plain.settings, experiment.axes)),
@@ -54,7 +54,7 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str, cos
         "nothing_to_skip": cell.depth == 2,
         "same_as_plain": control and not wider,
         **({"padded_channels_dead": True} if padded_channels_dead(cell) else {}),
-        **({"precision": residual.settings.precision} if residual.settings.precision in config.COARSE else {}),
+        **({"precision": precision} if precision in config.COARSE else {}),
         "width": {plain.arm: width_of(network), residual.arm: width_of(other)},
         "beyond": beyond,
         "at_start": {plain.arm: measured, residual.arm: other_measured},

@@ -163,7 +163,7 @@ def test_diverged_networks_count_in_the_median_and_are_named(tmp_path):
     assert fields["mark"].to_dict() == {4: "", 8: "outcomes differ", 16: "all diverged"}
     assert words("atlas", frames)[-1] == (
         "identity: seeds differ in outcome on 1 of 9 fields (circles), 3 of 18 networks diverged, "
-        "the median network of 2 fields diverged (blank)."
+        "fields left blank, as their median network diverged: 2."
     )
 
 

@@ -183,7 +183,7 @@ def _uneven(results: pd.DataFrame) -> list[str]:
         gone, mixed, blank = (outcomes == "diverged").sum(), (fields["mark"] == MIXED).sum(), fields["accuracy"].isna().sum()
         parts = [f"seeds differ in outcome on {mixed} of {len(fields)} fields (circles)"] if mixed else []
         parts += [f"{gone} of {len(outcomes)} networks diverged"] if gone else []
-        parts += [f"the median network of {blank} fields diverged (blank)"] if blank else []
+        parts += [f"fields left blank, as their median network diverged: {blank}"] if blank else []
         if parts:
             lines.append(f"{_named(region, arm)}: {', '.join(parts)}.")
     return lines
