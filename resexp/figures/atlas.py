@@ -54,12 +54,12 @@ def _map(fields: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column
     tips = _tips(column)
     chart = alt.Chart(data).mark_rect(stroke="white", strokeWidth=0.4)
     layers = [chart.encode(x=x, x2="right:Q", y=y, y2="above:Q", color=_colour(column), tooltip=tips)]
-    layers += _marks(cells, column, tips)
     for arm in arms:
         reach = limits[limits["arm"] == arm].assign(reach=limits["reach"].clip(upper=FARTHEST)).round(4)
         line = alt.Chart(reach).encode(x="reach:Q", y="gain:Q", order="gain:Q")
         for width, paint in ((4.0, "white"), (2.0, PLAIN if arm == "plain" else RESIDUAL[0])):
             layers.append(line.mark_line(clip=True, strokeWidth=width, color=paint))
+    layers += _marks(cells, column, tips)
     shown = alt.Title(title if region == "all" else [title, region], fontSize=12)
     return alt.LayerChart(layer=layers, width=FIELD, height=FIELD, title=shown)
 
@@ -83,7 +83,9 @@ def _marks(cells: pd.DataFrame, column: str, tips: Sequence[alt.Tooltip]) -> lis
     marked = cells.assign(mark=signs)[signs != ""].round(4)
     if marked.empty:
         return []
-    shape = alt.Shape("mark:N", title="seeds", scale=alt.Scale(domain=[MIXED, GONE], range=["circle", "cross"]))
+    scale = alt.Scale(domain=[MIXED, GONE], range=["circle", "cross"])
+    legend = alt.Legend(symbolStrokeColor="black", symbolFillColor="transparent")
+    shape = alt.Shape("mark:N", title="seeds", scale=scale, legend=legend)
     encoded = alt.Chart(marked).encode(x="depth:Q", y="gain:Q", shape=shape, tooltip=list(tips))
     halo = encoded.mark_point(size=55, strokeWidth=3.5, color="white", filled=False)
     return [halo, encoded.mark_point(size=55, strokeWidth=1.5, color="black", filled=False)]
