@@ -10,12 +10,13 @@ from torch.nn import functional
 
 from resexp import config, probes, training
 from resexp.config import Experiment, Settings, Trial
-from resexp.networks import Cost, Network, boundary_stages, count, weighted_layers
+from resexp.networks import Cost, Draw, Network, boundary_stages, count, weighted_layers
 
 Card = dict[str, Any]
 Costs = dict[str, Cost]  # by trial
 
 COSTS = ("parameters", "multiply_adds", "activation_bytes")  # of a network, per image where they grow with the batch
+PADDING = tuple(name for name in config.SHORTCUT_NAMES if name not in ("plain", "projection", "projection-all"))  # option A
 LINEAR = ("identity", "projection", "projection-all", "scaled")  # a is constant, S a matrix
 
 
@@ -35,7 +36,7 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str, cos
     control, wider = plain.parameters_of is not None, width_of(network) != residual.settings.network.width
     own = control and wider  # a second control of the width of its cell is the plain twin once more
     beyond = {key: other_measured[key] - measured[key] for key in COSTS}
-    cell = residual.settings.network
+    cell, precision = residual.settings.network, residual.settings.precision
     starts = {"zero_last": cell.zero_last, **{init: cell.init == init for init in training.TWIN_INITS}}
     return {
         "cell": " ".join(config.cell_label(plain.settings, experiment.axes)),
@@ -52,6 +53,8 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str, cos
         "same_function_class": _same_class(residual.settings),
         "nothing_to_skip": cell.depth == 2,
         "same_as_plain": control and not wider,
+        **({"padded_channels_dead": True} if padded_channels_dead(cell) else {}),
+        **({"precision": precision} if precision in config.COARSE else {}),
         "width": {plain.arm: width_of(network), residual.arm: width_of(other)},
         "beyond": beyond,
         "at_start": {plain.arm: measured, residual.arm: other_measured},
@@ -67,19 +70,56 @@ def start_of(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, 
     x, labels = next(training.batches([trial], found, length.per_epoch, 0))
     boundaries: list[Tensor] = []
     with training.precision_of(settings, x.device):
-        logits = network(x, boundaries, training.draws(network, [trial], 0, x))
+        drawn = training.draws(network, [trial], 0, x)
+        logits = network(x, boundaries, drawn)
         if trial.name not in costs:
             costs[trial.name] = count(network, found.input_shape)
     loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
     grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
     (flows,) = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
+    coarse = settings.precision in config.COARSE
+    gap = {"precision_gap": precision_gap(network, x, labels, drawn, flows, settings)} if coarse else {}
     measured: dict[str, float | int] = {
         "loss": _rounded(loss.item()),
         "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
         "slope": _rounded(probes.slope(flows, boundary_stages(network))),
         **{key: getattr(costs[trial.name], key) for key in COSTS},
+        **gap,
     }
     return network, x, measured
+
+
+def precision_gap(
+    network: Network, x: Tensor, labels: Tensor, drawn: Sequence[Draw], flows: Sequence[float], settings: Settings
+) -> float:
+    """Largest relative difference of the norms |dL/dx_l| in `flows` from those that the same pass has in float32.
+
+    Over the block boundaries at which float32 has a gradient; 0 where it has none, inf or nan where `flows` is not finite.
+    """
+    boundaries: list[Tensor] = []
+    matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        loss = functional.cross_entropy(
+            network(x, boundaries, drawn), labels, label_smoothing=settings.training.label_smoothing
+        )
+        grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
+    (exact,) = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
+    return _rounded(max((abs(flow / norm - 1) for flow, norm in zip(flows, exact, strict=True) if norm > 0), default=0.0))
+
+
+def padded_channels_dead(network: config.Network) -> bool:
+    """Whether the zero channels of option A never receive a gradient: zeroed branches leave them at 0 before a ReLU.
+
+    Nothing moves them: the last layer or norm of a branch is 0 in these channels, and so is the derivative of ReLU at 0. Only
+    layer norm before a block or after the addition takes them off 0. The scalars of fixup can, and are not counted.
+    """
+    pads = config.shortcut_name(network.shortcut) in PADDING
+    zeroed = network.zero_last and network.init != "fixup" and network.activation == "relu"
+    moved = network.norm == "layer" and network.placement in ("pre", "post-norm")
+    return network.family == "cnn" and network.depth > 2 and pads and zeroed and not moved
 
 
 def width_of(network: Network) -> int:

@@ -42,7 +42,7 @@ def test_fields_meet_at_geometric_means():
     assert lower[1:] == upper[:-1]
 
 
-def test_a_field_has_the_mean_over_seeds_and_the_difference_to_its_plain_twin(found):
+def test_a_field_has_the_median_over_seeds_and_the_difference_to_its_plain_twin(found):
     fields = plane(read_frames(found).results).set_index(["arm", "depth", "gain"])
 
     assert len(fields) == 2 * 3 * 3
@@ -149,7 +149,7 @@ def test_an_arm_without_a_formula_has_no_band(tmp_path):
 # ---- what is not on the map, or not whole -----------------------------------------------------------------------------------
 
 
-def test_diverged_networks_are_in_no_mean_and_are_counted(tmp_path):
+def test_diverged_networks_count_in_the_median_and_are_named(tmp_path):
     def some(trial):
         network = trial.settings.network
         gone = network.shortcut == "identity" and (network.depth, network.gain) in {(16, 2.0), (8, 2.0)}
@@ -158,10 +158,70 @@ def test_diverged_networks_are_in_no_mean_and_are_counted(tmp_path):
     frames = read_frames(fabricated.results(tmp_path, some, *MAP))
     fields = plane(frames.results).query("arm == 'identity' and gain == 2").set_index("depth")
 
-    assert fields["n"].to_dict() == {4: 2, 8: 1}
+    assert fields["n"].to_dict() == {4: 2, 8: 2, 16: 2}
+    assert fields["accuracy"].isna().to_dict() == {4: False, 8: True, 16: True}
+    assert fields["mark"].to_dict() == {4: "", 8: "outcomes differ", 16: "all diverged"}
     assert words("atlas", frames)[-1] == (
-        "identity: 3 of 18 networks diverged and are in no mean; a field without a mean is blank."
+        "identity: seeds differ in outcome on 1 of 9 fields (circles), 3 of 18 networks diverged, "
+        "fields left blank, as their median network diverged: 2."
     )
+
+
+SEEDS = {  # accuracies of seeds (None: diverged) -> median with a diverged network below all others
+    (0.9, 0.8): 0.85,
+    (0.9, 0.8, 0.1): 0.8,
+    (0.9, 0.8, None): 0.8,
+    (0.9, None, 0.8, None, 0.7): 0.7,
+    (0.9, None): None,
+    (0.9, None, None): None,
+    (None, None, None): None,
+}
+
+
+@pytest.mark.parametrize("accuracies", SEEDS, ids=str)
+def test_the_median_of_a_field_counts_diverged_networks_as_the_worst(accuracies):
+    rows = [
+        {"region": "all", "arm": arm, "depth": depth, "gain": gain, "test_accuracy": accuracy,
+         "outcome": "diverged" if accuracy is None else "stuck" if accuracy < 0.2 else "trained"}
+        for arm in ("plain", "identity") for depth in (4, 8) for gain in (1.0, 2.0)
+        for accuracy in (accuracies if (arm, depth, gain) == ("plain", 8, 2.0) else (0.5,) * len(accuracies))
+    ]  # fmt: skip
+    fields = plane(pd.DataFrame(rows)).set_index(["arm", "depth", "gain"])
+    field, wanted = fields.loc[("plain", 8, 2.0)], SEEDS[accuracies]
+    ranked = sorted(-1.0 if accuracy is None else accuracy for accuracy in accuracies)  # an independent median
+    middle = {ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]}
+
+    assert (wanted is None) == (-1.0 in middle)
+    assert math.isnan(field["accuracy"]) if wanted is None else field["accuracy"] == pytest.approx(wanted)
+    assert fields.loc[("identity", 8, 2.0), "difference"] == pytest.approx(0.5 - wanted if wanted else math.nan, nan_ok=True)
+    assert field["n"] == len(accuracies)
+
+
+def test_mixed_and_diverged_fields_are_marked_on_the_map_of_their_arm_and_on_the_difference(found, tmp_path):
+    def some(trial):
+        network = trial.settings.network
+        here = network.shortcut == "plain" and network.gain == 2.0
+        if here and (network.depth == 16 or (network.depth == 8 and trial.seed == 0)):
+            return {"outcome": "diverged"}
+        return {"test_accuracy": 0.8}
+
+    def marks(frames):
+        drawn = figures.FIGURES["atlas"](frames).to_dict()
+        panels = [panel for row in drawn["vconcat"][0]["hconcat"] for panel in row["hconcat"]]
+        return {
+            panel["title"]["text"]: sorted(
+                (row["depth"], row["gain"], row["mark"])
+                for layer in panel["layer"] if layer["mark"]["type"] == "point" and layer["mark"]["color"] == "black"
+                for row in drawn["datasets"][layer["data"]["name"]]
+            )
+            for panel in panels
+        }  # fmt: skip
+
+    wanted = [(8, 2.0, "outcomes differ"), (16, 2.0, "all diverged")]
+    assert marks(read_frames(found)) == {"plain": [], "identity": [], "identity - plain": []}
+    assert marks(read_frames(fabricated.results(tmp_path, some, *MAP))) == {
+        "plain": wanted, "identity": [], "identity - plain": wanted,
+    }  # fmt: skip
 
 
 def test_where_too_few_depths_have_an_accuracy_there_is_no_map(tmp_path):

@@ -27,6 +27,7 @@ BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over from a 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
+WARNINGS = 4  # about pairs, printed before training
 BEGINNING = ("--fresh", "--break-lock")  # options of a start that its continuation must not repeat
 
 
@@ -88,11 +89,18 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
 
 def prepare(places: Any, experiment: config.Experiment, plan: config.Plan | None, *, quiet: bool) -> dict[str, Any]:
     """What must be known before anything is written; says so where images are fetched for it."""
+    from resexp import tables  # noqa: PLC0415 - `--help` starts without it
+
     if experiment.shared.data.download and not quiet:
         note(f"{experiment.shared.data.name}: fetched first, unless its files are there")
     found: dict[str, Any] = places.prepare(experiment, plan)
     for remark in [*found["remarks"], *config.limits(experiment.shared)]:
         note(remark)
+    warnings = list(dict.fromkeys(f"{card['cell']}, {line}" for card in found["cards"] for line in tables.card_warnings(card)))
+    for line in warnings[:WARNINGS]:
+        note(line)
+    if len(warnings) > WARNINGS:
+        note(f"and {len(warnings) - WARNINGS} more such lines; --dry-run prints all")
     return found
 
 
@@ -233,6 +241,8 @@ def conclude(
     note(f"{lead}{tables.progress_text(states, f'trials{whose}')}; results in {folder}")
     for state in bad:
         note(f"{state.state}: {state.trial.name}: {state.reason or 'unknown reason'}")
+    for line in tables.dead_trials(states):
+        note(line)
     if interrupted:
         note(f"interrupted; continue with: {_command()}")
         return _code(interrupted[0])

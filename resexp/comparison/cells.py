@@ -85,6 +85,7 @@ class Arm:
     train_error: error on the training set, final weights. training, gap: the difference of test accuracy from plain in two
     parts, that of the training accuracy and that of test minus training accuracy. growth_start, growth_end: mean slopes times
     the number of blocks, at initialization and at the end of the first epoch. diverged: (seed, step) of the trials that did.
+    dead_layers: (seed, names) of the layers whose weight gradient was exactly 0 at every logging step.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Arm:
     growth_start: float | None = None
     growth_end: float | None = None
     diverged: tuple[tuple[int, int], ...] = ()
+    dead_layers: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,9 @@ def _arm(
         growth_start=mean_growth(states, "slope_start"),
         growth_end=mean_growth(states, "slope_end"),
         diverged=tuple((state.trial.seed, state.diverged_at) for state in states if state.diverged_at is not None),
+        dead_layers=tuple(
+            (state.trial.seed, tuple(layers)) for state in states if (layers := (state.result or {}).get("dead_layers"))
+        ),
     )
 
 

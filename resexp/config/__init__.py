@@ -35,6 +35,7 @@ from resexp.config.keys import SHORT, key_meant
 from resexp.config.models import (
     ACTIVATION_NAMES,
     AXES,
+    COARSE,
     DATASET_NAMES,
     INIT_NAMES,
     NORM_NAMES,
@@ -54,6 +55,7 @@ __all__ = [
     "ACTIVATION_NAMES",
     "ANY_RESIDUAL",
     "AXES",
+    "COARSE",
     "DATASET_NAMES",
     "FREE_SHORTCUTS",
     "INIT_NAMES",

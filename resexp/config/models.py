@@ -27,6 +27,7 @@ from resexp.config.types import (
 )
 
 NORM_NAMES = ("none", "batch", "layer", "group")
+COARSE = ("tf32", "bfloat16")  # precisions with fewer digits than float32
 INIT_NAMES = ("pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup")
 PLACEMENT_NAMES = ("post", "pre", "branch", "post-norm", "pre-act-only")
 ACTIVATION_NAMES = ("relu", "tanh", "gelu")

@@ -25,7 +25,8 @@ def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
 def impossible(cell: Settings, shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Problem | None:
     """The first combination of values in `cell` that cannot be built or run, if any."""
     allowed = tuple(shortcuts) if shortcuts is not None else (shortcut_name(cell.network.shortcut),)
-    checks = (_about_network(cell, allowed), _about_training(cell), _about_data(cell), _about_run(cell))
+    dead = _about_zero_branches(cell.network) if shortcuts is not None else None  # a stored experiment stays readable
+    checks = (_about_network(cell, allowed), dead, _about_training(cell), _about_data(cell), _about_run(cell))
     return next((problem for problem in checks if problem), None)
 
 
@@ -57,6 +58,34 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
     if network.init == "fixup" and network.gain is not None:
         return "network.gain", f"{network.gain:g} would undo the scaling of init: fixup; leave one of them out"
     return _about_groups(network) if network.norm == "group" else None
+
+
+def _about_zero_branches(network: Network) -> Problem | None:
+    """Branches that are 0 at initialization and whose weights can never receive a gradient.
+
+    A zeroed branch learns because its last layer has a gradient at once. It has none where a factor after that layer is 0, too:
+    the derivative of ReLU at 0, which is 0 (tanh has 1 there, GELU 1/2); the scalar of rezero, whose own gradient is <dL/dx, F>
+    with F = 0; or an output that is 0 as a whole, before a ReLU. Plain networks are not zeroed.
+    """
+    name = shortcut_name(network.shortcut)
+    key = "network.init" if network.init == "fixup" else "network.zero_last" if network.zero_last else None
+    if key is None or network.depth == 2 or name == "plain":
+        return None
+    zeroed = "fixup" if key == "network.init" else "true"
+    other = "another init such as he" if key == "network.init" else "zero_last: false"
+    if network.placement == "branch" and network.activation == "relu":
+        return key, (
+            f"{zeroed} with placement: branch and activation: relu trains no branch: each ends in relu(0), which has "
+            f"derivative 0; write placement: post, activation: gelu or {other}"
+        )
+    if name == "rezero":
+        return key, (
+            f"{zeroed} with shortcut: rezero trains no branch: its scalar and its last layer both start at 0, so neither has "
+            f"a gradient; write {other}, or shortcut: identity"
+        )
+    if isinstance(network.shortcut, dict) and network.shortcut.get("scaled", {}).get("scale") == 0:
+        return key, f"{zeroed} with scale 0 of scaled makes every block 0, so nothing reaches the classifier; write {other}"
+    return None
 
 
 def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:

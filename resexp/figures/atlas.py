@@ -7,7 +7,7 @@ import pandas as pd
 
 from resexp.tables.colors import PLAIN, RESIDUAL
 from resexp.tables.frames import Frames
-from resexp.tables.planes import plane
+from resexp.tables.planes import GONE, MIXED, plane
 
 FIELD = 190  # pixels of a map's side
 FEW = 3  # arms whose maps no longer fit into a row
@@ -17,10 +17,11 @@ FARTHEST = 1e6  # layers; where theory sees no end of training
 def atlas(frames: Frames) -> alt.VConcatChart:
     """Test accuracy of each arm over depth and gain (n Var(W) of the first weights), and how far it lies above its plain twin.
 
-    Means over the seeds that did not diverge; blue fields gain by the shortcut, vermilion ones lose. Lines are the depths at
-    which theory sees the end of training, by how fast the gradient changes at the start: 6 of its depth scales, 16 with batch
-    norm; vermilion that of plain, blue that of the arm with a shortcut. An arm without a line has no formula, or one that sees
-    no end here.
+    Medians over all seeds, of which diverged ones rank below all others; a cell is blank where the median seed diverged.
+    Circles mark cells whose seeds differ in outcome, crosses those in which all diverged; in a difference, those of either arm.
+    Blue cells gain by the shortcut, vermilion ones lose. Lines are the depths at which theory sees the end of training, by how
+    fast the gradient changes at the start: 6 of its depth scales, 16 with batch norm; vermilion that of plain, blue that of the
+    arm with a shortcut. An arm without a line has no formula, or one that sees no end here.
     """
     fields = plane(frames.results)
     limits = frames.boundaries
@@ -45,11 +46,12 @@ def _region(region: str, fields: pd.DataFrame, limits: pd.DataFrame) -> alt.HCon
 
 def _map(fields: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column: str, region: str) -> alt.LayerChart:
     """One panel: a field for each gain and depth of the first arm, and over it the boundary of each arm."""
-    data = fields[fields["arm"] == arms[0]].dropna(subset=[column]).round(4)
+    cells = fields[fields["arm"] == arms[0]]
+    data = cells.dropna(subset=[column]).round(4)
     title = " - ".join(arms)
     x = alt.X("left:Q", title="depth", scale=_scale(data["left"], data["right"]), axis=_ticks(data["depth"]))
     y = alt.Y("below:Q", title="gain", scale=_scale(data["below"], data["above"]), axis=_ticks(data["gain"]))
-    tips = ["depth:Q", "gain:Q", alt.Tooltip(f"{column}:Q", format="+.1%" if column == "difference" else ".1%"), "n:Q"]
+    tips = _tips(column)
     chart = alt.Chart(data).mark_rect(stroke="white", strokeWidth=0.4)
     layers = [chart.encode(x=x, x2="right:Q", y=y, y2="above:Q", color=_colour(column), tooltip=tips)]
     for arm in arms:
@@ -57,8 +59,36 @@ def _map(fields: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column
         line = alt.Chart(reach).encode(x="reach:Q", y="gain:Q", order="gain:Q")
         for width, paint in ((4.0, "white"), (2.0, PLAIN if arm == "plain" else RESIDUAL[0])):
             layers.append(line.mark_line(clip=True, strokeWidth=width, color=paint))
+    layers += _marks(cells, column, tips)
     shown = alt.Title(title if region == "all" else [title, region], fontSize=12)
     return alt.LayerChart(layer=layers, width=FIELD, height=FIELD, title=shown)
+
+
+def _tips(column: str) -> list[alt.Tooltip]:
+    """What the cursor shows of a cell: the median or the difference of medians, range and outcomes of its seeds."""
+    tips = [alt.Tooltip("depth:Q"), alt.Tooltip("gain:Q")]
+    if column == "difference":
+        tips += [alt.Tooltip("difference:Q", title="difference of medians", format="+.1%")]
+        return [*tips, alt.Tooltip("outcomes:N", title="seeds"), alt.Tooltip("plain_outcomes:N", title="seeds of plain")]
+    tips += [alt.Tooltip("accuracy:Q", title="median", format=".1%")]
+    tips += [alt.Tooltip(f"{end}:Q", format=".1%") for end in ("lowest", "highest")]
+    return [*tips, alt.Tooltip("outcomes:N", title="seeds")]
+
+
+def _marks(cells: pd.DataFrame, column: str, tips: Sequence[alt.Tooltip]) -> list[alt.Chart]:
+    """A sign on each cell whose seeds differ in outcome or all diverged, in a difference on those of the plain arm, too."""
+    signs = cells["mark"]
+    if column == "difference":
+        signs = signs.where(signs != "", cells["plain_mark"])
+    marked = cells.assign(mark=signs)[signs != ""].round(4)
+    if marked.empty:
+        return []
+    scale = alt.Scale(domain=[MIXED, GONE], range=["circle", "cross"])
+    legend = alt.Legend(symbolStrokeColor="black", symbolFillColor="transparent")
+    shape = alt.Shape("mark:N", title="seeds", scale=scale, legend=legend)
+    encoded = alt.Chart(marked).encode(x="depth:Q", y="gain:Q", shape=shape, tooltip=list(tips))
+    halo = encoded.mark_point(size=55, strokeWidth=3.5, color="white", filled=False)
+    return [halo, encoded.mark_point(size=55, strokeWidth=1.5, color="black", filled=False)]
 
 
 def _scale(low: pd.Series, high: pd.Series) -> alt.Scale:

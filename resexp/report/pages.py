@@ -131,6 +131,7 @@ def _environment() -> jinja2.Environment:
         brief=brief,
         outcome=tables.outcome_text,
         missing=tables.missing_text,
+        dead=tables.dead_text,
         diverged=tables.diverged_text,
         progress=tables.progress_text,
         ranks=lambda arm: ranks_text(arm.contrast),

@@ -38,6 +38,7 @@ class _Result(_Record):
     val_accuracy: float | None
     slope_start: float | None
     slope_end: float | None
+    dead_layers: list[str] = []  # missing in early releases, and where no gradient norms were logged
     parameters: int
     multiply_adds: int
     steps: int
@@ -88,6 +89,7 @@ class _AtStart(_Costs):
     loss: float | None
     output_rms: float | None
     slope: float | None
+    precision_gap: float | None = None
 
 
 class _Round(_Record):
@@ -108,6 +110,8 @@ class _Card(_Record):
     beyond: _Costs
     at_start: dict[str, _AtStart]
     rounds: list[_Round] = []
+    padded_channels_dead: bool = False
+    precision: str = "float32"  # written where it is coarser
 
 
 AGAIN = "train again to write it anew"

@@ -2,6 +2,7 @@
 
 from resexp.tables.cards import at_start, beyond, card_lines, equalities
 from resexp.tables.cards import notes as card_notes
+from resexp.tables.cards import warnings as card_warnings
 from resexp.tables.costs import cost_lines
 from resexp.tables.dissection import dissection_lines
 from resexp.tables.documents import TABLES, trial_rows, write_accuracy
@@ -14,6 +15,8 @@ from resexp.tables.texts import (
     accuracy_text,
     beyond_width_text,
     contrast_text,
+    dead_text,
+    dead_trials,
     difference_text,
     diverged_text,
     missing_text,
@@ -35,8 +38,11 @@ __all__ = [
     "beyond_width_text",
     "card_lines",
     "card_notes",
+    "card_warnings",
     "contrast_text",
     "cost_lines",
+    "dead_text",
+    "dead_trials",
     "difference_text",
     "dissection_lines",
     "diverged_text",

@@ -8,6 +8,8 @@ from resexp.tables.lines import fitted
 
 Card = dict[str, Any]
 
+FAR = 0.05  # relative difference of gradient norms from those of float32
+
 EQUAL = {"first_batch": "first batch", "recipe": "recipe"}
 AT_START = {"loss": "loss", "output_rms": "RMS of the logits", "slope": "slope of the gradient"}
 START = {
@@ -51,7 +53,24 @@ def notes(card: Card) -> list[str]:
     """What has to be said of a pair beside its numbers."""
     told = [*(START[key] for key in card["start_differs"]), *(text for key, text in NOTES.items() if card[key])]
     grown = [f"{_seeds(of['seeds'])} in round {of['round']}" for of in card.get("rounds", ())]
+    told += warnings(card)
     return [*told, f"planned at different times: {', '.join(grown)}"] if len(grown) > 1 else told
+
+
+def warnings(card: Card) -> list[str]:
+    """What a pair should not be trained with unawares: gradient norms that float32 has otherwise, channels that never learn."""
+    gaps = {arm: card["at_start"][arm].get("precision_gap") for arm in (card["plain"], card["residual"])}
+    lines = [
+        f"{arm}: at initialization gradient norms in {card['precision']} are up to {100 * gap:.0f}% off those in float32"
+        for arm, gap in gaps.items()
+        if gap is not None and gap > FAR
+    ]
+    if card.get("padded_channels_dead"):
+        lines.append(
+            f"{card['residual']}: the zero channels with which the shortcut pads never receive a gradient, as branches "
+            "start at 0 and relu'(0) = 0; network.shortcut=projection trains them"
+        )
+    return lines
 
 
 def _seeds(seeds: Sequence[int]) -> str:

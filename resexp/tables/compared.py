@@ -16,6 +16,7 @@ from resexp.tables.texts import (
     choice_text,
     closing_text,
     contrast_text,
+    dead_text,
     diverged_text,
     ends_text,
     flip_text,
@@ -78,7 +79,7 @@ def _arm_lines(arm: Arm, cell: Cell, wide: int, of: Comparison, *, test: bool) -
     below += [beyond_width_text(arm, cell, of.metric, of.resolution)] if arm.beyond_width else []
     lines += [f"{text:>{WIDTH}}" for text in below if text]
     ended = diverged_text(arm)
-    lines += [f"    {text}" for text in (missing_text(arm), f"diverged: {ended}" if ended else "") if text]
+    lines += [f"    {text}" for text in (missing_text(arm), f"diverged: {ended}" if ended else "", dead_text(arm)) if text]
     if arm.same_as_plain:
         lines.append("    the same network as plain: the shortcut brings no parameters")
     if arm.unmatched:
@@ -118,6 +119,9 @@ def notes(of: Comparison) -> list[str]:
         lines += ["counts: Fisher's exact test of how many networks are above chance."]
         lines += ["ranks: exact Mann-Whitney test of the values, with the smallest p that so many networks can have;"]
         lines += ["differences: their range over pairs."]
+    if any(arm.dead_layers for arm in arms):
+        lines += ["No gradient reached: the weight gradient was exactly 0 at every logging step."]
+    lines += precision_notes(of)
     if pairs := bought(of):
         several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f} (median {pairs.median:+.2f}, {pairs.pairs} pairs)"
         spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else several
@@ -133,6 +137,13 @@ def looks_lines(of: Comparison) -> list[str]:
         return []
     coverage = f"If you stop because an interval excludes 0, it covers {looks_coverage(of.looks)} of the time, not 95%."
     return [f"{looks_text(of.looks)}. {coverage}"]
+
+
+def precision_notes(of: Comparison) -> list[str]:
+    """At which precision gradient norms were read, where it is neither float32 nor float64."""
+    found = dict.fromkeys(state.trial.settings.precision for state in of.results.states)
+    coarse = [precision for precision in found if precision in config.COARSE]
+    return [f"Gradient norms and slopes were read in {' and '.join(coarse)}, as trained."] if coarse else []
 
 
 # ---- below the table ------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from resexp.tables.texts import (
     choice_text,
     closing_text,
     contrast_text,
+    dead_text,
     difference_text,
     diverged_text,
     ends_text,
@@ -88,7 +89,10 @@ def _markdown_row(of: Comparison, cell: Any, arm: Any, *, test: bool) -> list[st
         "; ".join(filter(None, compared_with)).replace("*", "\\*"),
     ]
     values += [difference_text(arm.beyond_width, of.metric, of.resolution), slope_text(arm.slope_start)]
-    values += ["" if arm.parameters is None else f"{arm.parameters:,}", "; ".join(arm.unmatched)]
+    values += [
+        "" if arm.parameters is None else f"{arm.parameters:,}",
+        "; ".join(filter(None, (*arm.unmatched, dead_text(arm)))),
+    ]
     return [*cell.label.values(), *values, *([flip_text(arm)] if test else [])]
 
 
@@ -112,7 +116,7 @@ def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) ->
     exact = ("outcomes_p", *of_ranks, "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")
     evidence = ("half", "p", "p_table", "train_error", "train_error_sd")
     columns = [*of.results.shown, "arm", "n", "missing", *outcomes, "mean", "sd", "difference", "low", "high", *beyond]
-    writer.writerow([*columns, *exact, *evidence, "slope", "parameters", "unmatched"])
+    writer.writerow([*columns, *exact, *evidence, "slope", "parameters", "unmatched", "dead_layers"])
     for cell in of.cells:
         for arm in cell.arms:
             counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
@@ -125,7 +129,9 @@ def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) ->
             values += [more.outcomes, *ranks, *bought, more.sign_flip, more.holm, more.least, more.images]
             values += [more.half, more.p, more.p_table, *error]
             values += [arm.slope_start, arm.parameters]
-            writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, values), "; ".join(arm.unmatched)])
+            dead = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
+            texts = ["; ".join(arm.unmatched), "; ".join(dead)]
+            writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, values), *texts])
     return text.getvalue()
 
 

@@ -12,6 +12,7 @@ from resexp.tables.recipes import recipe
 from resexp.tables.texts import (
     choice_text,
     contrast_text,
+    dead_lines,
     figure,
     images_text,
     missing_text,
@@ -70,7 +71,8 @@ def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) 
         lines += [r"\addlinespace"] if place else []
         lines += [_row(of, cell, arm, first=arm is cell.arms[0], test=test) for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
-    return "\n".join([*lines, *_methods(of, test=test), *map(latex, judged)]) + "\n"
+    dead = [latex(f"{line}.") for line in dead_lines(of.cells)]
+    return "\n".join([*lines, *_methods(of, test=test), *dead, *map(latex, judged)]) + "\n"
 
 
 def _caption(of: Comparison) -> str:

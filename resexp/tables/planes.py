@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from resexp import theory
 from resexp.config import Settings
 from resexp.runs import Results
+from resexp.statistics import OUTCOMES
 from resexp.tables.labels import region
 from resexp.tables.predictions import prediction_of
 
@@ -18,6 +20,7 @@ SCALES = {"batch": 16}
 WITHOUT_BATCH_NORM = 6
 GAINS = 97  # of a boundary
 FEWEST = 3  # gains and depths of a map
+MIXED, GONE = "outcomes differ", "all diverged"  # marks of a cell on it
 
 
 def is_plane(results: pd.DataFrame) -> bool:
@@ -32,20 +35,42 @@ def _placed(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def plane(results: pd.DataFrame) -> pd.DataFrame:
-    """A row per region, arm, depth and gain: mean test accuracy of n seeds, and how far it lies above the plain arm's.
+    """A row per region, arm, depth and gain: the median test accuracy of its n seeds, their outcomes, the difference to plain.
 
-    `left`, `right`, `below`, `above` bound its field of the map: geometric means of neighbouring depths and gains.
+    `accuracy`, `lowest`, `highest`: median and range in [0, 1]. Diverged networks have no accuracy and rank below all others,
+    so that they count in the median; it is nan where it falls on one (of an even number of seeds: where either middle one did).
+    `outcomes`: '2 trained, 1 diverged'; `mark`: MIXED where these differ, GONE where all seeds diverged, else "".
+    `difference`: median minus the plain arm's. `left`, `right`, `below`, `above` bound the cell on the map: geometric means of
+    neighboring depths and gains.
     """
-    found = _placed(results)
+    placed = results.dropna(subset=["gain"]).astype({"test_accuracy": float, "gain": float})
     keys = ["region", "arm", "depth", "gain"]
-    mean = found.groupby(keys, sort=False)["test_accuracy"].agg(accuracy="mean", n="count").reset_index()
-    plain = mean[mean["arm"] == "plain"].drop(columns=["arm", "n"]).rename(columns={"accuracy": "twin"})
-    mean = mean.merge(plain, on=["region", "depth", "gain"], how="left")
-    mean["difference"] = mean["accuracy"] - mean["twin"]
+    rows = [{**dict(zip(keys, key, strict=True)), **_cell(seeds)} for key, seeds in placed.groupby(keys, sort=False)]
+    cells = pd.DataFrame(rows)
+    twins = {"accuracy": "plain_accuracy", "outcomes": "plain_outcomes", "mark": "plain_mark"}
+    plain = cells[cells["arm"] == "plain"][["region", "depth", "gain", *twins]].rename(columns=twins)
+    cells = cells.merge(plain, on=["region", "depth", "gain"], how="left")
+    cells["difference"] = cells["accuracy"] - cells["plain_accuracy"]
     for key, low, high in (("depth", "left", "right"), ("gain", "below", "above")):
-        fields = edges(sorted(mean[key].unique()))
-        mean[low], mean[high] = (mean[key].map({value: field[side] for value, field in fields.items()}) for side in (0, 1))
-    return mean.drop(columns=["twin"])
+        bounds = edges(sorted(cells[key].unique()))
+        cells[low], cells[high] = (cells[key].map({value: ends[side] for value, ends in bounds.items()}) for side in (0, 1))
+    return cells
+
+
+def _cell(seeds: pd.DataFrame) -> dict[str, Any]:
+    """Median, range and outcomes of the seeds of one cell."""
+    ranked = sorted(seeds["test_accuracy"].fillna(-math.inf))
+    middle = [ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]]
+    counts = {outcome: int((seeds["outcome"] == outcome).sum()) for outcome in OUTCOMES}
+    kinds = [outcome for outcome, count in counts.items() if count]
+    return {
+        "accuracy": sum(middle) / 2 if math.isfinite(middle[0]) else math.nan,
+        "lowest": seeds["test_accuracy"].min(),
+        "highest": seeds["test_accuracy"].max(),
+        "n": len(seeds),
+        "outcomes": ", ".join(f"{counts[outcome]} {outcome}" for outcome in kinds),
+        "mark": MIXED if len(kinds) > 1 else GONE if kinds == ["diverged"] else "",
+    }
 
 
 def edges(values: Sequence[float]) -> dict[float, tuple[float, float]]:

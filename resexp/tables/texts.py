@@ -27,6 +27,39 @@ def diverged_text(arm: Arm) -> str:
     return ", ".join(f"seed {seed} at step {step}" for seed, step in arm.diverged)
 
 
+def dead_text(arm: Arm) -> str:
+    """'no gradient reached 62 layers, blocks.0.layer1 to blocks.30.layer2, in 2 of 3 seeds'; nothing where all were trained."""
+    if not arm.dead_layers:
+        return ""
+    layers = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
+    some = f"{len(layers)} layers, {layers[0]} to {layers[-1]}," if len(layers) > 2 else " and ".join(layers)
+    return f"no gradient reached {some} in {len(arm.dead_layers)} of {arm.summary.n} seeds"
+
+
+def dead_lines(cells: Sequence[Cell]) -> list[str]:
+    """A line for each arm in which some layer has a gradient of exactly 0 at every logging step, the first few by name."""
+    lines = [f"{named(cell.label)}, {arm.name}: {dead_text(arm)}" for cell in cells for arm in cell.arms if arm.dead_layers]
+    more = [f"and {len(lines) - NAMED} more arms with layers that no gradient reached"] if len(lines) > NAMED else []
+    return [*lines[:NAMED], *more]
+
+
+def dead_trials(states: Sequence[State]) -> list[str]:
+    """The same of finished trials: a line for each arm, with the first few of its trials."""
+    lines = []
+    for arm in dict.fromkeys(state.trial.arm for state in states):
+        dead = {state.trial.name: state.result.get("dead_layers", []) for state in states
+                if state.trial.arm == arm and state.result and state.result.get("dead_layers")}  # fmt: skip
+        if dead:
+            names = list(dead)
+            fewest, most = min(map(len, dead.values())), max(map(len, dead.values()))
+            layers = f"{'up to ' if fewest < most else ''}{most} layer{'' if most == 1 else 's'}"
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            lines.append(
+                f"{arm}: the gradient of {layers} was exactly 0 at every logging step: {', '.join(names[:NAMED])}{more}"
+            )
+    return lines
+
+
 def progress_text(states: Sequence[State], noun: str = "trials") -> str:
     """'5 of 6 trials finished, 1 at chance, 1 diverged: identity-d8-s0 at step 101'."""
     finished = [state for state in states if state.result]

@@ -10,7 +10,7 @@ from resexp.statistics import DegradationVerdict
 from resexp.tables import labels
 from resexp.tables.findings import Finding, gradient_words
 from resexp.tables.frames import Frames, profiles
-from resexp.tables.planes import plane
+from resexp.tables.planes import MIXED, plane
 from resexp.tables.texts import closing_text, ends_text, growth_text, percent, points_text
 
 MOVED = 0.05  # of accuracy: what moves by less counts as where it was
@@ -175,23 +175,27 @@ def atlas(frames: Frames) -> list[str]:
                 f"below it on {worse}; from {least} to {most} points."
             )
         lines += _parted(_named(region, arm), of_arm, frames.boundaries)
-    return [*lines, *_diverged(frames.results)]
+    return [*lines, *_uneven(frames.results)]
 
 
-def _diverged(results: pd.DataFrame) -> list[str]:
-    """How many networks the means leave out."""
-    placed = results.dropna(subset=["gain"]).groupby(["region", "arm"], sort=False)["outcome"]
-    counted = [(key, int((outcomes == "diverged").sum()), len(outcomes)) for key, outcomes in placed]
-    return [
-        f"{_named(*key)}: {gone} of {total} networks diverged and are in no mean; a field without a mean is blank."
-        for key, gone, total in counted
-        if gone
-    ]
+def _uneven(results: pd.DataFrame) -> list[str]:
+    """Of each arm: on how many fields seeds differ in outcome, how many networks diverged, how many fields have no median."""
+    placed = results.dropna(subset=["gain"])
+    lines = []
+    for (region, arm), fields in plane(results).groupby(["region", "arm"], sort=False):
+        outcomes = placed[(placed["region"] == region) & (placed["arm"] == arm)]["outcome"]
+        gone, mixed, blank = (outcomes == "diverged").sum(), (fields["mark"] == MIXED).sum(), fields["accuracy"].isna().sum()
+        parts = [f"seeds differ in outcome on {mixed} of {len(fields)} fields (circles)"] if mixed else []
+        parts += [f"{gone} of {len(outcomes)} networks diverged"] if gone else []
+        parts += [f"fields left blank, as their median network diverged: {blank}"] if blank else []
+        if parts:
+            lines.append(f"{_named(region, arm)}: {', '.join(parts)}.")
+    return lines
 
 
 def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
     """How well the line parts the fields on which networks train from the others; nothing where no formula is known."""
-    known = of_arm.merge(limits, on=["region", "arm", "gain"])
+    known = of_arm.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "gain"])
     near = known["depth"] <= known["reach"]
     sides = [("before theory's line", near), ("beyond it", ~near)] if not near.all() else [("theory sees no end here:", near)]
     told = [

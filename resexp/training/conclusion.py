@@ -10,7 +10,7 @@ from torch.nn import functional
 from resexp import checkpoint, cohort, runs
 from resexp.datasets import Images
 from resexp.training.material import test_images
-from resexp.training.measures import evaluate, logits_of, outcome, slope_at
+from resexp.training.measures import dead_layers, evaluate, logits_of, outcome, slope_at
 from resexp.training.state import Run, close_diverged
 
 Scores = tuple[float | None, float | None]  # loss, accuracy
@@ -56,6 +56,7 @@ def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> 
     sound = diverged < 0 and math.isfinite(measured["train_loss"])
     accuracy, loss = predict(run, trial, logits, test) if sound else (None, None)
     ended = outcome(measured["train_accuracy"], measured["train_loss"], run.material.sample.labels.cpu())
+    probes_read = run.trials[trial].settings.gradients.probes
     starts, ends = (slope_at(logs, step, run.network) for step in (0, run.length.end_of_first_epoch))
     runs.finish(
         logs,
@@ -73,6 +74,7 @@ def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> 
             **{key: measured[key] if sound else None for key in ("train_accuracy", "train_loss", "val_accuracy")},
             "slope_start": starts,
             "slope_end": ends,
+            **({"dead_layers": dead_layers(logs)} if "gradient_norm" in probes_read else {}),
             **run.costs[trial],
             "steps": run.step if diverged < 0 else diverged,
         },

@@ -14,6 +14,7 @@ from resexp.networks import Network, boundary_stages
 from resexp.training.material import Material
 
 EVALUATION_BATCH = 2_000
+SETTLED = 2  # the first step at which every layer of a network that starts with zeros can have a gradient
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not an error
@@ -78,6 +79,19 @@ def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> str:
     exceeds = train_accuracy > frequent + 3 * math.sqrt(frequent * (1 - frequent) / len(labels))
     informed = train_loss < guessing or train_accuracy >= 2 * frequent
     return "trained" if exceeds and informed else "stuck"
+
+
+def dead_layers(logs: Path) -> list[str]:
+    """Names of the weighted layers whose weight gradient is exactly 0 at every logging step of gradients.csv.
+
+    Layers behind something that starts at 0 have no gradient until it has moved: in the first step (zeroed branches, rezero) or
+    in the first two (fixup, which also zeroes the classifier). A log that ends there shows no dead layers.
+    """
+    rows = runs.read_rows(logs / "gradients.csv")
+    if not rows or int(rows[-1]["step"]) < SETTLED:
+        return []
+    alive = {row["layer"] for row in rows if float(row["weight_grad_norm"]) != 0}
+    return [layer for layer in dict.fromkeys(row["layer"] for row in rows) if layer not in alive]
 
 
 def slope_at(logs: Path, step: int, network: Network) -> float:
