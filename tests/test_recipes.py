@@ -51,25 +51,11 @@ def test_every_headline_has_the_recipe(tmp_path: Path, monkeypatch: pytest.Monke
         assert found.recipe in tables.TABLES[form](comparison.compared(results))
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(
-            ["resexp", "train", "digits", "network.depth=[8]", "training.lr=0.1", "name=x", "--quiet"], id="overrides"
-        ),
-        pytest.param(["resexp", "train", "digits", "--runs", "somewhere", "network.depth=[8]"], id="options"),
-        pytest.param(["a script.py"], id="a script"),
-        pytest.param(["resexp", "train"], id="no config"),
-    ],
-)
-def test_an_untuned_learning_rate_is_said_with_a_command_that_loads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
-):
-    monkeypatch.setitem(fabricated.START, "command", command)
+def test_an_untuned_learning_rate_is_said_with_a_command_that_trains_a_new_experiment(tmp_path: Path):
     results = fabricated.results(tmp_path, good, *CELL, "training.lr=0.002")
     sentence, tune, compare = untuned(results)
     program, verb, source, *overrides = shlex.split(tune.removeprefix("To tune it: "))
-    experiment = config.load(source, overrides)
+    experiment, folder, _ = runs.target(source, overrides, tmp_path)
 
     assert "learning rate 0.002" in sentence
     assert (program, verb) == ("resexp", "train")
@@ -77,7 +63,7 @@ def test_an_untuned_learning_rate_is_said_with_a_command_that_loads(
     assert rates == pytest.approx([0.0002, 0.0006, 0.002, 0.006])
     assert {trial.settings.network.depth for trial in experiment.trials} == {8}
     assert compare == f"then: resexp compare {experiment.name} --tune lr"
-    assert experiment.name == "digits-lr"
+    assert folder == tmp_path / "digits-lr"
 
 
 @pytest.mark.parametrize("form", ["table", "md"])

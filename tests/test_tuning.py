@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resexp import comparison, config, runs, tables
+from resexp import comparison, runs, tables
 from resexp.config import ConfigError
 from resexp.statistics import DegradationVerdict, Difference, Summary, paired
 from resexp.tables.answer import answer
@@ -359,14 +359,15 @@ def test_a_gap_that_closes_is_followed_by_the_command_that_trains_longer(tmp_pat
     results = fabricated.results(tmp_path, rising, *TWO_DEPTHS)
     logged(results, lambda t: CLOSES[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else (0.9, 0.9))
     found = comparison.compared(results)
-    command = "resexp train digits name=digits-40-epochs training.epochs=40"
+    command = f"resexp train {tmp_path / 'digits'} training.epochs=40 name=digits-40-epochs"
 
     changes = [before - after for before, after in CLOSES]
     assert found.depths[0].change == paired(changes)
     for form in ("table", "md"):
         assert command in " ".join(tables.TABLES[form](found).replace("\\\n", "").split())
         assert "the gap is still closing: -10.7 [" in tables.TABLES[form](found)
-    assert config.load("digits", command.split()[3:]).shared.training.epochs == 40
+    longer, folder, _ = runs.target(tmp_path / "digits", command.split()[3:], tmp_path)
+    assert (longer.shared.training.epochs, folder.name) == (40, "digits-40-epochs")
     row, _ = json.loads(tables.TABLES["json"](found))["over_depth"]
     assert (row["closing"], row["found"]["verdict"]) == (True, "degrades")
 

@@ -2,12 +2,10 @@
 
 import shlex
 
-from resexp import runs
 from resexp.comparison import Comparison
 from resexp.config import Training
 from resexp.tables.lines import WIDTH
-
-REPLACED = ("name=", "training.epochs=", "training.steps=")
+from resexp.tables.recipes import changed
 
 
 def budget_text(of: Comparison) -> str:
@@ -21,7 +19,7 @@ def budget_text(of: Comparison) -> str:
 
 
 def longer_commands(of: Comparison) -> list[str]:
-    """'resexp train digits name=digits-40-epochs training.epochs=40', each experiment for twice its budget.
+    """'resexp train runs/digits training.epochs=40 name=digits-40-epochs', each experiment for twice its budget.
 
     Nothing where no gap is closing; where the budget is an axis there is no one command, and the key is named instead.
     """
@@ -33,9 +31,7 @@ def longer_commands(of: Comparison) -> list[str]:
         if f"training.{key}" in of.results.axes:
             commands.append(f"more training.{key}")
         else:
-            words = [word for word in runs.starts(folder)[-1]["command"] if not word.startswith(REPLACED)]
-            name = f"name={experiment.name}-{2 * budget}-{key}"
-            commands.append(shlex.join([*words, name, f"training.{key}={2 * budget}"]))
+            commands.append(changed(folder, f"training.{key}={2 * budget}", f"{experiment.name}-{2 * budget}-{key}"))
     return list(dict.fromkeys(commands))
 
 

@@ -57,7 +57,7 @@ def as_text(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -
     for cell in of.cells:
         lines += ["", *fitted([heading(cell)])]
         lines += [line for arm in cell.arms for line in _arm_lines(arm, cell, wide, of, test=test)]
-    lines += ["", *notes(of), *_depth_lines(of), *_tuned_lines(of), *plan_lines(of)]
+    lines += ["", *notes(of), *untuned(of.results), *_depth_lines(of), *_tuned_lines(of), *plan_lines(of)]
     lines += [*_published(of.results), *remarks(of.results)]
     return "\n".join(fitted(lines)) + "\n"
 
@@ -128,7 +128,7 @@ def notes(of: Comparison) -> list[str]:
         lines += [
             f"Pairing by seed: correlation between arms {spread}; SD of paired differences = {pairs.ratio:.2f} x unpaired."
         ]
-    return [*lines, *untuned(of.results)]
+    return lines
 
 
 def looks_lines(of: Comparison) -> list[str]:

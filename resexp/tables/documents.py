@@ -25,7 +25,7 @@ from resexp.tables.compared import (
 )
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_lines, published_rows
-from resexp.tables.recipes import recipe
+from resexp.tables.recipes import recipe, untuned
 from resexp.tables.texts import (
     accuracy_text,
     choice_text,
@@ -50,8 +50,11 @@ from resexp.tables.texts import (
 )
 
 
-def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
-    """A row per arm of each cell, then training error over depth, and each arm at its best."""
+def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = False, commands: bool = True) -> str:
+    """A row per arm of each cell, then training error over depth, and each arm at its best.
+
+    commands: with those that tune or train longer; they contain the folder, which is not the same wherever an experiment is.
+    """
     keys = list(of.results.shown)
     columns = [*keys, "arm", "above chance", "accuracy (%)" if of.metric.percent else "mean", "train error (%)", "n"]
     columns += ["difference [95% CI]", "beyond width [95% CI]", "slope", "parameters", "unmatched", *(["test"] if test else [])]
@@ -60,6 +63,7 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
     lines += [f"fixed: {named(of.results.common)}", ""] if of.results.common else []
     lines += _markdown(columns, [_markdown_row(of, cell, arm, test=test) for cell in of.cells for arm in cell.arms])
     lines += ["", *(line.replace("*: a", "\\*: a", 1) for line in notes(of))]
+    lines += untuned(of.results) if commands else []
     if of.depths:
         rows = [
             [named(row.corner), row.arm, verdict_text(row), ends_text(row), rise_text(row), most_text(row),
@@ -70,7 +74,7 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
         kept = [any(row[index] for row in rows) for index in range(len(columns))]
         lines += ["", "## Training error over depth", "", f"{depths_heading(of)}.", ""]
         lines += _markdown(list(compress(columns, kept)), [list(compress(row, kept)) for row in rows])
-        lines += ["", "Train longer:", "", "```", *longer, "```"] if (longer := longer_commands(of)) else []
+        lines += ["", "Train longer:", "", "```", *longer, "```"] if commands and (longer := longer_commands(of)) else []
     if of.tuned:
         lines += ["", f"## {tuned_heading(of)}", "", f"Settings are {SELECTED}.", ""]
         found = [[named(row.label), row.how, *_choices(row, of), tuned_text(row, of.metric, of.resolution)] for row in of.tuned]
@@ -204,4 +208,4 @@ def write_accuracy(results: Results) -> None:
     writer.writerow(columns)
     writer.writerows([[runs.format_cell(value) for value in row] for row in rows])
     runs.write_text(folder / "accuracy.csv", text.getvalue())
-    runs.write_text(folder / "accuracy.md", as_markdown(compared(results)))
+    runs.write_text(folder / "accuracy.md", as_markdown(compared(results), commands=False))

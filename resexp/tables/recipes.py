@@ -2,8 +2,9 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
-from resexp import config, runs
+from resexp import config
 from resexp.runs import Results
 
 LR = "training.lr"
@@ -26,34 +27,18 @@ def untuned(results: Results) -> list[str]:
     rates = _values(results, LR)
     if len(rates) != 1:
         return []
+    folder, experiment = results.sources[0]
+    name, grid = f"{experiment.name}-lr", ",".join(f"{rates[0] * factor:.3g}" for factor in GRID)
     return [
         f"Not tuned: every arm has learning rate {_range(rates)}; at another one each result may differ.",
-        f"To tune it: {_command(results, rates[0])}",
-        f"then: resexp compare {shlex.quote(_name(results))} --tune lr",
+        f"To tune it: {changed(folder, f'{LR}={grid}', name)}",
+        f"then: resexp compare {shlex.quote(name)} --tune lr",
     ]
 
 
-def _name(results: Results) -> str:
-    return f"{results.sources[0][1].name}-lr"
-
-
-def _command(results: Results, rate: float) -> str:
-    """The command that began the first experiment, with learning rates around its own and another name."""
-    folder, _ = results.sources[0]
-    starts = runs.starts(folder)
-    source, *overrides = _arguments(starts[-1]["command"] if starts else ()) or [str(folder / "experiment.yaml")]
-    kept = [of for of in overrides if of.partition("=")[0] not in (LR, "name")]
-    grid = ", ".join(f"{rate * factor:.3g}" for factor in GRID)
-    return shlex.join(["resexp", "train", source, *kept, f"{LR}=[{grid}]", f"name={_name(results)}"])
-
-
-def _arguments(command: Sequence[str]) -> list[str]:
-    """The config and the overrides of `resexp train`; nothing of a training that a script began."""
-    if list(command[1:2]) != ["train"]:
-        return []
-    source, *rest = [*command[2:], ""]
-    overrides = [word for word in rest if "=" in word and not word.startswith("-")]
-    return [source, *overrides] if source and not source.startswith("-") else []
+def changed(folder: Path, override: str, name: str) -> str:
+    """The command that trains the experiment in `folder` with one key changed, as a new experiment."""
+    return shlex.join(["resexp", "train", str(folder), override, f"name={name}"])
 
 
 def _values(results: Results, key: str) -> list[float]:
