@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resexp import config, datasets, runs, streams, training
+from resexp import checkpoint, config, datasets, runs, streams, training
 from resexp.config import Experiment, Trial
 from resexp.costs import forecasts
 from resexp.networks import Network, build_network
@@ -128,6 +128,26 @@ def test_with_batch_norm_every_weight_and_gradient_is_that_of_a_training_that_is
         ours, theirs = (stored(tmp_path / name, trial) for name in ("precise", "running"))
         assert list(ours) == list(theirs)
         assert all(torch.equal(ours[name], theirs[name]) for name in ours if not is_statistic(name))
+
+
+def test_a_checkpoint_has_the_running_statistics_of_training(running: Callable[[], None], tiny: Any, tmp_path: Path):
+    (trial, _) = tiny("network.norm=batch", "training.steps=10").trials
+
+    def interrupted(name: str) -> dict[str, Tensor]:
+        asked = iter(range(10))
+        folder = tmp_path / name
+        assert training.run([trial], folder, trial.name, "cpu", lambda: next(asked) == 7) == "interrupted"
+        state = checkpoint.take_up(runs.checkpoint_file(folder, trial.name), torch.device("cpu"))
+        assert state
+        network: dict[str, Tensor] = state["network"]
+        return network
+
+    precise = interrupted("precise")
+    running()
+    theirs = interrupted("running")
+
+    assert precise["stem.norm.num_batches_tracked"] == 7
+    assert all(torch.equal(value, theirs[name]) for name, value in precise.items())
 
 
 @pytest.mark.parametrize("end", ["in order", "stopped", "an error"])
