@@ -56,8 +56,11 @@ class BatchNorm1d(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         assert self.running_mean is not None
         assert self.running_var is not None
+        momentum = self.momentum or 0.0
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # the average over all batches, as in torch's own
+                momentum = 1 / int(self.num_batches_tracked.view(-1)[0])
         normed = functional.batch_norm(
             x.transpose(0, 1).flatten(1),
             self.running_mean.view(-1),
@@ -65,7 +68,7 @@ class BatchNorm1d(nn.BatchNorm1d):
             self.weight.view(-1),
             self.bias.view(-1),
             self.training,
-            self.momentum or 0.0,
+            momentum,
             self.eps,
         )
         return normed.view(x.shape[1], len(x), -1).transpose(0, 1)

@@ -4,8 +4,9 @@
     dose     S becomes s S in all blocks at once
     surface  theta + alpha d_1 + beta d_2, d_i random, of the norm of theta filter by filter               arXiv:1712.09913 §4
 
-Measured on the validation images in eval mode, so norms keep the running statistics of training. The network is left as it
-was: altered ones are built around its parts or are copies. A measure gives a network's mean loss and error in [0, 1].
+Measured on the validation images in eval mode: batch norms keep the statistics that are stored with the weights, which are
+those of the unaltered network. The network is left as it was: altered ones are built around its parts or are copies. A
+measure gives a network's mean loss and error in [0, 1].
 """
 
 import copy

@@ -46,8 +46,9 @@ class Pace:
     """What the deepest cohort of a kind takes, in seconds, all its trials together.
 
     opening: from its start to its first step. step, reading: an update without and with a reading. evaluation: of the sample
-    and the validation images after an epoch; test: of the test images, twice. logging: what an epoch writes; saving: a
-    checkpoint; closing: the files of all results. `reading_bytes` is what a reading writes for one trial.
+    and the validation images after an epoch; test: of the test images, twice; both contain one estimate of batch norm
+    statistics. logging: what an epoch writes; saving: a checkpoint; closing: the files of all results. `reading_bytes` is
+    what a reading writes for one trial.
     """
 
     trials: int
@@ -121,7 +122,8 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         test = len(training.test_images(settings.data, device))
         closing = _closing(run, test)
         reading = _steady(lambda: training.update(run, x, labels))
-        evaluation = _evaluation(run, max(2, FEW_OPERATIONS // operations))
+        few_images = max(2, FEW_OPERATIONS // operations)
+        evaluation, precise = _evaluation(run, few_images), _precise(run, few_images)
         logging = _logging(run)
         saving = _steady(lambda: training.save(run))
         step = _steady(stepper(run, few))
@@ -131,8 +133,8 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
             opening=opening,
             step=step * batch / few,
             reading=step * batch / few + max(0.0, reading - step),  # what is read of a step hardly grows with its batch
-            evaluation=evaluation * (len(run.material.sample) + len(run.material.validation)),
-            test=2 * evaluation * test,
+            evaluation=precise + evaluation * (len(run.material.sample) + len(run.material.validation)),
+            test=precise + 2 * evaluation * test,
             logging=logging,
             saving=saving,
             closing=closing,
@@ -153,6 +155,21 @@ def _evaluation(run: Run, most: int) -> float:
     images = run.material.sample
     some = images.at(torch.arange(min(len(images), most), device=images.pixels.device))
     return _steady(lambda: training.evaluate(run.network, some, run.material, len(run.trials))) / len(some)
+
+
+def _precise(run: Run, most: int) -> float:
+    """Seconds of estimating batch norm statistics, timed on up to `most` images; next to none without batch norm."""
+
+    def estimate() -> None:
+        with training.measuring(run, training.never):
+            pass
+
+    whole, images = run.material, min(len(run.material.sample), training.PRECISE_IMAGES)
+    timed = min(images, most)
+    run.material = replace(whole, sample=whole.sample.at(torch.arange(timed, device=whole.shift.device)))
+    seconds = _steady(estimate)
+    run.material = whole
+    return seconds * images / timed
 
 
 def _logging(run: Run) -> float:

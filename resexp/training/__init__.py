@@ -23,11 +23,13 @@ from resexp.training.material import (
     test_images,
 )
 from resexp.training.measures import evaluate, never, outcome
+from resexp.training.precise import PRECISE_IMAGES, measuring, precise_batch_norm
 from resexp.training.recipe import TWIN_INITS, build, clip, draws, learning_rate, make_optimizer, precision_of, width_of_control
 from resexp.training.state import Run
 
 __all__ = [
     "DTYPES",
+    "PRECISE_IMAGES",
     "TWIN_INITS",
     "DeviceError",
     "Lengths",
@@ -49,8 +51,10 @@ __all__ = [
     "lengths",
     "make_optimizer",
     "material",
+    "measuring",
     "never",
     "outcome",
+    "precise_batch_norm",
     "precision_of",
     "prepare_process",
     "process_restored",

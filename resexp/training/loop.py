@@ -22,6 +22,7 @@ from resexp.networks import Draw, Network, multiply_adds
 from resexp.training.conclusion import conclude
 from resexp.training.material import DTYPES, batches, lengths, material
 from resexp.training.measures import Stopped, evaluate, never
+from resexp.training.precise import measuring
 from resexp.training.recipe import build, clip, draws, learning_rate, make_optimizer, precision_of, uncompiled
 from resexp.training.state import Run, close_diverged, each_alone, fixed_batch, tell
 
@@ -42,7 +43,7 @@ def run(trials: Sequence[Trial], folder: Path, name: str, device: str, stop: Cal
     resume(begun)
     try:
         loop(begun, stop)
-        with uncompiled(begun.trials[0].settings):
+        with measuring(begun, stop):
             conclude(begun, stop)
     except Stopped:
         save(begun)
@@ -199,18 +200,16 @@ def read_apart(run: Run) -> list[dict[str, Sequence[probes.Row]]]:
     """What the probes that run apart find of each trial before its update."""
     if run.fixed is None:
         return [{} for _ in run.trials]
-    names = run.trials[0].settings.gradients.probes
-    return [probes.apart(names, network, *run.fixed) for network in each_alone(run)]
+    return [probes.apart(run.trials[0].settings.gradients.probes, network, *run.fixed) for network in each_alone(run)]
 
 
 def write_reading(run: Run, rows: Sequence[dict[str, Sequence[probes.Row]]]) -> None:
     """Appends what was read of each trial in the step that has just been made."""
     close_diverged(run, run.step + 1)
     for logs, written, of in zip(run.logs, run.open, rows, strict=True):
-        if written:
-            for name, found in of.items():
-                if found:
-                    runs.append(logs / runs.PROBE_FILES[name], [(run.step, run.epoch, *row) for row in found])
+        for name, found in of.items() if written else ():
+            if found:
+                runs.append(logs / runs.PROBE_FILES[name], [(run.step, run.epoch, *row) for row in found])
     if time.monotonic() - run.told > STATUS_SECONDS:
         tell(run, "running")
 
@@ -223,11 +222,11 @@ def close_epoch(run: Run, clock: float, stop: Callable[[], bool]) -> float:
     """
     close_diverged(run, run.step)  # waits for the device, so that the seconds of training are those of training
     trained, trials = time.perf_counter(), len(run.trials)
-    with uncompiled(run.trials[0].settings):
+    with measuring(run, stop):
         training = evaluate(run.network, run.material.sample, run.material, trials, stop)
         validation = evaluate(run.network, run.material.validation, run.material, trials, stop)
+        remember(run, validation)
     rate = learning_rate(run.trials[0].settings.training, run.step, run.length.steps)
-    remember(run, validation)
     now = time.perf_counter()
     spent = ((trained - clock if run.step else 0.0) / trials, (now - trained) / trials)
     for trial, logs in enumerate(run.logs):
