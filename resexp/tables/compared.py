@@ -108,7 +108,7 @@ def notes(of: Comparison) -> list[str]:
     lines = [
         f"n = {seeds_text(of.cells)} seeds. Train error: error on the training set, final weights, in percent.",
         "Slope: change of log10 |dL/dx| per block from output to input, at initialization.",
-        f"Over all blocks of a network, below -{THRESHOLD:g} is vanishing, above {THRESHOLD:g} exploding.",
+        f"Slope x blocks is in orders of magnitude: below -{THRESHOLD:g} gradients vanish, above {THRESHOLD:g} they explode.",
         *looks_lines(of),
     ]
     if any(arm.contrast.shown for arm in arms):
