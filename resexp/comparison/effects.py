@@ -30,6 +30,27 @@ class Part(StrEnum):
     UNCLEAR = "unclear"
 
 
+SHOWN = (
+    "a difference is shown: at least 3 seeds of both arms, and p <= 5% over seeds and test images (over ranks, where outcomes "
+    "differ), corrected over the table (Holm)"
+)
+RULES: dict[Effect | Part, str] = {
+    Effect.MAKES_TRAINABLE: f"all networks with the shortcut are above chance, no plain one is, and {SHOWN}",
+    Effect.MAKES_UNTRAINABLE: f"all plain networks are above chance, none with the shortcut is, and {SHOWN}",
+    Effect.MORE_ACCURATE: f"{SHOWN}; the network with the shortcut has the higher test accuracy",
+    Effect.LESS_ACCURATE: f"{SHOWN}; the network with the shortcut has the lower test accuracy",
+    Effect.NOT_SHOWN: "all seeds of an arm have the same outcome, at least 3 seeds, and no difference is shown",
+    Effect.MIXED: "outcomes differ across the seeds of an arm, at least 3 seeds, and no difference is shown",
+    Effect.NEITHER: "no network of either arm is above chance",
+    Effect.TOO_FEW: "fewer than 3 seeds; or one arm is above chance in all seeds, the other in none, no difference shown",
+    Effect.NO_PAIR: "the arms have no finished seed in common",
+    Part.TRAINING: "the 95% CI of the difference in training accuracy excludes 0 on the side of the test accuracy",
+    Part.GENERALIZATION: "the 95% CI of the difference in test minus training accuracy does, that in training does not",
+    Part.BOTH: "both 95% CIs exclude 0 on the side of the test accuracy",
+    Part.UNCLEAR: "neither 95% CI does, or there are fewer than 3 seeds",
+}
+
+
 def effect(plain: Arm, residual: Arm) -> Effect:
     """The first that holds.
 

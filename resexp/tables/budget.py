@@ -6,7 +6,9 @@ from resexp import runs
 from resexp.comparison import Comparison
 from resexp.config import Training
 from resexp.tables.lines import WIDTH
+from resexp.tables.sentences import Sentence
 
+SENTENCES = {"more": Sentence("more {key}", "a gap is still closing, and the length of training is an axis")}
 REPLACED = ("name=", "training.epochs=", "training.steps=")
 
 
@@ -31,7 +33,7 @@ def longer_commands(of: Comparison) -> list[str]:
     for folder, experiment in of.results.sources:
         key, budget = _budget(experiment.shared.training)
         if f"training.{key}" in of.results.axes:
-            commands.append(f"more training.{key}")
+            commands.append(SENTENCES["more"].format(key=f"training.{key}"))
         else:
             words = [word for word in runs.starts(folder)[-1]["command"] if not word.startswith(REPLACED)]
             name = f"name={experiment.name}-{2 * budget}-{key}"
