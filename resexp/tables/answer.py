@@ -14,9 +14,9 @@ WORDS = {
     Effect.MORE_ACCURATE: Sentence("improved test accuracy in {}"),
     Effect.MAKES_UNTRAINABLE: Sentence("made the network untrainable in {}"),
     Effect.LESS_ACCURATE: Sentence("reduced test accuracy in {}"),
-    Effect.NOT_SHOWN: Sentence("made no detectable difference in {}"),
 }
 REST = {
+    Effect.INCONCLUSIVE: Sentence("the comparison was inconclusive in {}"),
     Effect.MIXED: Sentence("outcomes varied across seeds in {}"),
     Effect.NEITHER: Sentence("neither network was above chance in {}"),
     Effect.TOO_FEW: Sentence("there were too few seeds for a verdict in {}"),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from resexp import config
+from resexp import config, statistics
 from resexp.comparison import ALIKE, THRESHOLD, Arm, Cell, Comparison, Tuned, bought, plan
 from resexp.runs import Results
 from resexp.tables.budget import budget_text, command_lines, longer_commands
@@ -111,7 +111,8 @@ def notes(of: Comparison) -> list[str]:
         *looks_lines(of),
     ]
     if any(arm.contrast.shown for arm in arms):
-        lines += [f"*: a difference at 5% over {sources_text(arms)}, corrected over the table (Holm)."]
+        lines += [f"*: a difference, p <= {statistics.ALPHA:g} over {sources_text(arms)}, corrected over the table (Holm);"]
+        lines += [f"by ranks p <= {statistics.RANK_TEST_ALPHA:g}."]
     if any(len(arm.summary.outcomes) > 1 for arm in arms):
         lines += ["Where outcomes differ across the seeds of an arm: median and range, no mean and no interval."]
     if any(arm.contrast.outcomes is not None for arm in arms):

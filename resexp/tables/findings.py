@@ -14,7 +14,7 @@ LEADS = {
     ),
     Effect.MORE_ACCURATE: Sentence("The network with the shortcut is more accurate: {numbers}."),
     Effect.LESS_ACCURATE: Sentence("The network with the shortcut is less accurate: {numbers}."),
-    Effect.NOT_SHOWN: Sentence("No difference is shown: {numbers}."),
+    Effect.INCONCLUSIVE: Sentence("Inconclusive: {numbers}."),
     Effect.MIXED: Sentence("Outcomes differ across seeds and no difference is shown: {counts}; {numbers}."),
     Effect.NEITHER: Sentence("Neither network trains at this learning rate: {counts}."),
     Effect.TOO_FEW: Sentence("Too few seeds for a verdict: {counts}; {numbers}."),
