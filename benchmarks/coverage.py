@@ -2,6 +2,7 @@
 
     python benchmarks/coverage.py [draws]
     python benchmarks/coverage.py claims [draws]
+    python benchmarks/coverage.py levels [draws]
 
 Intervals of the first table are computed by `resexp.statistics`. The other tables count over arrays, and the rules are checked
 against `resexp.statistics` on some of the draws of every cell. The draws are numpy's, from a fixed seed.
@@ -18,6 +19,7 @@ from scipy.special import stdtrit
 from tables import publish, table
 
 from resexp.statistics import (
+    ALPHA,
     LEVEL,
     SELECTED_LEVEL,
     DegradationVerdict,
@@ -46,6 +48,9 @@ Row = Sequence[str]
 def main() -> None:
     if sys.argv[1:2] == ["claims"]:
         publish_claims(int(sys.argv[2]) if len(sys.argv) > 2 else 10_000)
+        return
+    if sys.argv[1:2] == ["levels"]:
+        publish_levels(int(sys.argv[2]) if len(sys.argv) > 2 else 100_000)
         return
     draws = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     generator = np.random.default_rng(20_261_126)
@@ -437,6 +442,36 @@ def contradicted(differences: np.ndarray) -> np.ndarray:
     rows = p.reshape(draws, configurations)
     corrected = np.array([holm(row) for row in rows.tolist()])
     return np.stack([rows, corrected], -1) <= (1 - CLAIM_LEVEL) / 2
+
+
+# ---- the level of a verdict ----------------------------------------------------------------------------------------------
+
+EFFECTS = (0, 2, 4, 8, 40)  # true differences, in SD of the paired differences
+PAIRS = 12  # of the table: Holm's correction of the smallest p-value, the strictest
+LEVELS = (0.05, ALPHA, 0.005)
+
+
+def publish_levels(draws: int) -> None:
+    generator = np.random.default_rng(20_261_130)
+    head = ("difference, SD", "n", *(f"{what} at {level:.1%}" for what in ("verdict", "change") for level in LEVELS))
+    title = "Verdicts on one of 12 differences, and how often two trainings have different ones, in %"
+    text = table(title, list(at_levels(draws, generator)), head)
+    publish("levels", f"python benchmarks/coverage.py levels {draws}", text, DOCUMENT)
+
+
+def at_levels(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    """How often an interval excludes 0 with Holm's correction, and how often one of two does, of trainings with other noise."""
+    for effect in EFFECTS:
+        for n in SEEDS:
+            both = [generator.normal(effect, 1, (draws, n)) for _ in range(2)]
+            found = [[excludes_zero(each, level) for each in both] for level in LEVELS]
+            verdicts_in = (percent(float(first.mean())) for first, _ in found)
+            yield str(effect), str(n), *verdicts_in, *(percent(float((first != second).mean())) for first, second in found)
+
+
+def excludes_zero(differences: np.ndarray, level: float) -> np.ndarray:
+    """(draws,) whether Student's interval excludes 0 at this level, divided by the number of pairs."""
+    return np.asarray(abs(differences.mean(1)) > half_width(differences, 1 - level / PAIRS))
 
 
 if __name__ == "__main__":

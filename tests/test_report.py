@@ -213,16 +213,16 @@ def rising(trial):
         ),
         pytest.param(
             lambda t: better(t) if t.settings.network.init == "he" else {"test_accuracy": 0.5 + 0.1 * t.seed},
-            QUESTIONS["accuracy"],
+            QUESTIONS["accuracy"].text,
             id="one of two holds 0",
         ),
         pytest.param(
             lambda t: better(t) if t.seed or t.arm == "plain" else {"test_accuracy": 0.1, "outcome": "stuck"},
-            QUESTIONS["accuracy"],
+            QUESTIONS["accuracy"].text,
             id="outcomes are mixed",
         ),
-        pytest.param(lambda t: better(t) if t.seed == 1 else {}, QUESTIONS["accuracy"], id="a single pair"),
-        pytest.param(lambda _: {"test_accuracy": 0.9}, QUESTIONS["accuracy"], id="ties"),
+        pytest.param(lambda t: better(t) if t.seed == 1 else {}, QUESTIONS["accuracy"].text, id="a single pair"),
+        pytest.param(lambda _: {"test_accuracy": 0.9}, QUESTIONS["accuracy"].text, id="ties"),
     ],
 )
 def test_the_title_of_accuracies_is_a_finding_only_where_all_intervals_agree(tmp_path, values, words):
@@ -240,10 +240,10 @@ def test_the_title_of_accuracies_is_a_finding_only_where_all_intervals_agree(tmp
         ),
         pytest.param(
             lambda t: rising(t) if t.settings.network.init == "he" else {"test_accuracy": 0.9},
-            QUESTIONS["training-error"],
+            QUESTIONS["training-error"].text,
             id="in one corner of two",
         ),
-        pytest.param(better, QUESTIONS["training-error"], id="no rise"),
+        pytest.param(better, QUESTIONS["training-error"].text, id="no rise"),
     ],
 )
 def test_the_title_of_training_errors_is_a_finding_only_where_every_plain_network_degrades(tmp_path, values, words):
@@ -261,7 +261,7 @@ def test_the_title_of_training_errors_is_a_finding_only_where_every_plain_networ
         pytest.param(-0.1, "Gradients of plain networks vanish at initialization", id="vanish slowly"),
         pytest.param(0.02, "Gradients of plain networks are stable at initialization", id="stable"),
         pytest.param(0.5, "Gradients of plain networks explode at initialization", id="explode"),
-        pytest.param(-0.033, QUESTIONS["gradient-at-start"], id="in between"),
+        pytest.param(-0.033, QUESTIONS["gradient-at-start"].text, id="in between"),
     ],
 )
 def test_the_title_of_gradients_is_about_plain_networks_before_the_first_step(tmp_path, slope, words):

@@ -26,6 +26,15 @@ class Verdict(StrEnum):
     NOT_TESTED = "not tested"
 
 
+RULES = {
+    Verdict.SUPPORTED: "every configuration that the claim names supports it",
+    Verdict.NOT_SUPPORTED: (
+        "in at least one configuration the data contradict the claim; where it states a confidence, corrected over the "
+        "configurations (Holm)"
+    ),
+    Verdict.UNDECIDED: "no configuration contradicts the claim, and at least one does not decide it",
+    Verdict.NOT_TESTED: "no configuration has everything that the claim names",
+}
 WORST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
 
 

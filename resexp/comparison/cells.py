@@ -69,8 +69,8 @@ class Contrast:
 
     @property
     def shown(self) -> bool:
-        """Whether there is a difference at 5%, both sources of uncertainty and the whole table considered."""
-        return statistics.holds(self.p_table)
+        """Whether there is a difference at 1% (5% by ranks), both sources of uncertainty and the whole table considered."""
+        return statistics.holds(self.p_table, ranks=self.ranks is not None)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from resexp import statistics
 from resexp.comparison.cells import Arm
 from resexp.statistics import Difference
 
+EXCEPTIONS = 0.2  # share of an arm's networks that may have another outcome than a verdict on trainability says
+
 
 class Effect(StrEnum):
     """One of these for every pair; the value is its name in a report."""
@@ -14,7 +16,7 @@ class Effect(StrEnum):
     MAKES_UNTRAINABLE = "makes untrainable"
     MORE_ACCURATE = "more accurate"
     LESS_ACCURATE = "less accurate"
-    NOT_SHOWN = "no difference shown"
+    INCONCLUSIVE = "inconclusive"
     MIXED = "outcomes differ across seeds"
     NEITHER = "neither is above chance"
     TOO_FEW = "too few seeds"
@@ -30,27 +32,50 @@ class Part(StrEnum):
     UNCLEAR = "unclear"
 
 
+SHOWN = (
+    f"a difference is shown: at least 3 seeds of both arms, and p <= {statistics.ALPHA:.0%} over seeds and test images "
+    f"(p <= {statistics.RANK_TEST_ALPHA:.0%} by ranks, where outcomes differ), corrected over the table (Holm)"
+)
+MOST, FEW = f"at least {1 - EXCEPTIONS:.0%} are", f"at most {EXCEPTIONS:.0%}"
+RULES: dict[Effect | Part, str] = {
+    Effect.MAKES_TRAINABLE: f"with the shortcut {MOST} above chance, of the plain ones {FEW}, and {SHOWN}",
+    Effect.MAKES_UNTRAINABLE: f"of the plain networks {MOST} above chance, with the shortcut {FEW}, and {SHOWN}",
+    Effect.MORE_ACCURATE: f"{SHOWN}; the network with the shortcut has the higher test accuracy",
+    Effect.LESS_ACCURATE: f"{SHOWN}; the network with the shortcut has the lower test accuracy",
+    Effect.INCONCLUSIVE: "all seeds of an arm have the same outcome, at least 3 seeds, and no difference is shown",
+    Effect.MIXED: "outcomes differ across the seeds of an arm, at least 3 seeds, and no difference is shown",
+    Effect.NEITHER: "no network of either arm is above chance",
+    Effect.TOO_FEW: f"fewer than 3 seeds; or in one arm {MOST} above chance, in the other {FEW}, and no difference is shown",
+    Effect.NO_PAIR: "the arms have no finished seed in common",
+    Part.TRAINING: "the 95% CI of the difference in training accuracy excludes 0 on the side of the test accuracy",
+    Part.GENERALIZATION: "the 95% CI of the difference in test minus training accuracy does, that in training does not",
+    Part.BOTH: "both 95% CIs exclude 0 on the side of the test accuracy",
+    Part.UNCLEAR: "neither 95% CI does, or there are fewer than 3 seeds",
+}
+
+
 def effect(plain: Arm, residual: Arm) -> Effect:
     """The first that holds.
 
     A verb needs at least 3 seeds of both arms and a difference that is shown: over seeds and test images together, corrected
-    over the table (`Contrast.shown`). "makes trainable" needs all networks of the one arm above chance and none of the other
-    in addition.
+    over the table (`Contrast.shown`). "makes trainable" needs in addition at least 80% of the networks of the one arm above
+    chance and at most 20% of the other: a single exception of 5 comes and goes with rounding errors.
     """
     above, above_plain = (arm.summary.outcomes.get("trained", 0) for arm in (residual, plain))
     shown, better = residual.contrast.shown, _is_better(residual)
-    apart = {above / residual.summary.n, above_plain / plain.summary.n} == {0.0, 1.0}
+    share, share_plain = above / residual.summary.n, above_plain / plain.summary.n
+    apart = min(share, share_plain) <= EXCEPTIONS and max(share, share_plain) >= 1 - EXCEPTIONS
     if not above and not above_plain:
         return Effect.NEITHER
     if apart and shown:
-        return Effect.MAKES_TRAINABLE if above else Effect.MAKES_UNTRAINABLE
+        return Effect.MAKES_TRAINABLE if share > share_plain else Effect.MAKES_UNTRAINABLE
     if shown:
         return Effect.MORE_ACCURATE if better else Effect.LESS_ACCURATE
     if residual.difference is None and residual.contrast.ranks is None:
         return Effect.NO_PAIR
     if apart or residual.contrast.p is None:
         return Effect.TOO_FEW
-    return Effect.NOT_SHOWN if residual.difference else Effect.MIXED
+    return Effect.INCONCLUSIVE if residual.difference else Effect.MIXED
 
 
 def _is_better(residual: Arm) -> bool:

@@ -19,6 +19,13 @@ class Flow(StrEnum):
     EXPLODING = "exploding"
 
 
+RULES = {
+    Flow.VANISHING: f"the norm of dL/dx falls by more than {THRESHOLD:g} order of magnitude from the last block to the first",
+    Flow.STABLE: f"the norm of dL/dx changes by at most {THRESHOLD:g} order of magnitude from the last block to the first",
+    Flow.EXPLODING: f"the norm of dL/dx grows by more than {THRESHOLD:g} order of magnitude from the last block to the first",
+}
+
+
 def flow(growth: float) -> Flow:
     """By the change of log10 |dL/dx| over the whole network: below -1 vanishing, above 1 exploding, else stable."""
     if abs(growth) <= THRESHOLD:

@@ -17,6 +17,7 @@ from resexp.runs import Results
 from resexp.statistics import DegradationVerdict, Difference
 from resexp.tables.findings import deepest
 from resexp.tables.frames import Frames, read_frames
+from resexp.tables.sentences import Sentence
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
@@ -52,11 +53,37 @@ def caption(name: str) -> str:
 
 # ---- titles -----------------------------------------------------------------------------------------------------------------
 
+TITLES = {
+    "more accurate": Sentence(
+        "At depth {depth} networks with a shortcut are more accurate",
+        "at the deepest depth every pair is 'makes trainable' or 'more accurate'",
+    ),
+    "less accurate": Sentence(
+        "At depth {depth} networks with a shortcut are less accurate",
+        "at the deepest depth every pair is 'makes untrainable' or 'less accurate'",
+    ),
+    "rises": Sentence("Training error of plain networks rises with depth", "every plain arm has the verdict 'degrades'"),
+    "rises less": Sentence(
+        "Training error of plain networks rises with depth, and less with a shortcut",
+        "in addition, the 95% CI of the degradation avoided is above 0 for every arm with a shortcut",
+    ),
+    "trained": Sentence("{finding} ({recipe})", "the finding is about trained networks"),
+}
+FLOWS = {
+    kind: Sentence(
+        f"Gradients of plain networks {verb} at initialization",
+        "both ends of the 95% CI of every plain network at the deepest depth",
+    )
+    for kind, verb in ((Flow.VANISHING, "vanish"), (Flow.STABLE, "are stable"), (Flow.EXPLODING, "explode"))
+}
+
 
 def title(name: str, content: Content) -> str:
     """A finding, with learning rate and budget, where all that it rests on agrees, else the question."""
     found = FOUND[name](content) if name in FOUND else ""
-    return f"{found} ({content.recipe})" if found and name in TRAINED else found or QUESTIONS[name]
+    if found and name in TRAINED:
+        return TITLES["trained"].format(finding=found, recipe=content.recipe)
+    return found or QUESTIONS[name].text
 
 
 def _above(of: Difference | None) -> bool:
@@ -67,9 +94,9 @@ def _accuracy(content: Content) -> str:
     depth = deepest(content.found)
     effects = {of.effect for of in content.found if int(of.label["depth"]) == depth}
     if effects and effects <= {Effect.MAKES_TRAINABLE, Effect.MORE_ACCURATE}:
-        return f"At depth {depth} networks with a shortcut are more accurate"
+        return TITLES["more accurate"].format(depth=depth)
     worse = effects and effects <= {Effect.MAKES_UNTRAINABLE, Effect.LESS_ACCURATE}
-    return f"At depth {depth} networks with a shortcut are less accurate" if worse else ""
+    return TITLES["less accurate"].format(depth=depth) if worse else ""
 
 
 def _training_error(content: Content) -> str:
@@ -77,9 +104,8 @@ def _training_error(content: Content) -> str:
     plain, residual = ([row for row in rows if (row.arm == "plain") is is_plain] for is_plain in (True, False))
     if not plain or any(row.found.verdict != DegradationVerdict.DEGRADES for row in plain):
         return ""
-    if residual and all(_above(row.removed) for row in residual):
-        return "Training error of plain networks rises with depth, and less with a shortcut"
-    return "Training error of plain networks rises with depth"
+    less = residual and all(_above(row.removed) for row in residual)
+    return TITLES["rises less" if less else "rises"].text
 
 
 def _at_start(content: Content) -> str:
@@ -91,8 +117,7 @@ def _at_start(content: Content) -> str:
     kinds = {flow(end) for pair in ends for end in pair}
     if len(kinds) != 1 or len(ends) < len(plain):
         return ""
-    verbs = {Flow.VANISHING: "vanish", Flow.STABLE: "are stable", Flow.EXPLODING: "explode"}
-    return f"Gradients of plain networks {verbs[kinds.pop()]} at initialization"
+    return FLOWS[kinds.pop()].text
 
 
 FOUND: dict[str, Callable[[Content], str]] = {
@@ -101,18 +126,19 @@ FOUND: dict[str, Callable[[Content], str]] = {
     "gradient-at-start": _at_start,
 }
 TRAINED = ("accuracy", "training-error")  # what is said of these is true at the learning rate and budget alone
+NO_FINDING = "the figure is drawn, and no finding is printed as its title"
 QUESTIONS = {
-    "atlas": "Where does a shortcut help, do nothing, and hurt?",
-    "accuracy": "How accurate are networks with and without a shortcut?",
-    "training-error": "Does training error rise with depth?",
-    "curves": "How does the training loss fall?",
-    "gradient-at-start": "How large are gradients at initialization, and what does theory predict?",
-    "gradient-profile": "How does the gradient's profile change while a network trains?",
-    "gradient-level": "How large are gradients at all?",
-    "gradient-map": "Where and when do gradients vanish or explode?",
-    "lesion": "What does a trained network lose with a block?",
-    "dose": "How much of its shortcuts does a trained network need?",
-    "surface": "What does the loss look like around the weights?",
+    "atlas": Sentence("Where does a shortcut help, do nothing, and hurt?", NO_FINDING),
+    "accuracy": Sentence("How accurate are networks with and without a shortcut?", NO_FINDING),
+    "training-error": Sentence("Does training error rise with depth?", NO_FINDING),
+    "curves": Sentence("How does the training loss fall?", NO_FINDING),
+    "gradient-at-start": Sentence("How large are gradients at initialization, and what does theory predict?", NO_FINDING),
+    "gradient-profile": Sentence("How does the gradient's profile change while a network trains?", NO_FINDING),
+    "gradient-level": Sentence("How large are gradients at all?", NO_FINDING),
+    "gradient-map": Sentence("Where and when do gradients vanish or explode?", NO_FINDING),
+    "lesion": Sentence("What does a trained network lose with a block?", NO_FINDING),
+    "dose": Sentence("How much of its shortcuts does a trained network need?", NO_FINDING),
+    "surface": Sentence("What does the loss look like around the weights?", NO_FINDING),
 }
 
 

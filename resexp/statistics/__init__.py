@@ -9,7 +9,7 @@ degradation  is training error higher at the deepest depth than at the best shal
 """
 
 from resexp.statistics.degradation import Degradation, DegradationVerdict, degradation, removed
-from resexp.statistics.evidence import ALPHA, FEWEST_SEEDS, half_width, holds, p_below, p_of_mean
+from resexp.statistics.evidence import ALPHA, FEWEST_SEEDS, RANK_TEST_ALPHA, half_width, holds, p_below, p_of_mean
 from resexp.statistics.exact import (
     MOST_PAIRS,
     fisher,
@@ -41,6 +41,7 @@ __all__ = [
     "LEVEL",
     "MOST_PAIRS",
     "OUTCOMES",
+    "RANK_TEST_ALPHA",
     "SELECTED_LEVEL",
     "Degradation",
     "DegradationVerdict",

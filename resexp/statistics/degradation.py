@@ -28,6 +28,22 @@ class DegradationVerdict(StrEnum):
     UNTRAINED = "does not train"
 
 
+RULES = {
+    DegradationVerdict.DEGRADES: (
+        "the 95% CI of the training error at the deepest minus the best shallower depth (selected on the other half of the "
+        "seeds) is above 0 and its mean at least the margin; where outcomes differ or a network diverged, a rank test has "
+        "p <= 1/32 and the medians are at least the margin apart"
+    ),
+    DegradationVerdict.DOES_NOT_DEGRADE: (
+        "the 95% CIs of the deepest minus the best shallower depth, and minus every shallower depth, are below the margin"
+    ),
+    DegradationVerdict.INCONCLUSIVE: "none of the other rules holds",
+    DegradationVerdict.UNTRAINED: (
+        "no network is above chance at any depth; or none is at the deepest and the rule of 'does not degrade' holds"
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Degradation:
     """Training error of one arm over depth, from the n seeds that finished every depth.

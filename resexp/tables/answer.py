@@ -6,20 +6,71 @@ from typing import Any
 from resexp.comparison import BEST, Arm, Comparison, Effect, Flow, Part, flow
 from resexp.tables.findings import ACCURACY, Finding
 from resexp.tables.recipes import recipe
+from resexp.tables.sentences import Sentence
 from resexp.tables.texts import choice_text, difference_text, named, percent, seeds_text
 
 WORDS = {
-    Effect.MAKES_TRAINABLE: "made the network trainable in {}",
-    Effect.MORE_ACCURATE: "improved test accuracy in {}",
-    Effect.MAKES_UNTRAINABLE: "made the network untrainable in {}",
-    Effect.LESS_ACCURATE: "reduced test accuracy in {}",
-    Effect.NOT_SHOWN: "made no detectable difference in {}",
+    Effect.MAKES_TRAINABLE: Sentence("made the network trainable in {}"),
+    Effect.MORE_ACCURATE: Sentence("improved test accuracy in {}"),
+    Effect.MAKES_UNTRAINABLE: Sentence("made the network untrainable in {}"),
+    Effect.LESS_ACCURATE: Sentence("reduced test accuracy in {}"),
 }
 REST = {
-    Effect.MIXED: "outcomes varied across seeds in {}",
-    Effect.NEITHER: "neither network was above chance in {}",
-    Effect.TOO_FEW: "there were too few seeds for a verdict in {}",
-    Effect.NO_PAIR: "no seed was finished by both networks in {}",
+    Effect.INCONCLUSIVE: Sentence("the comparison was inconclusive in {}"),
+    Effect.MIXED: Sentence("outcomes varied across seeds in {}"),
+    Effect.NEITHER: Sentence("neither network was above chance in {}"),
+    Effect.TOO_FEW: Sentence("there were too few seeds for a verdict in {}"),
+    Effect.NO_PAIR: Sentence("no seed was finished by both networks in {}"),
+}
+FLOWS = {
+    Flow.VANISHING: Sentence("vanish under {}"),
+    Flow.STABLE: Sentence("are stable under {}"),
+    Flow.EXPLODING: Sentence("explode under {}"),
+}
+SENTENCES = {
+    "pairs": Sentence("In {pairs} at {recipe}, {clauses}.", "there is a pair of which both arms have finished trials"),
+    "shortcut": Sentence("the shortcut {clauses}", "there is a pair with a verdict other than those that need more data"),
+    "generalization": Sentence(
+        " (in {count} through generalization, not training)", "more or less accurate, and the difference is in generalization"
+    ),
+    "best": Sentence(
+        "Each at its best, {cell}: {difference} points ({arms}).",
+        "both arms have a best setting by validation accuracy, and a difference there",
+    ),
+    "degradation": Sentence(
+        "At {recipe}, training error of plain networks rises with depth under {rising} of {conditions}{removed}.",
+        "plain networks have at least 2 depths; counted are those whose verdict is 'degrades'",
+    ),
+    "removed": Sentence(
+        "; it rises less with a shortcut in {less} of {pairs}",
+        "pairs have an interval of the degradation avoided; counted are those whose interval is above 0",
+    ),
+    "gradients": Sentence(
+        "At initialization, gradients of the deepest plain networks {counted} of {conditions}", "gradients were logged"
+    ),
+    "later": Sentence(
+        "under {later} of those {stable} they vanish by the end of epoch 1",
+        "gradients are stable at initialization and vanishing at the end of epoch 1",
+    ),
+    "still": Sentence(
+        "under {rising} of those {stable}, training error still rises with depth",
+        "gradients are stable at initialization, and the verdict of the same networks is 'degrades'",
+    ),
+    "matching": Sentence(
+        "Matching: within a pair, shared weights start equal and all batches and hyperparameters are identical",
+        "every pair summary (pairs.json) confirms it",
+    ),
+    "no pair": Sentence("Nothing is compared: there is no matched pair", "no arm has a matching plain network"),
+    "not matched": Sentence(
+        "Not matched: {count} of {total} pair summaries show what is not equal",
+        "a pair summary (pairs.json) shows a difference",
+    ),
+    "unmatched": Sentence(
+        "; {count} arms have no matching plain network and are not compared",
+        "an arm differs from plain in more than the shortcut",
+    ),
+    "missing": Sentence("{count} trials are missing", "trials have failed or have not finished"),
+    "facts": Sentence("{shared}. {facts}; the test set was evaluated once, after training.", "always"),
 }
 
 
@@ -35,15 +86,15 @@ def _pairs(of: Comparison, found: Sequence[Finding]) -> str:
     effects = [finding.effect for finding in found]
     done = [words.format(effects.count(kind)) + _generalizing(found, kind) for kind, words in WORDS.items() if kind in effects]
     rest = [words.format(effects.count(kind)) for kind, words in REST.items() if kind in effects]
-    clauses = [f"the shortcut {', '.join(done)}"] if done else []
+    clauses = [SENTENCES["shortcut"].format(clauses=", ".join(done))] if done else []
     pairs = f"{len(found)} matched pair{'' if len(found) == 1 else 's'}"
-    return f"In {pairs} at {recipe(of.results)}, {'; '.join([*clauses, *rest])}."
+    return SENTENCES["pairs"].format(pairs=pairs, recipe=recipe(of.results), clauses="; ".join([*clauses, *rest]))
 
 
 def _generalizing(found: Sequence[Finding], kind: Effect) -> str:
     """In how many of them training error does not explain the difference in test accuracy."""
     count = sum(finding.effect == kind and finding.part == Part.GENERALIZATION for finding in found)
-    return f" (in {count} through generalization, not training)" if count and kind in ACCURACY else ""
+    return SENTENCES["generalization"].format(count=count) if count and kind in ACCURACY else ""
 
 
 def _best(of: Comparison) -> str:
@@ -52,7 +103,8 @@ def _best(of: Comparison) -> str:
         return ""
     row = rows[-1]
     arms = f"{row.residual.arm} with {choice_text(row.residual)} against plain with {choice_text(row.plain)}"
-    return f"Each at its best, {named(row.label)}: {difference_text(row.difference, of.metric)} points ({arms})."
+    difference = difference_text(row.difference, of.metric)
+    return SENTENCES["best"].format(cell=named(row.label), difference=difference, arms=arms)
 
 
 def _degradation(of: Comparison) -> str:
@@ -62,14 +114,10 @@ def _degradation(of: Comparison) -> str:
     rising = sum(row.found.verdict == "degrades" for row in plain)
     removed = [row for row in of.depths if row.removed and row.removed.low is not None]
     less = [row for row in removed if row.removed and row.removed.low is not None and row.removed.low > 0]
-    compared = (
-        f"; it rises less with a shortcut in {len(less)} of {len(removed)} pair{'' if len(removed) == 1 else 's'}"
-        if removed
-        else ""
-    )
-    return (
-        f"At {recipe(of.results)}, training error of plain networks rises with depth under {rising} of "
-        f"{_conditions(len(plain))}{compared}."
+    pairs = f"{len(removed)} pair{'' if len(removed) == 1 else 's'}"
+    compared = SENTENCES["removed"].format(less=len(less), pairs=pairs) if removed else ""
+    return SENTENCES["degradation"].format(
+        recipe=recipe(of.results), rising=rising, conditions=_conditions(len(plain)), removed=compared
     )
 
 
@@ -83,16 +131,15 @@ def _gradients(of: Comparison) -> str:
     if not plain:
         return ""
     kinds = {key: flow(arm.growth_start or 0.0) for key, arm in plain.items()}
-    verbs = {Flow.VANISHING: "vanish", Flow.STABLE: "are stable", Flow.EXPLODING: "explode"}
-    here = [(verb, list(kinds.values()).count(kind)) for kind, verb in verbs.items()]
-    counted = ", ".join(f"{verb} under {count}" for verb, count in here if count)
+    here = [(words, list(kinds.values()).count(kind)) for kind, words in FLOWS.items()]
+    counted = ", ".join(words.format(count) for words, count in here if count)
     stable = [key for key, kind in kinds.items() if kind == Flow.STABLE]
     later = sum((end := plain[key].growth_end) is not None and flow(end) == Flow.VANISHING for key in stable)
     degrading = {tuple(row.corner.items()) for row in of.depths if row.arm == "plain" and row.found.verdict == "degrades"}
     rising = sum(key in degrading for key in stable)
-    clauses = [f"At initialization, gradients of the deepest plain networks {counted} of {_conditions(len(plain))}"]
-    clauses += [f"under {later} of those {len(stable)} they vanish by the end of epoch 1"] if later else []
-    clauses += [f"under {rising} of those {len(stable)}, training error still rises with depth"] if rising else []
+    clauses = [SENTENCES["gradients"].format(counted=counted, conditions=_conditions(len(plain)))]
+    clauses += [SENTENCES["later"].format(later=later, stable=len(stable))] if later else []
+    clauses += [SENTENCES["still"].format(rising=rising, stable=len(stable))] if rising else []
     return "; ".join(clauses) + "."
 
 
@@ -110,16 +157,14 @@ def _matching(of: Comparison, cards: Sequence[Mapping[str, Any]]) -> str:
     """What pairs share, as their summaries have it, and what a number rests on."""
     equal = [all(value is not False for value in card["equal"].values()) for card in cards]
     pairs = [arm for cell in of.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
-    shared = "Matching: within a pair, shared weights start equal and all batches and hyperparameters are identical"
-    if not pairs:
-        shared = "Nothing is compared: there is no matched pair"
+    shared = SENTENCES["matching" if pairs else "no pair"].text
     if cards and not all(equal):
-        shared = f"Not matched: {equal.count(False)} of {len(cards)} pair summaries show what is not equal"
+        shared = SENTENCES["not matched"].format(count=equal.count(False), total=len(cards))
     unmatched = sum(bool(arm.unmatched) for cell in of.cells for arm in cell.arms)
-    apart = f"; {unmatched} arms have no matching plain network and are not compared" if unmatched else ""
+    apart = SENTENCES["unmatched"].format(count=unmatched) if unmatched else ""
     facts = [f"n = {seeds_text(of.cells)} seeds"]
     facts += [f"one test image = {100 * of.resolution:.2g} points"] if of.resolution else []
     facts += [f"margin = {percent(of.margin)} points"] if of.metric.percent else []
     lost = sum(sum(arm.missing.values()) for cell in of.cells for arm in cell.arms)
-    facts += [f"{lost} trials are missing"] if lost else []
-    return f"{shared}{apart}. {'; '.join(facts)}; the test set was evaluated once, after training."
+    facts += [SENTENCES["missing"].format(count=lost)] if lost else []
+    return SENTENCES["facts"].format(shared=f"{shared}{apart}", facts="; ".join(facts))

@@ -6,6 +6,9 @@ from resexp.comparison import Comparison
 from resexp.config import Training
 from resexp.tables.lines import WIDTH
 from resexp.tables.recipes import changed
+from resexp.tables.sentences import Sentence
+
+SENTENCES = {"more": Sentence("more {key}", "a gap is still closing, and the length of training is an axis")}
 
 
 def budget_text(of: Comparison) -> str:
@@ -29,7 +32,7 @@ def longer_commands(of: Comparison) -> list[str]:
     for folder, experiment in of.results.sources:
         key, budget = _budget(experiment.shared.training)
         if f"training.{key}" in of.results.axes:
-            commands.append(f"more training.{key}")
+            commands.append(SENTENCES["more"].format(key=f"training.{key}"))
         else:
             commands.append(changed(folder, f"training.{key}={2 * budget}", f"{experiment.name}-{2 * budget}-{key}"))
     return list(dict.fromkeys(commands))

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from resexp import config
+from resexp import config, statistics
 from resexp.comparison import ALIKE, THRESHOLD, Arm, Cell, Comparison, Tuned, bought, plan
 from resexp.runs import Results
 from resexp.tables.budget import budget_text, command_lines, longer_commands
 from resexp.tables.lines import WIDTH, fitted
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.recipes import recipe, untuned
+from resexp.tables.sentences import Sentence
 from resexp.tables.texts import (
     accuracy_text,
     beyond_width_text,
@@ -40,6 +41,11 @@ from resexp.tables.texts import (
 )
 from resexp.tables.texts import difference_text as points
 
+SENTENCES = {
+    "precision": Sentence(
+        "Gradient norms and slopes were read in {precisions}, as trained.", "networks were trained in bfloat16 or TF32"
+    ),
+}
 LONGEST = 20  # of the names that stand in a row with everything else; longer ones have a line of their own
 
 
@@ -112,7 +118,8 @@ def notes(of: Comparison) -> list[str]:
         *looks_lines(of),
     ]
     if any(arm.contrast.shown for arm in arms):
-        lines += [f"*: a difference at 5% over {sources_text(arms)}, corrected over the table (Holm)."]
+        lines += [f"*: a difference, p <= {statistics.ALPHA:g} over {sources_text(arms)}, corrected over the table (Holm);"]
+        lines += [f"by ranks p <= {statistics.RANK_TEST_ALPHA:g}."]
     if any(len(arm.summary.outcomes) > 1 for arm in arms):
         lines += ["Where outcomes differ across the seeds of an arm: median and range, no mean and no interval."]
     if any(arm.contrast.outcomes is not None for arm in arms):
@@ -143,7 +150,7 @@ def precision_notes(of: Comparison) -> list[str]:
     """At which precision gradient norms were read, where it is neither float32 nor float64."""
     found = dict.fromkeys(state.trial.settings.precision for state in of.results.states)
     coarse = [precision for precision in found if precision in config.COARSE]
-    return [f"Gradient norms and slopes were read in {' and '.join(coarse)}, as trained."] if coarse else []
+    return [SENTENCES["precision"].format(precisions=" and ".join(coarse))] if coarse else []
 
 
 # ---- below the table ------------------------------------------------------------------------------------------------------

@@ -3,9 +3,49 @@
 from dataclasses import dataclass
 
 from resexp.comparison import Arm, Cell, Effect, Flow, Part, effect, flow, part
+from resexp.tables.sentences import Sentence
 from resexp.tables.texts import counts_text, evidence_text, growth_text, points_text, ranks_text, train_error_text
 
 ACCURACY = (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
+LEADS = {
+    Effect.MAKES_TRAINABLE: Sentence("The shortcut makes the network trainable at this learning rate: {counts}; {numbers}."),
+    Effect.MAKES_UNTRAINABLE: Sentence(
+        "The shortcut makes the network untrainable at this learning rate: {counts}; {numbers}."
+    ),
+    Effect.MORE_ACCURATE: Sentence("The network with the shortcut is more accurate: {numbers}."),
+    Effect.LESS_ACCURATE: Sentence("The network with the shortcut is less accurate: {numbers}."),
+    Effect.INCONCLUSIVE: Sentence("Inconclusive: {numbers}."),
+    Effect.MIXED: Sentence("Outcomes differ across seeds and no difference is shown: {counts}; {numbers}."),
+    Effect.NEITHER: Sentence("Neither network trains at this learning rate: {counts}."),
+    Effect.TOO_FEW: Sentence("Too few seeds for a verdict: {counts}; {numbers}."),
+    Effect.NO_PAIR: Sentence("The arms have no finished seed in common yet, so no difference is given."),
+}
+PARTS = {
+    Part.TRAINING: Sentence("It is a difference in training: {errors}.", "more or less accurate"),
+    Part.GENERALIZATION: Sentence("It is a difference in generalization, not in training: {errors}.", "more or less accurate"),
+    Part.BOTH: Sentence("It is a difference in training and in generalization: {errors}.", "more or less accurate"),
+    Part.UNCLEAR: Sentence(
+        "Whether it is one of training or of generalization is not shown: {errors}.", "more or less accurate"
+    ),
+}
+HEADLINES = {
+    "results": Sentence(
+        "Results by condition at depth {depth} ({recipe})", "there is a pair of which both arms have finished trials"
+    ),
+    "unfinished": Sentence("No pair has finished yet", "there is a pair, and an arm of it has no finished trial"),
+    "no pair": Sentence("The arms are not a pair: {reason}", "no residual arm has a matching plain arm"),
+}
+SENTENCES = {
+    "flows": Sentence(
+        "Gradients at initialization, orders of magnitude from output to input: {arms}.", "both arms have finished trials"
+    ),
+    "later": Sentence(", {gradients} at the end of epoch 1", "gradients are of another kind there than at initialization"),
+    "healthy": Sentence(
+        "Gradients of the plain network are stable at initialization{yet}; it still does not train at this learning rate.",
+        "the shortcut makes the network trainable, and gradients of the plain one are stable at initialization",
+    ),
+    "yet": Sentence(", but they vanish by the end of epoch 1", "in addition, they are vanishing at the end of epoch 1"),
+}
 
 
 @dataclass(frozen=True)
@@ -38,12 +78,12 @@ def findings(cells: list[Cell]) -> list[Finding]:
 def headline(cells: list[Cell], found: list[Finding], recipe: str) -> str:
     """What the conditions are about, with learning rate and budget, or why there are none."""
     if found:
-        return f"Results by condition at depth {deepest(found)} ({recipe})"
+        return HEADLINES["results"].format(depth=deepest(found), recipe=recipe)
     if _pairs(cells):
-        return "No pair has finished yet"
+        return HEADLINES["unfinished"].text
     refused = any(arm.unmatched for cell in cells for arm in cell.arms)
     reason = "they differ in more than the shortcut" if refused else "it takes a plain and a residual one"
-    return f"The arms are not a pair: {reason}"
+    return HEADLINES["no pair"].format(reason=reason)
 
 
 def deepest(found: list[Finding]) -> int:
@@ -66,17 +106,7 @@ def _sentence(plain: Arm, residual: Arm, kind: Effect) -> str:
     counts = counts_text(plain, residual)
     points = f"test accuracy {points_text(residual.difference)}" if residual.difference else ""
     numbers = points or ranks_text(residual.contrast)
-    lead = {
-        Effect.MAKES_TRAINABLE: f"The shortcut makes the network trainable at this learning rate: {counts}; {numbers}.",
-        Effect.MAKES_UNTRAINABLE: f"The shortcut makes the network untrainable at this learning rate: {counts}; {numbers}.",
-        Effect.MORE_ACCURATE: f"The network with the shortcut is more accurate: {numbers}.",
-        Effect.LESS_ACCURATE: f"The network with the shortcut is less accurate: {numbers}.",
-        Effect.NOT_SHOWN: f"No difference is shown: {numbers}.",
-        Effect.MIXED: f"Outcomes differ across seeds and no difference is shown: {counts}; {numbers}.",
-        Effect.NEITHER: f"Neither network trains at this learning rate: {counts}.",
-        Effect.TOO_FEW: f"Too few seeds for a verdict: {counts}; {numbers}.",
-        Effect.NO_PAIR: "The arms have no finished seed in common yet, so no difference is given.",
-    }[kind]
+    lead = LEADS[kind].format(counts=counts, numbers=numbers)
     evidence = "" if kind in (Effect.NEITHER, Effect.TOO_FEW, Effect.NO_PAIR) else evidence_text(residual)
     parts = [lead, evidence, _part(plain, residual) if kind in ACCURACY else "", _flows(plain, residual), _healthy(plain, kind)]
     return " ".join(filter(None, parts))
@@ -85,24 +115,19 @@ def _sentence(plain: Arm, residual: Arm, kind: Effect) -> str:
 def _part(plain: Arm, residual: Arm) -> str:
     """Whether a difference in test accuracy is one of training or of generalization: two things."""
     errors = f"training error {train_error_text(residual)}% against {train_error_text(plain)}% (plain)"
-    return {
-        Part.TRAINING: f"It is a difference in training: {errors}.",
-        Part.GENERALIZATION: f"It is a difference in generalization, not in training: {errors}.",
-        Part.BOTH: f"It is a difference in training and in generalization: {errors}.",
-        Part.UNCLEAR: f"Whether it is one of training or of generalization is not shown: {errors}.",
-    }[part(residual)]
+    return PARTS[part(residual)].format(errors=errors)
 
 
 def _flows(plain: Arm, residual: Arm) -> str:
     arms = [f"{arm.name} {gradient_words(arm.growth_start)}{_later(arm)}" for arm in (plain, residual)]
-    return f"Gradients at initialization, orders of magnitude from output to input: {'; '.join(arms)}."
+    return SENTENCES["flows"].format(arms="; ".join(arms))
 
 
 def _later(arm: Arm) -> str:
     """', vanishing (-6.0) at the end of epoch 1', where that is another kind."""
     if arm.growth_start is None or arm.growth_end is None or flow(arm.growth_start) == flow(arm.growth_end):
         return ""
-    return f", {gradient_words(arm.growth_end)} at the end of epoch 1"
+    return SENTENCES["later"].format(gradients=gradient_words(arm.growth_end))
 
 
 def _healthy(plain: Arm, kind: Effect) -> str:
@@ -110,8 +135,7 @@ def _healthy(plain: Arm, kind: Effect) -> str:
     if kind != Effect.MAKES_TRAINABLE or plain.growth_start is None or flow(plain.growth_start) != Flow.STABLE:
         return ""
     later = plain.growth_end is not None and flow(plain.growth_end) == Flow.VANISHING
-    yet = ", but they vanish by the end of epoch 1" if later else ""
-    return f"Gradients of the plain network are stable at initialization{yet}; it still does not train at this learning rate."
+    return SENTENCES["healthy"].format(yet=SENTENCES["yet"].text if later else "")
 
 
 def gradient_words(growth: float | None) -> str:

@@ -4,24 +4,31 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from resexp.claims import Judged, Verdict
+from resexp.tables.sentences import Sentence
 from resexp.tables.texts import named
 
-PRIMARY = "primary hypothesis (everything else is exploratory)"
+SENTENCES = {
+    "primary": Sentence("primary hypothesis (everything else is exploratory)", "the config has compare.primary"),
+    "verdict": Sentence("{arm}{verdict} ({scope})", "always; the verdict is one of the four above"),
+    "place": Sentence("{configuration}: {numbers}", "the configuration has the verdict of the whole"),
+    "more": Sentence("and {count} more", "more configurations have that verdict than are listed"),
+}
+PRIMARY = SENTENCES["primary"].text
 MOST_PLACES = 4  # that are printed under a verdict
 
 
 def verdict_line(of: Judged) -> str:
     """'identity: not supported (supported in 3, not supported in 1 of 4 configurations of digits, n = 5)'."""
     arm = f"{of.arm}: " if of.arm else ""
-    return f"{arm}{of.verdict} ({of.scope})"
+    return SENTENCES["verdict"].format(arm=arm, verdict=of.verdict, scope=of.scope)
 
 
 def place_lines(of: Judged) -> list[str]:
     """The configurations that a verdict rests on, the first four of them; of one that is supported everywhere the first."""
     places = [place for place in of.places if place.verdict == of.verdict]
     most = 1 if of.verdict == Verdict.SUPPORTED else MOST_PLACES
-    lines = [f"{named(place.label)}: {place.words}" for place in places[:most]]
-    return [*lines, *([f"and {len(places) - most} more"] if len(places) > most else [])]
+    lines = [SENTENCES["place"].format(configuration=named(place.label), numbers=place.words) for place in places[:most]]
+    return [*lines, *([SENTENCES["more"].format(count=len(places) - most)] if len(places) > most else [])]
 
 
 def judged_lines(kind: str, judged: Sequence[Judged]) -> list[str]:

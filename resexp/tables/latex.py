@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 
-from resexp import config, runs
+from resexp import config, runs, statistics
 from resexp.comparison import BEST, Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
 from resexp.runs import Results
@@ -80,7 +80,8 @@ def _caption(of: Comparison) -> str:
     slope = r"Slope: change of $\log_{10} |\partial L/\partial x|$ per block from output to input, at initialization."
     trained = f" Trained at {latex(recipe(of.results))}."
     sources = sources_text([arm for cell in of.cells for arm in cell.arms])
-    star = rf"*: $p \le 0.05$ over {sources}, corrected over the table (Holm)."
+    alpha, by_ranks = statistics.ALPHA, statistics.RANK_TEST_ALPHA
+    star = rf"*: $p \le {alpha:g}$ over {sources} ($p \le {by_ranks:g}$ by ranks), corrected over the table (Holm)."
     return f"{latex(of.results.name)}: {latex(of.metric.words)}.{trained}{common} {slope} {star}"
 
 

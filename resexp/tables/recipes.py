@@ -6,9 +6,17 @@ from pathlib import Path
 
 from resexp import config
 from resexp.runs import Results
+from resexp.tables.sentences import Sentence
 
 LR = "training.lr"
 GRID = (0.1, 0.3, 1.0, 3.0)  # times the learning rate: where the command below looks
+ONE_RATE = "all networks have one learning rate"
+SENTENCES = {
+    "recipe": Sentence("learning rate{plural} {rates}", "always; the length of training follows"),
+    "untuned": Sentence("Not tuned: every arm has learning rate {rate}; at another one each result may differ.", ONE_RATE),
+    "train": Sentence("To tune it: {command}", ONE_RATE),
+    "compare": Sentence("then: resexp compare {name} --tune lr", ONE_RATE),
+}
 
 
 def recipe(results: Results) -> str:
@@ -19,7 +27,8 @@ def recipe(results: Results) -> str:
         if values:
             lengths.append(f"{_range(values)} {unit}{'' if values == [1] else 's'}")
     rates = _values(results, LR)
-    return ", ".join([f"learning rate{'s' if len(rates) > 1 else ''} {_range(rates)}", " or ".join(lengths)])
+    words = SENTENCES["recipe"].format(plural="s" if len(rates) > 1 else "", rates=_range(rates))
+    return ", ".join([words, " or ".join(lengths)])
 
 
 def untuned(results: Results) -> list[str]:
@@ -30,9 +39,9 @@ def untuned(results: Results) -> list[str]:
     folder, experiment = results.sources[0]
     name, grid = f"{experiment.name}-lr", ",".join(f"{rates[0] * factor:.3g}" for factor in GRID)
     return [
-        f"Not tuned: every arm has learning rate {_range(rates)}; at another one each result may differ.",
-        f"To tune it: {changed(folder, f'{LR}={grid}', name)}",
-        f"then: resexp compare {shlex.quote(name)} --tune lr",
+        SENTENCES["untuned"].format(rate=_range(rates)),
+        SENTENCES["train"].format(command=changed(folder, f"{LR}={grid}", name)),
+        SENTENCES["compare"].format(name=shlex.quote(name)),
     ]
 
 

@@ -6,10 +6,46 @@ from resexp import config, statistics
 from resexp.comparison import Arm, Cell, Choice, Contrast, Metric, Needed, OverDepth, Tuned
 from resexp.runs import State
 from resexp.statistics import DegradationVerdict, Difference, Summary
+from resexp.tables.sentences import Sentence
 
 SHARE = Metric("")
 NAMED = 4  # of trials that share a fate, so many are named
-NO_CONTRAST = "outcomes mixed or diverged"
+SENTENCES = {
+    "no contrast": Sentence(
+        "outcomes mixed or diverged",
+        "outcomes differ across the seeds of a configuration that is compared, or a network diverged",
+    ),
+    "looks": Sentence("n = {counts} seeds: looked at {times}", "seeds were added to the experiment after a first training"),
+    "ranks": Sentence("ranks: {p} (smallest {least})", "outcomes of the two arms differ, and both have finished networks"),
+    "range": Sentence("; differences {lowest} to {highest}", "in addition, a pair has two values"),
+    "counts": Sentence("{above} seeds above chance against {plain} (plain)", "both arms have finished networks"),
+    "fisher": Sentence(", Fisher {p}", "outcomes of the two arms differ"),
+    "evidence": Sentence(
+        "Evidence: {p} {source}; {corrected} corrected over the table (Holm).", "the verdict rests on a test: at least 3 seeds"
+    ),
+    "by ranks": Sentence("from the ranks", "outcomes differ across the seeds of an arm"),
+    "by seeds": Sentence("over {sources} (95% CI ±{half} points)", "all seeds of each arm have the same outcome"),
+    "both": Sentence("seeds and test images", "predictions of the test images are there"),
+    "alone": Sentence("seeds alone, as predictions of test images are missing", "predictions of the test images are missing"),
+    "no difference": Sentence("no difference: {reason}", "the best settings of the two arms cannot be compared"),
+    "biased": Sentence(
+        "{difference} (selected and reported on the same seed: biased)", "a single seed selects the best setting"
+    ),
+    "dead": Sentence(
+        "no gradient reached {layers} in {count} of {total} seeds",
+        "the weight gradient of the layers was exactly 0 at every logging step",
+    ),
+    "bound": Sentence(
+        "at most {most} above any shallower depth",
+        "the verdict is not 'degrades', and this bound is higher than the end of the interval",
+    ),
+    "closing": Sentence(
+        "the gap is still closing: {change} over the last tenth",
+        "the verdict is 'degrades' with an interval, and the 95% CI of the gap's change over the last tenth of training is "
+        "below 0",
+    ),
+}
+NO_CONTRAST = SENTENCES["no contrast"].text
 TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
 
@@ -33,7 +69,7 @@ def dead_text(arm: Arm) -> str:
         return ""
     layers = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
     some = f"{len(layers)} layers, {layers[0]} to {layers[-1]}," if len(layers) > 2 else " and ".join(layers)
-    return f"no gradient reached {some} in {len(arm.dead_layers)} of {arm.summary.n} seeds"
+    return SENTENCES["dead"].format(layers=some, count=len(arm.dead_layers), total=arm.summary.n)
 
 
 def dead_lines(cells: Sequence[Cell]) -> list[str]:
@@ -87,7 +123,7 @@ def seeds_text(cells: Sequence[Cell], word: str = " or ") -> str:
 def looks_text(looks: Sequence[int]) -> str:
     """'n = 5, then 10 seeds: looked at twice'; nothing where an experiment has not grown."""
     times = TIMES.get(len(looks), f"{len(looks)} times")
-    return f"n = {', then '.join(map(str, looks))} seeds: looked at {times}" if len(looks) > 1 else ""
+    return SENTENCES["looks"].format(counts=", then ".join(map(str, looks)), times=times) if len(looks) > 1 else ""
 
 
 def looks_coverage(looks: Sequence[int]) -> str:
@@ -156,17 +192,19 @@ def ranks_text(contrast: Contrast, metric: Metric = SHARE) -> str:
     ranks = contrast.ranks
     if ranks is None:
         return ""
-    words = f"ranks: {p_equals(ranks.p)}{_star(contrast)} (smallest {p_text(ranks.least)})"
+    words = SENTENCES["ranks"].format(p=f"{p_equals(ranks.p)}{_star(contrast)}", least=p_text(ranks.least))
     if ranks.lowest is None:
         return words
-    return f"{words}; differences {figure(ranks.lowest, metric, '+')} to {figure(ranks.highest, metric, '+')}"
+    lowest, highest = (figure(end, metric, "+") for end in (ranks.lowest, ranks.highest))
+    return words + SENTENCES["range"].format(lowest=lowest, highest=highest)
 
 
 def counts_text(plain: Arm, residual: Arm) -> str:
     """'5/5 seeds above chance against 0/5 (plain)', with Fisher's exact test where there is one."""
     above, of_plain = (f"{arm.summary.outcomes.get('trained', 0)}/{arm.summary.n}" for arm in (residual, plain))
     p = residual.contrast.outcomes
-    return f"{above} seeds above chance against {of_plain} (plain){'' if p is None else f', Fisher {p_equals(p)}'}"
+    fisher = "" if p is None else SENTENCES["fisher"].format(p=p_equals(p))
+    return SENTENCES["counts"].format(above=above, plain=of_plain) + fisher
 
 
 def evidence_text(arm: Arm) -> str:
@@ -174,9 +212,11 @@ def evidence_text(arm: Arm) -> str:
     of = arm.contrast
     if of.p is None or of.p_table is None:
         return ""
-    counted = "seeds and test images" if of.over_images else "seeds alone, as predictions of test images are missing"
-    source = "from the ranks" if of.half is None else f"over {counted} (95% CI ±{percent(of.half)} points)"
-    return f"Evidence: {p_equals(of.p)} {source}; {p_equals(of.p_table)} corrected over the table (Holm)."
+    source = SENTENCES["by ranks"].text
+    if of.half is not None:
+        sources = SENTENCES["both" if of.over_images else "alone"].text
+        source = SENTENCES["by seeds"].format(sources=sources, half=percent(of.half))
+    return SENTENCES["evidence"].format(p=p_equals(of.p), source=source, corrected=p_equals(of.p_table))
 
 
 def sources_text(arms: Sequence[Arm]) -> str:
@@ -245,8 +285,9 @@ def tuned_text(row: Tuned, metric: Metric = SHARE, resolution: float | None = No
     apart = any(len(of) > 1 or "diverged" in of for of in ended)
     reason = "; ".join(row.unmatched) or (NO_CONTRAST if apart else "no pair has finished")
     text = difference_text(row.difference, metric, resolution)
-    biased = "" if row.cross_fitted else " (selected and reported on the same seed: biased)"
-    return f"{text}{biased}" if text else f"no difference: {reason}"
+    if not text:
+        return SENTENCES["no difference"].format(reason=reason)
+    return text if row.cross_fitted else SENTENCES["biased"].format(difference=text)
 
 
 def choice_text(choice: Choice) -> str:
@@ -287,12 +328,12 @@ def most_text(row: OverDepth) -> str:
     if verdict.most is None or verdict.contrast is None or verdict.verdict == DegradationVerdict.DEGRADES:
         return ""
     more = verdict.contrast.high is not None and percent(verdict.most) != percent(verdict.contrast.high)
-    return f"at most {percent(verdict.most, '+')} above any shallower depth" if more else ""
+    return SENTENCES["bound"].format(most=percent(verdict.most, "+")) if more else ""
 
 
 def closing_text(row: OverDepth) -> str:
     """'the gap is still closing: -3.1 [-4.0, -2.2] over the last tenth'; nothing where it is not."""
-    return f"the gap is still closing: {difference_text(row.change)} over the last tenth" if row.closing else ""
+    return SENTENCES["closing"].format(change=difference_text(row.change)) if row.closing else ""
 
 
 # ---- precision ----------------------------------------------------------------------------------------------------------

@@ -11,11 +11,68 @@ from resexp.tables import labels
 from resexp.tables.findings import Finding, gradient_words
 from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import MIXED, plane
+from resexp.tables.sentences import Sentence
 from resexp.tables.texts import closing_text, ends_text, growth_text, percent, points_text
 
 MOVED = 0.05  # of accuracy: what moves by less counts as where it was
-GOOD = {Effect.MAKES_TRAINABLE: "makes networks trainable", Effect.MORE_ACCURATE: "makes them more accurate"}
-BAD = {Effect.MAKES_UNTRAINABLE: "makes them untrainable", Effect.LESS_ACCURATE: "makes them less accurate"}
+GOOD = {
+    Effect.MAKES_TRAINABLE: Sentence("makes networks trainable with {}"),
+    Effect.MORE_ACCURATE: Sentence("makes them more accurate with {}"),
+}
+BAD = {
+    Effect.MAKES_UNTRAINABLE: Sentence("makes them untrainable with {}"),
+    Effect.LESS_ACCURATE: Sentence("makes them less accurate with {}"),
+}
+SENTENCES = {
+    "reversal": Sentence(
+        "The effect of {arm} reverses at depth {depth}: it {first}, and {second}.",
+        "at this depth the arm has a verdict for the better under one condition and one for the worse under another",
+    ),
+    "error": Sentence("{arm}: training error {verdict}.{apart}", "the arm has finished networks of at least 2 depths"),
+    "closing": Sentence("; {closing} of training", "see 'closing' of texts"),
+    "rises": Sentence(
+        " Its gradients at initialization: {gradients}: training error can rise without gradients that vanish at "
+        "initialization.",
+        "the verdict is 'degrades', and gradients of the deepest networks are not vanishing at initialization",
+    ),
+    "vanishes": Sentence(
+        " Its gradients at initialization: {gradients}: gradients can vanish at initialization without a training error that "
+        "rises.",
+        "the verdict is 'does not degrade', and the deepest networks are all above chance with gradients that are vanishing at "
+        "initialization",
+    ),
+    "profile": Sentence(
+        "{arm}, depth {depth}: gradients {flow} at initialization ({growth} orders of magnitude from output to input){later}.",
+        "gradients of networks of one stage were logged, at initialization at least",
+    ),
+    "always": Sentence(
+        ", and {flow} at every later logging step, up to step {step}", "the kind is the same at all logging steps"
+    ),
+    "comes and goes": Sentence(
+        "; {other} at step {step}, {flow} again at the last logging step",
+        "the kind is the same at the first and last logging step, and another one in between",
+    ),
+    "from": Sentence(
+        "; {flow} from step {step} on",
+        "the kind at the last logging step is not that at initialization, and it is so from this step",
+    ),
+    "accuracy": Sentence("{arms}.", "always: medians over seeds at the smallest and the largest depth"),
+    "diverged": Sentence("{count} of {total} diverged", "networks diverged at this depth"),
+    "map": Sentence(
+        "{arm}: {moved} points or more above plain on {better} of {total} fields, below it on {worse}; from {least} to {most} "
+        "points.",
+        "both arms have accuracies on a field of the map",
+    ),
+    "mixed": Sentence(
+        "seeds differ in outcome on {count} of {total} fields (circles)", "seeds of a field of the map have different outcomes"
+    ),
+    "gone": Sentence("{count} of {total} networks diverged", "networks of the map diverged"),
+    "blank": Sentence("fields left blank, as their median network diverged: {count}", "the median network of a field diverged"),
+    "theory": Sentence("{arm}: {sides}.", "a formula predicts up to which depth gradients can train"),
+    "fields": Sentence(
+        "{where} {count} fields with accuracies from {lowest} to {highest} % (median {median} %)", "fields are on this side"
+    ),
+}
 
 
 def words(name: str, frames: Frames) -> list[str]:
@@ -31,8 +88,8 @@ def reversals(found: Sequence[Finding]) -> list[str]:
         here = list(group)
         good, bad = ([of for of in here if of.effect in effects] for effects in (GOOD, BAD))
         if good and bad:
-            first, second = (f"{(GOOD | BAD)[of.effect]} with {_corner(of.label)}" for of in (good[0], bad[0]))
-            lines.append(f"The effect of {arm} reverses at depth {depth}: it {first}, and {second}.")
+            first, second = ((GOOD | BAD)[of.effect].format(_corner(of.label)) for of in (good[0], bad[0]))
+            lines.append(SENTENCES["reversal"].format(arm=arm, depth=depth, first=first, second=second))
     return lines
 
 
@@ -48,17 +105,21 @@ def _corner(label: dict[str, str]) -> str:
 # ---- training error over depth -----------------------------------------------------------------------------------------
 
 SAID = {
-    DegradationVerdict.DEGRADES: "is higher at the deepest than at the best shallower depth",
-    DegradationVerdict.DOES_NOT_DEGRADE: "does not rise with depth by the margin",
-    DegradationVerdict.INCONCLUSIVE: "is not shown to rise with depth",
-    DegradationVerdict.UNTRAINED: "is at chance, or training diverged",
+    DegradationVerdict.DEGRADES: Sentence("is higher at the deepest than at the best shallower depth"),
+    DegradationVerdict.DOES_NOT_DEGRADE: Sentence("does not rise with depth by the margin"),
+    DegradationVerdict.INCONCLUSIVE: Sentence("is not shown to rise with depth"),
+    DegradationVerdict.UNTRAINED: Sentence("is at chance, or training diverged"),
 }
 
 
 def training_error(rows: Sequence[OverDepth]) -> list[str]:
     """What became of each arm's training error, and where the gradient says otherwise: the two are different things."""
     return [
-        f"{_named(labels.corner(row.corner), row.arm)}: training error {SAID[row.found.verdict]}{_by(row)}.{_apart(row)}"
+        SENTENCES["error"].format(
+            arm=_named(labels.corner(row.corner), row.arm),
+            verdict=f"{SAID[row.found.verdict].text}{_by(row)}",
+            apart=_apart(row),
+        )
         for row in rows
     ]
 
@@ -68,7 +129,7 @@ def _by(row: OverDepth) -> str:
     text = (
         f": {points_text(contrast)}, {ends_text(row)}" if contrast and row.found.verdict != DegradationVerdict.UNTRAINED else ""
     )
-    return f"{text}; {closing} of training" if closing else text
+    return text + (SENTENCES["closing"].format(closing=closing) if closing else "")
 
 
 def _apart(row: OverDepth) -> str:
@@ -76,11 +137,10 @@ def _apart(row: OverDepth) -> str:
     if row.growth is None:
         return ""
     vanishing = flow(row.growth) == Flow.VANISHING
-    before = f" Its gradients at initialization: {gradient_words(row.growth)}"
     if row.found.verdict == DegradationVerdict.DEGRADES and not vanishing:
-        return f"{before}: training error can rise without gradients that vanish at initialization."
+        return SENTENCES["rises"].format(gradients=gradient_words(row.growth))
     if row.found.verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.trained[0] == row.trained[1]:
-        return f"{before}: gradients can vanish at initialization without a training error that rises."
+        return SENTENCES["vanishes"].format(gradients=gradient_words(row.growth))
     return ""
 
 
@@ -90,8 +150,13 @@ def _apart(row: OverDepth) -> str:
 def gradient_profile(frames: Frames) -> list[str]:
     """What the gradient of the deepest networks does at initialization, and from which logging step on it does otherwise."""
     return [
-        f"{_named(corner, arm)}, depth {depth}: gradients {flow(growths.iloc[0])} at initialization "
-        f"({growth_text(growths.iloc[0])} orders of magnitude from output to input){_later(growths)}."
+        SENTENCES["profile"].format(
+            arm=_named(corner, arm),
+            depth=depth,
+            flow=flow(growths.iloc[0]),
+            growth=growth_text(growths.iloc[0]),
+            later=_later(growths),
+        )
         for corner, arm, depth, growths in _growths(frames)
     ]
 
@@ -124,12 +189,12 @@ def _later(growths: pd.Series) -> str:
     if len(kinds) < 2:
         return ""
     if len(set(kinds)) == 1:
-        return f", and {kinds[0]} at every later logging step, up to step {growths.index[-1]}"
+        return SENTENCES["always"].format(flow=kinds[0], step=growths.index[-1])
     if kinds[-1] == kinds[0]:
         other = next(place for place, kind in enumerate(kinds) if kind != kinds[0])
-        return f"; {kinds[other]} at step {growths.index[other]}, {kinds[-1]} again at the last logging step"
+        return SENTENCES["comes and goes"].format(other=kinds[other], step=growths.index[other], flow=kinds[-1])
     last_other = max(place for place, kind in enumerate(kinds) if kind != kinds[-1])
-    return f"; {kinds[-1]} from step {growths.index[last_other + 1]} on"
+    return SENTENCES["from"].format(flow=kinds[-1], step=growths.index[last_other + 1])
 
 
 # ---- accuracy over depth -------------------------------------------------------------------------------------------------
@@ -140,7 +205,7 @@ def accuracy(frames: Frames) -> list[str]:
     lines = []
     for corner, rows in frames.results.groupby("corner", sort=False):
         told = "; ".join(_span(str(arm), of_arm) for arm, of_arm in rows.groupby("arm", sort=False))
-        lines.append(f"{_named(corner)}: {told}." if corner != "all" else f"{told}.")
+        lines.append(SENTENCES["accuracy"].format(arms=f"{_named(corner)}: {told}" if corner != "all" else told))
     return lines
 
 
@@ -153,7 +218,8 @@ def _span(arm: str, rows: pd.DataFrame) -> str:
 def _median(rows: pd.DataFrame) -> str:
     """'94.2 %'; diverged networks are in no median and are counted."""
     known = rows["test_accuracy"].dropna().astype(float)
-    gone = f"{len(rows) - len(known)} of {len(rows)} diverged" if len(known) < len(rows) else ""
+    missing = len(rows) - len(known)
+    gone = SENTENCES["diverged"].format(count=missing, total=len(rows)) if missing else ""
     if not len(known):
         return gone
     return f"{percent(known.median())} %" + (f" ({gone})" if gone else "")
@@ -170,10 +236,9 @@ def atlas(frames: Frames) -> list[str]:
         if arm != "plain" and len(moved):
             least, most = (percent(value, sign="+") for value in (moved.min(), moved.max()))
             better, worse = int((moved >= MOVED).sum()), int((moved <= -MOVED).sum())
-            lines.append(
-                f"{_named(region, arm)}: {100 * MOVED:g} points or more above plain on {better} of {len(moved)} fields, "
-                f"below it on {worse}; from {least} to {most} points."
-            )
+            counts = {"better": better, "worse": worse, "total": len(moved)}
+            ends = {"moved": f"{100 * MOVED:g}", "least": least, "most": most}
+            lines.append(SENTENCES["map"].format(arm=_named(region, arm), **counts, **ends))
         lines += _parted(_named(region, arm), of_arm, frames.boundaries)
     return [*lines, *_uneven(frames.results)]
 
@@ -185,9 +250,9 @@ def _uneven(results: pd.DataFrame) -> list[str]:
     for (region, arm), fields in plane(results).groupby(["region", "arm"], sort=False):
         outcomes = placed[(placed["region"] == region) & (placed["arm"] == arm)]["outcome"]
         gone, mixed, blank = (outcomes == "diverged").sum(), (fields["mark"] == MIXED).sum(), fields["accuracy"].isna().sum()
-        parts = [f"seeds differ in outcome on {mixed} of {len(fields)} fields (circles)"] if mixed else []
-        parts += [f"{gone} of {len(outcomes)} networks diverged"] if gone else []
-        parts += [f"fields left blank, as their median network diverged: {blank}"] if blank else []
+        parts = [SENTENCES["mixed"].format(count=mixed, total=len(fields))] if mixed else []
+        parts += [SENTENCES["gone"].format(count=gone, total=len(outcomes))] if gone else []
+        parts += [SENTENCES["blank"].format(count=blank)] if blank else []
         if parts:
             lines.append(f"{_named(region, arm)}: {', '.join(parts)}.")
     return lines
@@ -199,12 +264,17 @@ def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]
     near = known["depth"] <= known["reach"]
     sides = [("before theory's line", near), ("beyond it", ~near)] if not near.all() else [("theory sees no end here:", near)]
     told = [
-        f"{where} {here.sum()} fields with accuracies from {percent(known['accuracy'][here].min())} to "
-        f"{percent(known['accuracy'][here].max())} % (median {percent(known['accuracy'][here].median())} %)"
+        SENTENCES["fields"].format(
+            where=where,
+            count=here.sum(),
+            lowest=percent(known["accuracy"][here].min()),
+            highest=percent(known["accuracy"][here].max()),
+            median=percent(known["accuracy"][here].median()),
+        )
         for where, here in sides
         if here.any()
     ]
-    return [f"{named}: {', '.join(told)}."] if told else []
+    return [SENTENCES["theory"].format(arm=named, sides=", ".join(told))] if told else []
 
 
 WORDS: dict[str, Callable[[Frames], list[str]]] = {

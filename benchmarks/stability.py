@@ -1,0 +1,121 @@
+"""How stable the demo's verdicts are under changes of the size of rounding errors.
+
+    python benchmarks/stability.py [results folder]
+
+The demo is trained once as shipped and once under each perturbation: other stack sizes, which change the order of sums, and
+initial weights that are each moved to an adjacent floating-point number. A verdict is stable if at most 1 of 5 perturbed
+trainings changes it. Existing results are continued, not repeated.
+"""
+
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from unittest import mock
+
+import torch
+from tables import publish, table
+
+import resexp
+from resexp import streams
+from resexp.comparison import Comparison, compared, effect
+from resexp.config import Trial
+from resexp.networks import Network
+from resexp.training import build, loop
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "statistics.md"
+CONFIG = "digits"
+JOBS = 2
+AS_SHIPPED = "as shipped"
+STACKS = {"stacks of 5": "training.cohort=5", "stacks of 10": "training.cohort=10"}
+NOISE = {f"1 ulp, draw {draw}": draw for draw in (1, 2, 3)}
+TRAININGS = (AS_SHIPPED, *NOISE, *STACKS)
+COLUMNS = ("condition", "arm", "verdict on", "as shipped", "agree", "otherwise")
+MOVES = ("perturbation", "trials with another test accuracy", "mean change, points", "largest, points")
+Verdicts = dict[tuple[str, str, str], str]  # (condition, arm, kind of verdict) -> verdict
+
+
+def moved(draw: int) -> AbstractContextManager[object]:
+    """Initial weights are each moved up or down to the adjacent floating-point number; zeros stay."""
+
+    @torch.no_grad()
+    def perturbed(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
+        network = build(trial, input_shape, classes)
+        generator = streams.generator(trial.seed, "ulp", f"{draw} {trial.name}")
+        for parameter in network.parameters():
+            upwards = torch.rand(parameter.shape, generator=generator) < 1 / 2
+            infinity = torch.where(upwards, torch.inf, -torch.inf).to(parameter)
+            parameter.copy_(torch.where(parameter == 0, parameter, torch.nextafter(parameter, infinity)))
+        return network
+
+    return mock.patch.object(loop, "build", perturbed)
+
+
+def train(name: str, folder: str) -> None:
+    with moved(NOISE[name]) if name in NOISE else nullcontext():
+        resexp.train(CONFIG, *([STACKS[name]] if name in STACKS else []), runs_dir=Path(folder) / name)
+
+
+def comparison(name: str, folder: Path) -> Comparison:
+    return compared(resexp.load(CONFIG, runs_dir=folder / name).results)
+
+
+def verdicts(of: Comparison) -> Iterator[tuple[tuple[str, str, str], str]]:
+    for row in of.depths:
+        yield (_named(row.corner), row.arm, "training error over depth"), row.found.verdict
+    for cell in of.cells:
+        for arm in cell.arms[1:]:
+            yield (_named(cell.label), arm.name, "test accuracy"), effect(cell.arms[0], arm)
+
+
+def _named(label: dict[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in label.items())
+
+
+def rows(shipped: Verdicts, perturbed: Sequence[Verdicts]) -> Iterator[Sequence[str]]:
+    """Each verdict, how many perturbed trainings agree, and what the others give."""
+    for key, verdict in shipped.items():
+        others = [each[key] for each in perturbed if each[key] != verdict]
+        yield *key, verdict, f"{len(perturbed) - len(others)} of {len(perturbed)}", ", ".join(others)
+
+
+def summary(shipped: Verdicts, perturbed: Sequence[Verdicts]) -> str:
+    changes = [sum(each[key] != verdict for each in perturbed) for key, verdict in shipped.items()]
+    stable, once = changes.count(0), changes.count(1)
+    return (
+        f"{len(changes)} verdicts: {stable} change in none of {len(perturbed)} perturbed trainings, {once} in one, "
+        f"{len(changes) - stable - once} in more."
+    )
+
+
+def moved_results(shipped: Comparison, perturbed: Sequence[Comparison]) -> Iterator[Sequence[str]]:
+    """Over all trials: how many have another test accuracy, and the mean and largest change of it, in points."""
+    before = accuracies(shipped)
+    for name, each in zip(TRAININGS[1:], perturbed, strict=True):
+        changes = [abs(value - before[trial]) for trial, value in accuracies(each).items()]
+        moved_trials = sum(change > 0 for change in changes)
+        mean, largest = 100 * sum(changes) / len(changes), 100 * max(changes)
+        yield name, f"{moved_trials} of {len(changes)}", f"{mean:.1f}", f"{largest:.1f}"
+
+
+def accuracies(of: Comparison) -> dict[str, float]:
+    """Test accuracy by trial; a diverged one is wrong everywhere."""
+    return {state.trial.name: state.result["test_accuracy"] or 0.0 for state in of.results.states if state.result}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
+        with multiprocessing.get_context("spawn").Pool(JOBS, maxtasksperchild=1) as pool:
+            pool.starmap(train, [(name, str(folder)) for name in TRAININGS], chunksize=1)
+        shipped, *perturbed = [comparison(name, folder) for name in TRAININGS]
+    before, after = dict(verdicts(shipped)), [dict(verdicts(each)) for each in perturbed]
+    text = table("Verdicts of the demo under perturbations", list(rows(before, after)), COLUMNS)
+    moves = table("How far the perturbations move the results", list(moved_results(shipped, perturbed)), MOVES)
+    publish("stability", "python benchmarks/stability.py", f"{text}\n{summary(before, after)}\n\n{moves}", DOCUMENT)
+
+
+if __name__ == "__main__":
+    main()
