@@ -1,6 +1,6 @@
 """What `resexp train --dry-run` says that ten small experiments will take, and what they take; writes docs/benchmarks.md.
 
-    python benchmarks/forecast.py [NAME ...]
+    python benchmarks/forecast.py [names]
 
 With names only those are trained, and nothing is written. Wall-clock seconds of whole commands, one process of one thread.
 $RESEXP_DATA names the folder of MNIST and Fashion-MNIST. Nothing else should run.
