@@ -118,8 +118,8 @@ def notes(of: Comparison) -> list[str]:
         *looks_lines(of),
     ]
     if any(arm.contrast.shown for arm in arms):
-        lines += [f"*: a difference, p <= {statistics.ALPHA:g} over {sources_text(arms)}, corrected over the table (Holm);"]
-        lines += [f"by ranks p <= {statistics.RANK_TEST_ALPHA:g}."]
+        limits_of_p = f"p <= {statistics.ALPHA:g} over {sources_text(arms)}, by ranks {statistics.RANK_TEST_ALPHA:g}"
+        lines += [f"*: a difference ({limits_of_p}), corrected over the table (Holm)."]
     if any(len(arm.summary.outcomes) > 1 for arm in arms):
         lines += ["Where outcomes differ across the seeds of an arm: median and range, no mean and no interval."]
     if any(arm.contrast.outcomes is not None for arm in arms):
