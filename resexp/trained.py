@@ -125,10 +125,11 @@ class Trained:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """A row per trial: its place in the grid, and the figures of its result.json."""
+        """A row per trial: its place in the grid, and the figures of its result.json; of dead_layers their number."""
         found = [state.result or {} for state in self.finished]
         figures = [key for key in dict.fromkeys(key for result in found for key in result) if key not in SEALS]
-        columns = {key: pd.Series([result.get(key) for result in found]) for key in figures}
+        counted = [{key: len(value) if isinstance(value, list) else value for key, value in result.items()} for result in found]
+        columns = {key: pd.Series([result.get(key) for result in counted]) for key in figures}
         numbers = {
             key: of if key == "outcome" else of.astype("float64" if of.hasnans else of.dtype) for key, of in columns.items()
         }

@@ -128,7 +128,7 @@ def test_there_is_a_row_for_each_trial_with_the_figures_of_its_result(folder):
     ]  # fmt: skip
 
     assert list(frame.columns[:6]) == ["trial", "arm", "depth", "norm", "lr", "seed"]
-    assert set(frame.columns[6:]) == set(figures)
+    assert set(frame.columns[6:]) == {*figures, "dead_layers"}
     assert len(frame) == 32
     for _, row in frame.iterrows():
         place = folder / "trials" / row["trial"]
@@ -138,6 +138,7 @@ def test_there_is_a_row_for_each_trial_with_the_figures_of_its_result(folder):
         assert [row["depth"], row["norm"]] == [settings["network"]["depth"], settings["network"]["norm"]]
         assert row["lr"] == settings["training"]["lr"]
         assert cells(row, figures) == [number(result[key]) for key in figures]
+        assert row["dead_layers"] == len(result["dead_layers"])
 
 
 @pytest.mark.parametrize(("name", "file"), LOGS.items())
