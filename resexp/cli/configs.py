@@ -15,12 +15,10 @@ from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, end
 @app.command()
 def show(source: ConfigArgument, overrides: Overrides = None, *, runs_dir: Runs = Path("runs")) -> None:
     """Show what each layer costs (parameters, multiply-adds, activations) and the card of every pair, without training."""
-    from resexp import tables  # noqa: PLC0415 - `--help` starts without it
-
     experiment = config.load(runs.readable(source, runs_dir), overrides or [])
     with stages() as announce:
         announce("starting torch")
-        from resexp import describe  # noqa: PLC0415 - needs torch in this process
+        from resexp import describe, tables  # noqa: PLC0415 - `--help` starts without them
 
         announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization")
         layers, cards, missing = describe.describe(experiment)
