@@ -110,3 +110,13 @@ def test_a_second_source_of_uncertainty_never_strengthens_the_evidence(mean: flo
 def test_differences_without_any_spread_leave_no_doubt_but_at_0(mean: float, p: float):
     assert statistics.p_of_mean(mean, (0.0, 5)) == p
     assert statistics.p_below(mean, 0.0, 5) == (0.0 if mean < 0 else 1.0)
+
+
+@pytest.mark.parametrize("digits", [1, 6], ids=["ties", "no ties"])
+def test_of_more_values_than_are_counted_the_ranks_have_scipys_normal_approximation(digits):
+    draws = np.random.default_rng(3)
+    first, second = (draws.normal(mean, 1, 61).round(digits).tolist() for mean in (0.0, 0.4))
+    expected = stats.mannwhitneyu(first, second, method="asymptotic", use_continuity=False).pvalue
+
+    assert statistics.mann_whitney(first, second) == pytest.approx(expected, rel=1e-12)
+    assert statistics.smallest_mann_whitney(first, second) == 0
