@@ -29,7 +29,8 @@ from resexp.tables.findings import findings
 from resexp.tables.frames import read_frames
 
 WORDS, INTEGERS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # columns of logs; all others are floats
-NAMES = ("arm", "unmatched")  # columns of a comparison that are no numbers
+NAMES = ("arm", "unmatched", "dead_layers")  # columns of a comparison that are no numbers
+NO_NUMBERS = ("outcome", "dead_layers")  # of a result
 SEALS = ("trial", "arm", "seed", "status", "sha256", "seal")  # what stands in result.json beside figures
 
 
@@ -130,7 +131,7 @@ class Trained:
         figures = [key for key in dict.fromkeys(key for result in found for key in result) if key not in SEALS]
         columns = {key: pd.Series([result.get(key) for result in found]) for key in figures}
         numbers = {
-            key: of if key == "outcome" else of.astype("float64" if of.hasnans else of.dtype) for key, of in columns.items()
+            key: of if key in NO_NUMBERS else of.astype("float64" if of.hasnans else of.dtype) for key, of in columns.items()
         }
         return pd.concat([self._places(figures), pd.DataFrame(numbers)], axis=1)
 

@@ -226,6 +226,20 @@ def test_a_log_is_read_when_it_is_asked_for_and_damage_is_named(change, said, tm
             ask()
 
 
+def test_layers_without_a_gradient_are_words_where_some_results_have_none(tmp_path):
+    def made(trial):  # an earlier release wrote no such list
+        return values(trial) | ({"dead_layers": ["blocks.0.layer1"]} if trial.arm == "identity" else {})
+
+    run = loaded(tmp_path, *ONE_CELL, made=made)
+    frame = run.compare().frame.set_index("arm")
+
+    assert [dead or [] for dead in run.trials["dead_layers"]] == [
+        ["blocks.0.layer1"] if arm == "identity" else [] for arm in run.trials["arm"]
+    ]
+    assert dict(frame["dead_layers"]) == {"plain": "", "identity": "blocks.0.layer1"}
+    assert set(loaded(tmp_path / "none", *ONE_CELL).compare().frame["dead_layers"]) == {""}
+
+
 # ---- comparisons ------------------------------------------------------------------------------------------------------------
 
 
