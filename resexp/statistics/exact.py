@@ -68,28 +68,30 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
     The share of all ways to split the pooled values into samples of these sizes whose rank sum is at least as far from its mean
     as the observed one. Ties share the middle of their ranks; infinite values rank last or first. n = 0 gives 1.
     """
-    counts, mean = _rank_sums([*first, *second], len(first))
-    ranks = _doubled_ranks([*first, *second])[: len(first)]
-    distance = abs(sum(ranks) - mean)
-    return sum(ways for total, ways in counts.items() if abs(total - mean) >= distance) / sum(counts.values())
+    counts, distances = _rank_sums([*first, *second], len(first))
+    ranks, mean = _doubled_ranks([*first, *second]), len(first) * (len(first) + len(second) + 1)
+    distance = abs(sum(ranks[: len(first)]) - mean)
+    return float(counts[distances >= distance].sum() / counts.sum())
 
 
 def smallest_mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
     """The smallest attainable p of `mann_whitney` for samples of these sizes and these pooled values."""
-    counts, mean = _rank_sums([*first, *second], len(first))
-    farthest = max(abs(total - mean) for total in counts)
-    return sum(ways for total, ways in counts.items() if abs(total - mean) == farthest) / sum(counts.values())
+    counts, distances = _rank_sums([*first, *second], len(first))
+    return float(counts[distances == distances[counts > 0].max()].sum() / counts.sum())
 
 
-def _rank_sums(pooled: Sequence[float], size: int) -> tuple[dict[int, int], int]:
-    """(doubled rank sum -> number of subsets of `size` values that have it, mean of that sum)."""
+def _rank_sums(pooled: Sequence[float], size: int) -> tuple[np.ndarray, np.ndarray]:
+    """By doubled rank sum, from 0 on: how many subsets of `size` values have it, and how far it is from the mean.
+
+    Counts are whole up to 2^53 (50 values and more), and beyond have a relative error of 1e-14.
+    """
     ranks = _doubled_ranks(pooled)
-    subsets: list[Counter[int]] = [Counter({0: 1}), *(Counter() for _ in range(size))]
+    most = sum(sorted(ranks)[len(ranks) - size :])
+    counts = np.zeros((size + 1, most + 1))  # by number of values and their sum
+    counts[0, 0] = 1
     for rank in ranks:
-        for chosen in range(size, 0, -1):
-            for total, ways in subsets[chosen - 1].items():
-                subsets[chosen][total + rank] += ways
-    return subsets[size], size * (len(ranks) + 1)
+        counts[1:, rank:] += counts[:-1, : max(0, most + 1 - rank)]
+    return counts[size], np.abs(np.arange(most + 1) - size * (len(ranks) + 1))
 
 
 def highest_last(table: Sequence[Sequence[float]]) -> float:
