@@ -29,7 +29,7 @@ from resexp.tables.findings import findings
 from resexp.tables.frames import read_frames
 
 WORDS, INTEGERS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # columns of logs; all others are floats
-NAMES = ("arm", "unmatched")  # columns of a comparison that are no numbers
+NAMES = ("arm", "unmatched", "dead_layers")  # columns of a comparison that are no numbers
 SEALS = ("trial", "arm", "seed", "status", "sha256", "seal")  # what stands in result.json beside figures
 
 

@@ -310,7 +310,7 @@ def test_tables_say_at_which_precision_gradients_were_read(precision: str, tmp_p
         tmp_path, lambda _: {"test_accuracy": 0.5}, "network.depth=4", f"precision={precision}", "seeds=2"
     )
 
-    texts = [tables.TABLES[form](comparison.compared(found)) for form in ("table", "md")]
+    texts = [tables.TABLES[form](comparison.compared(found)) for form in ("table", "md", "tex")]
     for text in [*texts, *(write(found) for write in FORMATS.values())]:
         assert ("read in bfloat16" in text) == (precision == "bfloat16")
         assert "read in float" not in text

@@ -244,6 +244,31 @@ def test_test_sets_that_differ_leave_the_seeds_alone(tmp_path: Path):
     assert not comparison.cells(results)[0].arms[1].contrast.over_images
 
 
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-12])
+
+
+def changed(path: Path) -> None:
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"\n3,1,0", b"\n3,1,1")))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, cut_short, changed])
+def test_predictions_that_are_missing_or_damaged_leave_the_seeds_alone(tmp_path: Path, damage: Callable[[Path], None]):
+    right = {"plain": [3, 3, 3], "identity": [6, 5, 6]}
+    results = fabricated.results(tmp_path, lambda t: {"test_accuracy": right[t.arm][t.seed] / 10}, *CELL, "seeds=3")
+    for state in with_predictions(results, right, 10).states:
+        runs.finish(state.folder, state.result or {})
+    folder, experiment = results.sources[0]
+    before = comparison.compared(runs.results_of(folder, experiment))
+    damage(results.states[0].folder / "predictions.csv.gz")
+    after = comparison.compared(runs.results_of(folder, experiment))
+
+    (both,), (alone,) = ([arm for arm in of.cells[0].arms if arm.name == "identity"] for of in (before, after))
+    assert (both.contrast.over_images, alone.contrast.over_images) == (True, False)
+    assert alone.contrast.half == pytest.approx(alone.difference.half)
+    assert alone.summary == both.summary
+
+
 # ---- training or generalization ---------------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ def counted(first: list[float], second: list[float]) -> tuple[float, float]:
     return tuple(float(np.mean([of >= limit - 1e-9 for of in distances])) for limit in (observed, max(distances)))
 
 
-@pytest.mark.parametrize(("m", "n"), [(1, 1), (2, 3), (3, 3), (4, 6), (5, 5), (10, 8)])
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (2, 3), (3, 3), (4, 6), (5, 5), (10, 8), (42, 42)])
 def test_without_ties_the_rank_test_is_scipys_exact_one(m: int, n: int):
     generator = np.random.default_rng(m * 100 + n)
     for _ in range(5):

@@ -93,6 +93,14 @@ def test_where_outcomes_are_mixed_or_diverged_counts_stand_in_the_place_of_means
     assert "nan" not in str(every)
 
 
+def test_diverged_networks_are_named_with_the_step(tmp_path):
+    def made(trial):
+        ended = {"outcome": "diverged", "steps": 101} if (trial.arm, trial.seed) == ("plain", 1) else {"test_accuracy": 0.9}
+        return {**ended, "slope_start": 0.0}
+
+    assert table(tmp_path, values=made).count("plain: diverged: seed 1 at step 101.") == len(rows(table(tmp_path / "b"))) / 2
+
+
 def test_losses_are_no_percents(tmp_path):
     text = table(tmp_path, values=lambda trial: {"test_accuracy": 0.5, "test_loss": 1.25 + trial.seed}, metric="test_loss")
 

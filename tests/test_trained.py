@@ -227,6 +227,19 @@ def test_a_log_is_read_when_it_is_asked_for_and_damage_is_named(change, said, tm
             ask()
 
 
+def test_layers_without_a_gradient_are_words_where_some_results_have_none(tmp_path):
+    def made(trial):  # an earlier release wrote no such list
+        return values(trial) | ({"dead_layers": ["blocks.0.layer1"]} if trial.arm == "identity" else {})
+
+    run = loaded(tmp_path, *ONE_CELL, made=made)
+    frame = run.compare().frame.set_index("arm")
+
+    counts = run.trials.groupby("arm")["dead_layers"]
+    assert (counts.min()["identity"], counts.count()["plain"]) == (1, 0)
+    assert dict(frame["dead_layers"]) == {"plain": "", "identity": "blocks.0.layer1"}
+    assert set(loaded(tmp_path / "none", *ONE_CELL).compare().frame["dead_layers"]) == {""}
+
+
 # ---- comparisons ------------------------------------------------------------------------------------------------------------
 
 
@@ -284,7 +297,7 @@ def test_its_frame_is_the_csv_of_the_command_line(made, tmp_path, capsys, monkey
 
     assert list(frame.columns) == rows[0]
     assert [cells(row, rows[0]) for _, row in frame.iterrows()] == [[*map(number, row)] for row in rows[1:]]
-    assert words == ["norm", "arm", "unmatched"]
+    assert words == ["norm", "arm", "unmatched", "dead_layers"]
     assert set(frame["unmatched"]) == {""}
 
 

@@ -132,7 +132,7 @@ def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = 
     images: with the half-width over other test images; it needs predictions.csv.gz, without which evidence is over seeds alone.
 
     Raises:
-        RunsError: damaged predictions.
+        RunsError: missing or damaged predictions, with `images`.
     """
     found = groups(results)
     measure = _Measure(metric, resolution(results, ANYWHERE[metric]) or 0.0, strict=images)

@@ -28,12 +28,15 @@ def over_test_images(found: Sequence[tuple[State, State]]) -> float:
 def image_error(found: Sequence[tuple[State, State]]) -> tuple[float, int] | None:
     """(standard error over test images of the mean difference, number of images); None without predictions of the same images.
 
-    Raises:
-        RunsError: predictions that are damaged.
+    Predictions that are missing or damaged are no error: evidence is over seeds alone then, and `doctor` names the file.
     """
-    if not found or not all((state.folder / PREDICTIONS).exists() for state in _states(found)):
+    states = _states(found)
+    try:
+        for state in states:
+            runs.check_sealed(state.folder, state.result or {}, [PREDICTIONS])
+        named = [_named(state) for state in states]
+    except RunsError:
         return None
-    named = [_named(state) for state in _states(found)]
     if not all(_same_images(images, named[0]) for images in named) or len(named[0][0]) < 2:
         return None
     each = _differences(named).mean(axis=0)
@@ -50,14 +53,11 @@ Named = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def _named(state: State) -> Named:
     """The label, the prediction and the file ('' where there is none) of each test image, in the order of the images."""
-    rows = runs.read_rows(state.folder / PREDICTIONS)
-    if not rows:
+    columns = runs.read_columns(state.folder / PREDICTIONS)
+    labels = columns["label"]
+    if not labels:
         raise RunsError(f"{state.folder / PREDICTIONS}: missing or empty; --by-image needs it")
-    return (
-        np.array([row["label"] for row in rows]),
-        np.array([row["prediction"] for row in rows]),
-        np.array([row.get("file", "") for row in rows]),
-    )
+    return np.array(labels), np.array(columns["prediction"]), np.array(columns.get("file") or [""] * len(labels))
 
 
 def _same_images(images: Named, first: Named) -> bool:

@@ -265,6 +265,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a log by column.
 
     Raises:
+        RunsError: as `read_columns`.
+    """
+    columns = read_columns(path)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def read_columns(path: Path) -> dict[str, list[str]]:
+    """The cells of a log by column.
+
+    Raises:
         RunsError: other columns than the log's, a row with too few or too many of them, a word in the place of a number.
     """
     columns = COLUMNS[path.name]
@@ -275,10 +285,12 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     allowed = columns, (*columns, *MORE_COLUMNS.get(path.name, ()))
     if tuple(header) not in allowed or any(len(row) != len(header) for row in rows):
         raise RunsError(f"{path}: damaged (columns {','.join(columns)} expected in every line)")
-    for place, column in enumerate(header):
+    cells = [list(of) for of in zip(*rows, strict=True)] or [[] for _ in header]
+    found = dict(zip(header, cells, strict=True))
+    for column, of in found.items():
         if column not in TEXT:
-            _check_numbers(path, column, [row[place] for row in rows])
-    return [dict(zip(header, row, strict=True)) for row in rows]
+            _check_numbers(path, column, of)
+    return found
 
 
 def _check_numbers(path: Path, column: str, cells: Sequence[str]) -> None:

@@ -91,11 +91,12 @@ def smallest_mann_whitney(first: Sequence[float], second: Sequence[float]) -> fl
 
 def _rank_sums(ranks: Sequence[int], size: int) -> tuple[np.ndarray, np.ndarray]:
     """Of each sum of doubled ranks: the share of all subsets of `size` values that have it, and its distance from the mean."""
-    subsets = np.zeros((size + 1, sum(ranks) + 1))  # counts; exact below 2^53, above it to the rounding of a double
+    most = sum(sorted(ranks)[len(ranks) - size :])
+    subsets = np.zeros((size + 1, most + 1))  # counts; exact below 2^53, above it to the rounding of a double
     subsets[0, 0] = 1
     for rank in ranks:
-        subsets[1:, rank:] += subsets[:-1, : subsets.shape[1] - rank].copy()
-    return subsets[size] / subsets[size].sum(), np.abs(np.arange(subsets.shape[1]) - size * (len(ranks) + 1))
+        subsets[1:, rank:] += subsets[:-1, : max(0, most + 1 - rank)]
+    return subsets[size] / subsets[size].sum(), np.abs(np.arange(most + 1) - size * (len(ranks) + 1))
 
 
 def highest_last(table: Sequence[Sequence[float]]) -> float:

@@ -7,12 +7,13 @@ from resexp import config, runs, statistics
 from resexp.comparison import BEST, Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
 from resexp.runs import Results
-from resexp.tables.compared import SELECTED, looks_lines
+from resexp.tables.compared import SELECTED, looks_lines, precision_notes
 from resexp.tables.recipes import recipe
 from resexp.tables.texts import (
     choice_text,
     contrast_text,
     dead_lines,
+    diverged_text,
     figure,
     images_text,
     missing_text,
@@ -71,8 +72,7 @@ def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) 
         lines += [r"\addlinespace"] if place else []
         lines += [_row(of, cell, arm, first=arm is cell.arms[0], test=test) for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
-    dead = [latex(f"{line}.") for line in dead_lines(of.cells)]
-    return "\n".join([*lines, *_methods(of, test=test), *dead, *map(latex, judged)]) + "\n"
+    return "\n".join([*lines, *_methods(of, test=test), *map(latex, [*_remarks(of), *judged])]) + "\n"
 
 
 def _caption(of: Comparison) -> str:
@@ -140,6 +140,13 @@ def _methods(of: Comparison, *, test: bool) -> list[str]:
         rf"(resexp {_version(of)}); $n = {seeds_text(of.cells, ', ')}$ seeds.{_looks(of)}"
     )
     return [pairs, *_splits(of), _recipe(of.results), INTERVALS, _tuning(of.tuned, of.asked), *([TESTS] if test else [])]
+
+
+def _remarks(of: Comparison) -> list[str]:
+    """What a table of figures does not show: where training diverged, layers without a gradient, the precision of norms."""
+    diverged = [f"{named(cell.label)}, {arm.name}: diverged: {diverged_text(arm)}" for cell in of.cells for arm in cell.arms
+                if arm.diverged]  # fmt: skip
+    return [*(f"{line}." for line in [*diverged, *dead_lines(of.cells)]), *precision_notes(of)]
 
 
 def _looks(of: Comparison) -> str:

@@ -26,7 +26,10 @@ SENTENCES = {
     "by ranks": Sentence("from the ranks", "outcomes differ across the seeds of an arm"),
     "by seeds": Sentence("over {sources} (95% CI ±{half} points)", "all seeds of each arm have the same outcome"),
     "both": Sentence("seeds and test images", "predictions of the test images are there"),
-    "alone": Sentence("seeds alone, as predictions of test images are missing", "predictions of the test images are missing"),
+    "alone": Sentence(
+        "seeds alone, as predictions of test images are missing or damaged",
+        "predictions of the test images are missing or damaged, or of different images",
+    ),
     "no difference": Sentence("no difference: {reason}", "the best settings of the two arms cannot be compared"),
     "biased": Sentence(
         "{difference} (selected and reported on the same seed: biased)", "a single seed selects the best setting"
