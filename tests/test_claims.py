@@ -317,6 +317,13 @@ def test_residual_is_not_an_arm_that_the_expectation_names(tmp_path: Path):
     assert verdicts("test_accuracy: residual > identity", found) == {"gate": Verdict.NOT_SUPPORTED, "rezero": Verdict.SUPPORTED}
 
 
+@pytest.mark.parametrize("key", ["epochs", "validation", "depth", "momentum", "augment"])
+def test_a_condition_needs_no_section_where_a_config_needs_none(key: str):
+    ((short, _),) = config.parse_expectation(f"test_accuracy: identity > plain at {key}=1").where
+
+    assert short == config.SHORT[key]
+
+
 def test_a_residual_arm_of_which_nothing_is_finished_is_not_tested_beside_those_that_are(tmp_path: Path):
     found = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, rezero=0.7), *ONE_CELL, *ARMS)
 

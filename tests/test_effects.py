@@ -244,6 +244,17 @@ def test_test_sets_that_differ_leave_the_seeds_alone(tmp_path: Path):
     assert not comparison.cells(results)[0].arms[1].contrast.over_images
 
 
+def test_the_page_says_over_what_its_verdicts_are(tmp_path: Path):
+    right = {"plain": [3, 3, 3], "identity": [6, 5, 6]}
+    results = fabricated.results(tmp_path, lambda t: {"test_accuracy": right[t.arm][t.seed] / 10}, *CELL, "seeds=3")
+    alone = pages.html(results)
+    both = pages.html(with_predictions(results, right, 10))
+
+    assert "0.01 over seeds (p" in alone
+    assert "0.01 over seeds and test images" not in alone
+    assert "0.01 over seeds and test images (p" in both
+
+
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-12])
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resexp.config.documents import ConfigError, nearest
+from resexp.config.keys import SHORT
 from resexp.config.models import AXES, Data, Network, Training
 from resexp.config.types import Model
 
@@ -37,7 +38,7 @@ Wrong = Callable[[str], ConfigError]
 _SECTIONS: dict[str, type[Model]] = {"data": Data, "network": Network, "training": Training}
 _WHOLE = ("precision", "compile", "deterministic", "device", "images")  # keys of a cell in no section
 _KEYS = (*(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields), *_WHOLE)
-_SHORT = {key.split(".")[1]: key for key in AXES if key != "network.shortcut"}  # a shortcut is an arm
+_NAMED = tuple(key.split(".")[1] for key in AXES if key != "network.shortcut")  # in an error; a shortcut is an arm
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,9 @@ def _where(text: str, where: str, wrong: Wrong) -> tuple[tuple[str, str], ...]:
         key, _, value = part.partition("=")
         if not key or not value:
             raise wrong(f"at: {part!r} is no key=value")
-        whole = _SHORT.get(key, key)
+        whole = SHORT.get(key, key)
         if whole not in _KEYS or whole == "network.shortcut":
-            allowed = f"{', '.join([*_SHORT, *_WHOLE])}, or a dotted key such as data.name"
-            raise ConfigError(f"at: {key!r} is not one of {allowed}{nearest(key, [*_SHORT, *_KEYS])}", where=where)
+            allowed = f"{', '.join([*_NAMED, *_WHOLE])}, or another key such as data.name"
+            raise ConfigError(f"at: {key!r} is not one of {allowed}{nearest(key, [*_NAMED, *_KEYS])}", where=where)
         found.append((whole, value))
     return tuple(found)

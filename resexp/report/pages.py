@@ -9,7 +9,7 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from resexp import tables
+from resexp import statistics, tables
 from resexp.claims import Verdict
 from resexp.comparison import Effect
 from resexp.report.content import Content, collect, sentences
@@ -31,6 +31,7 @@ from resexp.tables.texts import (
     p_text,
     ranks_text,
     rise_text,
+    sources_text,
     train_error_spread,
     verdict_text,
 )
@@ -78,12 +79,24 @@ def html(results: Results) -> str:
             selected=SELECTED,
             looks=looks_lines(content.compared),
             precision=plan_lines(content.compared),
+            evidence=_evidence(content),
             conditions=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
             figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
             specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),
         )
     )
+
+
+def _evidence(content: Content) -> dict[str, object]:
+    """What a verdict on a pair asks for: over what, and at which levels."""
+    sources = sources_text([arm for cell in content.compared.cells for arm in cell.arms])
+    return {
+        "seeds": statistics.FEWEST_SEEDS,
+        "sources": sources,
+        "alpha": f"{statistics.ALPHA:g}",
+        "by_ranks": f"{statistics.RANK_TEST_ALPHA:g}",
+    }
 
 
 def _figure(name: str, content: Content) -> dict[str, Any]:
