@@ -1,4 +1,4 @@
-"""How often printed intervals cover the truth, and how often flat curves are called degrading: simulated, in Markdown.
+"""Simulated coverage of printed intervals, and how often flat curves are called degrading; in Markdown.
 
     python benchmarks/coverage.py [draws]
     python benchmarks/coverage.py claims [draws]
@@ -40,7 +40,7 @@ DEPTHS = (2, 3, 4, 6, 8)
 CHANCE, PLAIN, RESIDUAL, SD = 0.1, 0.95, 0.96, 0.01  # accuracies
 RESAMPLES = 1000
 MARGIN = 0.01
-FEWEST = 200  # intervals of which a share is printed
+FEWEST = 200  # intervals for which a share is printed
 CHECKED = 20  # draws of each cell whose verdict or choice is computed by resexp.statistics, too
 Row = Sequence[str]
 
@@ -227,7 +227,7 @@ def at(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def half_width(differences: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Of Student's interval of the mean over axis 1, (draws, n, ...)."""
+    """Half-width of Student's interval of the mean over axis 1, (draws, n, ...)."""
     n = differences.shape[1]
     return np.asarray(stdtrit(n - 1, (1 + level) / 2) * differences.std(1, ddof=1) / math.sqrt(n))
 
@@ -306,7 +306,7 @@ def rising(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 
 def contrasts(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """The truth is the difference of the true means of the depths that are compared."""
+    """The true value is the difference of the true means of the depths that are compared."""
     for name, kind, rise in (
         ("flat", "normal", 0),
         ("flat, sd falls fourfold", "sd falls fourfold", 0),
@@ -383,7 +383,7 @@ LOOKS = (1, 2, 3, 4)
 
 
 def repeated(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """One looks at n seeds, 2 n, 4 n, ... and stops at the first interval that excludes 0, which is the truth."""
+    """Coverage if you look at n seeds, 2 n, 4 n, ... and stop at the first interval that excludes 0, the true value."""
     for n in SEEDS:
         values = generator.normal(0, 1, (draws, n * 2 ** (max(LOOKS) - 1)))
         looks = [values[:, : n * 2**look] for look in range(max(LOOKS))]
@@ -392,7 +392,7 @@ def repeated(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 
 def budgets(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """Estimates from n seeds of how many a half-width takes, 18 in truth, and the interval of that number."""
+    """Estimates from n seeds of the seeds for a half-width (true number: 18), and the interval of that number."""
     truth = 18
     aim = float(stdtrit(truth - 1, (1 + LEVEL) / 2)) / math.sqrt(truth)
     for n in SEEDS:

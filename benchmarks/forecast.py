@@ -1,4 +1,4 @@
-"""What `resexp train --dry-run` says that ten small experiments will take, and what they take; writes docs/benchmarks.md.
+"""Forecasts of `resexp train --dry-run` and measured times of ten small experiments; writes docs/benchmarks.md.
 
     python benchmarks/forecast.py
 

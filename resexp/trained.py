@@ -51,7 +51,7 @@ class Verdicts(list[Judged]):
 
     @property
     def met(self) -> bool:
-        """Whether all of them are `supported`, as the exit code of `resexp compare --expect` has it."""
+        """Whether all of them are `supported`, as in the exit code of `resexp compare --expect`."""
         return all(of.verdict == Verdict.SUPPORTED for of in self)
 
     def __repr__(self) -> str:

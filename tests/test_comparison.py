@@ -137,7 +137,7 @@ def test_cells_are_ordered_and_named_by_the_keys_that_were_asked_for(tmp_path):
         assert labels == [[("init", of), ("depth", depth)] for of in ("he", "pytorch") for depth in ("64", "8")]
     table = comparison.compared(comparison.by(results, ["init", "init"]))
     assert all(None not in (*row, *row.values()) for row in csv.DictReader(io.StringIO(tables.TABLES["csv"](table))))
-    with pytest.raises(ConfigError, match="'norm' does not vary here; what does: depth, init"):
+    with pytest.raises(ConfigError, match="'norm' does not vary here; keys that vary: depth, init"):
         comparison.by(results, ["norm"])
 
 

@@ -18,7 +18,7 @@ DIGITS = 12  # after the decimal point, beyond which a difference is rounding
 
 
 class Verdict(StrEnum):
-    """What results say to an expectation; over how many configurations is its scope and printed separately."""
+    """The verdict of results on an expectation; its scope, the number of configurations, is printed separately."""
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
@@ -27,12 +27,12 @@ class Verdict(StrEnum):
 
 
 RULES = {
-    Verdict.SUPPORTED: "every configuration that the claim names supports it",
+    Verdict.SUPPORTED: "every configuration that matches the claim supports it",
     Verdict.NOT_SUPPORTED: (
-        "in at least one configuration the data contradict the claim; where it states a confidence, corrected over the "
+        "in at least one configuration the data contradict the claim; if it states a confidence level, corrected over the "
         "configurations (Holm)"
     ),
-    Verdict.UNDECIDED: "no configuration contradicts the claim, and at least one does not decide it",
+    Verdict.UNDECIDED: "no configuration contradicts the claim, and at least one is undecided",
     Verdict.NOT_TESTED: "no configuration has everything that the claim names",
 }
 WORST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
@@ -40,7 +40,7 @@ WORST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
 
 @dataclass(frozen=True)
 class Place:
-    """One configuration: its verdict, and the number that it rests on."""
+    """One configuration: its verdict, and the number that decides it."""
 
     label: dict[str, str]
     verdict: Verdict
@@ -155,9 +155,9 @@ def _judged(expectation: Expectation, arm: str | None, cells: Cells) -> Judged:
 
 
 def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[list[_Test]]:
-    """With Holm's correction over all tests of all configurations: what then no longer speaks against is undecided.
+    """With Holm's correction over all tests of all configurations: tests that are then not significant become undecided.
 
-    Support needs no correction, because it is asked of every configuration.
+    Support needs no correction, because every configuration must support the claim.
     """
     against = [of.against for each in tests for of in each if of.against is not None]
     if level is None or len(against) < 2:
@@ -170,7 +170,11 @@ def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[li
         p = next(holm)
         if of.verdict != Verdict.NOT_SUPPORTED or p <= (1 - level) / 2:
             return of
-        return replace(of, verdict=Verdict.UNDECIDED, words=f"{of.words}; not after correction for {len(against)} tests (Holm)")
+        return replace(
+            of,
+            verdict=Verdict.UNDECIDED,
+            words=f"{of.words}; no longer significant after correction for {len(against)} tests (Holm)",
+        )
 
     return [[corrected(of) for of in each] for each in tests]
 
@@ -181,7 +185,7 @@ def _place(label: dict[str, str], tests: Sequence[_Test]) -> Place:
 
 
 def _relation(relation: Relation, figures: dict[str, Figures], level: float | None) -> _Test:
-    """Left minus right, turned so that more is what was expected."""
+    """Left minus right, with the sign chosen so that positive values agree with the claim."""
     sides = [figures[side.arm] if side.arm else None for side in (relation.left, relation.right)]
     turn = 1.0 if relation.sign.startswith(">") else -1.0
     loose = relation.sign.endswith("=")
@@ -230,7 +234,7 @@ def _by_seeds(
         return _Test(Verdict.UNDECIDED, "no seed in common", 0)
     n, neither = len(each), sum(map(math.isnan, each))
     if neither:
-        return _Test(Verdict.UNDECIDED, f"neither arm gets there at {neither} of {n} seeds", n)
+        return _Test(Verdict.UNDECIDED, f"neither arm reaches the loss at {neither} of {n} seeds", n)
     if any(map(math.isinf, each)):
         p = statistics.mann_whitney([a + shift for a in left], right) / 2 if paired else 2.0**-n
         return _by_order([turn * value for value in each], p, level, loose=loose)
@@ -247,13 +251,13 @@ def _by_seeds(
 
 
 def _by_order(turned: Sequence[float], p: float, level: float | None, *, loose: bool) -> _Test:
-    """Where an arm never gets there at some seeds: only what is so at every seed counts.
+    """If an arm never reaches the loss at some seeds: only what is true at every seed counts.
 
     With a level also by p, one-sided: of an exact Mann-Whitney test between two arms, of a sign test against a number.
     """
     n = len(turned)
     words, verdict = (
-        f"one arm never gets there at {sum(map(math.isinf, turned))} of {n} seeds",
+        f"one arm never reaches the loss at {sum(map(math.isinf, turned))} of {n} seeds",
         _side_of_zero(turned, loose=loose),
     )
     if level is None:
@@ -264,7 +268,7 @@ def _by_order(turned: Sequence[float], p: float, level: float | None, *, loose: 
 
 
 def _side_of_zero(turned: Sequence[float], *, loose: bool) -> Verdict:
-    """Supported where all are above 0, not supported where none is; what is left of rounding (0.71 - 0.7 - 0.01) is 0."""
+    """Supported if all are above 0, not supported if none is; rounding residue (0.71 - 0.7 - 0.01) is 0."""
     values = [round(value, DIGITS) for value in turned]
     above = [value > 0 or (loose and value == 0) for value in values]
     if all(above):

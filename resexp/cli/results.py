@@ -79,7 +79,7 @@ def compare(
 
 
 def _expected(text: str) -> list[tuple[str, config.Expectation]]:
-    """(kind, expectation) of one --expect: what names no file is an expectation where it has a colon or a sign."""
+    """(kind, expectation) of one --expect: text that is not a file is an expectation if it contains a colon or a relation."""
     from resexp import claims  # noqa: PLC0415 - as above
 
     if any(sign in text for sign in ":<>") and not text.endswith((".yaml", ".yml")) and not claims.is_file(text):
@@ -162,13 +162,13 @@ def report(
         typer.Option(
             "-o",
             "--output",
-            help="File, folder, or - for stdout; default in the run, for several in --runs or here.",
+            help="File, folder, or - for stdout. Default: the experiment's folder; for several, --runs or the current folder.",
             callback=expand,
         ),
     ] = None,
     figures: Annotated[str | None, typer.Option(help="Also write figures/ beside it: png, svg, pdf (comma-separated).")] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="html, md or text; default by the name of the file, html without one.")
+        str | None, typer.Option("--format", help="html, md or text. Default: from the file name extension, else html.")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
@@ -205,7 +205,7 @@ ENDINGS = {".html": "html", ".htm": "html", ".md": "md", ".txt": "text"}
 
 
 def _form_of(output: Path | None, form: str | None) -> str:
-    """The format that is asked for by name, or else by the ending of the file.
+    """The requested format, otherwise the format of the file name extension.
 
     Raises:
         ConfigError: an ending that says something else, or of a format that a report does not have.
@@ -217,10 +217,10 @@ def _form_of(output: Path | None, form: str | None) -> str:
     named = ENDINGS.get(ending)
     if named is None and ending and form is None:
         raise config.ConfigError(
-            f"{ending} is no format of a report; end it in {', '.join(ENDINGS)}, or add --format", where=f"-o {output}"
+            f"{ending} is not a report format; use one of {', '.join(ENDINGS)}, or add --format", where=f"-o {output}"
         )
     if named and form and named != form:
         raise config.ConfigError(
-            f"the file is to be {named} by its name and {form} by --format; leave one out", where=f"-o {output}"
+            f"the file name says {named} but --format says {form}; remove --format or rename the file", where=f"-o {output}"
         )
     return form or named or "html"

@@ -78,7 +78,7 @@ class Arm:
     """One arm of a cell: shares in [0, 1], mean slopes in orders of magnitude per block.
 
     `difference` is this arm minus its plain counterpart; `beyond_width` a residual arm minus its `control`, the plain network
-    that is as wide as it takes to have at least as many parameters. A control that is no wider than plain is plain once more
+    that is wide enough to have at least as many parameters. A control that is not wider than plain is the plain network
     (`same_as_plain`) and is compared with nothing. `unmatched` says in what the plain arm that an arm is compared with differs
     beside the shortcut: without consent there is no difference then.
 
@@ -129,7 +129,7 @@ class _Measure:
 def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False, images: bool = False) -> list[Cell]:
     """Every cell with its arms, compared by a metric of their results; arms that are not a pair only if `unmatched`.
 
-    images: with the half-width over other test images; it needs predictions.csv.gz, without which evidence is over seeds alone.
+    images: with the half-width over other test images; it needs predictions.csv.gz, otherwise evidence covers seeds only.
 
     Raises:
         RunsError: damaged predictions.
@@ -207,7 +207,7 @@ def _contrast(plain: Sequence[State], states: Sequence[State], measure: _Measure
     found = Contrast(pairing=statistics.pairing(*figures), sign_flip=flip, least=statistics.smallest_sign_flip(n), images=over)
     if n < statistics.FEWEST_SEEDS:
         return found
-    seeds_error = (statistics.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to one image
+    seeds_error = (statistics.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to within one image
     images = image_error(pairs(plain, states)) if measure.metric == "test_accuracy" else None
     half, p = statistics.half_width(seeds_error, images), statistics.p_of_mean(mean, seeds_error, images)
     return replace(found, half=half, over_images=images is not None, p=p)

@@ -53,9 +53,9 @@ def named(results: Results, keys: Sequence[str], option: str) -> tuple[str, ...]
     names = [columns.get(key, columns.get(config.SHORT.get(key, key), key)) for key in keys]
     wrong = [key for key, name in zip(keys, names, strict=True) if name not in results.shown]
     if wrong:
-        allowed = ", ".join(results.shown) or "none: nothing but the shortcut varies"
+        allowed = ", ".join(results.shown) or "none, because only the shortcut varies"
         near = config.nearest(wrong[0].rpartition(".")[2], results.shown)
-        problem = f"{wrong[0]!r} does not vary here; what does: {allowed}{near}"
+        problem = f"{wrong[0]!r} does not vary here; keys that vary: {allowed}{near}"
         raise ConfigError(problem, where=option)
     return tuple(dict.fromkeys(names))
 
@@ -82,7 +82,7 @@ def error_summary(states: Sequence[State]) -> Summary:
 
 
 def gap_difference(plain: Sequence[State], residual: Sequence[State]) -> Difference | None:
-    """Residual minus plain of test minus training accuracy: by how much better the residual network generalizes."""
+    """Residual minus plain of test minus training accuracy: how much better the residual network generalizes."""
     test, train = (values(plain, residual, metric) for metric in ("test_accuracy", "train_accuracy"))
     if test is None or train is None:
         return None

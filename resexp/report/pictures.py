@@ -79,7 +79,7 @@ FLOWS = {
 
 
 def title(name: str, content: Content) -> str:
-    """A finding, with learning rate and budget, where all that it rests on agrees, else the question."""
+    """A finding, with learning rate and budget, if all results agree; otherwise the question."""
     found = FOUND[name](content) if name in FOUND else ""
     if found and name in TRAINED:
         return TITLES["trained"].format(finding=found, recipe=content.recipe)
@@ -109,7 +109,7 @@ def _training_error(content: Content) -> str:
 
 
 def _at_start(content: Content) -> str:
-    """Where the whole interval of every slope, over the whole network, is of one kind."""
+    """The kind of the gradients, if the whole interval of every plain network's slope is of this kind."""
     depth = max((int(of.depth) for of in content.start), default=0)
     plain = [of for of in content.start if of.depth == depth and of.arm == "plain"]
     ends = [(of.blocks * of.slope.low, of.blocks * of.slope.high) for of in plain
@@ -125,7 +125,7 @@ FOUND: dict[str, Callable[[Content], str]] = {
     "training-error": _training_error,
     "gradient-at-start": _at_start,
 }
-TRAINED = ("accuracy", "training-error")  # what is said of these is true at the learning rate and budget alone
+TRAINED = ("accuracy", "training-error")  # these findings are limited to the learning rate and budget
 NO_FINDING = "the figure is drawn, and no finding is printed as its title"
 QUESTIONS = {
     "atlas": Sentence("Where does a shortcut help, do nothing, and hurt?", NO_FINDING),
@@ -134,9 +134,9 @@ QUESTIONS = {
     "curves": Sentence("How does the training loss fall?", NO_FINDING),
     "gradient-at-start": Sentence("How large are gradients at initialization, and what does theory predict?", NO_FINDING),
     "gradient-profile": Sentence("How does the gradient's profile change while a network trains?", NO_FINDING),
-    "gradient-level": Sentence("How large are gradients at all?", NO_FINDING),
+    "gradient-level": Sentence("How large are gradients, in absolute terms?", NO_FINDING),
     "gradient-map": Sentence("Where and when do gradients vanish or explode?", NO_FINDING),
-    "lesion": Sentence("What does a trained network lose with a block?", NO_FINDING),
+    "lesion": Sentence("How much does a trained network's error rise when one block is removed?", NO_FINDING),
     "dose": Sentence("How much of its shortcuts does a trained network need?", NO_FINDING),
     "surface": Sentence("What does the loss look like around the weights?", NO_FINDING),
 }

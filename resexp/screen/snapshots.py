@@ -1,4 +1,4 @@
-"""What the display shows: rows of runs/ as they are now, or as they were at a moment of a replay."""
+"""The state that the display shows: rows of runs/ now, or at a moment of a replay."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from resexp.config import Experiment, Trial
 
 @dataclass(frozen=True)
 class Row:
-    """One trial as the display has it: completed steps, validation accuracy and gradient flow at its latest reading.
+    """One trial on the display: completed steps, validation accuracy and gradient flow at its latest logging step.
 
     diverged: the step at which its loss was first not finite; it has no accuracy then.
     """
@@ -48,7 +48,7 @@ class Snapshot:
 
 
 def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | None = None) -> Row:
-    """A trial as its files have it, or as they had it when it had completed `until` steps."""
+    """A trial from its files, now or when it had completed `until` steps."""
     place = runs.trial_folder(folder, trial.name)
     label = " ".join(config.cell_label(trial.settings, experiment.axes))
     try:
@@ -82,7 +82,7 @@ def snapshot(
     done_before: float = 0.0,
     until: Mapping[str, int] | None = None,
 ) -> Snapshot:
-    """The experiment now; `finished` keeps rows that cannot change, so that they are read once."""
+    """The experiment now; `finished` caches rows that cannot change."""
     rows = []
     for trial in experiment.trials:
         row = finished.get(trial.name)
@@ -95,7 +95,7 @@ def snapshot(
 
 
 def work_done(rows: Sequence[Row]) -> float:
-    """Share of all steps done, each weighted with its network's depth; what failed or diverged has none left."""
+    """Share of all steps done, each weighted with its network's depth; a failed or diverged trial has none left."""
     known = max((row.steps for row in rows), default=0) or 1
     weights = [(row.steps or known) * row.trial.settings.network.depth for row in rows]
     done = [
@@ -106,7 +106,7 @@ def work_done(rows: Sequence[Row]) -> float:
 
 
 def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
-    """The experiment as it is, again and again until nothing runs any more."""
+    """Snapshots of the experiment until no trial is running."""
     finished: dict[str, Row] = {}
     begun = time.monotonic()
     before = work_done(snapshot(folder, experiment, 0.0, finished).rows)
@@ -150,12 +150,12 @@ def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[floa
 
 
 def percent(value: float | None) -> str:
-    """A share in percent with one digit; nothing where there is none."""
+    """A share in percent with one digit; '' for None and nan."""
     return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
 def epoch_lines(folder: Path, shown: Sequence[Row], printed: dict[str, int]) -> list[str]:
-    """One line for every epoch that came to an end since the last call, and one for a trial that diverged.
+    """One line for every epoch completed since the last call, and one for a trial that diverged.
 
     printed: the lines of each trial that were printed before; -1 where nothing more will come.
     """
