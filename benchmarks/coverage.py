@@ -261,16 +261,16 @@ def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[DegradationVerdict
     ]
     for verdict, rows, depths in zip(verdicts[:CHECKED], errors.transpose(0, 2, 1).tolist(), mixed, strict=False):
         curve = {depth: dict(enumerate(row)) for depth, row in enumerate(rows)}
-        found = degradation(curve, MARGIN, set(np.flatnonzero(depths).tolist()))
-        assert found is not None
-        assert found.verdict == verdict
+        checked = degradation(curve, MARGIN, set(np.flatnonzero(depths).tolist()))
+        assert checked is not None
+        assert checked.verdict == verdict
     return verdicts
 
 
 def verdicts(kind: str, n: int, profile: np.ndarray, draws: int, generator: np.random.Generator) -> str:
-    found = judged(*curves(kind, (draws, n, len(profile)), profile, generator))
+    reached = judged(*curves(kind, (draws, n, len(profile)), profile, generator))
     shown = (DegradationVerdict.DEGRADES, DegradationVerdict.DOES_NOT_DEGRADE, DegradationVerdict.INCONCLUSIVE)
-    return " / ".join(percent(found.count(verdict) / draws) for verdict in shown)
+    return " / ".join(percent(reached.count(verdict) / draws) for verdict in shown)
 
 
 def flat(draws: int, generator: np.random.Generator) -> Iterator[Row]:
@@ -430,8 +430,12 @@ def contradictions(draws: int, generator: np.random.Generator) -> Iterator[Row]:
             equal = generator.normal(0, 1, (draws, configurations, n))
             violated = generator.normal(0, 1, (draws, configurations, n))
             violated[:, 0] -= VIOLATION
-            false, found = contradicted(equal).any(1), contradicted(violated)[:, 0]
-            yield str(configurations), str(n), *(percent(float(share)) for of in (false, found) for share in of.mean(0))
+            false, detected = contradicted(equal).any(1), contradicted(violated)[:, 0]
+            yield (
+                str(configurations),
+                str(n),
+                *(percent(float(share)) for shares in (false, detected) for share in shares.mean(0)),
+            )
 
 
 def contradicted(differences: np.ndarray) -> np.ndarray:
@@ -464,9 +468,9 @@ def at_levels(draws: int, generator: np.random.Generator) -> Iterator[Row]:
     for effect in EFFECTS:
         for n in SEEDS:
             both = [generator.normal(effect, 1, (draws, n)) for _ in range(2)]
-            found = [[excludes_zero(each, level) for each in both] for level in LEVELS]
-            verdicts_in = (percent(float(first.mean())) for first, _ in found)
-            yield str(effect), str(n), *verdicts_in, *(percent(float((first != second).mean())) for first, second in found)
+            exclusions = [[excludes_zero(each, level) for each in both] for level in LEVELS]
+            verdicts_in = (percent(float(first.mean())) for first, _ in exclusions)
+            yield str(effect), str(n), *verdicts_in, *(percent(float((first != second).mean())) for first, second in exclusions)
 
 
 def excludes_zero(differences: np.ndarray, level: float) -> np.ndarray:

@@ -319,8 +319,8 @@ def shorter(path):
         pytest.param(lambda path: path.write_bytes(b"index,label"), "damaged", id="no gzip"),
         pytest.param(cut, "damaged", id="truncated"),
         pytest.param(lambda path: path.write_bytes(gzip.compress(b"a,b\n1,2\n")), "damaged", id="other columns"),
-        pytest.param(shorter, "of other images than those of", id="an image less"),
-        pytest.param(relabelled, "of other images than those of", id="another label"),
+        pytest.param(shorter, "the test images differ from those of", id="an image less"),
+        pytest.param(relabelled, "the test images differ from those of", id="another label"),
     ],
 )
 @pytest.mark.parametrize("place", [1, 3], ids=["plain", "residual"])

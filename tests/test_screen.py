@@ -131,7 +131,7 @@ def test_plain_lines_come_once_per_epoch(tmp_path):
     lines = screen.epoch_lines(folder, rows, printed)
 
     assert len(lines) == 2 * len(found.trials)
-    assert lines[1].startswith(f"{found.trials[0].name}  epoch 1  train loss 0.09524  train 90.0 %  val 90.0 %")
+    assert lines[1].startswith(f"{found.trials[0].name}  epoch 1  train loss 0.09524  train 90.0%  val 90.0%")
     assert screen.epoch_lines(folder, rows, printed) == []
 
 

@@ -112,7 +112,7 @@ def version(
 
 
 def named(source: str | None, runs_dir: Path) -> Path:
-    """The folder of an experiment, see `runs.find`; says so where git has changed its line endings."""
+    """The folder of an experiment, see `runs.find`; prints a note if git has changed its line endings."""
     folder = runs.find(source, runs_dir)
     if runs.line_endings_changed(folder):
         note(endings_remark(folder))

@@ -61,18 +61,20 @@ def compare(
 
     among("--format", form, tables.TABLES)
     comparison.known(metric, at)
-    expected = [of for text in expect or [] for of in _expected(text)]
+    expected = [expectation for text in expect or [] for expectation in _expected(text)]
     read = ("metrics.csv", *(["predictions.csv.gz"] if images else []))
     results = comparison.by(_results(sources, runs_dir, read), by or [])
     found = comparison.compared(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
     judged = [(kind, claims.judge(expectation, results)) for kind, expectation in expected]
     lines = [
-        line for kind, of in [(tables.PRIMARY, claims.primaries(results)), *judged] for line in tables.judged_lines(kind, of)
+        line
+        for kind, judgments in [(tables.PRIMARY, claims.primaries(results)), *judged]
+        for line in tables.judged_lines(kind, judgments)
     ]
     say(tables.TABLES[form](found, lines, test=test))
     _complain(results, missing=missing)
     _refuse_unmatched(found.cells, unmatched=unmatched)
-    unmet = [of for _, each in judged for of in each if of.verdict != claims.Verdict.SUPPORTED]
+    unmet = [judgment for _, each in judged for judgment in each if judgment.verdict != claims.Verdict.SUPPORTED]
     if unmet:
         more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
         stop(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
@@ -188,9 +190,9 @@ def report(
     if to_stdout:
         write(text, encoding="utf-8" if form == "html" else None)
     else:
-        place = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
+        folder = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
         name = f"report.{'txt' if form == 'text' else form}"
-        path = output / name if output and output.is_dir() else output or place / name
+        path = output / name if output and output.is_dir() else output or folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_text(path, text)
         for written in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
@@ -208,7 +210,7 @@ def _form_of(output: Path | None, form: str | None) -> str:
     """The requested format, otherwise the format of the file name extension.
 
     Raises:
-        ConfigError: an ending that says something else, or of a format that a report does not have.
+        ConfigError: a file name extension that contradicts `form`, or is not a report format.
     """
     ending = output.suffix.lower() if output and not output.is_dir() else ""
     if ending == ".pdf":

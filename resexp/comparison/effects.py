@@ -88,7 +88,7 @@ def part(residual: Arm) -> Part:
     if residual.difference is None:
         return Part.UNCLEAR
     sign = 1 if residual.difference.mean > 0 else -1
-    training, gap = (_excludes_zero(of, sign) for of in (residual.training, residual.gap))
+    training, gap = (_excludes_zero(difference, sign) for difference in (residual.training, residual.gap))
     if training and gap:
         return Part.BOTH
     return Part.TRAINING if training else Part.GENERALIZATION if gap else Part.UNCLEAR

@@ -41,5 +41,5 @@ def growth(state: State, key: str = "slope_start") -> float | None:
 
 def mean_growth(states: Sequence[State], key: str = "slope_start") -> float | None:
     """The mean over the seeds that have a value; None without any."""
-    found = [of for state in states if (of := growth(state, key)) is not None]
-    return math.fsum(found) / len(found) if found else None
+    growths = [change for state in states if (change := growth(state, key)) is not None]
+    return math.fsum(growths) / len(growths) if growths else None

@@ -78,7 +78,7 @@ def error_summary(states: Sequence[State]) -> Summary:
     finished = [state for state in states if state.result]
     accuracies = [value(state, "train_accuracy") for state in finished]
     return statistics.summarise([state.result["outcome"] for state in finished if state.result],
-                                [None if of is None else 1 - of for of in accuracies])  # fmt: skip
+                                [None if accuracy is None else 1 - accuracy for accuracy in accuracies])  # fmt: skip
 
 
 def gap_difference(plain: Sequence[State], residual: Sequence[State]) -> Difference | None:

@@ -38,7 +38,7 @@ class Tuned:
     """Plain against a residual arm in one cell: at one setting (`all else equal`), or each at its best by validation.
 
     difference: of every seed at the settings that the other half of the seeds selects; no difference where outcomes are mixed
-    or seeds are not the same ones: `unmatched` says so. cross_fitted: False for a single seed, which reports on its own choice.
+    or other seeds have finished: see `unmatched`. cross_fitted: False for a single seed, which reports on its own choice.
     """
 
     label: Label

@@ -19,7 +19,7 @@ def written_out(raw: dict[str, Any], where: dict[str, str]) -> tuple[dict[str, A
     """A file's values, and where each key is, with every section and every list: {depth: 8} becomes {network: {depth: 8}}.
 
     Raises:
-        ConfigError: a key without its section beside that section; a decimal comma.
+        ConfigError: a short key in addition to its section; a decimal comma.
     """
     values: dict[str, Any] = {key: value for key, value in raw.items() if key not in SHORT}
     for key in filter(SHORT.__contains__, raw):
@@ -62,15 +62,15 @@ def lay_over(overrides: Sequence[str], raw: dict[str, Any], where: dict[str, str
     """
     before = ""
     for override in joined(overrides):
-        place = f"override {override!r}"
+        source = f"override {override!r}"
         key, equals, text = (part.strip() for part in override.partition("="))
         if not equals or key.count(".") >= MOST_DEEP or not re.fullmatch(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*", key):
-            raise ConfigError(f"is not an override: {_cure(override, before)}", where=place)
+            raise ConfigError(f"is not an override: {_cure(override, before)}", where=source)
         key = SHORT.get(key, key)
         if not _is_known(key) and (meant := key_meant(key)):
-            raise ConfigError(f"unknown key; did you mean {meant}?", key=key, where=place)
-        _set(raw, key, _value(key, text, place))
-        where[key] = place
+            raise ConfigError(f"unknown key; did you mean {meant}?", key=key, where=source)
+        _set(raw, key, _value(key, text, source))
+        where[key] = source
         before = override
 
 

@@ -199,8 +199,8 @@ def _closing(run: Run, test: int) -> float:
 def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
     """(seconds, bytes on disk, multiply-adds of its steps) of a cohort from its start to its results."""
     settings = trials[0].settings
-    found = training.material(settings.data, device, training.DTYPES[settings.precision])
-    length = training.lengths(settings, len(found.training))
+    data = training.material(settings.data, device, training.DTYPES[settings.precision])
+    length = training.lengths(settings, len(data.training))
     readings = sum(length.reads(step) for step in range(length.steps)) if settings.gradients.probes else 0
     epochs = 1 + math.ceil(length.steps / length.per_epoch)
     deep = settings.network.depth / pace.depth
@@ -208,13 +208,13 @@ def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, flo
     computed += epochs * pace.evaluation + pace.test
     seconds = deep * computed + epochs * pace.logging + pace.closing
     seconds += training.checkpoints(settings.training.checkpoint_every, length.steps, seconds) * pace.saving
-    network = training.build(trials[0], found.input_shape, found.classes)
+    network = training.build(trials[0], data.input_shape, data.classes)
     weights = 2 * sum(value.numel() * value.element_size() for value in network.state_dict().values())  # final and best
     images = length.steps * settings.training.batch_size * len(trials)
     return (
         seconds * len(trials) / pace.trials,
         len(trials) * (readings * pace.reading_bytes * deep + weights),
-        3 * images * count(network, found.input_shape).multiply_adds,
+        3 * images * count(network, data.input_shape).multiply_adds,
     )
 
 

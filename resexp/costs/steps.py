@@ -46,12 +46,12 @@ class Cost:
 def measure(experiment: Experiment, device: str) -> list[Cost]:
     """A step of every arm of every cell at the first seed; the arms of a cell are timed interleaved, round by round."""
     first = [trial for trial in experiment.trials if trial.seed == experiment.trials[0].seed]
-    found = []
+    costs = []
     with tempfile.TemporaryDirectory() as folder:
         for label, arms in config.cells(first, experiment.axes).items():
             begun = [training.begin([trial], Path(folder), trial.name, device) for (trial,) in arms.values()]
-            found += _cell(" ".join(label), begun)
-    return found
+            costs += _cell(" ".join(label), begun)
+    return costs
 
 
 def _cell(cell: str, begun: Sequence[Run]) -> list[Cost]:
@@ -65,7 +65,7 @@ def _cell(cell: str, begun: Sequence[Run]) -> list[Cost]:
 def _cost(cell: str, run: Run, seconds: Sequence[float], plain: Sequence[float]) -> Cost:
     counted = count(run.network, run.material.input_shape)
     low, median, high = statistics.quantiles(seconds, n=4)
-    state = [value for of in run.optimizer.state.values() for value in of.values() if isinstance(value, torch.Tensor)]
+    state = [value for moments in run.optimizer.state.values() for value in moments.values() if isinstance(value, torch.Tensor)]
     weights = [*run.network.parameters(), *run.network.parameters()]  # and a gradient of each
     held = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *state))
     return Cost(
@@ -123,11 +123,11 @@ def room(trial: Trial, device: str) -> str:
     Weights, gradients and two moments of Adam are counted once each, and one image's activations saved for backward.
     """
     settings = trial.settings
-    found = training.material(settings.data, device, training.DTYPES[settings.precision])
-    network = training.build(trial, found.input_shape, found.classes)
+    data = training.material(settings.data, device, training.DTYPES[settings.precision])
+    network = training.build(trial, data.input_shape, data.classes)
     held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else runs.free_memory()
-    images = max(0, free - held) // count(network, found.input_shape).activation_bytes
+    images = max(0, free - held) // count(network, data.input_shape).activation_bytes
     words = f"out of memory: {free / 1e9:.2f} GB are free on {device}, batches are of {settings.training.batch_size} images"
     if not 0 < images < settings.training.batch_size:
         return f"{words}; use fewer processes (--jobs 1), or a smaller network.width or network.depth"
@@ -138,11 +138,11 @@ def memory(experiment: Experiment, device: str) -> dict[str, int]:
     """Bytes that each trial needs while it trains: weights, gradients, two moments of Adam, activations saved for backward."""
     needed: dict[str, int] = {}
     settings = experiment.shared
-    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    data = training.material(settings.data, device, training.DTYPES[settings.precision])
     for arms in config.cells(experiment.trials, experiment.axes).values():
         for trials in arms.values():
-            network = training.build(trials[0], found.input_shape, found.classes)
+            network = training.build(trials[0], data.input_shape, data.classes)
             held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
-            batch = trials[0].settings.training.batch_size * count(network, found.input_shape).activation_bytes
+            batch = trials[0].settings.training.batch_size * count(network, data.input_shape).activation_bytes
             needed |= {trial.name: held + batch for trial in trials}
     return needed

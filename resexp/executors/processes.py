@@ -62,7 +62,7 @@ def how_it_ended(code: int | None, kills: dict[str, int], kills_at_start: dict[s
         return f"was ended by signal {-code}"
     if name != "SIGKILL":
         return f"was ended by {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "")
-    more = max((kills[place] - kills_at_start.get(place, 0) for place in kills), default=None)
+    more = max((kills[file] - kills_at_start.get(file, 0) for file in kills), default=None)
     if more is None:
         return "was ended by SIGKILL (by the system when memory runs out, or from outside: the kernel does not say which)"
     if more:

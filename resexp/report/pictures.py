@@ -80,10 +80,10 @@ FLOWS = {
 
 def title(name: str, content: Content) -> str:
     """A finding, with learning rate and budget, if all results agree; otherwise the question."""
-    found = FOUND[name](content) if name in FOUND else ""
-    if found and name in TRAINED:
-        return TITLES["trained"].format(finding=found, recipe=content.recipe)
-    return found or QUESTIONS[name].text
+    finding = FOUND[name](content) if name in FOUND else ""
+    if finding and name in TRAINED:
+        return TITLES["trained"].format(finding=finding, recipe=content.recipe)
+    return finding or QUESTIONS[name].text
 
 
 def _above(of: Difference | None) -> bool:
@@ -92,7 +92,7 @@ def _above(of: Difference | None) -> bool:
 
 def _accuracy(content: Content) -> str:
     depth = deepest(content.found)
-    effects = {of.effect for of in content.found if int(of.label["depth"]) == depth}
+    effects = {finding.effect for finding in content.found if int(finding.label["depth"]) == depth}
     if effects and effects <= {Effect.MAKES_TRAINABLE, Effect.MORE_ACCURATE}:
         return TITLES["more accurate"].format(depth=depth)
     worse = effects and effects <= {Effect.MAKES_UNTRAINABLE, Effect.LESS_ACCURATE}
@@ -110,10 +110,10 @@ def _training_error(content: Content) -> str:
 
 def _at_start(content: Content) -> str:
     """The kind of the gradients, if the whole interval of every plain network's slope is of this kind."""
-    depth = max((int(of.depth) for of in content.start), default=0)
-    plain = [of for of in content.start if of.depth == depth and of.arm == "plain"]
-    ends = [(of.blocks * of.slope.low, of.blocks * of.slope.high) for of in plain
-            if of.slope and of.slope.low is not None and of.slope.high is not None]  # fmt: skip
+    depth = max((int(row.depth) for row in content.start), default=0)
+    plain = [row for row in content.start if row.depth == depth and row.arm == "plain"]
+    ends = [(row.blocks * row.slope.low, row.blocks * row.slope.high) for row in plain
+            if row.slope and row.slope.low is not None and row.slope.high is not None]  # fmt: skip
     kinds = {flow(end) for pair in ends for end in pair}
     if len(kinds) != 1 or len(ends) < len(plain):
         return ""

@@ -305,7 +305,7 @@ def is_complete(experiment: Experiment, folder: Path) -> bool:
         return False
     planned = {name for cohort in plan.cohorts for name in cohort.trials} if plan else set()
     places = [trial_folder(folder, trial.name) for trial in experiment.trials]
-    settled = all(is_settled(place) and (place / "trial.yaml").exists() for place in places)
+    settled = all(is_settled(trial_path) and (trial_path / "trial.yaml").exists() for trial_path in places)
     swept = not any((folder / "checkpoints").glob("*"))  # a process killed after its last result leaves its checkpoint there
     intact = swept and not line_endings_changed(folder)
     return {trial.name for trial in experiment.trials} <= planned and settled and intact

@@ -61,7 +61,7 @@ def target(
     - A shipped config has the first of NAME, NAME-2, NAME-3, ... that is free, or that it continues: with the same settings,
       and with at least the trials that are there. Without overrides it also continues an experiment that has grown beyond it.
 
-    `fresh` is for an experiment that is set aside: the one that would be continued, else that of the plain name.
+    `fresh`: the experiment to rename is the one that would be continued, else that of the plain name.
 
     Raises:
         ConfigError: see `config.load`.

@@ -64,10 +64,10 @@ def trained_settings(folder: Path, name: str) -> config.Trial | None:
     Raises:
         RunsError: damaged, or edited after training.
     """
-    place = trial_folder(folder, name)
-    done = result(place)
+    trial = trial_folder(folder, name)
+    done = result(trial)
     if done:
-        check_sealed(place, done, ["trial.yaml"])
+        check_sealed(trial, done, ["trial.yaml"])
     return read_trial(folder, name)
 
 

@@ -110,7 +110,7 @@ def _cells(rows: Sequence[Row], colors: Mapping[str, str], width: int, height: i
     table.add_column("", width=label_width, overflow="fold")
     for arm in shown:
         table.add_column(Text("\n".join(names[arm]), style=colors[arm]), width=arm_width, overflow="fold")
-    made = {cell: [_mean_bar(of.get(arm, []), arm_width, colors[arm]) for arm in shown] for cell, of in grouped.items()}
+    made = {cell: [_mean_bar(by_arm.get(arm, []), arm_width, colors[arm]) for arm in shown] for cell, by_arm in grouped.items()}
     left = height - 2 - max(map(len, names.values())) - (len(shown) < len(arms))
     kept = _fitting(made, label_width, left)
     for cell in kept:

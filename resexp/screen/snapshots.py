@@ -49,19 +49,19 @@ class Snapshot:
 
 def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | None = None) -> Row:
     """A trial from its files, now or when it had completed `until` steps."""
-    place = runs.trial_folder(folder, trial.name)
+    trial_path = runs.trial_folder(folder, trial.name)
     label = " ".join(config.cell_label(trial.settings, experiment.axes))
     try:
-        state, result, _ = runs.standing(place)
-        status = runs.status(place)
+        state, result, _ = runs.standing(trial_path)
+        status = runs.status(trial_path)
         diverged = runs.diverged_at(result) if result else status.get("diverged")
         step, steps = int(status.get("step", 0)), int(status.get("steps", 0))
         if until is not None:
             state = "waiting" if until < 0 else "running" if until < step else state
             step = max(0, min(step, until))
             diverged = None if diverged is None or until < diverged else diverged
-        metrics = [row for row in runs.read_rows(place / "metrics.csv") if int(row["step"]) <= step]
-        flow = _latest_flow(place, step) if state == "running" else ()
+        metrics = [row for row in runs.read_rows(trial_path / "metrics.csv") if int(row["step"]) <= step]
+        flow = _latest_flow(trial_path, step) if state == "running" else ()
     except runs.RunsError:
         return Row(trial, label, "damaged", 0, 0, 0, None)
     last = metrics[-1] if metrics and state != "waiting" else None
@@ -136,12 +136,12 @@ def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[floa
     schedule = {}
     for trial in experiment.trials:
         lane = lanes.index(min(lanes))
-        place, points = runs.trial_folder(folder, trial.name), []
-        for row in runs.read_rows(place / "timing.csv"):
+        trial_path, points = runs.trial_folder(folder, trial.name), []
+        for row in runs.read_rows(trial_path / "timing.csv"):
             lanes[lane] += float(row["train_seconds"]) + float(row["evaluation_seconds"])
             points.append((lanes[lane], int(row["step"])))
         if points:
-            diverged = runs.diverged_at(runs.standing(place)[1])  # within the epoch after the last that was timed
+            diverged = runs.diverged_at(runs.standing(trial_path)[1])  # within the epoch after the last that was timed
             schedule[trial.name] = points if diverged is None else [*points, (lanes[lane], diverged)]
     return schedule
 
@@ -167,7 +167,7 @@ def epoch_lines(folder: Path, shown: Sequence[Row], printed: dict[str, int]) -> 
         rows = runs.read_rows(runs.trial_folder(folder, name) / "metrics.csv")
         lines += [
             f"{name}  epoch {row['epoch']}  train loss {float(row['train_loss']):.4g}  "
-            f"train {percent(float(row['train_accuracy']))} %  val {percent(float(row['val_accuracy'])) or '-'} %"
+            f"train {percent(float(row['train_accuracy']))}%  val {percent(float(row['val_accuracy'])) or '-'}%"
             for row in rows[printed.get(name, 0) :]
         ]
         lines += [f"{name}  diverged at step {shot.diverged}"] if shot.diverged is not None else []

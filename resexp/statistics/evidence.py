@@ -19,7 +19,7 @@ def half_width(seeds: tuple[float, int], images: tuple[float, int] | None, p: fl
     Each source is (standard error, sample size) with its own Student interval; the half-widths are combined as the root of the
     sum of their squares. Without `images` this is Student's interval over seeds.
     """
-    sources = [of for of in (seeds, images) if of is not None]
+    sources = [source for source in (seeds, images) if source is not None]
     return math.hypot(*(-float(stdtrit(size - 1, p / 2)) * error for error, size in sources))
 
 

@@ -146,12 +146,12 @@ def _gradients(of: Comparison) -> str:
 
 def _deepest_plain(of: Comparison) -> dict[tuple[tuple[str, str], ...], Arm]:
     """Condition (all of a label but the depth) -> its deepest plain arm."""
-    found: dict[tuple[tuple[str, str], ...], Arm] = {}
+    deepest: dict[tuple[tuple[str, str], ...], Arm] = {}
     for cell in sorted(of.cells, key=lambda cell: int(cell.label["depth"])):
         plain = next((arm for arm in cell.arms if arm.name == "plain" and arm.summary.n), None)
         if plain:
-            found[tuple((key, value) for key, value in cell.label.items() if key != "depth")] = plain
-    return found
+            deepest[tuple((key, value) for key, value in cell.label.items() if key != "depth")] = plain
+    return deepest
 
 
 def _matching(of: Comparison, cards: Sequence[Mapping[str, Any]]) -> str:

@@ -149,8 +149,8 @@ def looks_lines(of: Comparison) -> list[str]:
 
 def precision_notes(of: Comparison) -> list[str]:
     """The precision of gradient norms, if it is neither float32 nor float64."""
-    found = dict.fromkeys(state.trial.settings.precision for state in of.results.states)
-    coarse = [precision for precision in found if precision in config.COARSE]
+    precisions = dict.fromkeys(state.trial.settings.precision for state in of.results.states)
+    coarse = [precision for precision in precisions if precision in config.COARSE]
     return [SENTENCES["precision"].format(precisions=" and ".join(coarse))] if coarse else []
 
 

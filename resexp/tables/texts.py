@@ -75,7 +75,7 @@ def dead_text(arm: Arm) -> str:
 
 
 def dead_lines(cells: Sequence[Cell]) -> list[str]:
-    """A line for each arm in which some layer has a gradient of exactly 0 at every logging step, the first few by name."""
+    """A line for each arm with a layer whose gradient is exactly 0 at every logging step; four at most."""
     lines = [f"{named(cell.label)}, {arm.name}: {dead_text(arm)}" for cell in cells for arm in cell.arms if arm.dead_layers]
     more = [f"and {len(lines) - NAMED} more arms with layers that no gradient reached"] if len(lines) > NAMED else []
     return [*lines[:NAMED], *more]
@@ -211,14 +211,14 @@ def counts_text(plain: Arm, residual: Arm) -> str:
 
 def evidence_text(arm: Arm) -> str:
     """'Evidence: p = 0.0001 over seeds and test images (95% CI ±4.2 points); p = 0.001 corrected over the table (Holm).'."""
-    of = arm.contrast
-    if of.p is None or of.p_table is None:
+    contrast = arm.contrast
+    if contrast.p is None or contrast.p_table is None:
         return ""
     source = SENTENCES["by ranks"].text
-    if of.half is not None:
-        sources = SENTENCES["both" if of.over_images else "seeds only"].text
-        source = SENTENCES["by seeds"].format(sources=sources, half=percent(of.half))
-    return SENTENCES["evidence"].format(p=p_equals(of.p), source=source, corrected=p_equals(of.p_table))
+    if contrast.half is not None:
+        sources = SENTENCES["both" if contrast.over_images else "seeds only"].text
+        source = SENTENCES["by seeds"].format(sources=sources, half=percent(contrast.half))
+    return SENTENCES["evidence"].format(p=p_equals(contrast.p), source=source, corrected=p_equals(contrast.p_table))
 
 
 def sources_text(arms: Sequence[Arm]) -> str:

@@ -88,12 +88,12 @@ def words(name: str, frames: Frames) -> list[str]:
 def reversals(found: Sequence[Finding]) -> list[str]:
     """Where a shortcut has opposite effects under two conditions, at one depth."""
     lines = []
-    by_arm = sorted(found, key=lambda of: (of.residual.name, int(of.label["depth"])))
-    for (arm, depth), group in groupby(by_arm, key=lambda of: (of.residual.name, int(of.label["depth"]))):
+    by_arm = sorted(found, key=lambda finding: (finding.residual.name, int(finding.label["depth"])))
+    for (arm, depth), group in groupby(by_arm, key=lambda finding: (finding.residual.name, int(finding.label["depth"]))):
         here = list(group)
-        good, bad = ([of for of in here if of.effect in effects] for effects in (GOOD, BAD))
+        good, bad = ([finding for finding in here if finding.effect in effects] for effects in (GOOD, BAD))
         if good and bad:
-            first, second = ((GOOD | BAD)[of.effect].format(_corner(of.label)) for of in (good[0], bad[0]))
+            first, second = ((GOOD | BAD)[finding.effect].format(_corner(finding.label)) for finding in (good[0], bad[0]))
             lines.append(SENTENCES["reversal"].format(arm=arm, depth=depth, first=first, second=second))
     return lines
 
@@ -172,15 +172,15 @@ def _growths(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
     Only of networks of one stage, in which every block has one shape.
     """
     level = profiles(frames.signals[~frames.signals["staged"]]).dropna(subset=["relative"])
-    found = []
+    rows = []
     for (corner, arm), of_arm in level.groupby(["corner", "arm"], sort=False):
         deepest = of_arm[of_arm["depth"] == of_arm["depth"].max()]
         blocks = deepest["index"].max()
         inner = deepest[(deepest["index"] > 0) & (deepest["index"] < blocks)]
         growths = blocks * inner.groupby("step").apply(_slope, include_groups=False).dropna()
         if len(growths):
-            found.append((str(corner), str(arm), int(deepest["depth"].iloc[0]), growths))
-    return found
+            rows.append((str(corner), str(arm), int(deepest["depth"].iloc[0]), growths))
+    return rows
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -196,9 +196,9 @@ def _later(growths: pd.Series) -> str:
     if len(set(kinds)) == 1:
         return SENTENCES["always"].format(flow=kinds[0], step=growths.index[-1])
     if kinds[-1] == kinds[0]:
-        other = next(place for place, kind in enumerate(kinds) if kind != kinds[0])
+        other = next(index for index, kind in enumerate(kinds) if kind != kinds[0])
         return SENTENCES["comes and goes"].format(other=kinds[other], step=growths.index[other], flow=kinds[-1])
-    last_other = max(place for place, kind in enumerate(kinds) if kind != kinds[-1])
+    last_other = max(index for index, kind in enumerate(kinds) if kind != kinds[-1])
     return SENTENCES["from"].format(flow=kinds[-1], step=growths.index[last_other + 1])
 
 
@@ -209,15 +209,15 @@ def accuracy(frames: Frames) -> list[str]:
     """The median of each arm at the smallest and at the largest depth, for each condition."""
     lines = []
     for corner, rows in frames.results.groupby("corner", sort=False):
-        told = "; ".join(_span(str(arm), of_arm) for arm, of_arm in rows.groupby("arm", sort=False))
-        lines.append(SENTENCES["accuracy"].format(arms=f"{_named(corner)}: {told}" if corner != "all" else told))
+        spans = "; ".join(_span(str(arm), of_arm) for arm, of_arm in rows.groupby("arm", sort=False))
+        lines.append(SENTENCES["accuracy"].format(arms=f"{_named(corner)}: {spans}" if corner != "all" else spans))
     return lines
 
 
 def _span(arm: str, rows: pd.DataFrame) -> str:
     """'plain 94.2% at depth 8, 10.0% (1 of 3 diverged) at depth 64'."""
     ends = [rows[rows["depth"] == depth] for depth in sorted({rows["depth"].min(), rows["depth"].max()})]
-    return f"{arm} " + ", ".join(f"{_median(of)} at depth {of['depth'].iloc[0]}" for of in ends)
+    return f"{arm} " + ", ".join(f"{_median(rows_at)} at depth {rows_at['depth'].iloc[0]}" for rows_at in ends)
 
 
 def _median(rows: pd.DataFrame) -> str:
@@ -270,7 +270,7 @@ def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]
     sides = (
         [("within the predicted limit", near), ("beyond it", ~near)] if not near.all() else [("no limit is predicted:", near)]
     )
-    told = [
+    counts = [
         SENTENCES["fields"].format(
             where=where,
             count=here.sum(),
@@ -281,7 +281,7 @@ def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]
         for where, here in sides
         if here.any()
     ]
-    return [SENTENCES["theory"].format(arm=named, sides=", ".join(told))] if told else []
+    return [SENTENCES["theory"].format(arm=named, sides=", ".join(counts))] if counts else []
 
 
 WORDS: dict[str, Callable[[Frames], list[str]]] = {
