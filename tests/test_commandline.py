@@ -1,4 +1,4 @@
-"""What people type in the first minutes: it is understood, or answered with one line that says what to write."""
+"""First commands of new users: each is accepted, or refused with one line that suggests the valid form."""
 
 import codecs
 import itertools

@@ -1,4 +1,4 @@
-"""What a shortcut is said to have done: every verb needs seeds, test images, and the whole table."""
+"""The effect of a shortcut: every directional verdict needs seeds, test images, and a correction over the table."""
 
 import csv
 import gzip
@@ -143,7 +143,7 @@ def test_arms_without_a_finished_seed_in_common_have_no_verdict(tmp_path: Path):
 
 
 def plain_above_chance(count: int) -> Values:
-    """Of five plain networks so many are above chance, barely; all residual ones are, by far."""
+    """The given number of five plain networks is barely above chance; all residual ones are far above."""
     return arms(one_of(*(0.14 if seed < count else 0.1 for seed in range(5))), trained(0.9))
 
 

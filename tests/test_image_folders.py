@@ -1,4 +1,4 @@
-"""Image folders as people have them: names of parts, junk, labels in a CSV file, and what the logs say about all of it."""
+"""Image folders in practice: names of splits, system files, labels in a CSV file, and the resulting log entries."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""Worker processes: what is known of the end of one, and which one could not be started and why."""
+"""Worker processes: messages about how one ended, and why one could not be started."""
 
 import multiprocessing
 import os

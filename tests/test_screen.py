@@ -28,7 +28,7 @@ def drawn(shot, width=80, height=50):
 
 
 def diverges(trial):
-    """Everything learns; the networks of seed 1 diverge at step 17, after an epoch with 82.6 %."""
+    """Everything learns; the networks of seed 1 diverge at step 17, after an epoch with 82.6%."""
     return (
         {"outcome": "diverged", "test_accuracy": None, "val_accuracy": 0.826, "steps": 17} if trial.seed == 1 else values(trial)
     )
