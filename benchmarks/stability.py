@@ -1,6 +1,6 @@
 """How stable the demo's verdicts are under changes of the size of rounding errors.
 
-    python benchmarks/stability.py [results folder]
+    python benchmarks/stability.py [folder]
 
 The demo is trained once as shipped and once under each perturbation: other stack sizes, which change the order of sums, and
 initial weights that are each moved to an adjacent floating-point number. A verdict is stable if at most 1 of 5 perturbed
