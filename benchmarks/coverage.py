@@ -1,4 +1,4 @@
-"""How often printed intervals cover the truth, and how often flat curves are called degrading: simulated, in Markdown.
+"""Simulated coverage of printed intervals, and how often flat curves are called degrading; in Markdown.
 
     python benchmarks/coverage.py [draws]
     python benchmarks/coverage.py claims [draws]
@@ -40,7 +40,7 @@ DEPTHS = (2, 3, 4, 6, 8)
 CHANCE, PLAIN, RESIDUAL, SD = 0.1, 0.95, 0.96, 0.01  # accuracies
 RESAMPLES = 1000
 MARGIN = 0.01
-FEWEST = 200  # intervals of which a share is printed
+FEWEST = 200  # intervals for which a share is printed
 CHECKED = 20  # draws of each cell whose verdict or choice is computed by resexp.statistics, too
 Row = Sequence[str]
 
@@ -227,7 +227,7 @@ def at(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def half_width(differences: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Of Student's interval of the mean over axis 1, (draws, n, ...)."""
+    """Half-width of Student's interval of the mean over axis 1, (draws, n, ...)."""
     n = differences.shape[1]
     return np.asarray(stdtrit(n - 1, (1 + level) / 2) * differences.std(1, ddof=1) / math.sqrt(n))
 
@@ -261,16 +261,16 @@ def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[DegradationVerdict
     ]
     for verdict, rows, depths in zip(verdicts[:CHECKED], errors.transpose(0, 2, 1).tolist(), mixed, strict=False):
         curve = {depth: dict(enumerate(row)) for depth, row in enumerate(rows)}
-        found = degradation(curve, MARGIN, set(np.flatnonzero(depths).tolist()))
-        assert found is not None
-        assert found.verdict == verdict
+        checked = degradation(curve, MARGIN, set(np.flatnonzero(depths).tolist()))
+        assert checked is not None
+        assert checked.verdict == verdict
     return verdicts
 
 
 def verdicts(kind: str, n: int, profile: np.ndarray, draws: int, generator: np.random.Generator) -> str:
-    found = judged(*curves(kind, (draws, n, len(profile)), profile, generator))
+    reached = judged(*curves(kind, (draws, n, len(profile)), profile, generator))
     shown = (DegradationVerdict.DEGRADES, DegradationVerdict.DOES_NOT_DEGRADE, DegradationVerdict.INCONCLUSIVE)
-    return " / ".join(percent(found.count(verdict) / draws) for verdict in shown)
+    return " / ".join(percent(reached.count(verdict) / draws) for verdict in shown)
 
 
 def flat(draws: int, generator: np.random.Generator) -> Iterator[Row]:
@@ -306,7 +306,7 @@ def rising(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 
 def contrasts(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """The truth is the difference of the true means of the depths that are compared."""
+    """The true value is the difference of the true means of the depths that are compared."""
     for name, kind, rise in (
         ("flat", "normal", 0),
         ("flat, sd falls fourfold", "sd falls fourfold", 0),
@@ -383,7 +383,7 @@ LOOKS = (1, 2, 3, 4)
 
 
 def repeated(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """One looks at n seeds, 2 n, 4 n, ... and stops at the first interval that excludes 0, which is the truth."""
+    """Coverage if you look at n seeds, 2 n, 4 n, ... and stop at the first interval that excludes 0, the true value."""
     for n in SEEDS:
         values = generator.normal(0, 1, (draws, n * 2 ** (max(LOOKS) - 1)))
         looks = [values[:, : n * 2**look] for look in range(max(LOOKS))]
@@ -392,7 +392,7 @@ def repeated(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 
 def budgets(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """Estimates from n seeds of how many a half-width takes, 18 in truth, and the interval of that number."""
+    """Estimates from n seeds of the seeds for a half-width (true number: 18), and the interval of that number."""
     truth = 18
     aim = float(stdtrit(truth - 1, (1 + LEVEL) / 2)) / math.sqrt(truth)
     for n in SEEDS:
@@ -430,8 +430,12 @@ def contradictions(draws: int, generator: np.random.Generator) -> Iterator[Row]:
             equal = generator.normal(0, 1, (draws, configurations, n))
             violated = generator.normal(0, 1, (draws, configurations, n))
             violated[:, 0] -= VIOLATION
-            false, found = contradicted(equal).any(1), contradicted(violated)[:, 0]
-            yield str(configurations), str(n), *(percent(float(share)) for of in (false, found) for share in of.mean(0))
+            false, detected = contradicted(equal).any(1), contradicted(violated)[:, 0]
+            yield (
+                str(configurations),
+                str(n),
+                *(percent(float(share)) for shares in (false, detected) for share in shares.mean(0)),
+            )
 
 
 def contradicted(differences: np.ndarray) -> np.ndarray:
@@ -464,9 +468,9 @@ def at_levels(draws: int, generator: np.random.Generator) -> Iterator[Row]:
     for effect in EFFECTS:
         for n in SEEDS:
             both = [generator.normal(effect, 1, (draws, n)) for _ in range(2)]
-            found = [[excludes_zero(each, level) for each in both] for level in LEVELS]
-            verdicts_in = (percent(float(first.mean())) for first, _ in found)
-            yield str(effect), str(n), *verdicts_in, *(percent(float((first != second).mean())) for first, second in found)
+            exclusions = [[excludes_zero(each, level) for each in both] for level in LEVELS]
+            verdicts_in = (percent(float(first.mean())) for first, _ in exclusions)
+            yield str(effect), str(n), *verdicts_in, *(percent(float((first != second).mean())) for first, second in exclusions)
 
 
 def excludes_zero(differences: np.ndarray, level: float) -> np.ndarray:

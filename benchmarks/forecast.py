@@ -1,4 +1,4 @@
-"""What `resexp train --dry-run` says that ten small experiments will take, and what they take; writes docs/benchmarks.md.
+"""Forecasts of `resexp train --dry-run` and measured times of ten small experiments; writes docs/benchmarks.md.
 
     python benchmarks/forecast.py
 
@@ -84,10 +84,10 @@ ONE = ("--jobs", "1")
 
 def clock(text: str) -> int:
     """Seconds of '1:02:03' or '2:03'."""
-    found = 0
+    total = 0
     for part in text.split(":"):
-        found = 60 * found + int(part)
-    return found
+        total = 60 * total + int(part)
+    return total
 
 
 def row(name: str, folder: Path) -> list[str]:

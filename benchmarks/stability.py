@@ -38,7 +38,7 @@ Verdicts = dict[tuple[str, str, str], str]  # (condition, arm, kind of verdict) 
 
 
 def moved(draw: int) -> AbstractContextManager[object]:
-    """Initial weights are each moved up or down to the adjacent floating-point number; zeros stay."""
+    """Moves each initial weight up or down to the adjacent floating-point number; zeros remain."""
 
     @torch.no_grad()
     def perturbed(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
@@ -75,7 +75,7 @@ def _named(label: dict[str, str]) -> str:
 
 
 def rows(shipped: Verdicts, perturbed: Sequence[Verdicts]) -> Iterator[Sequence[str]]:
-    """Each verdict, how many perturbed trainings agree, and what the others give."""
+    """Each verdict, the number of perturbed trainings that agree, and the verdicts of the others."""
     for key, verdict in shipped.items():
         others = [each[key] for each in perturbed if each[key] != verdict]
         yield *key, verdict, f"{len(perturbed) - len(others)} of {len(perturbed)}", ", ".join(others)
@@ -101,7 +101,7 @@ def moved_results(shipped: Comparison, perturbed: Sequence[Comparison]) -> Itera
 
 
 def accuracies(of: Comparison) -> dict[str, float]:
-    """Test accuracy by trial; a diverged one is wrong everywhere."""
+    """Test accuracy by trial; 0 for a diverged one."""
     return {state.trial.name: state.result["test_accuracy"] or 0.0 for state in of.results.states if state.result}
 
 

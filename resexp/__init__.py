@@ -3,7 +3,7 @@
 import resexp
 resexp.SHORTCUTS["mine"] = Mine                                 # (a, S) of your own, see resexp.shortcuts
 folder = resexp.train("digits", "network.shortcut=identity,mine")
-print(resexp.load(folder).compare())                            # what came of it
+print(resexp.load(folder).compare())                            # the comparison
 """
 
 from pathlib import Path

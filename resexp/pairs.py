@@ -92,9 +92,9 @@ def start_of(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, 
 def precision_gap(
     network: Network, x: Tensor, labels: Tensor, drawn: Sequence[Draw], flows: Sequence[float], settings: Settings
 ) -> float:
-    """Largest relative difference of the norms |dL/dx_l| in `flows` from those that the same pass has in float32.
+    """Largest relative difference of the norms |dL/dx_l| in `flows` from those of the same pass in float32.
 
-    Over the block boundaries at which float32 has a gradient; 0 where it has none, inf or nan where `flows` is not finite.
+    Over the block boundaries with a gradient in float32; 0 if there are none, inf or nan if `flows` is not finite.
     """
     boundaries: list[Tensor] = []
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -113,7 +113,7 @@ def precision_gap(
 def padded_channels_dead(network: config.Network) -> bool:
     """Whether the zero channels of option A never receive a gradient: zeroed branches leave them at 0 before a ReLU.
 
-    Nothing moves them: the last layer or norm of a branch is 0 in these channels, and so is the derivative of ReLU at 0. Only
+    They remain 0: the last layer or norm of a branch is 0 in these channels, and so is the derivative of ReLU at 0. Only
     layer norm before a block or after the addition takes them off 0. The scalars of fixup can, and are not counted.
     """
     pads = config.shortcut_name(network.shortcut) in PADDING

@@ -51,8 +51,8 @@ class Verdicts(list[Judged]):
 
     @property
     def met(self) -> bool:
-        """Whether all of them are `supported`, as the exit code of `resexp compare --expect` has it."""
-        return all(of.verdict == Verdict.SUPPORTED for of in self)
+        """Whether all of them are `supported`, as in the exit code of `resexp compare --expect`."""
+        return all(claim.verdict == Verdict.SUPPORTED for claim in self)
 
     def __repr__(self) -> str:
         return "\n".join(tables.fitted(tables.judged_lines("expected", self)))

@@ -23,7 +23,7 @@ seeds: 1
 device: cpu
 """
 
-# How much of test_torture.py, test_cluster.py and test_memory.py is run; `make torture` asks for more.
+# Number of cases in test_torture.py, test_cluster.py and test_memory.py; `make torture` runs more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
     "--kills": (5, "SIGKILLs at random moments"),

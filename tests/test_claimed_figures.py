@@ -144,13 +144,13 @@ def losses(folder: Path, trial: config.Trial, *each: float) -> None:
         ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.UNDECIDED, "+0 [+0, +0]; within the logging interval"),
         ([(0.5,)] * 2, [(0.4,)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 [+0, +0]"),  # both at step 0, which is no other step
         ([(2, 0.5)] * 2, [(0.4,)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),
-        ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", Verdict.SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
-        ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 2 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", Verdict.UNDECIDED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 0.4), (0.4,)], ">=", Verdict.SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 0.4), (0.4,)], [(2, 1), (2, 0.4)], ">", Verdict.NOT_SUPPORTED, "one arm never gets there at 1 of 2 seeds"),
-        ([(2, 1), (2, 0.4)], [(2, 1), (2, 0.4)], ">", Verdict.UNDECIDED, "neither arm gets there at 1 of 2 seeds"),
-        ([(2, 1)] * 2, [(2, 1)] * 2, ">=", Verdict.UNDECIDED, "neither arm gets there at 2 of 2 seeds"),
+        ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", Verdict.SUPPORTED, "one arm never reaches the loss at 2 of 2 seeds"),
+        ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", Verdict.NOT_SUPPORTED, "one arm never reaches the loss at 2 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", Verdict.UNDECIDED, "one arm never reaches the loss at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 0.4), (0.4,)], ">=", Verdict.SUPPORTED, "one arm never reaches the loss at 1 of 2 seeds"),
+        ([(2, 0.4), (0.4,)], [(2, 1), (2, 0.4)], ">", Verdict.NOT_SUPPORTED, "one arm never reaches the loss at 1 of 2 seeds"),
+        ([(2, 1), (2, 0.4)], [(2, 1), (2, 0.4)], ">", Verdict.UNDECIDED, "neither arm reaches the loss at 1 of 2 seeds"),
+        ([(2, 1)] * 2, [(2, 1)] * 2, ">=", Verdict.UNDECIDED, "neither arm reaches the loss at 2 of 2 seeds"),
     ],
 )
 def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(

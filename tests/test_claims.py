@@ -48,7 +48,7 @@ def test_judging_changes_nothing_in_the_folder(tmp_path: Path):
         ("identity > plain + 0.08", Verdict.SUPPORTED),
         ("identity > plain + 0.1", Verdict.NOT_SUPPORTED),
         ("identity - 0.1 < plain", Verdict.SUPPORTED),
-        ("identity > plain + 0.09", Verdict.NOT_SUPPORTED),  # equal but for rounding
+        ("identity > plain + 0.09", Verdict.NOT_SUPPORTED),  # equal except for rounding
         ("identity >= plain + 0.09", Verdict.SUPPORTED),
         ("identity > 0.69", Verdict.SUPPORTED),  # its mean is 0.7
         ("0.71 < identity", Verdict.NOT_SUPPORTED),
@@ -224,7 +224,7 @@ def test_one_configuration_of_many_speaks_against_a_claim_only_after_holms_corre
 
     assert claim.verdict == claim.places[0].verdict == verdict
     assert {place.verdict for place in claim.places[1:]} <= {Verdict.SUPPORTED}  # support is not corrected
-    assert ("not after correction for 4 tests (Holm)" in claim.places[0].words) == (verdict == Verdict.UNDECIDED)
+    assert ("after correction for 4 tests (Holm)" in claim.places[0].words) == (verdict == Verdict.UNDECIDED)
     assert judged("test_accuracy: identity > plain", found).verdict == Verdict.NOT_SUPPORTED  # without a level the mean decides
 
 

@@ -1,4 +1,4 @@
-"""What people type in the first minutes: it is understood, or answered with one line that says what to write."""
+"""First commands of new users: each is accepted, or refused with one line that suggests the valid form."""
 
 import codecs
 import itertools
@@ -281,7 +281,7 @@ def test_a_config_that_is_not_there_is_answered_with_the_one_that_is(tmp_path, m
         ("train digits —dry-run", "write --dry-run"),
         ("compare digits --allow_missing", "write --allow-missing"),
         ("train --config digits", "write the config first"),
-        ("train digits mnist-mlp", "a second config beside digits"),
+        ("train digits mnist-mlp", "a second config after digits"),
         ("train digits 'network.shortcut={gate:' '{bias:' '-6}}'", "write 'network.shortcut={gate: {bias: -6}}' in quotes"),
         ("trian digits", "did you mean train?"),
         ("Train digits", "write resexp train digits"),
@@ -333,6 +333,6 @@ def test_tune_and_by_take_an_axis_by_its_short_and_by_its_long_name(tmp_path):
     for axes in itertools.permutations(["depth", "training.lr"]):
         assert comparison.by(results, axes).columns[:2] == [axis.rpartition(".")[2] for axis in axes]
     with pytest.raises(
-        ConfigError, match=r"--tune: 'training.lrr' does not vary here; what does: depth, lr; did you mean lr\?"
+        ConfigError, match=r"--tune: 'training.lrr' does not vary here; keys that vary: depth, lr; did you mean lr\?"
     ):
         comparison.tuned(results, ["training.lrr"])

@@ -195,7 +195,7 @@ def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str
         (["--expect", "artcle"], ("--expect: artcle: no such file of claims; shipped are article,", "did you mean article?")),
         (["--expect", "."], ("--expect: .: no such file of claims",)),
         (["--expect", "\x1b[31m: a > b"], ("--expect: ", "has no measure and colon")),
-        (["--by", "width"], ("--by: 'width' does not vary here; what does: depth",)),
+        (["--by", "width"], ("--by: 'width' does not vary here; keys that vary: depth",)),
         (["--tune", "width"], ("--tune",)),
         (["--at", "first"], ("--at: 'first' is not one of last, best, step:N",)),
         (["--at", "step:20"], ("--metric: 'test_accuracy' is not one of train_accuracy,",)),

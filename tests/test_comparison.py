@@ -137,7 +137,7 @@ def test_cells_are_ordered_and_named_by_the_keys_that_were_asked_for(tmp_path):
         assert labels == [[("init", of), ("depth", depth)] for of in ("he", "pytorch") for depth in ("64", "8")]
     table = comparison.compared(comparison.by(results, ["init", "init"]))
     assert all(None not in (*row, *row.values()) for row in csv.DictReader(io.StringIO(tables.TABLES["csv"](table))))
-    with pytest.raises(ConfigError, match="'norm' does not vary here; what does: depth, init"):
+    with pytest.raises(ConfigError, match="'norm' does not vary here; keys that vary: depth, init"):
         comparison.by(results, ["norm"])
 
 
@@ -319,8 +319,8 @@ def shorter(path):
         pytest.param(lambda path: path.write_bytes(b"index,label"), "damaged", id="no gzip"),
         pytest.param(cut, "damaged", id="truncated"),
         pytest.param(lambda path: path.write_bytes(gzip.compress(b"a,b\n1,2\n")), "damaged", id="other columns"),
-        pytest.param(shorter, "of other images than those of", id="an image less"),
-        pytest.param(relabelled, "of other images than those of", id="another label"),
+        pytest.param(shorter, "the test images differ from those of", id="an image less"),
+        pytest.param(relabelled, "the test images differ from those of", id="another label"),
     ],
 )
 @pytest.mark.parametrize("place", [1, 3], ids=["plain", "residual"])

@@ -392,7 +392,7 @@ def test_a_packed_cifar_archive_is_named_with_both_ways_to_unpack_it(name: str, 
     written(tmp_path, {dataset.filename: b"x"})
     message = error_of(lambda: DATASETS[name](Source(tmp_path), "train"))
 
-    assert message.startswith(f"{tmp_path / dataset.filename}: not unpacked")
+    assert message.startswith(f"{tmp_path / dataset.filename}: a compressed archive")
     assert "data.download=true" in message
 
 

@@ -312,5 +312,5 @@ def test_tables_say_at_which_precision_gradients_were_read(precision: str, tmp_p
 
     texts = [tables.TABLES[form](comparison.compared(found)) for form in ("table", "md", "tex")]
     for text in [*texts, *(write(found) for write in FORMATS.values())]:
-        assert ("read in bfloat16" in text) == (precision == "bfloat16")
+        assert ("measured in bfloat16" in text) == (precision == "bfloat16")
         assert "read in float" not in text

@@ -1,4 +1,4 @@
-"""Image files as a viewer shows them: ordinary ones keep their bits, all others are converted, or refused by name."""
+"""Image files are read as a viewer shows them: 8-bit ones unchanged, all others converted, or refused with the file name."""
 
 import io
 import struct

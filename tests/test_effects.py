@@ -1,4 +1,4 @@
-"""What a shortcut is said to have done: every verb needs seeds, test images, and the whole table."""
+"""The effect of a shortcut: every directional verdict needs seeds, test images, and a correction over the table."""
 
 import csv
 import gzip
@@ -143,7 +143,7 @@ def test_arms_without_a_finished_seed_in_common_have_no_verdict(tmp_path: Path):
 
 
 def plain_above_chance(count: int) -> Values:
-    """Of five plain networks so many are above chance, barely; all residual ones are, by far."""
+    """The given number of five plain networks is barely above chance; all residual ones are far above."""
     return arms(one_of(*(0.14 if seed < count else 0.1 for seed in range(5))), trained(0.9))
 
 
@@ -159,7 +159,7 @@ def test_one_exception_of_five_does_not_change_a_verdict_on_trainability(tmp_pat
     (finding,) = found_in(tmp_path, plain_above_chance(count))
 
     assert finding.effect == effect
-    assert f"against {count}/5 (plain)" in finding.sentence or effect == Effect.MORE_ACCURATE
+    assert f", {count}/5 for plain" in finding.sentence or effect == Effect.MORE_ACCURATE
 
 
 def test_of_three_networks_none_may_be_an_exception(tmp_path: Path):
@@ -308,7 +308,7 @@ def test_training_and_generalization_are_two_things(
     assert finding.effect in (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
     assert finding.chip == f"{finding.effect}: {part}"
     errors = [f"{100 * (1 - accuracy):.1f}%" for accuracy in (identity[1], plain[1])]
-    assert f"training error {errors[0]} against {errors[1]} (plain)" in finding.sentence
+    assert f"training error {errors[0]}, plain {errors[1]}" in finding.sentence
 
 
 def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):
@@ -345,4 +345,4 @@ def test_every_effect_has_a_sentence_and_a_place_in_the_summary(tmp_path: Path):
     assert set(WORDS) | set(REST) == set(Effect)
     assert not set(WORDS) & set(REST)
     (finding,) = found_in(tmp_path, arms(at_chance(), trained(0.9)), seeds=1)
-    assert finding.sentence.startswith("Too few seeds for a verdict: 1/1 seeds above chance against 0/1 (plain)")
+    assert finding.sentence.startswith("Too few seeds for a verdict: 1/1 seeds above chance, 0/1 for plain")

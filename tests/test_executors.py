@@ -210,7 +210,7 @@ def test_a_network_that_does_not_fit_alone_is_told_what_would(
     words = re.fullmatch(r"out of memory: 0.00 GB are free on cpu, batches are of 16 images; (.*)", state["reason"])
     assert state["state"] == "failed"
     assert words
-    assert words[1] == "fewer processes (--jobs 1), or a smaller network.width or network.depth, take less"
+    assert words[1] == "use fewer processes (--jobs 1), or a smaller network.width or network.depth"
     assert costs.room(tiny("training.batch_size=1000000").trials[0], "cpu").endswith(
         f"training.batch_size={(20_000 - 16 * 754) // kept_by_an_image(experiment)}"
     )

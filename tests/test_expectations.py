@@ -172,7 +172,7 @@ def test_an_unknown_key_of_a_cell_is_named_with_those_that_there_are_and_the_nea
     message = refusal(f"test_loss: identity > plain at {key}=8", "file.yaml")
 
     assert message.startswith(f"file.yaml: at: {key!r} is not one of family, depth, width, block,")
-    assert message.endswith(f"images, or a dotted key such as data.name{meant}")
+    assert message.endswith(f"images, or another key such as data.name{meant}")
 
 
 @pytest.mark.parametrize("key", ["shortcut", "network.shortcut"])

@@ -1,4 +1,4 @@
-"""Image folders as people have them: names of parts, junk, labels in a CSV file, and what the logs say about all of it."""
+"""Image folders in practice: names of splits, system files, labels in a CSV file, and the resulting log entries."""
 
 import csv
 import gzip
@@ -260,7 +260,7 @@ def test_a_utf_16_table_is_read(flat: Path):
         pytest.param(TABLE + "labels.csv,cat\n", 12, "labels.csv: not an image", id="a file that is no image"),
         pytest.param(TABLE + "../images/00.png,cat\n", 12, "not a path inside", id="a file elsewhere"),
         pytest.param(TABLE + "/etc/passwd.png,cat\n", 12, "not a path inside", id="an absolute path"),
-        pytest.param(TABLE + "03.png,dog\n", 12, "03.png has a label already, in line 5", id="a second label"),
+        pytest.param(TABLE + "03.png,dog\n", 12, "03.png already has a label in line 5", id="a second label"),
         pytest.param(TABLE + "./03.png,dog\n", 12, "in line 5", id="a second label under another path"),
         pytest.param(TABLE.replace("04.png,cat", "04.png,"), 6, "no label", id="an empty label"),
         pytest.param(TABLE.replace("04.png,cat", "04.png"), 6, "no label", id="a line cut short"),

@@ -1,4 +1,4 @@
-"""No network that we build makes torch write outside its memory, on processors with and without AVX-512."""
+"""No built-in network makes torch write outside its memory, on processors with and without AVX-512."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Output streams: what an encoding cannot show is replaced, a reader that is gone ends the program, -o goes where it says."""
+"""Output streams: characters that an encoding lacks are replaced, a closed pipe ends the program, -o writes to its target."""
 
 import io
 import os

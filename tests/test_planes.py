@@ -105,12 +105,12 @@ def test_the_map_is_told_by_fields_gained_and_lost_and_by_both_sides_of_theorys_
     assert words("atlas", read_frames(found)) == [
         # plain trains where depth <= 8 gain; 6 scales reach to 6.2 layers at gain 0.5, 10.2 at 1, 155 at 2
         (
-            "plain: before theory's line 6 fields with accuracies from 90.0 to 90.0 % (median 90.0 %), beyond it 3 fields with "
-            "accuracies from 10.0 to 10.0 % (median 10.0 %)."
+            "plain: within the predicted limit 6 configurations with accuracies from 90.0% to 90.0% (median 90.0%), "
+            "beyond it 3 configurations with accuracies from 10.0% to 10.0% (median 10.0%)."
         ),
-        "identity: 5 points or more above plain on 3 of 9 fields, below it on 6; from -10.0 to +70.0 points.",
+        "identity: 5 points or more above plain in 3 of 9 configurations, below it in 6; from -10.0 to +70.0 points.",
         # 2.05 to 2.40 a block at gain 2: 2 + 12 / ln 2.2 = 17 layers
-        "identity: theory sees no end here: 9 fields with accuracies from 80.0 to 80.0 % (median 80.0 %).",
+        "identity: no limit is predicted: 9 configurations with accuracies from 80.0% to 80.0% (median 80.0%).",
     ]
 
 
@@ -162,8 +162,8 @@ def test_diverged_networks_count_in_the_median_and_are_named(tmp_path):
     assert fields["accuracy"].isna().to_dict() == {4: False, 8: True, 16: True}
     assert fields["mark"].to_dict() == {4: "", 8: "outcomes differ", 16: "all diverged"}
     assert words("atlas", frames)[-1] == (
-        "identity: seeds differ in outcome on 1 of 9 fields (circles), 3 of 18 networks diverged, "
-        "fields left blank, as their median network diverged: 2."
+        "identity: seeds differ in outcome in 1 of 9 configurations (circles), 3 of 18 networks diverged, "
+        "configurations left blank, as their median network diverged: 2."
     )
 
 
@@ -251,4 +251,4 @@ def test_beside_a_map_networks_without_a_gain_keep_their_figures(tmp_path):
     frames = read_frames(runs.read_results(here))
 
     assert figures.chosen(frames) == list(figures.FIGURES)
-    assert words("atlas", frames)[0].startswith("init he, plain: before theory's line 6 fields")
+    assert words("atlas", frames)[0].startswith("init he, plain: within the predicted limit 6 configurations")

@@ -1,4 +1,4 @@
-"""Batch norms are measured with statistics of the present weights; training keeps its own running ones."""
+"""Batch norms are evaluated with statistics of the current weights; training keeps its running ones."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -178,7 +178,7 @@ def test_afterwards_the_network_is_as_it_was(end: str, tiny: Any, monkeypatch: p
 
 
 def test_nothing_is_drawn_in_a_shortcut_that_draws_by_itself(tiny: Any, monkeypatch: pytest.MonkeyPatch):
-    """Its draws would move the random numbers of the updates that follow."""
+    """Its random draws would change those of the updates that follow."""
 
     class Own(nn.Module):
         def __init__(self, place: Place) -> None:

@@ -1,4 +1,4 @@
-"""Training from Python leaves the process of its caller as it was; every global of torch that we set is compared."""
+"""Training from Python restores the caller's process: every torch global that training sets is compared."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ PRECISE = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backe
 
 
 def state() -> dict[str, Any]:
-    """What this process has set: denormals are measured, for torch has no getter."""
+    """The settings of this process: denormals are measured, because torch has no getter."""
     return {
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),

@@ -1,4 +1,4 @@
-"""Worker processes: what is known of the end of one, and which one could not be started and why."""
+"""Worker processes: messages about how one ended, and why one could not be started."""
 
 import multiprocessing
 import os
@@ -30,7 +30,7 @@ MEMORY = ("memory ran out", "memory runs out")
     [
         pytest.param(1, {}, {}, "ended with exit code 1", id="an exit code"),
         pytest.param(-11, {}, {}, "was ended by SIGSEGV (a crash in native code", id="a crash"),
-        pytest.param(-6, {}, {}, "was ended by SIGABRT (native code gave up", id="abort()"),
+        pytest.param(-6, {}, {}, "was ended by SIGABRT (native code called abort()", id="abort()"),
         pytest.param(-15, {}, {}, "was ended by SIGTERM", id="a signal that needs no comment"),
         pytest.param(-99, {}, {}, "was ended by signal 99", id="a signal without a name"),
         pytest.param(0xC0000005, {}, {}, "ended with exit code 0xc0000005 (access violation", id="a crash on Windows"),

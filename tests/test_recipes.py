@@ -1,4 +1,4 @@
-"""No headline without learning rate and budget; where no rate was tuned, the command that does it, which runs."""
+"""Every headline names learning rate and budget; without tuning, a command that tunes it is printed, and runs."""
 
 import shlex
 from pathlib import Path

@@ -28,7 +28,7 @@ def drawn(shot, width=80, height=50):
 
 
 def diverges(trial):
-    """Everything learns; the networks of seed 1 diverge at step 17, after an epoch with 82.6 %."""
+    """Everything learns; the networks of seed 1 diverge at step 17, after an epoch with 82.6%."""
     return (
         {"outcome": "diverged", "test_accuracy": None, "val_accuracy": 0.826, "steps": 17} if trial.seed == 1 else values(trial)
     )
@@ -131,7 +131,7 @@ def test_plain_lines_come_once_per_epoch(tmp_path):
     lines = screen.epoch_lines(folder, rows, printed)
 
     assert len(lines) == 2 * len(found.trials)
-    assert lines[1].startswith(f"{found.trials[0].name}  epoch 1  train loss 0.09524  train 90.0 %  val 90.0 %")
+    assert lines[1].startswith(f"{found.trials[0].name}  epoch 1  train loss 0.09524  train 90.0%  val 90.0%")
     assert screen.epoch_lines(folder, rows, printed) == []
 
 

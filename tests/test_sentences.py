@@ -1,4 +1,4 @@
-"""docs/sentences.md lists every sentence template with its condition; and there is none that is never printed."""
+"""docs/sentences.md lists every sentence template with its condition, and every template is printed in some case."""
 
 import runpy
 from collections.abc import Callable
@@ -171,7 +171,7 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def two_experiments(folder: Path) -> list[str]:
-    """What is said where arms are not pairs, or have not finished, or a pair summary shows a difference."""
+    """The sentences for arms that are not pairs or have not finished, and for a pair summary with a difference."""
     alone = ["network.depth=[8]", "network.norm=none", "network.init=he", "seeds=2"]
     arms = [
         ["name=plain", "network.shortcut=[plain]"],

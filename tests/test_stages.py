@@ -1,4 +1,4 @@
-"""What is said within a second of long work: true stages on stderr, nothing on stdout, nothing where quiet is asked for."""
+"""Long operations print their stages on stderr within a second, nothing on stdout, and nothing with --quiet."""
 
 import io
 import json

@@ -111,7 +111,7 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
         pytest.param(
             one_pair,
             Effect.TOO_FEW,
-            "Too few seeds for a verdict: 1/1 seeds above chance against 1/1 (plain); test acc",
+            "Too few seeds for a verdict: 1/1 seeds above chance, 1/1 for plain; test acc",
             id="one",
         ),
         pytest.param(

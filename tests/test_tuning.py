@@ -310,7 +310,7 @@ def test_words_have_no_edge_and_unknown_keys_are_refused(tmp_path):
     )  # fmt: skip
 
     assert [row.plain.flags for row in comparison.tuned(results, ["init"])] == [(), ()]
-    with pytest.raises(ConfigError, match="'lr' does not vary here; what does: depth, init"):
+    with pytest.raises(ConfigError, match="'lr' does not vary here; keys that vary: depth, init"):
         comparison.tuned(results, ["lr"])
 
 
@@ -342,7 +342,7 @@ CLOSES = [(0.50, 0.60), (0.50, 0.61), (0.50, 0.60), (0.50, 0.62)]  # accuracy at
         pytest.param([(0.5, 0.9), (0.5, 0.5), (0.5, 0.4), (0.5, 0.6)], (0.9, 0.9), False, id="an interval around 0"),
         pytest.param([(0.6, 0.5)] * 4, (0.9, 0.9), False, id="the gap opens"),
         pytest.param([(0.6, 0.6)] * 4, (0.9, 0.9), False, id="at rest"),
-        pytest.param([("nan", 0.6), *CLOSES[1:]], (0.9, 0.9), False, id="a reading is no number"),
+        pytest.param([("nan", 0.6), *CLOSES[1:]], (0.9, 0.9), False, id="a logged value is nan"),
     ],
 )
 def test_what_degrades_degrades_and_a_gap_that_closes_is_said_so(tmp_path, deep, shallow, closing):
@@ -429,7 +429,7 @@ def test_the_summary_says_where_training_error_rises_although_gradients_are_stab
     rises = "training error of plain networks rises with depth under 1 of 1 condition"
     assert lines[1] == f"At learning rate 0.001, 20 epochs, {rises}; it rises less with a shortcut in 1 of 1 pair."
     assert len(lines) <= 5
-    assert lines[-1].startswith("Matching: within a pair, shared weights start equal")
+    assert lines[-1].startswith("Matching: within a pair, shared weights have equal initial values")
 
 
 def test_arms_that_have_not_begun_are_no_count_of_seeds(tmp_path):

@@ -119,16 +119,16 @@ def test_a_gap_is_still_closing_where_the_interval_of_its_change_is_below_0(chan
     ("verdict", "slope", "trained", "text"),
     [
         pytest.param(
-            DegradationVerdict.DEGRADES, -0.01, (3, 3), "can rise without gradients that vanish", id="degrades, stable"
+            DegradationVerdict.DEGRADES, -0.01, (3, 3), "can rise although gradients do not vanish", id="degrades, stable"
         ),
         pytest.param(
-            DegradationVerdict.DEGRADES, 0.3, (0, 3), "can rise without gradients that vanish", id="degrades, explodes"
+            DegradationVerdict.DEGRADES, 0.3, (0, 3), "can rise although gradients do not vanish", id="degrades, explodes"
         ),
         pytest.param(
             DegradationVerdict.DOES_NOT_DEGRADE,
             -0.78,
             (3, 3),
-            "can vanish at initialization without a training error",
+            "can vanish at initialization although training error",
             id="trains",
         ),
         pytest.param(DegradationVerdict.UNTRAINED, -0.78, (0, 3), None, id="never trained"),
@@ -182,15 +182,15 @@ def test_blocks_of_several_shapes_have_no_one_slope_and_no_sentence():
 def test_accuracy_is_told_as_the_medians_of_the_ends():
     lines = said("accuracy", results({8: [0.1, 0.2, 0.4], 32: [0, 0, 0], 64: [0.5, 0.6, 0.7]}))
 
-    assert lines == ["norm none: plain 70.0 % at depth 8, 30.0 % at depth 64."]
+    assert lines == ["norm none: plain 70.0% at depth 8, 30.0% at depth 64."]
 
 
 def test_beside_an_accuracy_stands_how_many_networks_diverged():
     some, none = results({8: [0.1], 64: [0.5, 0.6, None]}), results({8: [0, 0.2], 64: [None, None]}, arm="identity")
 
     plain, identity = (
-        "80.0 % at depth 8, 35.0 % (1 of 3 diverged) at depth 64",
-        "80.0 % at depth 8, 2 of 2 diverged at depth 64",
+        "80.0% at depth 8, 35.0% (1 of 3 diverged) at depth 64",
+        "80.0% at depth 8, 2 of 2 diverged at depth 64",
     )
 
     assert said("accuracy", pd.concat([some, none])) == [f"norm none: plain {plain}; identity {identity}."]

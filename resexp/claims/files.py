@@ -65,7 +65,7 @@ def read(source: str | Path) -> list[Claim]:
     """
     if not is_file(source):
         names = shipped()
-        cure = "an expectation is written as 'test_accuracy: identity > plain'"
+        cure = "for an expectation write 'test_accuracy: identity > plain'"
         raise ConfigError(
             f"{source}: no such file of claims; shipped are {', '.join(names)}{nearest(source, names)}; {cure}",
             where="--expect",

@@ -18,7 +18,7 @@ DIGITS = 12  # after the decimal point, beyond which a difference is rounding
 
 
 class Verdict(StrEnum):
-    """What results say to an expectation; over how many configurations is its scope and printed separately."""
+    """The verdict of results on an expectation; its scope, the number of configurations, is printed separately."""
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
@@ -27,12 +27,12 @@ class Verdict(StrEnum):
 
 
 RULES = {
-    Verdict.SUPPORTED: "every configuration that the claim names supports it",
+    Verdict.SUPPORTED: "every configuration that matches the claim supports it",
     Verdict.NOT_SUPPORTED: (
-        "in at least one configuration the data contradict the claim; where it states a confidence, corrected over the "
+        "in at least one configuration the data contradict the claim; if it states a confidence level, corrected over the "
         "configurations (Holm)"
     ),
-    Verdict.UNDECIDED: "no configuration contradicts the claim, and at least one does not decide it",
+    Verdict.UNDECIDED: "no configuration contradicts the claim, and at least one is undecided",
     Verdict.NOT_TESTED: "no configuration has everything that the claim names",
 }
 WORST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
@@ -40,7 +40,7 @@ WORST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
 
 @dataclass(frozen=True)
 class Place:
-    """One configuration: its verdict, and the number that it rests on."""
+    """One configuration: its verdict, and the number that decides it."""
 
     label: dict[str, str]
     verdict: Verdict
@@ -145,75 +145,83 @@ class _Test:
 
 def _judged(expectation: Expectation, arm: str | None, cells: Cells) -> Judged:
     tested = [(label, figures, state) for label, figures, state in cells if all(name in figures for name in expectation.arms)]
-    tests = [[_relation(of, figures, expectation.level) for of in expectation.relations] for _, figures, _ in tested]
+    tests = [
+        [_relation(relation, figures, expectation.level) for relation in expectation.relations] for _, figures, _ in tested
+    ]
     places = tuple(
         _place(label, each) for (label, _, _), each in zip(tested, _corrected(tests, expectation.level), strict=True)
     )
-    verdict = next((kind for kind in WORST if any(place.verdict == kind for place in places)), Verdict.NOT_TESTED)
+    verdict = next((kind for kind in WORST if any(row.verdict == kind for row in places)), Verdict.NOT_TESTED)
     images = tuple(dict.fromkeys(state.trial.settings.data.name for _, _, state in tested))
     return Judged(expectation, arm, verdict, places, images)
 
 
 def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[list[_Test]]:
-    """With Holm's correction over all tests of all configurations: what then no longer speaks against is undecided.
+    """With Holm's correction over all tests of all configurations: tests that are then not significant become undecided.
 
-    Support needs no correction, because it is asked of every configuration.
+    Support needs no correction, because every configuration must support the claim.
     """
-    against = [of.against for each in tests for of in each if of.against is not None]
+    against = [test.against for each in tests for test in each if test.against is not None]
     if level is None or len(against) < 2:
         return [list(each) for each in tests]
     holm = iter(statistics.holm(against))
 
-    def corrected(of: _Test) -> _Test:
-        if of.against is None:
-            return of
+    def corrected(test: _Test) -> _Test:
+        if test.against is None:
+            return test
         p = next(holm)
-        if of.verdict != Verdict.NOT_SUPPORTED or p <= (1 - level) / 2:
-            return of
-        return replace(of, verdict=Verdict.UNDECIDED, words=f"{of.words}; not after correction for {len(against)} tests (Holm)")
+        if test.verdict != Verdict.NOT_SUPPORTED or p <= (1 - level) / 2:
+            return test
+        return replace(
+            test,
+            verdict=Verdict.UNDECIDED,
+            words=f"{test.words}; no longer significant after correction for {len(against)} tests (Holm)",
+        )
 
-    return [[corrected(of) for of in each] for each in tests]
+    return [[corrected(test) for test in each] for each in tests]
 
 
 def _place(label: dict[str, str], tests: Sequence[_Test]) -> Place:
-    verdict = next(kind for kind in WORST if any(of.verdict == kind for of in tests))
-    return Place(label, verdict, "; ".join(dict.fromkeys(of.words for of in tests)), min(of.n for of in tests))
+    verdict = next(kind for kind in WORST if any(test.verdict == kind for test in tests))
+    return Place(label, verdict, "; ".join(dict.fromkeys(test.words for test in tests)), min(test.n for test in tests))
 
 
 def _relation(relation: Relation, figures: dict[str, Figures], level: float | None) -> _Test:
-    """Left minus right, turned so that more is what was expected."""
+    """Left minus right, with the sign chosen so that positive values agree with the claim."""
     sides = [figures[side.arm] if side.arm else None for side in (relation.left, relation.right)]
     turn = 1.0 if relation.sign.startswith(">") else -1.0
     loose = relation.sign.endswith("=")
-    arms = [of for of in sides if of is not None]
+    arms = [figure for figure in sides if figure is not None]
     shift = relation.left.offset - relation.right.offset
-    if any(of.single for of in arms):
-        return _by_ranges([of.single if of else (0.0, 0.0, 0.0) for of in sides], shift, turn, loose=loose)
-    if len({of.depths for of in arms}) > 1:
-        words = f"between depths {', and '.join(' and '.join(map(str, of.depths)) for of in arms)}"
+    if any(figure.single for figure in arms):
+        return _by_ranges([figure.single if figure else (0.0, 0.0, 0.0) for figure in sides], shift, turn, loose=loose)
+    if len({figure.depths for figure in arms}) > 1:
+        words = f"between depths {', and '.join(' and '.join(map(str, figure.depths)) for figure in arms)}"
         return _Test(Verdict.UNDECIDED, words, 0)
-    finished = set.intersection(*({*(of.seeds or {}), *of.lost} for of in arms))
-    seeds = sorted(seed for seed in finished if not any(seed in of.lost for of in arms))
+    finished = set.intersection(*({*(figure.seeds or {}), *figure.lost} for figure in arms))
+    seeds = sorted(seed for seed in finished if not any(seed in figure.lost for figure in arms))
     if len(seeds) < len(finished):
         words = f"no value at {len(finished) - len(seeds)} of {len(finished)} seeds, which diverged"
         return _Test(Verdict.UNDECIDED, words, len(seeds))
-    mixed = any(of.mixes(seeds) for of in arms)
-    found = []
+    mixed = any(figure.mixes(seeds) for figure in arms)
+    tests = []
     for ends in ((1, 1), (0, 2), (2, 0)):  # of the range that a value may have, if there is one
-        left, right = ([of.at(seed, end) if of else 0.0 for seed in seeds] for of, end in zip(sides, ends, strict=True))
-        found.append(_by_seeds(left, right, shift, turn, level, loose=loose, mixed=mixed, paired=len(arms) > 1))
-    first = found[0]
-    if any(of.verdict != first.verdict for of in found):
-        reason = "the logging interval" if any(of.since for of in arms) else "the quartiles of the times"
+        left, right = (
+            [figure.at(seed, end) if figure else 0.0 for seed in seeds] for figure, end in zip(sides, ends, strict=True)
+        )
+        tests.append(_by_seeds(left, right, shift, turn, level, loose=loose, mixed=mixed, paired=len(arms) > 1))
+    first = tests[0]
+    if any(test.verdict != first.verdict for test in tests):
+        reason = "the logging interval" if any(figure.since for figure in arms) else "the quartiles of the times"
         return replace(first, verdict=Verdict.UNDECIDED, words=f"{first.words}; within {reason}")
-    return replace(first, against=None if first.against is None else max(of.against or 0.0 for of in found))
+    return replace(first, against=None if first.against is None else max(test.against or 0.0 for test in tests))
 
 
 def _by_ranges(singles: Sequence[tuple[float, float, float] | None], shift: float, turn: float, *, loose: bool) -> _Test:
     """By values that are the same for all seeds; where they have a range (quartiles of times), the ranges must not overlap."""
-    left, right = (of or (math.nan,) * 3 for of in singles)
+    left, right = (end or (math.nan,) * 3 for end in singles)
     ends = (left[0] - right[2] + shift, left[2] - right[0] + shift)
-    return _Test(_side_of_zero([turn * of for of in ends], loose=loose), f"{_written(left[1])} and {_written(right[1])}", 0)
+    return _Test(_side_of_zero([turn * end for end in ends], loose=loose), f"{_written(left[1])} and {_written(right[1])}", 0)
 
 
 def _written(value: float) -> str:
@@ -230,7 +238,7 @@ def _by_seeds(
         return _Test(Verdict.UNDECIDED, "no seed in common", 0)
     n, neither = len(each), sum(map(math.isnan, each))
     if neither:
-        return _Test(Verdict.UNDECIDED, f"neither arm gets there at {neither} of {n} seeds", n)
+        return _Test(Verdict.UNDECIDED, f"neither arm reaches the loss at {neither} of {n} seeds", n)
     if any(map(math.isinf, each)):
         p = statistics.mann_whitney([a + shift for a in left], right) / 2 if paired else 2.0**-n
         return _by_order([turn * value for value in each], p, level, loose=loose)
@@ -247,13 +255,13 @@ def _by_seeds(
 
 
 def _by_order(turned: Sequence[float], p: float, level: float | None, *, loose: bool) -> _Test:
-    """Where an arm never gets there at some seeds: only what is so at every seed counts.
+    """If an arm never reaches the loss at some seeds: only what is true at every seed counts.
 
     With a level also by p, one-sided: of an exact Mann-Whitney test between two arms, of a sign test against a number.
     """
     n = len(turned)
     words, verdict = (
-        f"one arm never gets there at {sum(map(math.isinf, turned))} of {n} seeds",
+        f"one arm never reaches the loss at {sum(map(math.isinf, turned))} of {n} seeds",
         _side_of_zero(turned, loose=loose),
     )
     if level is None:
@@ -264,7 +272,7 @@ def _by_order(turned: Sequence[float], p: float, level: float | None, *, loose: 
 
 
 def _side_of_zero(turned: Sequence[float], *, loose: bool) -> Verdict:
-    """Supported where all are above 0, not supported where none is; what is left of rounding (0.71 - 0.7 - 0.01) is 0."""
+    """Supported if all are above 0, not supported if none is; rounding residue (0.71 - 0.7 - 0.01) is 0."""
     values = [round(value, DIGITS) for value in turned]
     above = [value > 0 or (loose and value == 0) for value in values]
     if all(above):

@@ -84,12 +84,12 @@ def _steps_to_loss(results: Results, number: float | None) -> Cells:
 
     It may have been so at any step after the one that was logged before: `since`.
     """
-    found: Cells = []
+    cells: Cells = []
     for label, arms in groups(results):
         figures = {arm: _steps(states, number or 0.0) for arm, states in arms.items()}
-        present = {arm: of for arm, of in figures.items() if of.seeds or of.lost}
-        found.append((label, present, next(iter(arms.values()))[0]))
-    return found
+        present = {arm: figure for arm, figure in figures.items() if figure.seeds or figure.lost}
+        cells.append((label, present, next(iter(arms.values()))[0]))
+    return cells
 
 
 def _steps(states: Sequence[State], loss: float) -> Figures:

@@ -1,4 +1,4 @@
-"""Commands and options that resexp does not have, answered with those that were meant."""
+"""Suggestions for unknown commands and options."""
 
 import re
 import shlex
@@ -8,7 +8,7 @@ from typing import Any
 from resexp import config
 from resexp.cli.output import Commands
 
-# Words for commands in other tools.
+# Command names of other tools.
 COMMANDS = {
     "benchmark": "time",
     "check": "doctor",
@@ -51,7 +51,7 @@ OPTIONS = {
 
 
 class Program(Commands):
-    """The commands; a line that none of them understands is refused with one that they do."""
+    """The commands; errors about unknown ones suggest a valid command line."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that a line names.
@@ -89,7 +89,7 @@ def _check_options(command: Any, words: Sequence[str]) -> None:
     overrides = any(parameter.name == "overrides" for parameter in command.params)
     named = [word for before, word in zip(["", *words], words, strict=False) if not before.startswith("-") and _is_config(word)]
     if overrides and len(named) > 1:
-        raise config.ConfigError(f"is a second config beside {named[0]}; give each a command of its own", where=named[1])
+        raise config.ConfigError(f"is a second config after {named[0]}; use a separate command for each", where=named[1])
     for index, word in enumerate(words):
         option, equals, value = re.sub("^[\u2013\u2014]", "--", word).partition("=")
         if word == "--":

@@ -104,7 +104,7 @@ def look_after(
 
 
 def _endings(folder: Path, *, fix: bool) -> str:
-    """What is said of an experiment whose line endings git has changed, after they were restored where that was asked for."""
+    """A remark on an experiment whose line endings git has changed, after restoring them if requested."""
     if not fix:
         return endings_remark(folder)
     with runs.lock(folder):

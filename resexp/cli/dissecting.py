@@ -64,7 +64,7 @@ def dissect(
 def _nothing(asked: Sequence[State]) -> str:
     """Why none of these trials can be dissected, and what to do."""
     if any(state.result is None for state in asked):
-        return "no trained network to dissect; train it to its end first"
+        return "no trained network to dissect; finish its training first"
     if any(state.diverged_at is not None for state in asked):
         return "no network to dissect, training diverged; train with a lower training.lr or with training.clip_norm"
     return "no network that can be built here; call resexp.dissect from Python"

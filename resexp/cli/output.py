@@ -1,4 +1,4 @@
-"""The streams of the program: they show what their encoding can show, and a reader that is gone is no error of ours."""
+"""The streams of the program: characters that an encoding lacks are replaced, and a closed reader is not an error."""
 
 import codecs
 import io
@@ -25,18 +25,18 @@ def substituted(error: UnicodeError) -> tuple[str, int]:
 
 
 def prepare_streams() -> None:
-    """Has both streams substitute what they cannot encode; one that is closed is written to nowhere."""
+    """Makes both streams replace characters that they cannot encode; output to a closed stream is discarded."""
     codecs.register_error("resexp", substituted)
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open as long as the program
-        elif hasattr(stream, "reconfigure"):  # whoever calls us may have put any object there
+        elif hasattr(stream, "reconfigure"):  # a caller may have replaced the stream with any object
             stream.reconfigure(errors="resexp")
 
 
 def write(text: str, encoding: str | None = None) -> None:
-    """Writes to stdout at once, in its own encoding or in another; ends the program where its reader has seen enough."""
+    """Writes to stdout without buffering, in its own or another encoding; ends the program if the pipe is closed."""
     try:
         if encoding and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding=encoding)
@@ -47,12 +47,12 @@ def write(text: str, encoding: str | None = None) -> None:
 
 
 def _end() -> NoReturn:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed when Python ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest when it ends
     sys.exit(1)
 
 
 class Commands(TyperGroup):
-    """The commands. Typer takes every broken pipe for a closed stdout, every end of file for Ctrl-D; here neither is one."""
+    """The commands. Typer treats every broken pipe as a closed stdout and every end of file as Ctrl-D; this class does not."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -39,7 +39,7 @@ def expand(parameter: typer.CallbackParam, value: Path | None) -> Path | None:
 Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True, callback=expand)]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="DIR", help="Folder of the images on this machine; default data.root, then RESEXP_DATA."),
+    typer.Option("--data", metavar="DIR", help="Folder of the images on this machine. Default: data.root, then RESEXP_DATA."),
 ]
 ConfigArgument = Annotated[
     str,
@@ -72,7 +72,7 @@ def note(text: str) -> None:
 
 
 def stage_line(stage: str) -> None:
-    """What is being done, where stderr is no terminal."""
+    """Prints the current stage if stderr is not a terminal."""
     note(f"{stage} ...")
 
 
@@ -112,7 +112,7 @@ def version(
 
 
 def named(source: str | None, runs_dir: Path) -> Path:
-    """The folder of an experiment, see `runs.find`; says so where git has changed its line endings."""
+    """The folder of an experiment, see `runs.find`; prints a note if git has changed its line endings."""
     folder = runs.find(source, runs_dir)
     if runs.line_endings_changed(folder):
         note(endings_remark(folder))

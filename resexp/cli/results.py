@@ -61,25 +61,27 @@ def compare(
 
     among("--format", form, tables.TABLES)
     comparison.known(metric, at)
-    expected = [of for text in expect or [] for of in _expected(text)]
+    expected = [expectation for text in expect or [] for expectation in _expected(text)]
     read = ("metrics.csv", *(["predictions.csv.gz"] if images else []))
     results = comparison.by(_results(sources, runs_dir, read), by or [])
     found = comparison.compared(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
     judged = [(kind, claims.judge(expectation, results)) for kind, expectation in expected]
     lines = [
-        line for kind, of in [(tables.PRIMARY, claims.primaries(results)), *judged] for line in tables.judged_lines(kind, of)
+        line
+        for kind, judgments in [(tables.PRIMARY, claims.primaries(results)), *judged]
+        for line in tables.judged_lines(kind, judgments)
     ]
     say(tables.TABLES[form](found, lines, test=test))
     _complain(results, missing=missing)
     _refuse_unmatched(found.cells, unmatched=unmatched)
-    unmet = [of for _, each in judged for of in each if of.verdict != claims.Verdict.SUPPORTED]
+    unmet = [judgment for _, each in judged for judgment in each if judgment.verdict != claims.Verdict.SUPPORTED]
     if unmet:
         more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
         stop(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
 
 
 def _expected(text: str) -> list[tuple[str, config.Expectation]]:
-    """(kind, expectation) of one --expect: what names no file is an expectation where it has a colon or a sign."""
+    """(kind, expectation) of one --expect: text that is not a file is an expectation if it contains a colon or a relation."""
     from resexp import claims  # noqa: PLC0415 - as above
 
     if any(sign in text for sign in ":<>") and not text.endswith((".yaml", ".yml")) and not claims.is_file(text):
@@ -162,13 +164,13 @@ def report(
         typer.Option(
             "-o",
             "--output",
-            help="File, folder, or - for stdout; default in the run, for several in --runs or here.",
+            help="File, folder, or - for stdout. Default: the experiment's folder; for several, --runs or the current folder.",
             callback=expand,
         ),
     ] = None,
     figures: Annotated[str | None, typer.Option(help="Also write figures/ beside it: png, svg, pdf (comma-separated).")] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="html, md or text; default by the name of the file, html without one.")
+        str | None, typer.Option("--format", help="html, md or text. Default: from the file name extension, else html.")
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
@@ -188,9 +190,9 @@ def report(
     if to_stdout:
         write(text, encoding="utf-8" if form == "html" else None)
     else:
-        place = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
+        folder = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
         name = f"report.{'txt' if form == 'text' else form}"
-        path = output / name if output and output.is_dir() else output or place / name
+        path = output / name if output and output.is_dir() else output or folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_text(path, text)
         for written in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
@@ -205,10 +207,10 @@ ENDINGS = {".html": "html", ".htm": "html", ".md": "md", ".txt": "text"}
 
 
 def _form_of(output: Path | None, form: str | None) -> str:
-    """The format that is asked for by name, or else by the ending of the file.
+    """The requested format, otherwise the format of the file name extension.
 
     Raises:
-        ConfigError: an ending that says something else, or of a format that a report does not have.
+        ConfigError: a file name extension that contradicts `form`, or is not a report format.
     """
     ending = output.suffix.lower() if output and not output.is_dir() else ""
     if ending == ".pdf":
@@ -217,10 +219,10 @@ def _form_of(output: Path | None, form: str | None) -> str:
     named = ENDINGS.get(ending)
     if named is None and ending and form is None:
         raise config.ConfigError(
-            f"{ending} is no format of a report; end it in {', '.join(ENDINGS)}, or add --format", where=f"-o {output}"
+            f"{ending} is not a report format; use one of {', '.join(ENDINGS)}, or add --format", where=f"-o {output}"
         )
     if named and form and named != form:
         raise config.ConfigError(
-            f"the file is to be {named} by its name and {form} by --format; leave one out", where=f"-o {output}"
+            f"the file name says {named} but --format says {form}; remove --format or rename the file", where=f"-o {output}"
         )
     return form or named or "html"

@@ -122,9 +122,9 @@ def with_data(experiment: config.Experiment, asked: str | None) -> config.Experi
     if data.root is None or data.download or Path(os.path.expandvars(Path(data.root).expanduser())).exists():
         return experiment
     if not (named := os.environ.get("RESEXP_DATA")):
-        cure = "say where they are with --data DIR, or set RESEXP_DATA"
+        cure = "name their folder with --data DIR, or set RESEXP_DATA"
         raise config.ConfigError(
-            f"{data.root}: no such folder on this machine, and the images were there; {cure}", where="data.root"
+            f"{data.root}: no such folder on this machine; the images were read from there; {cure}", where="data.root"
         )
     root = config.expanded(named, "RESEXP_DATA")
     if data.name == "image-folder" and (root / Path(data.root).name).is_dir():
@@ -203,7 +203,7 @@ def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -
         except (runs.RunsError, OSError) as error:
             fine = False
             command = shlex.join(["resexp", "export", "tensorboard", str(folder)])
-            note(f"curves: {error}; training goes on without them, and `{command}` writes what is missing")
+            note(f"curves: {error}; training continues without them; `{command}` writes what is missing")
         yield tick
 
 
@@ -229,7 +229,7 @@ def conclude(
     *,
     lead: str = "",
 ) -> int:
-    """Says how it went, after the words `lead`; returns the exit code that this alone would have.
+    """Prints a summary that begins with `lead`; returns the exit code for these trials.
 
     ours: the trials whose turn it was, all where it is None.
     """
@@ -270,7 +270,7 @@ def _command() -> str:
 
 
 def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:
-    """Shows what lies in runs/ of the experiment's trials while they are being trained."""
+    """Shows the state of the experiment's trials in runs/ while they are being trained."""
     from resexp import screen  # noqa: PLC0415 - as above
 
     finished: dict[str, screen.Row] = {}

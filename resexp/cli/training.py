@@ -106,7 +106,7 @@ def _end(
     as_json: bool,
     lead: str = "",
 ) -> NoReturn:
-    """Says how it went, and ends the program with the exit code of that."""
+    """Prints a summary and ends the program with its exit code."""
     from resexp import comparison, tables  # noqa: PLC0415 - as above
 
     if as_json:

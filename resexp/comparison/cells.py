@@ -78,7 +78,7 @@ class Arm:
     """One arm of a cell: shares in [0, 1], mean slopes in orders of magnitude per block.
 
     `difference` is this arm minus its plain counterpart; `beyond_width` a residual arm minus its `control`, the plain network
-    that is as wide as it takes to have at least as many parameters. A control that is no wider than plain is plain once more
+    that is wide enough to have at least as many parameters. A control that is not wider than plain is the plain network
     (`same_as_plain`) and is compared with nothing. `unmatched` says in what the plain arm that an arm is compared with differs
     beside the shortcut: without consent there is no difference then.
 
@@ -129,7 +129,7 @@ class _Measure:
 def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False, images: bool = False) -> list[Cell]:
     """Every cell with its arms, compared by a metric of their results; arms that are not a pair only if `unmatched`.
 
-    images: with the half-width over other test images; it needs predictions.csv.gz, without which evidence is over seeds alone.
+    images: with the half-width over other test images; it needs predictions.csv.gz, otherwise evidence covers seeds only.
 
     Raises:
         RunsError: missing or damaged predictions, with `images`.
@@ -147,13 +147,13 @@ def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = 
 def _corrected(made: Sequence[Cell]) -> list[Cell]:
     """With the p-values of all contrasts of the table corrected together."""
     contrasts = [arm.contrast for cell in made for arm in cell.arms]
-    holm = iter(statistics.holm([of.sign_flip for of in contrasts if of.sign_flip is not None]))
-    table = iter(statistics.holm([of.p for of in contrasts if of.p is not None]))
+    holm = iter(statistics.holm([contrast.sign_flip for contrast in contrasts if contrast.sign_flip is not None]))
+    table = iter(statistics.holm([contrast.p for contrast in contrasts if contrast.p is not None]))
 
     def corrected(arm: Arm) -> Arm:
-        of = arm.contrast
-        flip = None if of.sign_flip is None else next(holm)
-        return replace(arm, contrast=replace(of, holm=flip, p_table=None if of.p is None else next(table)))
+        contrast = arm.contrast
+        flip = None if contrast.sign_flip is None else next(holm)
+        return replace(arm, contrast=replace(contrast, holm=flip, p_table=None if contrast.p is None else next(table)))
 
     return [Cell(cell.label, [corrected(arm) for arm in cell.arms]) for cell in made]
 
@@ -204,13 +204,15 @@ def _contrast(plain: Sequence[State], states: Sequence[State], measure: _Measure
     n, mean = len(each), math.fsum(each) / len(each)
     flip = statistics.sign_flip(each) if n <= statistics.MOST_PAIRS else None
     over = over_test_images(pairs(plain, states)) if measure.strict and measure.metric == "test_accuracy" else None
-    found = Contrast(pairing=statistics.pairing(*figures), sign_flip=flip, least=statistics.smallest_sign_flip(n), images=over)
+    contrast = Contrast(
+        pairing=statistics.pairing(*figures), sign_flip=flip, least=statistics.smallest_sign_flip(n), images=over
+    )
     if n < statistics.FEWEST_SEEDS:
-        return found
-    seeds_error = (statistics.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to one image
+        return contrast
+    seeds_error = (statistics.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to within one image
     images = image_error(pairs(plain, states)) if measure.metric == "test_accuracy" else None
     half, p = statistics.half_width(seeds_error, images), statistics.p_of_mean(mean, seeds_error, images)
-    return replace(found, half=half, over_images=images is not None, p=p)
+    return replace(contrast, half=half, over_images=images is not None, p=p)
 
 
 def _finished(states: Sequence[State]) -> int:
@@ -223,7 +225,8 @@ def _ranks(plain: Sequence[State], residual: Sequence[State], metric: str) -> Ra
         return None
     worst = -math.inf * (ANYWHERE[metric].better or 1)
     first, second = (
-        [worst if (of := value(state, metric)) is None else of for state in arm if state.result] for arm in (plain, residual)
+        [worst if (accuracy := value(state, metric)) is None else accuracy for state in arm if state.result]
+        for arm in (plain, residual)
     )
     both = [(value(a, metric), value(b, metric)) for a, b in pairs(plain, residual)]
     each = [b - a for a, b in both if a is not None and b is not None]

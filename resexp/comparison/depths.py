@@ -1,4 +1,4 @@
-"""Training error over depth: which arms degrade, and how much of it the shortcut removes."""
+"""Training error over depth: which arms degrade, and how much degradation the shortcut removes."""
 
 import math
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ Curve = dict[int, list[State]]  # depth -> trials
 
 @dataclass(frozen=True)
 class OverDepth:
-    """One arm of one corner: its verdict; the mean `slope` of the deepest networks at initialization is no part of it.
+    """One arm under one condition: its verdict, which does not use the mean `slope` of the deepest networks at initialization.
 
     growth: orders of magnitude by which their gradient grows from output to input, at initialization.
     trained, diverged: of the deepest networks; trained with how many there are. removed: by how much less its training error
@@ -110,7 +110,7 @@ def _removed(plain: Curve | None, curve: Curve, arm: str) -> Difference | None:
 
 
 def _change(curve: Curve, verdict: Degradation) -> Difference | None:
-    """Of the deepest minus the best shallower depth's training error over the last tenth; None without such a reading."""
+    """Change of the gap (deepest minus best shallower depth) over the last tenth of training; None without such a row."""
     states = {(depth, state.trial.seed): state for depth in curve for state in curve[depth]}
     changes = []
     for seed, best in verdict.best.items():
@@ -122,7 +122,7 @@ def _change(curve: Curve, verdict: Degradation) -> Difference | None:
 
 
 def _last_tenth(state: State) -> float | None:
-    """The change of the training error since the last reading before the last tenth of training."""
+    """The change of the training error since the last logged row before the last tenth of training."""
     rows = [(int(row["step"]), float(row["train_accuracy"] or "nan")) for row in runs.read_rows(state.folder / "metrics.csv")]
     before = [accuracy for step, accuracy in rows if step <= (1 - LAST) * rows[-1][0]]
     change = before[-1] - rows[-1][1] if before else math.nan

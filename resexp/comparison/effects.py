@@ -1,4 +1,4 @@
-"""What a shortcut did to one pair: a rule over outcomes and evidence; chips, sentences and colors derive from its values."""
+"""The effect of a shortcut on one pair: a rule over outcomes and evidence; chips, sentences and colors use its values."""
 
 from enum import StrEnum
 
@@ -6,11 +6,11 @@ from resexp import statistics
 from resexp.comparison.cells import Arm
 from resexp.statistics import Difference
 
-EXCEPTIONS = 0.2  # share of an arm's networks that may have another outcome than a verdict on trainability says
+EXCEPTIONS = 0.2  # share of an arm's networks that may deviate from a verdict on trainability
 
 
 class Effect(StrEnum):
-    """One of these for every pair; the value is its name in a report."""
+    """The effect of the shortcut on a pair; the value is its name in a report."""
 
     MAKES_TRAINABLE = "makes trainable"
     MAKES_UNTRAINABLE = "makes untrainable"
@@ -33,33 +33,33 @@ class Part(StrEnum):
 
 
 SHOWN = (
-    f"a difference is shown: at least 3 seeds of both arms, and p <= {statistics.ALPHA:.0%} over seeds and test images "
-    f"(p <= {statistics.RANK_TEST_ALPHA:.0%} by ranks, where outcomes differ), corrected over the table (Holm)"
+    f"a difference is shown: each arm has at least 3 seeds, and p <= {statistics.ALPHA:.0%} over seeds and test images "
+    f"(p <= {statistics.RANK_TEST_ALPHA:.0%} by ranks, if outcomes differ), corrected over the table (Holm)"
 )
 MOST, FEW = f"at least {1 - EXCEPTIONS:.0%} are", f"at most {EXCEPTIONS:.0%}"
 RULES: dict[Effect | Part, str] = {
-    Effect.MAKES_TRAINABLE: f"with the shortcut {MOST} above chance, of the plain ones {FEW}, and {SHOWN}",
-    Effect.MAKES_UNTRAINABLE: f"of the plain networks {MOST} above chance, with the shortcut {FEW}, and {SHOWN}",
+    Effect.MAKES_TRAINABLE: f"{MOST} above chance with the shortcut, {FEW} without it, and {SHOWN}",
+    Effect.MAKES_UNTRAINABLE: f"{MOST} above chance without the shortcut, {FEW} with it, and {SHOWN}",
     Effect.MORE_ACCURATE: f"{SHOWN}; the network with the shortcut has the higher test accuracy",
     Effect.LESS_ACCURATE: f"{SHOWN}; the network with the shortcut has the lower test accuracy",
     Effect.INCONCLUSIVE: "all seeds of an arm have the same outcome, at least 3 seeds, and no difference is shown",
     Effect.MIXED: "outcomes differ across the seeds of an arm, at least 3 seeds, and no difference is shown",
     Effect.NEITHER: "no network of either arm is above chance",
-    Effect.TOO_FEW: f"fewer than 3 seeds; or in one arm {MOST} above chance, in the other {FEW}, and no difference is shown",
+    Effect.TOO_FEW: f"fewer than 3 seeds; or {MOST} above chance in one arm, {FEW} in the other, and no difference is shown",
     Effect.NO_PAIR: "the arms have no finished seed in common",
     Part.TRAINING: "the 95% CI of the difference in training accuracy excludes 0 on the side of the test accuracy",
-    Part.GENERALIZATION: "the 95% CI of the difference in test minus training accuracy does, that in training does not",
+    Part.GENERALIZATION: "the same of the difference in test minus training accuracy, and not of that in training accuracy",
     Part.BOTH: "both 95% CIs exclude 0 on the side of the test accuracy",
-    Part.UNCLEAR: "neither 95% CI does, or there are fewer than 3 seeds",
+    Part.UNCLEAR: "neither 95% CI excludes 0 on that side, or there are fewer than 3 seeds",
 }
 
 
 def effect(plain: Arm, residual: Arm) -> Effect:
-    """The first that holds.
+    """The first effect whose rule applies.
 
-    A verb needs at least 3 seeds of both arms and a difference that is shown: over seeds and test images together, corrected
+    A directional effect needs at least 3 seeds of each arm and a difference that is shown: over seeds and images, corrected
     over the table (`Contrast.shown`). "makes trainable" needs in addition at least 80% of the networks of the one arm above
-    chance and at most 20% of the other: a single exception of 5 comes and goes with rounding errors.
+    chance and at most 20% of the other: a single exception in 5 can appear or vanish with rounding errors.
     """
     above, above_plain = (arm.summary.outcomes.get("trained", 0) for arm in (residual, plain))
     shown, better = residual.contrast.shown, _is_better(residual)
@@ -84,11 +84,11 @@ def _is_better(residual: Arm) -> bool:
 
 
 def part(residual: Arm) -> Part:
-    """By the 95% intervals over seeds of both parts of the difference: which of them excludes 0 on the side of the whole."""
+    """The part of the difference whose 95% interval over seeds excludes 0 on the side of the whole difference."""
     if residual.difference is None:
         return Part.UNCLEAR
     sign = 1 if residual.difference.mean > 0 else -1
-    training, gap = (_excludes_zero(of, sign) for of in (residual.training, residual.gap))
+    training, gap = (_excludes_zero(difference, sign) for difference in (residual.training, residual.gap))
     if training and gap:
         return Part.BOTH
     return Part.TRAINING if training else Part.GENERALIZATION if gap else Part.UNCLEAR

@@ -1,4 +1,4 @@
-"""Whether gradients vanish or explode: one rule, over the whole network, for every sentence, chip and title."""
+"""Whether gradients vanish or explode: one rule over the whole network for every sentence, chip and title."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ THRESHOLD = 1.0  # orders of magnitude from the last block to the first
 
 
 class Flow(StrEnum):
-    """What becomes of the gradient on its way from the output to the input."""
+    """The change of the gradient from the output to the input."""
 
     VANISHING = "vanishing"
     STABLE = "stable"
@@ -40,6 +40,6 @@ def growth(state: State, key: str = "slope_start") -> float | None:
 
 
 def mean_growth(states: Sequence[State], key: str = "slope_start") -> float | None:
-    """The mean over the seeds that have one; None without any."""
-    found = [of for state in states if (of := growth(state, key)) is not None]
-    return math.fsum(found) / len(found) if found else None
+    """The mean over the seeds that have a value; None without any."""
+    growths = [change for state in states if (change := growth(state, key)) is not None]
+    return math.fsum(growths) / len(growths) if growths else None

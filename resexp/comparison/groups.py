@@ -53,9 +53,9 @@ def named(results: Results, keys: Sequence[str], option: str) -> tuple[str, ...]
     names = [columns.get(key, columns.get(config.SHORT.get(key, key), key)) for key in keys]
     wrong = [key for key, name in zip(keys, names, strict=True) if name not in results.shown]
     if wrong:
-        allowed = ", ".join(results.shown) or "none: nothing but the shortcut varies"
+        allowed = ", ".join(results.shown) or "none, because only the shortcut varies"
         near = config.nearest(wrong[0].rpartition(".")[2], results.shown)
-        problem = f"{wrong[0]!r} does not vary here; what does: {allowed}{near}"
+        problem = f"{wrong[0]!r} does not vary here; keys that vary: {allowed}{near}"
         raise ConfigError(problem, where=option)
     return tuple(dict.fromkeys(names))
 
@@ -78,11 +78,11 @@ def error_summary(states: Sequence[State]) -> Summary:
     finished = [state for state in states if state.result]
     accuracies = [value(state, "train_accuracy") for state in finished]
     return statistics.summarise([state.result["outcome"] for state in finished if state.result],
-                                [None if of is None else 1 - of for of in accuracies])  # fmt: skip
+                                [None if accuracy is None else 1 - accuracy for accuracy in accuracies])  # fmt: skip
 
 
 def gap_difference(plain: Sequence[State], residual: Sequence[State]) -> Difference | None:
-    """Residual minus plain of test minus training accuracy: by how much better the residual network generalizes."""
+    """Residual minus plain of test minus training accuracy: how much better the residual network generalizes."""
     test, train = (values(plain, residual, metric) for metric in ("test_accuracy", "train_accuracy"))
     if test is None or train is None:
         return None

@@ -21,7 +21,7 @@ def over_test_images(found: Sequence[tuple[State, State]]) -> float:
     named = [_named(state) for state in states]
     for state, images in zip(states, named, strict=True):
         if not _same_images(images, named[0]):
-            raise RunsError(f"{state.folder / PREDICTIONS}: of other images than those of {states[0].folder}")
+            raise RunsError(f"{state.folder / PREDICTIONS}: the test images differ from those of {states[0].folder}")
     return statistics.over_images(_differences(named))
 
 

@@ -38,7 +38,7 @@ class Tuned:
     """Plain against a residual arm in one cell: at one setting (`all else equal`), or each at its best by validation.
 
     difference: of every seed at the settings that the other half of the seeds selects; no difference where outcomes are mixed
-    or seeds are not the same ones: `unmatched` says so. cross_fitted: False for a single seed, which reports on its own choice.
+    or other seeds have finished: see `unmatched`. cross_fitted: False for a single seed, which reports on its own choice.
     """
 
     label: Label
@@ -73,7 +73,7 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
 
 
 def best_against_best(results: Results, metric: str = "test_accuracy") -> list[Tuned]:
-    """At each depth the best plain cell against the best cell of any residual arm, over all other axes.
+    """At each depth the best plain configuration and the best configuration of any residual arm, over all other axes.
 
     None where experiments differ in a key that none of them varies by itself: such cells are no alternatives.
     """
@@ -96,7 +96,7 @@ Settings = dict[Setting, list[State]]
 
 @dataclass(frozen=True)
 class _Selection:
-    """What all seeds select, and what each seed reports on; `states`: the trials of each seed there. candidates: how many."""
+    """The setting that all seeds select, and that each seed reports on; `states`: its trials; `candidates`: how many."""
 
     best: Setting
     by_seed: dict[int, Setting]
@@ -138,7 +138,7 @@ def _selection(keys: Sequence[str], settings: Settings) -> _Selection | None:
 
 
 def _at(select: _Selection, settings: Settings, arm: str) -> _Selection:
-    """An arm at the settings that another one, or it itself, selects."""
+    """An arm at the settings that another arm, or the arm itself, selects."""
     by_seed = {seed: (arm, *setting[1:]) for seed, setting in select.by_seed.items()}
     return _Selection((arm, *select.best[1:]), by_seed, _reported(by_seed, settings), select.candidates)
 
@@ -179,7 +179,7 @@ def _halves(keys: Sequence[str], select: _Selection) -> tuple[Label, ...]:
 
 
 def _flags(keys: Sequence[str], chosen: Setting, worths: Mapping[Setting, float], grid: Sequence[Setting]) -> tuple[str, ...]:
-    """That other settings of the arm are worth as much, and which number is at the edge of the grid, of what diverged too."""
+    """Notes on a selection: equally good settings, and values at the edge of the grid, diverged trials included."""
     ties = [
         setting
         for setting, mean in worths.items()

@@ -73,9 +73,9 @@ def _looks(results: Results) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Needed:
-    """A pair's half-width, and the seeds that +-`aim` takes, with the 95% interval of that number; None beyond a million.
+    """A pair's half-width, and the seeds needed for +-`aim`, with the 95% CI of that number; None above a million.
 
-    The interval is that of the pair's sd, of which n seeds say little.
+    The CI is from that of the pair's SD, which n seeds estimate imprecisely.
     """
 
     half: float
@@ -86,7 +86,7 @@ class Needed:
 
 @dataclass(frozen=True)
 class Plan:
-    """How precise the intervals of `pairs` pairs are, and the seeds that +-`aim` takes: for the median pair and the widest."""
+    """Half-widths over `pairs` pairs and the seeds needed for +-`aim`, for the median pair and the widest."""
 
     pairs: int
     aim: float
@@ -95,7 +95,7 @@ class Plan:
 
 
 def plan(comparison: Comparison) -> Plan | None:
-    """What +- half the margin would take; None where no pair has an interval of any width, or the metric is no share."""
+    """The precision and the seeds for +- half the margin; None without an interval of positive width."""
     differences = [arm.difference for cell in comparison.cells for arm in cell.arms if arm.difference]
     spread = sorted((each.half, each.sd, each.n) for each in differences if each.half and each.sd)
     if not spread or not comparison.metric.percent or not comparison.margin:

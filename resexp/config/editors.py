@@ -17,7 +17,7 @@ def schema() -> dict[str, Any]:
         field = properties[name]
         kept = {k: field.pop(k) for k in ("default", "title") if k in field}
         properties[name] = {**kept, "anyOf": [field, _list_of(field, MOST_VALUES)]}
-    # A key that stands without its section, which the file then does not have.
+    # A key written without its section; the file then must not contain the section.
     for short, key in SHORT.items():
         section = key.split(".")[0]
         document["properties"][short] = document["$defs"][section.capitalize()]["properties"][short]

@@ -97,10 +97,10 @@ def _find(source: str | Path) -> Path:
 
 
 def _is_missing(path: Path) -> bool:
-    """Whether there is nothing; what cannot be looked at is not missing."""
+    """Whether the path does not exist; a path that cannot be read is not missing."""
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL is no character of a path
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL is not allowed in a path
         return True
     except OSError:
         return False
@@ -239,7 +239,7 @@ def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
 
 
 def with_data_root(experiment: Experiment, root: str) -> Experiment:
-    """The same experiment with its images at another place."""
+    """The same experiment with its images in another folder."""
     settings = {**experiment.settings, "data": {**experiment.settings["data"], "root": root}}
     data = experiment.shared.data.model_copy(update={"root": root})
     trials = tuple(
@@ -249,7 +249,7 @@ def with_data_root(experiment: Experiment, root: str) -> Experiment:
 
 
 def limits(settings: Settings) -> list[str]:
-    """A line for each set that is not measured in full, which makes what is measured no result."""
+    """A line for each set that is not measured in full, so that the numbers are not a result."""
     data = settings.data
     values = {"test": data.limit_test, "validation": data.limit_validation}
     return [

@@ -1,4 +1,4 @@
-"""The keys of a config by their dotted names: which need no section, which may be lists, and which one was meant."""
+"""The dotted keys of a config: short forms, lists, and suggestions for unknown keys."""
 
 import re
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ MAPPINGS = ("network.shortcut", "training.warmup")  # values that are mappings
 
 
 def is_float(key: str) -> bool:
-    """Whether the value of that dotted key is a number that need not be whole."""
+    """Whether the value of that dotted key is a float."""
     section, _, name = key.rpartition(".")
     return section in SECTIONS and "float" in str(SECTIONS[section].model_fields[name].annotation)
 

@@ -77,10 +77,10 @@ class Data(Model):
     validation: FractionOrCount = 0.1
     limit: Images | None = None
     limit_validation: Annotated[
-        Images | None, Field(description="Use this many validation images only: to try something out, not for a result.")
+        Images | None, Field(description="Number of validation images to use, for trying something out; not for a result.")
     ] = None
     limit_test: Annotated[
-        Images | None, Field(description="Use this many test images only: to try something out, not for a result.")
+        Images | None, Field(description="Number of test images to use, for trying something out; not for a result.")
     ] = None
     normalize: Literal["channel", "pixel", "none"] = "channel"
     augment: Literal["none", "crop-flip"] = "none"

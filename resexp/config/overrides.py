@@ -1,4 +1,4 @@
-"""What the command line lays over a file: `key=value`, and the same short forms in the file itself.
+"""Overrides from the command line (`key=value`), and the same short forms in files.
 
 A key may leave its section out where only one section has it: depth=8 is network.depth=8. Where a list is allowed, values with
 commas between them are one: training.lr=0.1,0.01.
@@ -19,7 +19,7 @@ def written_out(raw: dict[str, Any], where: dict[str, str]) -> tuple[dict[str, A
     """A file's values, and where each key is, with every section and every list: {depth: 8} becomes {network: {depth: 8}}.
 
     Raises:
-        ConfigError: a key without its section beside that section; a decimal comma.
+        ConfigError: a short key in addition to its section; a decimal comma.
     """
     values: dict[str, Any] = {key: value for key, value in raw.items() if key not in SHORT}
     for key in filter(SHORT.__contains__, raw):
@@ -42,8 +42,8 @@ def joined(words: Sequence[str]) -> list[str]:
     overrides: list[str] = []
     for word in words:
         begun = overrides[-1] if overrides else ""
-        goes_on = ("=" not in begun and word.startswith("=")) or begun.endswith(("=", ",")) or _is_open(begun)
-        if begun and goes_on and not _ASSIGNMENT.match(word):
+        is_open = ("=" not in begun and word.startswith("=")) or begun.endswith(("=", ",")) or _is_open(begun)
+        if begun and is_open and not _ASSIGNMENT.match(word):
             overrides[-1] = f"{begun} {word}"
         else:
             overrides.append(word)
@@ -62,15 +62,15 @@ def lay_over(overrides: Sequence[str], raw: dict[str, Any], where: dict[str, str
     """
     before = ""
     for override in joined(overrides):
-        place = f"override {override!r}"
+        source = f"override {override!r}"
         key, equals, text = (part.strip() for part in override.partition("="))
         if not equals or key.count(".") >= MOST_DEEP or not re.fullmatch(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*", key):
-            raise ConfigError(f"is not an override: {_cure(override, before)}", where=place)
+            raise ConfigError(f"is not an override: {_cure(override, before)}", where=source)
         key = SHORT.get(key, key)
         if not _is_known(key) and (meant := key_meant(key)):
-            raise ConfigError(f"unknown key; did you mean {meant}?", key=key, where=place)
-        _set(raw, key, _value(key, text, place))
-        where[key] = place
+            raise ConfigError(f"unknown key; did you mean {meant}?", key=key, where=source)
+        _set(raw, key, _value(key, text, source))
+        where[key] = source
         before = override
 
 
@@ -79,7 +79,7 @@ def _is_known(key: str) -> bool:
 
 
 def _cure(override: str, before: str) -> str:
-    """What to write instead of something that is no override, after the override `before`."""
+    """What to write instead of an argument that is not an override; `before`: the previous override."""
     name = re.match(r"[\w.-]*", override)
     key = key_meant(name[0]) if name else None
     before_key = before.partition("=")[0].strip()
@@ -104,7 +104,7 @@ def _set(raw: dict[str, Any], key: str, value: Any) -> None:
 def _value(key: str, text: str, place: str) -> Any:
     """The value of a text in YAML, in which lists need no brackets, mappings no space after the colon, and words no quotes."""
     if key in TEXTS and text.lower() not in ("", "~", "null") and text[0] not in "'\"":
-        return text  # in which YAML would take a colon for a mapping and # for a remark
+        return text  # YAML would read a colon as a mapping and # as a comment
     if key.startswith(MAPPINGS) and "{" in text:
         text = re.sub(r"(?<=\w):(?=\S)", ": ", text)
     if key in LISTS:
@@ -117,14 +117,14 @@ def _value(key: str, text: str, place: str) -> Any:
 
 
 def _pieces(text: str) -> list[str]:
-    """What is between the commas outside all brackets."""
+    """The parts between the commas outside all brackets."""
     depths = accumulate((letter in "[{") - (letter in "]}") for letter in text)
     commas = [index for index, (letter, depth) in enumerate(zip(text, depths, strict=True)) if letter == "," and depth == 0]
     return [text[start + 1 : end] for start, end in pairwise([-1, *commas, len(text)])]
 
 
 def _check_decimal_commas(key: str, pieces: list[str], place: str) -> None:
-    """Refuses 0,01 and 1,000, which are one number in the countries that write them so, and would be two here."""
+    """Refuses 0,01 and 1,000: one number in some locales, but two values here."""
     zeros = any(re.fullmatch(r"\s*0[0-9]+", piece) for piece in pieces[1:])
     pair = is_float(key) and len(pieces) == 2
     doubtful = zeros or (pair and re.fullmatch(r"[-+]?0", pieces[0]))

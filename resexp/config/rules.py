@@ -1,4 +1,4 @@
-"""Which combinations of keys cannot be."""
+"""Combinations of keys that are refused."""
 
 import re
 from collections.abc import Iterable
@@ -89,13 +89,13 @@ def _about_zero_branches(network: Network) -> Problem | None:
 
 
 def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:
-    """Where a shortcut of one's own may be meant, how that is trained."""
+    """The message for an unknown shortcut, with how to train a custom one."""
     if not re.fullmatch(r"[\w-]+", name):
         cure = "; parameters are written as in {gate: {bias: -6}}"
     elif name.lower() in VALUES:
         cure = ""
     else:
-        cure = f"; one of your own is trained from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
+        cure = f"; train a custom one from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
     return f"{name!r} is not one of {', '.join(shortcuts)}{cure}{nearest(name, shortcuts)}"
 
 

@@ -38,7 +38,7 @@ KEYS = {
     "wd": "training.weight_decay",
 }
 
-# For values, in lower case. A word counts only where what it stands for is allowed.
+# For values, in lower case. A synonym applies only if its value is allowed.
 VALUES = {
     "0": "false",
     "1": "true",

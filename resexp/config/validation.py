@@ -119,7 +119,7 @@ def _fields_at(keys: list[str]) -> list[str]:
 
 
 def _known_path(location: tuple[int | str, ...]) -> list[str]:
-    """Pydantic appends the branch of a union or the place in a list; keep what stands in the file."""
+    """The key as in the file, without the union branch or list index that pydantic appends."""
     keys: list[str] = []
     for part in location:
         if not isinstance(part, str) or (keys and not _fields_at(keys)):

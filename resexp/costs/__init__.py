@@ -1,4 +1,4 @@
-"""What training costs: a step of each arm alone, and a whole plan."""
+"""Training costs: one step of each arm trained individually, and a whole execution plan."""
 
 from resexp.costs.forecasts import Forecast, Pace, forecast
 from resexp.costs.steps import Cost, measure, memory, room, stepper

@@ -1,4 +1,4 @@
-"""What a whole plan will take: a few steps of every kind of cohort are timed, and what it reads and writes.
+"""Forecast of a whole plan: a few steps, evaluations and file writes of every kind of cohort are timed.
 
 Measured on the real networks, batches, loop and files, in a folder that is thrown away.
 """
@@ -20,12 +20,12 @@ from resexp.costs.steps import ROUND_SECONDS, first_of, seconds_of, stepper
 from resexp.networks import count
 from resexp.training import Run
 
-FEW_OPERATIONS = 2_000_000_000  # multiply-adds of a step that a forecast is willing to wait for
+FEW_OPERATIONS = 2_000_000_000  # multiply-adds of the largest step that a forecast times
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a plan will take: seconds from the command to the last row, bytes on disk and in memory at most.
+    """A plan: seconds from the command to the last row, bytes on disk, peak memory in bytes.
 
     walls: the same seconds by how many cohorts train at once, up to the first number that is no smaller than theirs; longest:
     of one cohort, which no number of places makes shorter. startup: the seconds before the first cohort, which are in all of
@@ -43,7 +43,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Pace:
-    """What the deepest cohort of a kind takes, in seconds, all its trials together.
+    """Times of the deepest cohort of a kind, in seconds, for all its trials together.
 
     opening: from its start to its first step. step, reading: an update without and with a reading. evaluation: of the sample
     and the validation images after an epoch; test: of the test images, twice; both contain one estimate of batch norm
@@ -65,9 +65,9 @@ class Pace:
 
 
 def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> Forecast:
-    """Times a few steps of the deepest cohort of each kind; the others take in proportion to depth and to their number.
+    """Times a few steps of the deepest cohort of each kind; those of the others are proportional to depth and number of trials.
 
-    Memory is what this process has come to, times the processes. startup: the seconds that precede the first cohort.
+    Memory is the peak of this process times the number of processes. startup: the seconds that precede the first cohort.
     """
     trials = {trial.name: trial for trial in experiment.trials}
     cohorts = [[trials[name] for name in cohort.trials if name in trials] for cohort in plan.cohorts]
@@ -88,12 +88,12 @@ def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0
 
 
 def _worth(cohorts: int) -> list[int]:
-    """1, 2, 4, ... up to the first that is at least the number of cohorts."""
+    """1, 2, 4, ... up to the first that is not below the number of cohorts."""
     return [2**power for power in range(math.ceil(math.log2(cohorts)) + 1)]
 
 
 def _kind(trial: Trial) -> str:
-    """Equal for trials that take the same time but for depth and number."""
+    """Equal for trials whose times differ only by depth and number."""
     network, recipe = trial.settings.network, trial.settings.training
     shape = network.model_dump(exclude={"depth", "shortcut", "init", "gain", "zero_last", "plain", "plain_width"})
     kind = config.stack_kind(trial)
@@ -108,7 +108,7 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
     """Made with the real functions, which write under a lock and a fence as in training."""
     with tempfile.TemporaryDirectory() as name, runs.lock(Path(name)) as hold, runs.fenced(hold, "forecast"):
         settings = trials[0].settings
-        training.material(settings.data, device, training.DTYPES[settings.precision])  # is read once, while all starts
+        training.material(settings.data, device, training.DTYPES[settings.precision])  # read once, at start-up
         begun = time.perf_counter()
         run = training.begin(trials, Path(name), "forecast", device)
         for logs in run.logs:
@@ -117,7 +117,7 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         batch, operations = settings.training.batch_size, len(trials) * run.costs[0]["multiply_adds"]  # of an image
         few = min(batch, max(2, FEW_OPERATIONS // (3 * operations)))
         x, labels = first_of(few, run, *next(training.batches(run.trials, run.material, run.length.per_epoch, 0)))
-        training.update(run, x, labels)  # the first one of its kind takes longer than all others
+        training.update(run, x, labels)  # the first step takes longer than all others
         written = sum(path.stat().st_size for path in run.logs[0].iterdir())
         test = len(training.test_images(settings.data, device))
         closing = _closing(run, test)
@@ -132,7 +132,7 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
             depth=settings.network.depth,
             opening=opening,
             step=step * batch / few,
-            reading=step * batch / few + max(0.0, reading - step),  # what is read of a step hardly grows with its batch
+            reading=step * batch / few + max(0.0, reading - step),  # the cost of logging hardly depends on the batch size
             evaluation=precise + evaluation * (len(run.material.sample) + len(run.material.validation)),
             test=precise + 2 * evaluation * test,
             logging=logging,
@@ -158,7 +158,7 @@ def _evaluation(run: Run, most: int) -> float:
 
 
 def _precise(run: Run, most: int) -> float:
-    """Seconds of estimating batch norm statistics, timed on up to `most` images; next to none without batch norm."""
+    """Seconds of estimating batch norm statistics, timed on up to `most` images; close to 0 without batch norm."""
 
     def estimate() -> None:
         with training.measuring(run, training.never):
@@ -173,7 +173,7 @@ def _precise(run: Run, most: int) -> float:
 
 
 def _logging(run: Run) -> float:
-    """Seconds of what an epoch writes, by closing one of two images."""
+    """Seconds of the file writes of an epoch, measured on an epoch of two images."""
     whole, pair = run.material, run.material.sample.at(torch.arange(2, device=run.material.shift.device))
     run.material = replace(whole, sample=pair, validation=pair)
     logging = _steady(lambda: training.close_epoch(run, time.perf_counter(), training.never))
@@ -186,7 +186,7 @@ def _closing(run: Run, test: int) -> float:
     logits = torch.rand(test, run.material.classes, dtype=torch.float64)
     images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), run.material.training.classes)
     runs.append(run.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-    run.diverged[0] = -1  # an initial loss that is not finite leaves nothing to write
+    run.diverged[0] = -1  # after a non-finite initial loss nothing is written
 
     def close() -> None:
         for name in ("weights.pt", "best.pt"):
@@ -199,8 +199,8 @@ def _closing(run: Run, test: int) -> float:
 def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
     """(seconds, bytes on disk, multiply-adds of its steps) of a cohort from its start to its results."""
     settings = trials[0].settings
-    found = training.material(settings.data, device, training.DTYPES[settings.precision])
-    length = training.lengths(settings, len(found.training))
+    data = training.material(settings.data, device, training.DTYPES[settings.precision])
+    length = training.lengths(settings, len(data.training))
     readings = sum(length.reads(step) for step in range(length.steps)) if settings.gradients.probes else 0
     epochs = 1 + math.ceil(length.steps / length.per_epoch)
     deep = settings.network.depth / pace.depth
@@ -208,18 +208,18 @@ def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, flo
     computed += epochs * pace.evaluation + pace.test
     seconds = deep * computed + epochs * pace.logging + pace.closing
     seconds += training.checkpoints(settings.training.checkpoint_every, length.steps, seconds) * pace.saving
-    network = training.build(trials[0], found.input_shape, found.classes)
-    weights = 2 * sum(value.numel() * value.element_size() for value in network.state_dict().values())  # last and best
+    network = training.build(trials[0], data.input_shape, data.classes)
+    weights = 2 * sum(value.numel() * value.element_size() for value in network.state_dict().values())  # final and best
     images = length.steps * settings.training.batch_size * len(trials)
     return (
         seconds * len(trials) / pace.trials,
         len(trials) * (readings * pace.reading_bytes * deep + weights),
-        3 * images * count(network, found.input_shape).multiply_adds,
+        3 * images * count(network, data.input_shape).multiply_adds,
     )
 
 
 def _makespan(seconds: Sequence[float], jobs: int) -> float:
-    """When the last of `jobs` processes is done that take one cohort after another."""
+    """The finishing time of `jobs` processes that each train one cohort after another."""
     busy = [0.0] * jobs
     for took in seconds:
         heapq.heapreplace(busy, busy[0] + took)

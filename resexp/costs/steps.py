@@ -1,4 +1,4 @@
-"""What a step of each arm alone costs, timed in turn; what fits into memory.
+"""Step times of each arm trained individually, interleaved; and the batch size that fits into memory.
 
 Measured on the real networks, batches and loop, in a folder that is thrown away.
 """
@@ -20,12 +20,12 @@ from resexp.config import Experiment, Trial
 from resexp.networks import count
 from resexp.training import Run
 
-ROUNDS, ROUND_SECONDS = 15, 0.05  # rounds for a median, and the least that one measurement lasts
+ROUNDS, ROUND_SECONDS = 15, 0.05  # rounds for a median; shortest measurement
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step of one arm alone costs; quartiles of the seconds, `relative` to its plain twin's in the same round.
+    """The cost of a step of one arm; quartiles of the seconds, `relative` to its plain counterpart in the same round.
 
     `memory_bytes`: weights, gradients, optimizer state, and what a batch keeps for the backward pass.
     """
@@ -44,14 +44,14 @@ class Cost:
 
 
 def measure(experiment: Experiment, device: str) -> list[Cost]:
-    """A step of every arm of every cell at the first seed; the arms of a cell are timed in turn, round by round."""
+    """A step of every arm of every cell at the first seed; the arms of a cell are timed interleaved, round by round."""
     first = [trial for trial in experiment.trials if trial.seed == experiment.trials[0].seed]
-    found = []
+    costs = []
     with tempfile.TemporaryDirectory() as folder:
         for label, arms in config.cells(first, experiment.axes).items():
             begun = [training.begin([trial], Path(folder), trial.name, device) for (trial,) in arms.values()]
-            found += _cell(" ".join(label), begun)
-    return found
+            costs += _cell(" ".join(label), begun)
+    return costs
 
 
 def _cell(cell: str, begun: Sequence[Run]) -> list[Cost]:
@@ -65,7 +65,7 @@ def _cell(cell: str, begun: Sequence[Run]) -> list[Cost]:
 def _cost(cell: str, run: Run, seconds: Sequence[float], plain: Sequence[float]) -> Cost:
     counted = count(run.network, run.material.input_shape)
     low, median, high = statistics.quantiles(seconds, n=4)
-    state = [value for of in run.optimizer.state.values() for value in of.values() if isinstance(value, torch.Tensor)]
+    state = [value for moments in run.optimizer.state.values() for value in moments.values() if isinstance(value, torch.Tensor)]
     weights = [*run.network.parameters(), *run.network.parameters()]  # and a gradient of each
     held = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *state))
     return Cost(
@@ -84,7 +84,7 @@ def _cost(cell: str, run: Run, seconds: Sequence[float], plain: Sequence[float])
 
 
 def stepper(run: Run, images: int) -> Callable[[], None]:
-    """Makes one update after another on the first `images` of each batch, without readings; the first one is made here."""
+    """Makes one update after another on the first `images` of each batch, without logging; the first one is made here."""
     run.length = replace(run.length, every=run.length.steps + 1)
     run.step = next(step for step in itertools.count(1) if not run.length.reads(step))
     stream = training.batches(run.trials, run.material, run.length.per_epoch, 0)
@@ -118,31 +118,31 @@ def _wait() -> None:
 
 
 def room(trial: Trial, device: str) -> str:
-    """What to do about a network that did not fit into memory: how many images a batch there is room for.
+    """Advice for a network that did not fit into memory: the batch size that fits.
 
-    Weights, gradients and two moments of Adam are counted once each, and what one image keeps for the backward pass.
+    Weights, gradients and two moments of Adam are counted once each, and one image's activations saved for backward.
     """
     settings = trial.settings
-    found = training.material(settings.data, device, training.DTYPES[settings.precision])
-    network = training.build(trial, found.input_shape, found.classes)
+    data = training.material(settings.data, device, training.DTYPES[settings.precision])
+    network = training.build(trial, data.input_shape, data.classes)
     held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else runs.free_memory()
-    images = max(0, free - held) // count(network, found.input_shape).activation_bytes
+    images = max(0, free - held) // count(network, data.input_shape).activation_bytes
     words = f"out of memory: {free / 1e9:.2f} GB are free on {device}, batches are of {settings.training.batch_size} images"
     if not 0 < images < settings.training.batch_size:
-        return f"{words}; fewer processes (--jobs 1), or a smaller network.width or network.depth, take less"
+        return f"{words}; use fewer processes (--jobs 1), or a smaller network.width or network.depth"
     return f"{words}; about {images} would fit: training.batch_size={images}"
 
 
 def memory(experiment: Experiment, device: str) -> dict[str, int]:
-    """Bytes that each trial needs while it trains: weights, gradients, two moments of Adam, what a batch keeps for backward."""
+    """Bytes that each trial needs while it trains: weights, gradients, two moments of Adam, activations saved for backward."""
     needed: dict[str, int] = {}
     settings = experiment.shared
-    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    data = training.material(settings.data, device, training.DTYPES[settings.precision])
     for arms in config.cells(experiment.trials, experiment.axes).values():
         for trials in arms.values():
-            network = training.build(trials[0], found.input_shape, found.classes)
+            network = training.build(trials[0], data.input_shape, data.classes)
             held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
-            batch = trials[0].settings.training.batch_size * count(network, found.input_shape).activation_bytes
+            batch = trials[0].settings.training.batch_size * count(network, data.input_shape).activation_bytes
             needed |= {trial.name: held + batch for trial in trials}
     return needed

@@ -13,10 +13,10 @@ COLUMNS = ("file", "label")
 def labels_in(table: Path) -> dict[str, tuple[str, int]]:
     """(label, line) by file, a path with forward slashes; other columns are ignored. Line 1 is the header.
 
-    Separated by commas, or by semicolons or tabs where the header is, as spreadsheets write it; UTF-8 or UTF-16.
+    Separated by commas, or by semicolons or tabs if the header is; UTF-8 or UTF-16.
 
     Raises:
-        DataError: no such file; no CSV file; columns that are missing; an empty or a second label, by line.
+        DataError: no such file; not a CSV file; missing columns; an empty or a second label, by line.
     """
     if not read(table, Path.is_file):
         raise DataError(f"{table}: no such file; data.labels is a path relative to data.root, or an absolute one")
@@ -38,7 +38,7 @@ def labels_in(table: Path) -> dict[str, tuple[str, int]]:
             file = Path(cells["file"].replace("\\", "/")).as_posix()
             if file in labels:
                 raise DataError(
-                    f"{table}:{line}: {file} has a label already, in line {labels[file][1]}; remove one of the lines"
+                    f"{table}:{line}: {file} already has a label in line {labels[file][1]}; remove one of the lines"
                 )
             labels[file] = cells["label"], line
     except csv.Error as error:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from resexp.datasets.images import FAULTS, DataError
 
-# Whatever the file name says: none of these starts another program, as PIL does for EPS.
+# Whatever the file name: decoding these starts no other program, unlike EPS in PIL.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION = 258, 262, 274  # TIFF tags; EXIF has the last one, too
 WHITE_IS_ZERO = 0  # of PHOTOMETRIC
@@ -33,10 +33,10 @@ def decoded(path: Path, size: int) -> tuple[Tensor, bool]:
     """((3, size, size) uint8, whether the file has more frames or pages than the one that is read).
 
     Transparent pixels are shown on white, EXIF orientation is applied, 16 bits become 8, floats from 0 to 1 become 0 to 255.
-    The longer side is squeezed, not cropped.
+    The aspect ratio is not preserved, nothing is cropped.
 
     Raises:
-        DataError: a picture that viewers show differently, or not at all.
+        DataError: a picture that viewers show differently or cannot show.
         OSError, ValueError and the other FAULTS: damaged.
     """
     try:  # PIL warns of images up to twice as large as its limit, and refuses larger ones
@@ -53,7 +53,7 @@ def decoded(path: Path, size: int) -> tuple[Tensor, bool]:
 
 
 def _upright(picture: Image.Image, image: Image.Image) -> Image.Image:
-    """The picture turned as the metadata of its file say; broken metadata say nothing."""
+    """The picture in the orientation of its metadata; invalid metadata are ignored."""
     turn = None
     with suppress(*FAULTS):
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
@@ -77,18 +77,18 @@ def _in_colors(image: Image.Image, path: Path) -> Image.Image:
 
 
 def _gray(image: Image.Image, path: Path) -> Image.Image:
-    """16-bit and float shades of gray as 8-bit ones; 16 bits lose the lower 8, as PIL reads 16-bit colors."""
+    """16-bit and float shades of gray as 8-bit ones; of 16 bits the upper 8 are used, as PIL reads 16-bit colors."""
     tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
     values = np.asarray(image)
     if image.mode == "F":
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and high <= 1):  # also of nan
-            problem = f"floats from {low:.6g} to {high:.6g}, where a viewer expects 0 (black) to 1 (white)"
+            problem = f"floats from {low:.6g} to {high:.6g}, but 0 (black) to 1 (white) is expected"
             raise DataError(f"{path}: {problem}; scale them, or save 8 or 16 bits")
         shades = np.rint(255 * values.astype(np.float64))
     elif tags and image.mode == "I":
-        raise DataError(f"{path}: signed or 32-bit integers, for which no white is defined; save 8 or 16 bits")
+        raise DataError(f"{path}: signed or 32-bit integers, for which white is undefined; save 8 or 16 bits")
     else:
         shades = values.astype(np.int64) >> (tags.get(BITS_PER_SAMPLE, (16,))[0] - 8)
     shades = 255 - shades if inverted else shades
@@ -105,6 +105,6 @@ def _managed(image: Image.Image) -> Image.Image:
         profile = ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(BytesIO(image.info["icc_profile"]))
         shown = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, struct.error):
-        return image.convert("RGB")  # a profile that is of no use: CMYK without one
+        return image.convert("RGB")  # an invalid profile: converted as CMYK without a profile
     assert shown is not None  # not in place
     return shown

@@ -27,7 +27,7 @@ from resexp.datasets.images import DataError
 TIMEOUT = 30.0  # seconds that a server may be silent
 SLOWEST = 1000  # bytes a second that it sends at least, on the whole
 LARGEST = 2**30  # bytes that it sends at most; the largest published archive has 170 million
-WAITS = (1.0, 3.0, 9.0)  # seconds before all addresses that may recover are tried again
+WAITS = (1.0, 3.0, 9.0)  # seconds before addresses with temporary failures are tried again
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _put(archive: Archive, folder: Path, at_hand: Sequence[Path]) -> None:
 def _received(archive: Archive, beside: Path, at_hand: Sequence[Path]) -> Path:
     """The archive in `beside`, from the first address that has the published bytes.
 
-    Addresses whose fault may pass are tried again, after growing waits.
+    Addresses with temporary failures are tried again after increasing waits.
     """
     urls = [*(path.resolve().as_uri() for path in at_hand if path.is_file()), *archive.urls]
     faults: dict[str, str] = {}
@@ -101,7 +101,7 @@ def _received(archive: Archive, beside: Path, at_hand: Sequence[Path]) -> Path:
 
 
 def _may_pass(fault: Exception) -> bool:
-    """Whether the same address may serve later: no answer, a broken connection, a server in trouble or busy."""
+    """Whether the failure is temporary: no answer, a broken connection, a server error, too many requests."""
     if isinstance(fault, urllib.error.HTTPError):
         return fault.code >= 500 or fault.code in (408, 425, 429)
     return isinstance(fault, urllib.error.URLError | ConnectionError | TimeoutError | ssl.SSLError | HTTPException)

@@ -1,4 +1,4 @@
-"""Images in one folder per class, or with labels in a CSV file: of any size, resized to a square, one part at a time."""
+"""Images in one folder per class, or with labels in a CSV file: of any size, resized to a square, one split at a time."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ from resexp.datasets.splits import own_part
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
 PARTS = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
-# What systems and programs leave behind in folders of images, besides all names that begin with a dot.
+# Files that systems and programs create in folders of images, in addition to all names that begin with a dot.
 JUNK = (
     "__macosx", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "icon\r", "@eadir", "#recycle",
     "$recycle.bin", "system volume information", "lost+found", "__pycache__",
 )  # fmt: skip
-SHOWN = 4  # names in a message about many
+SHOWN = 4  # names that a message lists
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def image_folder(source: Source, part: str) -> Images:
     """The images of one part; (N, 3, image_size, image_size).
 
     One folder per class, in the root or in folders for parts: train or training; val, valid or validation; test or testing.
-    The images of a validation folder are in the part "train", marked. A root without parts is divided by us.
+    The images of a validation folder are in the part "train", marked. A root without such folders is divided here.
 
     Raises:
         DataError: no classes or images, or one that cannot be read.
@@ -73,7 +73,7 @@ def image_folder(source: Source, part: str) -> Images:
 
 
 def _parts(root: Path) -> dict[str, Path]:
-    """The folder of each part; none where the root contains the classes.
+    """The folder of each split; empty if the root contains the classes.
 
     Raises:
         DataError: two folders for one part; folders for parts that are not enough.
@@ -91,7 +91,7 @@ def _parts(root: Path) -> dict[str, Path]:
     nested = [folder for folder in parts.values() if any(is_folder(path) for path in listed(folder))]
     if len(nested) > 1 or (nested and len(folders) > 1):
         cure = "add train/" if "train" not in parts else f"add test/, or let data.root={nested[0]} be divided"
-        raise DataError(f"{root}: {shortened(folder.name + '/' for folder in nested)} without the other parts; {cure}")
+        raise DataError(f"{root}: {shortened(folder.name + '/' for folder in nested)} without the other splits; {cure}")
     return {}
 
 
@@ -159,7 +159,7 @@ def _labeled(root: Path, table: Path) -> Listing:
 
 
 def _all_in(folder: Path) -> Iterator[Path]:
-    """Every file in a folder and those in it, but for junk; links to folders are not followed."""
+    """Every file in a folder and its subfolders, without system files; links to folders are not followed."""
     for path in listed(folder):
         if is_folder(path) and not path.is_symlink():
             yield from _all_in(path)
@@ -168,13 +168,13 @@ def _all_in(folder: Path) -> Iterator[Path]:
 
 
 def _unread(root: Path, folders: Iterable[Path], beside: Iterable[Path] = ()) -> tuple[str, ...]:
-    """A remark on what no part reads: `beside` the parts, and files next to class folders."""
+    """A remark on entries that are not read: `beside` the split folders, and files next to class folders."""
     loose = [*beside, *(path for folder in folders for path in listed(folder) if not is_folder(path))]
     return (f"{root}: not read: {names_of(root, loose)}",) if loose else ()
 
 
 def _class_names(folder: Path) -> list[str]:
-    """Sorted by name, or by number where every name is one."""
+    """Sorted by name, or numerically if every name is a number."""
     names = sorted(path.name for path in listed(folder) if is_folder(path))
     if len(names) < 2:
         seen = f"one class ({names[0]})" if names else "no class folders"
@@ -185,7 +185,7 @@ def _class_names(folder: Path) -> list[str]:
 
 
 def in_order(names: Collection[str]) -> list[str]:
-    """Class names in the order of their labels: by number where every name is a number, else by name."""
+    """Class names in the order of their labels: numeric if every name is a number, otherwise by name."""
     numeric = all(re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", name) for name in names)
     return sorted(names, key=lambda name: (Decimal(name), name)) if numeric else sorted(names)
 
@@ -213,12 +213,12 @@ def _images_of(root: Path, folders: Iterable[Path], names: Sequence[str]) -> dic
         raise DataError(f"{root}: {len(problems)} entries of class folders are not images ({kinds}); move them out")
     if empty:
         more = f" (as in {names_of(root, empty[1:])})" if empty[1:] else ""
-        raise DataError(f"{empty[0]}: no images{more}; every class folder needs some")
+        raise DataError(f"{empty[0]}: no images{more}; every class folder needs at least one image")
     return files
 
 
 def fault_of(path: Path) -> str:
-    """Why `path` cannot be an image file; '' where it can."""
+    """Why `path` cannot be an image file; '' if it can."""
     if path.suffix.lower() in ENDINGS:
         return absence(path)
     return "a folder, not an image" if is_folder(path) else f"not an image ({', '.join(ENDINGS)})"
@@ -229,7 +229,7 @@ def is_folder(path: Path) -> bool:
 
 
 def listed(folder: Path) -> list[Path]:
-    """What is in a folder, but for junk."""
+    """The entries of a folder, without system files."""
     return [path for path in read(folder, lambda path: list(path.iterdir())) if not is_junk(path.name)]
 
 

@@ -66,7 +66,7 @@ def _idx(folder: str, published: str) -> Callable[[Source, str], Images]:
 
 
 def _idx_file(file: Path) -> Path:
-    """`file`, or where there is none the same file under a name that other collections give it, compressed or not.
+    """`file`, or if it is missing the same file under a name used by other collections, compressed or not.
 
     Only in its folder and the one above: MNIST and Fashion-MNIST have the same names.
     """
@@ -110,7 +110,9 @@ def _cifar(folder: str, classes: int) -> Callable[[Source, str], Images]:
             fetch(published, source.root, place, [archive])
         packed = source.root / dataset.filename
         if not place.exists() and read(packed, Path.is_file):
-            raise DataError(f"{packed}: not unpacked; unpack it in its folder, or add data.download=true, which unpacks it")
+            raise DataError(
+                f"{packed}: a compressed archive; unpack it in its folder, or add data.download=true, which unpacks it"
+            )
         sums = {**dict(dataset.test_list if part == "test" else dataset.train_list), meta["filename"]: meta["md5"]}
         for name in sums:
             _require(place / name, published, source.root)

@@ -20,7 +20,7 @@ from resexp.executors.processes import EndedError, Worker, check_start, deaf
 from resexp.runs import Hold
 from resexp.runs.files import Cell
 
-Announce = Callable[[str], None]  # takes what is being done, such as "reading mnist"
+Announce = Callable[[str], None]  # takes the current stage, such as "reading mnist"
 
 
 def silently(_stage: str) -> None:
@@ -31,7 +31,7 @@ class Pool:
     """Worker processes; one that dies takes one cohort with it and no other."""
 
     def __init__(self, jobs: int | None = 1, announce: Announce = silently) -> None:
-        """Starts them; what takes seconds is announced.
+        """Starts them and announces stages that take seconds.
 
         jobs: how many; None for as many as a plan and this machine allow.
 
@@ -41,7 +41,7 @@ class Pool:
         self.announce = announce
         announce("starting torch")
         set_variables()
-        self._begun = time.monotonic() - time.process_time()  # when this process began, as far as it was not waiting
+        self._begun = time.monotonic() - time.process_time()  # when this process began, without waiting times
         check_start()
         self.context = multiprocessing.get_context("spawn")
         with deaf():  # the process that clears up after all others starts with the first semaphore
@@ -85,7 +85,7 @@ class Pool:
         return {**found, "cards": pairs, "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        """What has passed until here passes before any training: the imports, the images, the cards."""
+        """The time until here is the start-up time of any training: imports, images, pair summaries."""
         startup = time.monotonic() - self._begun
         self._fit(plan)
         task = (workers.forecast, experiment, plan, len(self.workers), startup)

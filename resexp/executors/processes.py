@@ -1,4 +1,4 @@
-"""A worker process: how it is started, and why it could not be or has ended, in no more words than are known."""
+"""A worker process: how it is started, and why it could not start or has ended, as far as known."""
 
 import os
 import signal
@@ -17,29 +17,29 @@ from typing import Any
 from resexp.executors import workers
 
 WHERE = "; PYTHONFAULTHANDLER=1 in the environment prints where"
-MEANINGS = {  # of signals; signal(7), and what the native code of numerical libraries does
-    "SIGABRT": f"native code gave up, by abort(){WHERE}",
+MEANINGS = {  # of signals: signal(7), and their usual cause in numerical libraries
+    "SIGABRT": f"native code called abort(){WHERE}",
     "SIGBUS": f"a crash in native code{WHERE}",
     "SIGFPE": f"a crash in native code{WHERE}",
     "SIGILL": f"native code uses an instruction that this processor does not have{WHERE}",
     "SIGSEGV": f"a crash in native code{WHERE}",
     "SIGSYS": "the system forbids a call that native code made",
-    "SIGXCPU": "more processor time than the system allows",
+    "SIGXCPU": "the limit of processor time was exceeded",
 }
 NT_STATUS = {  # exit codes by which Windows names a crash, NTSTATUS values of ntstatus.h
     0xC0000005: f"access violation, a crash in native code{WHERE}",
     0xC0000017: "not enough memory",
     0xC000001D: "native code uses an instruction that this processor does not have",
     0xC00000FD: f"stack overflow in native code{WHERE}",
-    0xC0000409: f"native code gave up, by abort(){WHERE}",
+    0xC0000409: f"native code called abort(){WHERE}",
 }
-LESS_MEMORY = "train fewer at once (--jobs 1, a smaller training.cohort), or take a smaller network or training.batch_size"
+LESS_MEMORY = "train fewer at once (--jobs 1, a smaller training.cohort), or use a smaller network or training.batch_size"
 START_SECONDS = 60.0  # for an interpreter to start
 REAPED_SECONDS = 10.0  # for the exit code of a process that has ended
 
 
 class EndedError(Exception):
-    """A worker process ended while it was at work: how, as a predicate such as "was ended by SIGSEGV"."""
+    """A worker process ended during a task. The message is a predicate such as "was ended by SIGSEGV"."""
 
 
 # ---- words --------------------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ class EndedError(Exception):
 def how_it_ended(code: int | None, kills: dict[str, int], kills_at_start: dict[str, int]) -> str:
     """What is known of the end of a process: "was ended by SIGSEGV (a crash in native code; ...)".
 
-    code: as `multiprocessing.Process.exitcode` has it, the number of a signal being negative; None where it is unknown.
+    code: as in `multiprocessing.Process.exitcode`, negative for a signal; None if unknown.
     kills: `memory_kills` now, and as it was when the process started.
     """
     if code is None:
@@ -62,7 +62,7 @@ def how_it_ended(code: int | None, kills: dict[str, int], kills_at_start: dict[s
         return f"was ended by signal {-code}"
     if name != "SIGKILL":
         return f"was ended by {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "")
-    more = max((kills[place] - kills_at_start.get(place, 0) for place in kills), default=None)
+    more = max((kills[file] - kills_at_start.get(file, 0) for file in kills), default=None)
     if more is None:
         return "was ended by SIGKILL (by the system when memory runs out, or from outside: the kernel does not say which)"
     if more:
@@ -74,7 +74,7 @@ def how_it_ended(code: int | None, kills: dict[str, int], kills_at_start: dict[s
 def memory_kills() -> dict[str, int]:
     """How many processes the kernel has killed since boot because memory ran out, by the file that has the count.
 
-    On this machine, and in the control group of this process; empty where the system does not say.
+    On this machine, and in the control group of this process; empty if the system does not provide it.
     """
     files = [Path("/proc/vmstat")]
     for line in _lines(Path("/proc/self/cgroup")):
@@ -104,9 +104,9 @@ def not_started(reason: str) -> ChildProcessError:
 
 
 def check_start() -> None:
-    """Starts the interpreter of the workers once, to do nothing.
+    """Starts the interpreter of the workers once, with an empty program.
 
-    A pool could not say why it fails: it only notices that nobody reads its pipes.
+    A pool cannot report why it fails: it only detects that its pipes have no reader.
 
     Raises:
         ChildProcessError: it cannot be started, or ends with an error.
@@ -131,7 +131,7 @@ def check_start() -> None:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Keeps signals waiting: a process that starts meanwhile inherits that, until it has learnt to ignore them."""
+    """Blocks signals: a process that starts meanwhile inherits the mask until it ignores them."""
     if sys.platform == "win32":
         yield
         return
@@ -143,13 +143,13 @@ def deaf() -> Iterator[None]:
 
 
 class Worker:
-    """A process that does one task after another. An executor of its own, so that its death costs no other anything."""
+    """A process that runs one task after another, in a separate executor, so that its death affects no other process."""
 
     def __init__(self, context: SpawnContext, stopping: Event) -> None:
         """Starts it, and has it import what tasks need; `arrival` is done once it has.
 
         Raises:
-            ChildProcessError: the system does not start another process.
+            ChildProcessError: the system refuses to start another process.
         """
         self._kills = memory_kills()
         self._executor = ProcessPoolExecutor(1, context, initializer=workers.enter, initargs=(stopping,))
@@ -169,7 +169,7 @@ class Worker:
         self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def death(self) -> EndedError | ChildProcessError:
-        """What to raise of a process that broke its executor: ChildProcessError where it never began."""
+        """The exception for a process that broke its executor: ChildProcessError if it never started."""
         how = how_it_ended(self._exit_code(), memory_kills(), self._kills)
         arrived = self.arrival.done() and self.arrival.exception() is None
         return EndedError(how) if arrived else not_started(f"it {how}")

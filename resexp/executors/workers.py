@@ -47,14 +47,14 @@ def arrive() -> None:
 
 
 def restoring(experiment: Experiment) -> AbstractContextManager[None]:
-    """For a process that is no worker: torch's global settings are afterwards what they were, whatever happens within."""
+    """For a process that is not a worker: restores torch's global settings, also after an exception."""
     from resexp import training  # noqa: PLC0415 - torch belongs to the workers
 
     return training.process_restored(compiled=any(trial.settings.compile for trial in experiment.trials))
 
 
 def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-    """Resolves the device, reads both parts of the data once: all that can be refused early."""
+    """Resolves the device, reads both splits of the data once, to detect errors early."""
     from resexp import datasets, training  # noqa: PLC0415 - torch belongs to the workers
 
     shared = experiment.shared

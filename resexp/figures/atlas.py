@@ -15,13 +15,13 @@ FARTHEST = 1e6  # layers; where theory sees no end of training
 
 
 def atlas(frames: Frames) -> alt.VConcatChart:
-    """Test accuracy of each arm over depth and gain (n Var(W) of the first weights), and how far it lies above its plain twin.
+    """Test accuracy of each arm over depth and gain (fan_in * Var(W) of the initial weights), and its difference to plain.
 
-    Medians over all seeds, of which diverged ones rank below all others; a cell is blank where the median seed diverged.
-    Circles mark cells whose seeds differ in outcome, crosses those in which all diverged; in a difference, those of either arm.
-    Blue cells gain by the shortcut, vermilion ones lose. Lines are the depths at which theory sees the end of training, by how
-    fast the gradient changes at the start: 6 of its depth scales, 16 with batch norm; vermilion that of plain, blue that of the
-    arm with a shortcut. An arm without a line has no formula, or one that sees no end here.
+    Medians over all seeds; diverged seeds rank below all others, and a cell is blank if the median seed diverged. Circles mark
+    cells whose seeds differ in outcome, crosses cells in which all seeds diverged; in a difference, of either arm. In blue
+    cells the shortcut helps, in vermilion cells it hurts. Lines are the predicted trainability limits: 6 depth scales of the
+    gradient at initialization, 16 with batch norm; vermilion for plain, blue for the arm with a shortcut. An arm without a line
+    has no formula, or no limit in this range.
     """
     fields = plane(frames.results)
     limits = frames.boundaries
@@ -65,7 +65,7 @@ def _map(fields: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column
 
 
 def _tips(column: str) -> list[alt.Tooltip]:
-    """What the cursor shows of a cell: the median or the difference of medians, range and outcomes of its seeds."""
+    """The tooltips of a cell: the median or the difference of medians, range and outcomes of its seeds."""
     tips = [alt.Tooltip("depth:Q"), alt.Tooltip("gain:Q")]
     if column == "difference":
         tips += [alt.Tooltip("difference:Q", title="difference of medians", format="+.1%")]
@@ -76,7 +76,7 @@ def _tips(column: str) -> list[alt.Tooltip]:
 
 
 def _marks(cells: pd.DataFrame, column: str, tips: Sequence[alt.Tooltip]) -> list[alt.Chart]:
-    """A sign on each cell whose seeds differ in outcome or all diverged, in a difference on those of the plain arm, too."""
+    """A mark on each cell whose seeds differ in outcome or all diverged; in a difference also those of the plain arm."""
     signs = cells["mark"]
     if column == "difference":
         signs = signs.where(signs != "", cells["plain_mark"])

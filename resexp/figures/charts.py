@@ -44,7 +44,7 @@ def _over_depth(frame: pd.DataFrame, arms: Sequence[str], column: str, title: st
 
 
 def accuracy_over_depth(frames: Frames) -> alt.FacetChart:
-    """Test accuracy of the last weights over depth. Each dot is a seed, the line joins medians."""
+    """Test accuracy with the final weights over depth. Each dot is a seed, the line joins medians."""
     return _over_depth(frames.results, frames.arms, "test_accuracy", "test accuracy")
 
 
@@ -60,7 +60,7 @@ def depth_choice(data: pd.DataFrame) -> alt.Parameter:
 
 
 def curves(frames: Frames) -> alt.FacetChart:
-    """Training loss over steps, one thin line a seed and the median over seeds. The deepest network unless chosen."""
+    """Training loss over steps: one thin line per seed, and the median over seeds. By default of the deepest network."""
     data = frames.metrics[["corner", "arm", "depth", "seed", "step", "train_loss"]]
     data = data.assign(train_loss=data["train_loss"].map(lambda loss: float(f"{loss:.4g}")))
     choice = depth_choice(data)
@@ -78,10 +78,10 @@ def curves(frames: Frames) -> alt.FacetChart:
 
 
 def gradient_at_start(frames: Frames) -> alt.FacetChart:
-    """Gradient of the activations before the first step, relative to the arm's own last block. Dots are seeds, bands theory.
+    """Gradient of the activations at initialization, relative to the arm's last block. Dots are seeds, bands are theory.
 
-    A band spans what the formula leaves open, and two standard deviations over seeds where theory knows them. An arm without a
-    band is one that no formula is known for.
+    A band spans the range that the formula allows, plus two standard deviations over seeds if theory predicts them. An arm
+    without a band has no known formula.
     """
     data = at_start(frames).round({"relative": 3, "low": 3, "high": 3})
     x = alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1))
@@ -124,17 +124,17 @@ def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
 
 
 def gradient_profile(frames: Frames) -> alt.FacetChart:
-    """Gradient of the activations at each block, in decades relative to the arm's own last block: mean over seeds."""
+    """Gradient of the activations at each block, in orders of magnitude relative to the arm's last block: mean over seeds."""
     return _profile(frames, "relative", "log10 |dL/dx|, last block = 0")
 
 
 def gradient_level(frames: Frames) -> alt.FacetChart:
-    """The same in absolute size: a net that has fitted its data has small gradients everywhere, which is not vanishing."""
+    """The same in absolute size: a network that has fitted its data has small gradients in all blocks, without vanishing."""
     return _profile(frames, "level", "log10 |dL/dx|")
 
 
 def gradient_map(frames: Frames) -> alt.FacetChart:
-    """Block against step: log10 of the gradient relative to the arm's last block, mean over seeds; dark is vanished."""
+    """Block against step: log10 of the gradient relative to the arm's last block, mean over seeds; dark means vanished."""
     data = profiles(frames.signals).dropna(subset=["relative"]).round({"relative": 2}).drop(columns=["level", "block"])
     data["relative"] = data["relative"].clip(-8, 8)
     steps = sorted(data["step"].unique())

@@ -40,9 +40,9 @@ def _error(title: str) -> alt.Y:
 
 
 def lesions(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
-    """Validation error without one block's branch. Dots are seeds, lines their means, dashed lines the whole networks.
+    """Validation error without one block's branch. Dots are seeds, lines their means, dashed lines the intact networks.
 
-    A block without a shortcut is replaced by the identity; where shapes change too, it cannot be removed and has none.
+    A block without a shortcut is replaced by the identity. If it also changes shapes, it cannot be removed and has no dot.
     """
     data = frame[["corner", "arm", "depth", "seed", "index", "block", "left", "val_error"]]
     base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(color=colour(data, arms))
@@ -67,9 +67,9 @@ def lesions(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
 
 
 def doses(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
-    """Validation error with every shortcut scaled by s after training: a thin line a seed, a thick one their mean.
+    """Validation error with every shortcut scaled by s after training: a thin line per seed, a thick line for their mean.
 
-    An arm without shortcuts has nothing to scale and no line.
+    An arm without shortcuts has no line.
     """
     data = frame[["corner", "arm", "depth", "seed", "dose", "val_error"]]
     x = alt.X("dose:Q", title="s (1 = as trained, 0 = no shortcut)", scale=alt.Scale(domain=[1, 0]), axis=alt.Axis(grid=False))
@@ -82,10 +82,10 @@ def doses(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
 
 
 def surfaces(frame: pd.DataFrame, _arms: Sequence[str] = ()) -> alt.FacetChart:
-    """Validation loss around the trained weights, of the first seed, all panels on one scale.
+    """Validation loss around the trained weights of the first seed, with one scale for all panels.
 
-    The two directions are random, of the norm of the weights filter by filter, and the same for both arms. Above a loss of
-    100, or where it is no number, all is black.
+    The two directions are random, filter-normalized, and the same for both arms. A loss that is above 100 or not finite is
+    black.
     """
     data = frame[frame["seed"] == frame["seed"].min()][["corner", "arm", "depth", "alpha", "beta", "val_loss"]]
     clipped = data["val_loss"].fillna(np.inf).clip(1e-6, WORST)

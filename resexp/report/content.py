@@ -117,7 +117,7 @@ def _claimed(results: Results) -> list[tuple[Claim, list[Judged]]]:
     found: list[tuple[Claim, list[Judged]]] = []
     for name in claims.shipped():
         judged = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
-        if name == "article" or any(of.verdict != Verdict.NOT_TESTED for _, each in judged for of in each):
+        if name == "article" or any(judgment.verdict != Verdict.NOT_TESTED for _, each in judged for judgment in each):
             found += judged
     return found
 

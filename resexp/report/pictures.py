@@ -79,11 +79,11 @@ FLOWS = {
 
 
 def title(name: str, content: Content) -> str:
-    """A finding, with learning rate and budget, where all that it rests on agrees, else the question."""
-    found = FOUND[name](content) if name in FOUND else ""
-    if found and name in TRAINED:
-        return TITLES["trained"].format(finding=found, recipe=content.recipe)
-    return found or QUESTIONS[name].text
+    """A finding, with learning rate and budget, if all results agree; otherwise the question."""
+    finding = FOUND[name](content) if name in FOUND else ""
+    if finding and name in TRAINED:
+        return TITLES["trained"].format(finding=finding, recipe=content.recipe)
+    return finding or QUESTIONS[name].text
 
 
 def _above(of: Difference | None) -> bool:
@@ -92,7 +92,7 @@ def _above(of: Difference | None) -> bool:
 
 def _accuracy(content: Content) -> str:
     depth = deepest(content.found)
-    effects = {of.effect for of in content.found if int(of.label["depth"]) == depth}
+    effects = {finding.effect for finding in content.found if int(finding.label["depth"]) == depth}
     if effects and effects <= {Effect.MAKES_TRAINABLE, Effect.MORE_ACCURATE}:
         return TITLES["more accurate"].format(depth=depth)
     worse = effects and effects <= {Effect.MAKES_UNTRAINABLE, Effect.LESS_ACCURATE}
@@ -109,11 +109,11 @@ def _training_error(content: Content) -> str:
 
 
 def _at_start(content: Content) -> str:
-    """Where the whole interval of every slope, over the whole network, is of one kind."""
-    depth = max((int(of.depth) for of in content.start), default=0)
-    plain = [of for of in content.start if of.depth == depth and of.arm == "plain"]
-    ends = [(of.blocks * of.slope.low, of.blocks * of.slope.high) for of in plain
-            if of.slope and of.slope.low is not None and of.slope.high is not None]  # fmt: skip
+    """The kind of the gradients, if the whole interval of every plain network's slope is of this kind."""
+    depth = max((int(row.depth) for row in content.start), default=0)
+    plain = [row for row in content.start if row.depth == depth and row.arm == "plain"]
+    ends = [(row.blocks * row.slope.low, row.blocks * row.slope.high) for row in plain
+            if row.slope and row.slope.low is not None and row.slope.high is not None]  # fmt: skip
     kinds = {flow(end) for pair in ends for end in pair}
     if len(kinds) != 1 or len(ends) < len(plain):
         return ""
@@ -125,7 +125,7 @@ FOUND: dict[str, Callable[[Content], str]] = {
     "training-error": _training_error,
     "gradient-at-start": _at_start,
 }
-TRAINED = ("accuracy", "training-error")  # what is said of these is true at the learning rate and budget alone
+TRAINED = ("accuracy", "training-error")  # these findings are limited to the learning rate and budget
 NO_FINDING = "the figure is drawn, and no finding is printed as its title"
 QUESTIONS = {
     "atlas": Sentence("Where does a shortcut help, do nothing, and hurt?", NO_FINDING),
@@ -134,9 +134,9 @@ QUESTIONS = {
     "curves": Sentence("How does the training loss fall?", NO_FINDING),
     "gradient-at-start": Sentence("How large are gradients at initialization, and what does theory predict?", NO_FINDING),
     "gradient-profile": Sentence("How does the gradient's profile change while a network trains?", NO_FINDING),
-    "gradient-level": Sentence("How large are gradients at all?", NO_FINDING),
+    "gradient-level": Sentence("How large are gradients, in absolute terms?", NO_FINDING),
     "gradient-map": Sentence("Where and when do gradients vanish or explode?", NO_FINDING),
-    "lesion": Sentence("What does a trained network lose with a block?", NO_FINDING),
+    "lesion": Sentence("How much does a trained network's error rise when one block is removed?", NO_FINDING),
     "dose": Sentence("How much of its shortcuts does a trained network need?", NO_FINDING),
     "surface": Sentence("What does the loss look like around the weights?", NO_FINDING),
 }

@@ -17,14 +17,14 @@ def write_attributes(folder: Path) -> None:
 
 
 def line_endings_changed(folder: Path) -> bool:
-    """Whether git has rewritten an experiment: its own files and those of one trial are looked at."""
+    """Whether git has rewritten an experiment, by its own files and those of one trial."""
     trial = next((folder / "trials").glob("*"), None)
     folders = [folder, *([trial] if trial else [])]
     return any(_is_changed(path) for parent in folders for path in parent.glob("*") if path.suffix in TEXTS)
 
 
 def restore_line_endings(folder: Path) -> int:
-    """Gives every text file the line endings with which it was written, returns how many; nobody else may be writing."""
+    """Restores the original line endings of every text file, returns how many; no other process may be writing."""
     changed = list(_changed(folder))
     for path in changed:
         write_bytes(path, path.read_bytes().replace(b"\r\n", b"\n"))
@@ -40,5 +40,5 @@ def _is_changed(path: Path) -> bool:
 
 
 def text_sha256(path: Path) -> str:
-    """The SHA-256 of a text file with the line endings with which it was written."""
+    """The SHA-256 digest of a text file with its original line endings."""
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()

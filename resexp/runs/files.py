@@ -38,7 +38,7 @@ COLUMNS = {
     "dose.csv": ("dose", "val_loss", "val_error"),
     "surface.csv": ("alpha", "beta", "val_loss", "val_error"),
 }  # fmt: skip
-# Further columns, in experiments on images that have files and classes that have names of their own.
+# Additional columns, in experiments on image files with class names.
 MORE_COLUMNS = {"predictions.csv.gz": ("label_name", "prediction_name", "file")}
 PROBE_FILES = {
     "gradient_norm": "gradients.csv",
@@ -258,7 +258,7 @@ TEXT = (
     "cell",
     "arm",
     *MORE_COLUMNS["predictions.csv.gz"],
-)  # columns that hold words; all others hold numbers
+)  # columns with text; all others contain numbers
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

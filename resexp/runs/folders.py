@@ -85,7 +85,7 @@ def _parsed(folder: Path) -> Experiment:
 
 
 def _recorded_sha256(folder: Path) -> str | None:
-    """The digest of experiment.yaml as the last start wrote it; None where no start recorded it."""
+    """The digest of experiment.yaml from the last start; None if no start recorded it."""
     try:
         entries = read_record(folder / "environment.json") or [{}]
     except RunsError:
@@ -95,7 +95,7 @@ def _recorded_sha256(folder: Path) -> str | None:
 
 
 def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, Any]]:
-    """Where trials that were trained do not follow from the experiment: (key, trained, experiment); [] where all do.
+    """Differences between trained trials and the experiment: (key, trained, experiment); [] if none.
 
     One trial of each cell is read, and one of those that the experiment has lost: the others share their settings.
     """
@@ -142,7 +142,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     check_unchanged(experiment, folder)
     try:
         earlier = starts(folder)
-    except RunsError:  # missing or damaged: this start is the first of a new file
+    except RunsError:  # missing or damaged: this start is the first entry of a new file
         earlier = []
     _check_images(folder, earlier, start)
     standing = read_plan(folder)
@@ -173,7 +173,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     recorded = {**start, "experiment_sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_json(folder / "environment.json", [*earlier, recorded])
     write_json(folder / "pairs.json", cards)
-    write_text(folder / "experiment.yaml", text)  # by which readers find all the others
+    write_text(folder / "experiment.yaml", text)  # readers find all other files through this one
     return restored
 
 
@@ -213,7 +213,7 @@ def refuse_links(folder: Path) -> None:
 def check_unchanged(experiment: Experiment, folder: Path) -> None:
     """Refuses an experiment that differs from the one in `folder` in more than its name, axis values and seeds.
 
-    Where experiment.yaml is missing, what was trained there counts.
+    If experiment.yaml is missing, the trained trials are compared.
 
     Raises:
         RunsError: names the key, both values and the line to type.
@@ -229,16 +229,16 @@ def check_unchanged(experiment: Experiment, folder: Path) -> None:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise RunsError(
             f"{folder}: {key} was {old} and is now {new}{more}: {_reason(key, experiment)}; "
-            f"type name={_free(folder).name} to keep both, or --fresh to set the old one aside"
+            f"add name={_free(folder).name} to keep both, or --fresh to rename the old folder"
         )
 
 
 def _reason(key: str, experiment: Experiment) -> str:
-    """Why a key cannot change over what has been trained."""
+    """Why a key of a trained experiment cannot change."""
     if key not in ("training.epochs", "training.steps"):
-        return "that is another experiment"
+        return "this is another experiment"
     if experiment.shared.training.schedule == "cosine":
-        return "under training.schedule=cosine the length decides the learning rate of every step"
+        return "with training.schedule=cosine the length determines the learning rate of every step"
     return "finished trials cannot be extended because their optimizer state is not stored, only their weights"
 
 
@@ -294,7 +294,7 @@ def left_out(folder: Path, experiment: Experiment) -> list[str]:
 
 
 def is_complete(experiment: Experiment, folder: Path) -> bool:
-    """Whether there is nothing to train, and a start of this experiment would write again what stands in the folder."""
+    """Whether nothing is left to train, and a start of this experiment would rewrite the files that the folder contains."""
     try:
         if not (folder / "experiment.yaml").exists() or read_experiment(folder).settings != experiment.settings:
             return False
@@ -305,7 +305,7 @@ def is_complete(experiment: Experiment, folder: Path) -> bool:
         return False
     planned = {name for cohort in plan.cohorts for name in cohort.trials} if plan else set()
     places = [trial_folder(folder, trial.name) for trial in experiment.trials]
-    settled = all(is_settled(place) and (place / "trial.yaml").exists() for place in places)
+    settled = all(is_settled(trial_path) and (trial_path / "trial.yaml").exists() for trial_path in places)
     swept = not any((folder / "checkpoints").glob("*"))  # a process killed after its last result leaves its checkpoint there
     intact = swept and not line_endings_changed(folder)
     return {trial.name for trial in experiment.trials} <= planned and settled and intact

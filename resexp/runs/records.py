@@ -64,7 +64,7 @@ class _Start(_Record):
     cores: int | None
     device: str
     accelerator: str
-    kernels: str = ""  # absent where an earlier release wrote
+    kernels: str = ""  # missing in earlier releases
     data_sha256: str
     images: Annotated[list[int], Field(min_length=3, max_length=3)]
     experiment_sha256: str | None = None  # of experiment.yaml; missing in early releases
@@ -111,7 +111,7 @@ class _Card(_Record):
     at_start: dict[str, _AtStart]
     rounds: list[_Round] = []
     padded_channels_dead: bool = False
-    precision: str = "float32"  # written where it is coarser
+    precision: str = "float32"  # written if it is coarser
 
 
 AGAIN = "train again to write it anew"

@@ -1,4 +1,4 @@
-"""In which folder an experiment is trained: its own name, the folder that was named, or a name of its own. No torch."""
+"""The folder in which an experiment is trained: by its name, as given, or under a new name. No torch."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ from resexp import config
 from resexp.config import Experiment
 from resexp.runs.folders import numbered, read_experiment
 
-DEFAULT = Path("runs")  # the results folder where none is named
-MOST_LETTERS = 255  # of a part of a path
+DEFAULT = Path("runs")  # the default results folder
+MOST_LETTERS = 255  # of a path component
 
 
 def stored(source: str | Path, runs: Path) -> Path | None:
@@ -61,7 +61,7 @@ def target(
     - A shipped config has the first of NAME, NAME-2, NAME-3, ... that is free, or that it continues: with the same settings,
       and with at least the trials that are there. Without overrides it also continues an experiment that has grown beyond it.
 
-    `fresh` is for an experiment that is set aside: the one that would be continued, else that of the plain name.
+    `fresh`: the experiment to rename is the one that would be continued, else that of the plain name.
 
     Raises:
         ConfigError: see `config.load`.

@@ -59,15 +59,15 @@ def read_trial(folder: Path, name: str) -> config.Trial | None:
 
 
 def trained_settings(folder: Path, name: str) -> config.Trial | None:
-    """A trial as it was trained: of a finished one the file is compared with its digest; None if it never began.
+    """A trial as it was trained: the file of a finished trial is compared with its digest; None if it never began.
 
     Raises:
         RunsError: damaged, or edited after training.
     """
-    place = trial_folder(folder, name)
-    done = result(place)
+    trial = trial_folder(folder, name)
+    done = result(trial)
     if done:
-        check_sealed(place, done, ["trial.yaml"])
+        check_sealed(trial, done, ["trial.yaml"])
     return read_trial(folder, name)
 
 
@@ -110,7 +110,7 @@ def is_settled(trial: Path) -> bool:
 
 
 def has_begun(trial: Path) -> bool:
-    """Whether something of the trial was trained: its settings may not change any more."""
+    """Whether training of the trial has begun, after which its settings must not change."""
     return (trial / "metrics.csv").exists() or is_settled(trial)
 
 
@@ -139,7 +139,7 @@ def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> Non
     for name in names:
         path, digest = trial / name, done["sha256"].get(name)
         if digest and not path.exists():
-            raise RunsError(f"{path}: missing; copy it from where it was trained, or {RETRAIN}")
+            raise RunsError(f"{path}: missing; copy it from the machine that trained it, or {RETRAIN}")
         if digest and sha256(path) != digest and not (path.suffix in TEXTS and text_sha256(path) == digest):
             if path.read_bytes().startswith(LFS_POINTER):
                 raise RunsError(f"{path}: is a Git LFS pointer, not the file; run `git lfs pull` in its folder")

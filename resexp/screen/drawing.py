@@ -15,9 +15,13 @@ from resexp.tables.lines import BAR_WIDTH, shade, shade_levels
 
 RUNNING_ROWS, CELL_ROWS = 8, 16
 NAMED = 3  # diverged trials that are named
-ARMS = 6  # arms that stand side by side on 80 columns
-ARM_WIDTH, LABEL_WIDTH, LONGEST_BAR = 10, 13, 40  # least characters of an arm's column and of a label's; most of a bar
-WIDEST = 100  # characters of the table of what is in training: its columns are read along a line
+ARMS = 6  # arms side by side in 80 columns
+ARM_WIDTH, LABEL_WIDTH, LONGEST_BAR = (
+    10,
+    13,
+    40,
+)  # minimum width of an arm's and of a label's column; maximum of a bar; in characters
+WIDEST = 100  # characters of the table of running trials, whose rows are read along a line
 PARTS = " ▏▎▍▌▋▊▉"  # of the last character of a bar, in eighths
 
 
@@ -92,7 +96,7 @@ def _diverged(rows: Sequence[Row]) -> list[Text]:
 
 
 def _cells(rows: Sequence[Row], colors: Mapping[str, str], width: int, height: int) -> list[RenderableType]:
-    """Mean validation accuracy so far, one row a cell, one column an arm; trials of a stack end together, so not only then."""
+    """Mean validation accuracy so far, one row a cell, one column an arm; running trials included."""
     arms = list(dict.fromkeys(row.trial.arm for row in rows))
     grouped: dict[str, dict[str, list[Row]]] = {}
     for row in rows:
@@ -106,7 +110,7 @@ def _cells(rows: Sequence[Row], colors: Mapping[str, str], width: int, height: i
     table.add_column("", width=label_width, overflow="fold")
     for arm in shown:
         table.add_column(Text("\n".join(names[arm]), style=colors[arm]), width=arm_width, overflow="fold")
-    made = {cell: [_mean_bar(of.get(arm, []), arm_width, colors[arm]) for arm in shown] for cell, of in grouped.items()}
+    made = {cell: [_mean_bar(by_arm.get(arm, []), arm_width, colors[arm]) for arm in shown] for cell, by_arm in grouped.items()}
     left = height - 2 - max(map(len, names.values())) - (len(shown) < len(arms))
     kept = _fitting(made, label_width, left)
     for cell in kept:

@@ -1,4 +1,4 @@
-"""What the display shows: rows of runs/ as they are now, or as they were at a moment of a replay."""
+"""The state that the display shows: rows of runs/ now, or at a moment of a replay."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from resexp.config import Experiment, Trial
 
 @dataclass(frozen=True)
 class Row:
-    """One trial as the display has it: completed steps, validation accuracy and gradient flow at its latest reading.
+    """One trial on the display: completed steps, validation accuracy and gradient flow at its latest logging step.
 
     diverged: the step at which its loss was first not finite; it has no accuracy then.
     """
@@ -48,20 +48,20 @@ class Snapshot:
 
 
 def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | None = None) -> Row:
-    """A trial as its files have it, or as they had it when it had completed `until` steps."""
-    place = runs.trial_folder(folder, trial.name)
+    """A trial from its files, now or when it had completed `until` steps."""
+    trial_path = runs.trial_folder(folder, trial.name)
     label = " ".join(config.cell_label(trial.settings, experiment.axes))
     try:
-        state, result, _ = runs.standing(place)
-        status = runs.status(place)
+        state, result, _ = runs.standing(trial_path)
+        status = runs.status(trial_path)
         diverged = runs.diverged_at(result) if result else status.get("diverged")
         step, steps = int(status.get("step", 0)), int(status.get("steps", 0))
         if until is not None:
             state = "waiting" if until < 0 else "running" if until < step else state
             step = max(0, min(step, until))
             diverged = None if diverged is None or until < diverged else diverged
-        metrics = [row for row in runs.read_rows(place / "metrics.csv") if int(row["step"]) <= step]
-        flow = _latest_flow(place, step) if state == "running" else ()
+        metrics = [row for row in runs.read_rows(trial_path / "metrics.csv") if int(row["step"]) <= step]
+        flow = _latest_flow(trial_path, step) if state == "running" else ()
     except runs.RunsError:
         return Row(trial, label, "damaged", 0, 0, 0, None)
     last = metrics[-1] if metrics and state != "waiting" else None
@@ -82,7 +82,7 @@ def snapshot(
     done_before: float = 0.0,
     until: Mapping[str, int] | None = None,
 ) -> Snapshot:
-    """The experiment now; `finished` keeps rows that cannot change, so that they are read once."""
+    """The experiment now; `finished` caches rows that cannot change."""
     rows = []
     for trial in experiment.trials:
         row = finished.get(trial.name)
@@ -95,7 +95,7 @@ def snapshot(
 
 
 def work_done(rows: Sequence[Row]) -> float:
-    """Share of all steps done, each weighted with its network's depth; what failed or diverged has none left."""
+    """Share of all steps done, each weighted with its network's depth; a failed or diverged trial has none left."""
     known = max((row.steps for row in rows), default=0) or 1
     weights = [(row.steps or known) * row.trial.settings.network.depth for row in rows]
     done = [
@@ -106,7 +106,7 @@ def work_done(rows: Sequence[Row]) -> float:
 
 
 def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
-    """The experiment as it is, again and again until nothing runs any more."""
+    """Snapshots of the experiment until no trial is running."""
     finished: dict[str, Row] = {}
     begun = time.monotonic()
     before = work_done(snapshot(folder, experiment, 0.0, finished).rows)
@@ -136,12 +136,12 @@ def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[floa
     schedule = {}
     for trial in experiment.trials:
         lane = lanes.index(min(lanes))
-        place, points = runs.trial_folder(folder, trial.name), []
-        for row in runs.read_rows(place / "timing.csv"):
+        trial_path, points = runs.trial_folder(folder, trial.name), []
+        for row in runs.read_rows(trial_path / "timing.csv"):
             lanes[lane] += float(row["train_seconds"]) + float(row["evaluation_seconds"])
             points.append((lanes[lane], int(row["step"])))
         if points:
-            diverged = runs.diverged_at(runs.standing(place)[1])  # within the epoch after the last that was timed
+            diverged = runs.diverged_at(runs.standing(trial_path)[1])  # within the epoch after the last that was timed
             schedule[trial.name] = points if diverged is None else [*points, (lanes[lane], diverged)]
     return schedule
 
@@ -150,12 +150,12 @@ def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[floa
 
 
 def percent(value: float | None) -> str:
-    """A share in percent with one digit; nothing where there is none."""
+    """A share in percent with one digit; '' for None and nan."""
     return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
 def epoch_lines(folder: Path, shown: Sequence[Row], printed: dict[str, int]) -> list[str]:
-    """One line for every epoch that came to an end since the last call, and one for a trial that diverged.
+    """One line for every epoch completed since the last call, and one for a trial that diverged.
 
     printed: the lines of each trial that were printed before; -1 where nothing more will come.
     """
@@ -167,7 +167,7 @@ def epoch_lines(folder: Path, shown: Sequence[Row], printed: dict[str, int]) -> 
         rows = runs.read_rows(runs.trial_folder(folder, name) / "metrics.csv")
         lines += [
             f"{name}  epoch {row['epoch']}  train loss {float(row['train_loss']):.4g}  "
-            f"train {percent(float(row['train_accuracy']))} %  val {percent(float(row['val_accuracy'])) or '-'} %"
+            f"train {percent(float(row['train_accuracy']))}%  val {percent(float(row['val_accuracy'])) or '-'}%"
             for row in rows[printed.get(name, 0) :]
         ]
         lines += [f"{name}  diverged at step {shot.diverged}"] if shot.diverged is not None else []

@@ -20,7 +20,7 @@ Errors = Mapping[int, Mapping[int, float]]  # depth -> seed -> training error; i
 
 
 class DegradationVerdict(StrEnum):
-    """What the training error of one arm does with depth, at the budget that it was trained for."""
+    """How the training error of one arm changes with depth, at the trained budget."""
 
     DEGRADES = "degrades"
     DOES_NOT_DEGRADE = "does not degrade"
@@ -37,9 +37,9 @@ RULES = {
     DegradationVerdict.DOES_NOT_DEGRADE: (
         "the 95% CIs of the deepest minus the best shallower depth, and minus every shallower depth, are below the margin"
     ),
-    DegradationVerdict.INCONCLUSIVE: "none of the other rules holds",
+    DegradationVerdict.INCONCLUSIVE: "no other rule applies",
     DegradationVerdict.UNTRAINED: (
-        "no network is above chance at any depth; or none is at the deepest and the rule of 'does not degrade' holds"
+        "no network is above chance at any depth; or none is at the deepest depth and the rule of 'does not degrade' applies"
     ),
 }
 

@@ -6,9 +6,9 @@ from scipy.special import stdtr, stdtrit
 
 from resexp.statistics.intervals import LEVEL
 
-ALPHA = 0.01  # of a verdict by an interval; at 5% verdicts come and go with rounding errors (docs/statistics.md)
+ALPHA = 0.01  # of a verdict by an interval; at 5% verdicts change with rounding errors (docs/statistics.md)
 RANK_TEST_ALPHA = 0.05  # of a verdict by ranks: 5 and 5 networks have no p-value below 0.0079
-FEWEST_SEEDS = 3  # of a verdict: two seeds say next to nothing about their own spread
+FEWEST_SEEDS = 3  # of a verdict: two seeds hardly estimate a standard deviation
 SMALLEST = 1e-300
 HALVINGS = 60
 
@@ -19,14 +19,14 @@ def half_width(seeds: tuple[float, int], images: tuple[float, int] | None, p: fl
     Each source is (standard error, sample size) with its own Student interval; the half-widths are combined as the root of the
     sum of their squares. Without `images` this is Student's interval over seeds.
     """
-    sources = [of for of in (seeds, images) if of is not None]
+    sources = [source for source in (seeds, images) if source is not None]
     return math.hypot(*(-float(stdtrit(size - 1, p / 2)) * error for error, size in sources))
 
 
 def p_of_mean(mean: float, seeds: tuple[float, int], images: tuple[float, int] | None = None) -> float:
     """Two-sided p of a mean difference of 0: the largest p whose interval of `half_width` excludes 0.
 
-    With one source alone it is the p of Student's t-test, to a relative 1e-12.
+    With one source only, it is the p of Student's t-test, to a relative 1e-12.
     """
     if mean == 0:
         return 1.0
@@ -53,5 +53,5 @@ def _student(mean: float, error: float, size: int) -> float:
 
 
 def holds(p: float | None, *, ranks: bool = False) -> bool:
-    """Whether a p-value, corrected for the table that it is in, is evidence enough for a verb."""
+    """Whether a p-value that is corrected over its table is enough evidence for a verdict."""
     return p is not None and p <= (RANK_TEST_ALPHA if ranks else ALPHA)

@@ -12,8 +12,8 @@ from resexp.statistics.samples import deviation
 LEVEL = 0.95
 NOISE = 1e-12  # differences that differ by less differ by their rounding: those of shares of images, k/N - l/N
 MOST_SEEDS = 1_000_000  # of a plan; beyond it there is none
-# How often the interval covers after k looks at a growing experiment, if one stops at the first that excludes the truth; the
-# seeds double between looks (benchmarks/coverage.py).
+# Coverage of the interval after k looks at a growing experiment, if you stop at the first that excludes the true value; seeds
+# double between looks (benchmarks/coverage.py).
 COVERAGE_OF_LOOKS = {1: 0.95, 2: 0.91, 3: 0.88, 4: 0.85}
 
 
@@ -99,7 +99,7 @@ def seeds_for(sd: float, half: float, level: float = LEVEL) -> int | None:
 
 
 def sd_interval(sd: float, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Low and high end of the interval of a standard deviation seen in n >= 2 normal values, by the chi-square distribution."""
+    """Low and high end of the interval of a standard deviation of n >= 2 normal values, by the chi-square distribution."""
     low, high = (math.sqrt((n - 1) / float(chdtri(n - 1, tail))) * sd for tail in ((1 - level) / 2, (1 + level) / 2))
     return low, high
 

@@ -1,16 +1,18 @@
-"""Choosing one of several options and reporting on it: on other seeds than those that chose."""
+"""Selecting one of several options on one half of the seeds and reporting it on the other half."""
 
 import math
 from collections.abc import Sequence
 
-SELECTED_LEVEL = 0.97  # nominal, of the 95% interval of two cross-fitted choices: the choices of the two halves are related
+SELECTED_LEVEL = (
+    0.97  # nominal level of the 95% interval of two cross-fitted selections, because those of the halves are correlated
+)
 
 
 def cross_fitted(costs: Sequence[Sequence[float]]) -> list[int]:
     """The option that each seed reports on: the one with the lowest mean cost over the seeds of the other half.
 
     costs: (S seeds, K options), inf for an option that failed; the halves are the first S // 2 seeds and the rest. A value of
-    a seed at its option owes nothing to the choice, so it has no winner's curse. A single seed reports on its own choice.
+    a seed at its option is independent of the selection, which removes the bias. A single seed reports on its own.
     """
     middle = len(costs) // 2
     halves = costs[:middle], costs[middle:]

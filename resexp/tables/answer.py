@@ -1,4 +1,4 @@
-"""The summary in at most five lines, the last of which states what was matched; every line is counted from the comparison."""
+"""The summary in at most five lines, the last of which states what was matched; all counts are from the comparison."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ REST = {
     Effect.MIXED: Sentence("outcomes varied across seeds in {}"),
     Effect.NEITHER: Sentence("neither network was above chance in {}"),
     Effect.TOO_FEW: Sentence("there were too few seeds for a verdict in {}"),
-    Effect.NO_PAIR: Sentence("no seed was finished by both networks in {}"),
+    Effect.NO_PAIR: Sentence("no seed has finished in both networks in {}"),
 }
 FLOWS = {
     Flow.VANISHING: Sentence("vanish under {}"),
@@ -31,10 +31,11 @@ SENTENCES = {
     "pairs": Sentence("In {pairs} at {recipe}, {clauses}.", "there is a pair of which both arms have finished trials"),
     "shortcut": Sentence("the shortcut {clauses}", "there is a pair with a verdict other than those that need more data"),
     "generalization": Sentence(
-        " (in {count} through generalization, not training)", "more or less accurate, and the difference is in generalization"
+        " (in {count} through generalization, not training)",
+        "the verdict is 'more accurate' or 'less accurate', and the difference is in generalization",
     ),
     "best": Sentence(
-        "Each at its best, {cell}: {difference} points ({arms}).",
+        "Each at its best setting ({recipe}), {cell}: {difference} points ({arms}).",
         "both arms have a best setting by validation accuracy, and a difference there",
     ),
     "degradation": Sentence(
@@ -57,12 +58,12 @@ SENTENCES = {
         "gradients are stable at initialization, and the verdict of the same networks is 'degrades'",
     ),
     "matching": Sentence(
-        "Matching: within a pair, shared weights start equal and all batches and hyperparameters are identical",
+        "Matching: within a pair, shared weights have equal initial values, and all batches and hyperparameters are identical",
         "every pair summary (pairs.json) confirms it",
     ),
     "no pair": Sentence("Nothing is compared: there is no matched pair", "no arm has a matching plain network"),
     "not matched": Sentence(
-        "Not matched: {count} of {total} pair summaries show what is not equal",
+        "Not matched: {count} of {total} pair summaries (pairs.json) show a difference",
         "a pair summary (pairs.json) shows a difference",
     ),
     "unmatched": Sentence(
@@ -92,7 +93,7 @@ def _pairs(of: Comparison, found: Sequence[Finding]) -> str:
 
 
 def _generalizing(found: Sequence[Finding], kind: Effect) -> str:
-    """In how many of them training error does not explain the difference in test accuracy."""
+    """The number of pairs in which training error does not explain the difference in test accuracy."""
     count = sum(finding.effect == kind and finding.part == Part.GENERALIZATION for finding in found)
     return SENTENCES["generalization"].format(count=count) if count and kind in ACCURACY else ""
 
@@ -104,7 +105,7 @@ def _best(of: Comparison) -> str:
     row = rows[-1]
     arms = f"{row.residual.arm} with {choice_text(row.residual)} against plain with {choice_text(row.plain)}"
     difference = difference_text(row.difference, of.metric)
-    return SENTENCES["best"].format(cell=named(row.label), difference=difference, arms=arms)
+    return SENTENCES["best"].format(recipe=recipe(of.results), cell=named(row.label), difference=difference, arms=arms)
 
 
 def _degradation(of: Comparison) -> str:
@@ -145,12 +146,12 @@ def _gradients(of: Comparison) -> str:
 
 def _deepest_plain(of: Comparison) -> dict[tuple[tuple[str, str], ...], Arm]:
     """Condition (all of a label but the depth) -> its deepest plain arm."""
-    found: dict[tuple[tuple[str, str], ...], Arm] = {}
+    deepest: dict[tuple[tuple[str, str], ...], Arm] = {}
     for cell in sorted(of.cells, key=lambda cell: int(cell.label["depth"])):
         plain = next((arm for arm in cell.arms if arm.name == "plain" and arm.summary.n), None)
         if plain:
-            found[tuple((key, value) for key, value in cell.label.items() if key != "depth")] = plain
-    return found
+            deepest[tuple((key, value) for key, value in cell.label.items() if key != "depth")] = plain
+    return deepest
 
 
 def _matching(of: Comparison, cards: Sequence[Mapping[str, Any]]) -> str:

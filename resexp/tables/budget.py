@@ -1,4 +1,4 @@
-"""The command that trains an experiment for longer, where a gap in training error is still closing."""
+"""The command that trains an experiment for longer, if a gap in training error is still closing."""
 
 import shlex
 
@@ -12,7 +12,7 @@ SENTENCES = {"more": Sentence("more {key}", "a gap is still closing, and the len
 
 
 def budget_text(of: Comparison) -> str:
-    """'20 epochs', '300 steps'; nothing where experiments differ in it."""
+    """'20 epochs', '300 steps'; '' if experiments differ in it."""
     budgets = {_budget(experiment.shared.training) for _, experiment in of.results.sources}
     varies = {"training.epochs", "training.steps"} & set(of.results.axes)
     if len(budgets) > 1 or varies:
@@ -24,7 +24,7 @@ def budget_text(of: Comparison) -> str:
 def longer_commands(of: Comparison) -> list[str]:
     """'resexp train runs/digits training.epochs=40 name=digits-40-epochs', each experiment for twice its budget.
 
-    Nothing where no gap is closing; where the budget is an axis there is no one command, and the key is named instead.
+    Nothing if no gap is closing. If the budget is an axis, no single command exists, and the key is named instead.
     """
     if not any(row.closing for row in of.depths):
         return []
@@ -39,7 +39,7 @@ def longer_commands(of: Comparison) -> list[str]:
 
 
 def command_lines(command: str, indent: str) -> list[str]:
-    """A command for a terminal of 80 columns: what is too long continues in the next line, as a shell reads it."""
+    """A command for a terminal of 80 columns: long commands continue on the next line with a backslash."""
     lines = [indent]
     for word in map(shlex.quote, shlex.split(command)):
         if len(lines[-1]) + len(word) > WIDTH - 2 and lines[-1].strip():

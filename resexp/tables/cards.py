@@ -58,7 +58,7 @@ def notes(card: Card) -> list[str]:
 
 
 def warnings(card: Card) -> list[str]:
-    """What a pair should not be trained with unawares: gradient norms that float32 has otherwise, channels that never learn."""
+    """Warnings about a pair: gradient norms that differ from float32, channels that never learn."""
     gaps = {arm: card["at_start"][arm].get("precision_gap") for arm in (card["plain"], card["residual"])}
     lines = [
         f"{arm}: at initialization gradient norms in {card['precision']} are up to {100 * gap:.0f}% off those in float32"

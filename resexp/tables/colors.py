@@ -14,7 +14,7 @@ RESIDUAL = (
 
 
 def arm_colors(arms: Iterable[str]) -> dict[str, str]:
-    """Arm -> hex color: plain is vermilion, plain networks of matched parameters are tones of it, the others follow in order.
+    """Arm -> hex color: plain is vermilion, parameter-matched plain networks are tones of it, the others follow in order.
 
     `arms` are those of a whole experiment, so that an arm without results changes no other arm's color.
     """

@@ -43,7 +43,8 @@ from resexp.tables.texts import difference_text as points
 
 SENTENCES = {
     "precision": Sentence(
-        "Gradient norms and slopes were read in {precisions}, as trained.", "networks were trained in bfloat16 or TF32"
+        "Gradient norms and slopes were measured in {precisions}, the training precision.",
+        "networks were trained in bfloat16 or TF32",
     ),
 }
 LONGEST = 20  # of the names that stand in a row with everything else; longer ones have a line of their own
@@ -124,10 +125,10 @@ def notes(of: Comparison) -> list[str]:
         lines += ["Where outcomes differ across the seeds of an arm: median and range, no mean and no interval."]
     if any(arm.contrast.outcomes is not None for arm in arms):
         lines += ["counts: Fisher's exact test of how many networks are above chance."]
-        lines += ["ranks: exact Mann-Whitney test of the values, with the smallest p that so many networks can have;"]
+        lines += ["ranks: exact Mann-Whitney test of the values, with its smallest attainable p;"]
         lines += ["differences: their range over pairs."]
     if any(arm.dead_layers for arm in arms):
-        lines += ["No gradient reached: the weight gradient was exactly 0 at every logging step."]
+        lines += ["No gradient reached: the weight gradient of these layers was exactly 0 at every logging step."]
     lines += precision_notes(of)
     if pairs := bought(of):
         several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f} (median {pairs.median:+.2f}, {pairs.pairs} pairs)"
@@ -139,7 +140,7 @@ def notes(of: Comparison) -> list[str]:
 
 
 def looks_lines(of: Comparison) -> list[str]:
-    """How often the experiment has grown, and what that does to intervals; nothing where it has not."""
+    """How often the experiment has grown, and the resulting coverage; nothing if it has not."""
     if len(of.looks) < 2:
         return []
     coverage = f"If you stop because an interval excludes 0, it covers {looks_coverage(of.looks)} of the time, not 95%."
@@ -147,9 +148,9 @@ def looks_lines(of: Comparison) -> list[str]:
 
 
 def precision_notes(of: Comparison) -> list[str]:
-    """At which precision gradient norms were read, where it is neither float32 nor float64."""
-    found = dict.fromkeys(state.trial.settings.precision for state in of.results.states)
-    coarse = [precision for precision in found if precision in config.COARSE]
+    """The precision of gradient norms, if it is neither float32 nor float64."""
+    precisions = dict.fromkeys(state.trial.settings.precision for state in of.results.states)
+    coarse = [precision for precision in precisions if precision in config.COARSE]
     return [SENTENCES["precision"].format(precisions=" and ".join(coarse))] if coarse else []
 
 
@@ -182,7 +183,7 @@ def depths_heading(of: Comparison) -> str:
 
 
 def _shared_ends(of: Comparison) -> str:
-    """The depths that all rows with an interval compare; nothing where they compare different ones."""
+    """The depths that all rows with an interval compare; '' if they compare different ones."""
     ends = {ends_text(row) for row in of.depths if row.found.contrast}
     return ends.pop() if len(ends) == 1 else ""
 
@@ -218,7 +219,7 @@ def _tuned_row(row: Tuned, of: Comparison) -> list[str]:
 
 
 def plan_lines(of: Comparison) -> list[str]:
-    """The precision now, and how many seeds half the margin takes, with the interval of that number."""
+    """The current precision, and the number of seeds for half the margin, with its 95% CI."""
     precision = plan(of)
     if not precision:
         return []
@@ -239,7 +240,7 @@ def _published(results: Results) -> list[str]:
 
 
 def limits(results: Results) -> list[str]:
-    """What makes these figures no result: sets that are not measured in full."""
+    """Why these numbers are not a result: validation or test sets that were not measured in full."""
     return list(dict.fromkeys(line for _, experiment in results.sources for line in config.limits(experiment.shared)))
 
 

@@ -53,7 +53,7 @@ from resexp.tables.texts import (
 def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = False, commands: bool = True) -> str:
     """A row per arm of each cell, then training error over depth, and each arm at its best.
 
-    commands: with those that tune or train longer; they contain the folder, which is not the same wherever an experiment is.
+    commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
     """
     keys = list(of.results.shown)
     columns = [*keys, "arm", "above chance", "accuracy (%)" if of.metric.percent else "mean", "train error (%)", "n"]
@@ -70,7 +70,17 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
              difference_text(row.removed), slope_text(row.slope), closing_text(row)]
             for row in of.depths
         ]  # fmt: skip
-        columns = ["corner", "arm", "verdict", "depths", "difference", "bound", "degradation avoided vs plain", "slope", "gap"]
+        columns = [
+            "condition",
+            "arm",
+            "verdict",
+            "depths",
+            "difference",
+            "bound",
+            "degradation avoided vs plain",
+            "slope",
+            "gap",
+        ]
         kept = [any(row[index] for row in rows) for index in range(len(columns))]
         lines += ["", "## Training error over depth", "", f"{depths_heading(of)}.", ""]
         lines += _markdown(list(compress(columns, kept)), [list(compress(row, kept)) for row in rows])

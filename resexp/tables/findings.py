@@ -1,4 +1,4 @@
-"""What was measured, one sentence a pair: every verb rests on `comparison.effect`, which asks for evidence."""
+"""What was measured, one sentence for each pair: every verdict is from `comparison.effect`, which requires evidence."""
 
 from dataclasses import dataclass
 
@@ -20,13 +20,12 @@ LEADS = {
     Effect.TOO_FEW: Sentence("Too few seeds for a verdict: {counts}; {numbers}."),
     Effect.NO_PAIR: Sentence("The arms have no finished seed in common yet, so no difference is given."),
 }
+ACCURATE = "the verdict is 'more accurate' or 'less accurate'"
 PARTS = {
-    Part.TRAINING: Sentence("It is a difference in training: {errors}.", "more or less accurate"),
-    Part.GENERALIZATION: Sentence("It is a difference in generalization, not in training: {errors}.", "more or less accurate"),
-    Part.BOTH: Sentence("It is a difference in training and in generalization: {errors}.", "more or less accurate"),
-    Part.UNCLEAR: Sentence(
-        "Whether it is one of training or of generalization is not shown: {errors}.", "more or less accurate"
-    ),
+    Part.TRAINING: Sentence("It is a difference in training: {errors}.", ACCURATE),
+    Part.GENERALIZATION: Sentence("It is a difference in generalization, not in training: {errors}.", ACCURATE),
+    Part.BOTH: Sentence("It is a difference in training and in generalization: {errors}.", ACCURATE),
+    Part.UNCLEAR: Sentence("It cannot be attributed to training or generalization: {errors}.", ACCURATE),
 }
 HEADLINES = {
     "results": Sentence(
@@ -39,12 +38,12 @@ SENTENCES = {
     "flows": Sentence(
         "Gradients at initialization, orders of magnitude from output to input: {arms}.", "both arms have finished trials"
     ),
-    "later": Sentence(", {gradients} at the end of epoch 1", "gradients are of another kind there than at initialization"),
+    "later": Sentence(", {gradients} at the end of epoch 1", "gradients are then of another kind than at initialization"),
     "healthy": Sentence(
         "Gradients of the plain network are stable at initialization{yet}; it still does not train at this learning rate.",
         "the shortcut makes the network trainable, and gradients of the plain one are stable at initialization",
     ),
-    "yet": Sentence(", but they vanish by the end of epoch 1", "in addition, they are vanishing at the end of epoch 1"),
+    "yet": Sentence(", but they vanish by the end of epoch 1", "in addition, they vanish at the end of epoch 1"),
 }
 
 
@@ -76,7 +75,7 @@ def findings(cells: list[Cell]) -> list[Finding]:
 
 
 def headline(cells: list[Cell], found: list[Finding], recipe: str) -> str:
-    """What the conditions are about, with learning rate and budget, or why there are none."""
+    """The heading of the conditions, with learning rate and budget, or why there are none."""
     if found:
         return HEADLINES["results"].format(depth=deepest(found), recipe=recipe)
     if _pairs(cells):
@@ -91,7 +90,7 @@ def deepest(found: list[Finding]) -> int:
 
 
 def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
-    """(label, plain, residual) of all that may be compared: not arms that are not a pair, nor parameter-matched baselines."""
+    """(label, plain, residual) of all matched pairs, without parameter-matched baselines."""
     return [
         (cell.label, plain, arm)
         for cell in cells
@@ -113,8 +112,8 @@ def _sentence(plain: Arm, residual: Arm, kind: Effect) -> str:
 
 
 def _part(plain: Arm, residual: Arm) -> str:
-    """Whether a difference in test accuracy is one of training or of generalization: two things."""
-    errors = f"training error {train_error_text(residual)}% against {train_error_text(plain)}% (plain)"
+    """Whether a difference in test accuracy is one of training or of generalization."""
+    errors = f"training error {train_error_text(residual)}%, plain {train_error_text(plain)}%"
     return PARTS[part(residual)].format(errors=errors)
 
 
@@ -124,14 +123,14 @@ def _flows(plain: Arm, residual: Arm) -> str:
 
 
 def _later(arm: Arm) -> str:
-    """', vanishing (-6.0) at the end of epoch 1', where that is another kind."""
+    """', vanishing (-6.0) at the end of epoch 1', if that is another kind."""
     if arm.growth_start is None or arm.growth_end is None or flow(arm.growth_start) == flow(arm.growth_end):
         return ""
     return SENTENCES["later"].format(gradients=gradient_words(arm.growth_end))
 
 
 def _healthy(plain: Arm, kind: Effect) -> str:
-    """That a plain network does not train although its gradients did not vanish, as far as was looked."""
+    """That a plain network does not train although its gradients are stable at initialization."""
     if kind != Effect.MAKES_TRAINABLE or plain.growth_start is None or flow(plain.growth_start) != Flow.STABLE:
         return ""
     later = plain.growth_end is not None and flow(plain.growth_end) == Flow.VANISHING

@@ -9,8 +9,8 @@ from resexp.tables.texts import named
 
 SENTENCES = {
     "primary": Sentence("primary hypothesis (everything else is exploratory)", "the config has compare.primary"),
-    "verdict": Sentence("{arm}{verdict} ({scope})", "always; the verdict is one of the four above"),
-    "place": Sentence("{configuration}: {numbers}", "the configuration has the verdict of the whole"),
+    "verdict": Sentence("{arm}{verdict} ({scope})", "always; the verdict is one of Verdict"),
+    "place": Sentence("{configuration}: {numbers}", "the configuration has the verdict of the claim"),
     "more": Sentence("and {count} more", "more configurations have that verdict than are listed"),
 }
 PRIMARY = SENTENCES["primary"].text
@@ -24,7 +24,7 @@ def verdict_line(of: Judged) -> str:
 
 
 def place_lines(of: Judged) -> list[str]:
-    """The configurations that a verdict rests on, the first four of them; of one that is supported everywhere the first."""
+    """The configurations that decide a verdict, at most four; one if every configuration supports the claim."""
     places = [place for place in of.places if place.verdict == of.verdict]
     most = 1 if of.verdict == Verdict.SUPPORTED else MOST_PLACES
     lines = [SENTENCES["place"].format(configuration=named(place.label), numbers=place.words) for place in places[:most]]
@@ -32,7 +32,7 @@ def place_lines(of: Judged) -> list[str]:
 
 
 def judged_lines(kind: str, judged: Sequence[Judged]) -> list[str]:
-    """'expected', each expectation, and under it the verdicts with the configurations that they rest on."""
+    """'expected', each expectation, and below it the verdicts with the configurations that decide them."""
     lines = [kind] if judged else []
     for text, found in groupby(judged, key=lambda of: of.expectation.text):
         lines.append(f"  {text}")

@@ -192,7 +192,7 @@ def _recipe(results: Results) -> str:
 def _tuning(rows: Sequence[Tuned], asked: Sequence[str]) -> str:
     if not asked:
         return "Nothing was tuned: both arms of a pair have the same settings."
-    found = [f"{named(row.label)}: {of.arm} {choice_text(of)}" for row in rows if row.how == BEST
-             for of in (row.plain, row.residual)]  # fmt: skip
-    chosen = "; ".join(dict.fromkeys(found))
+    selections = [f"{named(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == BEST
+             for choice in (row.plain, row.residual)]  # fmt: skip
+    chosen = "; ".join(dict.fromkeys(selections))
     return latex(f"Each arm at its best {', '.join(asked)}, {SELECTED}; all seeds together select {chosen}.")

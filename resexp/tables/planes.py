@@ -20,7 +20,7 @@ SCALES = {"batch": 16}
 WITHOUT_BATCH_NORM = 6
 GAINS = 97  # of a boundary
 FEWEST = 3  # gains and depths of a map
-MIXED, GONE = "outcomes differ", "all diverged"  # marks of a cell on it
+MIXED, GONE = "outcomes differ", "all diverged"  # marks on the cells of the heat map
 
 
 def is_plane(results: pd.DataFrame) -> bool:
@@ -38,7 +38,7 @@ def plane(results: pd.DataFrame) -> pd.DataFrame:
     """A row per region, arm, depth and gain: the median test accuracy of its n seeds, their outcomes, the difference to plain.
 
     `accuracy`, `lowest`, `highest`: median and range in [0, 1]. Diverged networks have no accuracy and rank below all others,
-    so that they count in the median; it is nan where it falls on one (of an even number of seeds: where either middle one did).
+    so that they count in the median, which is nan if the middle seed diverged (of an even number: either middle one).
     `outcomes`: '2 trained, 1 diverged'; `mark`: MIXED where these differ, GONE where all seeds diverged, else "".
     `difference`: median minus the plain arm's. `left`, `right`, `below`, `above` bound the cell on the map: geometric means of
     neighboring depths and gains.
@@ -47,8 +47,8 @@ def plane(results: pd.DataFrame) -> pd.DataFrame:
     keys = ["region", "arm", "depth", "gain"]
     rows = [{**dict(zip(keys, key, strict=True)), **_cell(seeds)} for key, seeds in placed.groupby(keys, sort=False)]
     cells = pd.DataFrame(rows)
-    twins = {"accuracy": "plain_accuracy", "outcomes": "plain_outcomes", "mark": "plain_mark"}
-    plain = cells[cells["arm"] == "plain"][["region", "depth", "gain", *twins]].rename(columns=twins)
+    plain_columns = {"accuracy": "plain_accuracy", "outcomes": "plain_outcomes", "mark": "plain_mark"}
+    plain = cells[cells["arm"] == "plain"][["region", "depth", "gain", *plain_columns]].rename(columns=plain_columns)
     cells = cells.merge(plain, on=["region", "depth", "gain"], how="left")
     cells["difference"] = cells["accuracy"] - cells["plain_accuracy"]
     for key, low, high in (("depth", "left", "right"), ("gain", "below", "above")):

@@ -1,4 +1,4 @@
-"""At which learning rate and for how long networks were trained: no headline is true without it."""
+"""The learning rate and length of training, which every headline names."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from resexp.runs import Results
 from resexp.tables.sentences import Sentence
 
 LR = "training.lr"
-GRID = (0.1, 0.3, 1.0, 3.0)  # times the learning rate: where the command below looks
+GRID = (0.1, 0.3, 1.0, 3.0)  # multiples of the learning rate in the command below
 ONE_RATE = "all networks have one learning rate"
 SENTENCES = {
     "recipe": Sentence("learning rate{plural} {rates}", "always; the length of training follows"),
-    "untuned": Sentence("Not tuned: every arm has learning rate {rate}; at another one each result may differ.", ONE_RATE),
+    "untuned": Sentence("Not tuned: every arm has learning rate {rate}; results may differ at another one.", ONE_RATE),
     "train": Sentence("To tune it: {command}", ONE_RATE),
     "compare": Sentence("then: resexp compare {name} --tune lr", ONE_RATE),
 }
 
 
 def recipe(results: Results) -> str:
-    """'learning rate 0.001, 20 epochs'; of several values the range."""
+    """'learning rate 0.001, 20 epochs'; for several values their range."""
     lengths = []
     for key, unit in (("training.epochs", "epoch"), ("training.steps", "step")):
         values = _values(results, key)
@@ -32,7 +32,7 @@ def recipe(results: Results) -> str:
 
 
 def untuned(results: Results) -> list[str]:
-    """Where all networks have one learning rate: that it was not tuned, and the commands that do."""
+    """If all networks have one learning rate: that it was not tuned, and the commands that tune it."""
     rates = _values(results, LR)
     if len(rates) != 1:
         return []
@@ -51,7 +51,7 @@ def changed(folder: Path, override: str, name: str) -> str:
 
 
 def _values(results: Results, key: str) -> list[float]:
-    """All values that trials have, in order; None is none."""
+    """All values of the trials in order, without None."""
     return sorted({state.conditions[key] for state in results.states if state.conditions.get(key) is not None})
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sentence:
-    """A template in the syntax of `str.format` and its condition; under a verdict as key what the key's rule does not say."""
+    """A template in the syntax of `str.format` and its condition; for a verdict, only additions to its rule."""
 
     text: str
     condition: str = ""

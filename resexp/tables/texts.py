@@ -9,7 +9,7 @@ from resexp.statistics import DegradationVerdict, Difference, Summary
 from resexp.tables.sentences import Sentence
 
 SHARE = Metric("")
-NAMED = 4  # of trials that share a fate, so many are named
+NAMED = 4  # trials with the same outcome that are listed
 SENTENCES = {
     "no contrast": Sentence(
         "outcomes mixed or diverged",
@@ -17,17 +17,17 @@ SENTENCES = {
     ),
     "looks": Sentence("n = {counts} seeds: looked at {times}", "seeds were added to the experiment after a first training"),
     "ranks": Sentence("ranks: {p} (smallest {least})", "outcomes of the two arms differ, and both have finished networks"),
-    "range": Sentence("; differences {lowest} to {highest}", "in addition, a pair has two values"),
-    "counts": Sentence("{above} seeds above chance against {plain} (plain)", "both arms have finished networks"),
+    "range": Sentence("; differences {lowest} to {highest}", "in addition, both networks of a pair have a value"),
+    "counts": Sentence("{above} seeds above chance, {plain} for plain", "both arms have finished networks"),
     "fisher": Sentence(", Fisher {p}", "outcomes of the two arms differ"),
     "evidence": Sentence(
         "Evidence: {p} {source}; {corrected} corrected over the table (Holm).", "the verdict rests on a test: at least 3 seeds"
     ),
     "by ranks": Sentence("from the ranks", "outcomes differ across the seeds of an arm"),
     "by seeds": Sentence("over {sources} (95% CI ±{half} points)", "all seeds of each arm have the same outcome"),
-    "both": Sentence("seeds and test images", "predictions of the test images are there"),
-    "alone": Sentence(
-        "seeds alone, as predictions of test images are missing or damaged",
+    "both": Sentence("seeds and test images", "predictions of the test images exist"),
+    "seeds only": Sentence(
+        "seeds only, as predictions of test images are missing or damaged",
         "predictions of the test images are missing or damaged, or of different images",
     ),
     "no difference": Sentence("no difference: {reason}", "the best settings of the two arms cannot be compared"),
@@ -53,13 +53,13 @@ TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
 
 def outcome_text(arm: Arm) -> str:
-    """'5/5', '3/5 2 stuck', '0/5 5 diverged': how many of the finished ones trained, and what the others did."""
+    """'5/5', '3/5 2 stuck', '0/5 5 diverged': how many finished trials are above chance, and the other outcomes."""
     others = [f"{count} {name}" for name, count in arm.summary.outcomes.items() if name != "trained"]
     return " ".join([f"{arm.summary.outcomes.get('trained', 0)}/{arm.summary.n}", *others])
 
 
 def diverged_text(arm: Arm) -> str:
-    """'seed 0 at step 101, seed 3 at step 88'; of more than four 'seeds at steps 88 to 240'; nothing where none diverged."""
+    """'seed 0 at step 101, seed 3 at step 88'; for more than four 'seeds at steps 88 to 240'; '' if none diverged."""
     steps = [step for _, step in arm.diverged]
     if len(steps) > NAMED:
         return f"{len(steps)} seeds at steps {min(steps)} to {max(steps)}"
@@ -67,7 +67,7 @@ def diverged_text(arm: Arm) -> str:
 
 
 def dead_text(arm: Arm) -> str:
-    """'no gradient reached 62 layers, blocks.0.layer1 to blocks.30.layer2, in 2 of 3 seeds'; nothing where all were trained."""
+    """'no gradient reached 62 layers, blocks.0.layer1 to blocks.30.layer2, in 2 of 3 seeds'; '' if all have a gradient."""
     if not arm.dead_layers:
         return ""
     layers = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
@@ -76,7 +76,7 @@ def dead_text(arm: Arm) -> str:
 
 
 def dead_lines(cells: Sequence[Cell]) -> list[str]:
-    """A line for each arm in which some layer has a gradient of exactly 0 at every logging step, the first few by name."""
+    """A line for each arm with a layer whose gradient is exactly 0 at every logging step; four at most."""
     lines = [f"{named(cell.label)}, {arm.name}: {dead_text(arm)}" for cell in cells for arm in cell.arms if arm.dead_layers]
     more = [f"and {len(lines) - NAMED} more arms with layers that no gradient reached"] if len(lines) > NAMED else []
     return [*lines[:NAMED], *more]
@@ -119,18 +119,18 @@ def missing_text(arm: Arm) -> str:
 
 
 def seeds_text(cells: Sequence[Cell], word: str = " or ") -> str:
-    """'3 or 5': how many seeds the arms have that have any."""
+    """'3 or 5': the numbers of seeds of all arms that have any."""
     return word.join(map(str, sorted({arm.summary.n for cell in cells for arm in cell.arms if arm.summary.n} or {0})))
 
 
 def looks_text(looks: Sequence[int]) -> str:
-    """'n = 5, then 10 seeds: looked at twice'; nothing where an experiment has not grown."""
+    """'n = 5, then 10 seeds: looked at twice'; '' if the experiment has not grown."""
     times = TIMES.get(len(looks), f"{len(looks)} times")
     return SENTENCES["looks"].format(counts=", then ".join(map(str, looks)), times=times) if len(looks) > 1 else ""
 
 
 def looks_coverage(looks: Sequence[int]) -> str:
-    """'92%': what the interval covers at which one stops because it excludes 0; '< 85%' for more looks than were simulated."""
+    """'92%': coverage of the interval at which you stop because it excludes 0; '< 85%' for more looks than were simulated."""
     coverage = statistics.COVERAGE_OF_LOOKS
     known = len(looks) in coverage
     return f"{'' if known else '< '}{coverage[len(looks) if known else max(coverage)]:.0%}"
@@ -173,14 +173,14 @@ def difference_text(difference: Difference | None, metric: Metric = SHARE, resol
 
 
 def points_text(difference: Difference) -> str:
-    """'+87.5 [+86.5, +88.6] points', '+0.3 points in all 4 seeds', or without an interval '+0.3 points'."""
+    """'+87.5 [+86.5, +88.6] points', '+0.3 points in all 4 seeds'; without an interval '+0.3 points'."""
     if difference.low is not None and not difference.sd:
         return f"{percent(difference.mean, '+')} points in all {difference.n} seeds"
     return f"{difference_text(difference)} points"
 
 
 def contrast_text(arm: Arm, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """The difference, '*' where it is shown; where outcomes differ the exact test of their counts."""
+    """The difference, with '*' if it is shown; if outcomes differ, the exact test of their counts."""
     if arm.contrast.outcomes is not None:
         return f"counts: {p_equals(arm.contrast.outcomes)}"
     return difference_text(arm.difference, metric, resolution) + _star(arm.contrast)
@@ -203,7 +203,7 @@ def ranks_text(contrast: Contrast, metric: Metric = SHARE) -> str:
 
 
 def counts_text(plain: Arm, residual: Arm) -> str:
-    """'5/5 seeds above chance against 0/5 (plain)', with Fisher's exact test where there is one."""
+    """'5/5 seeds above chance, 0/5 for plain', with Fisher's exact test if there is one."""
     above, of_plain = (f"{arm.summary.outcomes.get('trained', 0)}/{arm.summary.n}" for arm in (residual, plain))
     p = residual.contrast.outcomes
     fisher = "" if p is None else SENTENCES["fisher"].format(p=p_equals(p))
@@ -211,19 +211,19 @@ def counts_text(plain: Arm, residual: Arm) -> str:
 
 
 def evidence_text(arm: Arm) -> str:
-    """What a verdict rests on: 'Evidence: p = 0.0001 over seeds and test images (+-4.2 points), corrected over the table.'."""
-    of = arm.contrast
-    if of.p is None or of.p_table is None:
+    """'Evidence: p = 0.0001 over seeds and test images (95% CI ±4.2 points); p = 0.001 corrected over the table (Holm).'."""
+    contrast = arm.contrast
+    if contrast.p is None or contrast.p_table is None:
         return ""
     source = SENTENCES["by ranks"].text
-    if of.half is not None:
-        sources = SENTENCES["both" if of.over_images else "alone"].text
-        source = SENTENCES["by seeds"].format(sources=sources, half=percent(of.half))
-    return SENTENCES["evidence"].format(p=p_equals(of.p), source=source, corrected=p_equals(of.p_table))
+    if contrast.half is not None:
+        sources = SENTENCES["both" if contrast.over_images else "seeds only"].text
+        source = SENTENCES["by seeds"].format(sources=sources, half=percent(contrast.half))
+    return SENTENCES["evidence"].format(p=p_equals(contrast.p), source=source, corrected=p_equals(contrast.p_table))
 
 
 def sources_text(arms: Sequence[Arm]) -> str:
-    """'seeds and test images' where every verdict counts both, else 'seeds'."""
+    """'seeds and test images' if every verdict uses both, else 'seeds'."""
     both = [arm.contrast.over_images for arm in arms if arm.contrast.half is not None]
     return "seeds and test images" if both and all(both) else "seeds"
 
@@ -283,7 +283,7 @@ def named(label: dict[str, str]) -> str:
 
 
 def tuned_text(row: Tuned, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """The difference of two choices, or why there is none; a single seed reports on its own choice, which is said."""
+    """The difference of two selections, or the reason why there is none; a selection by a single seed is marked as biased."""
     ended = [choice.summary.outcomes for choice in (row.plain, row.residual)]
     apart = any(len(of) > 1 or "diverged" in of for of in ended)
     reason = "; ".join(row.unmatched) or (NO_CONTRAST if apart else "no pair has finished")
@@ -311,7 +311,7 @@ def verdict_text(row: OverDepth) -> str:
 
 
 def ends_text(row: OverDepth) -> str:
-    """'depth 64 - depth 8', 'depth 64 - depth 8 or 16' where the halves of the seeds select different shallower depths.
+    """'depth 64 - depth 8', 'depth 64 - depth 8 or 16' if the halves of the seeds select different shallower depths.
 
     Without an interval the test that decides: 'rank test p = 0.031'.
     """
@@ -326,7 +326,7 @@ def rise_text(row: OverDepth) -> str:
 
 
 def most_text(row: OverDepth) -> str:
-    """'at most +1.3 above any shallower depth', where that is more than the interval says and decides the verdict."""
+    """'at most +1.3 above any shallower depth', if this bound is above the interval and decides the verdict."""
     verdict = row.found
     if verdict.most is None or verdict.contrast is None or verdict.verdict == DegradationVerdict.DEGRADES:
         return ""
@@ -335,7 +335,7 @@ def most_text(row: OverDepth) -> str:
 
 
 def closing_text(row: OverDepth) -> str:
-    """'the gap is still closing: -3.1 [-4.0, -2.2] over the last tenth'; nothing where it is not."""
+    """'the gap is still closing: -3.1 [-4.0, -2.2] over the last tenth'; '' if it is not."""
     return SENTENCES["closing"].format(change=difference_text(row.change)) if row.closing else ""
 
 

@@ -1,4 +1,4 @@
-"""Each chart in a sentence or two, from the data that it draws; nothing is said that these data do not carry."""
+"""Each chart in a sentence or two, from the data that it draws; every statement follows from these data."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -14,7 +14,7 @@ from resexp.tables.planes import MIXED, plane
 from resexp.tables.sentences import Sentence
 from resexp.tables.texts import closing_text, ends_text, growth_text, percent, points_text
 
-MOVED = 0.05  # of accuracy: what moves by less counts as where it was
+MOVED = 0.05  # of accuracy: a smaller change counts as none
 GOOD = {
     Effect.MAKES_TRAINABLE: Sentence("makes networks trainable with {}"),
     Effect.MORE_ACCURATE: Sentence("makes them more accurate with {}"),
@@ -26,18 +26,18 @@ BAD = {
 SENTENCES = {
     "reversal": Sentence(
         "The effect of {arm} reverses at depth {depth}: it {first}, and {second}.",
-        "at this depth the arm has a verdict for the better under one condition and one for the worse under another",
+        "at this depth the shortcut helps under one condition and hurts under another (a verdict of each kind)",
     ),
     "error": Sentence("{arm}: training error {verdict}.{apart}", "the arm has finished networks of at least 2 depths"),
-    "closing": Sentence("; {closing} of training", "see 'closing' of texts"),
+    "closing": Sentence("; {closing} of training", "as 'closing' in resexp.tables.texts"),
     "rises": Sentence(
-        " Its gradients at initialization: {gradients}: training error can rise without gradients that vanish at "
+        " Its gradients at initialization: {gradients}: training error can rise although gradients do not vanish at "
         "initialization.",
         "the verdict is 'degrades', and gradients of the deepest networks are not vanishing at initialization",
     ),
     "vanishes": Sentence(
-        " Its gradients at initialization: {gradients}: gradients can vanish at initialization without a training error that "
-        "rises.",
+        " Its gradients at initialization: {gradients}: gradients can vanish at initialization although training error does "
+        "not rise.",
         "the verdict is 'does not degrade', and the deepest networks are all above chance with gradients that are vanishing at "
         "initialization",
     ),
@@ -46,31 +46,36 @@ SENTENCES = {
         "gradients of networks of one stage were logged, at initialization at least",
     ),
     "always": Sentence(
-        ", and {flow} at every later logging step, up to step {step}", "the kind is the same at all logging steps"
+        ", and {flow} at every later logging step, up to step {step}", "the gradients are of one kind at all logging steps"
     ),
     "comes and goes": Sentence(
         "; {other} at step {step}, {flow} again at the last logging step",
-        "the kind is the same at the first and last logging step, and another one in between",
+        "the gradients are of the same kind at the first and last logging step, and of another in between",
     ),
     "from": Sentence(
         "; {flow} from step {step} on",
-        "the kind at the last logging step is not that at initialization, and it is so from this step",
+        "the kind at the last logging step differs from that at initialization, and is the same from this step on",
     ),
     "accuracy": Sentence("{arms}.", "always: medians over seeds at the smallest and the largest depth"),
     "diverged": Sentence("{count} of {total} diverged", "networks diverged at this depth"),
     "map": Sentence(
-        "{arm}: {moved} points or more above plain on {better} of {total} fields, below it on {worse}; from {least} to {most} "
-        "points.",
-        "both arms have accuracies on a field of the map",
+        "{arm}: {moved} points or more above plain in {better} of {total} configurations, below it in {worse}; "
+        "from {least} to {most} points.",
+        "both arms have an accuracy in a configuration of the heat map",
     ),
     "mixed": Sentence(
-        "seeds differ in outcome on {count} of {total} fields (circles)", "seeds of a field of the map have different outcomes"
+        "seeds differ in outcome in {count} of {total} configurations (circles)",
+        "seeds of a configuration of the heat map have different outcomes",
     ),
-    "gone": Sentence("{count} of {total} networks diverged", "networks of the map diverged"),
-    "blank": Sentence("fields left blank, as their median network diverged: {count}", "the median network of a field diverged"),
+    "gone": Sentence("{count} of {total} networks diverged", "networks of the heat map diverged"),
+    "blank": Sentence(
+        "configurations left blank, as their median network diverged: {count}",
+        "the median network of a configuration diverged",
+    ),
     "theory": Sentence("{arm}: {sides}.", "a formula predicts up to which depth gradients can train"),
     "fields": Sentence(
-        "{where} {count} fields with accuracies from {lowest} to {highest} % (median {median} %)", "fields are on this side"
+        "{where} {count} configurations with accuracies from {lowest}% to {highest}% (median {median}%)",
+        "configurations are on this side of the predicted limit",
     ),
 }
 
@@ -83,18 +88,18 @@ def words(name: str, frames: Frames) -> list[str]:
 def reversals(found: Sequence[Finding]) -> list[str]:
     """Where a shortcut has opposite effects under two conditions, at one depth."""
     lines = []
-    by_arm = sorted(found, key=lambda of: (of.residual.name, int(of.label["depth"])))
-    for (arm, depth), group in groupby(by_arm, key=lambda of: (of.residual.name, int(of.label["depth"]))):
+    by_arm = sorted(found, key=lambda finding: (finding.residual.name, int(finding.label["depth"])))
+    for (arm, depth), group in groupby(by_arm, key=lambda finding: (finding.residual.name, int(finding.label["depth"]))):
         here = list(group)
-        good, bad = ([of for of in here if of.effect in effects] for effects in (GOOD, BAD))
+        good, bad = ([finding for finding in here if finding.effect in effects] for effects in (GOOD, BAD))
         if good and bad:
-            first, second = ((GOOD | BAD)[of.effect].format(_corner(of.label)) for of in (good[0], bad[0]))
+            first, second = ((GOOD | BAD)[finding.effect].format(_corner(finding.label)) for finding in (good[0], bad[0]))
             lines.append(SENTENCES["reversal"].format(arm=arm, depth=depth, first=first, second=second))
     return lines
 
 
 def _named(corner: object, *arm: object) -> str:
-    """'norm layer, plain'; without the corner where there is but one."""
+    """'norm layer, plain'; without the condition if there is only one."""
     return ", ".join(str(part) for part in (corner, *arm) if part != "all")
 
 
@@ -113,7 +118,7 @@ SAID = {
 
 
 def training_error(rows: Sequence[OverDepth]) -> list[str]:
-    """What became of each arm's training error, and where the gradient says otherwise: the two are different things."""
+    """The verdict on each arm's training error, and whether its gradients would suggest another one."""
     return [
         SENTENCES["error"].format(
             arm=_named(labels.corner(row.corner), row.arm),
@@ -133,7 +138,7 @@ def _by(row: OverDepth) -> str:
 
 
 def _apart(row: OverDepth) -> str:
-    """That degradation and vanishing gradients are two things, where this arm shows the one without the other."""
+    """That degradation and vanishing gradients differ, if this arm shows only one of them."""
     if row.growth is None:
         return ""
     vanishing = flow(row.growth) == Flow.VANISHING
@@ -148,7 +153,7 @@ def _apart(row: OverDepth) -> str:
 
 
 def gradient_profile(frames: Frames) -> list[str]:
-    """What the gradient of the deepest networks does at initialization, and from which logging step on it does otherwise."""
+    """The gradients of the deepest networks at initialization, and the logging step from which they are of another kind."""
     return [
         SENTENCES["profile"].format(
             arm=_named(corner, arm),
@@ -167,15 +172,15 @@ def _growths(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
     Only of networks of one stage, in which every block has one shape.
     """
     level = profiles(frames.signals[~frames.signals["staged"]]).dropna(subset=["relative"])
-    found = []
+    rows = []
     for (corner, arm), of_arm in level.groupby(["corner", "arm"], sort=False):
         deepest = of_arm[of_arm["depth"] == of_arm["depth"].max()]
         blocks = deepest["index"].max()
         inner = deepest[(deepest["index"] > 0) & (deepest["index"] < blocks)]
         growths = blocks * inner.groupby("step").apply(_slope, include_groups=False).dropna()
         if len(growths):
-            found.append((str(corner), str(arm), int(deepest["depth"].iloc[0]), growths))
-    return found
+            rows.append((str(corner), str(arm), int(deepest["depth"].iloc[0]), growths))
+    return rows
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -184,16 +189,16 @@ def _slope(rows: pd.DataFrame) -> float:
 
 
 def _later(growths: pd.Series) -> str:
-    """'; vanishing from step 5 on', once it stays so; that it never changes, or that it comes and goes."""
+    """'; vanishing from step 5 on', if it remains so; otherwise that it never changes, or that it changes and returns."""
     kinds = [flow(growth) for growth in growths]
     if len(kinds) < 2:
         return ""
     if len(set(kinds)) == 1:
         return SENTENCES["always"].format(flow=kinds[0], step=growths.index[-1])
     if kinds[-1] == kinds[0]:
-        other = next(place for place, kind in enumerate(kinds) if kind != kinds[0])
+        other = next(index for index, kind in enumerate(kinds) if kind != kinds[0])
         return SENTENCES["comes and goes"].format(other=kinds[other], step=growths.index[other], flow=kinds[-1])
-    last_other = max(place for place, kind in enumerate(kinds) if kind != kinds[-1])
+    last_other = max(index for index, kind in enumerate(kinds) if kind != kinds[-1])
     return SENTENCES["from"].format(flow=kinds[-1], step=growths.index[last_other + 1])
 
 
@@ -201,35 +206,35 @@ def _later(growths: pd.Series) -> str:
 
 
 def accuracy(frames: Frames) -> list[str]:
-    """The median of each arm at the smallest and at the largest depth, corner by corner."""
+    """The median of each arm at the smallest and at the largest depth, for each condition."""
     lines = []
     for corner, rows in frames.results.groupby("corner", sort=False):
-        told = "; ".join(_span(str(arm), of_arm) for arm, of_arm in rows.groupby("arm", sort=False))
-        lines.append(SENTENCES["accuracy"].format(arms=f"{_named(corner)}: {told}" if corner != "all" else told))
+        spans = "; ".join(_span(str(arm), of_arm) for arm, of_arm in rows.groupby("arm", sort=False))
+        lines.append(SENTENCES["accuracy"].format(arms=f"{_named(corner)}: {spans}" if corner != "all" else spans))
     return lines
 
 
 def _span(arm: str, rows: pd.DataFrame) -> str:
-    """'plain 94.2 % at depth 8, 10.0 % (1 of 3 diverged) at depth 64'."""
+    """'plain 94.2% at depth 8, 10.0% (1 of 3 diverged) at depth 64'."""
     ends = [rows[rows["depth"] == depth] for depth in sorted({rows["depth"].min(), rows["depth"].max()})]
-    return f"{arm} " + ", ".join(f"{_median(of)} at depth {of['depth'].iloc[0]}" for of in ends)
+    return f"{arm} " + ", ".join(f"{_median(rows_at)} at depth {rows_at['depth'].iloc[0]}" for rows_at in ends)
 
 
 def _median(rows: pd.DataFrame) -> str:
-    """'94.2 %'; diverged networks are in no median and are counted."""
+    """'94.2%'; diverged networks are left out of the median and counted."""
     known = rows["test_accuracy"].dropna().astype(float)
     missing = len(rows) - len(known)
     gone = SENTENCES["diverged"].format(count=missing, total=len(rows)) if missing else ""
     if not len(known):
         return gone
-    return f"{percent(known.median())} %" + (f" ({gone})" if gone else "")
+    return f"{percent(known.median())}%" + (f" ({gone})" if gone else "")
 
 
 # ---- the map -------------------------------------------------------------------------------------------------------------
 
 
 def atlas(frames: Frames) -> list[str]:
-    """On how many fields each shortcut gains or loses, and what networks reach on either side of theory's line."""
+    """In how many configurations each shortcut helps or hurts, and the accuracies on either side of the predicted limit."""
     lines = []
     for (region, arm), of_arm in plane(frames.results).groupby(["region", "arm"], sort=False):
         moved = of_arm["difference"].dropna()
@@ -244,7 +249,7 @@ def atlas(frames: Frames) -> list[str]:
 
 
 def _uneven(results: pd.DataFrame) -> list[str]:
-    """Of each arm: on how many fields seeds differ in outcome, how many networks diverged, how many fields have no median."""
+    """For each arm: configurations whose seeds differ in outcome, diverged networks, configurations without a median."""
     placed = results.dropna(subset=["gain"])
     lines = []
     for (region, arm), fields in plane(results).groupby(["region", "arm"], sort=False):
@@ -259,11 +264,13 @@ def _uneven(results: pd.DataFrame) -> list[str]:
 
 
 def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
-    """How well the line parts the fields on which networks train from the others; nothing where no formula is known."""
+    """How well the predicted limit separates configurations that train from the others; nothing if no formula is known."""
     known = of_arm.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "gain"])
     near = known["depth"] <= known["reach"]
-    sides = [("before theory's line", near), ("beyond it", ~near)] if not near.all() else [("theory sees no end here:", near)]
-    told = [
+    sides = (
+        [("within the predicted limit", near), ("beyond it", ~near)] if not near.all() else [("no limit is predicted:", near)]
+    )
+    counts = [
         SENTENCES["fields"].format(
             where=where,
             count=here.sum(),
@@ -274,7 +281,7 @@ def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]
         for where, here in sides
         if here.any()
     ]
-    return [SENTENCES["theory"].format(arm=named, sides=", ".join(told))] if told else []
+    return [SENTENCES["theory"].format(arm=named, sides=", ".join(counts))] if counts else []
 
 
 WORDS: dict[str, Callable[[Frames], list[str]]] = {

@@ -20,7 +20,7 @@ def conclude(run: Run, stop: Callable[[], bool]) -> None:
     """Writes what remains of every trial that has no result yet.
 
     Raises:
-        Stopped: `stop()` was true within an evaluation; the network has its last weights, and no result is written.
+        Stopped: `stop()` was true during an evaluation; the network has its final weights, and no result is written.
     """
     trials, network = len(run.trials), run.network
     test = test_images(run.trials[0].settings.data, str(run.material.shift.device))
@@ -82,7 +82,7 @@ def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> 
 
 
 def predict(run: Run, trial: int, logits: Tensor, test: Images) -> tuple[float, float]:
-    """(accuracy, loss) on the test part; writes predictions.csv.gz, with names where the images have files."""
+    """(accuracy, loss) on the test set; writes predictions.csv.gz, with class names if the images have files."""
     labels = test.labels
     chosen = logits.argmax(1)
     shares = logits.softmax(1).gather(1, labels[:, None]).squeeze(1)

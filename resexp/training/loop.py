@@ -215,7 +215,7 @@ def write_reading(run: Run, rows: Sequence[dict[str, Sequence[probes.Row]]]) -> 
 
 
 def close_epoch(run: Run, clock: float, stop: Callable[[], bool]) -> float:
-    """Measures and logs, remembers the best epochs; returns the time from which the next epoch counts.
+    """Evaluates and logs, stores the best epochs; returns the time at which the next epoch begins.
 
     Raises:
         Stopped: `stop()` was true within an evaluation; nothing is logged.
@@ -281,7 +281,7 @@ def checkpoints(every: str | int, steps: int, seconds: float) -> int:
 
 
 def ends(run: Run) -> dict[str, Any]:
-    """Where the logs of each unfinished trial end now."""
+    """The current end of the logs of each unfinished trial."""
     trials = zip(run.trials, run.logs, strict=True)
     return {trial.name: runs.marks(logs) for trial, logs in trials if not runs.is_settled(logs)}
 

@@ -49,9 +49,9 @@ def device_name(device: str) -> str:
 
 
 def kernels() -> str:
-    """What decides which CPU kernels run: torch's instruction set, MKL, oneDNN, as in "AVX512, MKL 2024.2, oneDNN 3.12.0".
+    """The CPU kernels: torch's instruction set, MKL, oneDNN, as in "AVX512, MKL 2024.2, oneDNN 3.12.0".
 
-    PyTorch names the two libraries only in its build information; one that it was built without is left out.
+    PyTorch names the two libraries only in its build information; a missing one is left out.
     """
     build = torch.__config__.show()
     patterns = {"MKL": r"Math Kernel Library Version (\d[\d.]*)", "oneDNN": r"MKL-DNN v(\d[\d.]*)"}
@@ -77,7 +77,7 @@ def prepare_process(threads: int, settings: Settings) -> None:
 def process_restored(*, compiled: bool) -> Iterator[None]:
     """Restores everything that `prepare_process` sets and torch's random state, also after an exception.
 
-    For work in a process that belongs to the caller. `compiled` says whether anything is compiled.
+    For work in a process that belongs to the caller. `compiled`: whether anything is compiled.
     """
     backends: Any = torch.backends  # torch has no stubs for these parts of it
     precise = [backends.cuda.matmul, backends.mkldnn.matmul, backends.cudnn.conv, backends.cudnn.rnn]
@@ -95,7 +95,7 @@ def process_restored(*, compiled: bool) -> Iterator[None]:
     )
     threads, flushed, matmul = torch.get_num_threads(), flushes_denormals(), _matmul_precision()
     try:
-        with torch.random.fork_rng(devices=[]):  # layers draw torch's own initial weights before ours replace them
+        with torch.random.fork_rng(devices=[]):  # layers draw torch's default weights before they are initialized
             yield
     finally:
         torch.set_num_threads(threads)
@@ -109,7 +109,7 @@ def process_restored(*, compiled: bool) -> Iterator[None]:
 
 
 def _switch(module: Any, name: str) -> Any:
-    """The value of a switch; None where torch has none, or refuses to read the older of two that the caller has mixed."""
+    """The value of a switch; None if torch has none, or refuses to read it because the caller has mixed two APIs."""
     try:
         return getattr(module, name, None)
     except RuntimeError:
@@ -124,7 +124,7 @@ def _matmul_precision() -> str | None:
 
 
 def flushes_denormals() -> bool:
-    """Whether this process computes 0 where a number is denormal: torch has no getter."""
+    """Whether this process flushes denormal numbers to 0; torch has no getter."""
     return (torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1).item() == 0
 
 
@@ -162,18 +162,18 @@ class Material:
 
 
 def source(data: Data) -> datasets.Source:
-    """Where the images of a config are, on this machine."""
+    """The source of a config's images on this machine."""
     root = datasets.data_root(data.root)
     return datasets.Source(
         root, data.image_size, data.download, root / expanded(data.labels, "data.labels") if data.labels else None
     )
 
 
-_unused: dict[tuple[Data, str], Images] = {}  # parts that `read` has read, until they are taken
+_unused: dict[tuple[Data, str], Images] = {}  # splits that `read` has read, until they are used
 
 
 def read(data: Data) -> tuple[Images, Images]:
-    """The images of the training and of the test part as their files are now, on the CPU.
+    """The images of the training and test sets as stored now, on the CPU.
 
     `material` and `test_images` take them from here: a start reads and decodes every file once.
 
@@ -197,7 +197,7 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
     """The images that every trial of an experiment trains on; the test part is not among them.
 
     Raises:
-        DataError: missing or damaged files; a validation part or limit that is too large; training images that are all equal.
+        DataError: missing or damaged files; a validation set or limit that is too large; training images that are all equal.
     """
     training, validation = datasets.split(_part(data, "train"), data.validation, data.limit, data.name, data.limit_validation)
     pixels = training.pixels

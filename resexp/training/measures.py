@@ -18,11 +18,11 @@ SETTLED = 2  # the first step at which every layer of a network that starts with
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not an error
-    """Training was asked to stop: nothing of what was being computed is written."""
+    """Training was asked to stop; the current computation is discarded."""
 
 
 def never() -> bool:
-    """The answer of a caller that never wants training to stop early."""
+    """The default stop condition: never."""
     return False
 
 
@@ -67,9 +67,9 @@ def evaluate(
 
 
 def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> str:
-    """`trained` when the network is above chance on the training sample with these labels, else `stuck` at chance.
+    """`trained` if the network is above chance on the training sample with these labels, else `stuck` at chance.
 
-    Above chance takes two things. The accuracy must exceed the share p of the most frequent class by more than three binomial
+    Above chance has two criteria. The accuracy must exceed the share p of the most frequent class by more than three binomial
     standard errors. And the loss must be below that of guessing, the entropy of the class frequencies (ln K if K classes are
     equally frequent), unless the accuracy is at least 2 p: a network can be right far more often than a guess, and too sure of
     itself where it is wrong.
@@ -84,8 +84,8 @@ def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> str:
 def dead_layers(logs: Path) -> list[str]:
     """Names of the weighted layers whose weight gradient is exactly 0 at every logging step of gradients.csv.
 
-    Layers behind something that starts at 0 have no gradient until it has moved: in the first step (zeroed branches, rezero) or
-    in the first two (fixup, which also zeroes the classifier). A log that ends there shows no dead layers.
+    Layers after a factor that is 0 at initialization have no gradient until it has changed: in the first step (zeroed
+    branches, rezero) or in the first two (fixup, which also zeroes the classifier). A log that ends there shows no dead layers.
     """
     rows = runs.read_rows(logs / "gradients.csv")
     if not rows or int(rows[-1]["step"]) < SETTLED:

@@ -1,4 +1,4 @@
-"""Precise batch norm: statistics of the present weights for whatever is measured and stored."""
+"""Precise batch norm: statistics of the current weights for evaluation and stored weights."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ PRECISE_IMAGES = 2_048  # of the training sample, from which the statistics of b
 
 @contextmanager
 def measuring(run: Run, stop: Callable[[], bool]) -> Iterator[None]:
-    """Within it, the network is as it is measured and stored: uncompiled, with precise batch norm.
+    """A context in which the network is as evaluated and stored: uncompiled, with precise batch norm.
 
     Raises:
         Stopped: `stop()` was true before a batch.
@@ -33,7 +33,7 @@ def measuring(run: Run, stop: Callable[[], bool]) -> Iterator[None]:
 def precise_batch_norm(
     network: Network, material: Material, batch_size: int, trials: int = 1, stop: Callable[[], bool] = never
 ) -> Iterator[None]:
-    """Within it, batch norms have statistics of the present weights; afterwards, the running ones of training again.
+    """A context in which batch norms have statistics of the current weights; it then restores those of training.
 
     Running statistics average over about the last ten updates, so they describe earlier weights. These are the mean of the
     batch means and the mean of the unbiased batch variances over batches of the training sample: precise batch norm,
@@ -66,7 +66,7 @@ def _estimate(
     trials: int,
     stop: Callable[[], bool],
 ) -> None:
-    """Puts the precise statistics in the place of the running ones."""
+    """Replaces the running statistics with the precise ones."""
     pixels = material.sample.pixels
     size = min(batch_size, len(pixels))
     number = max(1, min(PRECISE_IMAGES, len(pixels)) // size)
