@@ -40,7 +40,7 @@ TIMED_IMAGES = 2_000
 
 
 def load(place: Path, trial: Trial, device: str) -> tuple[Network, Material]:
-    """The network of the trial in folder `place` with its last weights, in eval mode, and the images that it was trained on.
+    """The network of the trial in folder `place` with its final weights, in eval mode, and the images that it was trained on.
 
     Raises:
         RunsError: the trial diverged; weights.pt is missing, or is not the file that the trial was finished with.

@@ -84,7 +84,7 @@ def test_cutting_a_log_that_is_absent_or_ends_where_it_was_marked_changes_no_byt
         pytest.param(["network.depth=[4, 6]"], id="a depth added"),
         pytest.param(["network.shortcut=[identity, skipinit]"], id="a shortcut added"),
         pytest.param(["question=why?"], id="another question"),
-        pytest.param(["data.root=/elsewhere"], id="the data lie elsewhere"),
+        pytest.param(["data.root=/elsewhere"], id="the data are elsewhere"),
         pytest.param(["training.checkpoint_every=3"], id="other checkpoints"),
         pytest.param(["compare.margin=0.02"], id="another margin"),
     ],

@@ -74,7 +74,7 @@ def test_several_experiments_are_read_side_by_side(tmp_path):
 
     assert len(found.trials) == 12
     assert sorted(found.trials["training.epochs"].unique()) == [7, 20]
-    assert str(found.compare()).startswith("one + two: test accuracy of the last weights in percent")
+    assert str(found.compare()).startswith("one + two: test accuracy of the final weights in percent")
 
 
 def test_what_is_not_there_is_named_with_what_is(tmp_path):

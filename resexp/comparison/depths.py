@@ -88,7 +88,7 @@ def by_depth(results: Results) -> list[tuple[Label, dict[str, Curve]]]:
 
 
 def errors(curve: Curve) -> dict[int, dict[int, float]]:
-    """depth -> seed -> training error of the last weights; inf where training diverged."""
+    """depth -> seed -> training error of the final weights; inf where training diverged."""
     return {
         depth: {
             state.trial.seed: math.inf if (accuracy := value(state, "train_accuracy")) is None else 1 - accuracy

@@ -20,7 +20,7 @@ class Metric:
     part: int | None = 2
 
 
-LAST = "of the last weights"
+LAST = "of the final weights"
 METRICS = {
     "test_accuracy": Metric(f"test accuracy {LAST}"),
     "best_test_accuracy": Metric("test accuracy of the weights with the best validation accuracy"),

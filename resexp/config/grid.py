@@ -27,7 +27,8 @@ ALWAYS_AXES = ("network.depth", "network.shortcut")
 # Keys that say how to look, where to find or which arms to train, never what a trial is: they may change over a finished
 # experiment.
 FREE_KEYS = (
-    "question", "data.root", "data.download", "network.plain", "network.plain_width", "training.checkpoint_every", "compare",
+    "question", "data.root", "data.labels", "data.download", "network.plain", "network.plain_width",
+    "training.checkpoint_every", "compare",
 )  # fmt: skip
 
 

@@ -153,7 +153,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     alone, restored = is_alone(folder), 0
     if alone:
         sweep(folder)
-        restored = restore_line_endings(folder)
+        restored = restore_line_endings(folder) if line_endings_changed(folder) else 0
     for cohort in plan.cohorts:  # killed when all its results stood
         if alone and all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
             discard(checkpoint_file(folder, cohort.name))
