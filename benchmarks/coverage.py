@@ -4,8 +4,8 @@
     python benchmarks/coverage.py claims [draws]
     python benchmarks/coverage.py levels [draws]
 
-Intervals of the first table are computed by `resexp.statistics`. The other tables count over arrays, and the rules are checked
-against `resexp.statistics` on some of the draws of every cell. The draws are numpy's, from a fixed seed.
+Intervals of the first table are computed by `resexp.inference`. The other tables count over arrays, and the rules are checked
+against `resexp.inference` on some of the draws of every cell. The draws are numpy's, from a fixed seed.
 """
 
 import math
@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import stdtrit
 from tables import publish, table
 
-from resexp.statistics import (
+from resexp.inference import (
     ALPHA,
     LEVEL,
     SELECTED_LEVEL,
@@ -32,7 +32,7 @@ from resexp.statistics import (
     seeds_for,
     sign_flip,
 )
-from resexp.statistics.degradation import RANK_ALPHA
+from resexp.inference.degradation import RANK_ALPHA
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "statistics.md"
 SEEDS = (3, 5, 10)
@@ -41,7 +41,7 @@ CHANCE, PLAIN, RESIDUAL, SD = 0.1, 0.95, 0.96, 0.01  # accuracies
 RESAMPLES = 1000
 MARGIN = 0.01
 FEWEST = 200  # intervals for which a share is printed
-CHECKED = 20  # draws of each cell whose verdict or choice is computed by resexp.statistics, too
+CHECKED = 20  # draws of each cell whose verdict or choice is computed by resexp.inference, too
 Row = Sequence[str]
 
 

@@ -1,4 +1,4 @@
-"""Whole commands: the demo, a map of gains and depths, two trainings at once, start-up; writes docs/benchmarks.md.
+"""Whole commands: the demo, a map of init_scales and depths, two trainings at once, start-up; writes docs/benchmarks.md.
 
     python benchmarks/demo.py [rounds]
 
@@ -16,7 +16,7 @@ from tables import publish, ratio, resexp, seconds, spread, table
 
 MAP = (
     "name=map", "network.norm=none", "network.init=he", "network.depth=[4,8,12,16,24,32,48,64]", "seeds=3",
-    "network.gain=[0.25,0.333333,0.5,0.75,1,1.25,1.5,1.75,2,2.25,2.5,3]",
+    "network.init_scale=[0.25,0.333333,0.5,0.75,1,1.25,1.5,1.75,2,2.25,2.5,3]",
 )  # fmt: skip
 
 
@@ -55,12 +55,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         demo = [trained(f"{folder}/{number}") for number in range(rounds)]
         compare = [seconds(lambda: resexp("compare", "--runs", f"{folder}/0")) for _ in range(7)]
-        gains = trained(f"{folder}/map", *MAP)
+        init_scales = trained(f"{folder}/map", *MAP)
     start = [seconds(lambda: resexp("--help")) for _ in range(7)]
     alone, together = two_at_once(rounds)
     rows = [
         ["digits: 120 trials, first step to last row, s", spread(demo)],
-        ["a map of 12 gains x 8 depths x 2 arms x 3 seeds (576 trials), the same, s", f"{gains:.0f}"],
+        ["a map of 12 init_scales x 8 depths x 2 arms x 3 seeds (576 trials), the same, s", f"{init_scales:.0f}"],
         ["digits, depth 32, 2 seeds, whole command alone, s", spread(alone)],
         ["two of them at once, over one alone", ratio(together, alone)],
         ["resexp --help, s", spread(start, ".2f")],

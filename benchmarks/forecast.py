@@ -32,7 +32,7 @@ CONFIGS = {
     "digits-one-by-one": """
         data: {name: digits}
         network: {depth: [16], norm: batch}
-        training: {epochs: 6, cohort: 1}
+        training: {epochs: 6, stack: 1}
         seeds: 3
     """,
     "digits-every-step": """

@@ -18,7 +18,7 @@ import torch
 from tables import publish, table
 from torch import Tensor
 
-from resexp import config, probes, statistics, survey
+from resexp import config, inference, probes, survey
 from resexp.networks import build_network, initialise
 from resexp.tables import Probed
 from resexp.tables import probed as rows_of
@@ -122,7 +122,7 @@ def underflow(seeds: int) -> Iterator[Row]:
 
 
 def over(values: Sequence[float]) -> str:
-    mean = statistics.paired(list(values))
+    mean = inference.paired(list(values))
     assert mean.low is not None
     assert mean.high is not None
     return f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"

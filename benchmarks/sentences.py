@@ -18,9 +18,9 @@ from resexp.comparison.effects import RULES as EFFECTS
 from resexp.comparison.gradients import RULES as FLOWS
 from resexp.figures import FIGURES
 from resexp.figures.dissection import DISSECTION_FIGURES
+from resexp.inference import DegradationVerdict
+from resexp.inference.degradation import RULES as DEGRADATION
 from resexp.report.pictures import caption
-from resexp.statistics import DegradationVerdict
-from resexp.statistics.degradation import RULES as DEGRADATION
 from resexp.tables.sentences import Sentence
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "sentences.md"

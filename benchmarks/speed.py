@@ -57,12 +57,12 @@ def steps_of(step: Callable[[], None], count: int) -> Callable[[], None]:
 
 
 def grid(rounds: int) -> list[list[str]]:
-    """Two arms x five seeds: the conventional loop net by net, ours one at a time, ours as cohorts on all cores."""
+    """Two arms x five seeds: the conventional loop net by net, ours one at a time, ours as stacks on all cores."""
     pretend((1, 28, 28), IMAGES + HELD_OUT)
     pictures = noise(IMAGES + HELD_OUT, 1, 28, 28)
     parts = [Pictures(pictures.pixels[part], pictures.labels[part]) for part in (slice(IMAGES), slice(IMAGES, None))]
     found = experiment(*MLP, f"training.epochs={EPOCHS}")
-    alone = experiment(*MLP, f"training.epochs={EPOCHS}", "training.cohort=1")
+    alone = experiment(*MLP, f"training.epochs={EPOCHS}", "training.stack=1")
     cores = executors.cores()
 
     def theirs() -> None:
@@ -82,7 +82,7 @@ def grid(rounds: int) -> list[list[str]]:
     names = [
         f"conventional loop, one net after another, {cores} threads",
         "one at a time in memory, 1 thread",
-        "cohorts, all cores",
+        "stacks, all cores",
     ]
     return [
         [name, spread(rate, ",.0f"), ratio(rate, rates[0]), ratio(rate, rates[1])]
@@ -99,10 +99,8 @@ class Workers(executors.Pool):
         trials = {trial.name: trial for trial in found.trials}
         with tempfile.TemporaryDirectory() as folder:
             futures = [
-                self.workers[number % len(self.workers)].submit(
-                    _train, Path(folder), cohort, [trials[n] for n in cohort.trials]
-                )
-                for number, cohort in enumerate(plan.cohorts)
+                self.workers[number % len(self.workers)].submit(_train, Path(folder), stack, [trials[n] for n in stack.trials])
+                for number, stack in enumerate(plan.stacks)
             ]
             for future in futures:
                 future.result()
@@ -114,10 +112,10 @@ def settle() -> None:
     pretend((1, 28, 28), IMAGES + HELD_OUT)
 
 
-def _train(folder: Path, cohort: config.Cohort, trials: list[config.Trial]) -> None:
+def _train(folder: Path, stack: config.Stack, trials: list[config.Trial]) -> None:
     settle()
-    training.prepare_process(cohort.threads, trials[0].settings)
-    training.run(trials, folder, cohort.name, "cpu")
+    training.prepare_process(stack.threads, trials[0].settings)
+    training.run(trials, folder, stack.name, "cpu")
 
 
 def convolutions(rounds: int) -> list[list[str]]:

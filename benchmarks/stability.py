@@ -29,7 +29,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "statistics.md"
 CONFIG = "digits"
 JOBS = 2
 AS_SHIPPED = "as shipped"
-STACKS = {"stacks of 5": "training.cohort=5", "stacks of 10": "training.cohort=10"}
+STACKS = {"stacks of 5": "training.stack=5", "stacks of 10": "training.stack=10"}
 NOISE = {f"1 ulp, draw {draw}": draw for draw in (1, 2, 3)}
 TRAININGS = (AS_SHIPPED, *NOISE, *STACKS)
 COLUMNS = ("condition", "arm", "verdict on", "as shipped", "agree", "otherwise")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resexp.trained import Trained
+    from resexp.api import Trained
 
 __version__ = "0.1.0"
 
@@ -60,6 +60,6 @@ def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "Trained":
     Raises:
         RunsError: nothing there; a damaged or missing file, by name.
     """
-    from resexp import config, trained  # noqa: PLC0415 - as above
+    from resexp import api, config  # noqa: PLC0415 - as above
 
     return trained.load(sources, config.expanded(runs_dir, "runs_dir"))

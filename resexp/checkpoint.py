@@ -1,4 +1,4 @@
-"""Atomic save and load of tensors: weights, and the state from which a cohort continues."""
+"""Atomic save and load of tensors: weights, and the state from which a stack continues."""
 
 import io
 import pickle

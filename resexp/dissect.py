@@ -70,7 +70,7 @@ def measure_on(images: Images, material: Material) -> Measure:
 
 
 def dissect(place: Path, trial: Trial, device: str, part: str, grid: int = 0, line: int = 0) -> list[tuple[Cell, ...]]:
-    """The rows of lesion.csv or dose.csv of a trial; of surface.csv those of one `line` of the grid.
+    """The rows of lesion.csv or shortcut_scale.csv of a trial; of surface.csv those of one `line` of the grid.
 
     Raises:
         RunsError, DataError: as `load`.

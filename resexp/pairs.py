@@ -37,7 +37,7 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str, cos
     own = control and wider  # a second control of the width of its cell is the plain twin once more
     beyond = {key: other_measured[key] - measured[key] for key in COSTS}
     cell, precision = residual.settings.network, residual.settings.precision
-    starts = {"zero_last": cell.zero_last, **{init: cell.init == init for init in training.TWIN_INITS}}
+    starts = {"zero_init_residual": cell.zero_init_residual, **{init: cell.init == init for init in training.TWIN_INITS}}
     return {
         "cell": " ".join(config.cell_label(plain.settings, experiment.axes)),
         "plain": plain.arm,
@@ -117,7 +117,7 @@ def padded_channels_dead(network: config.Network) -> bool:
     layer norm before a block or after the addition takes them off 0. The scalars of fixup can, and are not counted.
     """
     pads = config.shortcut_name(network.shortcut) in PADDING
-    zeroed = network.zero_last and network.init != "fixup" and network.activation == "relu"
+    zeroed = network.zero_init_residual and network.init != "fixup" and network.activation == "relu"
     moved = network.norm == "layer" and network.placement in ("pre", "post-norm")
     return network.family == "cnn" and network.depth > 2 and pads and zeroed and not moved
 

@@ -44,8 +44,8 @@ def measure(experiment: Experiment, device: str, batches: int = 1) -> list[Readi
     trials = {trial.name: _as_it_is(trial) for trial in experiment.trials}
     found: list[Reading] = []
     with tempfile.TemporaryDirectory() as folder:
-        for cohort in config.make_plan(experiment, device, 1).cohorts:
-            run = training.begin([trials[name] for name in cohort.trials], Path(folder), cohort.name, device)
+        for stack in config.make_plan(experiment, device, 1).stacks:
+            run = training.begin([trials[name] for name in stack.trials], Path(folder), stack.name, device)
             stream = training.batches(run.trials, run.material, run.length.per_epoch, 0)
             for batch in range(batches):
                 found += _readings(run, batch, *next(stream))

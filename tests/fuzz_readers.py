@@ -49,7 +49,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "gradient_correlation.csv": runs.read_rows,
     "path_lengths.csv": runs.read_rows,
     "lesion.csv": runs.read_rows,
-    "dose.csv": runs.read_rows,
+    "shortcut_scale.csv": runs.read_rows,
     "surface.csv": runs.read_rows,
     "status.json": lambda path: runs.status(path.parent),
     "result.json": lambda path: runs.result(path.parent),
@@ -83,7 +83,7 @@ def written(place: Path) -> tuple[Path, config.Experiment]:
         runs.append(logs / "gradient_correlation.csv", [(0, 0, 120, 0.25, 0.1)])
         runs.append(logs / "path_lengths.csv", [(0, 0, length, 0.5, 1e-3) for length in (0, 1)])
         runs.write_rows(logs / "lesion.csv", [(0, "", "whole", 0.1, 0.05, 0.0), (1, "blocks.0", "branch", 0.2, 0.1, 0.05)])
-        runs.write_rows(logs / "dose.csv", [(1.0, 0.1, 0.05), (0.0, 2.3, 0.9)])
+        runs.write_rows(logs / "shortcut_scale.csv", [(1.0, 0.1, 0.05), (0.0, 2.3, 0.9)])
         runs.write_rows(logs / "surface.csv", [(-1.0, -1.0, 9.0, 0.9), (0.0, 0.0, 0.1, 0.05)])
     return folder, experiment
 

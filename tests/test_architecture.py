@@ -21,11 +21,11 @@ def words(text: str) -> list[str]:
 
 # Left may never import right. Modules that do not exist yet are just absent.
 ORDER = words(
-    "config streams theory shortcuts networks datasets probes runs checkpoint cohort training pairs costs survey describe "
+    "config streams theory shortcuts networks datasets probes runs checkpoint stack training pairs costs survey describe "
     "doctor dissect executors "
     "statistics comparison claims reproduction tables figures report trained trackers screen cli __main__"
 )
-LAB = words("streams shortcuts networks datasets probes checkpoint cohort training pairs costs survey describe doctor dissect")
+LAB = words("streams shortcuts networks datasets probes checkpoint stack training pairs costs survey describe doctor dissect")
 DESK = words("config theory runs statistics comparison claims reproduction tables figures report trained trackers screen cli")
 FORBIDDEN = {"manager", "helper", "helpers", "util", "utils", "common", "misc", "base", "core", "factory", "handler", "engine"}
 

@@ -59,7 +59,9 @@ def test_a_pair_without_any_extra_cost_has_nothing_beyond_its_twin():
 @pytest.mark.parametrize(
     ("note", "words"),
     [
-        pytest.param({"start_differs": ["zero_last"]}, "start differs: the plain twin starts without", id="zero_last"),
+        pytest.param(
+            {"start_differs": ["zero_init_residual"]}, "start differs: the plain twin starts without", id="zero_init_residual"
+        ),
         pytest.param({"start_differs": ["fixup"]}, "start differs: the plain twin starts from he", id="fixup"),
         pytest.param({"same_function_class": True}, "same function class", id="function class"),
         pytest.param({"nothing_to_skip": True}, "depth 2: nothing to skip", id="depth 2"),

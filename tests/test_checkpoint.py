@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def state() -> dict[str, Any]:
-    """What a cohort's checkpoint holds, after two steps."""
+    """What a stack's checkpoint holds, after two steps."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
     optimizer = torch.optim.Adam(network.parameters())

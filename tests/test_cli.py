@@ -119,9 +119,9 @@ def test_added_seeds_and_depths_extend_and_the_removed_are_named(results: Path, 
     assert answer.code == 0
     assert answer.err.splitlines()[-1].startswith("12 of 12 trials finished")
     assert {name: after[name] for name in before} == before
-    cohorts = json.loads((results / "tiny" / "plan.json").read_text())["cohorts"]
-    assert cohorts[: len(plan["cohorts"])] == plan["cohorts"]
-    assert sum(len(cohort["trials"]) for cohort in cohorts) == 12
+    stacks = json.loads((results / "tiny" / "plan.json").read_text())["stacks"]
+    assert stacks[: len(plan["stacks"])] == plan["stacks"]
+    assert sum(len(stack["trials"]) for stack in stacks) == 12
 
     assert call("train", tiny_file, "seeds=[0, 2]", "network.depth=[6]", "--runs", results).code == 0
     compared = " ".join(call("compare", "--runs", results).out.split())
@@ -147,7 +147,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
 def test_a_dry_run_says_how_long_how_large_and_how_much_memory(tmp_path: Path, tiny_file: Path, call: Program):
     lines = call("train", tiny_file, "seeds=3", "--dry-run", "--jobs", "auto", "--runs", tmp_path / "runs").out.splitlines()
 
-    assert lines[0] == f"tiny: 6 trials in {min(6, executors.cores())} cohorts of up to {-(-6 // min(6, executors.cores()))}"
+    assert lines[0] == f"tiny: 6 trials in {min(6, executors.cores())} stacks of up to {-(-6 // min(6, executors.cores()))}"
     assert re.fullmatch(r"cpu, 1 thread\(s\) a process: about \d+:\d\d, \d+:\d\d of it to start", lines[1])
     assert re.fullmatch(r"about \d MB on disk and \d+\.\d GB of memory", lines[2])
 

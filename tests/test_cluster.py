@@ -83,7 +83,7 @@ def test_a_node_that_reads_the_folder_answers_beside_the_word_and_one_that_does_
     assert nodes_of.unlike("10.0.0.7", tmp_path, "7", other).startswith("node 10.0.0.7 has torch 1.0, not")
 
 
-def test_where_the_ray_node_of_the_driver_dies_no_cohort_has_failed_but_the_cluster_is_lost():
+def test_where_the_ray_node_of_the_driver_dies_no_stack_has_failed_but_the_cluster_is_lost():
     exceptions = pytest.importorskip("ray").exceptions
 
     def get(_reference: Any) -> None:
@@ -94,7 +94,7 @@ def test_where_the_ray_node_of_the_driver_dies_no_cohort_has_failed_but_the_clus
 
     places = object.__new__(cluster.Cluster)
     places.ray, places.stopping = SimpleNamespace(get=get, wait=wait, exceptions=exceptions), threading.Event()
-    places._refused, places._cohorts, places._told = [], {"a reference": None}, None
+    places._refused, places._stacks, places._told = [], {"a reference": None}, None
     raised = places._raised("a reference")
 
     assert isinstance(raised, OSError)  # at which everything ends, to be continued
@@ -109,9 +109,9 @@ def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, 
     clock = [100.0]
     monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
     experiment = tiny()
-    cohort = config.make_plan(experiment, "cpu", 1).cohorts[0]
+    stack = config.make_plan(experiment, "cpu", 1).stacks[0]
     (tmp_path / "plan.json").touch()
-    cluster._train(runs.Hold(tmp_path, "lock.json", "w"), cohort, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
+    cluster._train(runs.Hold(tmp_path, "lock.json", "w"), stack, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
     (stop,) = asked
 
     assert not stop()

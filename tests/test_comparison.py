@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from resexp import comparison, runs, tables
-from resexp.comparison.images import over_test_images
+from resexp.comparison.image_uncertainty import over_test_images
 from resexp.config import ConfigError
 from resexp.runs import RunsError
 

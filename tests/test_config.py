@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from resexp import config, runs, training
 from resexp.cli import program
 from resexp.config import ConfigError, Experiment
-from resexp.config.documents import parse_yaml
+from resexp.config.parsing import parse_yaml
 from resexp.config.rules import depths_near
 from resexp.datasets import DATASETS
 from resexp.networks import ACTIVATIONS, INITS, NORMS, PLACEMENTS
@@ -93,7 +93,7 @@ def test_defaults_are_those_of_the_design(written):
         "network.norm": "none",
         "network.activation": "relu",
         "network.init": "pytorch",
-        "network.gain": None,
+        "network.init_scale": None,
         "training.epochs": 20,
         "training.steps": None,
         "training.batch_size": 64,
@@ -126,7 +126,7 @@ def test_a_stored_experiment_loads_as_the_same_trials(name, tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "training: {optimizer: [sgd, adam], momentum: 0.9, lr: [1e-3, 1e-5]}\nnetwork: {gain: [null, 2]}",
+        "training: {optimizer: [sgd, adam], momentum: 0.9, lr: [1e-3, 1e-5]}\nnetwork: {init_scale: [null, 2]}",
         "training: {steps: 7, schedule: step, milestones: [3, 5], warmup: {steps: 2, factor: 0.1}, eps: 1e-16}",
         "data: {name: image-folder, root: 'no', image_size: 8}\nquestion: 'yes: or no?'\nseeds: [7, 3]",
     ],
@@ -249,7 +249,7 @@ REFUSED = [
     ("a bottleneck mlp", "network: {block: bottleneck, depth: 11}", 1, "network.block", ["an mlp has basic"]),
     ("no such bottleneck", "network: {family: cnn, block: bottleneck, depth: 58}", 1, "network.depth", ["9", "56 and 65"]),
     ("fixup with a norm", "network: {init: fixup, norm: layer}", 1, "network.init", ["write norm: none"]),
-    ("fixup with a gain", "network: {init: fixup, gain: 2}", 1, "network.gain", ["would undo"]),
+    ("fixup with a init_scale", "network: {init: fixup, init_scale: 2}", 1, "network.init_scale", ["would undo"]),
     (
         "layers of a bottleneck",
         "network: {family: cnn, depth: 11, block: bottleneck, block_layers: 3}",
@@ -257,7 +257,7 @@ REFUSED = [
         "network.block_layers",
         ["no meaning"],
     ),
-    ("a stack of convolutions", "network: {family: cnn}\ntraining: {cohort: 4}", 2, "training.cohort", ["one by one"]),
+    ("a stack of convolutions", "network: {family: cnn}\ntraining: {stack: 4}", 2, "training.stack", ["one by one"]),
     ("projection in an mlp", "network: {shortcut: projection}", 1, "network.shortcut", ["use projection-all"]),
     ("delta-orthogonal mlp", "network: {init: delta-orthogonal}", 1, "network.init", ["convolutions"]),
     ("groups of 12", "network: {norm: group, width: 12}", 1, "network.width", ["multiple of 8", "nearest: 16"]),
@@ -419,7 +419,7 @@ COUNTED = {  # the largest value of a key that is allowed
     "training.epochs": 1_000_000,
     "training.steps": 10**9,
     "training.batch_size": 10_000_000,
-    "training.cohort": 1_000,
+    "training.stack": 1_000,
     "training.threads": 1_000,
     "training.checkpoint_every": 10**9,
     "gradients.every": 10**9,
@@ -460,14 +460,14 @@ def test_the_largest_number_is_allowed_and_the_next_one_refused(written, tmp_pat
         pytest.param(
             "".join(
                 f"{section}: {{{name}: {list(range(1, 1001))}, {other}: {list(range(1, 1001))}}}\n"
-                for section, name, other in (("network", "width", "gain"), ("training", "lr", "eps"))
+                for section, name, other in (("network", "width", "init_scale"), ("training", "lr", "eps"))
             ),
             "network.width",
-            "1000 (network.width) x 1000 (network.gain) x 1000 (training.lr) x 1000 (training.eps) x 5 (seeds) = 5000000000000",
+            "1000 (network.width) x 1000 (network.init_scale) x 1000 (training.lr) x 1000 (training.eps) x 5 (seeds) = 5000000000000",
             id="five billion trials a thousand times over",
         ),
         pytest.param(
-            "seeds: 10000\nnetwork: {gain: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}", "seeds", "at most 100000", id="trials"
+            "seeds: 10000\nnetwork: {init_scale: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]}", "seeds", "at most 100000", id="trials"
         ),
     ],
 )
@@ -568,7 +568,7 @@ def test_the_folder_with_the_images_may_be_anywhere(written):
 
 
 @pytest.mark.parametrize("name", ["plain-d8-s0", "gate-bias-6-lr1e-05-s3", "scaled-scale1e+20-s0", "0", "a" * 200, "con-s0"])
-def test_names_of_trials_and_cohorts_are_letters_digits_and_four_signs(name):
+def test_names_of_trials_and_stacks_are_letters_digits_and_four_signs(name):
     assert TypeAdapter(config.TrialName).validate_python(name) == name
 
 
@@ -616,7 +616,7 @@ def test_paths_of_all_axes_at_once_stay_under_200_characters_or_are_refused_by_t
     path = tmp_path / "a.yaml"
     path.write_text(
         "training: {weight_decay: [0.0001], eps: [1e-8], lr: [0.001], optimizer: [adamw], batch_size: [128]}\n"
-        "network: {zero_last: [false], gain: [0.5], init: [xavier], activation: [relu], norm: [layer], placement: [branch],\n"
+        "network: {zero_init_residual: [false], init_scale: [0.5], init: [xavier], activation: [relu], norm: [layer], placement: [branch],\n"
         "          block_layers: [2], shortcut: [gate], width: [64], depth: [110], family: [mlp]}\n"
         "seeds: 1"
     )
@@ -665,13 +665,13 @@ def test_nothing_that_is_said_steers_the_terminal_or_is_taken_for_markup(speak, 
         (["training.lr=1e-2", "training.lr=1e-4"], "training.lr", 0.0001),
         (["training.batch_size=8"], "training.batch_size", 8),
         (["seeds=2"], "seeds", (0, 1)),
-        (["network.gain="], "network.gain", None),
+        (["network.init_scale="], "network.init_scale", None),
         (["name=other"], "name", "other"),
     ],
     ids=["none", "over the file", "the last wins", "over a default", "top level", "empty means null", "name"],
 )
 def test_defaults_give_way_to_the_file_and_the_file_to_the_command_line(written, overrides, key, expected):
-    assert value(written("network: {gain: 2}\ntraining: {lr: 0.5}\n", *overrides), key) == expected
+    assert value(written("network: {init_scale: 2}\ntraining: {lr: 0.5}\n", *overrides), key) == expected
 
 
 @pytest.mark.parametrize("written_key", ["epochs", "steps"])
@@ -756,13 +756,13 @@ def test_names_follow_the_order_of_the_design_whatever_the_order_of_the_file(wri
 def test_every_key_that_may_vary_has_its_place_in_the_name(written):
     text = (
         "training: {weight_decay: [0], eps: [1e-16], lr: [1e-3], optimizer: [adam], batch_size: [64]}\n"
-        "network: {zero_last: [false], gain: [2], init: [he], activation: [relu], norm: [none], placement: [post],\n"
+        "network: {zero_init_residual: [false], init_scale: [2], init: [he], activation: [relu], norm: [none], placement: [post],\n"
         "          block_layers: [2], shortcut: [identity], width: [64], depth: [8], family: [mlp]}\n"
         "seeds: 1"
     )
 
     assert names(written(text))[1] == (
-        "identity-mlp-d8-w64-layers2-post-norm-none-relu-init-he-gain2-zero-last-false-batch64-adam-lr0.001-eps1e-16-decay0-s0"
+        "identity-mlp-d8-w64-layers2-post-norm-none-relu-init-he-scale2-zero-init-residual-false-batch64-adam-lr0.001-eps1e-16-decay0-s0"
     )
 
 
@@ -887,38 +887,38 @@ def test_a_changed_shared_key_makes_it_another_experiment(written, change, diffe
 def test_threads_follow_a_rule_over_family_trials_and_cores(written, overrides, device, cores, threads):
     plan = config.make_plan(written(LEAST, *overrides), device, cores)
 
-    assert {cohort.threads for cohort in plan.cohorts} == {threads}
+    assert {stack.threads for stack in plan.stacks} == {threads}
     assert plan.threads == threads
 
 
-def cohorts(experiment, device="cpu", cores=1):
-    """The arms and seeds of each planned cohort."""
+def stacks(experiment, device="cpu", cores=1):
+    """The arms and seeds of each planned stack."""
     found = {trial.name: trial for trial in experiment.trials}
     plan = config.make_plan(experiment, device, cores)
-    assert sorted(name for cohort in plan.cohorts for name in cohort.trials) == sorted(found)
-    assert len({cohort.name for cohort in plan.cohorts}) == len(plan.cohorts)
-    return [[f"{found[name].arm} {found[name].seed}" for name in cohort.trials] for cohort in plan.cohorts]
+    assert sorted(name for stack in plan.stacks for name in stack.trials) == sorted(found)
+    assert len({stack.name for stack in plan.stacks}) == len(plan.stacks)
+    return [[f"{found[name].arm} {found[name].seed}" for name in stack.trials] for stack in plan.stacks]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         pytest.param("network: {family: cnn}", id="convolutions"),
-        pytest.param("training: {cohort: 1}", id="asked for one by one"),
+        pytest.param("training: {stack: 1}", id="asked for one by one"),
         pytest.param("network: {depth: 2, shortcut: [identity, gate]}", id="depth 2, where all arms are one network"),
         pytest.param("network: {depth: [8, 16], plain: false}\ndata: {name: digits}", id="one trial a cell"),
     ],
 )
-def test_what_is_not_stacked_is_a_cohort_of_its_own(written, text):
+def test_what_is_not_stacked_is_a_stack_of_its_own(written, text):
     experiment = written(f"{text}\nseeds: {1 if 'plain' in text else 2}")
 
-    assert sorted(map(len, cohorts(experiment))) == [1] * len(experiment.trials)
+    assert sorted(map(len, stacks(experiment))) == [1] * len(experiment.trials)
 
 
 def test_seeds_and_constant_shortcuts_of_one_shape_are_one_stack(written):
     text = "network: {shortcut: [identity, {scaled: {scale: 0.5}}, gate, rezero]}\nseeds: 2"
 
-    assert sorted(cohorts(written(text)), key=len) == [
+    assert sorted(stacks(written(text)), key=len) == [
         ["gate 0", "gate 1"],
         ["rezero 0", "rezero 1"],
         ["plain 0", "identity 0", "scaled-scale0.5 0", "plain 1", "identity 1", "scaled-scale0.5 1"],
@@ -938,22 +938,23 @@ def test_what_differs_in_more_than_seed_and_shortcut_is_never_in_one_stack(writt
     experiment = written(f"{axis}\nseeds: 2")
     settings = {trial.name: config.conditions(trial.settings) for trial in experiment.trials}
 
-    for cohort in config.make_plan(experiment, "cpu", 1).cohorts:
-        assert all(settings[name] == settings[cohort.trials[0]] for name in cohort.trials)
-    assert len(cohorts(experiment)) == 2
+    for stack in config.make_plan(experiment, "cpu", 1).stacks:
+        assert all(settings[name] == settings[stack.trials[0]] for name in stack.trials)
+    assert len(stacks(experiment)) == 2
 
 
 @pytest.mark.parametrize(
-    "axis", ["init: [he, xavier, orthogonal]", "gain: [0.5, 1, 2]", "zero_last: [true, false]\n  gain: [1, 2]"]
+    "axis",
+    ["init: [he, xavier, orthogonal]", "init_scale: [0.5, 1, 2]", "zero_init_residual: [true, false]\n  init_scale: [1, 2]"],
 )
 def test_trials_that_differ_in_their_start_are_one_stack(written, axis):
     experiment = written(f"network:\n  {axis}\nseeds: 2")
 
-    assert list(map(len, cohorts(experiment))) == [len(experiment.trials)]
+    assert list(map(len, stacks(experiment))) == [len(experiment.trials)]
 
 
 def test_the_second_control_has_a_width_and_so_a_stack_of_its_own(written):
-    found = cohorts(written("network: {shortcut: [gate], plain_width: parameters}\nseeds: 2"))
+    found = stacks(written("network: {shortcut: [gate], plain_width: parameters}\nseeds: 2"))
 
     assert sorted(found) == [["gate 0", "gate 1"], ["plain 0", "plain 1"], ["plain-as-gate 0", "plain-as-gate 1"]]
 
@@ -969,29 +970,29 @@ def test_the_second_control_has_a_width_and_so_a_stack_of_its_own(written):
     ],
 )
 def test_a_stack_is_cut_so_that_no_core_is_idle(written, cores, device, sizes):
-    assert sorted(map(len, cohorts(written("seeds: 5"), device, cores))) == sizes
+    assert sorted(map(len, stacks(written("seeds: 5"), device, cores))) == sizes
 
 
 @pytest.mark.parametrize(("device", "sizes"), [("cpu", [20, 20]), ("cuda:0", [40])])
 def test_a_stack_has_a_largest_size(written, device, sizes):
-    assert sorted(map(len, cohorts(written("seeds: 20"), device, 1))) == sizes
+    assert sorted(map(len, stacks(written("seeds: 20"), device, 1))) == sizes
 
 
 @pytest.mark.parametrize(("asked", "sizes"), [(4, [2, 4, 4]), (3, [1, 3, 3, 3]), (50, [10])])
 def test_a_stack_is_as_large_as_was_asked_for_whatever_the_cores(written, asked, sizes):
-    assert sorted(map(len, cohorts(written(f"training: {{cohort: {asked}}}\nseeds: 5"), "cpu", 8))) == sizes
+    assert sorted(map(len, stacks(written(f"training: {{stack: {asked}}}\nseeds: 5"), "cpu", 8))) == sizes
 
 
-def test_the_most_expensive_cohorts_come_first(written):
-    found = config.make_plan(written("network: {depth: [8, 64, 32]}\nseeds: 1"), "cpu", 1).cohorts
+def test_the_most_expensive_stacks_come_first(written):
+    found = config.make_plan(written("network: {depth: [8, 64, 32]}\nseeds: 1"), "cpu", 1).stacks
 
-    assert [cohort.trials[0] for cohort in found] == ["plain-d64-s0", "plain-d32-s0", "plain-d8-s0"]
+    assert [stack.trials[0] for stack in found] == ["plain-d64-s0", "plain-d32-s0", "plain-d8-s0"]
 
 
 def test_a_shortcut_of_ones_own_is_never_stacked(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("network: {shortcut: mine}\nseeds: 2")
-    found = cohorts(config.load(path, shortcuts=None))
+    found = stacks(config.load(path, shortcuts=None))
 
     assert sorted(found) == [["mine 0"], ["mine 1"], ["plain 0", "plain 1"]]
 
@@ -1003,13 +1004,13 @@ def test_the_same_experiment_keeps_its_plan_on_another_machine(written):
     assert config.make_plan(experiment, "cuda:0", 64, existing=plan) == plan
 
 
-def test_added_trials_are_appended_and_old_cohorts_stay(written):
+def test_added_trials_are_appended_and_old_stacks_stay(written):
     old = config.make_plan(written("network: {family: cnn}\nseeds: 1"), "cpu", 8)
     extended = written("network: {family: cnn, depth: [8, 14]}\nseeds: 2")
     new = config.make_plan(extended, "cpu", 8, existing=old)
 
-    assert new.cohorts[: len(old.cohorts)] == old.cohorts
-    assert sorted(name for cohort in new.cohorts for name in cohort.trials) == sorted(names(extended))
+    assert new.stacks[: len(old.stacks)] == old.stacks
+    assert sorted(name for stack in new.stacks for name in stack.trials) == sorted(names(extended))
 
 
 # ---- names ------------------------------------------------------------------------------------------------------------

@@ -248,7 +248,7 @@ SMALL = (
 def assert_answered(code: object, out: str, err: str) -> None:
     """0 and the plan, or 2 and one line."""
     if code == 0:
-        assert re.search(r"trials? in \d+ cohorts?", out)
+        assert re.search(r"trials? in \d+ stacks?", out)
         assert config.visible(out, kept="\n\t") == out
     else:
         assert code == 2

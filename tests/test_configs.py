@@ -59,7 +59,7 @@ def test_it_asks_a_question_and_explains_itself(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains_a_few_steps_to_a_result(name, pretended, tmp_path):
     shallow = ["network.depth=8"] if "he2016" in name else []  # eleven networks of 110 layers take minutes
-    shallow += ["network.depth=[4,8,16]", "network.gain=[0.5,1,2]"] if "atlas" in name else []  # a corner of the map
+    shallow += ["network.depth=[4,8,16]", "network.init_scale=[0.5,1,2]"] if "atlas" in name else []  # a corner of the map
     experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu", *shallow])
     executors.train_here(experiment, tmp_path / "run")
 

@@ -108,8 +108,8 @@ def test_a_forecast_adds_steps_readings_and_evaluations_of_every_trial(paced: li
     assert "d16" in paced[0]
 
 
-def test_what_passes_before_the_first_cohort_is_in_every_number_once(paced: list[str], tiny: Any):
-    experiment = tiny("network.depth=[4, 8, 16]", "training.cohort=1")
+def test_what_passes_before_the_first_stack_is_in_every_number_once(paced: list[str], tiny: Any):
+    experiment = tiny("network.depth=[4, 8, 16]", "training.stack=1")
     plan = config.make_plan(experiment, "cpu", 1)
     before, after = costs.forecast(experiment, plan, 2), costs.forecast(experiment, plan, 2, startup=100.0)
 
@@ -125,7 +125,7 @@ def test_checkpoints_are_counted_by_steps_or_by_time(every: str | int, count: in
 
 
 def test_a_network_whose_first_loss_is_not_finite_has_a_forecast(tiny: Any):
-    found = forecast(tiny("network.gain=1.0e30", "network.init=he", "network.norm=none", "network.depth=[8]"), 1)
+    found = forecast(tiny("network.init_scale=1.0e30", "network.init=he", "network.norm=none", "network.depth=[8]"), 1)
 
     assert math.isfinite(found.seconds)
 
@@ -137,8 +137,8 @@ def test_another_kind_of_network_is_timed_for_itself(paced: list[str], tiny: Any
     assert all("d8" in name for name in paced)
 
 
-def test_jobs_share_the_cohorts_in_the_order_of_the_plan(paced: list[str], tiny: Any):
-    experiment = tiny("network.depth=[4, 8, 16]", "training.cohort=50")
+def test_jobs_share_the_stacks_in_the_order_of_the_plan(paced: list[str], tiny: Any):
+    experiment = tiny("network.depth=[4, 8, 16]", "training.stack=50")
     one, two, many = (forecast(experiment, jobs) for jobs in (1, 2, 8))
     shallow = one.seconds - many.longest
 

@@ -37,7 +37,6 @@ from torchvision.datasets import cifar, mnist
 from resexp import datasets, streams
 from resexp.config import ConfigError
 from resexp.datasets import DATASETS, Images, Source, readers
-from resexp.training import material
 
 NOWHERE = Source(Path("nowhere"))
 

@@ -49,7 +49,7 @@ def zeroed(family: str, shortcut: Any, placement: str, norm: str, activation: st
         family, depth=8, width=16, shortcut=shortcut, input_shape=IMAGE, classes=CLASSES, placement=placement, norm=norm,
         activation=activation, scalars=fixup,
     )  # fmt: skip
-    initialise(network, 0, "fixup" if fixup else "he", zero_last=not fixup)
+    initialise(network, 0, "fixup" if fixup else "he", zero_init_residual=not fixup)
     return network
 
 
@@ -59,7 +59,7 @@ def overrides(family: str, shortcut: str, placement: str, norm: str, activation:
     return [
         f"network.family={family}", "network.depth=8", "network.width=16", f"network.shortcut={shortcut}",
         f"network.placement={placement}", f"network.norm={norm}", f"network.activation={activation}", first,
-        f"network.zero_last={str(start == 'zero_last').lower()}",
+        f"network.zero_init_residual={str(start == 'zero_init_residual').lower()}",
     ]  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def refused(chosen: list[str]) -> bool:
     try:
         config.load("digits", chosen)
     except ConfigError as error:
-        return error.key in ("network.init", "network.zero_last")
+        return error.key in ("network.init", "network.zero_init_residual")
     return False
 
 
@@ -75,7 +75,7 @@ def refused(chosen: list[str]) -> bool:
 
 
 def test_zeroed_branches_are_allowed_wherever_they_can_learn():
-    base = ["network.norm=none", "network.init=he", "network.zero_last=true"]
+    base = ["network.norm=none", "network.init=he", "network.zero_init_residual=true"]
 
     for chosen in (
         base,
@@ -90,7 +90,7 @@ def test_zeroed_branches_are_allowed_wherever_they_can_learn():
         assert not refused(chosen), chosen
 
 
-@pytest.mark.parametrize(("placement", "start"), [*itertools.product(config.PLACEMENT_NAMES, ("zero_last", "fixup"))])
+@pytest.mark.parametrize(("placement", "start"), [*itertools.product(config.PLACEMENT_NAMES, ("zero_init_residual", "fixup"))])
 def test_refused_are_exactly_those_of_which_training_moves_no_branch(placement: str, start: str):
     norms = ("none",) if start == "fixup" else ("none", "batch", "layer")
     shortcuts = ("identity", "projection-all", "gate", "rezero", "skipinit", "stochastic-depth", "{scaled: {scale: 0}}")
@@ -105,15 +105,15 @@ def test_refused_are_exactly_those_of_which_training_moves_no_branch(placement: 
 
 
 def test_a_refusal_says_what_to_write():
-    with pytest.raises(ConfigError, match="derivative 0; write placement: post, activation: gelu or zero_last: false"):
-        config.load("digits", ["network.placement=branch", "network.norm=none", "network.zero_last=true"])
+    with pytest.raises(ConfigError, match="derivative 0; write placement: post, activation: gelu or zero_init_residual: false"):
+        config.load("digits", ["network.placement=branch", "network.norm=none", "network.zero_init_residual=true"])
     with pytest.raises(ConfigError, match="another init such as he"):
         config.load("digits", ["network.placement=branch", "network.norm=none", "network.init=fixup"])
 
 
 def test_an_experiment_that_was_trained_before_stays_readable(tmp_path: Path):
     path = tmp_path / "experiment.yaml"
-    path.write_text("name: old\nnetwork: {placement: branch, zero_last: true, norm: none}\n", encoding="utf-8")
+    path.write_text("name: old\nnetwork: {placement: branch, zero_init_residual: true, norm: none}\n", encoding="utf-8")
 
     assert config.load(path, shortcuts=None).name == "old"
     with pytest.raises(ConfigError):
@@ -128,7 +128,7 @@ def test_padded_channels_are_noted_exactly_where_training_moves_none_of_them(pla
     for norm, activation, shortcut in itertools.product(
         ("none", "batch", "layer"), ("relu", "gelu"), ("identity", "projection")
     ):
-        case = ("cnn", shortcut, placement, norm, activation, "zero_last")
+        case = ("cnn", shortcut, placement, norm, activation, "zero_init_residual")
         cell = config.load("digits", overrides(*case)).trials[-1].settings.network
         _, second, third = still_zero(zeroed(*case))
 
@@ -137,7 +137,7 @@ def test_padded_channels_are_noted_exactly_where_training_moves_none_of_them(pla
 
 def test_the_card_of_padded_channels_says_what_trains_them(tiny: Any):
     chosen = ("network.family=cnn", "network.depth=8", "network.norm=batch")
-    (card,) = pairs.cards(tiny(*chosen, "network.zero_last=true"), "cpu")
+    (card,) = pairs.cards(tiny(*chosen, "network.zero_init_residual=true"), "cpu")
     (other,) = pairs.cards(tiny(*chosen), "cpu")
 
     assert [line for line in tables.card_notes(card) if "network.shortcut=projection" in line]
@@ -196,7 +196,7 @@ def test_a_result_names_its_dead_layers(tiny: Any, tmp_path: Path, torch_state: 
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("start", ["network.zero_last=true", "network.init=fixup"])
+@pytest.mark.parametrize("start", ["network.zero_init_residual=true", "network.init=fixup"])
 def test_branches_that_start_at_zero_and_learn_are_not_dead(start: str, tiny: Any, tmp_path: Path, torch_state: None):
     results = trained(tiny("network.norm=none", "network.init=he", start), tmp_path)
 

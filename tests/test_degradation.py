@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resexp.statistics import DegradationVerdict, degradation, paired, removed
+from resexp.inference import DegradationVerdict, degradation, paired, removed
 
 DEGRADES, DOES_NOT, INCONCLUSIVE = (
     DegradationVerdict.DEGRADES,

@@ -24,7 +24,6 @@ from resexp.config import Experiment
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
 from resexp.networks import Network, build_network, initialise
 from resexp.shortcuts import SHORTCUTS
-from resexp.tables import dissection
 
 pytestmark = pytest.mark.usefixtures("torch_state")
 
@@ -264,7 +263,7 @@ def call(in_process: None, call: Program) -> Program:
 @pytest.fixture(scope="module")
 def trained(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tiny.yaml with two seeds, trained one trial at a time."""
-    return resexp.train(tiny_file, "seeds=2", "training.cohort=1", runs_dir=tmp_path_factory.mktemp("runs"))
+    return resexp.train(tiny_file, "seeds=2", "training.stack=1", runs_dir=tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture
@@ -343,7 +342,9 @@ def test_a_trial_and_a_part_can_be_chosen(call: Program, run: Path):
     code, out, err = call("dissect", run, "--trial", "identity-d4-s1", "--parts", "dose")
 
     assert code == 0
-    assert [str(path.relative_to(run)) for path in run.rglob("dose.csv")] == ["trials/identity-d4-s1/dose.csv"]
+    assert [str(path.relative_to(run)) for path in run.rglob("shortcut_scale.csv")] == [
+        "trials/identity-d4-s1/shortcut_scale.csv"
+    ]
     assert not list(run.rglob("lesion.csv"))
     assert "plain" not in out
     assert err.splitlines()[1:] == ["dose of identity-d4-s1"]
@@ -459,7 +460,7 @@ def dissected(tmp_path: Path) -> tuple[Path, Experiment]:
         rows[1] = (2, "blocks.1", "nothing", math.nan, math.nan, math.nan) if plain else rows[1]
         runs.write_rows(place / "lesion.csv", [(0, "none", "all", 1.0, 0.1, 0.0), *rows])
         if not plain:
-            runs.write_rows(place / "dose.csv", [(s / 10, 1.0, 0.1 if s > 5 else 0.8) for s in range(10, -1, -1)])
+            runs.write_rows(place / "shortcut_scale.csv", [(s / 10, 1.0, 0.1 if s > 5 else 0.8) for s in range(10, -1, -1)])
         grid = [(a, b, 0.5 + a * a + b * b if a < 1 else math.nan, 0.1) for a in (-1.0, 0.0, 1.0) for b in (-1.0, 0.0, 1.0)]
         runs.write_rows(place / "surface.csv", grid)
     return folder, found

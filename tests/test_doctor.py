@@ -15,7 +15,7 @@ from resexp import cli, doctor, runs, training
 from resexp.executors import train_here
 
 TRIAL = "trials/plain-d4-s0"
-OVERRIDES = ("training.cohort=1", "training.checkpoint_every=2")
+OVERRIDES = ("training.stack=1", "training.checkpoint_every=2")
 
 
 @pytest.fixture(scope="module")

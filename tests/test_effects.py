@@ -13,7 +13,7 @@ import fabricated
 import pytest
 from scipy import stats
 
-from resexp import comparison, config, report, runs, statistics, tables
+from resexp import comparison, config, inference, report, runs, tables
 from resexp.claims import Verdict
 from resexp.comparison import Effect, Part
 from resexp.report import pages
@@ -99,7 +99,7 @@ def test_mixed_outcomes_hide_no_effect_that_the_ranks_show(
         (min(b - a for a, b in zip(plain, identity, strict=True)), max(b - a for a, b in zip(plain, identity, strict=True)))
     )
     if p is None:
-        assert ranks.p == pytest.approx(statistics.mann_whitney(plain, identity))
+        assert ranks.p == pytest.approx(inference.mann_whitney(plain, identity))
     else:
         assert ranks.p == ranks.least == pytest.approx(p)
     starred = effect in (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
@@ -176,14 +176,14 @@ def test_what_5_percent_would_show_at_the_edge_is_inconclusive(tmp_path: Path, s
     values = arms(trained(0.8, 0), lambda trial: {"test_accuracy": 0.8 + each[trial.seed]})
 
     assert p < 0.05
-    assert (p <= statistics.ALPHA) == (effect == Effect.MORE_ACCURATE)
+    assert (p <= inference.ALPHA) == (effect == Effect.MORE_ACCURATE)
     assert [of.effect for of in found_in(tmp_path, values)] == [effect]
 
 
 def test_a_difference_that_one_pair_shows_is_lost_among_twelve(tmp_path: Path):
     """Paired differences with p = 0.003: below 0.01 alone, 0.04 after Holm over 12."""
     each = (0.008, 0.012, 0.009, 0.015, 0.006)
-    assert statistics.ALPHA / 12 < stats.ttest_1samp(each, 0).pvalue < statistics.ALPHA
+    assert inference.ALPHA / 12 < stats.ttest_1samp(each, 0).pvalue < inference.ALPHA
 
     def values(trial: config.Trial) -> dict[str, Any]:
         network = trial.settings.network
@@ -200,7 +200,7 @@ def test_a_difference_that_one_pair_shows_is_lost_among_twelve(tmp_path: Path):
     assert "*" not in tables.TABLES["table"](comparison.compared(twelve))
     p = [arm.contrast.p for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
     corrected = [arm.contrast.p_table for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
-    assert corrected == pytest.approx(statistics.holm(p))
+    assert corrected == pytest.approx(inference.holm(p))
     assert len(p) == 12
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from resexp import statistics
+from resexp import inference
 
 # ---- Mann-Whitney -----------------------------------------------------------------------------------------------------------
 
@@ -30,8 +30,8 @@ def test_without_ties_the_rank_test_is_scipys_exact_one(m: int, n: int):
         first, second = generator.normal(0, 1, m).tolist(), generator.normal(0.8, 1, n).tolist()
         expected = stats.mannwhitneyu(first, second, method="exact").pvalue
 
-        assert statistics.mann_whitney(first, second) == pytest.approx(expected)
-        assert statistics.smallest_mann_whitney(first, second) == pytest.approx(min(1, 2 / math.comb(m + n, m)))
+        assert inference.mann_whitney(first, second) == pytest.approx(expected)
+        assert inference.smallest_mann_whitney(first, second) == pytest.approx(min(1, 2 / math.comb(m + n, m)))
 
 
 @given(
@@ -41,14 +41,14 @@ def test_without_ties_the_rank_test_is_scipys_exact_one(m: int, n: int):
 def test_with_ties_the_rank_test_counts_every_split(first: list[float], second: list[float]):
     p, smallest = counted(first, second)
 
-    assert statistics.mann_whitney(first, second) == pytest.approx(p)
-    assert statistics.mann_whitney(second, first) == pytest.approx(p)
-    assert statistics.smallest_mann_whitney(first, second) == pytest.approx(smallest)
+    assert inference.mann_whitney(first, second) == pytest.approx(p)
+    assert inference.mann_whitney(second, first) == pytest.approx(p)
+    assert inference.smallest_mann_whitney(first, second) == pytest.approx(smallest)
 
 
 def test_a_diverged_network_ranks_last():
-    assert statistics.mann_whitney([-math.inf] * 5, [0.1, 0.2, 0.3, 0.4, 0.5]) == 2 / math.comb(10, 5)
-    assert statistics.mann_whitney([-math.inf] * 3, [-math.inf] * 3) == 1.0
+    assert inference.mann_whitney([-math.inf] * 5, [0.1, 0.2, 0.3, 0.4, 0.5]) == 2 / math.comb(10, 5)
+    assert inference.mann_whitney([-math.inf] * 3, [-math.inf] * 3) == 1.0
 
 
 def test_many_networks_are_ranked_exactly():
@@ -58,7 +58,7 @@ def test_many_networks_are_ranked_exactly():
         n_resamples=20_000, vectorized=True, rng=np.random.default_rng(0),
     ).pvalue  # fmt: skip
 
-    assert statistics.mann_whitney(first, second) == pytest.approx(expected, abs=3e-4)
+    assert inference.mann_whitney(first, second) == pytest.approx(expected, abs=3e-4)
 
 
 # ---- seeds and test images --------------------------------------------------------------------------------------------------
@@ -71,9 +71,9 @@ def test_over_seeds_alone_it_is_students_test_and_interval(n: int):
     source = (float(each.std(ddof=1)) / math.sqrt(n), n)
     low, high = found.confidence_interval(0.95)
 
-    assert statistics.p_of_mean(each.mean(), source) == pytest.approx(found.pvalue)
-    assert statistics.half_width(source, None) == pytest.approx((high - low) / 2)
-    assert statistics.p_below(float(each.mean()), float(each.std(ddof=1)), n) == pytest.approx(
+    assert inference.p_of_mean(each.mean(), source) == pytest.approx(found.pvalue)
+    assert inference.half_width(source, None) == pytest.approx((high - low) / 2)
+    assert inference.p_below(float(each.mean()), float(each.std(ddof=1)), n) == pytest.approx(
         stats.ttest_1samp(each, 0, alternative="less").pvalue
     )
 
@@ -82,9 +82,9 @@ def test_the_two_half_widths_are_combined_as_the_root_of_the_sum_of_their_square
     seeds, images = (0.01, 5), (0.02, 359)
     expected = math.hypot(0.01 * stats.t.ppf(0.975, 4), 0.02 * stats.t.ppf(0.975, 358))
 
-    assert statistics.half_width(seeds, images) == pytest.approx(expected)
-    assert statistics.p_of_mean(expected, seeds, images) == pytest.approx(0.05)
-    assert statistics.p_of_mean(-0.9 * expected, seeds, images) > 0.05 > statistics.p_of_mean(1.1 * expected, seeds, images)
+    assert inference.half_width(seeds, images) == pytest.approx(expected)
+    assert inference.p_of_mean(expected, seeds, images) == pytest.approx(0.05)
+    assert inference.p_of_mean(-0.9 * expected, seeds, images) > 0.05 > inference.p_of_mean(1.1 * expected, seeds, images)
 
 
 def test_an_interval_over_seeds_that_excludes_0_may_include_it_once_the_images_count():
@@ -92,24 +92,24 @@ def test_an_interval_over_seeds_that_excludes_0_may_include_it_once_the_images_c
     seeds = 0.6 / stats.t.ppf(0.975, 4), 5
     images = 0.67 / stats.t.ppf(0.975, 358), 359
 
-    assert statistics.p_of_mean(0.8, seeds) < 0.05
-    assert 0.8 - statistics.half_width(seeds, images) == pytest.approx(-0.1, abs=0.005)
-    assert statistics.p_of_mean(0.8, seeds, images) > 0.05
+    assert inference.p_of_mean(0.8, seeds) < 0.05
+    assert 0.8 - inference.half_width(seeds, images) == pytest.approx(-0.1, abs=0.005)
+    assert inference.p_of_mean(0.8, seeds, images) > 0.05
 
 
 @given(st.floats(1e-6, 10), st.floats(0, 1), st.floats(0, 1))
 def test_a_second_source_of_uncertainty_never_strengthens_the_evidence(mean: float, seeds: float, images: float):
-    both = statistics.p_of_mean(mean, (seeds, 5), (images, 100))
+    both = inference.p_of_mean(mean, (seeds, 5), (images, 100))
 
     assert 0 <= both <= 1
-    assert both >= statistics.p_of_mean(mean, (seeds, 5)) * (1 - 1e-9)
-    assert both >= statistics.p_of_mean(mean, (images, 100)) * (1 - 1e-9)
+    assert both >= inference.p_of_mean(mean, (seeds, 5)) * (1 - 1e-9)
+    assert both >= inference.p_of_mean(mean, (images, 100)) * (1 - 1e-9)
 
 
 @pytest.mark.parametrize(("mean", "p"), [(0.0, 1.0), (0.1, 0.0), (-0.1, 0.0)])
 def test_differences_without_any_spread_leave_no_doubt_but_at_0(mean: float, p: float):
-    assert statistics.p_of_mean(mean, (0.0, 5)) == p
-    assert statistics.p_below(mean, 0.0, 5) == (0.0 if mean < 0 else 1.0)
+    assert inference.p_of_mean(mean, (0.0, 5)) == p
+    assert inference.p_below(mean, 0.0, 5) == (0.0 if mean < 0 else 1.0)
 
 
 @pytest.mark.parametrize("digits", [1, 6], ids=["ties", "no ties"])
@@ -118,5 +118,5 @@ def test_of_more_values_than_are_counted_the_ranks_have_scipys_normal_approximat
     first, second = (draws.normal(mean, 1, 61).round(digits).tolist() for mean in (0.0, 0.4))
     expected = stats.mannwhitneyu(first, second, method="asymptotic", use_continuity=False).pvalue
 
-    assert statistics.mann_whitney(first, second) == pytest.approx(expected, rel=1e-12)
-    assert statistics.smallest_mann_whitney(first, second) == 0
+    assert inference.mann_whitney(first, second) == pytest.approx(expected, rel=1e-12)
+    assert inference.smallest_mann_whitney(first, second) == 0

@@ -1,4 +1,4 @@
-"""Cohorts in worker processes: how many, what a death costs, and that results do not depend on either."""
+"""Stacks in worker processes: how many, what a death costs, and that results do not depend on either."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ from resexp.cli import running
 from resexp.config import Experiment, Plan
 from resexp.executors import Pool
 
-ALONE = "training.cohort=1"
+ALONE = "training.stack=1"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def states(experiment: Experiment, folder: Path) -> dict[str, str]:
 
 def train_all(pool: Pool, experiment: Experiment, folder: Path) -> None:
     with runs.lock(folder) as hold:
-        for _ in executors.train_cohorts(pool, hold, experiment, planned(experiment, folder)):
+        for _ in executors.train_stacks(pool, hold, experiment, planned(experiment, folder)):
             pass
 
 
@@ -123,23 +123,23 @@ def test_a_diverged_trial_is_a_result_and_the_others_go_on(in_process: None, tin
 def test_a_stack_is_trained_as_planned_though_the_config_has_lost_one_of_its_trials(
     in_process: None, tiny: Any, tmp_path: Path
 ):
-    stack, less = ("training.cohort=4", "seeds=2"), ("training.cohort=4", "seeds=[1]")
+    stack, less = ("training.stack=4", "seeds=2"), ("training.stack=4", "seeds=[1]")
     with Pool() as pool:
         train_all(pool, tiny(*stack), tmp_path / "whole")
         pool.stopping.set()
-        (cohort,) = planned(tiny(*stack), tmp_path / "less").cohorts
-        training.run(list(tiny(*stack).trials), tmp_path / "less", cohort.name, "cpu", lambda: True)
+        (stack,) = planned(tiny(*stack), tmp_path / "less").stacks
+        training.run(list(tiny(*stack).trials), tmp_path / "less", stack.name, "cpu", lambda: True)
         pool.stopping.clear()
         plan = config.make_plan(tiny(*stack), "cpu", 2)
         with runs.lock(tmp_path / "less") as hold:
-            for _ in executors.train_cohorts(pool, hold, tiny(*less), plan):
+            for _ in executors.train_stacks(pool, hold, tiny(*less), plan):
                 pass
 
     assert files(tmp_path / "less") == files(tmp_path / "whole")
 
 
 def test_a_stack_in_which_one_result_stands_trains_again_without_touching_it(in_process: None, tiny: Any, tmp_path: Path):
-    experiment = tiny("training.cohort=4", "seeds=2")
+    experiment = tiny("training.stack=4", "seeds=2")
     with Pool() as pool:
         train_all(pool, experiment, tmp_path)
         before, first = files(tmp_path), runs.trial_folder(tmp_path, experiment.trials[0].name)
@@ -160,7 +160,7 @@ def trained_up_to(most: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> l
     run, tried = training.run, []
 
     def limited(trials: Sequence[config.Trial], *arguments: Any) -> str:
-        assert tuple(trial.name for trial in trials) in [cohort.trials for cohort in runs.read_plan(folder).cohorts]
+        assert tuple(trial.name for trial in trials) in [stack.trials for stack in runs.read_plan(folder).stacks]
         tried.append(len(trials))
         if len(trials) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
@@ -174,9 +174,9 @@ def test_a_stack_that_does_not_fit_into_memory_is_planned_as_two_and_ends_as_if_
     in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with Pool() as pool:
-        train_all(pool, tiny("training.cohort=2", "seeds=4"), tmp_path / "small")
+        train_all(pool, tiny("training.stack=2", "seeds=4"), tmp_path / "small")
         tried = trained_up_to(2, monkeypatch, tmp_path / "large")
-        experiment = tiny("training.cohort=8", "seeds=4")
+        experiment = tiny("training.stack=8", "seeds=4")
         runs.write_plan(tmp_path / "large", planned(experiment, tmp_path / "large"))
         (tmp_path / "large" / "checkpoints").mkdir()
         checkpoint = runs.checkpoint_file(tmp_path / "large", experiment.trials[0].name)
@@ -185,7 +185,7 @@ def test_a_stack_that_does_not_fit_into_memory_is_planned_as_two_and_ends_as_if_
 
     assert tried == [8, 4, 2, 2, 4, 2, 2]
     assert not checkpoint.exists()
-    assert [len(cohort.trials) for cohort in runs.read_plan(tmp_path / "large").cohorts] == [2, 2, 2, 2]
+    assert [len(stack.trials) for stack in runs.read_plan(tmp_path / "large").stacks] == [2, 2, 2, 2]
     results = [
         {trial.name: runs.result(runs.trial_folder(tmp_path / size, trial.name))["test_loss"] for trial in experiment.trials}
         for size in ("small", "large")
@@ -249,7 +249,7 @@ def test_a_tensor_that_no_memory_holds_raises_what_is_known_as_want_of_memory():
 def test_what_the_config_loses_before_it_began_trains_along_so_that_the_rest_ends_as_planned(
     in_process: None, tiny: Any, tmp_path: Path
 ):
-    stack, less = ("training.cohort=4", "seeds=2"), ("training.cohort=4", "seeds=[1]")
+    stack, less = ("training.stack=4", "seeds=2"), ("training.stack=4", "seeds=[1]")
     with Pool() as pool:
         pool.stopping.set()
         for folder in ("whole", "less"):
@@ -280,7 +280,7 @@ def test_seeds_and_values_added_removed_and_put_back_leave_every_trained_trial_a
             assert before.items() <= after.items()
             before = after
 
-    rounds = [(cohort.round, set(cohort.trials)) for cohort in runs.read_plan(tmp_path).cohorts]
+    rounds = [(stack.round, set(stack.trials)) for stack in runs.read_plan(tmp_path).stacks]
     names = {n: {trial for of, trials in rounds for trial in trials if of == n} for n, _ in rounds}
     both = ("plain", "identity")
     assert names == {
@@ -340,7 +340,7 @@ def after_a_kill(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     with Pool(1) as pool:
         pipe = blocked(folder, first)
         with runs.lock(folder) as hold:
-            ticks = executors.train_cohorts(pool, hold, experiment, planned(experiment, folder))
+            ticks = executors.train_stacks(pool, hold, experiment, planned(experiment, folder))
             kill_when_reading(pipe, ticks)
             for _ in ticks:
                 pass

@@ -71,7 +71,7 @@ def test_a_level_is_a_share_in_percent(text: str, level: float):
     ("text", "where"),
     [
         ("at depth=deepest norm=batch", (("network.depth", "deepest"), ("network.norm", "batch"))),
-        ("at lr=1e-3,zero_last=true", (("training.lr", "1e-3"), ("network.zero_last", "true"))),
+        ("at lr=1e-3,zero_init_residual=true", (("training.lr", "1e-3"), ("network.zero_init_residual", "true"))),
         ("at data.name=cifar10,\n network.depth=20", (("data.name", "cifar10"), ("network.depth", "20"))),
         ("at precision=float64", (("precision", "float64"),)),
     ],

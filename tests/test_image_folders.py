@@ -16,7 +16,6 @@ from PIL import Image
 
 from resexp import datasets, runs
 from resexp.datasets import DATASETS, Images, Source
-from resexp.training import material
 
 
 def class_folders(root: Path, names: dict[str, int], count: int = 10) -> Path:

@@ -1,4 +1,4 @@
-"""One writer an experiment, one worker a cohort; who it is; what a dead one leaves behind."""
+"""One writer an experiment, one worker a stack; who it is; what a dead one leaves behind."""
 
 import json
 import os
@@ -125,16 +125,16 @@ def test_an_experiment_that_is_being_trained_is_not_set_aside(tmp_path: Path):
 # ---- workers -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_cohort_that_a_worker_of_an_earlier_start_still_trains_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_stack_that_a_worker_of_an_earlier_start_still_trains_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "ORPHAN_SECONDS", 0.0)
     with (
-        runs.lock_cohort(tmp_path, "a"),
-        runs.lock_cohort(tmp_path, "b"),
-        pytest.raises(RunsError, match="still trains this cohort"),
-        runs.lock_cohort(tmp_path, "a"),
+        runs.lock_stack(tmp_path, "a"),
+        runs.lock_stack(tmp_path, "b"),
+        pytest.raises(RunsError, match="still trains this stack"),
+        runs.lock_stack(tmp_path, "a"),
     ):
         pass
-    with runs.lock_cohort(tmp_path, "a"):
+    with runs.lock_stack(tmp_path, "a"):
         pass
 
     assert list((tmp_path / "checkpoints").iterdir()) == []

@@ -36,7 +36,7 @@ def build(family: str, shortcut: str = "plain", *, size: int = 8, channels: int 
 
 
 def started(family: str, shortcut: str = "plain", *, init: str = "he", seed: int = 0, **wanted) -> Network:
-    keys = {key: wanted.pop(key) for key in ("gain", "zero_last") if key in wanted}
+    keys = {key: wanted.pop(key) for key in ("init_scale", "zero_init_residual") if key in wanted}
     network = build(family, shortcut, **wanted)
     initialise(network, seed, init, **keys)
     return network
@@ -513,19 +513,19 @@ def test_weights_have_the_variance_of_their_start(init, shape):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("init", [init for init in INITS if init != "fixup"])
-@pytest.mark.parametrize("gain", [None, 1 / 3, 2.0])
-def test_gain_is_the_n_var_of_every_hidden_layer_and_of_no_other(family, init, gain):
+@pytest.mark.parametrize("init_scale", [None, 1 / 3, 2.0])
+def test_gain_is_the_n_var_of_every_hidden_layer_and_of_no_other(family, init, init_scale):
     seeds = range(8)
-    networks = [main_path(started(family, init=init, gain=gain, seed=seed, size=4)) for seed in seeds]
+    networks = [main_path(started(family, init=init, init_scale=init_scale, seed=seed, size=4)) for seed in seeds]
     for place, (name, module) in enumerate(networks[0]):
         n_out, n_in, k = *module.weight.shape[:2], 3 if module.weight.ndim == 4 else 1
-        expected = SPREADS[init](n_out, n_in, k) if gain is None or name == "classifier" else gain
+        expected = SPREADS[init](n_out, n_in, k) if init_scale is None or name == "classifier" else init_scale
 
         assert_spread([layers[place][1].weight for layers in networks], expected, exact="orthogonal" in init)
 
 
 def test_gain_leaves_shortcut_maps_as_they_are():
-    own, wide = (started("mlp", "projection-all", gain=gain).state_dict() for gain in (None, 8.0))
+    own, wide = (started("mlp", "projection-all", init_scale=init_scale).state_dict() for init_scale in (None, 8.0))
     same = [name for name, weight in own.items() if name.endswith("weight") and torch.equal(weight, wide[name])]
 
     assert same == [*(f"blocks.{n}.shortcut.map.weight" for n in range(3)), "classifier.weight"]
@@ -579,7 +579,7 @@ def test_another_seed_and_another_name_draw_other_weights():
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_zero_last_makes_every_branch_exactly_zero(family, placement, norm, init):
-    network = started(family, "identity", placement=placement, norm=norm, init=init, zero_last=True)
+    network = started(family, "identity", placement=placement, norm=norm, init=init, zero_init_residual=True)
     boundaries: list[Tensor] = []
     network(images(dtype=torch.float32), boundaries)
     block, x = network.blocks[0], boundaries[0]
@@ -726,7 +726,7 @@ def test_the_gradient_at_a_boundary_is_that_at_the_next_and_what_comes_back_thro
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_with_empty_branches_the_gradient_is_the_same_at_every_block_and_the_head_stands_on_x_0(norm):
-    network = started("mlp", "identity", placement="branch", norm=norm, zero_last=True).double()
+    network = started("mlp", "identity", placement="branch", norm=norm, zero_init_residual=True).double()
     boundaries: list[Tensor] = []
     logits = network(images(), boundaries)
     grads = torch.autograd.grad(functional.cross_entropy(logits, torch.arange(B)), boundaries)

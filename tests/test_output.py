@@ -12,7 +12,7 @@ from commands import Answer, Program
 
 from resexp import cli
 from resexp.cli import output, program
-from resexp.tables.lines import SHADES
+from resexp.tables.terminal import SHADES
 
 QUESTION = "Помогает ли shortcut? 残差有用吗?"
 ENCODINGS = ["ascii", "cp1252"]

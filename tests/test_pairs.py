@@ -107,9 +107,9 @@ def test_a_pair_that_is_not_equal_is_not_called_equal(override: str, false: list
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_the_card_of_zero_last_says_that_the_start_differs(norm: str, tiny: Any):
-    card = only_card(tiny("network.zero_last=true", f"network.norm={norm}", "network.depth=[6]"))
+    card = only_card(tiny("network.zero_init_residual=true", f"network.norm={norm}", "network.depth=[6]"))
 
-    assert card["start_differs"] == ["zero_last"]
+    assert card["start_differs"] == ["zero_init_residual"]
     assert card["equal"]["weights_bit_equal"] is False
     assert card["equal"]["recipe"] is True
     assert card["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}

@@ -10,16 +10,16 @@ import pytest
 from resexp import figures, runs
 from resexp.tables.frames import at_start, read_frames
 from resexp.tables.planes import boundaries, edges, plane
-from resexp.tables.predictions import bands
+from resexp.tables.theory_bands import bands
 from resexp.tables.words import words
 
-MAP = ("network.depth=[4,8,16]", "network.norm=none", "network.init=he", "network.gain=[0.5,1,2]", "seeds=2")
+MAP = ("network.depth=[4,8,16]", "network.norm=none", "network.init=he", "network.init_scale=[0.5,1,2]", "seeds=2")
 
 
 def values(trial):
-    """Plain is worth 0.9 but where depth exceeds 4 times the gain in halves; identity is always worth 0.8."""
+    """Plain is worth 0.9 but where depth exceeds 4 times the init_scale in halves; identity is always worth 0.8."""
     network = trial.settings.network
-    trains = network.shortcut == "identity" or network.depth <= 8 * network.gain
+    trains = network.shortcut == "identity" or network.depth <= 8 * network.init_scale
     return {"test_accuracy": 0.8 if network.shortcut == "identity" else 0.9 if trains else 0.1}
 
 
@@ -28,8 +28,8 @@ def found(tmp_path_factory):
     return fabricated.results(tmp_path_factory.mktemp("runs"), values, *MAP)
 
 
-def reach(of, arm, gain, region="all"):
-    rows = of[(of["arm"] == arm) & (of["region"] == region) & (of["gain"] == gain)]
+def reach(of, arm, init_scale, region="all"):
+    rows = of[(of["arm"] == arm) & (of["region"] == region) & (of["init_scale"] == init_scale)]
     return rows["reach"].item()
 
 
@@ -43,7 +43,7 @@ def test_fields_meet_at_geometric_means():
 
 
 def test_a_field_has_the_median_over_seeds_and_the_difference_to_its_plain_twin(found):
-    fields = plane(read_frames(found).results).set_index(["arm", "depth", "gain"])
+    fields = plane(read_frames(found).results).set_index(["arm", "depth", "init_scale"])
 
     assert len(fields) == 2 * 3 * 3
     assert fields.loc[("plain", 16, 1.0), "accuracy"] == 0.1
@@ -55,12 +55,12 @@ def test_a_field_has_the_median_over_seeds_and_the_difference_to_its_plain_twin(
 # ---- where theory sees the end of training ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gain", [0.5, 1.0])
-def test_plains_line_lies_at_six_depth_scales(found, gain):
-    # |dL/dx|^2 falls by gain / 2 a layer in the mean over weights, by e^(-5 / 2n) more in the mean of its logarithm
-    rate = (-math.log(gain / 2) + (-math.log(gain / 2) + 5 / (2 * 64))) / 2
+@pytest.mark.parametrize("init_scale", [0.5, 1.0])
+def test_plains_line_lies_at_six_depth_scales(found, init_scale):
+    # |dL/dx|^2 falls by init_scale / 2 a layer in the mean over weights, by e^(-5 / 2n) more in the mean of its logarithm
+    rate = (-math.log(init_scale / 2) + (-math.log(init_scale / 2) + 5 / (2 * 64))) / 2
 
-    assert reach(boundaries(found), "plain", gain) == pytest.approx(2 + 6 / rate)
+    assert reach(boundaries(found), "plain", init_scale) == pytest.approx(2 + 6 / rate)
 
 
 def test_without_fluctuations_hes_plain_networks_have_no_end_and_others_6_over_the_logarithm(tmp_path):
@@ -74,17 +74,17 @@ def test_with_batch_norm_the_line_lies_at_16_depth_scales_whatever_the_gain_and_
     lines = boundaries(fabricated.results(tmp_path, values, MAP[0], "network.norm=[batch,layer]", *MAP[2:]))
     low, high = math.log(1.42), math.log(math.pi / (math.pi - 1) * 62 / 61)
 
-    for gain in (0.5, 2.0):
-        assert reach(lines, "plain", gain, "norm batch") == pytest.approx(2 + 16 / ((low + high) / 2))
-        assert reach(lines, "plain", gain, "norm layer") == math.inf
+    for init_scale in (0.5, 2.0):
+        assert reach(lines, "plain", init_scale, "norm batch") == pytest.approx(2 + 16 / ((low + high) / 2))
+        assert reach(lines, "plain", init_scale, "norm layer") == math.inf
     assert lines[(lines["arm"] == "identity") & (lines["region"] == "norm layer")].empty  # no formula is known
 
 
 def test_a_line_goes_from_edge_to_edge_and_an_experiment_without_a_map_has_none(found, tmp_path):
-    gains = boundaries(found)["gain"]
-    few = fabricated.results(tmp_path, values, *MAP[:3], "network.gain=[1,2]", "seeds=2")
+    init_scales = boundaries(found)["init_scale"]
+    few = fabricated.results(tmp_path, values, *MAP[:3], "network.init_scale=[1,2]", "seeds=2")
 
-    assert (gains.min(), gains.max()) == (pytest.approx(0.5 / math.sqrt(2)), pytest.approx(2 * math.sqrt(2)))
+    assert (init_scales.min(), init_scales.max()) == (pytest.approx(0.5 / math.sqrt(2)), pytest.approx(2 * math.sqrt(2)))
     assert boundaries(few).empty
 
 
@@ -103,13 +103,13 @@ def test_the_map_takes_the_place_of_all_other_figures_and_has_a_panel_for_each_a
 
 def test_the_map_is_told_by_fields_gained_and_lost_and_by_both_sides_of_theorys_line(found):
     assert words("atlas", read_frames(found)) == [
-        # plain trains where depth <= 8 gain; 6 scales reach to 6.2 layers at gain 0.5, 10.2 at 1, 155 at 2
+        # plain trains where depth <= 8 init_scale; 6 scales reach to 6.2 layers at init_scale 0.5, 10.2 at 1, 155 at 2
         (
             "plain: within the predicted limit 6 configurations with accuracies from 90.0% to 90.0% (median 90.0%), "
             "beyond it 3 configurations with accuracies from 10.0% to 10.0% (median 10.0%)."
         ),
         "identity: 5 points or more above plain in 3 of 9 configurations, below it in 6; from -10.0 to +70.0 points.",
-        # 2.05 to 2.40 a block at gain 2: 2 + 12 / ln 2.2 = 17 layers
+        # 2.05 to 2.40 a block at init_scale 2: 2 + 12 / ln 2.2 = 17 layers
         "identity: no limit is predicted: 9 configurations with accuracies from 80.0% to 80.0% (median 80.0%).",
     ]
 
@@ -118,7 +118,7 @@ def test_the_map_is_told_by_fields_gained_and_lost_and_by_both_sides_of_theorys_
 
 
 def test_theorys_band_is_its_profile_and_two_deviations_over_seeds(found):
-    band = bands(found).query("arm == 'plain' and corner == 'gain 2' and depth == 8").set_index("index")
+    band = bands(found).query("arm == 'plain' and corner == 'init_scale 2' and depth == 8").set_index("index")
     spread = [math.sqrt(5 * 2 / 64 * blocks) / math.log(10) for blocks in (3, 2, 1, 0)]  # 2 sd of the norm
 
     assert list(band["high"]) == pytest.approx(spread)
@@ -128,7 +128,7 @@ def test_theorys_band_is_its_profile_and_two_deviations_over_seeds(found):
 def test_at_the_start_stand_the_seeds_as_measured_and_the_bands_of_the_networks_measured(tmp_path):
     steep = {"test_accuracy": 0.5, "flow": 0.1}
     found = fabricated.results(tmp_path, lambda trial: steep if trial.settings.network.depth < 16 else {}, *MAP)
-    rows = at_start(read_frames(found)).query("arm == 'plain' and corner == 'gain 1'")
+    rows = at_start(read_frames(found)).query("arm == 'plain' and corner == 'init_scale 1'")
 
     assert set(rows["depth"]) == {4, 8}
     assert rows.dropna(subset=["relative"]).groupby("index")["relative"].agg(list).to_dict() == {
@@ -139,7 +139,13 @@ def test_at_the_start_stand_the_seeds_as_measured_and_the_bands_of_the_networks_
 
 def test_an_arm_without_a_formula_has_no_band(tmp_path):
     found = fabricated.results(
-        tmp_path, values, "network.depth=8", "network.norm=layer", "network.init=he", "network.gain=1", "network.shortcut=gate"
+        tmp_path,
+        values,
+        "network.depth=8",
+        "network.norm=layer",
+        "network.init=he",
+        "network.init_scale=1",
+        "network.shortcut=gate",
     )
 
     assert set(bands(found)["arm"]) == {"plain"}
@@ -152,11 +158,11 @@ def test_an_arm_without_a_formula_has_no_band(tmp_path):
 def test_diverged_networks_count_in_the_median_and_are_named(tmp_path):
     def some(trial):
         network = trial.settings.network
-        gone = network.shortcut == "identity" and (network.depth, network.gain) in {(16, 2.0), (8, 2.0)}
+        gone = network.shortcut == "identity" and (network.depth, network.init_scale) in {(16, 2.0), (8, 2.0)}
         return {"outcome": "diverged"} if gone and (trial.seed or network.depth == 16) else {"test_accuracy": 0.8}
 
     frames = read_frames(fabricated.results(tmp_path, some, *MAP))
-    fields = plane(frames.results).query("arm == 'identity' and gain == 2").set_index("depth")
+    fields = plane(frames.results).query("arm == 'identity' and init_scale == 2").set_index("depth")
 
     assert fields["n"].to_dict() == {4: 2, 8: 2, 16: 2}
     assert fields["accuracy"].isna().to_dict() == {4: False, 8: True, 16: True}
@@ -181,12 +187,12 @@ SEEDS = {  # accuracies of seeds (None: diverged) -> median with a diverged netw
 @pytest.mark.parametrize("accuracies", SEEDS, ids=str)
 def test_the_median_of_a_field_counts_diverged_networks_as_the_worst(accuracies):
     rows = [
-        {"region": "all", "arm": arm, "depth": depth, "gain": gain, "test_accuracy": accuracy,
+        {"region": "all", "arm": arm, "depth": depth, "init_scale": init_scale, "test_accuracy": accuracy,
          "outcome": "diverged" if accuracy is None else "stuck" if accuracy < 0.2 else "trained"}
-        for arm in ("plain", "identity") for depth in (4, 8) for gain in (1.0, 2.0)
-        for accuracy in (accuracies if (arm, depth, gain) == ("plain", 8, 2.0) else (0.5,) * len(accuracies))
+        for arm in ("plain", "identity") for depth in (4, 8) for init_scale in (1.0, 2.0)
+        for accuracy in (accuracies if (arm, depth, init_scale) == ("plain", 8, 2.0) else (0.5,) * len(accuracies))
     ]  # fmt: skip
-    fields = plane(pd.DataFrame(rows)).set_index(["arm", "depth", "gain"])
+    fields = plane(pd.DataFrame(rows)).set_index(["arm", "depth", "init_scale"])
     field, wanted = fields.loc[("plain", 8, 2.0)], SEEDS[accuracies]
     ranked = sorted(-1.0 if accuracy is None else accuracy for accuracy in accuracies)  # an independent median
     middle = {ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]}
@@ -200,7 +206,7 @@ def test_the_median_of_a_field_counts_diverged_networks_as_the_worst(accuracies)
 def test_mixed_and_diverged_fields_are_marked_on_the_map_of_their_arm_and_on_the_difference(found, tmp_path):
     def some(trial):
         network = trial.settings.network
-        here = network.shortcut == "plain" and network.gain == 2.0
+        here = network.shortcut == "plain" and network.init_scale == 2.0
         if here and (network.depth == 16 or (network.depth == 8 and trial.seed == 0)):
             return {"outcome": "diverged"}
         return {"test_accuracy": 0.8}
@@ -210,7 +216,7 @@ def test_mixed_and_diverged_fields_are_marked_on_the_map_of_their_arm_and_on_the
         panels = [panel for row in drawn["vconcat"][0]["hconcat"] for panel in row["hconcat"]]
         return {
             panel["title"]["text"]: sorted(
-                (row["depth"], row["gain"], row["mark"])
+                (row["depth"], row["init_scale"], row["mark"])
                 for layer in panel["layer"] if layer["mark"]["type"] == "point" and layer["mark"]["color"] == "black"
                 for row in drawn["datasets"][layer["data"]["name"]]
             )

@@ -44,7 +44,7 @@ device: cpu
 def train(experiment: Experiment, folder: Path) -> None:
     """Trains every trial, in the stacks of its plan."""
     trials = {trial.name: trial for trial in experiment.trials}
-    for planned in config.make_plan(experiment, "cpu", 1).cohorts:
+    for planned in config.make_plan(experiment, "cpu", 1).stacks:
         assert training.run([trials[name] for name in planned.trials], folder, planned.name, "cpu") == "finished"
 
 
@@ -239,7 +239,7 @@ def evaluated(network: Network, images: datasets.Images, material: training.Mate
 def test_what_is_logged_agrees_with_statistics_averaged_by_hand_over_captured_inputs(
     arms: str, stack: str, tiny: Any, tmp_path: Path
 ):
-    experiment = tiny(*ARMS[arms], "network.norm=batch", "precision=float64", "seeds=2", f"training.cohort={stack}")
+    experiment = tiny(*ARMS[arms], "network.norm=batch", "precision=float64", "seeds=2", f"training.stack={stack}")
     train(experiment, tmp_path)
 
     for trial in experiment.trials:

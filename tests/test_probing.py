@@ -114,7 +114,7 @@ WIDE = ("network.width=256", "network.depth=22", "network.block_layers=1", "seed
         (("network.init=he",), "plain", 1.0),
         (("network.init=xavier",), "plain", 0.5),
         (("network.init=pytorch",), "plain", 1 / 6),
-        (("network.init=orthogonal", "network.gain=1.5"), "plain", 0.75),
+        (("network.init=orthogonal", "network.init_scale=1.5"), "plain", 0.75),
         (("network.init=pytorch", "network.activation=tanh"), "plain", 1 / 3),
         (("network.init=he", "network.activation=tanh", "network.depth=42"), "plain", 1.106),
         (("network.init=he", "network.placement=pre"), "identity", 2.0),
@@ -303,7 +303,7 @@ def test_a_level_has_one_figure_before_the_point(norm: float, shown: str, tiny: 
 
 
 def test_what_overflowed_is_named(tiny: Any):
-    found = measured(tiny("network.depth=42", "network.gain=1e5", "network.plain=false"))
+    found = measured(tiny("network.depth=42", "network.init_scale=1e5", "network.plain=false"))
 
     assert "is not finite at" in lines(found)
     json.loads(tables.probe_json(found), parse_constant=pytest.fail)

@@ -7,7 +7,7 @@ import pytest
 
 from resexp import config
 from resexp.config import ConfigError
-from resexp.statistics import summarise
+from resexp.inference import summarise
 from resexp.tables import published
 from resexp.tables.published import published_for, published_lines
 
@@ -56,8 +56,8 @@ D110 = ("cifar10-he2016-shortcuts", "network.shortcut=identity")
         pytest.param((*D20, "network.norm=none"), id="no norm"),
         pytest.param((*D20, "network.activation=gelu"), id="another activation"),
         pytest.param((*D20, "network.init=pytorch"), id="another init"),
-        pytest.param((*D20, "network.gain=1"), id="another gain"),
-        pytest.param((*D20, "network.zero_last=true"), id="branches that start at zero"),
+        pytest.param((*D20, "network.init_scale=1"), id="another init_scale"),
+        pytest.param((*D20, "network.zero_init_residual=true"), id="branches that start at zero"),
         pytest.param((*D20, "network.placement=pre"), id="pre-activation at depth 20"),
         pytest.param((*D20, "network.block=bottleneck"), id="bottleneck blocks at depth 20"),
         pytest.param((*D20, "network.block_layers=1"), id="one-layer blocks at depth 20"),

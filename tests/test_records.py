@@ -130,8 +130,8 @@ def test_a_trial_whose_own_settings_are_damaged_is_no_evidence_of_an_edit(tmp_pa
 
 
 def test_edited_settings_of_a_trial_that_the_experiment_has_lost_are_not_trained_again(tmp_path: Path):
-    folder = finished(tmp_path, "training.cohort=4")
-    fewer = config.load("digits", [*SMALL, "seeds=1", "training.cohort=4"])
+    folder = finished(tmp_path, "training.stack=4")
+    fewer = config.load("digits", [*SMALL, "seeds=1", "training.stack=4"])
     runs.begin(fewer, folder, runs.read_plan(folder) or config.make_plan(fewer, "cpu", 2), fabricated.START, cards=[])
     assert len(reproduction.original(folder).experiment.trials) == 4
     path = folder / "trials/plain-d8-s1/trial.yaml"
@@ -377,7 +377,7 @@ def test_another_content_is_damage_whatever_its_line_endings(tmp_path: Path):
 def test_an_unfinished_experiment_continues_to_the_same_bytes_after_its_line_endings_were_changed(
     tiny: Any, tmp_path: Path, torch_state: None
 ):
-    experiment = tiny("training.cohort=1", "training.checkpoint_every=2")
+    experiment = tiny("training.stack=1", "training.checkpoint_every=2")
     train_here(experiment, tmp_path / "whole")
     shutil.copytree(tmp_path / "whole", tmp_path / "tiny")
     runs.clear(tmp_path / "tiny/trials/identity-d4-s0")

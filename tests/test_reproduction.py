@@ -36,7 +36,7 @@ def call(in_process: None, call: Program) -> Program:
 @pytest.fixture
 def results(call: Program, tiny_file: Path, tmp_path: Path) -> Path:
     """A results folder with tiny: plain and identity of seed 0 in one stack, those of seed 1 in another."""
-    assert call("train", tiny_file, "seeds=2", "training.cohort=2", "--quiet", "--runs", tmp_path / "runs").code == 0
+    assert call("train", tiny_file, "seeds=2", "training.stack=2", "--quiet", "--runs", tmp_path / "runs").code == 0
     return tmp_path / "runs"
 
 
@@ -105,7 +105,7 @@ def test_comparing_alone_does_without_torch(results: Path, call: Program):
 
 @pytest.mark.parametrize("stacks", ["auto", "1", "4"])
 def test_the_same_machine_comes_to_the_same_bytes(stacks: str, call: Program, tiny_file: Path, tmp_path: Path):
-    call("train", tiny_file, "seeds=2", f"training.cohort={stacks}", "--quiet", "--runs", tmp_path)
+    call("train", tiny_file, "seeds=2", f"training.stack={stacks}", "--quiet", "--runs", tmp_path)
     answer = call("reproduce", "--runs", tmp_path)
 
     assert (answer.code, answer.out) == (0, f"tiny: identical: 4 of 4 trials, byte for byte\n\n{SAME}")
@@ -139,13 +139,13 @@ def test_an_experiment_that_has_grown_and_lost_seeds_is_trained_in_the_stacks_th
     call: Program, tiny_file: Path, tmp_path: Path
 ):
     for seeds in ("[0, 1]", "[0, 2, 3]"):
-        call("train", tiny_file, f"seeds={seeds}", "training.cohort=4", "--quiet", "--runs", tmp_path)
+        call("train", tiny_file, f"seeds={seeds}", "training.stack=4", "--quiet", "--runs", tmp_path)
     answer = call("reproduce", "--quiet", "--runs", tmp_path)
 
     plan = runs.read_plan(again(tmp_path))
     assert plan == runs.read_plan(tmp_path / "tiny")
     assert plan
-    assert [(cohort.round, len(cohort.trials)) for cohort in plan.cohorts] == [(1, 4), (2, 4)]
+    assert [(stack.round, len(stack.trials)) for stack in plan.stacks] == [(1, 4), (2, 4)]
     assert answer == (0, f"tiny: identical: 8 of 8 trials, byte for byte\n\n{SAME}", answer.err)  # seed 1 trains along
     trained, before = (bound_files(folder / "trials") for folder in (again(tmp_path), tmp_path / "tiny"))
     assert trained == before
@@ -195,7 +195,7 @@ def test_a_named_trial_is_trained_with_its_stack_and_the_others_later(results: P
 def test_a_repetition_grows_with_its_original(results: Path, tiny_file: Path, call: Program):
     call("reproduce", "--quiet", "--runs", results)
     before = tree(again(results) / "trials")
-    call("train", tiny_file, "seeds=3", "training.cohort=2", "--quiet", "--runs", results)
+    call("train", tiny_file, "seeds=3", "training.stack=2", "--quiet", "--runs", results)
 
     assert call("reproduce", "--quiet", "--runs", results).out.startswith("tiny: identical: 6 of 6 trials")
     assert {name: file for name, file in tree(again(results) / "trials").items() if name in before} == before
@@ -276,7 +276,7 @@ def test_a_folder_without_what_says_how_it_was_trained_is_refused_by_name(name: 
 
 
 def test_a_finished_trial_of_which_the_plan_does_not_know_is_refused(results: Path, call: Program):
-    edit(results / "tiny" / "plan.json", lambda plan: plan["cohorts"].pop())
+    edit(results / "tiny" / "plan.json", lambda plan: plan["stacks"].pop())
 
     refused(call("reproduce", "--runs", results), "plan.json", "identity-d4-s1 is not in it")
 
@@ -322,9 +322,9 @@ def test_a_repetition_is_not_repeated_onto_itself(results: Path, call: Program):
     ("changed", "words"),
     [
         pytest.param(
-            ["training.cohort=2", "training.lr=0.1"], ("training.lr is 0.001 there and 0.1 here",), id="another learning rate"
+            ["training.stack=2", "training.lr=0.1"], ("training.lr is 0.001 there and 0.1 here",), id="another learning rate"
         ),
-        pytest.param(["training.cohort=1"], ("training.cohort is 2 there and 1 here",), id="other stacks by the config"),
+        pytest.param(["training.stack=1"], ("training.stack is 2 there and 1 here",), id="other stacks by the config"),
     ],
 )
 def test_a_repetition_of_something_else_under_that_name_is_left_alone(
@@ -345,13 +345,13 @@ def test_a_repetition_by_another_plan_is_left_alone_but_not_one_whose_stacks_wer
     found = reproduction.original(results / "tiny")
     runs.begin(found.experiment, again(results), config.halved(found.plan, "plain-d4-s0"), fabricated.START, [])
     whole = reproduction.continued(again(results), found.experiment, found.plan)
-    assert [cohort.trials for cohort in whole.cohorts] == [
+    assert [stack.trials for stack in whole.stacks] == [
         ("plain-d4-s0",), ("identity-d4-s0",), ("plain-d4-s1", "identity-d4-s1")
     ]  # fmt: skip
 
-    one = [cohort for cohort in found.plan.cohorts if "plain-d4-s0" in cohort.trials]
+    one = [stack for stack in found.plan.stacks if "plain-d4-s0" in stack.trials]
     mixed = one[0].model_copy(update={"trials": ("plain-d4-s0", "plain-d4-s1")})
-    runs.write_plan(again(results), found.plan.model_copy(update={"cohorts": (mixed,)}))
+    runs.write_plan(again(results), found.plan.model_copy(update={"stacks": (mixed,)}))
     refused(call("reproduce", "--runs", results), "plain-d4-s0 is in another stack there", "--fresh")
 
 
@@ -807,19 +807,19 @@ def test_images_come_first_and_every_start_counts(tmp_path: Path):
 
 
 def test_stacks_and_threads_belong_to_the_environment(tmp_path: Path):
-    folder, experiment = made(tmp_path / "before", USUAL, "seeds=2", "training.cohort=4")
-    other, _ = made(tmp_path / "after", USUAL, "seeds=2", "training.cohort=4")
+    folder, experiment = made(tmp_path / "before", USUAL, "seeds=2", "training.stack=4")
+    other, _ = made(tmp_path / "after", USUAL, "seeds=2", "training.stack=4")
     plan = runs.read_plan(other)
     assert plan
-    halves = config.halved(plan, plan.cohorts[0].name)
-    threads = tuple(cohort.model_copy(update={"threads": 2}) for cohort in halves.cohorts)
-    runs.write_plan(other, halves.model_copy(update={"cohorts": threads}))
+    halves = config.halved(plan, plan.stacks[0].name)
+    threads = tuple(stack.model_copy(update={"threads": 2}) for stack in halves.stacks)
+    runs.write_plan(other, halves.model_copy(update={"stacks": threads}))
 
     assert list(reproduction.compare(folder, other, experiment).environment) == [
         ("threads", "1", "2"), ("trials in a stack", "4", "2"),
     ]  # fmt: skip
-    whole = halves.cohorts[0].model_copy(update={"threads": 1})
-    runs.write_plan(folder, halves.model_copy(update={"cohorts": (whole, *threads[1:])}))
+    whole = halves.stacks[0].model_copy(update={"threads": 1})
+    runs.write_plan(folder, halves.model_copy(update={"stacks": (whole, *threads[1:])}))
     first = dataclasses.replace(experiment, trials=experiment.trials[:2])
     last = dataclasses.replace(experiment, trials=experiment.trials[2:])
     assert list(reproduction.compare(folder, other, first).environment) == [("threads", "1", "2")]

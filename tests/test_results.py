@@ -140,15 +140,15 @@ def test_cells_that_no_experiment_varies_by_itself_are_no_alternatives(tmp_path)
     both = ["name=both", "training.lr=[0.001, 0.003]"]
     folders = written(tmp_path, slow, fast, both)
 
-    assert comparison.best_against_best(runs.read_results(folders[:2])) == []
-    assert len(comparison.best_against_best(runs.read_results(folders[2:]))) == 1
+    assert comparison.best_settings(runs.read_results(folders[:2])) == []
+    assert len(comparison.best_settings(runs.read_results(folders[2:]))) == 1
 
 
 def test_best_cells_of_other_seeds_have_no_difference_and_say_so(tmp_path):
     lr = "training.lr=[0.001, 0.003]"
     plain = ["name=plain", "network.shortcut=[plain]", lr]
     results = runs.read_results(written(tmp_path, plain, [*RESIDUAL, lr, "seeds=[1,2]"]))
-    (best,) = comparison.best_against_best(results)
+    (best,) = comparison.best_settings(results)
 
     assert best.difference is None
     assert best.unmatched == ("seeds 0, 1 and 1, 2",)
@@ -169,7 +169,7 @@ def test_two_whole_experiments_of_another_recipe_are_cells_of_their_own(tmp_path
     assert [cell.label["training.epochs"] for cell in found] == ["20", "3"]
     assert all(arm.unmatched == () for cell in found for arm in cell.arms)
     assert results.name == "one + two"
-    assert comparison.best_against_best(results) == []
+    assert comparison.best_settings(results) == []
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ RESIDUAL = ["name=two", "network.shortcut=[identity]", "network.plain=false"]
         pytest.param(["data.limit=100"], ("data.limit default and 100",), id="limit"),
         pytest.param(["data.name=mnist"], ("data.name digits and mnist",), id="data"),
         pytest.param(["precision=float64"], ("precision float32 and float64",), id="precision"),
-        pytest.param(["training.cohort=1"], ("training.cohort auto and 1",), id="grouping"),
+        pytest.param(["training.stack=1"], ("training.stack auto and 1",), id="grouping"),
         pytest.param(["seeds=3"], ("seeds 0, 1 and 0, 1, 2",), id="more seeds"),
         pytest.param(["seeds=[5,6]"], ("seeds 0, 1 and 5, 6",), id="other seeds"),
         pytest.param(["network.depth=[16]", "training.lr=0.1"], ("depth 8 and 16", "lr 0.001 and 0.1"), id="two keys"),
@@ -366,7 +366,7 @@ def test_the_second_control_is_no_cell_of_best_against_best_and_has_nothing_publ
     network = ["network.family=cnn", "network.depth=20", "network.width=16", "network.norm=batch", "network.init=he"]
     arms = ["network.shortcut=[gate]", "network.plain_width=parameters", "training.lr=[0.1, 0.01]"]
     results = fabricated.results(tmp_path, values, *network, *arms, "seeds=2")
-    (best,) = comparison.best_against_best(results)
+    (best,) = comparison.best_settings(results)
 
     assert (best.residual.arm, best.residual.summary.mean) == ("gate", 0.5)
     assert {arm for _, arm, _, _ in tables.published_rows(results)} == {"plain", "gate"}

@@ -20,7 +20,7 @@ import yaml
 
 from resexp import config, runs
 from resexp.config import Experiment
-from resexp.config.documents import parse_yaml
+from resexp.config.parsing import parse_yaml
 from resexp.runs import RunsError
 
 METRICS = list(runs.COLUMNS["metrics.csv"])
@@ -422,7 +422,7 @@ READERS: dict[str, Callable[[Path], object]] = {
         pytest.param("result.json", b"\xff\xfe", id="a result that is no text"),
         pytest.param("result.json", b"[]", id="a list for a result"),
         pytest.param("plan.json", b'{"device": "cpu"', id="half a plan"),
-        pytest.param("plan.json", b'{"device": "cpu"}', id="a plan without cohorts"),
+        pytest.param("plan.json", b'{"device": "cpu"}', id="a plan without stacks"),
         pytest.param("experiment.yaml", b"network: {depth", id="half an experiment"),
         pytest.param("experiment.yaml", b"networks: 1\n", id="an experiment with an unknown key"),
     ],
@@ -767,7 +767,7 @@ def test_an_experiment_in_which_something_is_a_link_is_not_written_to(linked: st
 def test_a_plan_whose_names_lead_out_of_the_folder_is_damaged(where: str, name: str, tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    plan["cohorts"][0][where] = [name] if where == "trials" else name
+    plan["stacks"][0][where] = [name] if where == "trials" else name
     runs.write_json(folder / "plan.json", plan)
     with pytest.raises(RunsError, match=r"plan\.json: damaged"):
         runs.read_plan(folder)
@@ -839,7 +839,7 @@ def test_all_logs_of_a_trial_are_marked_and_cut_back_together(tmp_path: Path):
     runs.cut_back(tmp_path, marked)
 
     assert tree(tmp_path) == before
-    with pytest.raises(RunsError, match="had its result when the checkpoint of its cohort was written"):
+    with pytest.raises(RunsError, match="had its result when the checkpoint of its stack was written"):
         runs.cut_back(tmp_path, None)
 
 
@@ -867,7 +867,7 @@ def test_a_checkpoint_lies_beside_its_trials_and_only_a_damaged_one_with_another
     runs.write_sealed(path, b"first")
     assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []
     path.write_bytes(b"x" * 100)
-    assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []  # nothing to go on from: its cohort will say so
+    assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []  # nothing to go on from: its stack will say so
     runs.before(path).write_bytes(b"before")
     assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == [
         f"{path}: damaged (its checksum is another); its trials go on from the checkpoint before it"

@@ -11,7 +11,7 @@ from resexp import runs, screen
 from resexp.figures import charts
 from resexp.screen import snapshots
 from resexp.tables.frames import read_frames
-from resexp.tables.lines import BAR_WIDTH
+from resexp.tables.terminal import BAR_WIDTH
 
 SMALL = ("network.depth=[8,64]", "network.norm=[none]", "network.init=[pytorch]", "seeds=2")
 

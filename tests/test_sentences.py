@@ -13,10 +13,10 @@ import pytest
 from resexp import claims, config, figures, runs, tables
 from resexp.comparison import OverDepth, compared
 from resexp.config import Trial
+from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import QUESTIONS, title
-from resexp.statistics import Degradation, DegradationVerdict, Difference
-from resexp.tables import texts, words
+from resexp.tables import words
 from resexp.tables.answer import answer
 from resexp.tables.budget import longer_commands
 from resexp.tables.findings import findings, headline
@@ -95,7 +95,7 @@ def everywhere(plain: Values, identity: Values) -> Callable[[Trial], Values]:
 
 def of_map(trial: Trial) -> Values:
     network_settings = trial.settings.network
-    if trial.arm == "plain" and network_settings.depth == 16 and network_settings.gain == 2 and trial.seed == 1:
+    if trial.arm == "plain" and network_settings.depth == 16 and network_settings.init_scale == 2 and trial.seed == 1:
         return DIVERGED
     return network(0.8 if trial.arm == "identity" else 0.9 if network_settings.depth <= 8 else 0.1)
 
@@ -110,7 +110,7 @@ def of_reversal(trial: Trial) -> Values:
 
 
 CLAIM = "test_accuracy: identity > plain @ 95%"
-MAP = ("network.depth=[4,8,16]", "network.norm=none", "network.init=he", "network.gain=[0.5,1,2]", "seeds=2")
+MAP = ("network.depth=[4,8,16]", "network.norm=none", "network.init=he", "network.init_scale=[0.5,1,2]", "seeds=2")
 ONE = (DEEPEST, "network.norm=none", "network.init=he")
 EXPERIMENTS: tuple[tuple[Callable[[Trial], Values], tuple[str, ...]], ...] = (
     (of_cases, (DEEPEST, *CONDITIONS)),

@@ -1,4 +1,4 @@
-"""Shards of one experiment beside each other, attempts at a cohort after one another: every trial is trained once."""
+"""Shards of one experiment beside each other, attempts at a stack after one another: every trial is trained once."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def test_without_shards_the_plan_is_that_of_the_cores(tiny: Any):
 def test_with_shards_the_plan_is_the_same_on_every_machine_and_leaves_no_shard_idle(tiny: Any, shards: int):
     experiment = tiny("seeds=12")
     plans = [config.make_plan(experiment, "cpu", cores, None, shards) for cores in (1, 2, 64)]
-    parts = [[name for cohort in plans[0].cohorts[i::shards] for name in cohort.trials] for i in range(shards)]
+    parts = [[name for stack in plans[0].stacks[i::shards] for name in stack.trials] for i in range(shards)]
 
     assert plans[0] == plans[1] == plans[2]
     assert sorted(name for part in parts for name in part) == sorted(trial.name for trial in experiment.trials)
@@ -173,7 +173,7 @@ def test_an_attempt_that_was_overtaken_stops_before_it_appends_replaces_or_disca
             lambda: runs.write_bytes(checkpoint, b"another"),
             lambda: runs.discard(checkpoint),
         ):
-            with pytest.raises(SupersededError, match="another attempt trains this cohort"):
+            with pytest.raises(SupersededError, match="another attempt trains this stack"):
                 write()
 
     assert {path: path.read_bytes() for path in before} == before
@@ -256,7 +256,7 @@ def test_a_shard_without_trials_has_done_all_its_work():
 @pytest.mark.slow
 def test_shards_at_once_write_the_files_of_one_run_with_the_same_stacks(tiny_file: Path, tmp_path: Path):
     def begun(folder: str, *options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", "training.cohort=1", "--jobs", "1"]
+        command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", "training.stack=1", "--jobs", "1"]
         command += ["--quiet", "--runs", str(tmp_path / folder), *options]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 

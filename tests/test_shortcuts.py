@@ -310,25 +310,25 @@ def test_a_function_of_the_place_is_a_shortcut_like_any_other(place, monkeypatch
     assert torch.equal(s, option_a(x, Place(inputs, outputs, 0, 1, nn.Identity)) / 2)
 
 
-@pytest.mark.parametrize("cohort", ["auto", "1"])
+@pytest.mark.parametrize("stack", ["auto", "1"])
 def test_a_function_is_trained_to_the_bit_as_the_built_in_shortcut_of_the_same_formula(
-    cohort, tiny_file, tmp_path, monkeypatch, torch_state
+    stack, tiny_file, tmp_path, monkeypatch, torch_state
 ):
     monkeypatch.setitem(SHORTCUTS, "half", half)
-    asked = ("seeds=2", f"training.cohort={cohort}", "network.init=he")
+    asked = ("seeds=2", f"training.stack={stack}", "network.init=he")
     own = resexp.train(tiny_file, "network.shortcut=[half]", *asked, runs_dir=tmp_path / "own")
-    alone = ("training.cohort=1", "network.init=he", "seeds=2", "network.shortcut=[{scaled: {scale: 0.5}}]")
+    alone = ("training.stack=1", "network.init=he", "seeds=2", "network.shortcut=[{scaled: {scale: 0.5}}]")
     built_in = resexp.train(tiny_file, *alone, runs_dir=tmp_path / "built-in")
 
     found = lasting(own, "half")
     assert len(found) == 2 * 4
     assert found == lasting(built_in, "scaled-scale0.5")
-    cohorts = [cohort.trials for cohort in runs.read_plan(own).cohorts]
-    assert [trials for trials in cohorts if any("half" in name for name in trials)] == [("half-d4-s0",), ("half-d4-s1",)]
+    stacks = [stack.trials for stack in runs.read_plan(own).stacks]
+    assert [trials for trials in stacks if any("half" in name for name in trials)] == [("half-d4-s0",), ("half-d4-s1",)]
 
 
 def test_a_function_goes_on_where_its_training_was_interrupted(tiny_file, tmp_path, monkeypatch, torch_state):
-    asked = ("network.shortcut=[half]", "training.checkpoint_every=2", "training.cohort=1")
+    asked = ("network.shortcut=[half]", "training.checkpoint_every=2", "training.stack=1")
     monkeypatch.setitem(SHORTCUTS, "half", half)
     whole = resexp.train(tiny_file, *asked, runs_dir=tmp_path / "whole")
     seen = []

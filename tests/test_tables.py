@@ -176,7 +176,7 @@ def test_best_against_best_is_chosen_by_validation_and_reported_on_test(tmp_path
         return {"test_accuracy": 0.5 if he else 0.8, "val_accuracy": 0.9 if he else 0.6}
 
     folder, found = fabricated.experiment(tmp_path, values, "network.depth=[64]", "network.norm=[none]", "seeds=2")
-    (best,) = comparison.best_against_best(runs.results_of(folder, found))
+    (best,) = comparison.best_settings(runs.results_of(folder, found))
 
     assert (best.plain.setting, best.residual.setting) == ({"init": "he"}, {"init": "he"})
     assert best.plain.summary.mean == 0.5

@@ -19,18 +19,18 @@ Layer = Callable[[np.random.Generator, FloatArray], tuple[FloatArray, Backward]]
 # ---- the simulation: a layer gives its output and the map from gradients of the output to those of the input ----------
 
 
-def weight(random: np.random.Generator, gain: float, width: int) -> FloatArray:
-    return random.standard_normal((width, width)) * math.sqrt(gain / width)
+def weight(random: np.random.Generator, init_scale: float, width: int) -> FloatArray:
+    return random.standard_normal((width, width)) * math.sqrt(init_scale / width)
 
 
-def orthogonal(random: np.random.Generator, gain: float, width: int) -> FloatArray:
+def orthogonal(random: np.random.Generator, init_scale: float, width: int) -> FloatArray:
     q, r = np.linalg.qr(random.standard_normal((width, width)))
-    return math.sqrt(gain) * q * np.sign(np.diag(r))
+    return math.sqrt(init_scale) * q * np.sign(np.diag(r))
 
 
-def matrix(gain: float, draw: Callable[..., FloatArray] = weight) -> Layer:
+def matrix(init_scale: float, draw: Callable[..., FloatArray] = weight) -> Layer:
     def layer(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
-        w = draw(random, gain, x.shape[1])
+        w = draw(random, init_scale, x.shape[1])
         return x @ w.T, lambda d: d @ w
 
     return layer
@@ -146,7 +146,7 @@ def cell(**keys: Any) -> config.Network:
         {"shortcut": "stochastic-depth"},
         {"shortcut": {"scaled": {"scale": 0.0}}},
         {"init": "fixup"},
-        {"shortcut": "projection-all", "zero_last": True},
+        {"shortcut": "projection-all", "zero_init_residual": True},
         {"depth": 2},
     ],
     ids=str,
@@ -171,7 +171,7 @@ def test_gains_are_those_of_the_inits():
 
     torch = pytest.importorskip("torch")
 
-    assert {name: rule.spread(torch.empty(8, 8)) for name, rule in INITS.items()} == theory.GAINS
+    assert {name: rule.spread(torch.empty(8, 8)) for name, rule in INITS.items()} == theory.INIT_SCALES
 
 
 # ---- plain -----------------------------------------------------------------------------------------------------------------
@@ -180,17 +180,17 @@ def test_gains_are_those_of_the_inits():
 @pytest.mark.parametrize(("init", "expected"), [("he", 1.0), ("xavier", 0.5), ("orthogonal", 0.5), ("pytorch", 1 / 6)])
 def test_a_plain_relu_layer_multiplies_the_square_of_the_gradient_by_half_its_gain(init: str, expected: float):
     draw = orthogonal if init == "orthogonal" else weight
-    levels, signals = simulated(plain(matrix(theory.GAINS[init], draw), relu), 20)
+    levels, signals = simulated(plain(matrix(theory.INIT_SCALES[init], draw), relu), 20)
 
-    assert theory.relu_layer(theory.GAINS[init]) == pytest.approx(expected)
+    assert theory.relu_layer(theory.INIT_SCALES[init]) == pytest.approx(expected)
     assert growth(levels) == pytest.approx(expected, rel=0.05)
     assert growth(-signals) == pytest.approx(expected, rel=0.05)
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(2.0, 1.106), (1 / 3, 1 / 3), (25 / 9, 1.21)])
-def test_a_plain_tanh_layer_tends_to_its_mean_field_factor(gain: float, expected: float):
-    levels, _ = simulated(plain(matrix(gain), tanh), 30)
-    chi, _ = theory.tanh_layers(gain, 30)
+@pytest.mark.parametrize(("init_scale", "expected"), [(2.0, 1.106), (1 / 3, 1 / 3), (25 / 9, 1.21)])
+def test_a_plain_tanh_layer_tends_to_its_mean_field_factor(init_scale: float, expected: float):
+    levels, _ = simulated(plain(matrix(init_scale), tanh), 30)
+    chi, _ = theory.tanh_layers(init_scale, 30)
 
     assert chi[-1] == pytest.approx(expected, rel=0.01)
     assert growth(levels, slice(6, -3)) == pytest.approx(expected, rel=0.05)
@@ -236,10 +236,10 @@ def test_the_gradient_of_one_input_fluctuates_over_seeds_as_predicted():
 # ---- with a norm -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gain", [1 / 3, 2.0])
+@pytest.mark.parametrize("init_scale", [1 / 3, 2.0])
 @pytest.mark.parametrize("batch", [32, 128, 256])
-def test_a_plain_network_with_batch_norm_explodes_at_any_gain(gain: float, batch: int):
-    levels, _ = simulated(plain(matrix(gain), norm(0), relu), 20, batch=batch)
+def test_a_plain_network_with_batch_norm_explodes_at_any_gain(init_scale: float, batch: int):
+    levels, _ = simulated(plain(matrix(init_scale), norm(0), relu), 20, batch=batch)
     low, high = theory.batch_norm_relu(batch)
 
     assert low <= growth(levels) <= 1.02 * high
@@ -252,9 +252,9 @@ def test_linear_layers_with_batch_norm_explode_a_little():
     assert growth(levels) == pytest.approx(theory.batch_norm_linear(32), rel=0.01)
 
 
-@pytest.mark.parametrize("gain", [1 / 3, 2.0])
-def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(gain: float):
-    levels, _ = simulated(plain(matrix(gain), norm(1), relu), 20)
+@pytest.mark.parametrize("init_scale", [1 / 3, 2.0])
+def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(init_scale: float):
+    levels, _ = simulated(plain(matrix(init_scale), norm(1), relu), 20)
 
     assert growth(levels) == pytest.approx(theory.layer_norm_relu(), rel=0.02)
 
@@ -263,12 +263,14 @@ def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(gain: floa
     ("name", "axis", "layers", "tolerance"), [("batch", 0, 1, 0.15), ("batch", 0, 2, 0.25), ("layer", 1, 1, 0.1)]
 )
 def test_shortcuts_turn_a_norms_explosion_into_a_power_law(name: str, axis: int, layers: int, tolerance: float):
-    gain, blocks = 2.0, 54
+    init_scale, blocks = 2.0, 54
     chi = {"batch": theory.BATCH_NORM_RELU, "layer": 1.0}[name]
-    first = plain(matrix(gain), norm(axis), relu, skip(matrix(gain)))  # x_1, whose shortcut starts behind the activation
-    levels, _ = simulated(skip(chain(*[norm(axis), relu, matrix(gain)] * layers)), blocks - 1, first, batch=128)
+    first = plain(
+        matrix(init_scale), norm(axis), relu, skip(matrix(init_scale))
+    )  # x_1, whose shortcut starts behind the activation
+    levels, _ = simulated(skip(chain(*[norm(axis), relu, matrix(init_scale)] * layers)), blocks - 1, first, batch=128)
     measured = (levels - levels[:, -1:]).mean(0)
-    factors = theory.norm_residual(chi**layers, 1 / gain, blocks)[1:]
+    factors = theory.norm_residual(chi**layers, 1 / init_scale, blocks)[1:]
     predicted = np.append(np.cumsum(np.log(factors)[::-1])[::-1], 0.0)
     early, late = (measured[at] - measured[2 * at] for at in (6, 24))
 
@@ -311,14 +313,14 @@ def test_a_bare_he_block_triples_both():
     assert growth(-signals) == pytest.approx(3.0, rel=0.05)
 
 
-@pytest.mark.parametrize("gain", [1 / 3, 1.0, 2.0])
-def test_an_activation_after_the_addition_is_met_by_its_mean_field(gain: float):
-    levels, signals = simulated(chain(skip(chain(matrix(gain), relu, matrix(gain))), relu), 20)
-    backward, forward = theory.residual_post(gain**2 / 2, 20)
+@pytest.mark.parametrize("init_scale", [1 / 3, 1.0, 2.0])
+def test_an_activation_after_the_addition_is_met_by_its_mean_field(init_scale: float):
+    levels, signals = simulated(chain(skip(chain(matrix(init_scale), relu, matrix(init_scale))), relu), 20)
+    backward, forward = theory.residual_post(init_scale**2 / 2, 20)
 
     assert 0.97 * backward[10] <= growth(levels) <= 1.03 * forward[10]
     assert growth(-signals) == pytest.approx(forward[10], rel=0.05)
-    assert gain != 2 or 2.0 <= growth(levels) <= 2.25
+    assert init_scale != 2 or 2.0 <= growth(levels) <= 2.25
 
 
 @pytest.mark.parametrize("blocks", [20, 50])
@@ -330,9 +332,9 @@ def test_scaling_branches_by_the_root_of_their_number_leaves_about_e_in_all(bloc
     assert 2.3 <= math.exp((levels[:, 0] - levels[:, -1]).mean()) <= 2.9
 
 
-@pytest.mark.parametrize(("a", "gain"), [(1.0, 2.0), (1.0, 1 / 3), (20**-0.5, 2.0)])
-def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, gain: float):
-    branch = chain(matrix(gain), relu, matrix(gain))
+@pytest.mark.parametrize(("a", "init_scale"), [(1.0, 2.0), (1.0, 1 / 3), (20**-0.5, 2.0)])
+def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, init_scale: float):
+    branch = chain(matrix(init_scale), relu, matrix(init_scale))
     first, block = chain(relu, skip(branch, 1.0, a)), skip(chain(relu, branch), 1.0, a)
     blocks, count = [first, *[block] * 19], iter(range(20 * SEEDS))
 
@@ -340,7 +342,7 @@ def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, gain: f
         return blocks[next(count) % 20](random, x)
 
     levels, signals = simulated(in_turn, 20, first=chain())
-    backward, forward = theory.residual_pre(a**2 * gain**2 / 2, 20)
+    backward, forward = theory.residual_pre(a**2 * init_scale**2 / 2, 20)
 
     assert -np.diff(levels.mean(0)) == pytest.approx(np.log(backward), abs=0.1)
     assert np.diff(signals.mean(0)) == pytest.approx(np.log(forward), abs=0.1)
@@ -356,13 +358,13 @@ def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, gain: f
         ({"shortcut": "plain"}, "exponential", 1 / 36),
         ({"shortcut": "plain", "block_layers": 1}, "exponential", 1 / 6),
         ({"shortcut": "plain", "init": "xavier", "placement": "pre"}, "exponential", 1 / 4),
-        ({"shortcut": "plain", "gain": 3.0, "block_layers": 1, "init": "orthogonal"}, "exponential", 3 / 2),
-        ({"shortcut": "plain", "init": "fixup", "zero_last": True}, "exponential", 1.0),
+        ({"shortcut": "plain", "init_scale": 3.0, "block_layers": 1, "init": "orthogonal"}, "exponential", 3 / 2),
+        ({"shortcut": "plain", "init": "fixup", "zero_init_residual": True}, "exponential", 1.0),
         ({"shortcut": "plain", "norm": "layer"}, "exponential", 1.0),
         ({"placement": "pre", "shortcut": "projection-all", "init": "he"}, "exponential", 3.0),
         ({"shortcut": "projection-all", "init": "he"}, "exponential", 2.0),
         ({"shortcut": "rezero"}, "exponential", 1.0),
-        ({"zero_last": True, "init": "he", "norm": "batch"}, "exponential", 1.0),
+        ({"zero_init_residual": True, "init": "he", "norm": "batch"}, "exponential", 1.0),
     ],
     ids=str,
 )
@@ -378,8 +380,8 @@ def test_each_cell_finds_its_formula(keys: dict[str, Any], law: str, factor: flo
 
 
 def test_ten_decades_of_gain_keep_the_post_range_finite():
-    for gain in (1e-6, 1e-2, 12.0, 1e4):
-        low, high = theory.predict(cell(gain=gain), 64).slope() or (math.nan, math.nan)
+    for init_scale in (1e-6, 1e-2, 12.0, 1e4):
+        low, high = theory.predict(cell(init_scale=init_scale), 64).slope() or (math.nan, math.nan)
 
         assert -0.2 < low <= high
         assert math.isfinite(high)
@@ -409,7 +411,7 @@ def test_the_band_widens_away_from_the_last_block():
 
 def test_the_depth_scale_is_that_of_the_squared_gradient():
     plain_start = theory.predict(cell(shortcut="plain", width=10**5), 64).depth_scale()
-    healthy = theory.predict(cell(shortcut="plain", init="orthogonal", gain=2.0), 64).depth_scale()
+    healthy = theory.predict(cell(shortcut="plain", init="orthogonal", init_scale=2.0), 64).depth_scale()
     normed = theory.predict(cell(shortcut="plain", norm="batch", block_layers=1), 10**6).depth_scale()
 
     assert plain_start == pytest.approx((1 / math.log(36),) * 2, rel=1e-3)
@@ -430,7 +432,7 @@ def test_the_spread_of_a_slope_is_that_of_a_line_fitted_to_steps_that_are_drawn(
 
 
 def test_a_gradient_that_may_vanish_or_explode_has_no_farthest_scale():
-    found = theory.predict(cell(shortcut="plain", init="he", gain=2.03, width=64, block_layers=1), 64)
+    found = theory.predict(cell(shortcut="plain", init="he", init_scale=2.03, width=64, block_layers=1), 64)
     near, far = found.depth_scale() or (0.0, 0.0)
 
     assert found.low[0] < 0 < found.high[0]
@@ -440,7 +442,9 @@ def test_a_gradient_that_may_vanish_or_explode_has_no_farthest_scale():
 
 def test_borders_count_for_the_convolutions_of_a_block_that_have_any():
     def slope(**keys: Any) -> tuple[float, float] | None:
-        return theory.predict(cell(**{"family": "cnn", "shortcut": "plain", "depth": 20, "gain": 2.0, **keys}), 64, 32).slope()
+        return theory.predict(
+            cell(**{"family": "cnn", "shortcut": "plain", "depth": 20, "init_scale": 2.0, **keys}), 64, 32
+        ).slope()
 
     least, most = theory.borders(8)[0], theory.borders(32)[1]  # one of the three layers of a bottleneck is 3x3
 

@@ -244,7 +244,7 @@ def test_killed_at_any_moment_and_continued_it_is_byte_identical(
 LEAST = """
 data: {name: digits, limit: 16}
 network: {depth: [4], width: 2}
-training: {steps: 3, batch_size: 8, checkpoint_every: 2, cohort: 1}
+training: {steps: 3, batch_size: 8, checkpoint_every: 2, stack: 1}
 gradients: {every: 3}
 seeds: 1
 device: cpu

@@ -27,7 +27,7 @@ CNN = ("network.family=cnn", "network.depth=[5]", "network.width=4", "network.bl
 
 
 def finish(trial: Trial, folder: Path, stop: Callable[[], bool] = training.never) -> dict[str, Any]:
-    """Trains the trial to its result, alone in its cohort."""
+    """Trains the trial to its result, alone in its stack."""
     assert training.run([trial], folder, trial.name, "cpu", stop) == "finished"
     found = runs.result(runs.trial_folder(folder, trial.name))
     assert found
@@ -718,7 +718,7 @@ def test_compiled_networks_train_as_eager_ones_do_and_are_read_at_the_same_place
     for name, compiled in (("eager", "false"), ("compiled", "true")):
         experiment = tiny(*overrides, f"compile={compiled}")
         trials = {trial.name: trial for trial in experiment.trials}
-        for planned in config.make_plan(experiment, "cpu", 1).cohorts:
+        for planned in config.make_plan(experiment, "cpu", 1).stacks:
             training.run([trials[of] for of in planned.trials], tmp_path / name, planned.name, "cpu")
 
     for trial in tiny(*overrides).trials:
@@ -751,7 +751,7 @@ def test_a_batch_larger_than_the_training_part_is_refused(tiny: Any):
 
 
 def test_the_twin_of_a_zero_last_net_is_no_dead_network(tiny: Any):
-    plain, residual = (training.build(trial, (1, 8, 8), 10) for trial in twins(tiny("network.zero_last=true")))
+    plain, residual = (training.build(trial, (1, 8, 8), 10) for trial in twins(tiny("network.zero_init_residual=true")))
     x, labels = batches_of(tiny().trials[0], 0, 1)[0]
     boundaries: list[Tensor] = []
     loss = torch.nn.functional.cross_entropy(plain(x, boundaries), labels)

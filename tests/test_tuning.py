@@ -11,7 +11,7 @@ from scipy import stats
 
 from resexp import comparison, runs, tables
 from resexp.config import ConfigError
-from resexp.statistics import DegradationVerdict, Difference, Summary, paired
+from resexp.inference import DegradationVerdict, Difference, Summary, paired
 from resexp.tables.answer import answer
 from resexp.tables.budget import command_lines
 from resexp.tables.findings import findings
@@ -275,7 +275,7 @@ def test_the_best_arm_is_selected_on_other_seeds_too(tmp_path):
         tmp_path, values, "network.depth=[8]", "network.init=[he,pytorch]", "network.norm=none", "seeds=4",
         "network.shortcut=[identity,gate]",
     )  # fmt: skip
-    (best,) = comparison.best_against_best(results)
+    (best,) = comparison.best_settings(results)
 
     assert best.residual.arm == "identity"
     assert best.residual.halves == ({"arm": "gate", "init": "he"}, {"arm": "identity", "init": "he"})

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from resexp.comparison import OverDepth
+from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.report import pages
-from resexp.statistics import Degradation, DegradationVerdict, Difference
 from resexp.tables import words
 from resexp.tables.frames import Frames
 

@@ -5,9 +5,9 @@ primaries(results)               verdicts on what the configs name as confirmato
 judge(expectation, results)      a verdict for each arm that it is about, with its scope
 """
 
-from resexp.claims.files import Claim, is_file, read, shipped
+from resexp.claims.claim_files import Claim, is_file, read, shipped
 from resexp.claims.judging import Judged, Place, Verdict, judge, primaries
-from resexp.claims.measures import MEASURES
+from resexp.claims.quantities import MEASURES
 
 __all__ = [
     "MEASURES",

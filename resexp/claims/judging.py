@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from resexp import config, statistics
-from resexp.claims.measures import MEASURES, Cells, Figures
+from resexp import config, inference
+from resexp.claims.quantities import MEASURES, Cells, Figures
 from resexp.config import ANY_RESIDUAL, Expectation, Relation, Side
 from resexp.config.expectations import NUMBER
 from resexp.runs import Results, State
@@ -164,7 +164,7 @@ def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[li
     against = [test.against for each in tests for test in each if test.against is not None]
     if level is None or len(against) < 2:
         return [list(each) for each in tests]
-    holm = iter(statistics.holm(against))
+    holm = iter(inference.holm(against))
 
     def corrected(test: _Test) -> _Test:
         if test.against is None:
@@ -240,9 +240,9 @@ def _by_seeds(
     if neither:
         return _Test(Verdict.UNDECIDED, f"neither arm reaches the loss at {neither} of {n} seeds", n)
     if any(map(math.isinf, each)):
-        p = statistics.mann_whitney([a + shift for a in left], right) / 2 if paired else 2.0**-n
+        p = inference.mann_whitney([a + shift for a in left], right) / 2 if paired else 2.0**-n
         return _by_order([turn * value for value in each], p, level, loose=loose)
-    found = statistics.paired(each, level or statistics.LEVEL)
+    found = inference.paired(each, level or inference.LEVEL)
     words = f"{found.mean:+.4g}" + ("" if found.low is None else f" [{found.low:+.4g}, {found.high:+.4g}]")
     if level is None:
         return _Test(_side_of_zero([turn * found.mean], loose=loose), words, n)
@@ -251,7 +251,7 @@ def _by_seeds(
     if found.low is None or found.high is None or found.sd is None:
         return _Test(Verdict.UNDECIDED, f"{words}; one seed has no interval", n)
     verdict = _side_of_zero([turn * found.low, turn * found.high], loose=loose)
-    return _Test(verdict, words, n, statistics.p_below(turn * found.mean, found.sd, n))
+    return _Test(verdict, words, n, inference.p_below(turn * found.mean, found.sd, n))
 
 
 def _by_order(turned: Sequence[float], p: float, level: float | None, *, loose: bool) -> _Test:

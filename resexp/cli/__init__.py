@@ -1,7 +1,7 @@
 """The command line: parse, call, print, exit code. Nothing else prints; torch is imported by workers and `show` only."""
 
 from resexp import config, runs
-from resexp.cli import configs, dissecting, exporting, probing, reproduction, results, timing, training
+from resexp.cli import configs, dissecting, exporting, probing, reporting, reproduction, timing, training
 from resexp.cli.output import prepare_streams
 from resexp.cli.program import FAILED, USAGE, app, stop
 

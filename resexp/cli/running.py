@@ -168,11 +168,11 @@ def carry_out(
             note(f"{folder}: {runs.CHANGED}; restored in {restored} files")
 
     with _continuable(), _held(folder, begin, shard, break_lock=break_lock) as hold:
-        cohorts = executors.of_shard(made[0], shard)
-        ours = {name for cohort in cohorts for name in cohort.trials}
-        for message in runs.damaged_checkpoints(folder, [cohort.name for cohort in cohorts]):
+        stacks = executors.of_shard(made[0], shard)
+        ours = {name for stack in stacks for name in stack.trials}
+        for message in runs.damaged_checkpoints(folder, [stack.name for stack in stacks]):
             note(message)
-        ticks = executors.train_cohorts(places, hold, experiment, made[0], shard)
+        ticks = executors.train_stacks(places, hold, experiment, made[0], shard)
         shown = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in ours))
         shown = replace(shown, name=f"{shown.name}, shard {shard[0]} of {shard[1]}") if shard else shown
         _follow(_watched(ticks, watch(folder, ours), folder) if watch else ticks, folder, shown, quiet=quiet)
@@ -218,7 +218,7 @@ def bring_up_to_date(
         if shard is None:
             runs.sweep(folder)
         tables.write_accuracy(runs.results_of(folder, experiment))
-    return {name for cohort in executors.of_shard(plan, shard) for name in cohort.trials} if plan else set()
+    return {name for stack in executors.of_shard(plan, shard) for name in stack.trials} if plan else set()
 
 
 def conclude(

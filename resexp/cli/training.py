@@ -43,7 +43,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     executor: Annotated[str, typer.Option(help="local, or ray: a cluster, see docs/cluster.md.")] = "local",
     address: Annotated[str | None, typer.Option(help="Of the Ray cluster; default RAY_ADDRESS, else this machine.")] = None,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Train every N-th cohort only, from the I-th on.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Train every N-th stack only, from the I-th on.")] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files as it goes on.")] = False,
 ) -> None:
     """Train every trial of an experiment; the same command continues one that was stopped."""
@@ -132,13 +132,13 @@ def _plan_text(
     from resexp import screen, tables  # noqa: PLC0415 - as above
 
     cards = config.with_rounds(prepared["cards"], experiment, plan)
-    largest = max(len(cohort.trials) for cohort in plan.cohorts)
-    lines = [f"{experiment.name}: {len(experiment.trials)} trials in {len(plan.cohorts)} cohorts of up to {largest}"]
+    largest = max(len(stack.trials) for stack in plan.stacks)
+    lines = [f"{experiment.name}: {len(experiment.trials)} trials in {len(plan.stacks)} stacks of up to {largest}"]
     lines += [experiment.question] if experiment.question else []
     if executor == "ray":
         lines += [f"{plan.device}, {plan.threads} thread(s) a task; wall time by tasks at once:"]
         lines += [f"  {at_once:>5}  {screen.clock(seconds)}" for at_once, seconds in forecast["walls"].items()]
-        lines += [f"  the longest cohort takes {screen.clock(forecast['longest'])}: nothing makes the whole shorter"]
+        lines += [f"  the longest stack takes {screen.clock(forecast['longest'])}: nothing makes the whole shorter"]
     else:
         seconds, startup = (screen.clock(forecast[key]) for key in ("seconds", "startup"))
         lines += [f"{plan.device}, {plan.threads} thread(s) a process: about {seconds}, {startup} of it to start"]

@@ -13,7 +13,7 @@ from resexp.comparison.effects import Effect, Part, effect, part
 from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
 from resexp.comparison.groups import Label, by, difference, groups, pairs, summary, value
 from resexp.comparison.metrics import METRICS, Metric, chosen, known, resolution
-from resexp.comparison.tuning import ALIKE, BEST, Choice, Tuned, best_against_best, tuned
+from resexp.comparison.tuning import ALIKE, BEST, Choice, Tuned, best_settings, tuned
 from resexp.comparison.whole import Bought, Comparison, Needed, Plan, bought, compared, plan
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "Plan",
     "Ranks",
     "Tuned",
-    "best_against_best",
+    "best_settings",
     "bought",
     "by",
     "by_depth",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from resexp import config, statistics
+from resexp import config, inference
 from resexp.comparison.gradients import mean_growth
 from resexp.comparison.groups import (
     Group,
@@ -21,10 +21,10 @@ from resexp.comparison.groups import (
     value,
     values,
 )
-from resexp.comparison.images import image_error, over_test_images
+from resexp.comparison.image_uncertainty import image_error, over_test_images
 from resexp.comparison.metrics import ANYWHERE, resolution
+from resexp.inference import Difference, Pairing, Summary
 from resexp.runs import Results, State
-from resexp.statistics import Difference, Pairing, Summary
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Contrast:
     @property
     def shown(self) -> bool:
         """Whether there is a difference at 1% (5% by ranks), both sources of uncertainty and the whole table considered."""
-        return statistics.holds(self.p_table, ranks=self.ranks is not None)
+        return inference.holds(self.p_table, ranks=self.ranks is not None)
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = 
 def _corrected(made: Sequence[Cell]) -> list[Cell]:
     """With the p-values of all contrasts of the table corrected together."""
     contrasts = [arm.contrast for cell in made for arm in cell.arms]
-    holm = iter(statistics.holm([contrast.sign_flip for contrast in contrasts if contrast.sign_flip is not None]))
-    table = iter(statistics.holm([contrast.p for contrast in contrasts if contrast.p is not None]))
+    holm = iter(inference.holm([contrast.sign_flip for contrast in contrasts if contrast.sign_flip is not None]))
+    table = iter(inference.holm([contrast.p for contrast in contrasts if contrast.p is not None]))
 
     def corrected(arm: Arm) -> Arm:
         contrast = arm.contrast
@@ -198,20 +198,18 @@ def _contrast(plain: Sequence[State], states: Sequence[State], measure: _Measure
     figures = values(plain, states, measure.metric)
     if figures is None:
         ranks = _ranks(plain, states, measure.metric)
-        enough = ranks and min(_finished(plain), _finished(states)) >= statistics.FEWEST_SEEDS
+        enough = ranks and min(_finished(plain), _finished(states)) >= inference.FEWEST_SEEDS
         return Contrast(outcomes=_of_outcomes(plain, states), ranks=ranks, p=ranks.p if ranks and enough else None)
     each = minus(*figures)
     n, mean = len(each), math.fsum(each) / len(each)
-    flip = statistics.sign_flip(each) if n <= statistics.MOST_PAIRS else None
+    flip = inference.sign_flip(each) if n <= inference.MOST_PAIRS else None
     over = over_test_images(pairs(plain, states)) if measure.strict and measure.metric == "test_accuracy" else None
-    contrast = Contrast(
-        pairing=statistics.pairing(*figures), sign_flip=flip, least=statistics.smallest_sign_flip(n), images=over
-    )
-    if n < statistics.FEWEST_SEEDS:
+    contrast = Contrast(pairing=inference.pairing(*figures), sign_flip=flip, least=inference.smallest_sign_flip(n), images=over)
+    if n < inference.FEWEST_SEEDS:
         return contrast
-    seeds_error = (statistics.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to within one image
+    seeds_error = (inference.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to within one image
     images = image_error(pairs(plain, states)) if measure.metric == "test_accuracy" else None
-    half, p = statistics.half_width(seeds_error, images), statistics.p_of_mean(mean, seeds_error, images)
+    half, p = inference.half_width(seeds_error, images), inference.p_of_mean(mean, seeds_error, images)
     return replace(contrast, half=half, over_images=images is not None, p=p)
 
 
@@ -232,8 +230,8 @@ def _ranks(plain: Sequence[State], residual: Sequence[State], metric: str) -> Ra
     each = [b - a for a, b in both if a is not None and b is not None]
     wins = sum((b > a) + (b == a) / 2 for a in first for b in second)
     return Ranks(
-        p=statistics.mann_whitney(first, second),
-        least=statistics.smallest_mann_whitney(first, second),
+        p=inference.mann_whitney(first, second),
+        least=inference.smallest_mann_whitney(first, second),
         above=wins / (len(first) * len(second)),
         lowest=min(each, default=None),
         highest=max(each, default=None),
@@ -246,7 +244,7 @@ def _of_outcomes(plain: Sequence[State], residual: Sequence[State]) -> float | N
     if not all(ended) or len({outcome for arm in ended for outcome in arm}) < 2:
         return None
     first, second = ((arm.count("trained"), len(arm)) for arm in ended)
-    return statistics.fisher(first, second)
+    return inference.fisher(first, second)
 
 
 def _is_control(states: Sequence[State]) -> bool:

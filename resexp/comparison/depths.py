@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass, replace
 
-from resexp import runs, statistics
+from resexp import inference, runs
 from resexp.comparison.gradients import mean_growth
 from resexp.comparison.groups import Label, groups, mixes, value
+from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.runs import Results, State
-from resexp.statistics import Degradation, DegradationVerdict, Difference
 
 LAST = 0.1  # share of the training over which the change of the gap is measured
 Curve = dict[int, list[State]]  # depth -> trials
@@ -46,7 +46,7 @@ def over_depth(results: Results) -> list[OverDepth]:
     for corner, curves in by_depth(results):
         for arm, curve in curves.items():
             mixed = {depth for depth, states in curve.items() if mixes(states)}
-            verdict = statistics.degradation(errors(curve), margin, mixed)
+            verdict = inference.degradation(errors(curve), margin, mixed)
             if verdict:
                 rows.append(_over_depth(corner, arm, curve, verdict, _removed(curves.get("plain"), curve, arm)))
     return rows
@@ -106,7 +106,7 @@ def _mixed_ends(curve: Curve) -> bool:
 def _removed(plain: Curve | None, curve: Curve, arm: str) -> Difference | None:
     if plain is None or arm == "plain" or _mixed_ends(plain) or _mixed_ends(curve):
         return None
-    return statistics.removed(errors(plain), errors(curve))
+    return inference.removed(errors(plain), errors(curve))
 
 
 def _change(curve: Curve, verdict: Degradation) -> Difference | None:
@@ -118,7 +118,7 @@ def _change(curve: Curve, verdict: Degradation) -> Difference | None:
         if deep is None or shallow is None:
             return None
         changes.append(deep - shallow)
-    return statistics.paired(changes)
+    return inference.paired(changes)
 
 
 def _last_tenth(state: State) -> float | None:

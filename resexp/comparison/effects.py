@@ -2,9 +2,9 @@
 
 from enum import StrEnum
 
-from resexp import statistics
+from resexp import inference
 from resexp.comparison.cells import Arm
-from resexp.statistics import Difference
+from resexp.inference import Difference
 
 EXCEPTIONS = 0.2  # share of an arm's networks that may deviate from a verdict on trainability
 
@@ -33,8 +33,8 @@ class Part(StrEnum):
 
 
 SHOWN = (
-    f"a difference is shown: each arm has at least 3 seeds, and p <= {statistics.ALPHA:.0%} over seeds and test images "
-    f"(p <= {statistics.RANK_TEST_ALPHA:.0%} by ranks, if outcomes differ), corrected over the table (Holm)"
+    f"a difference is shown: each arm has at least 3 seeds, and p <= {inference.ALPHA:.0%} over seeds and test images "
+    f"(p <= {inference.RANK_TEST_ALPHA:.0%} by ranks, if outcomes differ), corrected over the table (Holm)"
 )
 MOST, FEW = f"at least {1 - EXCEPTIONS:.0%} are", f"at most {EXCEPTIONS:.0%}"
 RULES: dict[Effect | Part, str] = {
@@ -95,6 +95,6 @@ def part(residual: Arm) -> Part:
 
 
 def _excludes_zero(difference: Difference | None, sign: int) -> bool:
-    if difference is None or difference.low is None or difference.high is None or difference.n < statistics.FEWEST_SEEDS:
+    if difference is None or difference.low is None or difference.high is None or difference.n < inference.FEWEST_SEEDS:
         return False
     return min(sign * difference.low, sign * difference.high) > 0

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from resexp import config, statistics
+from resexp import config, inference
 from resexp.config import ConfigError
+from resexp.inference import Difference, Summary
 from resexp.runs import Results, State
-from resexp.statistics import Difference, Summary
 
 ROUNDING = 4e-9  # relative: results are kept with nine digits, so equal differences come out as unequal as that
 Label = dict[str, str]
@@ -69,7 +69,7 @@ def value(state: State, metric: str) -> float | None:
 def summary(states: Sequence[State], metric: str) -> Summary:
     """How the trials of one arm ended, and their values of `metric`."""
     finished = [state for state in states if state.result]
-    return statistics.summarise([state.result["outcome"] for state in finished if state.result],
+    return inference.summarise([state.result["outcome"] for state in finished if state.result],
                                 [value(state, metric) for state in finished])  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def error_summary(states: Sequence[State]) -> Summary:
     """How the trials of one arm ended, and their errors on the training set."""
     finished = [state for state in states if state.result]
     accuracies = [value(state, "train_accuracy") for state in finished]
-    return statistics.summarise([state.result["outcome"] for state in finished if state.result],
+    return inference.summarise([state.result["outcome"] for state in finished if state.result],
                                 [None if accuracy is None else 1 - accuracy for accuracy in accuracies])  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def gap_difference(plain: Sequence[State], residual: Sequence[State]) -> Differe
     if test is None or train is None:
         return None
     each = [[a - b for a, b in zip(*arm, strict=True)] for arm in zip(test, train, strict=True)]
-    return statistics.paired(minus(*each))
+    return inference.paired(minus(*each))
 
 
 def pairs(plain: Sequence[State], residual: Sequence[State]) -> list[tuple[State, State]]:
@@ -111,11 +111,11 @@ def values(plain: Sequence[State], residual: Sequence[State], metric: str) -> tu
 
 
 def difference(
-    plain: Sequence[State], residual: Sequence[State], metric: str, level: float = statistics.LEVEL
+    plain: Sequence[State], residual: Sequence[State], metric: str, level: float = inference.LEVEL
 ) -> Difference | None:
     """Residual minus plain over the seeds that both finished; None where either arm mixes outcomes or diverged."""
     found = values(plain, residual, metric)
-    return statistics.paired(minus(*found), level) if found else None
+    return inference.paired(minus(*found), level) if found else None
 
 
 def minus(plain: Sequence[float], residual: Sequence[float]) -> list[float]:

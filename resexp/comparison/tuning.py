@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from resexp import config, statistics
+from resexp import config, inference
 from resexp.comparison.groups import Label, difference, named, other_seeds, seeds, summary, value, worth
+from resexp.inference import Difference, Summary
 from resexp.runs import Results, State
-from resexp.statistics import Difference, Summary
 
 TIE = 1e-12
 Setting = tuple[str, ...]  # the arm, and its values of the keys
@@ -72,7 +72,7 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
     return rows
 
 
-def best_against_best(results: Results, metric: str = "test_accuracy") -> list[Tuned]:
+def best_settings(results: Results, metric: str = "test_accuracy") -> list[Tuned]:
     """At each depth the best plain configuration and the best configuration of any residual arm, over all other axes.
 
     None where experiments differ in a key that none of them varies by itself: such cells are no alternatives.
@@ -130,7 +130,7 @@ def _selection(keys: Sequence[str], settings: Settings) -> _Selection | None:
         setting: {state.trial.seed: -(value(state, "val_accuracy") or 0.0) for state in settings[setting]}
         for setting in candidates
     }
-    chosen = statistics.cross_fitted([[costs[setting][seed] for setting in candidates] for seed in common])
+    chosen = inference.cross_fitted([[costs[setting][seed] for setting in candidates] for seed in common])
     by_seed = {seed: candidates[option] for seed, option in zip(common, chosen, strict=True)}
     grid = [setting for setting, states in settings.items() if all(state.result for state in states)]
     flags = _flags(keys, best, worths, [setting for setting in grid if setting[0] == best[0]])
@@ -163,7 +163,7 @@ def _row(label: Label, keys: Sequence[str], how: str, plain: _Selection, residua
     ]
     uneven = other_seeds(plain.states, residual.states)
     selected = max(plain.candidates, residual.candidates) > 1
-    level = statistics.SELECTED_LEVEL if selected else statistics.LEVEL
+    level = inference.SELECTED_LEVEL if selected else inference.LEVEL
     compared = None if uneven else difference(plain.states, residual.states, metric, level)
     single = selected and min(len(plain.by_seed), len(residual.by_seed)) == 1
     return [Tuned(label, how, choices[0], choices[1], compared, uneven, cross_fitted=not single)]

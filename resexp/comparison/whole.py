@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from resexp import runs, statistics
+from resexp import inference, runs
 from resexp.comparison.cells import Cell, cells
 from resexp.comparison.depths import OverDepth, over_depth
 from resexp.comparison.groups import named
 from resexp.comparison.metrics import Metric, chosen, resolution
-from resexp.comparison.tuning import Tuned, best_against_best, tuned
+from resexp.comparison.tuning import Tuned, best_settings, tuned
+from resexp.inference import Pairing
 from resexp.runs import Results
-from resexp.statistics import Pairing
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def compared(
         resolution=resolution(found, what),
         margin=found.sources[0][1].shared.compare.margin,
         cells=cells(found, key, unmatched=unmatched, images=images),
-        tuned=tuned(found, tune, key) if tune else best_against_best(found, key),
+        tuned=tuned(found, tune, key) if tune else best_settings(found, key),
         depths=over_depth(results),
         asked=named(found, tune, "--tune"),
         looks=_looks(found),
@@ -107,8 +107,8 @@ def plan(comparison: Comparison) -> Plan | None:
 
 
 def _needed(half: float, sd: float, n: int, aim: float) -> Needed:
-    low, high = (statistics.seeds_for(end, aim) for end in statistics.sd_interval(sd, n))
-    return Needed(half, statistics.seeds_for(sd, aim), low, high)
+    low, high = (inference.seeds_for(end, aim) for end in inference.sd_interval(sd, n))
+    return Needed(half, inference.seeds_for(sd, aim), low, high)
 
 
 @dataclass(frozen=True)

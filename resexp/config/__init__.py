@@ -5,16 +5,6 @@
 No module but this one knows how a config is written; no module below `train.build` sees a config.
 """
 
-from resexp.config.arms import (
-    FREE_SHORTCUTS,
-    SHORTCUT_NAMES,
-    SHORTCUT_PARAMETERS,
-    arm_name,
-    control_arm,
-    format_value,
-    shortcut_name,
-)
-from resexp.config.documents import ConfigError, nearest, read_document, visible
 from resexp.config.editors import schema
 from resexp.config.expansion import expanded
 from resexp.config.expectations import ANY_RESIDUAL, MEASURES, Expectation, Relation, Side, parse_expectation
@@ -48,7 +38,17 @@ from resexp.config.models import (
     Training,
     Trial,
 )
-from resexp.config.plan import Cohort, Plan, cell_label, cells, halved, make_plan, pairs, stack_kind, with_rounds
+from resexp.config.parsing import ConfigError, nearest, read_document, visible
+from resexp.config.plan import Plan, Stack, cell_label, cells, halved, make_plan, pairs, stack_kind, with_rounds
+from resexp.config.shortcut_parameters import (
+    FREE_SHORTCUTS,
+    SHORTCUT_NAMES,
+    SHORTCUT_PARAMETERS,
+    arm_name,
+    control_arm,
+    format_value,
+    shortcut_name,
+)
 from resexp.config.types import TrialName
 
 __all__ = [
@@ -66,7 +66,6 @@ __all__ = [
     "SHORT",
     "SHORTCUT_NAMES",
     "SHORTCUT_PARAMETERS",
-    "Cohort",
     "ConfigError",
     "Data",
     "Expectation",
@@ -77,6 +76,7 @@ __all__ = [
     "Relation",
     "Settings",
     "Side",
+    "Stack",
     "Training",
     "Trial",
     "TrialName",

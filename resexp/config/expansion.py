@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from resexp.config.documents import ConfigError
+from resexp.config.parsing import ConfigError
 
 
 def expanded(text: str | Path, key: str) -> Path:

@@ -15,9 +15,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from resexp.config.documents import ConfigError, nearest
 from resexp.config.keys import SHORT
 from resexp.config.models import AXES, Data, Network, Training
+from resexp.config.parsing import ConfigError, nearest
 from resexp.config.types import Model
 
 MEASURES = (

@@ -7,7 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from resexp.config.arms import (
+from resexp.config.models import AXES, Network, Settings, Trial
+from resexp.config.overrides import lay_over, written_out
+from resexp.config.parsing import ConfigError, nearest, read_document
+from resexp.config.rules import impossible, meaningless
+from resexp.config.shortcut_parameters import (
     FREE_SHORTCUTS,
     SHORTCUT_NAMES,
     SHORTCUT_PARAMETERS,
@@ -16,10 +20,6 @@ from resexp.config.arms import (
     format_value,
     shortcut_name,
 )
-from resexp.config.documents import ConfigError, nearest, read_document
-from resexp.config.models import AXES, Network, Settings, Trial
-from resexp.config.overrides import lay_over, written_out
-from resexp.config.rules import impossible, meaningless
 from resexp.config.types import MOST_PATH, MOST_SEED, MOST_TRIALS, MOST_VALUES, Shortcut
 from resexp.config.validation import validated
 

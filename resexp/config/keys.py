@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from resexp.config.documents import closest
 from resexp.config.models import AXES, Settings
+from resexp.config.parsing import closest
 from resexp.config.synonyms import KEYS as SYNONYMS
 from resexp.config.types import Model
 

@@ -46,8 +46,8 @@ AXES = {
     "network.norm": "norm-{}",
     "network.activation": "{}",
     "network.init": "init-{}",
-    "network.gain": "gain{}",
-    "network.zero_last": "zero-last-{}",
+    "network.init_scale": "init_scale{}",
+    "network.zero_init_residual": "zero-init-residual-{}",
     "training.batch_size": "batch{}",
     "training.optimizer": "{}",
     "training.lr": "lr{}",
@@ -101,8 +101,8 @@ class Network(Model):
     norm: Literal["none", "batch", "layer", "group"] = "none"
     activation: Literal["relu", "tanh", "gelu"] = "relu"
     init: Literal["pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup"] = "pytorch"
-    gain: PositiveFloat | None = None
-    zero_last: bool = False
+    init_scale: PositiveFloat | None = None
+    zero_init_residual: bool = False
 
 
 class Warmup(Model):
@@ -133,7 +133,7 @@ class Training(Model):
     label_smoothing: UnitFloat = 0.0
     clip_norm: PositiveFloat | None = None
     checkpoint_every: Interval = "60s"
-    cohort: AutoOrCount = "auto"
+    stack: AutoOrCount = "auto"
     threads: AutoOrCount = "auto"
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
-from resexp.config.documents import MOST_DEEP, ConfigError, parse_yaml
 from resexp.config.keys import KEYS, LISTS, MAPPINGS, SECTIONS, SHORT, TEXTS, is_float, key_meant
+from resexp.config.parsing import MOST_DEEP, ConfigError, parse_yaml
 
 _ASSIGNMENT = re.compile(r"\s*[A-Za-z_][\w.-]*\s*=")
 

@@ -5,17 +5,21 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-from resexp.config.arms import SHORTCUT_NAMES, control_arm, shortcut_name
 from resexp.config.grid import Experiment, axis_tags, conditions
 from resexp.config.models import Settings, Trial
+from resexp.config.shortcut_parameters import SHORTCUT_NAMES, control_arm, shortcut_name
 from resexp.config.types import Model, TrialName
 
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}  # trials in a stack; more are hardly faster and hold their results back longer
-STARTS = ("network.init", "network.gain", "network.zero_last")  # decide where a trial starts, not what a stack computes
+STARTS = (
+    "network.init",
+    "network.init_scale",
+    "network.zero_init_residual",
+)  # decide where a trial starts, not what a stack computes
 CONSTANT = ("plain", "identity", "scaled")  # shortcuts that a stack carries as two numbers per trial
 
 
-class Cohort(Model):
+class Stack(Model):
     """Trials that train together as one stacked network, and the threads that they may use.
 
     `round` counts the times that the experiment has grown: what was planned first is of round 1.
@@ -33,11 +37,11 @@ class Plan(Model):
     device: str
     compile: bool
     deterministic: bool
-    cohorts: tuple[Cohort, ...]
+    stacks: tuple[Stack, ...]
 
     @property
     def threads(self) -> int:
-        return max(cohort.threads for cohort in self.cohorts)
+        return max(stack.threads for stack in self.stacks)
 
 
 def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | None = None, shards: int | None = None) -> Plan:
@@ -46,14 +50,14 @@ def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | 
     Of `shards` machines with so many cores each none is idle either: so many stacks there are then, whatever the cores.
 
     Threads: an mlp of these widths is faster on one thread than on two, and two processes of two threads on two cores
-    take a hundred times as long as one each; so one thread for every mlp and wherever cohorts outnumber the cores.
+    take a hundred times as long as one each; so one thread for every mlp and wherever stacks outnumber the cores.
     """
-    planned = {trial for cohort in existing.cohorts for trial in cohort.trials} if existing else set()
+    planned = {trial for stack in existing.stacks for trial in stack.trials} if existing else set()
     places = shards or (cores if device == "cpu" else 1)
     stacks = stacked([trial for trial in experiment.trials if trial.name not in planned], device, places)
-    last = max((cohort.round for cohort in existing.cohorts), default=0) if existing else 0
+    last = max((stack.round for stack in existing.stacks), default=0) if existing else 0
     fresh = (
-        Cohort(
+        Stack(
             name=of[0].name,
             trials=tuple(trial.name for trial in of),
             threads=_threads(of[0], math.ceil(len(stacks) / (shards or 1)), device, cores),
@@ -62,12 +66,12 @@ def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | 
         for of in stacks
     )
     shared = experiment.shared
-    plan = existing or Plan(device=device, compile=shared.compile, deterministic=shared.deterministic, cohorts=())
-    return plan.model_copy(update={"cohorts": (*plan.cohorts, *fresh)})
+    plan = existing or Plan(device=device, compile=shared.compile, deterministic=shared.deterministic, stacks=())
+    return plan.model_copy(update={"stacks": (*plan.stacks, *fresh)})
 
 
 def stacked(trials: Sequence[Trial], device: str, places: int) -> list[list[Trial]]:
-    """The trials by cohort, the most expensive first.
+    """The trials by stack, the most expensive first.
 
     Those of one shape are cut into as few equal stacks as leave no place to train at idle: seeds, starts and constant
     shortcuts stand side by side.
@@ -86,7 +90,7 @@ def _shape(trial: Trial) -> str:
     At depth 2 all arms are one network; alone they stay so to the last bit, which places in a stack do not promise.
     """
     settings = trial.settings
-    alone = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.cohort == 1
+    alone = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.stack == 1
     if alone or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
         return trial.name
     computed = sorted((key, value) for key, value in conditions(settings).items() if key not in STARTS)
@@ -99,7 +103,7 @@ def stack_kind(trial: Trial) -> str:
 
 
 def _cut(group: Sequence[Trial], device: str, idle: int) -> list[list[Trial]]:
-    size = group[0].settings.training.cohort
+    size = group[0].settings.training.stack
     if size != "auto":
         return [list(group[start : start + size]) for start in range(0, len(group), size)]
     pieces = min(len(group), max(idle, math.ceil(len(group) / MOST[device.partition(":")[0]])))
@@ -112,23 +116,23 @@ def _cost(trials: Sequence[Trial]) -> int:
     return len(trials) * network.depth * network.width**2
 
 
-def _threads(trial: Trial, cohorts: int, device: str, cores: int) -> int:
+def _threads(trial: Trial, stacks: int, device: str, cores: int) -> int:
     asked: Literal["auto"] | int = trial.settings.training.threads
     if asked != "auto":
         return asked
     if trial.settings.network.family == "mlp" or device != "cpu":
         return 1
-    return max(1, cores // cohorts)
+    return max(1, cores // stacks)
 
 
 def halved(plan: Plan, name: str) -> Plan:
-    """The plan with one cohort as two of half its size: what is left to do when its memory does not suffice."""
-    (place,) = (place for place, cohort in enumerate(plan.cohorts) if cohort.name == name)
-    whole = plan.cohorts[place]
+    """The plan with one stack as two of half its size: what is left to do when its memory does not suffice."""
+    (place,) = (place for place, stack in enumerate(plan.stacks) if stack.name == name)
+    whole = plan.stacks[place]
     middle = len(whole.trials) // 2
     parts = (whole.trials[:middle], whole.trials[middle:])
     halves = (whole.model_copy(update={"name": of[0], "trials": of}) for of in parts)
-    return plan.model_copy(update={"cohorts": (*plan.cohorts[:place], *halves, *plan.cohorts[place + 1 :])})
+    return plan.model_copy(update={"stacks": (*plan.stacks[:place], *halves, *plan.stacks[place + 1 :])})
 
 
 # ---- cells and pairs: how trials are read side by side ----------------------------------------------------------------
@@ -162,7 +166,7 @@ def pairs(trials: Sequence[Trial], axes: Iterable[str]) -> list[tuple[Trial, Tri
 
 def with_rounds(cards: Sequence[dict[str, Any]], experiment: Experiment, plan: Plan) -> list[dict[str, Any]]:
     """Each card with its rounds: which seeds an experiment had at first, and which came each time that it grew."""
-    of_trials = {trial: cohort.round for cohort in plan.cohorts for trial in cohort.trials}
+    of_trials = {trial: stack.round for stack in plan.stacks for trial in stack.trials}
     found: dict[tuple[str, str, str], dict[int, list[int]]] = {}
     for plain, residual in pairs(experiment.trials, experiment.axes):
         pair = (" ".join(cell_label(plain.settings, experiment.axes)), plain.arm, residual.arm)

@@ -6,10 +6,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from resexp.config.arms import FREE_SHORTCUTS, SHORTCUT_NAMES, SHORTCUT_PARAMETERS, arm_name, format_value, shortcut_name
-from resexp.config.documents import ConfigError, nearest
 from resexp.config.expectations import parse_expectation
 from resexp.config.models import Network, Settings
+from resexp.config.parsing import ConfigError, nearest
+from resexp.config.shortcut_parameters import (
+    FREE_SHORTCUTS,
+    SHORTCUT_NAMES,
+    SHORTCUT_PARAMETERS,
+    arm_name,
+    format_value,
+    shortcut_name,
+)
 from resexp.config.synonyms import VALUES
 from resexp.config.types import Scalars, trial_name
 from resexp.config.validation import Problem, broken_rule, shown
@@ -55,8 +62,8 @@ def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None
         return "network.init", "'delta-orthogonal' is a start for convolutions; an mlp has orthogonal"
     if network.init == "fixup" and network.norm != "none":
         return "network.init", f"'fixup' is a start without norms and does not go with norm: {network.norm}; write norm: none"
-    if network.init == "fixup" and network.gain is not None:
-        return "network.gain", f"{network.gain:g} would undo the scaling of init: fixup; leave one of them out"
+    if network.init == "fixup" and network.init_scale is not None:
+        return "network.init_scale", f"{network.init_scale:g} would undo the scaling of init: fixup; leave one of them out"
     return _about_groups(network) if network.norm == "group" else None
 
 
@@ -68,11 +75,11 @@ def _about_zero_branches(network: Network) -> Problem | None:
     with F = 0; or an output that is 0 as a whole, before a ReLU. Plain networks are not zeroed.
     """
     name = shortcut_name(network.shortcut)
-    key = "network.init" if network.init == "fixup" else "network.zero_last" if network.zero_last else None
+    key = "network.init" if network.init == "fixup" else "network.zero_init_residual" if network.zero_init_residual else None
     if key is None or network.depth == 2 or name == "plain":
         return None
     zeroed = "fixup" if key == "network.init" else "true"
-    other = "another init such as he" if key == "network.init" else "zero_last: false"
+    other = "another init such as he" if key == "network.init" else "zero_init_residual: false"
     if network.placement == "branch" and network.activation == "relu":
         return key, (
             f"{zeroed} with placement: branch and activation: relu trains no branch: each ends in relu(0), which has "
@@ -149,10 +156,10 @@ def _about_training(cell: Settings) -> Problem | None:
         return "training.nesterov", "true needs training.momentum above 0"
     if training.batch_size == 1 and cell.network.norm == "batch":
         return "training.batch_size", "1 has no batch statistics; norm: batch needs at least 2"
-    if isinstance(training.cohort, int) and training.cohort > 1 and cell.network.family == "cnn":
+    if isinstance(training.stack, int) and training.stack > 1 and cell.network.family == "cnn":
         return (
-            "training.cohort",
-            f"{training.cohort} is for an mlp; convolutions train faster one by one (auto or 1)",
+            "training.stack",
+            f"{training.stack} is for an mlp; convolutions train faster one by one (auto or 1)",
         )
     return None
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from resexp.config.documents import nearest, visible
+from resexp.config.parsing import nearest, visible
 
 # Bounds that no honest config meets: what lies beyond is a slip or an attack, refused before it costs time or memory.
 # Whatever stays within them is stored in less than documents.MOST_BYTES.
@@ -103,7 +103,7 @@ def _name(value: str) -> str:
 
 
 def trial_name(value: str) -> str:
-    """`value`, where it can name a trial or a cohort: a folder or a file that lies where it should on every system.
+    """`value`, where it can name a trial or a stack: a folder or a file that lies where it should on every system.
 
     Raises:
         ValueError: with the words that say what is allowed.

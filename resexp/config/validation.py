@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from resexp.config.documents import ConfigError, nearest
 from resexp.config.expectations import NUMBER
 from resexp.config.keys import cure_of_unknown
 from resexp.config.models import Settings
+from resexp.config.parsing import ConfigError, nearest
 
 Problem = tuple[str, str]  # dotted key, what is wrong with it
 

@@ -1,4 +1,4 @@
-"""Forecast of a whole plan: a few steps, evaluations and file writes of every kind of cohort are timed.
+"""Forecast of a whole plan: a few steps, evaluations and file writes of every kind of stack are timed.
 
 Measured on the real networks, batches, loop and files, in a folder that is thrown away.
 """
@@ -27,8 +27,8 @@ FEW_OPERATIONS = 2_000_000_000  # multiply-adds of the largest step that a forec
 class Forecast:
     """A plan: seconds from the command to the last row, bytes on disk, peak memory in bytes.
 
-    walls: the same seconds by how many cohorts train at once, up to the first number that is no smaller than theirs; longest:
-    of one cohort, which no number of places makes shorter. startup: the seconds before the first cohort, which are in all of
+    walls: the same seconds by how many stacks train at once, up to the first number that is no smaller than theirs; longest:
+    of one stack, which no number of places makes shorter. startup: the seconds before the first stack, which are in all of
     these. multiply_adds: of all training steps, backward counted as two forward.
     """
 
@@ -43,7 +43,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Pace:
-    """Times of the deepest cohort of a kind, in seconds, for all its trials together.
+    """Times of the deepest stack of a kind, in seconds, for all its trials together.
 
     opening: from its start to its first step. step, reading: an update without and with a reading. evaluation: of the sample
     and the validation images after an epoch; test: of the test images, twice; both contain one estimate of batch norm
@@ -65,16 +65,16 @@ class Pace:
 
 
 def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> Forecast:
-    """Times a few steps of the deepest cohort of each kind; those of the others are proportional to depth and number of trials.
+    """Times a few steps of the deepest stack of each kind; those of the others are proportional to depth and number of trials.
 
-    Memory is the peak of this process times the number of processes. startup: the seconds that precede the first cohort.
+    Memory is the peak of this process times the number of processes. startup: the seconds that precede the first stack.
     """
     trials = {trial.name: trial for trial in experiment.trials}
-    cohorts = [[trials[name] for name in cohort.trials if name in trials] for cohort in plan.cohorts]
-    cohorts = [members for members in cohorts if members]
-    deepest = {_kind(members[0]): members for members in sorted(cohorts, key=_size)}
+    stacks = [[trials[name] for name in stack.trials if name in trials] for stack in plan.stacks]
+    stacks = [members for members in stacks if members]
+    deepest = {_kind(members[0]): members for members in sorted(stacks, key=_size)}
     paces = {kind: _pace(members, plan.device) for kind, members in deepest.items()}
-    seconds, disk, operations = zip(*(_whole(of, paces[_kind(of[0])], plan.device) for of in cohorts), strict=True)
+    seconds, disk, operations = zip(*(_whole(of, paces[_kind(of[0])], plan.device) for of in stacks), strict=True)
     walls = {at_once: startup + _makespan(seconds, at_once) for at_once in _worth(len(seconds))}
     return Forecast(
         seconds=startup + _makespan(seconds, jobs),
@@ -87,15 +87,17 @@ def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0
     )
 
 
-def _worth(cohorts: int) -> list[int]:
-    """1, 2, 4, ... up to the first that is not below the number of cohorts."""
-    return [2**power for power in range(math.ceil(math.log2(cohorts)) + 1)]
+def _worth(stacks: int) -> list[int]:
+    """1, 2, 4, ... up to the first that is not below the number of stacks."""
+    return [2**power for power in range(math.ceil(math.log2(stacks)) + 1)]
 
 
 def _kind(trial: Trial) -> str:
     """Equal for trials whose times differ only by depth and number."""
     network, recipe = trial.settings.network, trial.settings.training
-    shape = network.model_dump(exclude={"depth", "shortcut", "init", "gain", "zero_last", "plain", "plain_width"})
+    shape = network.model_dump(
+        exclude={"depth", "shortcut", "init", "init_scale", "zero_init_residual", "plain", "plain_width"}
+    )
     kind = config.stack_kind(trial)
     return repr((shape, kind, trial.parameters_of, recipe.batch_size, recipe.optimizer, trial.settings.data.augment))
 
@@ -197,7 +199,7 @@ def _closing(run: Run, test: int) -> float:
 
 
 def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
-    """(seconds, bytes on disk, multiply-adds of its steps) of a cohort from its start to its results."""
+    """(seconds, bytes on disk, multiply-adds of its steps) of a stack from its start to its results."""
     settings = trials[0].settings
     data = training.material(settings.data, device, training.DTYPES[settings.precision])
     length = training.lengths(settings, len(data.training))
@@ -219,7 +221,7 @@ def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, flo
 
 
 def _makespan(seconds: Sequence[float], jobs: int) -> float:
-    """The finishing time of `jobs` processes that each train one cohort after another."""
+    """The finishing time of `jobs` processes that each train one stack after another."""
     busy = [0.0] * jobs
     for took in seconds:
         heapq.heapreplace(busy, busy[0] + took)

@@ -17,9 +17,9 @@ __all__ = [
     "data_root",
     "first",
     "held_out",
+    "inference",
     "limited",
     "normalised",
     "order",
     "split",
-    "statistics",
 ]

@@ -28,7 +28,7 @@ def statistics(training: Images, normalize: str) -> tuple[Tensor, Tensor]:
 
 
 def normalised(pixels: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """(B, C, H, W) uint8 -> float of the statistics' type."""
+    """(B, C, H, W) uint8 -> float of the inference' type."""
     return pixels.to(shift.dtype, copy=True).sub_(shift).div_(scale)
 
 

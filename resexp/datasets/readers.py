@@ -20,7 +20,7 @@ from torch import Tensor
 
 from resexp.config import expanded
 from resexp.datasets.downloads import LARGEST, Archive, fetch
-from resexp.datasets.folders import image_folder
+from resexp.datasets.image_folder import image_folder
 from resexp.datasets.images import DataError, Images, Source, absence, read
 from resexp.datasets.splits import own_part
 

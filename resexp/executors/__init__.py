@@ -1,7 +1,7 @@
-"""Where cohorts run: processes of this machine, or a Ray cluster."""
+"""Where stacks run: processes of this machine, or a Ray cluster."""
 
 from resexp.executors.cluster import Cluster
-from resexp.executors.cohorts import Places, of_shard, train_cohorts, train_here
+from resexp.executors.dispatch import Places, of_shard, train_here, train_stacks
 from resexp.executors.machine import cores
 from resexp.executors.pool import Pool, survey, time_arms
 from resexp.executors.workers import STOPPING, OutOfMemoryError
@@ -16,6 +16,6 @@ __all__ = [
     "of_shard",
     "survey",
     "time_arms",
-    "train_cohorts",
     "train_here",
+    "train_stacks",
 ]

@@ -1,4 +1,4 @@
-"""Cohorts on a Ray cluster: tasks with declared processors, accelerators and memory, that write to a folder all nodes share.
+"""Stacks on a Ray cluster: tasks with declared processors, accelerators and memory, that write to a folder all nodes share.
 
 Ray schedules, retries and recovers; nothing here queues. Stopping is a file in that folder, because every node sees it.
 """
@@ -16,13 +16,13 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from resexp import runs
-from resexp.config import Cohort, ConfigError, Experiment, Plan, Trial
+from resexp.config import ConfigError, Experiment, Plan, Stack, Trial
 from resexp.executors import nodes, workers
 from resexp.executors.machine import VARIABLES, cores, set_variables
 from resexp.executors.pool import Announce, silently
 from resexp.executors.workers import OutOfMemoryError
 
-RETRIES = 20  # of a cohort whose node or process died
+RETRIES = 20  # of a stack whose node or process died
 ANSWER_SECONDS = 10.0  # for the head to accept a connection
 SILENT_SECONDS = 30.0  # between two questions to a node whether it is there, and for its answer
 LAST_SECONDS = 60.0  # for tasks to save when the driver ends with an error
@@ -53,7 +53,7 @@ def _check_answers(address: str | None) -> None:
 
 
 class Cluster:
-    """A Ray cluster as a place to train: see `cohorts.Places`.
+    """A Ray cluster as a place to train: see `stacks.Places`.
 
     address: of its head, RAY_ADDRESS where it is None; without either Ray starts on this machine alone.
 
@@ -84,8 +84,8 @@ class Cluster:
         self._flag = f".stop.{uuid.uuid4().int}"
         self._folder: Path | None = None
         self._memory: dict[str, int] = {}
-        self._cohorts: dict[Any, Cohort] = {}
-        self._refused: list[tuple[Cohort, BaseException | None]] = []
+        self._stacks: dict[Any, Stack] = {}
+        self._refused: list[tuple[Stack, BaseException | None]] = []
         self._told: float | None = None  # when the tasks were told to stop
 
     # ---- before training ----
@@ -147,7 +147,7 @@ class Cluster:
         task = self.ray.remote(num_cpus=0)(nodes.probe).options(scheduling_strategy=there)
         return task.remote(place.resolve(), word, node["NodeID"])
 
-    # ---- cohorts ----
+    # ---- stacks ----
 
     def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - Ray asks each task for itself
         self.check_shared(folder)
@@ -155,12 +155,12 @@ class Cluster:
 
     @property
     def running(self) -> int:
-        return len(self._cohorts) + len(self._refused)
+        return len(self._stacks) + len(self._refused)
 
     def room(self) -> bool:
         return True  # Ray queues, and a cluster that grows wants to see what waits
 
-    def start(self, hold: runs.Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
+    def start(self, hold: runs.Hold, stack: Stack, members: Sequence[Trial], device: str) -> None:
         on_card = device.startswith("cuda")
         task = self.ray.remote(
             max_retries=RETRIES,
@@ -168,31 +168,31 @@ class Cluster:
             max_calls=1 if on_card else 0,  # a process keeps what it has of a card
         )(_train)
         declared = {
-            "num_cpus": cohort.threads,
+            "num_cpus": stack.threads,
             "num_gpus": int(on_card),
-            "memory": HEADROOM + (0 if on_card else sum(self._memory.get(name, 0) for name in cohort.trials)),
+            "memory": HEADROOM + (0 if on_card else sum(self._memory.get(name, 0) for name in stack.trials)),
         }
         if too_much := self._unfit(declared):
-            self._refused.append((cohort, too_much))
+            self._refused.append((stack, too_much))
             return
         there = hold._replace(folder=hold.folder.resolve())
-        arguments = (there, cohort, list(members), device, self._flag, nodes.versions())
-        self._cohorts[task.options(**declared, name=f"resexp {cohort.name}").remote(*arguments)] = cohort
+        arguments = (there, stack, list(members), device, self._flag, nodes.versions())
+        self._stacks[task.options(**declared, name=f"resexp {stack.name}").remote(*arguments)] = stack
 
-    def finished(self, seconds: float) -> list[tuple[Cohort, BaseException | None]]:
+    def finished(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
         if self.stopping.is_set():
             self._stop()
         refused, self._refused = self._refused, []
         if self._told is not None and time.monotonic() - self._told > LAST_SECONDS:  # what waits for a node that will not come
-            refused += [(cohort, None) for cohort in self._cohorts.values()]
-            self._cohorts.clear()
-        if refused or not self._cohorts:
+            refused += [(stack, None) for stack in self._stacks.values()]
+            self._stacks.clear()
+        if refused or not self._stacks:
             return refused
         try:
-            done, _ = self.ray.wait(list(self._cohorts), timeout=seconds, num_returns=1)
+            done, _ = self.ray.wait(list(self._stacks), timeout=seconds, num_returns=1)
         except self.ray.exceptions.RayError as error:
             raise _lost(error) from None
-        return [(self._cohorts.pop(reference), self._raised(reference)) for reference in done]
+        return [(self._stacks.pop(reference), self._raised(reference)) for reference in done]
 
     def _unfit(self, declared: dict[str, int]) -> BaseException | None:
         """Why no node of this cluster could ever train it; Ray itself would wait."""
@@ -239,10 +239,10 @@ class Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None and self._cohorts:
+        if error is not None and self._stacks:
             self._stop()
             with suppress(self.ray.exceptions.RayError):  # there may be no cluster any more
-                self.ray.wait(list(self._cohorts), num_returns=len(self._cohorts), timeout=LAST_SECONDS)
+                self.ray.wait(list(self._stacks), num_returns=len(self._stacks), timeout=LAST_SECONDS)
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # it prints what its threads have kept
             self.ray.shutdown()
         if self._folder is not None:
@@ -277,8 +277,8 @@ def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     }
 
 
-def _train(hold: runs.Hold, cohort: Cohort, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
-    """Trains a cohort; a node that joined after the others were asked is asked here."""
+def _train(hold: runs.Hold, stack: Stack, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
+    """Trains a stack; a node that joined after the others were asked is asked here."""
     folder = hold.folder
     if (folder / flag).exists():
         return "interrupted"
@@ -294,4 +294,4 @@ def _train(hold: runs.Hold, cohort: Cohort, members: Sequence[Trial], device: st
             looked, stopped = time.monotonic(), place.exists()
         return stopped
 
-    return workers.train_fenced(hold, cohort, members, device, stop)
+    return workers.train_fenced(hold, stack, members, device, stop)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from resexp.config import Cohort, Experiment, Plan, Trial
+from resexp.config import Experiment, Plan, Stack, Trial
 from resexp.executors import workers
 from resexp.executors.machine import cores, jobs_for, set_variables
 from resexp.executors.processes import EndedError, Worker, check_start, deaf
@@ -28,7 +28,7 @@ def silently(_stage: str) -> None:
 
 
 class Pool:
-    """Worker processes; one that dies takes one cohort with it and no other."""
+    """Worker processes; one that dies takes one stack with it and no other."""
 
     def __init__(self, jobs: int | None = 1, announce: Announce = silently) -> None:
         """Starts them and announces stages that take seconds.
@@ -47,7 +47,7 @@ class Pool:
         with deaf():  # the process that clears up after all others starts with the first semaphore
             self.stopping = self.context.Event()
         self.workers: list[Worker] = []
-        self._cohorts: dict[Future[str], tuple[int, Cohort, str]] = {}
+        self._stacks: dict[Future[str], tuple[int, Stack, str]] = {}
         self._jobs = jobs
         self._resize(jobs or min(2, cores()))
 
@@ -77,7 +77,7 @@ class Pool:
             self.replace(number)
             return self.workers[number].submit(function, *arguments)
 
-    # ---- before training, and its cohorts: see `cohorts.Places` ----
+    # ---- before training, and its stacks: see `stacks.Places` ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
         found = _answer(self, f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
@@ -97,27 +97,27 @@ class Pool:
 
     @property
     def running(self) -> int:
-        return len(self._cohorts)
+        return len(self._stacks)
 
     def room(self) -> bool:
-        return len(self._cohorts) < len(self.workers)
+        return len(self._stacks) < len(self.workers)
 
-    def start(self, hold: Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
-        number = min(set(range(len(self.workers))) - {number for number, _, _ in self._cohorts.values()})
-        future = self.submit(number, workers.train, hold, cohort, members, device)
-        self._cohorts[future] = number, cohort, device
+    def start(self, hold: Hold, stack: Stack, members: Sequence[Trial], device: str) -> None:
+        number = min(set(range(len(self.workers))) - {number for number, _, _ in self._stacks.values()})
+        future = self.submit(number, workers.train, hold, stack, members, device)
+        self._stacks[future] = number, stack, device
 
-    def finished(self, seconds: float) -> list[tuple[Cohort, BaseException | None]]:
-        done, _ = wait(self._cohorts, timeout=seconds, return_when=FIRST_COMPLETED)
+    def finished(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
+        done, _ = wait(self._stacks, timeout=seconds, return_when=FIRST_COMPLETED)
         found = []
         for future in done:
-            number, cohort, device = self._cohorts.pop(future)
+            number, stack, device = self._stacks.pop(future)
             raised = future.exception()
             if isinstance(raised, BrokenProcessPool):
                 raised = self.workers[number].death()
             if isinstance(raised, EndedError) or (raised is not None and device != "cpu"):
                 self.replace(number)
-            found.append((cohort, raised))
+            found.append((stack, raised))
         return found
 
     def kill(self) -> None:

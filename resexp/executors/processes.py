@@ -33,7 +33,7 @@ NT_STATUS = {  # exit codes by which Windows names a crash, NTSTATUS values of n
     0xC00000FD: f"stack overflow in native code{WHERE}",
     0xC0000409: f"native code called abort(){WHERE}",
 }
-LESS_MEMORY = "train fewer at once (--jobs 1, a smaller training.cohort), or use a smaller network or training.batch_size"
+LESS_MEMORY = "train fewer at once (--jobs 1, a smaller training.stack), or use a smaller network or training.batch_size"
 START_SECONDS = 60.0  # for an interpreter to start
 REAPED_SECONDS = 10.0  # for the exit code of a process that has ended
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from resexp import runs
-from resexp.config import Cohort, Experiment, Plan, Trial, make_plan
+from resexp.config import Experiment, Plan, Stack, Trial, make_plan
 from resexp.executors.machine import cores
 from resexp.runs.files import Cell
 
@@ -22,7 +22,7 @@ _stopping: Event | None = None
 
 
 class OutOfMemoryError(Exception):
-    """A cohort for which the memory did not suffice: says what would fit."""
+    """A stack for which the memory did not suffice: says what would fit."""
 
 
 def enter(stopping: Event) -> None:
@@ -130,20 +130,20 @@ def dissect_trial(place: Path, trial: Trial, threads: int, device: str, *task: A
     return dissect.dissect(place, trial, training.resolve_device(device), *task)
 
 
-def train(hold: runs.Hold, cohort: Cohort, trials: Sequence[Trial], device: str) -> str:
-    """Trains a cohort in a process of this host: whoever held it before is gone, or goes at once."""
-    with runs.lock_cohort(hold.folder, cohort.name):
-        return train_fenced(hold, cohort, trials, device, _stopping.is_set if _stopping else None)
+def train(hold: runs.Hold, stack: Stack, trials: Sequence[Trial], device: str) -> str:
+    """Trains a stack in a process of this host: whoever held it before is gone, or goes at once."""
+    with runs.lock_stack(hold.folder, stack.name):
+        return train_fenced(hold, stack, trials, device, _stopping.is_set if _stopping else None)
 
 
-def train_fenced(hold: runs.Hold, cohort: Cohort, trials: Sequence[Trial], device: str, stop: Callable[[], bool] | None) -> str:
-    """Trains a cohort; another attempt, wherever it runs, stops before it writes again."""
+def train_fenced(hold: runs.Hold, stack: Stack, trials: Sequence[Trial], device: str, stop: Callable[[], bool] | None) -> str:
+    """Trains a stack; another attempt, wherever it runs, stops before it writes again."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
 
-    training.prepare_process(cohort.threads, trials[0].settings)
+    training.prepare_process(stack.threads, trials[0].settings)
     try:
-        with runs.fenced(hold, cohort.name):
-            return training.run(trials, hold.folder, cohort.name, device, stop or training.never)
+        with runs.fenced(hold, stack.name):
+            return training.run(trials, hold.folder, stack.name, device, stop or training.never)
     except (MemoryError, RuntimeError) as error:
         if not training.is_out_of_memory(error):
             raise

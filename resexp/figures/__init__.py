@@ -33,12 +33,12 @@ OF_SIGNALS = {"gradient-at-start", "gradient-profile", "gradient-level", "gradie
 
 
 def chosen(frames: Frames) -> list[str]:
-    """The figures that these frames have rows for: where gain and depth span a plane, its map in the place of all others.
+    """The figures that these frames have rows for: where init_scale and depth span a plane, its map in the place of all others.
 
-    Networks without a gain of their own are on no map; where there are some, all others are drawn as well.
+    Networks without a init_scale of their own are on no map; where there are some, all others are drawn as well.
     """
     mapped = ["atlas"] if is_plane(frames.results) else []
-    if mapped and frames.results["gain"].notna().all():
+    if mapped and frames.results["init_scale"].notna().all():
         return mapped
     without = _without(frames)
     return [*mapped, *(name for name in FIGURES if name != "atlas" and name not in without)]

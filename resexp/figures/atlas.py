@@ -15,7 +15,7 @@ FARTHEST = 1e6  # layers; where theory sees no end of training
 
 
 def atlas(frames: Frames) -> alt.VConcatChart:
-    """Test accuracy of each arm over depth and gain (fan_in * Var(W) of the initial weights), and its difference to plain.
+    """Test accuracy of each arm over depth and init_scale (fan_in * Var(W) of the initial weights), and its difference to plain.
 
     Medians over all seeds; diverged seeds rank below all others, and a cell is blank if the median seed diverged. Circles mark
     cells whose seeds differ in outcome, crosses cells in which all seeds diverged; in a difference, of either arm. In blue
@@ -45,18 +45,18 @@ def _region(region: str, fields: pd.DataFrame, limits: pd.DataFrame) -> alt.HCon
 
 
 def _map(fields: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column: str, region: str) -> alt.LayerChart:
-    """One panel: a field for each gain and depth of the first arm, and over it the boundary of each arm."""
+    """One panel: a field for each init_scale and depth of the first arm, and over it the boundary of each arm."""
     cells = fields[fields["arm"] == arms[0]]
     data = cells.dropna(subset=[column]).round(4)
     title = " - ".join(arms)
     x = alt.X("left:Q", title="depth", scale=_scale(data["left"], data["right"]), axis=_ticks(data["depth"]))
-    y = alt.Y("below:Q", title="gain", scale=_scale(data["below"], data["above"]), axis=_ticks(data["gain"]))
+    y = alt.Y("below:Q", title="init_scale", scale=_scale(data["below"], data["above"]), axis=_ticks(data["init_scale"]))
     tips = _tips(column)
     chart = alt.Chart(data).mark_rect(stroke="white", strokeWidth=0.4)
     layers = [chart.encode(x=x, x2="right:Q", y=y, y2="above:Q", color=_colour(column), tooltip=tips)]
     for arm in arms:
         reach = limits[limits["arm"] == arm].assign(reach=limits["reach"].clip(upper=FARTHEST)).round(4)
-        line = alt.Chart(reach).encode(x="reach:Q", y="gain:Q", order="gain:Q")
+        line = alt.Chart(reach).encode(x="reach:Q", y="init_scale:Q", order="init_scale:Q")
         for width, paint in ((4.0, "white"), (2.0, PLAIN if arm == "plain" else RESIDUAL[0])):
             layers.append(line.mark_line(clip=True, strokeWidth=width, color=paint))
     layers += _marks(cells, column, tips)
@@ -66,7 +66,7 @@ def _map(fields: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column
 
 def _tips(column: str) -> list[alt.Tooltip]:
     """The tooltips of a cell: the median or the difference of medians, range and outcomes of its seeds."""
-    tips = [alt.Tooltip("depth:Q"), alt.Tooltip("gain:Q")]
+    tips = [alt.Tooltip("depth:Q"), alt.Tooltip("init_scale:Q")]
     if column == "difference":
         tips += [alt.Tooltip("difference:Q", title="difference of medians", format="+.1%")]
         return [*tips, alt.Tooltip("outcomes:N", title="seeds"), alt.Tooltip("plain_outcomes:N", title="seeds of plain")]
@@ -86,7 +86,7 @@ def _marks(cells: pd.DataFrame, column: str, tips: Sequence[alt.Tooltip]) -> lis
     scale = alt.Scale(domain=[MIXED, GONE], range=["circle", "cross"])
     legend = alt.Legend(symbolStrokeColor="black", symbolFillColor="transparent")
     shape = alt.Shape("mark:N", title="seeds", scale=scale, legend=legend)
-    encoded = alt.Chart(marked).encode(x="depth:Q", y="gain:Q", shape=shape, tooltip=list(tips))
+    encoded = alt.Chart(marked).encode(x="depth:Q", y="init_scale:Q", shape=shape, tooltip=list(tips))
     halo = encoded.mark_point(size=55, strokeWidth=3.5, color="white", filled=False)
     return [halo, encoded.mark_point(size=55, strokeWidth=1.5, color="black", filled=False)]
 

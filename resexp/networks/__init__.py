@@ -3,7 +3,7 @@
 from resexp.networks.blocks import Block, Draw, Network
 from resexp.networks.building import ACTIVATIONS, GROUPS, NORMS, PLACEMENTS, Placement, Shortcut, build_network
 from resexp.networks.counting import Cost, LayerCost, count, multiply_adds
-from resexp.networks.initialisation import INITS, Init, initialise
+from resexp.networks.initialization import INITS, Init, initialise
 from resexp.networks.layers import WeightedLayer, boundary_names, boundary_stages, weighted_layers
 
 __all__ = [

@@ -11,14 +11,14 @@ from resexp.config import Experiment
 from resexp.runs import Results
 from resexp.tables import probed_results, published_lines, published_rows
 from resexp.tables.answer import answer
+from resexp.tables.at_initialization import Probed
 from resexp.tables.compared import limits, precision_notes
 from resexp.tables.findings import Finding, findings, headline
+from resexp.tables.formats import dead_lines
 from resexp.tables.frames import Frames, read_frames
 from resexp.tables.planes import is_plane
 from resexp.tables.probe_lines import agreement
-from resexp.tables.probing import Probed
 from resexp.tables.recipes import recipe, untuned
-from resexp.tables.texts import dead_lines
 from resexp.tables.words import reversals, training_error, words
 
 READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result

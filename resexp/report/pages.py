@@ -9,20 +9,18 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from resexp import statistics, tables
+from resexp import inference, tables
 from resexp.claims import Verdict
 from resexp.comparison import Effect
+from resexp.inference import DegradationVerdict, Summary
 from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
 from resexp.runs import Results
-from resexp.statistics import DegradationVerdict, Summary
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import SELECTED, depths_heading, looks_lines, plan_lines, tuned_heading
 from resexp.tables.costs import cost_row
 from resexp.tables.findings import deepest
-from resexp.tables.judged import place_lines
-from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
-from resexp.tables.texts import (
+from resexp.tables.formats import (
     choice_text,
     closing_text,
     ends_text,
@@ -35,6 +33,8 @@ from resexp.tables.texts import (
     train_error_spread,
     verdict_text,
 )
+from resexp.tables.judged import place_lines
+from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
 
 # Effects and verdicts -> their color in the page; all others are neutral.
 COLORS: dict[str, str] = {
@@ -92,10 +92,10 @@ def _evidence(content: Content) -> dict[str, object]:
     """What a verdict on a pair asks for: over what, and at which levels."""
     sources = sources_text([arm for cell in content.compared.cells for arm in cell.arms])
     return {
-        "seeds": statistics.FEWEST_SEEDS,
+        "seeds": inference.FEWEST_SEEDS,
         "sources": sources,
-        "alpha": f"{statistics.ALPHA:g}",
-        "by_ranks": f"{statistics.RANK_TEST_ALPHA:g}",
+        "alpha": f"{inference.ALPHA:g}",
+        "by_ranks": f"{inference.RANK_TEST_ALPHA:g}",
     }
 
 

@@ -12,9 +12,9 @@ from resexp import config, runs
 from resexp.comparison import Effect, Flow, flow
 from resexp.figures import FIGURES, Figure, chosen
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
+from resexp.inference import DegradationVerdict, Difference
 from resexp.report.content import Content
 from resexp.runs import Results
-from resexp.statistics import DegradationVerdict, Difference
 from resexp.tables.findings import deepest
 from resexp.tables.frames import Frames, read_frames
 from resexp.tables.sentences import Sentence

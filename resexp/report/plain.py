@@ -13,7 +13,7 @@ from resexp.runs import Results
 from resexp.tables.documents import as_markdown
 from resexp.tables.frames import profiles
 from resexp.tables.judged import PRIMARY, judged_lines
-from resexp.tables.lines import shade, shade_levels
+from resexp.tables.terminal import shade, shade_levels
 
 
 def text(results: Results) -> str:

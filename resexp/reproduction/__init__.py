@@ -1,7 +1,7 @@
 """A finished experiment and its repetition: what is trained again, and how alike both are. No torch."""
 
-from resexp.reproduction.lines import lines
 from resexp.reproduction.originals import FOLDER, Original, continued, original
+from resexp.reproduction.summaries import lines
 from resexp.reproduction.verdicts import DIFFERENT, IDENTICAL, ROUNDED, ROUNDING, VERDICTS, WITHIN, Comparison, compare
 
 __all__ = [

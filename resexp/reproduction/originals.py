@@ -1,4 +1,4 @@
-"""What of an experiment is trained again: whole cohorts, by the plan by which they were trained before. No torch."""
+"""What of an experiment is trained again: whole stacks, by the plan by which they were trained before. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ FOLDER = "_again"  # where repetitions lie in a results folder: no experiment ca
 
 @dataclass(frozen=True)
 class Original:
-    """What is trained again: whole cohorts, as they were planned. `damaged` are trials that cannot be compared."""
+    """What is trained again: whole stacks, as they were planned. `damaged` are trials that cannot be compared."""
 
     experiment: Experiment
     plan: Plan
@@ -22,7 +22,7 @@ class Original:
 
 
 def original(folder: Path, named: Sequence[str] = ()) -> Original:
-    """The cohorts with finished trials, or with the `named` ones, and every trial of theirs.
+    """The stacks with finished trials, or with the `named` ones, and every trial of theirs.
 
     Raises:
         RunsError: a damaged folder; nothing finished; shortcuts that do not come with resexp.
@@ -55,16 +55,16 @@ def _wanted(folder: Path, states: Sequence[State], named: Sequence[str]) -> set[
 
 def _plan(folder: Path, wanted: set[str]) -> Plan:
     plan = runs.read_plan(folder)
-    planned = {name for cohort in plan.cohorts for name in cohort.trials} if plan else set()
+    planned = {name for stack in plan.stacks for name in stack.trials} if plan else set()
     if plan is None or wanted - planned:
         name = min(wanted - planned)
         raise RunsError(f"{folder / 'plan.json'}: {name} is not in it, and nothing else says how it was trained")
-    return plan.model_copy(update={"cohorts": tuple(cohort for cohort in plan.cohorts if wanted & set(cohort.trials))})
+    return plan.model_copy(update={"stacks": tuple(stack for stack in plan.stacks if wanted & set(stack.trials))})
 
 
 def _trials(folder: Path, experiment: Experiment, plan: Plan) -> tuple[Trial, ...]:
-    """Every trial of the plan's cohorts: those of the config, then those that it has lost, from their trial.yaml."""
-    planned = dict.fromkeys(name for cohort in plan.cohorts for name in cohort.trials)
+    """Every trial of the plan's stacks: those of the config, then those that it has lost, from their trial.yaml."""
+    planned = dict.fromkeys(name for stack in plan.stacks for name in stack.trials)
     known = {trial.name: trial for trial in experiment.trials if trial.name in planned}
     for name in [name for name in planned if name not in known]:
         lost = runs.trained_settings(folder, name)
@@ -76,7 +76,7 @@ def _trials(folder: Path, experiment: Experiment, plan: Plan) -> tuple[Trial, ..
 
 
 def continued(again: Path, experiment: Experiment, plan: Plan) -> Plan:
-    """The plan of a repetition that may have begun: what its own says stands, cohorts that it lacks are added.
+    """The plan of a repetition that may have begun: what its own says stands, stacks that it lacks are added.
 
     Raises:
         RunsError: another experiment or another plan is repeated there.
@@ -89,10 +89,10 @@ def continued(again: Path, experiment: Experiment, plan: Plan) -> Plan:
         f"{key} is {old} there and {new} here"
         for key, old, new in config.shared_differences(stored, experiment.settings, experiment.axes)
     ]
-    for cohort, other in ((set(a.trials), set(b.trials)) for a in own.cohorts for b in plan.cohorts):
-        reasons += [f"{min(cohort & other)} is in another stack there"] if cohort & other and not cohort <= other else []
+    for stack, other in ((set(a.trials), set(b.trials)) for a in own.stacks for b in plan.stacks):
+        reasons += [f"{min(stack & other)} is in another stack there"] if stack & other and not stack <= other else []
     if reasons:
         raise RunsError(f"{again}: repeats something else ({reasons[0]}); --fresh sets it aside, --runs names another place")
-    planned = {name for cohort in own.cohorts for name in cohort.trials}
-    added = (cohort for cohort in plan.cohorts if not planned & set(cohort.trials))
-    return own.model_copy(update={"cohorts": (*own.cohorts, *added)})
+    planned = {name for stack in own.stacks for name in stack.trials}
+    added = (stack for stack in plan.stacks if not planned & set(stack.trials))
+    return own.model_copy(update={"stacks": (*own.stacks, *added)})

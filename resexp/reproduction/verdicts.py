@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resexp import config, runs, statistics
+from resexp import config, inference, runs
 from resexp.config import Experiment, Trial
 from resexp.runs import State
 
@@ -216,7 +216,7 @@ def interval(what: str, values: Sequence[tuple[float, float]], grain: float) -> 
     Of both means the variance is that of one seed over n, and chaos makes the same seed again as good as a new one. Never
     narrower than one test image, `grain`, on either side.
     """
-    before, again = (statistics.paired(side) for side in zip(*values, strict=True))
+    before, again = (inference.paired(side) for side in zip(*values, strict=True))
     assert before.high is not None  # several seeds
     half = max(math.sqrt(2) * (before.high - before.mean), grain)
     return Interval(what, before.mean, again.mean, before.mean - half, before.mean + half)
@@ -240,7 +240,7 @@ def _environment(folder: Path, trials: set[str]) -> dict[str, dict[str, None]]:
         rest = {key: value for key, value in start.items() if key not in UNEQUAL}
         for key, value in {"images": start["data_sha256"][:12], **rest, **start["packages"]}.items():
             found.setdefault(key, {})[str(value or "-")] = None
-    for cohort in (of for of in plan.cohorts if trials & set(of.trials)) if plan else ():
-        found.setdefault("threads", {})[str(cohort.threads)] = None
-        found.setdefault("trials in a stack", {})[str(len(cohort.trials))] = None
+    for stack in (of for of in plan.stacks if trials & set(of.trials)) if plan else ():
+        found.setdefault("threads", {})[str(stack.threads)] = None
+        found.setdefault("trials in a stack", {})[str(len(stack.trials))] = None
     return found

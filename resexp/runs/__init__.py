@@ -45,11 +45,11 @@ from resexp.runs.folders import (
     sweep,
     write_plan,
 )
-from resexp.runs.locks import Hold, holder, is_training, keep, lock, lock_cohort, lock_shard, together
+from resexp.runs.locks import Hold, holder, is_training, keep, lock, lock_shard, lock_stack, together
 from resexp.runs.records import cards, starts
 from resexp.runs.results import Results, State, read_results, results_of, states
+from resexp.runs.serialization import to_yaml
 from resexp.runs.targets import readable, target
-from resexp.runs.texts import to_yaml
 from resexp.runs.trials import (
     check_sealed,
     clear,
@@ -111,8 +111,8 @@ __all__ = [
     "left_out",
     "line_endings_changed",
     "lock",
-    "lock_cohort",
     "lock_shard",
+    "lock_stack",
     "mark",
     "marks",
     "peak_memory",

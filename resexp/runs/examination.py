@@ -49,12 +49,12 @@ def _unfinished(trial: Path) -> list[str]:
 def _checkpoints(folder: Path) -> Iterator[str]:
     """Damaged ones, and those of which no plan knows."""
     plan = None if _complaints(read_plan, folder) else read_plan(folder)
-    cohorts = {cohort.name for cohort in plan.cohorts} if plan else None
+    stacks = {stack.name for stack in plan.stacks} if plan else None
     for path in sorted(folder.glob("checkpoints/*.pt")):
         continued = "train again: its trials go on from the checkpoint before it"
         mend = continued if before(path).exists() else "delete it to train its trials from the start"
         yield from (f"{line}; {mend}" for line in _complaints(read_sealed, path))
-        if cohorts is not None and path.stem not in cohorts:
-            yield f"{path}: belongs to no cohort of plan.json; delete it"
+        if stacks is not None and path.stem not in stacks:
+            yield f"{path}: belongs to no stack of plan.json; delete it"
     for path in sorted(folder.glob("checkpoints/*.previous")):
         yield from (f"{line}; delete it" for line in _complaints(read_sealed, path))

@@ -1,4 +1,4 @@
-"""One attempt at a cohort, on whatever host: who comes later takes over, and the earlier one stops before it writes again."""
+"""One attempt at a stack, on whatever host: who comes later takes over, and the earlier one stops before it writes again."""
 
 import uuid
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from resexp.runs.locks import Hold, keep
 
 
 class SupersededError(RunsError):
-    """Another attempt trains this cohort now."""
+    """Another attempt trains this stack now."""
 
 
 @contextmanager
-def fenced(hold: Hold, cohort: str) -> Iterator[None]:
+def fenced(hold: Hold, stack: str) -> Iterator[None]:
     """Makes this the attempt that counts: its token lies beside the checkpoints, and is asked for before every write.
 
     A lock does not do that: it holds on one host, and a process that is cut off from its cluster may hold one for ever.
@@ -24,7 +24,7 @@ def fenced(hold: Hold, cohort: str) -> Iterator[None]:
         RunsError: what it trains for is not held any more. Either way nothing of this attempt is written from then on.
     """
     keep(hold)
-    place, token = attempt_file(hold.folder, cohort), uuid.uuid4().hex
+    place, token = attempt_file(hold.folder, stack), uuid.uuid4().hex
     with naming(place.parent):
         place.parent.mkdir(exist_ok=True)
     write_text(place, token, durable=False)
@@ -32,7 +32,7 @@ def fenced(hold: Hold, cohort: str) -> Iterator[None]:
     def permit() -> None:
         keep(hold)
         if not _holds(place, token):
-            raise SupersededError(f"{place}: another attempt trains this cohort; this one writes no more")
+            raise SupersededError(f"{place}: another attempt trains this stack; this one writes no more")
 
     try:
         with permitted(permit):
@@ -43,8 +43,8 @@ def fenced(hold: Hold, cohort: str) -> Iterator[None]:
                 place.unlink()
 
 
-def attempt_file(folder: Path, cohort: str) -> Path:
-    return folder / "checkpoints" / f".{cohort}.attempt"
+def attempt_file(folder: Path, stack: str) -> Path:
+    return folder / "checkpoints" / f".{stack}.attempt"
 
 
 def _holds(place: Path, token: str) -> bool:

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from resexp.runs.texts import to_json
+from resexp.runs.serialization import to_json
 
 COLUMNS = {
     "metrics.csv": ("step", "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
@@ -35,7 +35,7 @@ COLUMNS = {
     ),
     "predictions.csv.gz": ("index", "label", "prediction", "label_probability"),
     "lesion.csv": ("index", "block", "left", "val_loss", "val_error", "error_increase"),
-    "dose.csv": ("dose", "val_loss", "val_error"),
+    "shortcut_scale.csv": ("dose", "val_loss", "val_error"),
     "surface.csv": ("alpha", "beta", "val_loss", "val_error"),
 }  # fmt: skip
 # Additional columns, in experiments on image files with class names.

@@ -15,9 +15,9 @@ from resexp.config import Experiment, Plan
 from resexp.runs.endings import line_endings_changed, restore_line_endings, text_sha256, write_attributes
 from resexp.runs.fences import attempt_file
 from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
-from resexp.runs.locks import cohort_lock, is_alone, lock
+from resexp.runs.locks import is_alone, lock, stack_lock
 from resexp.runs.records import read_present, read_record, starts
-from resexp.runs.texts import to_yaml
+from resexp.runs.serialization import to_yaml
 from resexp.runs.trials import has_begun, is_settled, trained_settings, trial_folder, write_trial
 
 LAYOUT = 1
@@ -146,7 +146,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         earlier = []
     _check_images(folder, earlier, start)
     standing = read_plan(folder)
-    if standing and not set(standing.cohorts) <= set(plan.cohorts):
+    if standing and not set(standing.stacks) <= set(plan.stacks):
         raise RunsError(
             f"{folder}: another start has changed its plan since this one was prepared; type the same command again"
         )
@@ -154,11 +154,11 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     if alone:
         sweep(folder)
         restored = restore_line_endings(folder) if line_endings_changed(folder) else 0
-    for cohort in plan.cohorts:  # killed when all its results stood
-        if alone and all(is_settled(trial_folder(folder, name)) for name in cohort.trials):
-            discard(checkpoint_file(folder, cohort.name))
-            cohort_lock(folder, cohort.name).unlink(missing_ok=True)
-            attempt_file(folder, cohort.name).unlink(missing_ok=True)
+    for stack in plan.stacks:  # killed when all its results stood
+        if alone and all(is_settled(trial_folder(folder, name)) for name in stack.trials):
+            discard(checkpoint_file(folder, stack.name))
+            stack_lock(folder, stack.name).unlink(missing_ok=True)
+            attempt_file(folder, stack.name).unlink(missing_ok=True)
     begun = (folder / "experiment.yaml").exists()
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
@@ -272,14 +272,14 @@ def set_aside(folder: Path) -> Path | None:
 # ---- checkpoints and trials of an experiment ------------------------------------------------------------------------
 
 
-def checkpoint_file(folder: Path, cohort: str) -> Path:
-    return folder / "checkpoints" / f"{cohort}.pt"
+def checkpoint_file(folder: Path, stack: str) -> Path:
+    return folder / "checkpoints" / f"{stack}.pt"
 
 
-def damaged_checkpoints(folder: Path, cohorts: Iterable[str]) -> list[str]:
+def damaged_checkpoints(folder: Path, stacks: Iterable[str]) -> list[str]:
     """What is wrong with each damaged checkpoint of these before which there is another to go on from."""
     found = []
-    for path in (checkpoint_file(folder, name) for name in cohorts):
+    for path in (checkpoint_file(folder, name) for name in stacks):
         try:
             read_sealed(path)
         except RunsError as error:
@@ -303,7 +303,7 @@ def is_complete(experiment: Experiment, folder: Path) -> bool:
             read_present(folder / name)
     except RunsError:  # a start repairs it, or names it
         return False
-    planned = {name for cohort in plan.cohorts for name in cohort.trials} if plan else set()
+    planned = {name for stack in plan.stacks for name in stack.trials} if plan else set()
     places = [trial_folder(folder, trial.name) for trial in experiment.trials]
     settled = all(is_settled(trial_path) and (trial_path / "trial.yaml").exists() for trial_path in places)
     swept = not any((folder / "checkpoints").glob("*"))  # a process killed after its last result leaves its checkpoint there

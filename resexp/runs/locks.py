@@ -1,4 +1,4 @@
-"""Who writes: one process an experiment, one worker a cohort. No torch."""
+"""Who writes: one process an experiment, one worker a stack. No torch."""
 
 import os
 import platform
@@ -149,20 +149,20 @@ def _recorded(folder: Path, record: str) -> Iterator[Hold]:
 
 
 @contextmanager
-def lock_cohort(folder: Path, cohort: str) -> Iterator[None]:
-    """Holds a cohort for this worker: one that has lost its parent may need a moment to go.
+def lock_stack(folder: Path, stack: str) -> Iterator[None]:
+    """Holds a stack for this worker: one that has lost its parent may need a moment to go.
 
     Raises:
         RunsError: it does not go.
     """
-    place = cohort_lock(folder, cohort)
+    place = stack_lock(folder, stack)
     place.parent.mkdir(exist_ok=True)
     held = filelock.FileLock(place)
     try:
         with naming(place):
             held.acquire(timeout=ORPHAN_SECONDS)
     except filelock.Timeout:
-        raise RunsError(f"{place}: a worker of an earlier start still trains this cohort; end it first") from None
+        raise RunsError(f"{place}: a worker of an earlier start still trains this stack; end it first") from None
     try:
         with _removed_after(place):  # nothing will be written any more: whoever comes now finds a checkpoint or results
             yield
@@ -170,8 +170,8 @@ def lock_cohort(folder: Path, cohort: str) -> Iterator[None]:
         held.release()
 
 
-def cohort_lock(folder: Path, cohort: str) -> Path:
-    return folder / "checkpoints" / f".{cohort}.lock"
+def stack_lock(folder: Path, stack: str) -> Path:
+    return folder / "checkpoints" / f".{stack}.lock"
 
 
 @contextmanager

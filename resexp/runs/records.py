@@ -102,7 +102,7 @@ class _Card(_Record):
     plain: str
     residual: str
     equal: _Equal
-    start_differs: list[Literal["zero_last", "fixup"]]
+    start_differs: list[Literal["zero_init_residual", "fixup"]]
     same_function_class: bool
     nothing_to_skip: bool
     same_as_plain: bool
@@ -147,7 +147,7 @@ def read_record(path: Path) -> Any:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first of what is wrong with a value, in one line: 'cohorts.0.name: field required'."""
+    """The first of what is wrong with a value, in one line: 'stacks.0.name: field required'."""
     first = error.errors()[0]
     return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"].lower()) if part)
 

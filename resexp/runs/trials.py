@@ -29,7 +29,7 @@ from resexp.runs.files import (
     write_text,
 )
 from resexp.runs.records import first_fault, read_record
-from resexp.runs.texts import to_yaml
+from resexp.runs.serialization import to_yaml
 
 LFS_POINTER = b"version https://git-lfs"
 RETRAIN = "delete result.json beside it to have its trial trained again"
@@ -172,7 +172,7 @@ def cut_back(trial: Path, at: dict[str, Mark | None] | None) -> None:
         RunsError: damaged; not marked, because the trial had its result then.
     """
     if at is None:
-        raise RunsError(f"{trial}: had its result when the checkpoint of its cohort was written")
+        raise RunsError(f"{trial}: had its result when the checkpoint of its stack was written")
     for name in LOGS:
         cut(trial / name, at.get(name))  # an earlier release has marked fewer logs
 

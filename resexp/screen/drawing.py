@@ -11,7 +11,7 @@ from rich.text import Text
 
 from resexp.screen.snapshots import Row, Snapshot, percent, work_done
 from resexp.tables.colors import arm_colors
-from resexp.tables.lines import BAR_WIDTH, shade, shade_levels
+from resexp.tables.terminal import BAR_WIDTH, shade, shade_levels
 
 RUNNING_ROWS, CELL_ROWS = 8, 16
 NAMED = 3  # diverged trials that are named

@@ -1,17 +1,13 @@
 """Runs -> tables."""
 
+from resexp.tables.ablation import dissection_lines
+from resexp.tables.at_initialization import Probed, Spread, probe_csv, probe_json, probed, probed_results
 from resexp.tables.cards import at_start, beyond, card_lines, equalities
 from resexp.tables.cards import notes as card_notes
 from resexp.tables.cards import warnings as card_warnings
 from resexp.tables.costs import cost_lines
-from resexp.tables.dissection import dissection_lines
 from resexp.tables.documents import TABLES, trial_rows, write_accuracy
-from resexp.tables.judged import PRIMARY, judged_lines, place_lines, verdict_line
-from resexp.tables.lines import fitted
-from resexp.tables.probe_lines import probe_lines
-from resexp.tables.probing import Probed, Spread, probe_csv, probe_json, probed, probed_results
-from resexp.tables.published import published_lines, published_rows
-from resexp.tables.texts import (
+from resexp.tables.formats import (
     accuracy_text,
     beyond_width_text,
     contrast_text,
@@ -26,6 +22,10 @@ from resexp.tables.texts import (
     slope_text,
     tuned_text,
 )
+from resexp.tables.judged import PRIMARY, judged_lines, place_lines, verdict_line
+from resexp.tables.probe_lines import probe_lines
+from resexp.tables.published import published_lines, published_rows
+from resexp.tables.terminal import fitted
 
 __all__ = [
     "PRIMARY",

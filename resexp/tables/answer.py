@@ -5,9 +5,9 @@ from typing import Any
 
 from resexp.comparison import BEST, Arm, Comparison, Effect, Flow, Part, flow
 from resexp.tables.findings import ACCURACY, Finding
+from resexp.tables.formats import choice_text, difference_text, named, percent, seeds_text
 from resexp.tables.recipes import recipe
 from resexp.tables.sentences import Sentence
-from resexp.tables.texts import choice_text, difference_text, named, percent, seeds_text
 
 WORDS = {
     Effect.MAKES_TRAINABLE: Sentence("made the network trainable in {}"),

@@ -4,9 +4,9 @@ import shlex
 
 from resexp.comparison import Comparison
 from resexp.config import Training
-from resexp.tables.lines import WIDTH
 from resexp.tables.recipes import changed
 from resexp.tables.sentences import Sentence
+from resexp.tables.terminal import WIDTH
 
 SENTENCES = {"more": Sentence("more {key}", "a gap is still closing, and the length of training is an axis")}
 

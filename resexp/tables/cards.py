@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from resexp.tables.lines import fitted
+from resexp.tables.terminal import fitted
 
 Card = dict[str, Any]
 
@@ -13,7 +13,7 @@ FAR = 0.05  # relative difference of gradient norms from those of float32
 EQUAL = {"first_batch": "first batch", "recipe": "recipe"}
 AT_START = {"loss": "loss", "output_rms": "RMS of the logits", "slope": "slope of the gradient"}
 START = {
-    "zero_last": "start differs: the plain twin starts without zero_last",
+    "zero_init_residual": "start differs: the plain twin starts without zero_init_residual",
     "fixup": "start differs: the plain twin starts from he, not from fixup",
 }
 NOTES = {

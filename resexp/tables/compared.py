@@ -3,15 +3,11 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from resexp import config, statistics
+from resexp import config, inference
 from resexp.comparison import ALIKE, THRESHOLD, Arm, Cell, Comparison, Tuned, bought, plan
 from resexp.runs import Results
 from resexp.tables.budget import budget_text, command_lines, longer_commands
-from resexp.tables.lines import WIDTH, fitted
-from resexp.tables.published import published_lines, published_rows
-from resexp.tables.recipes import recipe, untuned
-from resexp.tables.sentences import Sentence
-from resexp.tables.texts import (
+from resexp.tables.formats import (
     accuracy_text,
     beyond_width_text,
     choice_text,
@@ -39,7 +35,11 @@ from resexp.tables.texts import (
     tuned_text,
     verdict_text,
 )
-from resexp.tables.texts import difference_text as points
+from resexp.tables.formats import difference_text as points
+from resexp.tables.published import published_lines, published_rows
+from resexp.tables.recipes import recipe, untuned
+from resexp.tables.sentences import Sentence
+from resexp.tables.terminal import WIDTH, fitted
 
 SENTENCES = {
     "precision": Sentence(
@@ -119,7 +119,7 @@ def notes(of: Comparison) -> list[str]:
         *looks_lines(of),
     ]
     if any(arm.contrast.shown for arm in arms):
-        limits_of_p = f"p <= {statistics.ALPHA:g} over {sources_text(arms)}, by ranks {statistics.RANK_TEST_ALPHA:g}"
+        limits_of_p = f"p <= {inference.ALPHA:g} over {sources_text(arms)}, by ranks {inference.RANK_TEST_ALPHA:g}"
         lines += [f"*: a difference ({limits_of_p}), corrected over the table (Holm)."]
     if any(len(arm.summary.outcomes) > 1 for arm in arms):
         lines += ["Where outcomes differ across the seeds of an arm: median and range, no mean and no interval."]

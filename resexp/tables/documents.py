@@ -8,10 +8,10 @@ from dataclasses import asdict
 from itertools import compress
 from typing import Any
 
-from resexp import runs, statistics
+from resexp import inference, runs
 from resexp.comparison import Comparison, compared, plan
+from resexp.inference import Difference
 from resexp.runs import Results
-from resexp.statistics import Difference
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import (
     SELECTED,
@@ -23,10 +23,7 @@ from resexp.tables.compared import (
     remarks,
     tuned_heading,
 )
-from resexp.tables.latex import as_latex
-from resexp.tables.published import published_lines, published_rows
-from resexp.tables.recipes import recipe, untuned
-from resexp.tables.texts import (
+from resexp.tables.formats import (
     accuracy_text,
     choice_text,
     closing_text,
@@ -48,6 +45,9 @@ from resexp.tables.texts import (
     tuned_text,
     verdict_text,
 )
+from resexp.tables.latex import as_latex
+from resexp.tables.published import published_lines, published_rows
+from resexp.tables.recipes import recipe, untuned
 
 
 def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = False, commands: bool = True) -> str:
@@ -124,7 +124,7 @@ def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) ->
     """One row per arm of a cell; shares in [0, 1]; every figure that there is."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    outcomes = list(statistics.OUTCOMES)
+    outcomes = list(inference.OUTCOMES)
     beyond = ("beyond_width", "beyond_width_low", "beyond_width_high")
     of_ranks = ("ranks_p", "ranks_least_p", "lowest", "highest")
     exact = ("outcomes_p", *of_ranks, "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")
@@ -167,7 +167,7 @@ def as_json(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -
         "looks": list(of.looks),
         "precision": asdict(precision) if (precision := plan(of)) else None,
         "over_depth": [{**asdict(row), "closing": row.closing} for row in of.depths],
-        "tuned" if of.asked else "best_against_best": [asdict(row) for row in of.tuned],
+        "tuned" if of.asked else "best_settings": [asdict(row) for row in of.tuned],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}
             for cell, arm, _, matches in published_rows(of.results)

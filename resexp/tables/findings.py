@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from resexp.comparison import Arm, Cell, Effect, Flow, Part, effect, flow, part
+from resexp.tables.formats import counts_text, evidence_text, growth_text, points_text, ranks_text, train_error_text
 from resexp.tables.sentences import Sentence
-from resexp.tables.texts import counts_text, evidence_text, growth_text, points_text, ranks_text, train_error_text
 
 ACCURACY = (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
 LEADS = {

@@ -12,7 +12,7 @@ from resexp import runs
 from resexp.runs import Results
 from resexp.tables.labels import corner, region
 from resexp.tables.planes import boundaries
-from resexp.tables.predictions import bands
+from resexp.tables.theory_bands import bands
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_frames(found: Results) -> Frames:
                 "depth": state.trial.settings.network.depth,
                 "corner": corner(found.label(state)),
                 "region": region(found.label(state)),
-                "gain": state.trial.settings.network.gain,
+                "init_scale": state.trial.settings.network.init_scale,
                 "seed": state.trial.seed,
             }
             results.append({**state.result, **keys})

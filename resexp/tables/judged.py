@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from resexp.claims import Judged, Verdict
+from resexp.tables.formats import named
 from resexp.tables.sentences import Sentence
-from resexp.tables.texts import named
 
 SENTENCES = {
     "primary": Sentence("primary hypothesis (everything else is exploratory)", "the config has compare.primary"),

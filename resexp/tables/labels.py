@@ -7,5 +7,5 @@ def corner(label: dict[str, str]) -> str:
 
 
 def region(label: dict[str, str]) -> str:
-    """What sets a map over depth and gain apart from others: 'norm layer'."""
-    return corner({key: value for key, value in label.items() if key != "gain"})
+    """What sets a map over depth and init_scale apart from others: 'norm layer'."""
+    return corner({key: value for key, value in label.items() if key != "init_scale"})

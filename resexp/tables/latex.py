@@ -3,13 +3,12 @@
 import unicodedata
 from collections.abc import Sequence
 
-from resexp import config, runs, statistics
+from resexp import config, inference, runs
 from resexp.comparison import BEST, Arm, Cell, Comparison, Tuned
 from resexp.config import Settings
 from resexp.runs import Results
 from resexp.tables.compared import SELECTED, looks_lines, precision_notes
-from resexp.tables.recipes import recipe
-from resexp.tables.texts import (
+from resexp.tables.formats import (
     choice_text,
     contrast_text,
     dead_lines,
@@ -26,6 +25,7 @@ from resexp.tables.texts import (
     sources_text,
     train_error_spread,
 )
+from resexp.tables.recipes import recipe
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -80,7 +80,7 @@ def _caption(of: Comparison) -> str:
     slope = r"Slope: change of $\log_{10} |\partial L/\partial x|$ per block from output to input, at initialization."
     trained = f" Trained at {latex(recipe(of.results))}."
     sources = sources_text([arm for cell in of.cells for arm in cell.arms])
-    alpha, by_ranks = statistics.ALPHA, statistics.RANK_TEST_ALPHA
+    alpha, by_ranks = inference.ALPHA, inference.RANK_TEST_ALPHA
     star = rf"*: $p \le {alpha:g}$ over {sources} ($p \le {by_ranks:g}$ by ranks), corrected over the table (Holm)."
     return f"{latex(of.results.name)}: {latex(of.metric.words)}.{trained}{common} {slope} {star}"
 

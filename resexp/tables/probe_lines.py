@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from resexp.tables.lines import fitted, shade, shade_levels
-from resexp.tables.probing import QUANTITIES, Probed, Spread
+from resexp.tables.at_initialization import QUANTITIES, Probed, Spread
+from resexp.tables.terminal import fitted, shade, shade_levels
 
 FORM = "  {:<9} {:<23} {:<21} {:>5} {}"
 LONGEST = 9  # of the names that stand in a row with everything else

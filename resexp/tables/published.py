@@ -16,11 +16,11 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 from resexp import config
 from resexp.comparison import groups, summary
 from resexp.config import ConfigError, Network, Settings
-from resexp.config.documents import read_document
+from resexp.config.parsing import read_document
 from resexp.config.types import Model, PositiveFloat
+from resexp.inference import Summary
 from resexp.runs import Results
-from resexp.statistics import Summary
-from resexp.tables.lines import fitted
+from resexp.tables.terminal import fitted
 
 FOLDER = Path(__file__).parent.parent / "published"
 RecipeKey = Annotated[str, Field(pattern=r"^(data|training)\.\w+$")]

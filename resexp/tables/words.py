@@ -6,13 +6,13 @@ from itertools import groupby
 import pandas as pd
 
 from resexp.comparison import Effect, Flow, OverDepth, flow
-from resexp.statistics import DegradationVerdict
+from resexp.inference import DegradationVerdict
 from resexp.tables import labels
 from resexp.tables.findings import Finding, gradient_words
+from resexp.tables.formats import closing_text, ends_text, growth_text, percent, points_text
 from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import MIXED, plane
 from resexp.tables.sentences import Sentence
-from resexp.tables.texts import closing_text, ends_text, growth_text, percent, points_text
 
 MOVED = 0.05  # of accuracy: a smaller change counts as none
 GOOD = {
@@ -29,7 +29,7 @@ SENTENCES = {
         "at this depth the shortcut helps under one condition and hurts under another (a verdict of each kind)",
     ),
     "error": Sentence("{arm}: training error {verdict}.{apart}", "the arm has finished networks of at least 2 depths"),
-    "closing": Sentence("; {closing} of training", "as 'closing' in resexp.tables.texts"),
+    "closing": Sentence("; {closing} of training", "as 'closing' in resexp.tables.formats"),
     "rises": Sentence(
         " Its gradients at initialization: {gradients}: training error can rise although gradients do not vanish at "
         "initialization.",
@@ -250,7 +250,7 @@ def atlas(frames: Frames) -> list[str]:
 
 def _uneven(results: pd.DataFrame) -> list[str]:
     """For each arm: configurations whose seeds differ in outcome, diverged networks, configurations without a median."""
-    placed = results.dropna(subset=["gain"])
+    placed = results.dropna(subset=["init_scale"])
     lines = []
     for (region, arm), fields in plane(results).groupby(["region", "arm"], sort=False):
         outcomes = placed[(placed["region"] == region) & (placed["arm"] == arm)]["outcome"]
@@ -265,7 +265,7 @@ def _uneven(results: pd.DataFrame) -> list[str]:
 
 def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
     """How well the predicted limit separates configurations that train from the others; nothing if no formula is known."""
-    known = of_arm.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "gain"])
+    known = of_arm.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "init_scale"])
     near = known["depth"] <= known["reach"]
     sides = (
         [("within the predicted limit", near), ("beyond it", ~near)] if not near.all() else [("no limit is predicted:", near)]

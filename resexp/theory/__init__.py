@@ -3,7 +3,7 @@
 predict(network, batch) -> Prediction, of one arm of one cell; where no formula is known, `known` is false and `source` says why
 """
 
-from resexp.theory.arms import GAINS, block_count, layers_of_block, predict
+from resexp.theory.arms import INIT_SCALES, block_count, layers_of_block, predict
 from resexp.theory.formulas import (
     BATCH_NORM_RELU,
     batch_norm_linear,
@@ -23,7 +23,7 @@ from resexp.theory.predictions import Prediction
 
 __all__ = [
     "BATCH_NORM_RELU",
-    "GAINS",
+    "INIT_SCALES",
     "Prediction",
     "batch_norm_linear",
     "batch_norm_relu",

@@ -22,7 +22,7 @@ from resexp.theory.formulas import (
 from resexp.theory.predictions import Prediction
 
 # n Var(W) of a square hidden layer under each init; the plain twin of fixup starts from he.
-GAINS = {"pytorch": 1 / 3, "he": 2.0, "xavier": 1.0, "orthogonal": 1.0, "delta-orthogonal": 1.0, "fixup": 2.0}
+INIT_SCALES = {"pytorch": 1 / 3, "he": 2.0, "xavier": 1.0, "orthogonal": 1.0, "delta-orthogonal": 1.0, "fixup": 2.0}
 SMALLEST_BATCH = 8  # from which on the range of `batch_norm_relu` holds
 WIDE_CHI = {"batch": BATCH_NORM_RELU, "layer": layer_norm_relu()}  # of a norm and ReLU, for large batches
 
@@ -36,8 +36,8 @@ def predict(network: Network, batch: int, side: int | None = None) -> Prediction
     joins = constants(network)
     if block_count(network) == 0:
         return _none("there are no blocks at depth 2")
-    if network.block == "bottleneck" and network.gain is None and network.init not in ("pytorch", "he", "fixup"):
-        return _none(f"the layers of a bottleneck have gains of their own under {network.init}")
+    if network.block == "bottleneck" and network.init_scale is None and network.init not in ("pytorch", "he", "fixup"):
+        return _none(f"the layers of a bottleneck have init_scales of their own under {network.init}")
     if shortcut == "plain":
         return _plain(network, batch, side, kind)
     if network.init == "fixup":
@@ -46,7 +46,7 @@ def predict(network: Network, batch: int, side: int | None = None) -> Prediction
         return _none(f"no formula is known for the shortcut {shortcut}")
     if joins[0] <= 0:
         return _none("no formula is known for a shortcut that is 0 or turned round")
-    if joins[1] == 0 or network.zero_last:
+    if joins[1] == 0 or network.zero_init_residual:
         return _shortcut_alone(network, joins[0])
     return _residual(network, joins, side, kind)
 
@@ -54,14 +54,14 @@ def predict(network: Network, batch: int, side: int | None = None) -> Prediction
 def constants(network: Network) -> Range | None:
     """(s, a) at the start of a shortcut with E|S^T d|^2 = s^2 |d|^2 and a constant a, in blocks that keep their shape.
 
-    None for all others. A map of gain u counts as sqrt(u).
+    None for all others. A map of init_scale u counts as sqrt(u).
     """
     given = {} if isinstance(network.shortcut, str) else dict(next(iter(network.shortcut.values())))
     scaled: dict[str, Any] = {"scale": 0.5, "branch": 1.0, **given}
     found: dict[str, Range] = {
         "identity": (1.0, 1.0),
         "projection": (1.0, 1.0),
-        "projection-all": (math.sqrt(GAINS[network.init]), 1.0),
+        "projection-all": (math.sqrt(INIT_SCALES[network.init]), 1.0),
         "scaled": (float(scaled["scale"]), float(scaled["branch"])),
         "rezero": (1.0, 0.0),
         "skipinit": (1.0, max(1, block_count(network)) ** -0.5),
@@ -98,13 +98,13 @@ def _made(law: str, low: Sequence[float], high: Sequence[float], source: str, no
     return Prediction(law=law, low=down, high=up, source=source, not_for=not_for, **more)
 
 
-def _gain(network: Network) -> float:
-    return GAINS[network.init] if network.gain is None else network.gain
+def _init_scale(network: Network) -> float:
+    return INIT_SCALES[network.init] if network.init_scale is None else network.init_scale
 
 
 def _branch_chi(network: Network, side: int | None) -> Range:
-    """(gain / 2)^m of a block's branch, and what the borders of an image leave of it."""
-    chi = relu_layer(_gain(network)) ** layers_of_block(network)
+    """(init_scale / 2)^m of a block's branch, and what the borders of an image leave of it."""
+    chi = relu_layer(_init_scale(network)) ** layers_of_block(network)
     if network.family == "mlp" or side is None or network.init == "delta-orthogonal":
         return chi, chi
     bordered = 1 if network.block == "bottleneck" else network.block_layers
@@ -124,7 +124,7 @@ def _plain(network: Network, batch: int, side: int | None, kind: tuple[str, str]
     if network.family == "mlp" and kind == ("batch", "relu"):
         return _plain_norm(network, batch_norm_relu(batch), "pi / (pi - 1) per BN-ReLU: Yang 2019, arXiv:1902.08129 theorem 8")
     if network.family == "mlp" and kind == ("layer", "relu"):
-        return _plain_norm(network, (layer_norm_relu(), layer_norm_relu()), "a layer norm undoes any gain: chi = 1")
+        return _plain_norm(network, (layer_norm_relu(), layer_norm_relu()), "a layer norm undoes any init_scale: chi = 1")
     return _unknown(network)
 
 
@@ -136,7 +136,7 @@ def _plain_relu(network: Network, side: int | None) -> Prediction:
         "exponential",
         [low * math.exp(-(variance or 0.0) / 2)] * blocks,  # one input; means over a batch fluctuate and fall less
         [high] * blocks,
-        f"(gain / 2)^{layers}: He 2015, arXiv:1502.01852; band 5 / width per layer: Hanin & Nica 2020, arXiv:1812.05994",
+        f"(init_scale / 2)^{layers}: He 2015, arXiv:1502.01852; band 5 / width per layer: Hanin & Nica 2020, arXiv:1812.05994",
         "layers whose width changes under xavier or delta-orthogonal; means over few seeds of narrow, deep networks",
         forward=(math.log10(high) / 2,) * blocks if mlp and network.init != "pytorch" else None,  # biases drive the signal
         variance=variance,
@@ -144,17 +144,17 @@ def _plain_relu(network: Network, side: int | None) -> Prediction:
 
 
 def _plain_tanh(network: Network) -> Prediction:
-    blocks, layers, gain = block_count(network), layers_of_block(network), _gain(network)
+    blocks, layers, init_scale = block_count(network), layers_of_block(network), _init_scale(network)
     bias = 1 / (3 * network.width) if network.init == "pytorch" else 0.0
-    chi, squares = tanh_layers(gain, 1 + blocks * layers, bias)
+    chi, squares = tanh_layers(init_scale, 1 + blocks * layers, bias)
     first = 0 if network.placement in ("pre", "pre-act-only") else 1  # x_0 comes before the stem's activation, or after it
     factors = [math.prod(chi[first + layers * block :][:layers]) for block in range(blocks)]
     signal = [math.log10(squares[layers * (block + 1)] / squares[layers * block]) / 2 for block in range(blocks)]
     return _made(
-        "polynomial" if gain == 1 else "exponential",
+        "polynomial" if init_scale == 1 else "exponential",
         factors,
         factors,
-        "gain E[tanh'^2] layer by layer: Schoenholz 2017, arXiv:1611.01232; l / L at gain 1",
+        "init_scale E[tanh'^2] layer by layer: Schoenholz 2017, arXiv:1611.01232; l / L at init_scale 1",
         "images far from mean square 1, in the first layers",
         forward=tuple(signal) if first else None,
     )
@@ -192,7 +192,7 @@ def _residual(network: Network, joins: Range, side: int | None, kind: tuple[str,
     return _unknown(network)
 
 
-PRE = "scale^2 + branch^2 gain (gain / 2)^(m-1) P(x > 0), P = 1/2 in the end: independent branches; e in all for skipinit"
+PRE = "scale^2 + branch^2 init_scale (init_scale / 2)^(m-1) P(x > 0), P = 1/2 in the end: independent branches; e in all for skipinit"
 POST = "mean field of relu(x + F), gradients across x (low) and along x (high): 2.05 to 2.40 for He blocks"
 
 
@@ -203,7 +203,7 @@ def _residual_relu(network: Network, joins: Range, side: int | None) -> Predicti
     formula, cases = (residual_pre, PRE) if before else (residual_post, POST)
     if config.shortcut_name(network.shortcut) == "projection-all":
         low, high = (scale**2 / (1 if before else 2) + chi for chi in chis)
-        words = "a map of gain u adds u to the branch's (gain / 2)^m; behind a ReLU u / 2"
+        words = "a map of init_scale u adds u to the branch's (init_scale / 2)^m; behind a ReLU u / 2"
         return _made("exponential", [low] * blocks, [high] * blocks, words, "the first block; blocks that change shapes")
     (low_back, _), (high_back, forward) = (formula(2 * chi * (branch / scale) ** 2, blocks) for chi in chis)
     known = network.family == "mlp" and network.init != "pytorch"
@@ -219,7 +219,7 @@ def _residual_relu(network: Network, joins: Range, side: int | None) -> Predicti
 
 def _residual_norm(network: Network, branch: float) -> Prediction:
     blocks, exponent = block_count(network), WIDE_CHI[network.norm] ** layers_of_block(network)
-    offset = 1.0 if network.placement == "branch" else 1 / _gain(network)  # the variance of x_0 in units of a branch's
+    offset = 1.0 if network.placement == "branch" else 1 / _init_scale(network)  # the variance of x_0 in units of a branch's
     factors = norm_residual(exponent, offset / branch**2, blocks)
     words = f"power law, l^-{exponent:.3g} of the square for many blocks: De & Smith 2020, arXiv:2002.10444"
     weak = "; branches weak beside x_0" if network.placement == "pre" else ""  # x stays behind x_0's ReLU, which is no normal

@@ -4,8 +4,7 @@ A config ends here: `recipe` turns a trial's settings into plain arguments, and 
 """
 
 from resexp.training.conclusion import finish, save_weights
-from resexp.training.loop import begin, checkpoints, close_epoch, run, save, update
-from resexp.training.material import (
+from resexp.training.data import (
     DTYPES,
     DeviceError,
     Lengths,
@@ -22,6 +21,7 @@ from resexp.training.material import (
     resolve_device,
     test_images,
 )
+from resexp.training.loop import begin, checkpoints, close_epoch, run, save, update
 from resexp.training.measures import evaluate, never, outcome
 from resexp.training.precise import PRECISE_IMAGES, measuring, precise_batch_norm
 from resexp.training.recipe import TWIN_INITS, build, clip, draws, learning_rate, make_optimizer, precision_of, width_of_control

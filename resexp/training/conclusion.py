@@ -1,4 +1,4 @@
-"""The end of a cohort: the test part is read, once, and every trial gets its predictions, weights and result."""
+"""The end of a stack: the test part is read, once, and every trial gets its predictions, weights and result."""
 
 import math
 from collections.abc import Callable
@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from resexp import checkpoint, cohort, runs
+from resexp import checkpoint, runs, stacking
 from resexp.datasets import Images
-from resexp.training.material import test_images
+from resexp.training.data import test_images
 from resexp.training.measures import dead_layers, evaluate, logits_of, outcome, slope_at
 from resexp.training.state import Run, close_diverged
 
@@ -44,9 +44,9 @@ def conclude(run: Run, stop: Callable[[], bool]) -> None:
         finish(run, trial, logits[trial], test, best[trial])
 
 
-def save_weights(run: Run, trials: list[int], weights: cohort.State, name: str) -> None:
+def save_weights(run: Run, trials: list[int], weights: stack.State, name: str) -> None:
     for trial in trials:
-        checkpoint.save(run.logs[trial] / name, cohort.unstack(weights, run.like, len(run.trials), trial))
+        checkpoint.save(run.logs[trial] / name, stacking.unstack(weights, run.like, len(run.trials), trial))
 
 
 def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> None:

@@ -1,4 +1,4 @@
-"""The training loop, readable from top to bottom. It trains a cohort: one trial, or many of one shape as one network.
+"""The training loop, readable from top to bottom. It trains a stack: one trial, or many of one shape as one network.
 
 `step` counts completed optimizer updates. Everything that is written for step s follows checkpoint s, so a resume from s
 cuts every log back to where it ended then and goes on. Nothing is fetched from the device but at readings and epochs.
@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from resexp import checkpoint, cohort, probes, runs
+from resexp import checkpoint, probes, runs, stacking
 from resexp.config import Trial
 from resexp.networks import Draw, Network, multiply_adds
 from resexp.training.conclusion import conclude
-from resexp.training.material import DTYPES, batches, lengths, material
+from resexp.training.data import DTYPES, batches, lengths, material
 from resexp.training.measures import Stopped, evaluate, never
 from resexp.training.precise import measuring
 from resexp.training.recipe import build, clip, draws, learning_rate, make_optimizer, precision_of, uncompiled
@@ -30,9 +30,9 @@ STATUS_SECONDS = 1.0  # between two entries in status.json, on which no result d
 
 
 def run(trials: Sequence[Trial], folder: Path, name: str, device: str, stop: Callable[[], bool] = never) -> str:
-    """Trains the cohort `name` to its results and returns its state: finished, or interrupted when `stop()` said so.
+    """Trains the stack `name` to its results and returns its state: finished, or interrupted when `stop()` said so.
 
-    Continues from the cohort's checkpoint if there is one.
+    Continues from the stack's checkpoint if there is one.
 
     Raises:
         DataError: images missing or damaged.
@@ -54,12 +54,12 @@ def run(trials: Sequence[Trial], folder: Path, name: str, device: str, stop: Cal
 
 
 def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> Run:
-    """The cohort at its start; nothing is read from its folder but which of its results stand, and nothing is written."""
+    """The stack at its start; nothing is read from its folder but which of its results stand, and nothing is written."""
     place, settings = torch.device(device), trials[0].settings
     found = material(settings.data, device, DTYPES[settings.precision])
     networks = [build(trial, found.input_shape, found.classes) for trial in trials]
     like = networks[0].state_dict()
-    network = cohort.stack(networks).to(place)
+    network = stacking.stack(networks).to(place)
     logs = tuple(runs.trial_folder(folder, trial.name) for trial in trials)
     begun = Run(
         trials=tuple(trials),
@@ -251,7 +251,7 @@ def remember(run: Run, measured: Sequence[tuple[float, float]]) -> None:
     for trial in better:
         best["epoch"][trial], best["score"][trial] = run.epoch, (measured[trial][1], -measured[trial][0])
     for key, value in weights.items() if better else ():
-        cohort.copy_rows(value, best["weights"][key], better, len(measured))
+        stacking.copy_rows(value, best["weights"][key], better, len(measured))
 
 
 def checkpoint_rule(every: str | int) -> Callable[[int], bool]:

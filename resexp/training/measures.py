@@ -11,7 +11,7 @@ from torch.nn import functional
 from resexp import datasets, probes, runs
 from resexp.datasets import Images
 from resexp.networks import Network, boundary_stages
-from resexp.training.material import Material
+from resexp.training.data import Material
 
 EVALUATION_BATCH = 2_000
 SETTLED = 2  # the first step at which every layer of a network that starts with zeros can have a gradient

@@ -8,7 +8,7 @@ from torch import nn
 
 from resexp import datasets, streams
 from resexp.networks import Network
-from resexp.training.material import Material
+from resexp.training.data import Material
 from resexp.training.measures import EVALUATION_BATCH, Stopped, never
 from resexp.training.recipe import uncompiled
 from resexp.training.state import Run

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resexp import cohort, streams
+from resexp import stacking, streams
 from resexp.config import Network as Cell
 from resexp.config import Settings, Training, Trial, shortcut_name
 from resexp.networks import GROUPS, Draw, Network, Shortcut, build_network, initialise
-from resexp.training.material import DTYPES
+from resexp.training.data import DTYPES
 
 NARROW = 8  # channels: the block size of oneDNN's AVX2 convolutions
 
@@ -22,7 +22,7 @@ NARROW = 8  # channels: the block size of oneDNN's AVX2 convolutions
 def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
     """The network of a trial as it starts: the last place that sees a config.
 
-    The plain twin of a start that is made for shortcuts has one of its own: without zero_last, and he for fixup. An empty
+    The plain twin of a start that is made for shortcuts has one of its own: without zero_init_residual, and he for fixup. An empty
     branch without a shortcut is a dead network.
     """
     cell = trial.settings.network
@@ -30,7 +30,7 @@ def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
     width = cell.width if trial.parameters_of is None else width_of_control(cell, trial.parameters_of, input_shape, classes)
     network = _assembled(cell, cell.shortcut, width, input_shape, classes)
     init = TWIN_INITS.get(cell.init, cell.init) if alone else cell.init
-    initialise(network, trial.seed, init, cell.gain, zero_last=cell.zero_last and not alone)
+    initialise(network, trial.seed, init, cell.init_scale, zero_init_residual=cell.zero_init_residual and not alone)
     network.to(memory_format=memory_format(network))
     return network.to(DTYPES[trial.settings.precision])
 
@@ -97,7 +97,7 @@ def draws(network: Network, trials: Sequence[Trial], step: int, x: Tensor) -> li
     """
     batch = x.shape[0 if len(trials) == 1 else 1]
     streams_of = [partial(streams.generator, trial.seed, "shortcut", step, device=x.device) for trial in trials]
-    return cohort.joined_draws([network.draws(batch, stream) for stream in streams_of])
+    return stacking.joined_draws([network.draws(batch, stream) for stream in streams_of])
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:

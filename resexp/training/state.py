@@ -1,4 +1,4 @@
-"""The state of a cohort in training: what it is, how far it has got, and what is said of it in runs/."""
+"""The state of a stack in training: what it is, how far it has got, and what is said of it in runs/."""
 
 import time
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resexp import cohort, datasets, runs, streams
+from resexp import datasets, runs, stacking, streams
 from resexp.config import Trial
 from resexp.networks import Network
-from resexp.training.material import Lengths, Material
+from resexp.training.data import Lengths, Material
 
 FIXED = 64  # training images on which probes run apart
 
 
 @dataclass
 class Run:
-    """A cohort in training: its trials, what they train on, where they write, how far they have got.
+    """A stack in training: its trials, what they train on, where they write, how far they have got.
 
     `losses` (T,) of the steps since the last fetch stay on the device; from them `diverged` has the step at which a trial's
     loss first was not finite, -1 as long as it is. A trial that diverged, or whose result stands already, stays in the stack,
@@ -66,7 +66,7 @@ def each_alone(run: Run) -> Iterator[Network]:
     weights, trials = run.network.state_dict(), len(run.trials)
     for trial, network in enumerate(run.alone):
         if network is not run.network:
-            network.load_state_dict(cohort.unstack(weights, run.like, trials, trial))
+            network.load_state_dict(stacking.unstack(weights, run.like, trials, trial))
         yield network
 
 

@@ -4,7 +4,7 @@ import math
 
 from scipy.special import stdtr, stdtrit
 
-from resexp.statistics.intervals import LEVEL
+from resexp.inference.intervals import LEVEL
 
 ALPHA = 0.01  # of a verdict by an interval; at 5% verdicts change with rounding errors (docs/statistics.md)
 RANK_TEST_ALPHA = 0.05  # of a verdict by ranks: 5 and 5 networks have no p-value below 0.0079

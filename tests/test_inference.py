@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resexp.statistics import (
+from resexp.inference import (
     COVERAGE_OF_LOOKS,
     OUTCOMES,
     cross_fitted,

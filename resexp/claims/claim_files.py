@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from resexp import config
 from resexp.config import ConfigError, Expectation
-from resexp.config.documents import nearest, read_document
+from resexp.config.parsing import nearest, read_document
 from resexp.config.types import Model
 
 FOLDER = Path(__file__).parent

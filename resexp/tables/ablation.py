@@ -6,7 +6,7 @@ from statistics import fmean, median
 
 from resexp import runs
 from resexp.runs import Results, State
-from resexp.tables.lines import fitted
+from resexp.tables.terminal import fitted
 
 Rows = list[dict[str, str]]
 Seeds = list[Rows]  # the rows of each seed of an arm

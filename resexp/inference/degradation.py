@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
 
-from resexp.statistics.exact import highest_last
-from resexp.statistics.intervals import Difference, paired
-from resexp.statistics.selection import cross_fitted
+from resexp.inference.exact import highest_last
+from resexp.inference.intervals import Difference, paired
+from resexp.inference.selection import cross_fitted
 
 RANK_ALPHA = 1 / 32  # of the rank test: with the interval of other curves false positives stay below 5% at unequal spread, too
 

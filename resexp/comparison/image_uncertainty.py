@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from resexp import runs, statistics
+from resexp import inference, runs
 from resexp.runs import RunsError, State
 
 PREDICTIONS = "predictions.csv.gz"
@@ -22,7 +22,7 @@ def over_test_images(found: Sequence[tuple[State, State]]) -> float:
     for state, images in zip(states, named, strict=True):
         if not _same_images(images, named[0]):
             raise RunsError(f"{state.folder / PREDICTIONS}: the test images differ from those of {states[0].folder}")
-    return statistics.over_images(_differences(named))
+    return inference.over_images(_differences(named))
 
 
 def image_error(found: Sequence[tuple[State, State]]) -> tuple[float, int] | None:

@@ -8,9 +8,9 @@ evidence     p of a mean difference over seeds and test images together; how man
 degradation  is training error higher at the deepest depth than at the best shallower one?
 """
 
-from resexp.statistics.degradation import Degradation, DegradationVerdict, degradation, removed
-from resexp.statistics.evidence import ALPHA, FEWEST_SEEDS, RANK_TEST_ALPHA, half_width, holds, p_below, p_of_mean
-from resexp.statistics.exact import (
+from resexp.inference.degradation import Degradation, DegradationVerdict, degradation, removed
+from resexp.inference.evidence import ALPHA, FEWEST_SEEDS, RANK_TEST_ALPHA, half_width, holds, p_below, p_of_mean
+from resexp.inference.exact import (
     MOST_PAIRS,
     fisher,
     highest_last,
@@ -20,7 +20,7 @@ from resexp.statistics.exact import (
     smallest_mann_whitney,
     smallest_sign_flip,
 )
-from resexp.statistics.intervals import (
+from resexp.inference.intervals import (
     COVERAGE_OF_LOOKS,
     LEVEL,
     Difference,
@@ -31,8 +31,8 @@ from resexp.statistics.intervals import (
     sd_interval,
     seeds_for,
 )
-from resexp.statistics.samples import OUTCOMES, Summary, deviation, summarise
-from resexp.statistics.selection import SELECTED_LEVEL, best_option, cross_fitted
+from resexp.inference.samples import OUTCOMES, Summary, deviation, summarise
+from resexp.inference.selection import SELECTED_LEVEL, best_option, cross_fitted
 
 __all__ = [
     "ALPHA",

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from resexp import config, statistics
+from resexp import config, inference
 from resexp.comparison import Arm, Cell, Choice, Contrast, Metric, Needed, OverDepth, Tuned
+from resexp.inference import DegradationVerdict, Difference, Summary
 from resexp.runs import State
-from resexp.statistics import DegradationVerdict, Difference, Summary
 from resexp.tables.sentences import Sentence
 
 SHARE = Metric("")
@@ -131,7 +131,7 @@ def looks_text(looks: Sequence[int]) -> str:
 
 def looks_coverage(looks: Sequence[int]) -> str:
     """'92%': coverage of the interval at which you stop because it excludes 0; '< 85%' for more looks than were simulated."""
-    coverage = statistics.COVERAGE_OF_LOOKS
+    coverage = inference.COVERAGE_OF_LOOKS
     known = len(looks) in coverage
     return f"{'' if known else '< '}{coverage[len(looks) if known else max(coverage)]:.0%}"
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from resexp import config, runs, statistics, theory
+from resexp import config, inference, runs, theory
 from resexp.config import Experiment, Trial
+from resexp.inference import Difference
 from resexp.runs import Results
-from resexp.statistics import Difference
-from resexp.tables.predictions import prediction_of
+from resexp.tables.theory_bands import prediction_of
 from resexp.theory import Prediction
 
 QUANTITIES = ("activation_rms", "activation_grad_norm", "weight_grad_norm")
@@ -110,7 +110,7 @@ def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -
             for name in QUANTITIES
             if name in first
         },
-        slope=statistics.paired(slopes) if slopes else None,
+        slope=inference.paired(slopes) if slopes else None,
         prediction=prediction_of(settings, network),
         blocks=theory.block_count(settings.network),
     )
@@ -125,7 +125,7 @@ def _spread(values: Sequence[float]) -> Spread:
     logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
     mean = math.fsum(logs) / len(logs) if logs else None
     zero = sum(value == 0 for value in values)
-    return Spread(mean, statistics.deviation(logs), zero, len(values) - len(logs) - zero)
+    return Spread(mean, inference.deviation(logs), zero, len(values) - len(logs) - zero)
 
 
 # ---- for programs -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, stdtrit
 
-from resexp.statistics.samples import deviation
+from resexp.inference.samples import deviation
 
 LEVEL = 0.95
 NOISE = 1e-12  # differences that differ by less differ by their rounding: those of shares of images, k/N - l/N

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resexp import claims, comparison, config, report, runs, statistics, tables
+from resexp import claims, comparison, config, inference, report, runs, tables
 from resexp.claims import Judged, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Figure
@@ -92,7 +92,7 @@ class Compared:
     def frame(self) -> pd.DataFrame:
         """A row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
         rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](self.found))))
-        whole = (*self.results.shown, "n", "missing", *statistics.OUTCOMES, "parameters")
+        whole = (*self.results.shown, "n", "missing", *inference.OUTCOMES, "parameters")
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         return pd.DataFrame({key: _parsed(of, whole=key in whole) if key not in NAMES else of for key, of in columns.items()})
 

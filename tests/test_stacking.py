@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from resexp import cohort, config, probes, runs, streams, training
+from resexp import config, probes, runs, stacking, streams, training
 from resexp.networks import NORMS, PLACEMENTS, Network, build_network, initialise
 from resexp.shortcuts import SHORTCUTS
 
@@ -68,9 +68,9 @@ def losses_of(logits: Tensor, labels: Tensor) -> Tensor:
 def test_a_single_network_is_its_own_stack():
     (network, *_) = networks_of(STACKS["constants"], "layer", "post")
 
-    assert cohort.stack([network]) is network
+    assert stacking.stack([network]) is network
     state = network.state_dict()
-    assert all(value is state[name] for name, value in cohort.unstack(state, state, 1, 0).items())
+    assert all(value is state[name] for name, value in stacking.unstack(state, state, 1, 0).items())
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -78,22 +78,22 @@ def test_a_single_network_is_its_own_stack():
 def test_stacking_leaves_the_networks_alone_and_gives_them_back(stack: str, norm: str):
     networks = networks_of(STACKS[stack], norm, "post")
     before = copy.deepcopy([network.state_dict() for network in networks])
-    stacked = cohort.stack(networks)
+    stacked = stacking.stack(networks)
     with torch.no_grad():
-        stacked(batch_of(0)[0], None, cohort.joined_draws([draws_of(network, 0, 0) for network in networks]))
+        stacked(batch_of(0)[0], None, stacking.joined_draws([draws_of(network, 0, 0) for network in networks]))
         for parameter in stacked.parameters():
             parameter.add_(1.0)
 
     for trial, (network, state) in enumerate(zip(networks, before, strict=True)):
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
-        found = cohort.unstack(cohort.stack(networks).state_dict(), state, T, trial)
+        found = stacking.unstack(stacking.stack(networks).state_dict(), state, T, trial)
         assert list(found) == list(state)
         assert all(torch.equal(value, state[name]) and value.shape == state[name].shape for name, value in found.items())
 
 
 def test_what_is_unstacked_has_storage_of_its_own():
     networks = networks_of(STACKS["constants"], "batch", "post")
-    found = cohort.unstack(cohort.stack(networks).state_dict(), networks[0].state_dict(), T, 1)
+    found = stacking.unstack(stacking.stack(networks).state_dict(), networks[0].state_dict(), T, 1)
 
     assert all(value.untyped_storage().nbytes() == value.numel() * value.element_size() for value in found.values())
 
@@ -103,11 +103,11 @@ def test_networks_of_other_shapes_or_kinds_are_refused():
     images = {"input_shape": (1, 8, 8), "classes": K, "shortcut": "identity", "depth": 8}
 
     with pytest.raises(ValueError, match="Gate, Scaled cannot be stacked"):
-        cohort.stack(kinds)
+        stacking.stack(kinds)
     with pytest.raises(ValueError, match="Conv2d cannot be stacked"):
-        cohort.stack([build_network("cnn", width=4, **images)] * 2)
+        stacking.stack([build_network("cnn", width=4, **images)] * 2)
     with pytest.raises(RuntimeError, match="equal size"):
-        cohort.stack([build_network("mlp", width=width, **images) for width in (8, 9)])
+        stacking.stack([build_network("mlp", width=width, **images) for width in (8, 9)])
 
 
 # ---- what a stack computes --------------------------------------------------------------------------------------------
@@ -118,9 +118,9 @@ def test_networks_of_other_shapes_or_kinds_are_refused():
 @pytest.mark.parametrize("stack", STACKS)
 def test_logits_and_gradients_of_a_stack_are_those_of_its_networks(stack: str, norm: str, placement: str):
     networks = networks_of(STACKS[stack], norm, placement, scalars=norm == "none")
-    stacked, (x, labels) = cohort.stack(networks), batch_of(0)
+    stacked, (x, labels) = stacking.stack(networks), batch_of(0)
     draws = [draws_of(network, seed, 0) for seed, network in enumerate(networks)]
-    logits = stacked(x, None, cohort.joined_draws(draws))
+    logits = stacked(x, None, stacking.joined_draws(draws))
     losses_of(logits, labels).sum().backward()
 
     for trial, network in enumerate(networks):
@@ -138,7 +138,7 @@ def test_logits_and_gradients_of_a_stack_are_those_of_its_networks(stack: str, n
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_stack_takes_the_steps_of_its_networks(stack: str, norm: str, dtype: torch.dtype, steps: int, bound: float):
     networks = [network.to(dtype) for network in networks_of(STACKS[stack], norm, "post")]
-    stacked = cohort.stack(networks)
+    stacked = stacking.stack(networks)
     recipe = config.Training(weight_decay=0.01, decay="weights", clip_norm=0.5, eps=1e-3)
     vectors = {name for name, value in networks[0].named_parameters() if value.ndim < 2}
     whole = training.make_optimizer(stacked, recipe, vectors)
@@ -147,7 +147,7 @@ def test_a_stack_takes_the_steps_of_its_networks(stack: str, norm: str, dtype: t
         x, labels = batch_of(step, dtype)
         draws = [draws_of(network, seed, step) for seed, network in enumerate(networks)]
         whole.zero_grad()
-        losses_of(stacked(x, None, cohort.joined_draws(draws)), labels).sum().backward()
+        losses_of(stacked(x, None, stacking.joined_draws(draws)), labels).sum().backward()
         training.clip(stacked, T, 0.5)
         whole.step()
         for trial, (network, optimizer) in enumerate(zip(networks, single, strict=True)):
@@ -157,7 +157,7 @@ def test_a_stack_takes_the_steps_of_its_networks(stack: str, norm: str, dtype: t
             optimizer.step()
 
     for trial, network in enumerate(networks):
-        found = cohort.unstack(stacked.state_dict(), network.state_dict(), T, trial)
+        found = stacking.unstack(stacked.state_dict(), network.state_dict(), T, trial)
         for name, value in network.state_dict().items():
             torch.testing.assert_close(found[name], value, rtol=bound, atol=bound, msg=name)
 
@@ -165,7 +165,7 @@ def test_a_stack_takes_the_steps_of_its_networks(stack: str, norm: str, dtype: t
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_stack_in_evaluation_answers_as_its_networks_do(norm: str):
     networks = networks_of(STACKS["constants"], norm, "post")
-    stacked, (x, _) = cohort.stack(networks), batch_of(0)
+    stacked, (x, _) = stacking.stack(networks), batch_of(0)
     for _ in range(3):  # running statistics have seen something
         stacked(x)
         for trial, network in enumerate(networks):
@@ -178,7 +178,7 @@ def test_a_stack_in_evaluation_answers_as_its_networks_do(norm: str):
 
 def test_a_reading_of_a_stack_is_that_of_its_networks():
     networks = networks_of(STACKS["constants"], "layer", "post")
-    stacked, (x, labels) = cohort.stack(networks), batch_of(0)
+    stacked, (x, labels) = stacking.stack(networks), batch_of(0)
 
     def read(network: Network, images: Tensor, target: Tensor, trials: int) -> list[dict[str, list[probes.Row]]]:
         boundaries: list[Tensor] = []
@@ -225,7 +225,7 @@ def train(experiment: config.Experiment, folder: Path, monkeypatch: pytest.Monke
     if monkeypatch:
         monkeypatch.setattr(training.loop, "build", broken)
     trials = {trial.name: trial for trial in experiment.trials}
-    for planned in config.make_plan(experiment, "cpu", 1).cohorts:
+    for planned in config.make_plan(experiment, "cpu", 1).stacks:
         assert len(planned.trials) > 1
         training.run([trials[name] for name in planned.trials], folder, planned.name, "cpu")
 
@@ -309,7 +309,7 @@ def test_a_stack_that_is_stopped_and_continued_equals_the_uninterrupted_one(step
         asked.append(None)
         return len(asked) > steps
 
-    (planned,) = config.make_plan(experiment, "cpu", 1).cohorts
+    (planned,) = config.make_plan(experiment, "cpu", 1).stacks
     trials = list(experiment.trials)
     assert training.run(trials, tmp_path / "parts", planned.name, "cpu", stop) == "interrupted"
     assert {runs.status(runs.trial_folder(tmp_path / "parts", trial.name))["state"] for trial in trials} == {"interrupted"}
@@ -322,7 +322,7 @@ def test_a_stack_that_is_stopped_and_continued_equals_the_uninterrupted_one(step
 def test_at_depth_2_all_arms_end_with_the_same_bytes(tiny: Any, tmp_path: Path):
     experiment = tiny("network.depth=[2]", "network.shortcut=[identity, projection-all]", "training.steps=30")
     trials = {trial.name: trial for trial in experiment.trials}
-    for planned in config.make_plan(experiment, "cpu", 1).cohorts:
+    for planned in config.make_plan(experiment, "cpu", 1).stacks:
         training.run([trials[name] for name in planned.trials], tmp_path, planned.name, "cpu")
     found = [lasting(tmp_path, trial.name)["predictions.csv.gz"] for trial in experiment.trials]
 

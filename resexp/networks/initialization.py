@@ -67,7 +67,9 @@ INITS: dict[str, Init] = {
 
 
 @torch.no_grad()
-def initialise(network: Network, seed: int, init: str, gain: float | None = None, *, zero_last: bool = False) -> None:
+def initialise(
+    network: Network, seed: int, init: str, init_scale: float | None = None, *, zero_init_residual: bool = False
+) -> None:
     """Fills every weight and bias from its own stream (seed, parameter name), so twins share what they have in common.
 
     Scalars and the biases of gates keep the start that they were built with.
@@ -76,8 +78,8 @@ def initialise(network: Network, seed: int, init: str, gain: float | None = None
         network: changed in place.
         seed: of the trial.
         init: a key of INITS.
-        gain: n Var(W) of hidden layers (stem and branches) instead of the init's own.
-        zero_last: every branch ends in zero: its last norm's gain and bias, or its last layer's weight and bias, are 0.
+        init_scale: n Var(W) of hidden layers (stem and branches) instead of the init's own.
+        zero_init_residual: every branch ends in zero: its last norm's gain and bias, or its last layer's weight and bias, are 0.
     """
     rule = INITS[init]
     hidden = {id(layer.module) for layer in weighted_layers(network)[:-1] if not layer.name.endswith("shortcut")}
@@ -85,13 +87,13 @@ def initialise(network: Network, seed: int, init: str, gain: float | None = None
         if isinstance(module, nn.Linear | nn.Conv2d):
             weight, bias = module.weight, module.bias
             rule.draw(weight, streams.generator(seed, "parameter", f"{name}.weight"))
-            if gain is not None and id(module) in hidden:
-                weight.mul_(math.sqrt(gain / rule.spread(weight)))
+            if init_scale is not None and id(module) in hidden:
+                weight.mul_(math.sqrt(init_scale / rule.spread(weight)))
             if bias is not None:
                 bound = weight[0].numel() ** -0.5 if rule.draws_biases else 0.0
                 nn.init.uniform_(bias, -bound, bound, generator=streams.generator(seed, "parameter", f"{name}.bias"))
     rule.rescale(network)
-    if zero_last:
+    if zero_init_residual:
         _zero_last(network)
 
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from resexp import statistics
+from resexp import inference
 from resexp.reproduction.verdicts import DIFFERENT, IDENTICAL, ROUNDED, VERDICTS, Arm, Comparison, Interval, worst
 
 
@@ -47,7 +47,7 @@ def _outcomes(arm: Arm) -> list[str]:
     text = [f"losses apart from step {step} on"] if step is not None else []
     one, other = (Counter(outcomes) for outcomes in zip(*(of.outcomes for of in arm.repeats), strict=True))
     if {*one, *other} != {"trained"}:
-        text.append(f"{_listed(one, statistics.OUTCOMES)}, again {_listed(other, statistics.OUTCOMES)}")
+        text.append(f"{_listed(one, inference.OUTCOMES)}, again {_listed(other, inference.OUTCOMES)}")
     return text + ["one seed, no interval"] * (len(arm.repeats) == 1)
 
 

@@ -1,4 +1,4 @@
-"""Cohorts of a plan, trained in a pool, on a cluster, or in this process.
+"""Stacks of a plan, trained in a pool, on a cluster, or in this process.
 
 Whoever waits polls runs/; nothing but states and errors comes back from a worker.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from resexp import config, runs
-from resexp.config import Cohort, Experiment, Plan, Trial
+from resexp.config import Experiment, Plan, Stack, Trial
 from resexp.executors import workers
 from resexp.executors.machine import cores
 from resexp.executors.processes import EndedError
@@ -38,9 +38,9 @@ def train_here(experiment: Experiment, folder: Path) -> None:
             entry = runs.start_entry(prepared, sys.argv)
             runs.begin(experiment, folder, plan, entry, config.with_rounds(cards, experiment, plan))
             trials = {trial.name: trial for trial in experiment.trials}
-            for cohort in plan.cohorts:
-                if _unfinished(folder, cohort, trials):
-                    workers.train(hold, cohort, _members(folder, cohort, trials), plan.device)
+            for stack in plan.stacks:
+                if _unfinished(folder, stack, trials):
+                    workers.train(hold, stack, _members(folder, stack, trials), plan.device)
 
 
 # ---- a pool, or a cluster ---------------------------------------------------------------------------------------------
@@ -55,13 +55,13 @@ class Flag(Protocol):
 
 
 class Places(Protocol):
-    """Where cohorts train: `Pool` on this machine, `Cluster` on others."""
+    """Where stacks train: `Pool` on this machine, `Cluster` on others."""
 
     stopping: Flag
 
     @property
     def running(self) -> int:
-        """How many cohorts train."""
+        """How many stacks train."""
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
         """What must be known before anything is written.
@@ -77,89 +77,89 @@ class Places(Protocol):
         """What the plan will take, from a few timed steps: see `costs.Forecast`. Raises as `prepare` does."""
 
     def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
-        """Makes ready for the cohorts of this plan: `prepared` is what was found out before.
+        """Makes ready for the stacks of this plan: `prepared` is what was found out before.
 
         Raises:
             RunsError: a place where they cannot be trained, by name.
         """
 
-    def start(self, hold: runs.Hold, cohort: Cohort, members: Sequence[Trial], device: str) -> None:
-        """Has a cohort trained; there is `room`."""
+    def start(self, hold: runs.Hold, stack: Stack, members: Sequence[Trial], device: str) -> None:
+        """Has a stack trained; there is `room`."""
 
     def room(self) -> bool:
-        """Whether another cohort can start."""
+        """Whether another stack can start."""
 
-    def finished(self, seconds: float) -> list[tuple[Cohort, BaseException | None]]:
-        """The cohorts that ended, waited for as long as that, with what they raised."""
+    def finished(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
+        """The stacks that ended, waited for as long as that, with what they raised."""
 
 
-def train_cohorts(
+def train_stacks(
     places: Places, hold: runs.Hold, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
 ) -> Iterator[None]:
-    """Trains the cohorts of what is held that are not finished; yields now and then, so that the caller can look at runs/.
+    """Trains the stacks of what is held that are not finished; yields now and then, so that the caller can look at runs/.
 
-    A cohort that raises, or whose worker dies, is marked failed and the others go on; one for which the memory does not
+    A stack that raises, or whose worker dies, is marked failed and the others go on; one for which the memory does not
     suffice is trained as two halves, which plan.json has from then on. Ends early when told to stop.
 
-    shard: (i, n): every n-th cohort from the i-th on; nothing is halved, for others follow the same plan.
+    shard: (i, n): every n-th stack from the i-th on; nothing is halved, for others follow the same plan.
 
     Raises:
         RunsError: another process has taken over.
         OSError: nowhere to write.
     """
     folder, trials = hold.folder, {trial.name: trial for trial in experiment.trials}
-    queue = deque(cohort for cohort in of_shard(plan, shard) if _unfinished(folder, cohort, trials))
+    queue = deque(stack for stack in of_shard(plan, shard) if _unfinished(folder, stack, trials))
     while places.running or (queue and not places.stopping.is_set()):
         runs.keep(hold)
         while queue and places.room() and not places.stopping.is_set():
-            cohort = queue.popleft()
+            stack = queue.popleft()
             try:
-                members = _members(folder, cohort, trials)
+                members = _members(folder, stack, trials)
             except runs.RunsError as error:
-                _fail(folder, cohort, error)
+                _fail(folder, stack, error)
             else:
-                places.start(hold, cohort, members, plan.device)
-        for cohort, raised in places.finished(POLL_SECONDS):
+                places.start(hold, stack, members, plan.device)
+        for stack, raised in places.finished(POLL_SECONDS):
             if isinstance(raised, OSError):
                 raise raised
-            if isinstance(raised, OutOfMemoryError) and len(cohort.trials) > 1 and shard is None:
-                plan = _halve(folder, plan, cohort)
-                queue.extendleft(half for half in plan.cohorts if set(half.trials) < set(cohort.trials))
+            if isinstance(raised, OutOfMemoryError) and len(stack.trials) > 1 and shard is None:
+                plan = _halve(folder, plan, stack)
+                queue.extendleft(half for half in plan.stacks if set(half.trials) < set(stack.trials))
             elif raised is not None and not places.stopping.is_set():
-                _fail(folder, cohort, raised)
+                _fail(folder, stack, raised)
         yield
 
 
-def of_shard(plan: Plan, shard: tuple[int, int] | None) -> Sequence[Cohort]:
-    """The cohorts of a shard (i, n), of the whole where there are none."""
+def of_shard(plan: Plan, shard: tuple[int, int] | None) -> Sequence[Stack]:
+    """The stacks of a shard (i, n), of the whole where there are none."""
     number, shards = shard or (1, 1)
-    return plan.cohorts[number - 1 :: shards]
+    return plan.stacks[number - 1 :: shards]
 
 
-def _halve(folder: Path, plan: Plan, cohort: Cohort) -> Plan:
-    """Plans a cohort as two halves, before anything of them is trained; its checkpoint belongs to neither."""
-    plan = config.halved(plan, cohort.name)
-    runs.discard(runs.checkpoint_file(folder, cohort.name))
+def _halve(folder: Path, plan: Plan, stack: Stack) -> Plan:
+    """Plans a stack as two halves, before anything of them is trained; its checkpoint belongs to neither."""
+    plan = config.halved(plan, stack.name)
+    runs.discard(runs.checkpoint_file(folder, stack.name))
     runs.write_plan(folder, plan)
     return plan
 
 
-def _unfinished(folder: Path, cohort: Cohort, trials: dict[str, Trial]) -> bool:
-    return any(name in trials and not runs.is_settled(runs.trial_folder(folder, name)) for name in cohort.trials)
+def _unfinished(folder: Path, stack: Stack, trials: dict[str, Trial]) -> bool:
+    return any(name in trials and not runs.is_settled(runs.trial_folder(folder, name)) for name in stack.trials)
 
 
-def _members(folder: Path, cohort: Cohort, trials: dict[str, Trial]) -> list[Trial]:
+def _members(folder: Path, stack: Stack, trials: dict[str, Trial]) -> list[Trial]:
     """The trials of a stack as planned: those that the config no longer has train along, as far as they ever began."""
-    known = (trials.get(name) or runs.read_trial(folder, name) for name in cohort.trials)
+    known = (trials.get(name) or runs.read_trial(folder, name) for name in stack.trials)
     return [trial for trial in known if trial is not None]
 
 
-def _fail(folder: Path, cohort: Cohort, error: BaseException) -> None:
-    """Marks what has no result of a cohort that could not be trained, with the reason."""
+def _fail(folder: Path, stack: Stack, error: BaseException) -> None:
+    """Marks what has no result of a stack that could not be trained, with the reason."""
     said = isinstance(error, OutOfMemoryError | runs.RunsError | config.ConfigError)
     reason = str(error) if said else f"{type(error).__name__}: {error}"
     if isinstance(error, EndedError):
         reason = f"its process {error}"
-    for place in (runs.trial_folder(folder, name) for name in cohort.trials):
+    for place in (runs.trial_folder(folder, name) for name in stack.trials):
         if not runs.is_settled(place):
             runs.set_failed(place, reason)
