@@ -103,14 +103,14 @@ class Pairs:
         return (self.collapsed.any(-1) & ~self.collapsed.all(-1)).any(0)
 
 
-Draw = Callable[[tuple[int, int], np.random.Generator], Pairs]
+Noise = Callable[[tuple[int, int], np.random.Generator], Pairs]
 
 
 def whole(differences: np.ndarray, truth: float) -> Pairs:
     return Pairs(differences, np.zeros((2, *differences.shape), dtype=bool), truth)
 
 
-def collapsing(plain: float, residual: float) -> Draw:
+def collapsing(plain: float, residual: float) -> Noise:
     """Networks of either arm that collapse to chance at these rates, and are the arm's accuracy +- its sd otherwise."""
     rates, trained = np.reshape((plain, residual), (2, 1, 1)), np.reshape((PLAIN, RESIDUAL), (2, 1, 1))
     arms = ((1 - rates) * trained + rates * CHANCE).ravel()
@@ -123,7 +123,7 @@ def collapsing(plain: float, residual: float) -> Draw:
     return draw
 
 
-DRAWS: dict[str, Draw] = {
+DRAWS: dict[str, Noise] = {
     "normal": lambda shape, generator: whole(generator.normal(0.01, SD, shape), 0.01),
     "exponential": lambda shape, generator: whole(generator.exponential(SD, shape), SD),
     "lognormal, sigma 1": lambda shape, generator: whole(generator.lognormal(0, 1, shape), math.exp(0.5)),
@@ -145,17 +145,17 @@ def measured(pairs: Pairs, generator: np.random.Generator) -> Iterator[str]:
     shown = ~pairs.refused
     alike = np.where(pairs.collapsed.all(-1), CHANCE, np.reshape((PLAIN, RESIDUAL), (2, 1)))
     yield percent(float(pairs.refused.mean()))
-    yield percent(hold(low[shown], high[shown], pairs.truth))
+    yield percent(lease(low[shown], high[shown], pairs.truth))
     if pairs.collapsed.any():
-        yield percent(hold(low[shown], high[shown], RESIDUAL - PLAIN))
-        yield percent(hold(low[shown], high[shown], (alike[1] - alike[0])[shown]))
+        yield percent(lease(low[shown], high[shown], RESIDUAL - PLAIN))
+        yield percent(lease(low[shown], high[shown], (alike[1] - alike[0])[shown]))
     else:
         yield from ("", "")
-    yield percent(hold(low, high, pairs.truth))
-    yield percent(hold(*bootstrap(pairs.differences, generator), pairs.truth))
+    yield percent(lease(low, high, pairs.truth))
+    yield percent(lease(*bootstrap(pairs.differences, generator), pairs.truth))
 
 
-def hold(low: np.ndarray, high: np.ndarray, truth: np.ndarray | float) -> float:
+def lease(low: np.ndarray, high: np.ndarray, truth: np.ndarray | float) -> float:
     return float(((low <= truth) & (truth <= high)).mean()) if len(low) >= FEWEST else math.nan
 
 
@@ -241,7 +241,7 @@ def rank_limit(n: int, depths: int) -> int:
     return n + int(np.argmax(np.append(above, 0.0) <= RANK_ALPHA + 1e-12))
 
 
-def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[DegradationVerdict]:
+def judgments(errors: np.ndarray, collapsed: np.ndarray) -> list[DegradationVerdict]:
     """The verdict on each curve, checked against `degradation` on some."""
     mixed = collapsed.any(1) & ~collapsed.all(1)
     chosen = halves_choose(errors[:, :, :-1])
@@ -268,7 +268,7 @@ def judged(errors: np.ndarray, collapsed: np.ndarray) -> list[DegradationVerdict
 
 
 def verdicts(kind: str, n: int, profile: np.ndarray, draws: int, generator: np.random.Generator) -> str:
-    reached = judged(*curves(kind, (draws, n, len(profile)), profile, generator))
+    reached = judgments(*curves(kind, (draws, n, len(profile)), profile, generator))
     shown = (DegradationVerdict.DEGRADES, DegradationVerdict.DOES_NOT_DEGRADE, DegradationVerdict.INCONCLUSIVE)
     return " / ".join(percent(reached.count(verdict) / draws) for verdict in shown)
 
@@ -345,7 +345,7 @@ def selected(draws: int, generator: np.random.Generator) -> Iterator[Row]:
                     arm((draws, n, settings), spread, differ, correlation, generator)
                     for spread, differ in zip(spreads, between, strict=True)
                 ]
-                yield name, str(settings), str(n), *compared(arms)
+                yield name, str(settings), str(n), *compare_results(arms)
 
 
 def arm(
@@ -357,7 +357,7 @@ def arm(
     return truth + correlation * common + math.sqrt(1 - correlation**2) * other, truth + common, truth
 
 
-def compared(arms: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Iterator[str]:
+def compare_results(arms: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Iterator[str]:
     """Coverage and bias at the settings that all seeds select and that the other half selects; median half-widths in points."""
     n = arms[0][0].shape[1]
     same = [np.repeat(validation.mean(1).argmax(1)[:, None], n, 1) for validation, _, _ in arms]

@@ -13,7 +13,7 @@ import time
 import torch
 from torch.nn import functional
 
-from resexp.networks import build_network, initialise
+from resexp.networks import build_network, initialize
 
 BATCH, CLASSES, SHAPE = 8, 10, (3, 32, 32)
 NETWORKS = {
@@ -31,7 +31,7 @@ def peak() -> float:
 def measure(name: str) -> None:
     """Prints parameters, seconds of one SGD step on noise, and the peak of memory from importing torch to the end."""
     network = build_network("cnn", width=16, norm="batch", input_shape=SHAPE, classes=CLASSES, **NETWORKS[name])
-    initialise(network, 0, "he")
+    initialize(network, 0, "he")
     parameters = sum(p.numel() for p in network.parameters())
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     x = torch.randn(BATCH, *SHAPE, generator=torch.Generator().manual_seed(0))

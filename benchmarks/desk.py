@@ -24,7 +24,7 @@ def main() -> None:
                 "thousand",
                 "--runs",
                 runs,
-                "--test",
+                "--p-values",
                 "--expect",
                 "parameters: plain > 1",
             ),

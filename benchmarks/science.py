@@ -18,10 +18,10 @@ import torch
 from tables import publish, table
 from torch import Tensor
 
-from resexp import config, inference, probes, survey
-from resexp.networks import build_network, initialise
-from resexp.tables import Probed
-from resexp.tables import probed as rows_of
+from resexp import config, inference, initial_diagnostics, probes
+from resexp.networks import build_network, initialize
+from resexp.tables import InitDiagnostics
+from resexp.tables import init_diagnostics as rows_of
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "gradients.md"
 BASE = ("network.width=256", "network.norm=none", "network.init=he", "training.batch_size=128")
@@ -39,12 +39,12 @@ def main() -> None:
 # ---- growth ---------------------------------------------------------------------------------------------------------------
 
 
-def probed(seeds: int, *overrides: str) -> list[Probed]:
+def init_diagnostics(seeds: int, *overrides: str) -> list[InitDiagnostics]:
     experiment = config.load("digits", [*BASE, f"seeds={seeds}", *overrides])
-    return rows_of(experiment, [asdict(reading) for reading in survey.measure(experiment, "cpu")])
+    return rows_of(experiment, [asdict(reading) for reading in initial_diagnostics.measure(experiment, "cpu")])
 
 
-def factor(arm: Probed, layers: int) -> str:
+def factor(arm: InitDiagnostics, layers: int) -> str:
     """Per layer or block: of the square of the norm, from the slope over interior block boundaries."""
     slope = arm.slope
     assert slope is not None
@@ -54,7 +54,7 @@ def factor(arm: Probed, layers: int) -> str:
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def flows(arm: Probed) -> list[float]:
+def flows(arm: InitDiagnostics) -> list[float]:
     """ln |dL/dx|^2 at x_0 .. x_L, mean over seeds."""
     return [2 * math.log(10) * (of.mean or math.nan) for of in arm.spreads["activation_grad_norm"]]
 
@@ -64,9 +64,9 @@ def plain(seeds: int) -> Iterator[Row]:
     for place, activation in enumerate(("relu", "tanh")):
         for init, expected in inits.items():
             if expected[place]:
-                arm, _ = probed(seeds, "network.depth=52", f"network.init={init}", f"network.activation={activation}")
+                arm, _ = init_diagnostics(seeds, "network.depth=52", f"network.init={init}", f"network.activation={activation}")
                 yield f"plain, {activation}, {init}: factor per layer", str(expected[place]), factor(arm, 2)
-    arm, _ = probed(seeds, "network.depth=52", "network.init=xavier", "network.activation=tanh")
+    arm, _ = init_diagnostics(seeds, "network.depth=52", "network.init=xavier", "network.activation=tanh")
     levels = [math.exp(level - flows(arm)[-1]) for level in flows(arm)]
     shown = (5, 10, 15, 20)  # blocks of two layers: x_l lies behind layer 2 l + 1 of 51
     share = ", ".join(f"{(2 * at + 1) / 51:.3f}" for at in shown)
@@ -75,7 +75,9 @@ def plain(seeds: int) -> Iterator[Row]:
         f"{share} (l / L)",
         ", ".join(f"{levels[at]:.3f}" for at in shown),
     )
-    arm, identity = probed(seeds, "network.depth=56", "network.norm=batch", "network.block_layers=1", "network.placement=pre")
+    arm, identity = init_diagnostics(
+        seeds, "network.depth=56", "network.norm=batch", "network.block_layers=1", "network.placement=pre"
+    )
     yield "plain, batch norm: factor per layer", "1.42 to 1.467", factor(arm, 1)
     at = [4, 8, 16, 32]
     exponent = linear_regression([math.log(block) for block in at], [flows(identity)[block] for block in at]).slope
@@ -87,10 +89,10 @@ def plain(seeds: int) -> Iterator[Row]:
 
 def residual(seeds: int) -> Iterator[Row]:
     for placement, expected in (("pre", "2"), ("post", "2.05 to 2.40")):
-        _, arm = probed(seeds, "network.depth=42", f"network.placement={placement}")
+        _, arm = init_diagnostics(seeds, "network.depth=42", f"network.placement={placement}")
         yield f"residual, He, {placement}: factor per block", expected, factor(arm, 1)
     for placement in ("pre", "post"):
-        _, arm = probed(seeds, "network.depth=66", f"network.placement={placement}", "network.shortcut=skipinit")
+        _, arm = init_diagnostics(seeds, "network.depth=66", f"network.placement={placement}", "network.shortcut=skipinit")
         low, high = (math.exp(2 * math.log(10) * of) for of in arm.prediction.profile()[1])
         shown = f"{low:.2f}" if high / low < 1.005 else f"{low:.2f} to {high:.2f}"
         total = math.exp(flows(arm)[1] - flows(arm)[-1])
@@ -106,7 +108,7 @@ def residual(seeds: int) -> Iterator[Row]:
 
 def underflow(seeds: int) -> Iterator[Row]:
     deep = ("network.depth=80", "network.init=pytorch", "network.width=64")
-    single, double = (probed(seeds, *deep, f"precision={of}")[0] for of in ("float32", "float64"))
+    single, double = (init_diagnostics(seeds, *deep, f"precision={of}")[0] for of in ("float32", "float64"))
     first = [10 ** (arm.spreads["weight_grad_norm"][0].mean or math.nan) for arm in (single, double)]
     yield (
         "plain, PyTorch's start, depth 80, width 64: first layer's gradient",
@@ -130,7 +132,7 @@ def over(values: Sequence[float]) -> str:
 
 def network(seed: int, **keys: Any) -> Any:
     made = build_network("mlp", input_shape=(1, 16, 16), classes=10, norm="batch", width=256, block_layers=1, **keys)
-    initialise(made, seed, "he")
+    initialize(made, seed, "he")
     return made
 
 
@@ -164,7 +166,7 @@ def paths(seeds: int) -> Iterator[Row]:
                 "mlp", input_shape=(1, 16, 16), classes=10, norm="batch", width=64, block_layers=layers,
                 depth=2 + 54 * layers, shortcut="identity", placement="pre",
             )  # fmt: skip
-            initialise(made, seed, "he")
+            initialize(made, seed, "he")
             shares = [share for _, share, _ in probes.path_lengths(made, gaussian(seed), labels)]
             means.append(sum(length * share for length, share in enumerate(shares)))
             inside.append(sum(shares[5:18]))

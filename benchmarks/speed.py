@@ -33,7 +33,7 @@ def noise(count: int, *shape: int) -> Images:
 def pretend(shape: tuple[int, ...], count: int) -> None:
     """Puts noise of that shape in the place of Fashion-MNIST."""
     datasets.DATASETS["fashion-mnist"] = lambda _source, part: noise(count if part == "train" else HELD_OUT, *shape)
-    training.material.cache_clear()
+    training.load_training_data.cache_clear()
     training.test_images.cache_clear()
 
 
@@ -41,7 +41,7 @@ def experiment(*overrides: str) -> config.Experiment:
     return config.load("digits", ["data.name=fashion-mnist", f"data.validation={HELD_OUT}", "device=cpu", *overrides])
 
 
-def run_of(folder: Path, *overrides: str, arm: str = "identity") -> training.Run:
+def run_of(folder: Path, *overrides: str, arm: str = "identity") -> training.StackState:
     """A single network, ready to be trained, that logs into `folder`."""
     (trial,) = (trial for trial in experiment("seeds=1", *overrides).trials if trial.arm == arm)
     run = training.begin([trial], folder, "benchmark", "cpu")
@@ -73,7 +73,7 @@ def grid(rounds: int) -> list[list[str]]:
         torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as folder:
             for trial in alone.trials[:2]:
-                training.run([trial], Path(folder), trial.name, "cpu")
+                training.train_stack([trial], Path(folder), trial.name, "cpu")
 
     with Workers(cores) as workers:
         times = in_turn([theirs, one_by_one, lambda: workers.train(found)], rounds)
@@ -115,7 +115,7 @@ def settle() -> None:
 def _train(folder: Path, stack: config.Stack, trials: list[config.Trial]) -> None:
     settle()
     training.prepare_process(stack.threads, trials[0].settings)
-    training.run(trials, folder, stack.name, "cpu")
+    training.train_stack(trials, folder, stack.name, "cpu")
 
 
 def convolutions(rounds: int) -> list[list[str]]:
@@ -150,7 +150,7 @@ def floor(rounds: int) -> list[list[str]]:
         torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory() as folder:
             run, other = (run_of(Path(folder), *overrides) for _ in range(2))
-            x, labels = next(training.batches(run.trials, run.material, run.length.per_epoch, 0))
+            x, labels = next(training.batches(run.trials, run.training_data, run.length.per_epoch, 0))
             x = x.contiguous(memory_format=torch.channels_last) if len(shape) == 3 and shape[0] == 3 else x
             other.network.train()
             step = costs.stepper(run, 128)
@@ -180,10 +180,10 @@ def logging(rounds: int) -> list[list[str]]:
     return rows
 
 
-def from_2000(run: training.Run, every: int) -> Callable[[], None]:
+def from_2000(run: training.StackState, every: int) -> Callable[[], None]:
     """Updates from step 2,000 on, with a reading each `every` steps."""
     run.length, run.step = replace(run.length, every=every), 2_000
-    stream = training.batches(run.trials, run.material, run.length.per_epoch, 0)
+    stream = training.batches(run.trials, run.training_data, run.length.per_epoch, 0)
     run.network.train()
 
     def step() -> None:
@@ -222,7 +222,7 @@ def growth(rounds: int) -> list[list[str]]:
     return rows
 
 
-def stack_of(folder: Path, override: str) -> training.Run:
+def stack_of(folder: Path, override: str) -> training.StackState:
     """The identity arm of all seeds as one stack."""
     shape = ("network.depth=[20]", "network.width=64", "network.plain=false", *MLP[2:5], "seeds=1")
     return training.begin(experiment(*shape, override).trials, folder, "benchmark", "cpu")

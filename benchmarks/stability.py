@@ -20,7 +20,7 @@ from tables import publish, table
 
 import resexp
 from resexp import streams
-from resexp.comparison import Comparison, compared, effect
+from resexp.comparison import Comparison, compare_results, effect
 from resexp.config import Trial
 from resexp.networks import Network
 from resexp.training import build, loop
@@ -59,12 +59,12 @@ def train(name: str, folder: str) -> None:
 
 
 def comparison(name: str, folder: Path) -> Comparison:
-    return compared(resexp.load(CONFIG, runs_dir=folder / name).results)
+    return compare_results(resexp.load(CONFIG, runs_dir=folder / name).results)
 
 
 def verdicts(of: Comparison) -> Iterator[tuple[tuple[str, str, str], str]]:
     for row in of.depths:
-        yield (_named(row.corner), row.arm, "training error over depth"), row.found.verdict
+        yield (_named(row.condition), row.arm, "training error over depth"), row.found.verdict
     for cell in of.cells:
         for arm in cell.arms[1:]:
             yield (_named(cell.label), arm.name, "test accuracy"), effect(cell.arms[0], arm)
@@ -102,7 +102,7 @@ def moved_results(shipped: Comparison, perturbed: Sequence[Comparison]) -> Itera
 
 def accuracies(of: Comparison) -> dict[str, float]:
     """Test accuracy by trial; 0 for a diverged one."""
-    return {state.trial.name: state.result["test_accuracy"] or 0.0 for state in of.results.states if state.result}
+    return {state.trial.name: state.result["test_accuracy"] or 0.0 for state in of.results.records if state.result}
 
 
 def main() -> None:

@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resexp.api import Trained
+    from resexp.api import ExperimentResults
 
 __version__ = "0.1.0"
 
-_ROOMS = {"SHORTCUTS": "shortcuts", "NORMS": "networks", "INITS": "networks", "DATASETS": "datasets", "PROBES": "probes"}
+_EXPORTS = {"SHORTCUTS": "shortcuts", "NORMS": "networks", "INITS": "networks", "DATASETS": "datasets", "PROBES": "probes"}
 
 
 def __getattr__(name: str) -> Any:
     """The dicts of variants, imported when they are asked for: `import resexp` alone stays without torch."""
-    if name not in _ROOMS:
+    if name not in _EXPORTS:
         raise AttributeError(f"module 'resexp' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - as the docstring says
 
-    return getattr(import_module(f"resexp.{_ROOMS[name]}"), name)
+    return getattr(import_module(f"resexp.{_EXPORTS[name]}"), name)
 
 
 def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") -> Path:
@@ -50,7 +50,7 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
     return folder
 
 
-def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "Trained":
+def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "ExperimentResults":
     """What has been trained: frames, comparison and charts; several experiments are read side by side.
 
     Args:
@@ -62,4 +62,4 @@ def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "Trained":
     """
     from resexp import api, config  # noqa: PLC0415 - as above
 
-    return trained.load(sources, config.expanded(runs_dir, "runs_dir"))
+    return api.load(sources, config.expanded(runs_dir, "runs_dir"))

@@ -20,33 +20,33 @@ import numpy as np
 import pandas as pd
 
 from resexp import claims, comparison, config, inference, report, runs, tables
-from resexp.claims import Judged, Verdict
+from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Figure
-from resexp.runs import Results, State
+from resexp.runs import Results, TrialRecord
 from resexp.tables.answer import answer
 from resexp.tables.findings import findings
 from resexp.tables.frames import read_frames
 
 WORDS, INTEGERS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # columns of logs; all others are floats
 NAMES = ("arm", "unmatched", "dead_layers")  # columns of a comparison that are no numbers
-SEALS = ("trial", "arm", "seed", "status", "sha256", "seal")  # what stands in result.json beside figures
+CHECKSUMS = ("trial", "arm", "seed", "status", "sha256", "seal")  # what stands in result.json beside figures
 
 
-def load(sources: Sequence[str | Path], runs_dir: str | Path) -> "Trained":
+def load(sources: Sequence[str | Path], runs_dir: str | Path) -> "ExperimentResults":
     """Experiments by path, or by name in `runs_dir`; the one that was started last where none is named.
 
     Raises:
         RunsError: nothing there; a damaged or missing file, by name.
     """
     named: Sequence[str | None] = [str(source) for source in sources] or [None]
-    return Trained(runs.read_results([runs.find(source, Path(runs_dir)) for source in named]))
+    return ExperimentResults(runs.read_results([runs.find(source, Path(runs_dir)) for source in named]))
 
 
 # ---- verdicts and charts, which show themselves ---------------------------------------------------------------------------
 
 
-class Verdicts(list[Judged]):
+class Verdicts(list[Judgment]):
     """What these experiments say to one expectation: a verdict for each arm that it is about."""
 
     @property
@@ -55,7 +55,7 @@ class Verdicts(list[Judged]):
         return all(claim.verdict == Verdict.SUPPORTED for claim in self)
 
     def __repr__(self) -> str:
-        return "\n".join(tables.fitted(tables.judged_lines("expected", self)))
+        return "\n".join(tables.fitted(tables.verdict_lines("expected", self)))
 
 
 class Charts(dict[str, Figure]):
@@ -73,15 +73,15 @@ class Charts(dict[str, Figure]):
 
 
 @dataclass(frozen=True, repr=False)
-class Compared:
+class ComparisonView:
     """`found`, the numbers; printed it is the table of `resexp compare`."""
 
     results: Results
     found: Comparison
 
     def __str__(self) -> str:
-        lines = tables.judged_lines(tables.PRIMARY, claims.primaries(self.results))
-        return config.visible(tables.TABLES["table"](self.found, lines), kept="\n\t").removesuffix("\n")
+        lines = tables.verdict_lines(tables.PRIMARY, claims.primaries(self.results))
+        return config.escape_controls(tables.TABLES["table"](self.found, lines), kept="\n\t").removesuffix("\n")
 
     __repr__ = __str__
 
@@ -92,7 +92,7 @@ class Compared:
     def frame(self) -> pd.DataFrame:
         """A row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
         rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](self.found))))
-        whole = (*self.results.shown, "n", "missing", *inference.OUTCOMES, "parameters")
+        whole = (*self.results.shown, "n", "missing", *inference.Outcome, "parameters")
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         return pd.DataFrame({key: _parsed(of, whole=key in whole) if key not in NAMES else of for key, of in columns.items()})
 
@@ -110,7 +110,7 @@ class Compared:
 
 
 @dataclass(frozen=True, repr=False)
-class Trained:
+class ExperimentResults:
     """One experiment, or several side by side, as they stood when they were loaded.
 
     Frames hold finished trials only, and are read when they are first asked for. All have `trial`, `arm`, a column for each
@@ -120,14 +120,14 @@ class Trained:
     results: Results
 
     @property
-    def finished(self) -> list[State]:
-        return [state for state in self.results.states if state.result]
+    def finished(self) -> list[TrialRecord]:
+        return [record for record in self.results.records if record.result]
 
     @cached_property
     def trials(self) -> pd.DataFrame:
         """A row per trial: its place in the grid, and the figures of its result.json; of dead_layers their number."""
-        found = [state.result or {} for state in self.finished]
-        figures = [key for key in dict.fromkeys(key for result in found for key in result) if key not in SEALS]
+        found = [record.result or {} for record in self.finished]
+        figures = [key for key in dict.fromkeys(key for result in found for key in result) if key not in CHECKSUMS]
         counted = [{key: len(value) if isinstance(value, list) else value for key, value in result.items()} for result in found]
         columns = {key: pd.Series([result.get(key) for result in counted]) for key in figures}
         numbers = {
@@ -170,7 +170,7 @@ class Trained:
         tune: str | Sequence[str] = (),
         images: bool = False,
         unmatched: bool = False,
-    ) -> Compared:
+    ) -> ComparisonView:
         """Plain and residual networks, paired over seeds; options as `resexp compare` has them.
 
         Args:
@@ -185,8 +185,8 @@ class Trained:
             RunsError: damaged logs, where they are read.
         """
         keys = (tune,) if isinstance(tune, str) else tuple(tune)
-        found = comparison.compared(self.results, metric, at, tune=keys, unmatched=unmatched, images=images)
-        return Compared(self.results, found)
+        found = comparison.compare_results(self.results, metric, at, tune=keys, unmatched=unmatched, images=images)
+        return ComparisonView(self.results, found)
 
     def charts(self) -> Charts:
         """The charts of the report by name.
@@ -200,9 +200,9 @@ class Trained:
         return Charts(report.figures_of(self.results, read_frames(self.results)))
 
     def __repr__(self) -> str:
-        arms = dict.fromkeys(state.trial.arm for state in self.results.states)
+        arms = dict.fromkeys(record.trial.arm for record in self.results.records)
         axes = {
-            key: dict.fromkeys(self.results.label(state)[key] for state in self.results.states) for key in self.results.shown
+            key: dict.fromkeys(self.results.label(record)[key] for record in self.results.records) for key in self.results.shown
         }
         grid = "; ".join([f"arms {' '.join(arms)}", *(f"{key} {' '.join(values)}" for key, values in axes.items())])
         return f"<{self.results.name}: {self._progress()}; {grid}; {', '.join(str(of) for of, _ in self.results.sources)}>"
@@ -212,37 +212,37 @@ class Trained:
         return f"<h4>{escape(self.results.name)}</h4>" + "".join(f"<p>{escape(line)}</p>" for line in words)
 
     def _progress(self) -> str:
-        return tables.progress_text(self.results.states)
+        return tables.progress_text(self.results.records)
 
     def _answer(self) -> list[str]:
-        found = comparison.compared(self.results)
-        cards = [card for folder, _ in self.results.sources for card in runs.cards(folder)]
-        return answer(found, findings(found.cells), cards)
+        found = comparison.compare_results(self.results)
+        pair_summaries = [pair_summary for folder, _ in self.results.sources for pair_summary in runs.pair_summaries(folder)]
+        return answer(found, findings(found.cells), pair_summaries)
 
     # ---- reading
 
     def _places(self, taken: Collection[str]) -> pd.DataFrame:
         """trial, arm, the axes and seed of every finished trial."""
         named = zip(self.results.axes, self.results.columns, strict=True)
-        columns: dict[str, list[Any]] = {"trial": [state.trial.name for state in self.finished]}
-        columns["arm"] = [state.trial.arm for state in self.finished]
+        columns: dict[str, list[Any]] = {"trial": [record.trial.name for record in self.finished]}
+        columns["arm"] = [record.trial.arm for record in self.finished]
         for key, short in named:
-            columns[key if short in taken else short] = [_plain(state.conditions.get(key)) for state in self.finished]
-        columns["seed"] = [state.trial.seed for state in self.finished]
+            columns[key if short in taken else short] = [_plain(record.conditions.get(key)) for record in self.finished]
+        columns["seed"] = [record.trial.seed for record in self.finished]
         return pd.DataFrame(columns)
 
     def _log(self, name: str) -> pd.DataFrame:
         self._check([name])
         columns = runs.COLUMNS[name]
-        logs = [_columns(runs.read_rows(state.folder / name), columns) for state in self.finished]
+        logs = [_columns(runs.read_rows(record.folder / name), columns) for record in self.finished]
         rows = np.repeat(np.arange(len(logs)), [len(log[columns[0]]) for log in logs])
         places = self._places(columns).take(rows).reset_index(drop=True)
         read = {column: np.concatenate([_column(column, []), *(log[column] for log in logs)]) for column in columns}
         return pd.concat([places, pd.DataFrame(read)], axis=1)
 
     def _check(self, names: Sequence[str]) -> None:
-        for state in self.finished:
-            runs.check_sealed(state.folder, state.result or {}, names)
+        for record in self.finished:
+            runs.check_digests(record.folder, record.result or {}, names)
 
 
 def _plain(value: Any) -> Any:

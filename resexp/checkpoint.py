@@ -17,27 +17,27 @@ def packed(state: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save_tensors(path: Path, state: dict[str, Any]) -> None:
     """Writes weights, whole or not at all; tensors are moved to the CPU by torch on loading, not here."""
     runs.write_bytes(path, packed(state))
 
 
-def keep(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes a checkpoint with its checksum, whole or not at all; the one before it is kept."""
     path.parent.mkdir(exist_ok=True)
-    runs.write_sealed(path, packed(state))
+    runs.write_with_digest(path, packed(state))
 
 
-def take_up(path: Path, device: torch.device) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     """The state in a checkpoint, or in the one before it where that is missing or damaged; None while there is none.
 
     Raises:
         RunsError: damaged, both of them.
     """
     damaged: list[runs.RunsError] = []
-    for file in (path, runs.before(path)):
+    for file in (path, runs.previous_path(path)):
         try:
-            content = runs.read_sealed(file)
+            content = runs.read_with_digest(file)
             state = None if content is None else _unpacked(file, content, device)
         except runs.RunsError as error:
             damaged.append(error)

@@ -8,10 +8,10 @@ import torch
 
 from resexp import config, datasets, pairs, training
 from resexp.config import Experiment
-from resexp.networks import Cost, LayerCost, count
+from resexp.networks import LayerCost, NetworkCost, count
 
 
-def describe(experiment: Experiment) -> tuple[list[str], list[pairs.Card], str | None]:
+def describe(experiment: Experiment) -> tuple[list[str], list[pairs.PairSummary], str | None]:
     """(layer tables for a terminal of 80 columns, cards, why there are no cards); reads the data, trains nothing.
 
     Raises:
@@ -22,7 +22,7 @@ def describe(experiment: Experiment) -> tuple[list[str], list[pairs.Card], str |
     device = training.resolve_device(experiment.shared.device)
     input_shape: tuple[int, ...]
     try:
-        found = training.material(data, device, training.DTYPES[experiment.shared.precision])
+        found = training.load_training_data(data, device, training.DTYPES[experiment.shared.precision])
         input_shape, classes, missing = found.input_shape, found.classes, None
     except datasets.DataError as error:
         if data.name not in datasets.SHAPES:
@@ -34,20 +34,20 @@ def describe(experiment: Experiment) -> tuple[list[str], list[pairs.Card], str |
         with training.precision_of(first.settings, torch.device("cpu")):
             cost = count(training.build(first, input_shape, classes), input_shape)
         lines += ["", " ".join(label), *layer_table(first.arm, cost)]
-    return lines, [] if missing else pairs.cards(experiment, device), missing
+    return lines, [] if missing else pairs.pair_summaries(experiment, device), missing
 
 
-def layer_table(arm: str, cost: Cost) -> list[str]:
+def layer_table(arm: str, cost: NetworkCost) -> list[str]:
     """Weighted layers with output shape, parameters, multiply-adds and bytes kept for backward, all of one image."""
     form = "  {:<21}{:<15}{:>12}{:>15}{:>15}"
 
-    def row(name: str, output: str, of: LayerCost | Cost) -> str:
+    def row(name: str, output: str, of: LayerCost | NetworkCost) -> str:
         return form.format(name, output, f"{of.parameters:,}", f"{of.multiply_adds:,}", f"{of.activation_bytes:,} B")
 
     lines = [f"  arm {arm}", form.format("layer", "output", "parameters", "multiply-adds", "activations")]
-    for layers, left_out in _folded(cost.layers):
+    for layers, orphaned_trials in _folded(cost.layers):
         lines += [row(layer.name, str(layer.output), layer) for layer in layers]
-        lines += [f"  ... {left_out} more blocks of the same"] if left_out else []
+        lines += [f"  ... {orphaned_trials} more blocks of the same"] if orphaned_trials else []
     return [*lines, row("total, norms included", "", cost)]
 
 

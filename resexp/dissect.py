@@ -25,13 +25,13 @@ from resexp import runs, streams, training
 from resexp.config import Trial
 from resexp.datasets import Images
 from resexp.networks import Block, Network, boundary_names
-from resexp.runs.files import Cell
+from resexp.runs.files import CsvValue
 from resexp.shortcuts import ONE, ZERO, Scale, Term
-from resexp.training import Material
+from resexp.training import TrainingData
 
 Measure = Callable[[Network], tuple[float, float]]
 
-DOSES = tuple((10 - n) / 10 for n in range(11))
+SHORTCUT_SCALES = tuple((10 - n) / 10 for n in range(11))
 AXES = ("alpha", "beta")
 TIMED_IMAGES = 2_000
 
@@ -39,7 +39,7 @@ TIMED_IMAGES = 2_000
 # ---- a finished trial -----------------------------------------------------------------------------------------------
 
 
-def load(place: Path, trial: Trial, device: str) -> tuple[Network, Material]:
+def load(place: Path, trial: Trial, device: str) -> tuple[Network, TrainingData]:
     """The network of the trial in folder `place` with its final weights, in eval mode, and the images that it was trained on.
 
     Raises:
@@ -52,24 +52,24 @@ def load(place: Path, trial: Trial, device: str) -> tuple[Network, Material]:
     step = runs.diverged_at(done)
     if step is not None:
         raise runs.RunsError(f"{place}: diverged at step {step}; only trained networks can be dissected")
-    runs.check_sealed(place, done, ["weights.pt"])
-    found = training.material(trial.settings.data, device, training.DTYPES[trial.settings.precision])
+    runs.check_digests(place, done, ["weights.pt"])
+    found = training.load_training_data(trial.settings.data, device, training.DTYPES[trial.settings.precision])
     network = training.build(trial, found.input_shape, found.classes).to(torch.device(device))
     network.load_state_dict(torch.load(place / "weights.pt", map_location=device, weights_only=True))
     return network.eval(), found
 
 
-def measure_on(images: Images, material: Material) -> Measure:
+def measure_on(images: Images, training_data: TrainingData) -> Measure:
     """(mean cross-entropy, share of wrong answers) of a network on `images`."""
 
     def measure(network: Network) -> tuple[float, float]:
-        ((loss, accuracy),) = training.evaluate(network, images, material)
+        ((loss, accuracy),) = training.evaluate(network, images, training_data)
         return loss, 1 - accuracy
 
     return measure
 
 
-def dissect(place: Path, trial: Trial, device: str, part: str, grid: int = 0, line: int = 0) -> list[tuple[Cell, ...]]:
+def dissect(place: Path, trial: Trial, device: str, part: str, grid: int = 0, line: int = 0) -> list[tuple[CsvValue, ...]]:
     """The rows of lesion.csv or shortcut_scale.csv of a trial; of surface.csv those of one `line` of the grid.
 
     Raises:
@@ -77,9 +77,9 @@ def dissect(place: Path, trial: Trial, device: str, part: str, grid: int = 0, li
     """
     network, found = load(place, trial, device)
     measure, example = measure_on(found.validation, found), _example(found)
-    parts: dict[str, Callable[[], list[tuple[Cell, ...]]]] = {
+    parts: dict[str, Callable[[], list[tuple[CsvValue, ...]]]] = {
         "lesion": lambda: [*lesion(network, measure, example)],
-        "dose": lambda: [*dose(network, measure, example)],
+        "scale": lambda: [*shortcut_scale(network, measure, example)],
         "surface": lambda: [*surface(network, measure, trial.seed, grid, line)],
     }
     return parts[part]()
@@ -99,13 +99,13 @@ def cost(place: Path, trial: Trial, device: str) -> tuple[float, dict[str, int]]
         measure(network)
         seconds.append(time.perf_counter() - begun)
     left = remains(network, _example(found))
-    lesions, doses = len(left) - left.count("nothing"), len(DOSES) if "shortcut" in left else 0
-    return median(seconds) * len(found.validation) / len(some), {"lesion": 1 + lesions, "dose": doses}
+    lesions, shortcut_scales = len(left) - left.count("nothing"), len(SHORTCUT_SCALES) if "shortcut" in left else 0
+    return median(seconds) * len(found.validation) / len(some), {"lesion": 1 + lesions, "scale": shortcut_scales}
 
 
-def _example(material: Material) -> Tensor:
+def _example(training_data: TrainingData) -> Tensor:
     """One image, (1, C, H, W)."""
-    return material.batch(torch.zeros(1, dtype=torch.long, device=material.shift.device))
+    return training_data.batch(torch.zeros(1, dtype=torch.long, device=training_data.shift.device))
 
 
 # ---- other blocks around the same weights ---------------------------------------------------------------------------
@@ -130,16 +130,16 @@ class Standing(nn.Module):
         return ONE, u if is_nothing(s) else s
 
 
-class Dosed(nn.Module):
+class ScaledShortcut(nn.Module):
     """a, dose S; at dose 0 no S at all, as in a plain block, whatever its size."""
 
-    def __init__(self, shortcut: nn.Module, dose: float) -> None:
+    def __init__(self, shortcut: nn.Module, shortcut_scale: float) -> None:
         super().__init__()
-        self.shortcut, self.dose = shortcut, dose
+        self.shortcut, self.shortcut_scale = shortcut, shortcut_scale
 
     def forward(self, u: Tensor) -> tuple[Scale, Term]:
         a, s = self.shortcut(u)
-        return a, self.dose * s if self.dose else ZERO
+        return a, self.shortcut_scale * s if self.shortcut_scale else ZERO
 
 
 def is_nothing(term: Term) -> bool:
@@ -208,15 +208,17 @@ def lesion(network: Network, measure: Measure, x: Tensor) -> list[tuple[int, str
 # ---- dose-response --------------------------------------------------------------------------------------------------
 
 
-def weakened(network: Network, dose: float) -> Network:
+def weakened(network: Network, shortcut_scale: float) -> Network:
     """The network in which every S is `dose` times what it was."""
-    return _around(network, [_altered(block, block.branch, Dosed(block.shortcut, dose)) for block in _blocks(network)])
+    return _around(
+        network, [_altered(block, block.branch, ScaledShortcut(block.shortcut, shortcut_scale)) for block in _blocks(network)]
+    )
 
 
-def dose(network: Network, measure: Measure, x: Tensor) -> list[tuple[float, float, float]]:
+def shortcut_scale(network: Network, measure: Measure, x: Tensor) -> list[tuple[float, float, float]]:
     """(s, loss, error) for s = 1, 0.9, ..., 0; no rows where every S is 0 already."""
     scales = "shortcut" in remains(network, x)
-    return [(s, *measure(weakened(network, s))) for s in DOSES] if scales else []
+    return [(s, *measure(weakened(network, s))) for s in SHORTCUT_SCALES] if scales else []
 
 
 # ---- surface --------------------------------------------------------------------------------------------------------
@@ -233,9 +235,9 @@ def direction(network: Network, seed: int, axis: str) -> dict[str, Tensor]:
         found[name] = torch.zeros_like(parameter)
         if name in layers:
             stream = streams.generator(seed, "surface", axis, name)
-            drawn = torch.randn(parameter.shape, generator=stream, dtype=torch.float64).flatten(1)
+            noise = torch.randn(parameter.shape, generator=stream, dtype=torch.float64).flatten(1)
             norms = parameter.detach().cpu().double().flatten(1).norm(dim=1, keepdim=True)
-            found[name].copy_((drawn * (norms / drawn.norm(dim=1, keepdim=True))).view(parameter.shape))
+            found[name].copy_((noise * (norms / noise.norm(dim=1, keepdim=True))).view(parameter.shape))
     return found
 
 

@@ -10,24 +10,27 @@ from torch.nn import functional
 
 from resexp import config, probes, training
 from resexp.config import Experiment, Settings, Trial
-from resexp.networks import Cost, Draw, Network, boundary_stages, count, weighted_layers
+from resexp.networks import Network, NetworkCost, Noise, boundary_stages, count, weighted_layers
 
-Card = dict[str, Any]
-Costs = dict[str, Cost]  # by trial
+PairSummary = dict[str, Any]
+Costs = dict[str, NetworkCost]  # by trial
 
 COSTS = ("parameters", "multiply_adds", "activation_bytes")  # of a network, per image where they grow with the batch
 PADDING = tuple(name for name in config.SHORTCUT_NAMES if name not in ("plain", "projection", "projection-all"))  # option A
 LINEAR = ("identity", "projection", "projection-all", "scaled")  # a is constant, S a matrix
 
 
-def cards(experiment: Experiment, device: str) -> list[Card]:
+def pair_summaries(experiment: Experiment, device: str) -> list[PairSummary]:
     """One card per cell and shortcut, measured at the first seed on that seed's first batch."""
     first_seed = [trial for trial in experiment.trials if trial.seed == experiment.trials[0].seed]
     costs: Costs = {}
-    return [card(plain, residual, experiment, device, costs) for plain, residual in config.pairs(first_seed, experiment.axes)]
+    return [
+        pair_summary(plain, residual, experiment, device, costs)
+        for plain, residual in config.pairs(first_seed, experiment.axes)
+    ]
 
 
-def card(plain: Trial, residual: Trial, experiment: Experiment, device: str, costs: Costs | None = None) -> Card:
+def pair_summary(plain: Trial, residual: Trial, experiment: Experiment, device: str, costs: Costs | None = None) -> PairSummary:
     """The card of one pair; `costs` keeps what has been counted for the cards that follow."""
     costs = {} if costs is None else costs
     arms = [start_of(trial, device, costs) for trial in (plain, residual)]
@@ -64,21 +67,21 @@ def card(plain: Trial, residual: Trial, experiment: Experiment, device: str, cos
 def start_of(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, dict[str, float | int]]:
     """(network, first batch, what it measures): loss, output RMS and gradient slope before the first update."""
     settings = trial.settings
-    found = training.material(settings.data, device, training.DTYPES[settings.precision])
+    found = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
     network = training.build(trial, found.input_shape, found.classes).to(torch.device(device))
-    length = training.lengths(settings, len(found.training))
+    length = training.step_counts(settings, len(found.training))
     x, labels = next(training.batches([trial], found, length.per_epoch, 0))
     boundaries: list[Tensor] = []
     with training.precision_of(settings, x.device):
-        drawn = training.draws(network, [trial], 0, x)
-        logits = network(x, boundaries, drawn)
+        noise = training.sample_noise(network, [trial], 0, x)
+        logits = network(x, boundaries, noise)
         if trial.name not in costs:
             costs[trial.name] = count(network, found.input_shape)
     loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
     grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
     (flows,) = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
     coarse = settings.precision in config.COARSE
-    gap = {"precision_gap": precision_gap(network, x, labels, drawn, flows, settings)} if coarse else {}
+    gap = {"precision_gap": precision_gap(network, x, labels, noise, flows, settings)} if coarse else {}
     measured: dict[str, float | int] = {
         "loss": _rounded(loss.item()),
         "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
@@ -90,7 +93,7 @@ def start_of(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, 
 
 
 def precision_gap(
-    network: Network, x: Tensor, labels: Tensor, drawn: Sequence[Draw], flows: Sequence[float], settings: Settings
+    network: Network, x: Tensor, labels: Tensor, noise: Sequence[Noise], flows: Sequence[float], settings: Settings
 ) -> float:
     """Largest relative difference of the norms |dL/dx_l| in `flows` from those of the same pass in float32.
 
@@ -101,7 +104,7 @@ def precision_gap(
     try:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         loss = functional.cross_entropy(
-            network(x, boundaries, drawn), labels, label_smoothing=settings.training.label_smoothing
+            network(x, boundaries, noise), labels, label_smoothing=settings.training.label_smoothing
         )
         grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
     finally:

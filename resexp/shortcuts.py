@@ -23,7 +23,7 @@ ONE, ZERO = 1.0, 0.0
 
 
 @dataclass(frozen=True)
-class Place:
+class BlockSpec:
     """Where a shortcut stands: shapes without the batch, as (D,) or (C, H, W); block `index` of `blocks`.
 
     `norm` makes the norm layer that a mapping shortcut carries, from its number of channels. `pad` says where option A
@@ -57,7 +57,7 @@ def join(a: Scale, branch: Tensor, s: Term) -> Tensor:
     return scaled if isinstance(s, float) and s == ZERO else scaled + s
 
 
-def option_a(x: Tensor, place: Place) -> Tensor:
+def option_a(x: Tensor, place: BlockSpec) -> Tensor:
     """x where shapes agree, else every second pixel and zero channels: arXiv:1512.03385 §3.3 option A."""
     if not place.changes:
         return x
@@ -66,7 +66,7 @@ def option_a(x: Tensor, place: Place) -> Tensor:
     return functional.pad(x[:, :, :: place.stride, :: place.stride], (0, 0, 0, 0, front, extra - front))
 
 
-def linear_map(place: Place) -> nn.Linear | nn.Conv2d:
+def linear_map(place: BlockSpec) -> nn.Linear | nn.Conv2d:
     """U of Ux: a matrix, or a 1x1 convolution with the block's stride; never a bias."""
     if len(place.inputs) == 1:
         return nn.Linear(place.inputs[0], place.outputs[0], bias=False)
@@ -81,7 +81,7 @@ class Plain(nn.Module):
 
     constants = (ONE, ZERO)  # a, and s of S = s x
 
-    def __init__(self, _place: Place) -> None:
+    def __init__(self, _place: BlockSpec) -> None:
         super().__init__()
 
     def forward(self, _x: Tensor) -> tuple[Scale, Term]:
@@ -94,7 +94,7 @@ class Scaled(nn.Module):
     1, 1: the identity of arXiv:1512.03385 §3.3. 0.5, 1 and 0.5, 0.5: constant scaling, arXiv:1603.05027 §3.1.
     """
 
-    def __init__(self, place: Place, scale: float = 0.5, branch: float = 1.0) -> None:
+    def __init__(self, place: BlockSpec, scale: float = 0.5, branch: float = 1.0) -> None:
         super().__init__()
         self.place, self.scale, self.branch = place, float(scale), float(branch)
         self.constants = (self.branch, self.scale)
@@ -103,7 +103,7 @@ class Scaled(nn.Module):
         return self.branch, join(self.scale, option_a(x, self.place), ZERO)
 
 
-def identity(place: Place) -> nn.Module:
+def identity(place: BlockSpec) -> nn.Module:
     """a = 1, S = x; option A where shapes change. No parameters: arXiv:1512.03385 §3.3."""
     return Scaled(place, ONE, ONE)
 
@@ -114,7 +114,7 @@ def identity(place: Place) -> nn.Module:
 class ProjectionAll(nn.Module):
     """a = 1, S = Ux in every block: arXiv:1512.03385 §3.3 option C, and F(x, U) of x_i = H(x, W_i) + F(x, U_i)."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: BlockSpec) -> None:
         super().__init__()
         self.map = linear_map(place)
         self.norm = place.norm(place.outputs[0]) if len(place.inputs) == 3 else nn.Identity()
@@ -123,7 +123,7 @@ class ProjectionAll(nn.Module):
         return ONE, self.norm(self.map(x))
 
 
-def projection(place: Place) -> nn.Module:
+def projection(place: BlockSpec) -> nn.Module:
     """a = 1, S = Ux where shapes change, x elsewhere: arXiv:1512.03385 §3.3 option B."""
     return ProjectionAll(place) if place.changes else identity(place)
 
@@ -137,7 +137,7 @@ class GateShortcut(nn.Module):
     Shortcut-only gating, arXiv:1603.05027 §3.1; `bias` is where every bias starts.
     """
 
-    def __init__(self, place: Place, bias: float = -6.0) -> None:
+    def __init__(self, place: BlockSpec, bias: float = -6.0) -> None:
         super().__init__()
         self.place = place
         self.map = linear_map(place)
@@ -165,7 +165,7 @@ class Gate(GateShortcut):
 class LearnedScale(nn.Module):
     """a = one learned scalar that starts at `start`, S = x; option A where shapes change."""
 
-    def __init__(self, place: Place, start: float) -> None:
+    def __init__(self, place: BlockSpec, start: float) -> None:
         super().__init__()
         self.place = place
         self.alpha = nn.Parameter(torch.tensor(start))
@@ -174,12 +174,12 @@ class LearnedScale(nn.Module):
         return self.alpha, option_a(x, self.place)
 
 
-def rezero(place: Place) -> nn.Module:
+def rezero(place: BlockSpec) -> nn.Module:
     """a starts at 0, S = x: arXiv:2003.04887 §3. At the start only the scalars of a block have a gradient."""
     return LearnedScale(place, ZERO)
 
 
-def skipinit(place: Place) -> nn.Module:
+def skipinit(place: BlockSpec) -> nn.Module:
     """a starts at 1 / sqrt(blocks), S = x: arXiv:2002.10444 §4."""
     return LearnedScale(place, place.blocks**-0.5)
 
@@ -190,7 +190,7 @@ def skipinit(place: Place) -> nn.Module:
 class Dropout(nn.Module):
     """a = 1, S = x with a share p of its elements set to 0 and the others divided by 1 - p: arXiv:1603.05027 §3.1."""
 
-    def __init__(self, place: Place, p: float = 0.5) -> None:
+    def __init__(self, place: BlockSpec, p: float = 0.5) -> None:
         super().__init__()
         self.place, self.p = place, float(p)
 
@@ -211,7 +211,7 @@ class StochasticDepth(nn.Module):
     its weights have a gradient of exactly 0, and the running statistics of its norms see every batch.
     """
 
-    def __init__(self, place: Place, survival: float = 0.5) -> None:
+    def __init__(self, place: BlockSpec, survival: float = 0.5) -> None:
         super().__init__()
         self.place = place
         self.probability = 1 - (place.index + 1) / place.blocks * (1 - float(survival))
@@ -253,7 +253,7 @@ class Computed(nn.Module):
         return self.function(x)
 
 
-def make_shortcut(shortcut: str | Mapping[str, Mapping[str, Any]], place: Place) -> nn.Module:
+def make_shortcut(shortcut: str | Mapping[str, Mapping[str, Any]], place: BlockSpec) -> nn.Module:
     """The shortcut of that name at its place, or with parameters, {"gate": {"bias": -6}}.
 
     Raises:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resexp.networks import Draw, Network
+from resexp.networks import Network, Noise
 from resexp.shortcuts import ONE, ZERO, Plain, Scale, Scaled, Term, join
 
-State = Mapping[str, Tensor]
+StateDict = Mapping[str, Tensor]
 
 
 # ---- parts with a form of their own -------------------------------------------------------------------------------------
@@ -147,14 +147,14 @@ def joined(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(tensors)).view(len(tensors), *[1] * (2 - first.ndim), *first.shape)
 
 
-def unstack(state: State, like: State, trials: int, trial: int) -> dict[str, Tensor]:
+def unstack(state: StateDict, single_state_dict: StateDict, trials: int, trial: int) -> dict[str, Tensor]:
     """The state dict of one of `trials`, in the shapes of `like` and with storage of its own, as a single network has it."""
     if trials == 1:
         return dict(state)
-    return {name: tensor[trial].reshape(like[name].shape).clone() for name, tensor in state.items()}
+    return {name: tensor[trial].reshape(single_state_dict[name].shape).clone() for name, tensor in state.items()}
 
 
-def joined_draws(of_trials: Sequence[list[Draw]]) -> list[Draw]:
+def join_noise(of_trials: Sequence[list[Noise]]) -> list[Noise]:
     """What chance brings to each block, from what it brings to each trial."""
     if len(of_trials) == 1:
         return of_trials[0]

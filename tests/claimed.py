@@ -3,7 +3,7 @@
 from typing import Any
 
 from resexp import claims, config, runs
-from resexp.claims import Judged
+from resexp.claims import Judgment
 
 PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
 ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
@@ -20,6 +20,6 @@ def helps_only_deep(trial: config.Trial) -> dict[str, Any]:
     return {"test_accuracy": 0.8 - 0.1 * deep + 0.04 * (deep and trial.arm != "plain") + trial.seed / 100}
 
 
-def judged(text: str, results: runs.Results) -> Judged:
+def judgments(text: str, results: runs.Results) -> Judgment:
     (found,) = claims.judge(config.parse_expectation(text), results)
     return found

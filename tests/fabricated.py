@@ -23,7 +23,7 @@ START = {
     "images": [1294, 144, 359],
 }
 RESULT = {
-    "outcome": "trained", "test_accuracy": None, "test_loss": 1.0, "best_test_accuracy": None, "best_test_loss": 1.0,
+    "outcome": "above_chance", "test_accuracy": None, "test_loss": 1.0, "best_test_accuracy": None, "best_test_loss": 1.0,
     "best_epoch": 1, "train_accuracy": None, "train_loss": 0.1, "val_accuracy": None, "slope_start": math.nan,
     "slope_end": math.nan, "parameters": 100, "multiply_adds": 90, "steps": 20,
 }  # fmt: skip
@@ -36,7 +36,7 @@ def experiment(runs_dir: Path, values: Values, *overrides: str) -> tuple[Path, E
     found = config.load("digits", list(overrides))
     folder = runs_dir / found.name
     folder.mkdir(parents=True)
-    runs.begin(found, folder, config.make_plan(found, "cpu", 2), START, cards=[])
+    runs.begin(found, folder, config.make_plan(found, "cpu", 2), START, pair_summaries=[])
     for trial in found.trials:
         chosen = values(trial)
         if chosen:
@@ -62,4 +62,4 @@ def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
         rows = [(step, 0, index, f"blocks.{index}", 1.0, flow) for index, flow in enumerate(flows)]
         runs.append(place / "signals.csv", rows)
     named = {"trial": trial.name, "arm": trial.arm, "seed": trial.seed, "status": "finished"}
-    runs.finish(place, {**RESULT, **named, "train_accuracy": accuracy, "val_accuracy": accuracy, **values})
+    runs.write_result(place, {**RESULT, **named, "train_accuracy": accuracy, "val_accuracy": accuracy, **values})

@@ -54,8 +54,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "status.json": lambda path: runs.status(path.parent),
     "result.json": lambda path: runs.result(path.parent),
     "plan.json": lambda path: runs.read_plan(path.parent),
-    "environment.json": lambda path: runs.starts(path.parent),
-    "pairs.json": lambda path: runs.cards(path.parent),
+    "environment.json": lambda path: runs.launches(path.parent),
+    "pairs.json": lambda path: runs.pair_summaries(path.parent),
     "trial.yaml": lambda path: runs.read_trial(path.parents[2], path.parent.name),
     "experiment.yaml": lambda path: runs.read_experiment(path.parent),
     "config.yaml": config.load,
@@ -109,7 +109,7 @@ def target(place: Path, folder: Path, experiment: config.Experiment) -> Callable
         path.write_bytes(data[1:])
         further = [
             *(desk if path.suffix != ".yaml" else []),
-            *([lambda of: runs.cut(of, (3, 64 * "0"))] if path.name in runs.LOGS else []),
+            *([lambda of: runs.truncate_log(of, (3, 64 * "0"))] if path.name in runs.LOGS else []),
         ]
         for read in (READERS[path.name], *further):
             try:

@@ -90,8 +90,8 @@ def published_cifar(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, byt
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
-def picture(size: tuple[int, int] = (9, 7), colour: Any = RED, mode: str = "RGB") -> Image.Image:
-    return Image.new(mode, size, colour)
+def picture(size: tuple[int, int] = (9, 7), color: Any = RED, mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, size, color)
 
 
 def see_through(image: Image.Image) -> Image.Image:
@@ -108,8 +108,8 @@ def encoded(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 def folder_of(root: Path, *parts: str, count: int = 10) -> Path:
     """Class folders `cats` (red) and `dogs` (green) of images that differ in size, in `root` or in its `parts`."""
     for part in parts or (".",):
-        for name, colour in (("cats", RED), ("dogs", GREEN)):
-            content = {f"{n:02}.png": encoded(picture((5 + n, 12 - n), colour)) for n in range(count)}
+        for name, color in (("cats", RED), ("dogs", GREEN)):
+            content = {f"{n:02}.png": encoded(picture((5 + n, 12 - n), color)) for n in range(count)}
             written(root / part / name, content)
     return root
 

@@ -35,32 +35,32 @@ def same(a: Any, b: Any) -> bool:
 
 
 def test_there_is_nothing_to_take_up_before_anything_was_kept(tmp_path: Path):
-    assert checkpoint.take_up(tmp_path / "checkpoints" / "x.pt", CPU) is None
+    assert checkpoint.load_checkpoint(tmp_path / "checkpoints" / "x.pt", CPU) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_state_comes_back_bit_for_bit_and_the_one_before_is_kept(tmp_path: Path):
     path = tmp_path / "checkpoints" / "x.pt"
-    checkpoint.keep(path, state())
-    checkpoint.keep(path, {**state(), "best": None})
+    checkpoint.save_checkpoint(path, state())
+    checkpoint.save_checkpoint(path, {**state(), "best": None})
 
-    assert same(checkpoint.take_up(path, CPU), {**state(), "best": None})
-    assert not same(checkpoint.take_up(path, CPU), state())
+    assert same(checkpoint.load_checkpoint(path, CPU), {**state(), "best": None})
+    assert not same(checkpoint.load_checkpoint(path, CPU), state())
     assert sorted(path.parent.iterdir()) == [path.with_suffix(".previous"), path]
     path.unlink()
-    assert same(checkpoint.take_up(path, CPU), state())
+    assert same(checkpoint.load_checkpoint(path, CPU), state())
 
 
 def test_a_checkpoint_is_not_written_where_its_experiment_has_vanished(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
-        checkpoint.keep(tmp_path / "vanished" / "checkpoints" / "x.pt", state())
+        checkpoint.save_checkpoint(tmp_path / "vanished" / "checkpoints" / "x.pt", state())
 
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_state_gives_the_same_bytes(tmp_path: Path):
     for name in ("a.pt", "b.pt"):
-        checkpoint.save(tmp_path / name, state())
+        checkpoint.save_tensors(tmp_path / name, state())
 
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
 
@@ -73,28 +73,28 @@ def shortened(path: Path, kept: float) -> None:
 @pytest.mark.parametrize("kept", [0, 1, 30, 0.1, 0.5, 0.9, -1])
 def test_in_the_place_of_a_file_cut_short_the_one_before_is_taken_up_and_stays(kept: float, tmp_path: Path):
     path = tmp_path / "x.pt"
-    checkpoint.keep(path, {**state(), "step": 1})
-    checkpoint.keep(path, state())
+    checkpoint.save_checkpoint(path, {**state(), "step": 1})
+    checkpoint.save_checkpoint(path, state())
     shortened(path, kept)
 
-    assert same(checkpoint.take_up(path, CPU), {**state(), "step": 1})
-    checkpoint.keep(path, {**state(), "step": 3})
+    assert same(checkpoint.load_checkpoint(path, CPU), {**state(), "step": 1})
+    checkpoint.save_checkpoint(path, {**state(), "step": 3})
     shortened(path, kept)
-    assert same(checkpoint.take_up(path, CPU), {**state(), "step": 1})
+    assert same(checkpoint.load_checkpoint(path, CPU), {**state(), "step": 1})
 
 
 @pytest.mark.parametrize("kept", [0, 30, 0.5, -1])
 def test_files_cut_short_are_named(kept: float, tmp_path: Path):
     path = tmp_path / "x.pt"
-    checkpoint.keep(path, state())
+    checkpoint.save_checkpoint(path, state())
     shortened(path, kept)
     with pytest.raises(RunsError, match=f"{path}: damaged"):
-        checkpoint.take_up(path, CPU)
-    path.rename(runs.before(path))
-    checkpoint.keep(path, state())
+        checkpoint.load_checkpoint(path, CPU)
+    path.rename(runs.previous_path(path))
+    checkpoint.save_checkpoint(path, state())
     shortened(path, kept)
     with pytest.raises(RunsError, match=f"{path}: damaged"):
-        checkpoint.take_up(path, CPU)
+        checkpoint.load_checkpoint(path, CPU)
 
 
 class _Harm:
@@ -105,9 +105,9 @@ class _Harm:
 def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"step": 1, "network": _Harm()}, tmp_path / "harmful")
-    runs.write_sealed(tmp_path / "x.pt", (tmp_path / "harmful").read_bytes())
+    runs.write_with_digest(tmp_path / "x.pt", (tmp_path / "harmful").read_bytes())
     with pytest.raises(RunsError, match="damaged"):
-        checkpoint.take_up(tmp_path / "x.pt", CPU)
+        checkpoint.load_checkpoint(tmp_path / "x.pt", CPU)
 
     assert not (tmp_path / "harm").exists()
 
@@ -115,7 +115,7 @@ def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path: Path, 
 def test_a_failing_write_leaves_the_last_checkpoint_and_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "x.pt"
     for step in (1, 2):
-        checkpoint.keep(path, {**state(), "step": step})
+        checkpoint.save_checkpoint(path, {**state(), "step": step})
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
     def refuse(_file: int) -> None:
@@ -123,6 +123,6 @@ def test_a_failing_write_leaves_the_last_checkpoint_and_the_one_before(tmp_path:
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.keep(path, {**state(), "step": 99})
+        checkpoint.save_checkpoint(path, {**state(), "step": 99})
 
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before

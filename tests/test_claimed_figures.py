@@ -6,7 +6,7 @@ from typing import Any
 
 import fabricated
 import pytest
-from claimed import ONE_CELL, TWO_CELLS, both, helps_only_deep, judged
+from claimed import ONE_CELL, TWO_CELLS, both, helps_only_deep, judgments
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -29,15 +29,15 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 
 def test_degradation_is_the_rise_of_the_training_error_from_the_shallowest_to_the_deepest(two: runs.Results):
     # plain rises by 10 points at every seed, identity by 6
-    assert judged("degradation: identity < plain @ 95%", two).verdict == Verdict.SUPPORTED
-    assert judged("degradation: plain <= 0.1", two).verdict == Verdict.SUPPORTED
-    assert judged("degradation: plain > 0.1", two).verdict == Verdict.NOT_SUPPORTED
-    assert judged("degradation: identity >= 0.06 at depth=deepest", two).verdict == Verdict.SUPPORTED
-    assert judged("degradation: identity > 0.06", two).scope == "not supported in 1 of 1 configuration of digits, n = 4"
+    assert judgments("degradation: identity < plain @ 95%", two).verdict == Verdict.SUPPORTED
+    assert judgments("degradation: plain <= 0.1", two).verdict == Verdict.SUPPORTED
+    assert judgments("degradation: plain > 0.1", two).verdict == Verdict.NOT_SUPPORTED
+    assert judgments("degradation: identity >= 0.06 at depth=deepest", two).verdict == Verdict.SUPPORTED
+    assert judgments("degradation: identity > 0.06", two).scope == "not supported in 1 of 1 configuration of digits, n = 4"
 
 
 def test_one_depth_shows_no_degradation(one: runs.Results):
-    assert judged("degradation: identity < plain", one).verdict == Verdict.NOT_TESTED
+    assert judgments("degradation: identity < plain", one).verdict == Verdict.NOT_TESTED
 
 
 def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_shallow_end_none(tmp_path: Path):
@@ -47,8 +47,8 @@ def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_s
 
     deep, shallow = (fabricated.results(tmp_path / str(depth), diverging(depth), *TWO_CELLS) for depth in (64, 16))
 
-    assert judged("degradation: identity < plain @ 95%", deep).verdict == Verdict.SUPPORTED
-    assert judged("degradation: identity < plain", shallow).verdict == Verdict.UNDECIDED
+    assert judgments("degradation: identity < plain @ 95%", deep).verdict == Verdict.SUPPORTED
+    assert judgments("degradation: identity < plain", shallow).verdict == Verdict.UNDECIDED
 
 
 def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
@@ -59,9 +59,9 @@ def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
     every = [fabricated.experiment(tmp_path, values, *of)[0] for of in (TWO_CELLS, alone)]
     results = runs.read_results(every)
 
-    assert judged("degradation: plain > 0.04", results).verdict == Verdict.SUPPORTED  # from 16 to 64
-    assert judged("degradation: identity > 0.1", results).verdict == Verdict.SUPPORTED  # from 16 to 128
-    found = judged("degradation: identity > plain", results)
+    assert judgments("degradation: plain > 0.04", results).verdict == Verdict.SUPPORTED  # from 16 to 64
+    assert judgments("degradation: identity > 0.1", results).verdict == Verdict.SUPPORTED  # from 16 to 128
+    found = judgments("degradation: identity > plain", results)
     assert (found.verdict, found.places[0].words) == (Verdict.UNDECIDED, "between depths 16 and 128, and 16 and 64")
 
 
@@ -94,13 +94,13 @@ def in_time(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 )
 def test_times_differ_where_their_quartiles_do_not_overlap(in_time: runs.Results, plain: Any, identity: Any, verdict: str):
     timed(in_time.sources[0][0], plain=plain, identity=identity)
-    for state in in_time.states:  # every step is logged, so that steps have no range of their own
+    for state in in_time.records:  # every step is logged, so that steps have no range of their own
         path = state.folder / "metrics.csv"
         path.unlink(missing_ok=True)
         runs.append(path, [(step, 0, 0.001, 2.0 if step < 20 else 0.4, 0.5, 2.0, 0.5) for step in range(21)])
 
     for measure in ("step_seconds", "epoch_seconds", "time_to_loss(0.5)"):
-        assert judged(f"{measure}: identity > plain", in_time).verdict == verdict
+        assert judgments(f"{measure}: identity > plain", in_time).verdict == verdict
 
 
 def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Path):
@@ -109,20 +109,22 @@ def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Pa
 
     folder, found = fabricated.experiment(tmp_path, values, *ONE_CELL)
     for measure in ("step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "time_to_loss(0.5)"):
-        assert judged(f"{measure}: identity > 0", runs.results_of(folder, found)).verdict == Verdict.NOT_TESTED
+        assert judgments(f"{measure}: identity > 0", runs.results_of(folder, found)).verdict == Verdict.NOT_TESTED
     timed(folder, identity=(1.0, 2.0, 3.0))
     results = runs.results_of(folder, found)
 
-    assert judged("step_seconds: identity > plain", results).verdict == Verdict.NOT_TESTED
-    assert judged("step_seconds: 0.9 < identity < 3.1", results).verdict == Verdict.SUPPORTED
-    assert judged("epoch_seconds: 49 < identity < 151", results).verdict == Verdict.SUPPORTED
-    assert judged("epoch_seconds: identity > 51", results).verdict == Verdict.UNDECIDED
-    assert judged("activation_bytes: 2000 <= identity <= 2000", results).verdict == Verdict.SUPPORTED
-    assert judged("memory_bytes: identity < 4000", results).verdict == Verdict.NOT_SUPPORTED
-    assert judged("multiply_adds: plain <= identity <= plain", results).verdict == Verdict.SUPPORTED
-    assert judged("parameters: identity > plain + 9", results).verdict == Verdict.SUPPORTED
-    assert judged("parameters: identity > plain + 10", results).places[0].words == "110 and 100"
-    assert judged("time_to_loss(0.5): 0.9 < identity < 61", results).verdict == Verdict.SUPPORTED  # 1 to 20 steps of 1 to 3 s
+    assert judgments("step_seconds: identity > plain", results).verdict == Verdict.NOT_TESTED
+    assert judgments("step_seconds: 0.9 < identity < 3.1", results).verdict == Verdict.SUPPORTED
+    assert judgments("epoch_seconds: 49 < identity < 151", results).verdict == Verdict.SUPPORTED
+    assert judgments("epoch_seconds: identity > 51", results).verdict == Verdict.UNDECIDED
+    assert judgments("activation_bytes: 2000 <= identity <= 2000", results).verdict == Verdict.SUPPORTED
+    assert judgments("memory_bytes: identity < 4000", results).verdict == Verdict.NOT_SUPPORTED
+    assert judgments("multiply_adds: plain <= identity <= plain", results).verdict == Verdict.SUPPORTED
+    assert judgments("parameters: identity > plain + 9", results).verdict == Verdict.SUPPORTED
+    assert judgments("parameters: identity > plain + 10", results).places[0].words == "110 and 100"
+    assert (
+        judgments("time_to_loss(0.5): 0.9 < identity < 61", results).verdict == Verdict.SUPPORTED
+    )  # 1 to 20 steps of 1 to 3 s
 
 
 # ---- steps to a loss ------------------------------------------------------------------------------------------------------
@@ -162,9 +164,9 @@ def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(
     timed(folder, plain=(2.0, 2.0, 2.0), identity=(2.0, 2.0, 2.0))
     results = runs.results_of(folder, found)
 
-    (place,) = judged(f"steps_to_loss(0.5): plain {sign} identity", results).places
+    (place,) = judgments(f"steps_to_loss(0.5): plain {sign} identity", results).places
     assert (place.verdict, place.words) == (verdict, words)
-    assert judged(f"time_to_loss(0.5): plain {sign} identity", results).verdict == verdict
+    assert judgments(f"time_to_loss(0.5): plain {sign} identity", results).verdict == verdict
 
 
 def test_a_difference_shorter_than_the_logging_interval_is_undecided_until_every_step_is_logged(tmp_path: Path):
@@ -177,7 +179,7 @@ def test_a_difference_shorter_than_the_logging_interval_is_undecided_until_every
             path.unlink()
             steps = [*range(0, reached, every), reached]
             runs.append(path, [(step, 0, 0.1, 2.0 if step < reached else 0.4, 0.5, 2.0, 0.5) for step in steps])
-        return judged("steps_to_loss(0.5): identity < plain @ 95%", runs.results_of(folder, found)).verdict
+        return judgments("steps_to_loss(0.5): identity < plain @ 95%", runs.results_of(folder, found)).verdict
 
     assert verdict(every=10) == Verdict.UNDECIDED  # plain after 10 to 20, identity after 20 to 25
     assert verdict(every=1) == Verdict.NOT_SUPPORTED
@@ -202,7 +204,7 @@ def test_vanishing_is_judged_over_the_whole_network_and_growth_does_not_count_as
     (claim,) = (of for of in claims.read("he2015") if "Vanishing" in of.text)
 
     assert claims.judge(claim.expectation, found)[0].verdict == verdict
-    assert judged("gradient_growth: plain > -1", found).places[0].words.startswith(f"{31 * (slope + 0.00015) + 1:+.4g} [")
+    assert judgments("gradient_growth: plain > -1", found).places[0].words.startswith(f"{31 * (slope + 0.00015) + 1:+.4g} [")
 
 
 def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
@@ -210,7 +212,7 @@ def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
     (runs.trial_folder(folder, found.trials[0].name) / "metrics.csv").unlink()
 
     with pytest.raises(runs.RunsError, match=r"metrics\.csv: missing or empty"):
-        judged("steps_to_loss(0.5): plain > identity", runs.results_of(folder, found))
+        judgments("steps_to_loss(0.5): plain > identity", runs.results_of(folder, found))
 
 
 # ---- every measure ----------------------------------------------------------------------------------------------------------
@@ -219,11 +221,11 @@ def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
     """Two depths; at the deep end plain mixes all three outcomes; costs of the deep cell."""
-    outcomes = ("trained", "stuck", "diverged", "trained")
+    outcomes = ("above_chance", "at_chance", "diverged", "above_chance")
 
     def values(trial: config.Trial) -> dict[str, Any]:
         mixed = trial.arm == "plain" and trial.settings.network.depth == 64
-        outcome = outcomes[trial.seed] if mixed else "trained"
+        outcome = outcomes[trial.seed] if mixed else "above_chance"
         return {"outcome": outcome, **({} if outcome == "diverged" else both(trial))}
 
     found = fabricated.results(tmp_path_factory.mktemp("whole"), values, *TWO_CELLS)
@@ -250,7 +252,7 @@ def test_what_supports_an_expectation_contradicts_its_opposite_in_every_cell(
 ):
     assume((left, right) != ("0.5", "0.5"))
     name = f"{measure}(0.5)" if measure in ("steps_to_loss", "time_to_loss") else measure
-    found = [judged(f"{name}: {left} {sign} {right} {level} at depth={depth}", whole).verdict for sign in signs]
+    found = [judgments(f"{name}: {left} {sign} {right} {level} at depth={depth}", whole).verdict for sign in signs]
 
     assert found[1] == OPPOSITE[found[0]]
 
@@ -258,4 +260,4 @@ def test_what_supports_an_expectation_contradicts_its_opposite_in_every_cell(
 def test_counts_are_written_out_to_the_last_one(tmp_path: Path):
     found = fabricated.results(tmp_path, lambda t: {**both(t), "parameters": 1_703_258 + (t.arm == "plain")}, *ONE_CELL)
 
-    assert judged("parameters: identity < plain", found).places[0].words == "1,703,258 and 1,703,259"
+    assert judgments("parameters: identity < plain", found).places[0].words == "1,703,258 and 1,703,259"

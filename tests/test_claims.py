@@ -5,7 +5,7 @@ from typing import Any
 
 import fabricated
 import pytest
-from claimed import ONE_CELL, PLAIN, RESIDUAL, TWO_CELLS, both, helps_only_deep, judged
+from claimed import ONE_CELL, PLAIN, RESIDUAL, TWO_CELLS, both, helps_only_deep, judgments
 from scipy import stats
 
 from resexp import claims, config, runs
@@ -61,7 +61,7 @@ def test_judging_changes_nothing_in_the_folder(tmp_path: Path):
     ],
 )
 def test_without_a_level_the_mean_decides(one: runs.Results, text: str, verdict: str):
-    assert judged(f"test_accuracy: {text}", one).verdict == verdict
+    assert judgments(f"test_accuracy: {text}", one).verdict == verdict
 
 
 @pytest.mark.parametrize("level", [50, 80, 95, 99, 99.9])
@@ -71,32 +71,32 @@ def test_with_a_level_the_bound_of_scipys_paired_interval_decides(one: runs.Resu
     expected = (
         Verdict.SUPPORTED if interval.low > shift else Verdict.NOT_SUPPORTED if interval.high < shift else Verdict.UNDECIDED
     )
-    found = judged(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
+    found = judgments(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
 
     assert found.verdict == expected
     assert found.places[0].words == f"{0.09 - shift:+.4g} [{interval.low - shift:+.4g}, {interval.high - shift:+.4g}]"
-    assert judged(f"test_accuracy: plain + {shift} < identity @ {level}%", one).verdict == expected
+    assert judgments(f"test_accuracy: plain + {shift} < identity @ {level}%", one).verdict == expected
 
 
 def test_a_window_with_a_level_holds_the_whole_interval(one: runs.Results):
     low, high = stats.ttest_1samp(RESIDUAL, 0).confidence_interval(0.95)
 
-    assert judged(f"test_accuracy: {low - 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.SUPPORTED
-    assert judged(f"test_accuracy: {low + 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.UNDECIDED
-    assert judged("test_accuracy: 0.1 < identity < 0.2 @ 95%", one).verdict == Verdict.NOT_SUPPORTED
+    assert judgments(f"test_accuracy: {low - 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.SUPPORTED
+    assert judgments(f"test_accuracy: {low + 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.UNDECIDED
+    assert judgments("test_accuracy: 0.1 < identity < 0.2 @ 95%", one).verdict == Verdict.NOT_SUPPORTED
 
 
 def test_an_error_is_one_minus_the_accuracy_and_its_rounding_decides_nothing(tmp_path: Path):
     found = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.92}, *ONE_CELL)  # 1 - 0.92 is a little less than 0.08
 
-    assert judged("test_error: 0.08 <= identity <= 0.08", found).verdict == Verdict.SUPPORTED
-    assert judged("test_error: 0.08 <= identity <= 0.08 @ 95%", found).verdict == Verdict.SUPPORTED
-    assert judged("test_error: identity < 0.08", found).verdict == Verdict.NOT_SUPPORTED
+    assert judgments("test_error: 0.08 <= identity <= 0.08", found).verdict == Verdict.SUPPORTED
+    assert judgments("test_error: 0.08 <= identity <= 0.08 @ 95%", found).verdict == Verdict.SUPPORTED
+    assert judgments("test_error: identity < 0.08", found).verdict == Verdict.NOT_SUPPORTED
 
 
 @pytest.mark.parametrize(("level", "verdict"), [("", Verdict.SUPPORTED), (" @ 95%", Verdict.UNDECIDED)])
 def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict: str):
-    found = judged(f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, both, *ONE_CELL[:3], "seeds=1"))
+    found = judgments(f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, both, *ONE_CELL[:3], "seeds=1"))
 
     assert (found.verdict, found.places[0].n) == (verdict, 1)
     assert found.places[0].words == "+0.11" + ("; one seed has no interval" if level else "")
@@ -106,7 +106,7 @@ def test_seeds_that_one_arm_has_not_finished_are_in_no_pair(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         return {} if (trial.arm, trial.seed) in (("plain", 2), ("identity", 0)) else both(trial)
 
-    (place,) = judged("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).places
+    (place,) = judgments("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).places
 
     assert (place.n, place.words[:5]) == (2, "+0.06")
 
@@ -114,8 +114,8 @@ def test_seeds_that_one_arm_has_not_finished_are_in_no_pair(tmp_path: Path):
 def test_arms_without_a_seed_in_common_are_undecided(tmp_path: Path):
     found = fabricated.results(tmp_path, lambda t: both(t) if (t.seed < 2) == (t.arm == "plain") else {}, *ONE_CELL)
 
-    assert judged("test_accuracy: identity > plain", found).verdict == Verdict.UNDECIDED
-    assert judged("test_accuracy: identity > plain", found).places[0].words == "no seed in common"
+    assert judgments("test_accuracy: identity > plain", found).verdict == Verdict.UNDECIDED
+    assert judgments("test_accuracy: identity > plain", found).places[0].words == "no seed in common"
 
 
 # ---- outcomes --------------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ def test_arms_without_a_seed_in_common_are_undecided(tmp_path: Path):
 
 def ending(**outcomes: str) -> Any:
     """Seeds of plain and identity that end as the letters say: t(rained), s(tuck), d(iverged)."""
-    names = {"t": "trained", "s": "stuck", "d": "diverged"}
+    names = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
 
     def values(trial: config.Trial) -> dict[str, Any]:
         outcome = names[outcomes[trial.arm][trial.seed]]
@@ -149,15 +149,15 @@ def test_mixed_outcomes_have_no_interval_and_diverged_seeds_no_figure(
 ):
     found = fabricated.results(tmp_path, ending(plain=plain, identity=identity), *ONE_CELL)
 
-    assert judged("test_accuracy: identity > plain", found).verdict == mean
-    assert judged("test_accuracy: identity > plain @ 95%", found).verdict == interval
+    assert judgments("test_accuracy: identity > plain", found).verdict == mean
+    assert judgments("test_accuracy: identity > plain @ 95%", found).verdict == interval
 
 
 def test_only_the_seeds_of_the_pairs_can_be_mixed(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         return {} if (trial.arm, trial.seed) == ("identity", 3) else ending(plain="ttts", identity="tttt")(trial)
 
-    found = judged("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *ONE_CELL))
+    found = judgments("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *ONE_CELL))
 
     assert (found.verdict, found.places[0].n) == (Verdict.SUPPORTED, 3)  # as the table has it
 
@@ -165,17 +165,17 @@ def test_only_the_seeds_of_the_pairs_can_be_mixed(tmp_path: Path):
 def test_whether_networks_trained_is_a_figure_of_its_own(tmp_path: Path):
     found = fabricated.results(tmp_path, ending(plain="ssst", identity="tttt"), *ONE_CELL)
 
-    assert judged("trained: identity > plain", found).verdict == Verdict.SUPPORTED
-    assert judged("trained: plain > 0.25", found).verdict == Verdict.NOT_SUPPORTED  # one of four is no more than a quarter
-    assert judged("trained: plain >= 0.25", found).verdict == Verdict.SUPPORTED
+    assert judgments("trained: identity > plain", found).verdict == Verdict.SUPPORTED
+    assert judgments("trained: plain > 0.25", found).verdict == Verdict.NOT_SUPPORTED  # one of four is no more than a quarter
+    assert judgments("trained: plain >= 0.25", found).verdict == Verdict.SUPPORTED
 
 
 # ---- several cells ---------------------------------------------------------------------------------------------------------
 
 
 def test_an_expectation_must_hold_in_every_cell(two: runs.Results):
-    assert judged("test_accuracy: identity >= plain", two).scope == "supported in 2 of 2 configurations of digits, n = 4"
-    strictly = judged("test_accuracy: identity > plain", two)
+    assert judgments("test_accuracy: identity >= plain", two).scope == "supported in 2 of 2 configurations of digits, n = 4"
+    strictly = judgments("test_accuracy: identity > plain", two)
     assert (strictly.verdict, strictly.scope) == (
         Verdict.NOT_SUPPORTED, "supported in 1, not supported in 1 of 2 configurations of digits, n = 4",
     )  # fmt: skip
@@ -189,7 +189,7 @@ def test_undecided_in_one_cell_is_undecided(tmp_path: Path):
         jitter = (trial.seed % 2) * 0.2 * (trial.settings.network.depth == 16)
         return {"test_accuracy": 0.5 + (0.05 + trial.seed / 1000 - jitter) * (trial.arm != "plain")}
 
-    found = judged("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *TWO_CELLS))
+    found = judgments("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *TWO_CELLS))
 
     assert (found.verdict, found.scope) == (
         Verdict.UNDECIDED,
@@ -220,12 +220,14 @@ def test_one_configuration_of_many_speaks_against_a_claim_only_after_holms_corre
         return {"test_accuracy": 0.8 + each[trial.seed] * (trial.arm != "plain")}
 
     found = fabricated.results(tmp_path, values, f"network.depth={depths}", *ONE_CELL[1:3], "seeds=5")
-    claim = judged("test_accuracy: identity > plain @ 95%", found)
+    claim = judgments("test_accuracy: identity > plain @ 95%", found)
 
     assert claim.verdict == claim.places[0].verdict == verdict
     assert {place.verdict for place in claim.places[1:]} <= {Verdict.SUPPORTED}  # support is not corrected
     assert ("after correction for 4 tests (Holm)" in claim.places[0].words) == (verdict == Verdict.UNDECIDED)
-    assert judged("test_accuracy: identity > plain", found).verdict == Verdict.NOT_SUPPORTED  # without a level the mean decides
+    assert (
+        judgments("test_accuracy: identity > plain", found).verdict == Verdict.NOT_SUPPORTED
+    )  # without a level the mean decides
 
 
 @pytest.mark.parametrize(
@@ -244,8 +246,8 @@ def test_where_all_networks_of_one_arm_diverge_a_level_needs_enough_seeds(
 
     found = fabricated.results(tmp_path, values, *TWO_CELLS[:3], f"seeds={seeds}")
 
-    assert tuple(judged(f"degradation: identity {sign} plain @ 95%", found).verdict for sign in "<>") == verdicts_of_both
-    assert judged("degradation: identity < plain", found).verdict == Verdict.SUPPORTED
+    assert tuple(judgments(f"degradation: identity {sign} plain @ 95%", found).verdict for sign in "<>") == verdicts_of_both
+    assert judgments("degradation: identity < plain", found).verdict == Verdict.SUPPORTED
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_where_all_networks_of_one_arm_diverge_a_level_needs_enough_seeds(
     ],
 )
 def test_cells_are_named_by_any_spelling_of_their_values(two: runs.Results, cells: str, verdict: str):
-    found = judged(f"test_accuracy: identity > plain at {cells}", two)
+    found = judgments(f"test_accuracy: identity > plain at {cells}", two)
 
     assert found.verdict == verdict
     assert (found.scope == "no configuration has everything that it names") == (verdict == Verdict.NOT_TESTED)
@@ -285,7 +287,7 @@ def test_the_deepest_is_the_deepest_of_what_the_other_keys_leave(tmp_path: Path,
         fabricated.experiment(tmp_path, both, f"name={norm}", *ONE_CELL[1:2], f"network.norm=[{norm}]",
                               f"network.depth={depths}", "seeds=4")[0] for norm, depths in ends
     ]  # fmt: skip
-    found = judged(f"test_accuracy: identity > plain at {cells}", runs.read_results(folders))
+    found = judgments(f"test_accuracy: identity > plain at {cells}", runs.read_results(folders))
 
     assert [of.label["depth"] for of in found.places] == ["16"]
 

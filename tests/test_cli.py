@@ -124,8 +124,8 @@ def test_added_seeds_and_depths_extend_and_the_removed_are_named(results: Path, 
     assert sum(len(stack["trials"]) for stack in stacks) == 12
 
     assert call("train", tiny_file, "seeds=[0, 2]", "network.depth=[6]", "--runs", results).code == 0
-    compared = " ".join(call("compare", "--runs", results).out.split())
-    assert "left out, no longer in the config: identity-d4-s0, identity-d4-s1" in compared
+    compare_results = " ".join(call("compare", "--runs", results).out.split())
+    assert "left out, no longer in the config: identity-d4-s0, identity-d4-s1" in compare_results
     assert tree(results / "tiny" / "trials") == after
 
 
@@ -133,11 +133,11 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
     answer = call("train", tiny_file, "training.lr=[0.1, 1e-3]", "--dry-run", "--runs", tmp_path / "runs")
 
     assert (answer.code, answer.err) == (0, "")
-    trials, *cards = answer.out.split("\n\n")
+    trials, *pair_summaries = answer.out.split("\n\n")
     assert [line.split() for line in trials.splitlines()[-4:]] == [
         [f"{arm}-d4-lr{lr}-s0", "6", "steps"] for lr in ("0.1", "0.001") for arm in ("plain", "identity")
     ]
-    assert [card.splitlines()[:2] for card in cards] == [
+    assert [pair_summary.splitlines()[:2] for pair_summary in pair_summaries] == [
         [f"d4 lr{lr}: plain / identity", "  8 shared weight tensors equal, first batch equal, recipe equal"]
         for lr in ("0.1", "0.001")
     ]
@@ -199,7 +199,7 @@ def test_a_failed_trial_is_named_with_its_reason_and_the_code_is_1(
 ):
     from resexp import training  # noqa: PLC0415 - the one test that reaches into the lab
 
-    run = training.run
+    run = training.train_stack
 
     def unlucky(trials: list[config.Trial], *arguments: Any) -> str:
         if trials[0].arm == "plain":
@@ -579,7 +579,7 @@ def test_json_that_holds_something_else_is_named_and_said_how_to_mend(
     refused(call(command, "--runs", results), str(path), "damaged", "train again to write it anew")
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"outcome": "trained"}', "[]"])
+@pytest.mark.parametrize("content", ["{", "{}", '{"outcome": "above_chance"}', "[]"])
 @pytest.mark.parametrize("command", ["compare", "report", "train"])
 def test_a_damaged_result_is_missing_from_the_table_named_and_its_trial_left_alone(
     command: str, content: str, call: Program, tiny_file: Path, results: Path
@@ -612,10 +612,10 @@ def test_a_damaged_status_is_written_anew(call: Program, tiny_file: Path, result
     file = results / "tiny" / "trials" / "plain-d4-s1" / "status.json"
     file.write_bytes(b"{")
     file.with_name("result.json").unlink()
-    compared, watched = call("compare", "--runs", results), call("watch", "--runs", results)
+    compare_results, watched = call("compare", "--runs", results), call("watch", "--runs", results)
 
-    assert (compared.code, watched.code) == (1, 0)
-    assert f"{file}: damaged" in compared.err
+    assert (compare_results.code, watched.code) == (1, 0)
+    assert f"{file}: damaged" in compare_results.err
     assert "1 damaged" in watched.out
     assert call("train", tiny_file, "seeds=2", "--runs", results).code == 0
     assert call("compare", "--runs", results).code == 0
@@ -627,7 +627,7 @@ def test_training_again_mends_what_belongs_to_no_trial(call: Program, tiny_file:
 
     assert call("train", tiny_file, "seeds=2", "--runs", results).code == 0
     assert call("report", "--runs", results).code == 0
-    assert len(runs.starts(results / "tiny")) == 1
+    assert len(runs.launches(results / "tiny")) == 1
 
 
 def test_an_experiment_that_is_being_trained_is_refused(call: Program, tiny_file: Path, results: Path):

@@ -72,15 +72,15 @@ def test_a_node_that_reads_the_folder_answers_beside_the_word_and_one_that_does_
 
     assert here[0] == "7"
     assert (tmp_path / ".probe.n1.7").read_text() == "7"
-    runs.sweep(tmp_path)  # as after a driver that was killed
+    runs.remove_temporary_files(tmp_path)  # as after a driver that was killed
     assert list(tmp_path.iterdir()) == []
     assert elsewhere[0] == "FileNotFoundError: No such file or directory"
-    assert nodes_of.unlike("10.0.0.7", tmp_path, "7", elsewhere) == (
+    assert nodes_of.mismatch_message("10.0.0.7", tmp_path, "7", elsewhere) == (
         f"node 10.0.0.7 does not share {tmp_path} (FileNotFoundError: No such file or directory); "
         "--runs must lie on storage that all nodes share, at one path"
     )
     other = ["7", here[1], "1.0", here[3]]
-    assert nodes_of.unlike("10.0.0.7", tmp_path, "7", other).startswith("node 10.0.0.7 has torch 1.0, not")
+    assert nodes_of.mismatch_message("10.0.0.7", tmp_path, "7", other).startswith("node 10.0.0.7 has torch 1.0, not")
 
 
 def test_where_the_ray_node_of_the_driver_dies_no_stack_has_failed_but_the_cluster_is_lost():
@@ -111,7 +111,7 @@ def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, 
     experiment = tiny()
     stack = config.make_plan(experiment, "cpu", 1).stacks[0]
     (tmp_path / "plan.json").touch()
-    cluster._train(runs.Hold(tmp_path, "lock.json", "w"), stack, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
+    cluster._train(runs.Lease(tmp_path, "lock.json", "w"), stack, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
     (stop,) = asked
 
     assert not stop()

@@ -279,7 +279,7 @@ def test_a_figure_of_a_step_comes_from_the_log(folder: Path, compare: Call):
 
 
 def test_a_test_prints_the_exact_p_of_the_sign_flips(folder: Path, compare: Call):
-    assert f"sign-flip p {2 / 2**4:.2g}" in compare(folder, "--test").out  # all four differences are positive
+    assert f"sign-flip p {2 / 2**4:.2g}" in compare(folder, "--p-values").out  # all four differences are positive
     assert "sign-flip" not in compare(folder).out
 
 
@@ -309,7 +309,7 @@ def test_a_log_that_changed_since_its_trial_was_finished_is_read_by_nothing(
     folder, found = fabricated.experiment(tmp_path, both, *CELL)
     for place in (runs.trial_folder(folder, trial.name) for trial in found.trials):
         runs.write_rows(place / "predictions.csv.gz", [(image, image % 3, image % 3, 0.5) for image in range(9)])
-        runs.finish(place, {**(runs.result(place) or {}), "steps": 20})
+        runs.write_result(place, {**(runs.result(place) or {}), "steps": 20})
     before = compare(tmp_path, *options)
     changed = runs.trial_folder(folder, found.trials[0].name) / file
     changed.write_bytes(changed.read_bytes() + b"\n")

@@ -35,7 +35,7 @@ def one(tmp_path, values=accuracy, *overrides):
 
 def ended(*outcomes):
     """Values by arm: the outcome of each seed, '' for a trial that has not finished."""
-    words = {"t": "trained", "s": "stuck", "d": "diverged"}
+    words = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
     accuracies = {"t": 0.9, "s": 0.1, "d": None}
     plain, residual = outcomes
 
@@ -55,14 +55,14 @@ def test_the_last_weights_are_compared_by_what_their_result_says(tmp_path):
 
     assert same is results
     assert (key, metric.percent, metric.better) == ("test_accuracy", True, 1)
-    assert comparison.compared(results).cells == comparison.cells(results)
+    assert comparison.compare_results(results).cells == comparison.cells(results)
 
 
 def test_at_a_step_the_figures_are_those_of_the_log(tmp_path):
     def values(trial):
         return {**accuracy(trial), "val_accuracy": PLAIN[trial.seed], "train_loss": 9.0}
 
-    found = comparison.compared(fabricated.results(tmp_path, values, *ONE_CELL), "train_loss", "step:20")
+    found = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL), "train_loss", "step:20")
 
     assert found.cells[0].arms[0].summary.mean == pytest.approx(2 / 21, rel=1e-8)  # as fabricated logs have it
     assert found.metric.words == "training loss at step 20"
@@ -83,25 +83,25 @@ def test_a_figure_that_is_measured_nowhere_is_refused_in_one_line(tmp_path, name
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL)
 
     with pytest.raises(ConfigError, match=re.escape(words)) as error:
-        comparison.compared(results, name, at)
+        comparison.compare_results(results, name, at)
     assert "\n" not in str(error.value)
 
 
 def test_a_step_of_a_log_that_is_gone_is_refused(tmp_path):
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL)
-    (results.states[0].folder / "metrics.csv").unlink()
+    (results.records[0].folder / "metrics.csv").unlink()
 
     with pytest.raises(ConfigError, match="has no row of step 20; it has none"):
-        comparison.compared(results, "train_loss", "step:20")
+        comparison.compare_results(results, "train_loss", "step:20")
 
 
 def test_a_network_that_diverged_before_the_step_has_no_figure_there(tmp_path):
     results = fabricated.results(tmp_path, ended("dddd", "tttt"), *ONE_CELL)
-    for state in results.states:
+    for state in results.records:
         if state.trial.arm == "plain":
             path = state.folder / "metrics.csv"
             path.write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")
-    found = comparison.compared(results, "train_loss", "step:20")
+    found = comparison.compare_results(results, "train_loss", "step:20")
 
     assert [arm.summary.mean is None for arm in found.cells[0].arms] == [True, False]
 
@@ -111,7 +111,7 @@ def test_a_network_that_diverged_before_the_step_has_no_figure_there(tmp_path):
     [("test_accuracy", 1 / 359), ("val_accuracy", 1 / 144), ("train_accuracy", 1 / 1294), ("test_loss", None)],
 )
 def test_the_least_difference_is_one_image_of_the_part(tmp_path, metric, least):
-    assert comparison.compared(fabricated.results(tmp_path, accuracy, *ONE_CELL), metric).resolution == least
+    assert comparison.compare_results(fabricated.results(tmp_path, accuracy, *ONE_CELL), metric).resolution == least
 
 
 def test_of_several_experiments_the_smallest_part_counts_and_of_many_images_the_sample(tmp_path):
@@ -123,7 +123,8 @@ def test_of_several_experiments_the_smallest_part_counts_and_of_many_images_the_
         path.write_text(json.dumps(start))
     results = runs.read_results(folders)
     measured = {
-        name: comparison.compared(results, name).resolution for name in ("test_accuracy", "val_accuracy", "train_accuracy")
+        name: comparison.compare_results(results, name).resolution
+        for name in ("test_accuracy", "val_accuracy", "train_accuracy")
     }
 
     assert measured == {"test_accuracy": 1 / 10_000, "val_accuracy": 1 / 100, "train_accuracy": 1 / 10_000}
@@ -135,7 +136,7 @@ def test_cells_are_ordered_and_named_by_the_keys_that_were_asked_for(tmp_path):
     for keys in (["init"], ["init", "init"]):
         labels = [list(cell.label.items()) for cell in comparison.cells(comparison.by(results, keys))]
         assert labels == [[("init", of), ("depth", depth)] for of in ("he", "pytorch") for depth in ("64", "8")]
-    table = comparison.compared(comparison.by(results, ["init", "init"]))
+    table = comparison.compare_results(comparison.by(results, ["init", "init"]))
     assert all(None not in (*row, *row.values()) for row in csv.DictReader(io.StringIO(tables.TABLES["csv"](table))))
     with pytest.raises(ConfigError, match="'norm' does not vary here; keys that vary: depth, init"):
         comparison.by(results, ["norm"])
@@ -177,7 +178,7 @@ def test_two_arms_with_equal_means_differ_by_nothing_and_neither_is_best(tmp_pat
 
     assert cell.arms[1].difference.mean == pytest.approx(0.0, abs=1e-12)
     assert cell.arms[1].difference.high == pytest.approx(interval.high)
-    assert "*" not in tables.TABLES["table"](comparison.compared(results))
+    assert "*" not in tables.TABLES["table"](comparison.compare_results(results))
 
 
 def test_differences_that_the_nine_digits_of_results_make_unequal_are_equal(tmp_path):
@@ -185,17 +186,17 @@ def test_differences_that_the_nine_digits_of_results_make_unequal_are_equal(tmp_
         return {"test_accuracy": (300 + 10 * trial.seed + (trial.arm != "plain")) / 359}
 
     results = fabricated.results(tmp_path, values, *ONE_CELL[:3], "seeds=3")
-    found = comparison.compared(results)
+    found = comparison.compare_results(results)
 
     assert found.cells[0].arms[1].difference.sd == 0.0
-    assert comparison.plan(found) is None
+    assert comparison.seed_budget(found) is None
     assert "+0.3 (1 image: 0.28)" in tables.TABLES["table"](found)
 
 
 @pytest.mark.parametrize("step", ["9" * 17, "9" * 5000])
 def test_a_step_that_no_training_has_is_refused_in_one_line(tmp_path, step):
     with pytest.raises(ConfigError, match=r"--at: 'step:9+' is not one of last, best, step:N"):
-        comparison.compared(fabricated.results(tmp_path, lambda _: {}, *ONE_CELL), "val_accuracy", f"step:{step}")
+        comparison.compare_results(fabricated.results(tmp_path, lambda _: {}, *ONE_CELL), "val_accuracy", f"step:{step}")
 
 
 def test_of_many_steps_the_nearest_are_named(tmp_path):
@@ -205,7 +206,7 @@ def test_of_many_steps_the_nearest_are_named(tmp_path):
         runs.append(runs.trial_folder(folder, trial.name) / "metrics.csv", rows)
 
     with pytest.raises(ConfigError, match=r"no row of step 105; it has 60, 80, 100, 120, 140, 160 and 46 others$"):
-        comparison.compared(runs.results_of(folder, found), "val_accuracy", "step:105")
+        comparison.compare_results(runs.results_of(folder, found), "val_accuracy", "step:105")
 
 
 @pytest.mark.parametrize("gained", [0, 1, 72])
@@ -215,7 +216,7 @@ def test_arms_that_differ_by_the_same_images_in_every_seed_have_no_interval(tmp_
         return {"test_accuracy": right / 359}  # of which differences are not equal, but for their rounding
 
     results = fabricated.results(tmp_path, values, *ONE_CELL)
-    text = tables.TABLES["table"](comparison.compared(results))
+    text = tables.TABLES["table"](comparison.compare_results(results))
 
     assert one(tmp_path / "again", values).difference.sd == 0.0
     assert f"{100 * gained / 359:+.1f} (1 image: 0.28)" in text
@@ -247,7 +248,7 @@ def test_where_networks_end_differently_their_counts_are_compared_and_no_means(t
 def test_a_small_p_of_counts_is_printed_once(tmp_path):
     results = fabricated.results(tmp_path, ended("s" * 9 + "t", "t" * 10), *ONE_CELL[:3], "seeds=10")
 
-    assert "counts: p < 0.001" in tables.TABLES["table"](comparison.compared(results))
+    assert "counts: p < 0.001" in tables.TABLES["table"](comparison.compare_results(results))
 
 
 def test_what_lies_beyond_width_is_told_in_the_unit_of_the_figure(tmp_path):
@@ -257,7 +258,7 @@ def test_what_lies_beyond_width_is_told_in_the_unit_of_the_figure(tmp_path):
         return {"test_accuracy": 0.5, "test_loss": loss, "parameters": 300 if wide else 100}
 
     overrides = ["network.shortcut=[gate]", "network.plain_width=parameters"]
-    found = comparison.compared(fabricated.results(tmp_path, values, *ONE_CELL, *overrides), "test_loss")
+    found = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL, *overrides), "test_loss")
     low, high = stats.t.interval(0.95, 3, -1.25, stats.sem([0.5, 1.0, 1.5, 2.0]))
 
     for form in ("table", "md"):
@@ -276,7 +277,7 @@ NAMED = {
 
 def predicted(tmp_path):
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL[:3], "seeds=2")
-    for state in results.states:
+    for state in results.records:
         named = NAMED[state.trial.arm, state.trial.seed]
         rows = [f"{index},{label},{of},0.5" for index, (label, of) in enumerate(zip(LABELS, named, strict=True))]
         text = "\n".join(["index,label,prediction,label_probability", *rows, ""])
@@ -289,14 +290,14 @@ def test_the_interval_over_other_images_is_students_of_the_images_mean_differenc
     right = {key: np.array(named) == LABELS for key, named in NAMED.items()}
     each = np.mean([right["identity", seed].astype(float) - right["plain", seed] for seed in (0, 1)], axis=0)
     half = stats.t.ppf(0.975, 5) * each.std(ddof=1) / np.sqrt(6)
-    found = comparison.compared(results, images=True)
+    found = comparison.compare_results(results, images=True)
 
     assert found.cells[0].arms[1].contrast.images == pytest.approx(half)
     assert comparison.cells(results)[0].arms[1].contrast.images is None  # only where it is asked for
     for form in ("table", "md"):
         assert f"± {100 * half:.1f} over other test images" in tables.TABLES[form](found)
     assert rf"$\pm$ {100 * half:.1f} over other test images" in tables.TABLES["tex"](found)
-    assert comparison.compared(results, "test_loss", images=True).cells[0].arms[1].contrast.images is None
+    assert comparison.compare_results(results, "test_loss", images=True).cells[0].arms[1].contrast.images is None
 
 
 def cut(path):
@@ -326,11 +327,11 @@ def shorter(path):
 @pytest.mark.parametrize("place", [1, 3], ids=["plain", "residual"])
 def test_predictions_that_cannot_be_compared_are_named_in_one_line(tmp_path, damage, words, place):
     results = predicted(tmp_path)
-    state = sorted(results.states, key=lambda of: (of.trial.arm != "plain", of.trial.seed))[place]
+    state = sorted(results.records, key=lambda of: (of.trial.arm != "plain", of.trial.seed))[place]
     damage(state.folder / "predictions.csv.gz")
 
     with pytest.raises(RunsError, match=words) as error:
-        comparison.compared(results, images=True)
+        comparison.compare_results(results, images=True)
     assert "\n" not in str(error.value)
     assert str(state.folder / "predictions.csv.gz") in str(error.value)
 

@@ -637,12 +637,12 @@ STEERING = "\x1b[31mred\x1b]0;title\x07\b\r\x7f\x9b2J\u202e\u2028\udc80"
 
 @pytest.mark.parametrize("text", ["", "plain", "Qu'est-ce que ça change\u202f?", "日本語 🎲 👨‍👩‍👧", "עברית", "a\tb\n"])
 def test_text_that_steers_nothing_is_left_as_it_is(text):
-    assert config.visible(text, kept="\n\t") == text
+    assert config.escape_controls(text, kept="\n\t") == text
 
 
 def test_what_would_steer_a_terminal_is_written_out():
-    assert config.visible(STEERING) == r"\x1b[31mred\x1b]0;title\x07\x08\r\x7f\x9b2J\u202e\u2028\udc80"
-    assert config.visible("a\nb\tc") == r"a\nb\tc"
+    assert config.escape_controls(STEERING) == r"\x1b[31mred\x1b]0;title\x07\x08\r\x7f\x9b2J\u202e\u2028\udc80"
+    assert config.escape_controls("a\nb\tc") == r"a\nb\tc"
 
 
 @pytest.mark.parametrize("speak", [program.say, program.note, lambda text: program.stop(text, 2)], ids=["say", "note", "stop"])
@@ -651,7 +651,7 @@ def test_nothing_that_is_said_steers_the_terminal_or_is_taken_for_markup(speak, 
         speak(f"mine.yaml:100: [red]a[/red] [b]\n{STEERING}")
     said = "".join(capsys.readouterr()).removeprefix("resexp: ")
 
-    assert said == f"mine.yaml:100: [red]a[/red] [b]\n{config.visible(STEERING)}\n"
+    assert said == f"mine.yaml:100: [red]a[/red] [b]\n{config.escape_controls(STEERING)}\n"
 
 
 # ---- overrides --------------------------------------------------------------------------------------------------------

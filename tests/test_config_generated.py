@@ -182,7 +182,7 @@ def assert_one_line(line: str, path: Path) -> None:
     assert line.startswith(str(path))
     assert len(line) > len(f"{path}: ")
     assert len(line) < len(str(path)) + 1500
-    assert config.visible(line) == line
+    assert config.escape_controls(line) == line
 
 
 def assert_sound(experiment: Experiment, folder: Path) -> None:
@@ -249,14 +249,14 @@ def assert_answered(code: object, out: str, err: str) -> None:
     """0 and the plan, or 2 and one line."""
     if code == 0:
         assert re.search(r"trials? in \d+ stacks?", out)
-        assert config.visible(out, kept="\n\t") == out
+        assert config.escape_controls(out, kept="\n\t") == out
     else:
         assert code == 2
         assert out == ""
         assert err.startswith("resexp: ")
         assert err.count("\n") == 1
     assert "Traceback" not in err
-    assert config.visible(err, kept="\n\t") == err
+    assert config.escape_controls(err, kept="\n\t") == err
 
 
 @pytest.mark.slow

@@ -24,10 +24,10 @@ def pretended(monkeypatch, torch_state):
 
     for name in ("mnist", "fashion-mnist", "cifar10", "cifar100"):
         monkeypatch.setitem(datasets.DATASETS, name, noise(name))
-    training.material.cache_clear()
+    training.load_training_data.cache_clear()
     training.test_images.cache_clear()
     yield
-    training.material.cache_clear()
+    training.load_training_data.cache_clear()
     training.test_images.cache_clear()
 
 
@@ -63,9 +63,9 @@ def test_it_trains_a_few_steps_to_a_result(name, pretended, tmp_path):
     experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu", *shallow])
     executors.train_here(experiment, tmp_path / "run")
 
-    results = [state.result for state in runs.states(tmp_path / "run", experiment)]
+    results = [state.result for state in runs.trial_records(tmp_path / "run", experiment)]
     assert len(results) == len(experiment.trials)
-    assert all(result["outcome"] in ("trained", "stuck") for result in results)
+    assert all(result["outcome"] in ("above_chance", "at_chance") for result in results)
 
 
 @pytest.mark.parametrize("name", ["mnist-mlp", "mnist-cnn", "fashion-cnn"])
@@ -83,7 +83,7 @@ def test_it_trains_on_the_real_images(name, real_data, torch_state, tmp_path):
     experiment = config.load(name, overrides)
     executors.train_here(experiment, tmp_path / "run")
 
-    assert all(state.result["steps"] == 2 for state in runs.states(tmp_path / "run", experiment))
+    assert all(state.result["steps"] == 2 for state in runs.trial_records(tmp_path / "run", experiment))
 
 
 def test_the_demo_is_the_four_corners_at_three_depths():

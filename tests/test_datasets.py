@@ -37,6 +37,7 @@ from torchvision.datasets import cifar, mnist
 from resexp import datasets, streams
 from resexp.config import ConfigError
 from resexp.datasets import DATASETS, Images, Source, readers
+from resexp.training import load_training_data
 
 NOWHERE = Source(Path("nowhere"))
 
@@ -78,7 +79,7 @@ def test_nothing_held_out_and_no_limit_keep_every_image_in_its_place():
 
 def test_normalize_none_only_scales_to_the_unit_range():
     images = Images(torch.arange(17, dtype=torch.uint8).reshape(17, 1, 1, 1), torch.zeros(17).long(), ("0",), brightest=16)
-    x = datasets.normalised(images.pixels, *datasets.statistics(images, "none"))
+    x = datasets.normalize(images.pixels, *datasets.statistics(images, "none"))
 
     assert x.flatten().tolist() == [n / 16 for n in range(17)]
 
@@ -165,13 +166,13 @@ def test_statistics_and_normalisation_agree_with_numpy(normalize: str):
     shift, scale = datasets.statistics(images, normalize)
 
     assert shift.dtype == scale.dtype == torch.float64
-    np.testing.assert_allclose(datasets.normalised(images.pixels, shift, scale).numpy(), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(datasets.normalize(images.pixels, shift, scale).numpy(), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_channel_that_never_changes_becomes_zero_and_not_nan():
     images = Images(torch.full((4, 1, 2, 2), 9, dtype=torch.uint8), torch.zeros(4).long(), ("0",))
 
-    assert not datasets.normalised(images.pixels, *datasets.statistics(images, "channel")).any()
+    assert not datasets.normalize(images.pixels, *datasets.statistics(images, "channel")).any()
 
 
 @pytest.mark.parametrize(
@@ -269,12 +270,12 @@ def test_the_digits_split_is_the_same_for_every_seed(tiny: Any):
     torch.manual_seed(2)
     assert datasets.checksum([DATASETS["digits"](NOWHERE, part) for part in ("train", "test")]) == expected
 
-    a, b = (material(tiny(f"seeds=[{seed}]").shared.data, "cpu", torch.float32) for seed in (0, 9))
+    a, b = (load_training_data(tiny(f"seeds=[{seed}]").shared.data, "cpu", torch.float32) for seed in (0, 9))
     assert datasets.checksum([a.training, a.validation]) == datasets.checksum([b.training, b.validation])
 
 
 def test_the_statistics_are_of_the_images_that_are_left_to_train_on(tiny: Any):
-    found = material(tiny("data.limit=50").shared.data, "cpu", torch.float64)
+    found = load_training_data(tiny("data.limit=50").shared.data, "cpu", torch.float64)
     raw = found.training.pixels.numpy().astype(np.float64)
 
     assert len(found.training) == 50
@@ -556,11 +557,11 @@ def test_a_larger_image_is_squeezed_and_keeps_its_corners(tmp_path: Path):
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        pytest.param(picture(colour=77, mode="L"), (77, 77, 77), id="grey"),
-        pytest.param(picture(colour=1, mode="1"), (255, 255, 255), id="one bit"),
-        pytest.param(picture(colour=(1, 2, 3, 255), mode="RGBA"), (1, 2, 3), id="with transparency"),
-        pytest.param(picture(colour=GREEN).convert("P"), GREEN, id="with a palette"),
-        pytest.param(see_through(picture(colour=GREEN).convert("P")), GREEN, id="with a palette and transparency"),
+        pytest.param(picture(color=77, mode="L"), (77, 77, 77), id="grey"),
+        pytest.param(picture(color=1, mode="1"), (255, 255, 255), id="one bit"),
+        pytest.param(picture(color=(1, 2, 3, 255), mode="RGBA"), (1, 2, 3), id="with transparency"),
+        pytest.param(picture(color=GREEN).convert("P"), GREEN, id="with a palette"),
+        pytest.param(see_through(picture(color=GREEN).convert("P")), GREEN, id="with a palette and transparency"),
     ],
 )
 def test_images_of_any_kind_become_colour(image: Image.Image, expected: tuple[int, int, int], tmp_path: Path):

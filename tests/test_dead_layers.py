@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from resexp import comparison, config, pairs, runs, tables, training
 from resexp.config import ConfigError
-from resexp.networks import Network, build_network, initialise
+from resexp.networks import Network, build_network, initialize
 from resexp.report import FORMATS
 from resexp.training.measures import dead_layers
 
@@ -49,7 +49,7 @@ def zeroed(family: str, shortcut: Any, placement: str, norm: str, activation: st
         family, depth=8, width=16, shortcut=shortcut, input_shape=IMAGE, classes=CLASSES, placement=placement, norm=norm,
         activation=activation, scalars=fixup,
     )  # fmt: skip
-    initialise(network, 0, "fixup" if fixup else "he", zero_init_residual=not fixup)
+    initialize(network, 0, "fixup" if fixup else "he", zero_init_residual=not fixup)
     return network
 
 
@@ -137,11 +137,11 @@ def test_padded_channels_are_noted_exactly_where_training_moves_none_of_them(pla
 
 def test_the_card_of_padded_channels_says_what_trains_them(tiny: Any):
     chosen = ("network.family=cnn", "network.depth=8", "network.norm=batch")
-    (card,) = pairs.cards(tiny(*chosen, "network.zero_init_residual=true"), "cpu")
-    (other,) = pairs.cards(tiny(*chosen), "cpu")
+    (pair_summary,) = pairs.pair_summaries(tiny(*chosen, "network.zero_init_residual=true"), "cpu")
+    (other,) = pairs.pair_summaries(tiny(*chosen), "cpu")
 
-    assert [line for line in tables.card_notes(card) if "network.shortcut=projection" in line]
-    assert tables.card_warnings(other) == []
+    assert [line for line in tables.card_notes(pair_summary) if "network.shortcut=projection" in line]
+    assert tables.pair_warnings(other) == []
 
 
 # ---- layers without a gradient, from the log ----------------------------------------------------------------------------
@@ -184,7 +184,7 @@ BRANCH = ["blocks.0.layer1", "blocks.0.layer2"]
 
 def trained(experiment: config.Experiment, folder: Path) -> dict[str, dict[str, Any]]:
     trials = experiment.trials
-    assert training.run(trials, folder, "stack", "cpu") == "finished"
+    assert training.train_stack(trials, folder, "stack", "cpu") == "finished"
     return {trial.arm: json.loads((runs.trial_folder(folder, trial.name) / "result.json").read_text()) for trial in trials}
 
 
@@ -212,7 +212,7 @@ def test_without_logged_gradient_norms_a_result_does_not_tell(tiny: Any, tmp_pat
 def test_what_was_logged_before_an_interruption_counts(tiny: Any, tmp_path: Path, torch_state: None):
     experiment = tiny(*LEFT_OUT)
     answers = iter([False, False, False, True])
-    assert training.run(experiment.trials, tmp_path, "stack", "cpu", lambda: next(answers)) == "interrupted"
+    assert training.train_stack(experiment.trials, tmp_path, "stack", "cpu", lambda: next(answers)) == "interrupted"
 
     assert trained(experiment, tmp_path)["scaled-branch0"]["dead_layers"] == BRANCH
 
@@ -234,7 +234,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 
 @pytest.mark.parametrize("form", tables.TABLES)
 def test_every_table_names_them(form: str, results: runs.Results):
-    text = tables.TABLES[form](comparison.compared(results))
+    text = tables.TABLES[form](comparison.compare_results(results))
     plain = text.replace("\n      ", " ")
 
     if form == "json":
@@ -253,7 +253,7 @@ def test_every_report_names_them(form: str, results: runs.Results):
 
 
 def test_the_summary_of_training_names_their_trials(results: runs.Results):
-    (line,) = tables.dead_trials(results.states)
+    (line,) = tables.dead_trials(results.records)
 
     assert line.startswith("identity: the gradient of 2 layers was exactly 0")
     assert line.endswith(": identity-d4-s1")
@@ -263,45 +263,47 @@ def test_the_summary_of_training_names_their_trials(results: runs.Results):
 
 
 def test_the_card_of_float32_has_no_precision_gap(tiny: Any):
-    (card,) = pairs.cards(tiny(), "cpu")
+    (pair_summary,) = pairs.pair_summaries(tiny(), "cpu")
 
-    assert "precision" not in card
-    assert not any("precision_gap" in measured for measured in card["at_start"].values())
+    assert "precision" not in pair_summary
+    assert not any("precision_gap" in measured for measured in pair_summary["at_start"].values())
 
 
 def test_the_precision_gap_is_the_largest_relative_difference_from_float32(tiny: Any):
     chosen = ("network.depth=[10]", "network.norm=none", "network.init=he")
     experiment = tiny(*chosen, "precision=bfloat16")
-    (card,) = pairs.cards(experiment, "cpu")
+    (pair_summary,) = pairs.pair_summaries(experiment, "cpu")
     for trial in experiment.trials:
         norms = {}
         for precision in ("float32", "bfloat16"):  # by hand: hooks on the blocks instead of boundaries
             (same,) = [of for of in tiny(*chosen, f"precision={precision}").trials if of.name == trial.name]
-            found = training.material(same.settings.data, "cpu", torch.float32)
+            found = training.load_training_data(same.settings.data, "cpu", torch.float32)
             network = training.build(same, found.input_shape, found.classes)
             outputs: list[torch.Tensor] = []
             for module in (network.stem, *network.blocks):
                 module.register_forward_hook(lambda _module, _inputs, output, into=outputs: into.append(output))
-            x, labels = next(training.batches([same], found, training.lengths(same.settings, len(found.training)).per_epoch, 0))
+            x, labels = next(
+                training.batches([same], found, training.step_counts(same.settings, len(found.training)).per_epoch, 0)
+            )
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = network(x)
             grads = torch.autograd.grad(functional.cross_entropy(logits, labels), outputs)
             norms[precision] = torch.stack([grad.double().norm() for grad in grads])
         gap = (norms["bfloat16"] / norms["float32"] - 1).abs().max().item()
 
-        assert card["precision"] == "bfloat16"
-        assert card["at_start"][trial.arm]["precision_gap"] == pytest.approx(gap, rel=1e-6)
+        assert pair_summary["precision"] == "bfloat16"
+        assert pair_summary["at_start"][trial.arm]["precision_gap"] == pytest.approx(gap, rel=1e-6)
         assert gap > 0
 
 
 @pytest.mark.parametrize(("gap", "warned"), [(0.0, False), (0.05, False), (0.051, True), (0.27, True), (None, False)])
 def test_a_gap_of_more_than_5_percent_is_a_warning(gap: float | None, warned: bool, tiny: Any):  # noqa: FBT001 - a parameter
-    (card,) = pairs.cards(tiny("precision=bfloat16"), "cpu")
-    card["at_start"]["plain"]["precision_gap"] = gap
-    card["at_start"]["identity"]["precision_gap"] = 0.0
+    (pair_summary,) = pairs.pair_summaries(tiny("precision=bfloat16"), "cpu")
+    pair_summary["at_start"]["plain"]["precision_gap"] = gap
+    pair_summary["at_start"]["identity"]["precision_gap"] = 0.0
 
-    assert bool(tables.card_warnings(card)) == warned
-    assert tables.card_warnings(card) == [line for line in tables.card_notes(card) if "bfloat16" in line]
+    assert bool(tables.pair_warnings(pair_summary)) == warned
+    assert tables.pair_warnings(pair_summary) == [line for line in tables.card_notes(pair_summary) if "bfloat16" in line]
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
@@ -310,7 +312,7 @@ def test_tables_say_at_which_precision_gradients_were_read(precision: str, tmp_p
         tmp_path, lambda _: {"test_accuracy": 0.5}, "network.depth=4", f"precision={precision}", "seeds=2"
     )
 
-    texts = [tables.TABLES[form](comparison.compared(found)) for form in ("table", "md", "tex")]
+    texts = [tables.TABLES[form](comparison.compare_results(found)) for form in ("table", "md", "tex")]
     for text in [*texts, *(write(found) for write in FORMATS.values())]:
         assert ("measured in bfloat16" in text) == (precision == "bfloat16")
         assert "read in float" not in text

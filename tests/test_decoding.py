@@ -131,25 +131,25 @@ def with_transparency(image: Image.Image, color: Any) -> bytes:
     return encoded(image, transparency=color)
 
 
-PALETTE = picture(colour=GREEN).convert("P")
+PALETTE = picture(color=GREEN).convert("P")
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        pytest.param(encoded(picture(colour=(0, 0, 0, 0), mode="RGBA")), (255, 255, 255), id="RGBA, nothing"),
-        pytest.param(encoded(picture(colour=(0, 0, 0, 51), mode="RGBA")), (204, 204, 204), id="RGBA, a fifth"),
-        pytest.param(encoded(picture(colour=(100, 0), mode="LA")), (255, 255, 255), id="gray and alpha"),
-        pytest.param(encoded(picture(colour=(100, 255), mode="LA")), (100, 100, 100), id="gray and opaque"),
-        pytest.param(with_transparency(picture(colour=RED), RED), (255, 255, 255), id="one transparent color"),
-        pytest.param(with_transparency(picture(colour=GREEN), RED), GREEN, id="another transparent color"),
-        pytest.param(with_transparency(picture(colour=7, mode="L"), 7), (255, 255, 255), id="one transparent shade"),
+        pytest.param(encoded(picture(color=(0, 0, 0, 0), mode="RGBA")), (255, 255, 255), id="RGBA, nothing"),
+        pytest.param(encoded(picture(color=(0, 0, 0, 51), mode="RGBA")), (204, 204, 204), id="RGBA, a fifth"),
+        pytest.param(encoded(picture(color=(100, 0), mode="LA")), (255, 255, 255), id="gray and alpha"),
+        pytest.param(encoded(picture(color=(100, 255), mode="LA")), (100, 100, 100), id="gray and opaque"),
+        pytest.param(with_transparency(picture(color=RED), RED), (255, 255, 255), id="one transparent color"),
+        pytest.param(with_transparency(picture(color=GREEN), RED), GREEN, id="another transparent color"),
+        pytest.param(with_transparency(picture(color=7, mode="L"), 7), (255, 255, 255), id="one transparent shade"),
         pytest.param(with_transparency(PALETTE, PALETTE.getpixel((0, 0))), (255, 255, 255), id="a palette's entry"),
         pytest.param(encoded(see_through(PALETTE.copy())), GREEN, id="a palette of opaque entries"),
         pytest.param(with_transparency(Image.new("I;16", (9, 7), 7), 7), (255, 255, 255), id="one of 65,536 shades"),
         pytest.param(encoded(PALETTE, "GIF", transparency=PALETTE.getpixel((0, 0))), (255, 255, 255), id="GIF"),
-        pytest.param(encoded(picture(colour=(0, 0, 0, 0), mode="RGBA"), "WEBP", lossless=True), (255, 255, 255), id="WEBP"),
-        pytest.param(encoded(picture(colour=(0, 0, 0, 0), mode="RGBA"), "TIFF"), (255, 255, 255), id="TIFF"),
+        pytest.param(encoded(picture(color=(0, 0, 0, 0), mode="RGBA"), "WEBP", lossless=True), (255, 255, 255), id="WEBP"),
+        pytest.param(encoded(picture(color=(0, 0, 0, 0), mode="RGBA"), "TIFF"), (255, 255, 255), id="TIFF"),
     ],
 )
 def test_transparent_pixels_are_shown_on_white(content: bytes, expected: tuple[int, int, int], tmp_path: Path):
@@ -195,7 +195,7 @@ def test_lab_pictures_have_their_colors(tmp_path: Path):
 
 @pytest.mark.parametrize("profile", [None, b"not a profile"], ids=["without a profile", "with a broken one"])
 def test_cmyk_pictures_have_their_colors(profile: bytes | None, tmp_path: Path):
-    content = encoded(picture(colour=(0, 255, 255, 0), mode="CMYK"), "TIFF", **({"icc_profile": profile} if profile else {}))
+    content = encoded(picture(color=(0, 255, 255, 0), mode="CMYK"), "TIFF", **({"icc_profile": profile} if profile else {}))
 
     assert np.unique(shown(content, tmp_path).reshape(-1, 3), axis=0).tolist() == [list(RED)]
 

@@ -51,17 +51,17 @@ def test_equal_blocks_are_folded_between_the_first_and_the_last_of_them(override
 
 
 def test_a_published_set_is_laid_out_before_its_images_are_there(tmp_path):
-    lines, cards, missing = describe.describe(config.load("cifar10-he2015", [*RESNET20, f"data.root={tmp_path}"]))
+    lines, pair_summaries, missing = describe.describe(config.load("cifar10-he2015", [*RESNET20, f"data.root={tmp_path}"]))
 
     assert lines[0] == "cifar10: images (3, 32, 32), 10 classes"
-    assert cards == []
+    assert pair_summaries == []
     assert "data.download=true" in missing
 
 
 def test_every_pair_has_a_card_and_every_cell_a_table():
     overrides = ["seeds=1", "network.depth=[2,8]", "network.norm=none", "network.init=he", "network.shortcut=projection-all"]
-    lines, cards, missing = describe.describe(config.load("digits", overrides))
+    lines, pair_summaries, missing = describe.describe(config.load("digits", overrides))
 
     assert [line for line in lines if line in ("d2 norm-none init-he", "d8 norm-none init-he", "d2", "d8")] == ["d2", "d8"]
-    assert [card["nothing_to_skip"] for card in cards] == [True, False]
+    assert [pair_summary["nothing_to_skip"] for pair_summary in pair_summaries] == [True, False]
     assert missing is None

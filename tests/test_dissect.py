@@ -22,8 +22,9 @@ from resexp import config, dissect, runs, training
 from resexp.cli import dissecting
 from resexp.config import Experiment
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
-from resexp.networks import Network, build_network, initialise
+from resexp.networks import Network, build_network, initialize
 from resexp.shortcuts import SHORTCUTS
+from resexp.tables import ablation
 
 pytestmark = pytest.mark.usefixtures("torch_state")
 
@@ -34,7 +35,7 @@ LABELS = torch.arange(64) % CLASSES
 
 def network(family: str = "mlp", shortcut: Any = "identity", depth: int = 8, **more: Any) -> Network:
     made = build_network(family, depth=depth, width=8, shortcut=shortcut, input_shape=IMAGE, classes=CLASSES, **more)
-    initialise(made, 0, "he")
+    initialize(made, 0, "he")
     return made.eval()
 
 
@@ -56,7 +57,7 @@ def measure(of: Network) -> tuple[float, float]:
 
 PARTS: dict[str, Callable[[Network], object]] = {
     "lesion": lambda of: dissect.lesion(of, measure, X[:1]),
-    "dose": lambda of: dissect.dose(of, measure, X[:1]),
+    "scale": lambda of: dissect.shortcut_scale(of, measure, X[:1]),
     "surface": lambda of: dissect.surface(of, measure, 0, 3, 1),
 }
 
@@ -184,7 +185,7 @@ def test_between_them_it_is_the_network_with_a_scaled_shortcut():
     scaled.load_state_dict(of.state_dict())
 
     assert torch.equal(logits(dissect.weakened(of, 0.3)), logits(scaled))
-    assert dissect.dose(of, measure, X[:1])[7] == (0.3, *measure(scaled))
+    assert dissect.shortcut_scale(of, measure, X[:1])[7] == (0.3, *measure(scaled))
 
 
 def test_a_branch_keeps_its_own_factor():
@@ -200,8 +201,20 @@ def test_a_branch_keeps_its_own_factor():
 
 
 def test_doses_go_from_1_to_0_and_a_plain_network_has_none():
-    assert [row[0] for row in dissect.dose(network(), measure, X[:1])] == [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0]
-    assert dissect.dose(network(shortcut="plain"), measure, X[:1]) == []
+    assert [row[0] for row in dissect.shortcut_scale(network(), measure, X[:1])] == [
+        1,
+        0.9,
+        0.8,
+        0.7,
+        0.6,
+        0.5,
+        0.4,
+        0.3,
+        0.2,
+        0.1,
+        0,
+    ]
+    assert dissect.shortcut_scale(network(shortcut="plain"), measure, X[:1]) == []
 
 
 # ---- surface --------------------------------------------------------------------------------------------------------
@@ -281,7 +294,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-ALL = ("--parts", "surface,lesion,dose", "--grid", "3")
+ALL = ("--parts", "surface,lesion,scale", "--grid", "3")
 
 
 def test_a_run_gains_its_tables_twice_the_same_and_nothing_else_changes(call: Program, run: Path):
@@ -293,14 +306,14 @@ def test_a_run_gains_its_tables_twice_the_same_and_nothing_else_changes(call: Pr
     assert code == 0
     assert content(run) == after
     assert {name: after[name] for name in before} == before
-    expected = {"identity": ("dose", "lesion", "surface"), "plain": ("lesion", "surface")}
+    expected = {"identity": ("scale", "lesion", "surface"), "plain": ("lesion", "surface")}
     assert after.keys() - before.keys() == {
         f"trials/{arm}-d4-s{seed}/{part}.csv" for arm, parts in expected.items() for part in parts for seed in (0, 1)
     }
     assert max(map(len, out.splitlines())) <= 80
     assert "plain: nothing to scale, S is 0" in out
     # 4 networks: 1 block and the whole of each; 11 doses of the 2 residual ones; 9 points of each
-    assert f"lesion, dose, surface of 4 trials: {4 * 2 + 2 * 11 + 4 * 9} evaluations, about 0:0" in err
+    assert f"lesion, scale, surface of 4 trials: {4 * 2 + 2 * 11 + 4 * 9} evaluations, about 0:0" in err
     assert "dose of plain" not in err
 
 
@@ -308,19 +321,19 @@ def test_the_whole_network_is_as_it_was_trained(call: Program, run: Path):
     call("dissect", run, *ALL, "--quiet")
     for place in (run / "trials").iterdir():
         last = runs.read_rows(place / "metrics.csv")[-1]
-        lesion, dose = (runs.read_rows(place / f"{part}.csv")[:1] for part in ("lesion", "dose"))
+        lesion, shortcut_scale = (runs.read_rows(place / f"{part}.csv")[:1] for part in ("lesion", "scale"))
         centre = runs.read_rows(place / "surface.csv")[4]
         expected = (last["val_loss"], runs.format_cell(1 - float(last["val_accuracy"])))
 
         assert all(
             (row["val_loss"], float(row["val_error"])) == (expected[0], pytest.approx(float(expected[1]))) for row in lesion
         )
-        assert [row["val_loss"] for row in (*dose, centre)] == [expected[0]] * (len(dose) + 1)
+        assert [row["val_loss"] for row in (*shortcut_scale, centre)] == [expected[0]] * (len(shortcut_scale) + 1)
 
 
 def test_it_measures_the_validation_part_and_never_reads_the_test_part(trained: Path, monkeypatch: pytest.MonkeyPatch):
     trial = runs.read_experiment(trained).trials[0]
-    monkeypatch.setattr(training.conclusion, "test_images", pytest.fail)
+    monkeypatch.setattr(training.evaluation, "test_images", pytest.fail)
     place = runs.trial_folder(trained, trial.name)
     of, found = dissect.load(place, trial, "cpu")
     ((_, _, _, loss, error, _), *_) = dissect.dissect(place, trial, "cpu", "lesion")
@@ -330,16 +343,16 @@ def test_it_measures_the_validation_part_and_never_reads_the_test_part(trained: 
 
 
 def test_doctor_and_compare_do_not_mind(call: Program, run: Path):
-    compared = call("compare", run)
+    compare_results = call("compare", run)
     call("dissect", run, "--quiet")
 
-    assert call("compare", run) == compared
+    assert call("compare", run) == compare_results
     assert "0 damaged" in (found := call("doctor", run))[1] or "nothing damaged" in found[1]
     assert found[0] == 0
 
 
 def test_a_trial_and_a_part_can_be_chosen(call: Program, run: Path):
-    code, out, err = call("dissect", run, "--trial", "identity-d4-s1", "--parts", "dose")
+    code, out, err = call("dissect", run, "--trial", "identity-d4-s1", "--parts", "scale")
 
     assert code == 0
     assert [str(path.relative_to(run)) for path in run.rglob("shortcut_scale.csv")] == [
@@ -381,10 +394,10 @@ def test_weights_are_refused_by_the_lab_too(run: Path):
 
 def rewrite(result: Path, **values: Any) -> None:
     done = {**json.loads(result.read_text()), **values}
-    runs.write_json(result, {**done, "seal": runs.seal_of(done)})
+    runs.write_json(result, {**done, "seal": runs.json_digest(done)})
 
 
-@pytest.mark.parametrize("part", ["lesion", "dose", "surface"])
+@pytest.mark.parametrize("part", ["lesion", "scale", "surface"])
 def test_a_network_that_errs_otherwise_than_when_it_was_trained_is_doubted(part: str, call: Program, run: Path):
     arguments = ("dissect", run, "--trial", "identity-d4-s0", "--parts", part, "--grid", "3")
     before = call(*arguments)[2]
@@ -409,7 +422,7 @@ def test_a_diverged_and_an_unfinished_trial_are_named_and_left_out(call: Program
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--parts", "lesion,doze"), "--parts: 'doze' is not one of lesion, dose, surface"),
+        (("--parts", "lesion,doze"), "--parts: 'doze' is not one of lesion, scale, surface"),
         (("--grid", "4"), "--grid: 4 is even: the trained weights would not be a point of it; take 5"),
         (("--trial", "identity-d4-s7"), "--trial: 'identity-d4-s7' is no trial of tiny"),
         (("--device", "cuda:9"), "device: cuda:9 is not on this machine"),
@@ -449,7 +462,7 @@ def dissected(tmp_path: Path) -> tuple[Path, Experiment]:
     """Tables made by hand: plain is stuck; a block of identity's counts for 0, 1 and 20 points on average."""
 
     def values(trial: config.Trial) -> dict[str, Any]:
-        return {"outcome": "stuck" if trial.arm == "plain" else "trained", "test_accuracy": 0.5}
+        return {"outcome": "at_chance" if trial.arm == "plain" else "above_chance", "test_accuracy": 0.5}
 
     small = ("network.depth=[8]", "network.norm=[none]", "network.init=[he]", "seeds=2")
     folder, found = fabricated.experiment(tmp_path, values, *small)
@@ -468,7 +481,7 @@ def dissected(tmp_path: Path) -> tuple[Path, Experiment]:
 
 def test_what_it_says_is_what_the_tables_hold(dissected: Any, call: Program, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(dissecting, "_measure", lambda *_arguments, **_options: None)
-    code, out, _ = call("dissect", dissected[0], "--parts", "lesion,dose,surface")
+    code, out, _ = call("dissect", dissected[0], "--parts", "lesion,scale,surface")
     said = " ".join(out.split())
 
     assert code == 0
@@ -498,14 +511,14 @@ def test_what_it_says_is_what_the_tables_hold(dissected: Any, call: Program, mon
     ids=str,
 )
 def test_an_error_that_comes_down_again_is_not_above_from_there_on(errors: tuple[float, ...], expected: str):
-    told = dissection._dose_sentence(dict(zip(("1", "0.5", "0"), errors, strict=True)))
+    told = ablation._scale_sentence(dict(zip(("1", "0.5", "0"), errors, strict=True)))
 
     assert told == f"error 10.0 as trained, {expected}"
 
 
 def test_many_arms_stand_in_tables_below_each_other():
     names = [f"arm-with-a-long-name-{n}" for n in range(7)]
-    lines = dissection._columns("without", names, [("none", ["1.0"] * 7)])
+    lines = ablation._columns("without", names, [("none", ["1.0"] * 7)])
 
     assert max(map(len, lines)) <= 80
     assert [name for line in lines for name in line.split() if name.startswith("arm")] == names
@@ -516,8 +529,8 @@ def test_a_chart_has_every_row_that_was_measured(part: str, dissected: Any):
     frame = read_dissection(runs.results_of(*dissected), part)
     spec = DISSECTION_FIGURES[part](frame).to_dict()
     (rows,) = spec["datasets"].values()
-    arms = {"lesion": {"plain", "identity"}, "dose": {"identity"}, "surface": {"plain", "identity"}}
-    counts = {"lesion": 4 * 4, "dose": 2 * 11, "surface": 2 * 9}  # of a surface one seed is drawn
+    arms = {"lesion": {"plain", "identity"}, "scale": {"identity"}, "surface": {"plain", "identity"}}
+    counts = {"lesion": 4 * 4, "scale": 2 * 11, "surface": 2 * 9}  # of a surface one seed is drawn
 
     assert {row["arm"] for row in rows} == arms[part]
     assert len(rows) == counts[part]

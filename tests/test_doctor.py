@@ -28,7 +28,7 @@ def trained(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_here(experiment, folder)
     runs.clear(folder / "trials/identity-d4-s0")
     steps = iter([False] * 4 + [True])
-    training.run([experiment.trials[1]], folder, "identity-d4-s0", "cpu", lambda: next(steps))
+    training.train_stack([experiment.trials[1]], folder, "identity-d4-s0", "cpu", lambda: next(steps))
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=False)
     return folder.parent

@@ -34,7 +34,7 @@ def trained(accuracy: float, spread: float = 1.0, **more: Any) -> Values:
 
 
 def at_chance(accuracy: float = 0.1) -> Values:
-    return trained(accuracy, outcome="stuck")
+    return trained(accuracy, outcome="at_chance")
 
 
 def diverged(_trial: config.Trial) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def diverged(_trial: config.Trial) -> dict[str, Any]:
 
 def one_of(*each: float, **outcomes: str) -> Values:
     """The accuracy of each seed; those up to `chance` at chance."""
-    return lambda t: {"test_accuracy": each[t.seed], "outcome": "stuck" if each[t.seed] <= 0.115 else "trained", **outcomes}
+    return lambda t: {"test_accuracy": each[t.seed], "outcome": "at_chance" if each[t.seed] <= 0.115 else "above_chance", **outcomes}
 
 
 def found_in(folder: Path, values: Values, *overrides: str, seeds: int = 5) -> list[Finding]:
@@ -62,7 +62,7 @@ def found_in(folder: Path, values: Values, *overrides: str, seeds: int = 5) -> l
         pytest.param(arms(at_chance(), trained(0.9)), 2, Effect.TOO_FEW, id="0/2 and 2/2"),
         pytest.param(arms(at_chance(), trained(0.9)), 1, Effect.TOO_FEW, id="0/1 and 1/1: Fisher p = 1"),
         pytest.param(
-            arms(trained(0.1, 0, outcome="stuck"), trained(1.0, 0)), 5, Effect.MAKES_TRAINABLE, id="without any spread"
+            arms(trained(0.1, 0, outcome="at_chance"), trained(1.0, 0)), 5, Effect.MAKES_TRAINABLE, id="without any spread"
         ),
         pytest.param(arms(diverged, trained(0.9)), 5, Effect.MAKES_TRAINABLE, id="all diverged: ranks, p = 2/252"),
         pytest.param(arms(diverged, trained(0.9)), 3, Effect.TOO_FEW, id="all diverged: ranks, p = 2/20"),
@@ -109,7 +109,7 @@ def test_mixed_outcomes_hide_no_effect_that_the_ranks_show(
 @pytest.mark.parametrize("form", ["table", "md", "tex"])
 def test_next_to_the_counts_are_the_ranks_with_their_smallest_p_and_the_range_of_differences(tmp_path: Path, form: str):
     values = arms(one_of(0.114, 0.134, 0.209), one_of(0.85, 0.855, 0.86))
-    found = comparison.compared(fabricated.results(tmp_path, values, *CELL, "seeds=3"))
+    found = comparison.compare_results(fabricated.results(tmp_path, values, *CELL, "seeds=3"))
     text = tables.TABLES[form](found).replace("$", "")
 
     assert "counts: p = 1" in text
@@ -196,8 +196,8 @@ def test_a_difference_that_one_pair_shows_is_lost_among_twelve(tmp_path: Path):
 
     assert [of.effect for of in findings(comparison.cells(one))] == [Effect.MORE_ACCURATE]
     assert {of.effect for of in findings(comparison.cells(twelve))} == {Effect.INCONCLUSIVE}
-    assert tables.TABLES["table"](comparison.compared(one)).count("]*") == 1
-    assert "*" not in tables.TABLES["table"](comparison.compared(twelve))
+    assert tables.TABLES["table"](comparison.compare_results(one)).count("]*") == 1
+    assert "*" not in tables.TABLES["table"](comparison.compare_results(twelve))
     p = [arm.contrast.p for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
     corrected = [arm.contrast.p_table for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
     assert corrected == pytest.approx(inference.holm(p))
@@ -206,7 +206,7 @@ def test_a_difference_that_one_pair_shows_is_lost_among_twelve(tmp_path: Path):
 
 def with_predictions(results: runs.Results, right: dict[str, list[int]], images: int) -> runs.Results:
     """predictions.csv.gz in which an arm's network of seed s is right on the first right[arm][s] images, others on the last."""
-    for state in results.states:
+    for state in results.records:
         count = right[state.trial.arm][state.trial.seed]
         hits = range(count) if state.trial.arm == "plain" else range(images - count, images)
         rows = "".join(f"{index},1,{int(index in hits)},0.5\n" for index in range(images))
@@ -238,7 +238,7 @@ def test_test_sets_that_differ_leave_the_seeds_alone(tmp_path: Path):
     right = {"plain": [5, 5, 5], "identity": [6, 6, 6]}
     results = fabricated.results(tmp_path, lambda t: {"test_accuracy": right[t.arm][t.seed] / 10}, *CELL, "seeds=3")
     with_predictions(results, right, 10)
-    path = results.states[0].folder / "predictions.csv.gz"
+    path = results.records[0].folder / "predictions.csv.gz"
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"\n3,1,", b"\n3,0,")))
 
     assert not comparison.cells(results)[0].arms[1].contrast.over_images
@@ -267,12 +267,12 @@ def changed(path: Path) -> None:
 def test_predictions_that_are_missing_or_damaged_leave_the_seeds_alone(tmp_path: Path, damage: Callable[[Path], None]):
     right = {"plain": [3, 3, 3], "identity": [6, 5, 6]}
     results = fabricated.results(tmp_path, lambda t: {"test_accuracy": right[t.arm][t.seed] / 10}, *CELL, "seeds=3")
-    for state in with_predictions(results, right, 10).states:
-        runs.finish(state.folder, state.result or {})
+    for state in with_predictions(results, right, 10).records:
+        runs.write_result(state.folder, state.result or {})
     folder, experiment = results.sources[0]
-    before = comparison.compared(runs.results_of(folder, experiment))
-    damage(results.states[0].folder / "predictions.csv.gz")
-    after = comparison.compared(runs.results_of(folder, experiment))
+    before = comparison.compare_results(runs.results_of(folder, experiment))
+    damage(results.records[0].folder / "predictions.csv.gz")
+    after = comparison.compare_results(runs.results_of(folder, experiment))
 
     (both,), (alone,) = ([arm for arm in of.cells[0].arms if arm.name == "identity"] for of in (before, after))
     assert (both.contrast.over_images, alone.contrast.over_images) == (True, False)
@@ -316,7 +316,7 @@ def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):
         noise = JITTER[trial.seed]
         return {"test_accuracy": 0.9 + noise, "train_accuracy": (0.965 if trial.arm == "plain" else 0.984) + noise}
 
-    found = comparison.compared(fabricated.results(tmp_path, values, *CELL, "seeds=5"))
+    found = comparison.compare_results(fabricated.results(tmp_path, values, *CELL, "seeds=5"))
     rows = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](found))))
     errors = [arm["train_error"] for arm in json.loads(tables.TABLES["json"](found))["cells"][0]["arms"]]
 

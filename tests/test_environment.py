@@ -61,7 +61,7 @@ def test_a_checkout_has_a_revision_with_a_plus_where_files_differ_from_it(source
 
 def test_a_start_has_everything_that_a_result_may_depend_on_and_nobody_s_name():
     home = Path.home()
-    entry = runs.start_entry(PREPARED, ["resexp", "train", f"{home}/x.yaml"])
+    entry = runs.launch_entry(PREPARED, ["resexp", "train", f"{home}/x.yaml"])
     at = datetime.fromisoformat(entry.pop("time"))
 
     assert at.utcoffset() == timedelta(0)

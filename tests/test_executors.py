@@ -53,18 +53,18 @@ def planned(experiment: Experiment, folder: Path) -> Plan:
 
 
 def states(experiment: Experiment, folder: Path) -> dict[str, str]:
-    return {state.trial.name: state.state for state in runs.states(folder, experiment)}
+    return {state.trial.name: state.state for state in runs.trial_records(folder, experiment)}
 
 
 def train_all(pool: Pool, experiment: Experiment, folder: Path) -> None:
-    with runs.lock(folder) as hold:
-        for _ in executors.train_stacks(pool, hold, experiment, planned(experiment, folder)):
+    with runs.lock(folder) as lease:
+        for _ in executors.train_stacks(pool, lease, experiment, planned(experiment, folder)):
             pass
 
 
 def trained_names(monkeypatch: pytest.MonkeyPatch, fail: Callable[[str], Exception | None]) -> list[str]:
     """Notes each trial that is run; raises what `fail` gives for its name."""
-    run, names = training.run, []
+    run, names = training.train_stack, []
 
     def noted(trials: Sequence[config.Trial], *arguments: Any) -> str:
         names.extend(trial.name for trial in trials)
@@ -114,7 +114,7 @@ def test_a_diverged_trial_is_a_result_and_the_others_go_on(in_process: None, tin
     with Pool() as pool:
         train_all(pool, experiment, tmp_path)
 
-    outcomes = {state.trial.name: state.result["outcome"] for state in runs.states(tmp_path, experiment) if state.result}
+    outcomes = {state.trial.name: state.result["outcome"] for state in runs.trial_records(tmp_path, experiment) if state.result}
     assert {name: outcome == "diverged" for name, outcome in outcomes.items()} == {
         "plain-d4-lr1e+30-s0": True, "identity-d4-lr1e+30-s0": True, "plain-d4-lr0.1-s0": False, "identity-d4-lr0.1-s0": False,
     }  # fmt: skip
@@ -128,11 +128,11 @@ def test_a_stack_is_trained_as_planned_though_the_config_has_lost_one_of_its_tri
         train_all(pool, tiny(*stack), tmp_path / "whole")
         pool.stopping.set()
         (stack,) = planned(tiny(*stack), tmp_path / "less").stacks
-        training.run(list(tiny(*stack).trials), tmp_path / "less", stack.name, "cpu", lambda: True)
+        training.train_stack(list(tiny(*stack).trials), tmp_path / "less", stack.name, "cpu", lambda: True)
         pool.stopping.clear()
         plan = config.make_plan(tiny(*stack), "cpu", 2)
-        with runs.lock(tmp_path / "less") as hold:
-            for _ in executors.train_stacks(pool, hold, tiny(*less), plan):
+        with runs.lock(tmp_path / "less") as lease:
+            for _ in executors.train_stacks(pool, lease, tiny(*less), plan):
                 pass
 
     assert files(tmp_path / "less") == files(tmp_path / "whole")
@@ -157,7 +157,7 @@ def test_a_stack_in_which_one_result_stands_trains_again_without_touching_it(in_
 
 def trained_up_to(most: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[int]:
     """Memory suffices for `most` trials at once; notes how many were tried, and that the plan had them so before."""
-    run, tried = training.run, []
+    run, tried = training.train_stack, []
 
     def limited(trials: Sequence[config.Trial], *arguments: Any) -> str:
         assert tuple(trial.name for trial in trials) in [stack.trials for stack in runs.read_plan(folder).stacks]
@@ -180,7 +180,7 @@ def test_a_stack_that_does_not_fit_into_memory_is_planned_as_two_and_ends_as_if_
         runs.write_plan(tmp_path / "large", planned(experiment, tmp_path / "large"))
         (tmp_path / "large" / "checkpoints").mkdir()
         checkpoint = runs.checkpoint_file(tmp_path / "large", experiment.trials[0].name)
-        runs.write_sealed(checkpoint, b"of eight trials")
+        runs.write_with_digest(checkpoint, b"of eight trials")
         train_all(pool, experiment, tmp_path / "large")
 
     assert tried == [8, 4, 2, 2, 4, 2, 2]
@@ -339,8 +339,8 @@ def after_a_kill(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     first = experiment.trials[0].name
     with Pool(1) as pool:
         pipe = blocked(folder, first)
-        with runs.lock(folder) as hold:
-            ticks = executors.train_stacks(pool, hold, experiment, planned(experiment, folder))
+        with runs.lock(folder) as lease:
+            ticks = executors.train_stacks(pool, lease, experiment, planned(experiment, folder))
             kill_when_reading(pipe, ticks)
             for _ in ticks:
                 pass

@@ -16,6 +16,7 @@ from PIL import Image
 
 from resexp import datasets, runs
 from resexp.datasets import DATASETS, Images, Source
+from resexp.training import load_training_data
 
 
 def class_folders(root: Path, names: dict[str, int], count: int = 10) -> Path:
@@ -307,12 +308,12 @@ def test_a_set_in_which_nothing_varies_is_refused_with_its_folder(
         written(tmp_path / name, {f"{n:02}.png": encoded(picture_of()) for n in range(5)})
     overrides = ["data.name=image-folder", f"data.root={tmp_path}", "data.image_size=8", "data.limit=null"]
     data = tiny(*overrides).shared.data
-    message = error_of(lambda: material(data, "cpu", torch.float32))
+    message = error_of(lambda: load_training_data(data, "cpu", torch.float32))
 
     assert message.startswith(f"{tmp_path}: all 7 training images are equal")
     written(tmp_path / "cats", {"00.png": encoded(picture((8, 8), GREEN))})
-    material.cache_clear()
-    assert len(material(data, "cpu", torch.float32).training) == 7
+    load_training_data.cache_clear()
+    assert len(load_training_data(data, "cpu", torch.float32).training) == 7
 
 
 # ---- what the logs say -----------------------------------------------------------------------------------------------------
@@ -346,7 +347,7 @@ def test_logs_of_an_image_folder_name_classes_and_files(call: Program, in_proces
     trial = folder / "trials" / "identity-d4-s0"
 
     assert answer.code == 0
-    assert runs.starts(folder)[-1]["classes"] == ["1", "2", "9", "10"]
+    assert runs.launches(folder)[-1]["classes"] == ["1", "2", "9", "10"]
     for row, (file, name, _) in zip(predictions(trial), contents(test), strict=True):
         assert list(row) == ["index", "label", "prediction", "label_probability", "label_name", "prediction_name", "file"]
         assert (row["file"], row["label_name"]) == (file, name)
@@ -379,7 +380,7 @@ def test_predictions_on_data_without_files_keep_their_columns(call: Program, in_
 
     rows = predictions(tmp_path / "tiny" / "trials" / "identity-d4-s0")
     assert list(rows[0]) == list(runs.COLUMNS["predictions.csv.gz"]) == ["index", "label", "prediction", "label_probability"]
-    assert runs.starts(tmp_path / "tiny")[-1]["classes"] == list("0123456789")
+    assert runs.launches(tmp_path / "tiny")[-1]["classes"] == list("0123456789")
 
 
 def test_remarks_on_a_folder_are_printed_once_and_recorded(call: Program, in_process: None, numbers: Path, tmp_path: Path):
@@ -388,7 +389,7 @@ def test_remarks_on_a_folder_are_printed_once_and_recorded(call: Program, in_pro
     remark = f"{numbers}: not read: notes.txt"
 
     assert answer.err.count(remark) == 1
-    assert runs.starts(tmp_path / "runs" / "numbers")[-1]["remarks"] == [remark]
+    assert runs.launches(tmp_path / "runs" / "numbers")[-1]["remarks"] == [remark]
 
 
 def test_a_given_validation_set_is_validated_on(call: Program, in_process: None, tmp_path: Path):
@@ -399,7 +400,7 @@ def test_a_given_validation_set_is_validated_on(call: Program, in_process: None,
     assert answer.code == 0
     assert call("dissect", "numbers", "--runs", tmp_path / "runs", "--quiet").code == 0
     assert "valid/ is the validation set (6 images); data.validation has no effect" in answer.err
-    assert runs.starts(tmp_path / "runs" / "numbers")[-1]["images"] == [20, 6, 4]
+    assert runs.launches(tmp_path / "runs" / "numbers")[-1]["images"] == [20, 6, 4]
 
 
 # ---- limits: to try something out ------------------------------------------------------------------------------------------
@@ -413,7 +414,7 @@ def test_limits_of_test_and_validation_are_said_to_be_no_result(
     folder = tmp_path / "tiny"
 
     assert answer.code == 0
-    assert runs.starts(folder)[-1]["images"] == [64, 30, 20]
+    assert runs.launches(folder)[-1]["images"] == [64, 30, 20]
     assert len(predictions(folder / "trials" / "identity-d4-s0")) == 20
     call("report", "tiny", "--runs", tmp_path)
     said = {
@@ -445,7 +446,7 @@ def moved(call: Program, in_process: None, numbers: Path, tmp_path: Path, monkey
     assert call("train", config_of(numbers, tmp_path), *SMALL, "--runs", tmp_path / "runs").code == 0
     place = tmp_path / "elsewhere" / "numbers"
     shutil.move(numbers, place)
-    material.cache_clear()
+    load_training_data.cache_clear()
     return place
 
 

@@ -23,7 +23,7 @@ from resexp.inference import (
     seeds_for,
     sign_flip,
     smallest_sign_flip,
-    summarise,
+    summarize,
 )
 
 SAMPLES = {
@@ -46,13 +46,13 @@ def test_a_single_pair_has_a_mean_and_no_interval():
 
 
 def test_a_single_trial_has_a_mean_and_no_deviation():
-    found = summarise(["trained"], [0.5])
+    found = summarize(["above_chance"], [0.5])
 
     assert (found.n, found.mean, found.sd, found.median, found.lowest, found.highest) == (1, 0.5, None, 0.5, 0.5, 0.5)
 
 
 def test_an_arm_without_trials_says_so():
-    found = summarise([], [])
+    found = summarize([], [])
 
     assert (found.n, found.outcomes, found.mean, found.sd, found.median) == (0, {}, None, None, None)
 
@@ -107,7 +107,7 @@ def test_the_deviation_divides_by_n_minus_1(values):
 
 @samples
 def test_a_summary_has_the_mean_deviation_median_and_range_of_its_values(values):
-    found = summarise(["trained"] * len(values), values)
+    found = summarize(["above_chance"] * len(values), values)
 
     assert found.mean == pytest.approx(python_statistics.fmean(values), rel=1e-12)
     assert found.sd == pytest.approx(python_statistics.stdev(values), rel=1e-12)
@@ -121,21 +121,21 @@ def test_a_summary_has_the_mean_deviation_median_and_range_of_its_values(values)
 @pytest.mark.parametrize(
     ("outcomes", "values", "counts", "mean"),
     [
-        pytest.param(["stuck"] * 2, [0.1, 0.3], {"stuck": 2}, 0.2, id="all stuck: a mean"),
-        pytest.param(["trained", "stuck"], [0.9, 0.1], {"trained": 1, "stuck": 1}, None, id="mixed: no mean"),
-        pytest.param(["diverged", "trained"], [None, 0.9], {"trained": 1, "diverged": 1}, None, id="one diverged: no mean"),
+        pytest.param(["at_chance"] * 2, [0.1, 0.3], {"at_chance": 2}, 0.2, id="all stuck: a mean"),
+        pytest.param(["above_chance", "at_chance"], [0.9, 0.1], {"above_chance": 1, "at_chance": 1}, None, id="mixed: no mean"),
+        pytest.param(["diverged", "above_chance"], [None, 0.9], {"above_chance": 1, "diverged": 1}, None, id="one diverged: no mean"),
         pytest.param(["diverged"] * 3, [None] * 3, {"diverged": 3}, None, id="all diverged: nothing to average"),
         pytest.param(
-            ["diverged", "stuck", "trained", "stuck"],
+            ["diverged", "at_chance", "above_chance", "at_chance"],
             [None, 0.1, 0.8, 0.3],
-            {"trained": 1, "stuck": 2, "diverged": 1},
+            {"above_chance": 1, "at_chance": 2, "diverged": 1},
             None,
             id="all three",
         ),
     ],
 )
 def test_trials_that_ended_differently_have_no_mean(outcomes, values, counts, mean):
-    found = summarise(outcomes, values)
+    found = summarize(outcomes, values)
     present = [value for value in values if value is not None]
 
     assert found.outcomes == counts

@@ -77,14 +77,14 @@ def test_a_damaged_record_of_who_trains_names_nobody_and_stops_nobody(content: b
 
 
 def test_who_was_taken_over_from_on_another_host_writes_no_more_and_leaves_the_record_of_the_other(tmp_path: Path):
-    with runs.lock(tmp_path) as hold:
-        runs.keep(hold)
+    with runs.lock(tmp_path) as lease:
+        runs.assert_held(lease)
         held(tmp_path, host="elsewhere", process=4711, word="another")
         before = (tmp_path / "lock.json").read_bytes()
         with pytest.raises(RunsError, match=r"process 4711 on elsewhere.*has taken over; this process writes no more"):
             runs.write_json(tmp_path / "plan.json", {})
         with pytest.raises(RunsError, match="has taken over"):
-            runs.keep(hold)
+            runs.assert_held(lease)
 
     assert (tmp_path / "lock.json").read_bytes() == before
     assert not (tmp_path / "plan.json").exists()
@@ -117,9 +117,9 @@ def test_an_experiment_that_is_a_link_is_not_written_to(tmp_path: Path):
 
 def test_an_experiment_that_is_being_trained_is_not_set_aside(tmp_path: Path):
     with runs.lock(tmp_path / "digits"), pytest.raises(RunsError, match="is training here"):
-        runs.set_aside(tmp_path / "digits")
+        runs.archive(tmp_path / "digits")
     assert (tmp_path / "digits").is_dir()
-    assert runs.set_aside(tmp_path / "digits") == tmp_path / "digits-old-1"
+    assert runs.archive(tmp_path / "digits") == tmp_path / "digits-old-1"
 
 
 # ---- workers -----------------------------------------------------------------------------------------------------------

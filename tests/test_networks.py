@@ -20,7 +20,7 @@ from resexp.networks import (
     boundary_names,
     boundary_stages,
     build_network,
-    initialise,
+    initialize,
     weighted_layers,
 )
 from resexp.shortcuts import SHORTCUTS
@@ -38,7 +38,7 @@ def build(family: str, shortcut: str = "plain", *, size: int = 8, channels: int 
 def started(family: str, shortcut: str = "plain", *, init: str = "he", seed: int = 0, **wanted) -> Network:
     keys = {key: wanted.pop(key) for key in ("init_scale", "zero_init_residual") if key in wanted}
     network = build(family, shortcut, **wanted)
-    initialise(network, seed, init, **keys)
+    initialize(network, seed, init, **keys)
     return network
 
 
@@ -709,19 +709,19 @@ def test_the_gradient_at_a_boundary_is_that_at_the_next_and_what_comes_back_thro
     boundaries: list[Tensor] = []
     logits = network(images(), boundaries)
     grads = torch.autograd.grad(functional.cross_entropy(logits, torch.arange(B)), boundaries)
-    compared = 0
+    compare_results = 0
     for block, x, (grad, behind) in zip(network.blocks, boundaries, pairwise(grads), strict=False):
         if block.shares_activation or grad.shape != behind.shape:  # S is not x there
             continue
         _, through = torch.autograd.functional.vjp(lambda x, block=block: block.branch(block.before(x)), x, behind)
         expected = through + behind * (shortcut == "identity")
-        compared += 1
+        compare_results += 1
 
         assert through.any()
         assert (grad - expected).norm() <= 1e-10 * expected.norm()
 
     sharing = placement != "branch"  # the first block; in a cnn also one of each later stage, which changes shapes anyway
-    assert compared == (6 - sharing if family == "mlp" else 4 - sharing)
+    assert compare_results == (6 - sharing if family == "mlp" else 4 - sharing)
 
 
 @pytest.mark.parametrize("norm", NORMS)

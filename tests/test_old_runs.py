@@ -56,7 +56,7 @@ def test_they_are_compared_and_reported_as_they_were_measured(
         for row in csv.DictReader((results / "finished" / "accuracy.csv").read_text().splitlines())
     }
     found = runs.read_results([results / "finished"], ["metrics.csv", "signals.csv"])
-    assert {state.trial.name: str(state.result["test_accuracy"]) for state in found.states} == measured
+    assert {state.trial.name: str(state.result["test_accuracy"]) for state in found.records} == measured
 
     table = said("compare", "finished", "--runs", results, capsys=capsys, monkeypatch=monkeypatch)
     assert [line.split()[:2] for line in table.splitlines() if "/2 " in line] == [["plain", "0/2"], ["identity", "0/2"]]
@@ -80,7 +80,7 @@ def test_what_was_interrupted_goes_on_from_its_checkpoint(results: Path, torch_s
     before = {name: path.read_text() for name, path in logs.items()}
     train_here(experiment, folder)
 
-    assert {state.state for state in runs.states(folder, experiment)} == {"finished"}
+    assert {state.state for state in runs.trial_records(folder, experiment)} == {"finished"}
     for name, path in logs.items():
         assert path.read_text().startswith(before[name])
         assert [row["epoch"] for row in runs.read_rows(path)] == [str(epoch) for epoch in range(300 // 4 + 1)]
@@ -95,4 +95,4 @@ def test_their_experiments_can_grow(results: Path, torch_state: None):
     train_here(grown, folder)
 
     assert before.items() <= tree(folder / "trials").items()
-    assert {state.state for state in runs.states(folder, grown)} == {"finished"}
+    assert {state.state for state in runs.trial_records(folder, grown)} == {"finished"}

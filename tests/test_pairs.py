@@ -16,35 +16,35 @@ pytestmark = pytest.mark.usefixtures("torch_state")
 
 
 def only_card(experiment: Experiment) -> dict[str, Any]:
-    (card,) = pairs.cards(experiment, "cpu")
-    return card
+    (pair_summary,) = pairs.pair_summaries(experiment, "cpu")
+    return pair_summary
 
 
 # ---- pairs that differ in nothing but the path -----------------------------------------------------------------------
 
 
 def test_the_card_of_identity_shows_that_nothing_but_the_path_is_added(tiny: Any):
-    card = only_card(tiny())
+    pair_summary = only_card(tiny())
 
-    assert {key: card[key] for key in ("cell", "plain", "residual", "seed")} == {
+    assert {key: pair_summary[key] for key in ("cell", "plain", "residual", "seed")} == {
         "cell": "d4", "plain": "plain", "residual": "identity", "seed": 0,
     }  # fmt: skip
-    assert card["equal"] == {"weights": 8, "weights_bit_equal": True, "first_batch": True, "recipe": True}
-    assert card["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
-    assert [card[key] for key in ("same_function_class", "nothing_to_skip", "same_as_plain")] == [False] * 3
-    assert card["start_differs"] == []
+    assert pair_summary["equal"] == {"weights": 8, "weights_bit_equal": True, "first_batch": True, "recipe": True}
+    assert pair_summary["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
+    assert [pair_summary[key] for key in ("same_function_class", "nothing_to_skip", "same_as_plain")] == [False] * 3
+    assert pair_summary["start_differs"] == []
 
 
 def test_at_depth_2_there_is_nothing_to_skip_and_the_arms_start_alike(tiny: Any):
-    card = only_card(tiny("network.depth=[2]"))
+    pair_summary = only_card(tiny("network.depth=[2]"))
 
-    assert card["nothing_to_skip"]
-    plain, residual = card["at_start"]["plain"], card["at_start"]["identity"]
+    assert pair_summary["nothing_to_skip"]
+    plain, residual = pair_summary["at_start"]["plain"], pair_summary["at_start"]["identity"]
     assert [plain[key] for key in ("loss", "output_rms")] == [residual[key] for key in ("loss", "output_rms")]
 
 
 def test_the_second_control_has_a_card_of_its_own_with_its_width(tiny: Any):
-    twin, control = pairs.cards(tiny("network.shortcut=[gate]", "network.plain_width=parameters"), "cpu")
+    twin, control = pairs.pair_summaries(tiny("network.shortcut=[gate]", "network.plain_width=parameters"), "cpu")
 
     assert (twin["plain"], twin["width"]) == ("plain", {"plain": 8, "gate": 8})
     assert (control["plain"], control["residual"]) == ("plain-as-gate", "gate")
@@ -59,7 +59,7 @@ def test_a_second_control_of_a_shortcut_without_parameters_is_called_plain_once_
     monkeypatch.setitem(SHORTCUTS, "own", SHORTCUTS["identity"])
     path = config.shipped()["digits"]
     own = ["network.shortcut=[own]", "network.plain_width=parameters", "seeds=1", "network.depth=[4]", "network.norm=none"]
-    twin, control = pairs.cards(config.load(path, [*own, "network.init=he", "device=cpu"], SHORTCUTS), "cpu")
+    twin, control = pairs.pair_summaries(config.load(path, [*own, "network.init=he", "device=cpu"], SHORTCUTS), "cpu")
 
     assert (control["plain"], twin["same_as_plain"], control["same_as_plain"]) == ("plain-as-own", False, True)
     assert control["equal"] == twin["equal"]
@@ -70,20 +70,23 @@ def test_each_network_is_counted_once(tiny: Any, monkeypatch: pytest.MonkeyPatch
     counted: list[int] = []
     monkeypatch.setattr(pairs, "count", lambda network, shape: counted.append(id(network)) or networks.count(network, shape))
     arms = ["network.shortcut=[identity, gate, {gate: {bias: -1}}]", "network.plain_width=parameters", "network.depth=[4, 6]"]
-    found = pairs.cards(tiny(*arms), "cpu")
+    found = pairs.pair_summaries(tiny(*arms), "cpu")
 
     assert (len(found), len(counted)) == (10, 10)  # plain, plain-as-gate and three arms at each of two depths
-    assert len({card["at_start"]["plain"]["multiply_adds"] for card in found if card["plain"] == "plain"}) == 2
+    assert (
+        len({pair_summary["at_start"]["plain"]["multiply_adds"] for pair_summary in found if pair_summary["plain"] == "plain"})
+        == 2
+    )
 
 
 def test_without_a_plain_twin_there_is_no_card(tiny: Any):
-    assert pairs.cards(tiny("network.plain=false"), "cpu") == []
+    assert pairs.pair_summaries(tiny("network.plain=false"), "cpu") == []
 
 
 def test_a_card_is_the_same_each_time(tiny: Any):
     overrides = ["network.depth=[10]", "network.norm=batch"]
 
-    assert pairs.cards(tiny(*overrides), "cpu") == pairs.cards(tiny(*overrides), "cpu")
+    assert pairs.pair_summaries(tiny(*overrides), "cpu") == pairs.pair_summaries(tiny(*overrides), "cpu")
 
 
 # ---- what is shown and not assumed -----------------------------------------------------------------------------------
@@ -100,19 +103,19 @@ def test_a_card_is_the_same_each_time(tiny: Any):
 )
 def test_a_pair_that_is_not_equal_is_not_called_equal(override: str, false: list[str], tiny: Any):
     (plain, _), (_, residual) = tiny().trials, tiny(override).trials
-    equal = pairs.card(plain, residual, tiny(), "cpu")["equal"]
+    equal = pairs.pair_summary(plain, residual, tiny(), "cpu")["equal"]
 
     assert [key for key in ("weights_bit_equal", "first_batch", "recipe") if not equal[key]] == false
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_the_card_of_zero_last_says_that_the_start_differs(norm: str, tiny: Any):
-    card = only_card(tiny("network.zero_init_residual=true", f"network.norm={norm}", "network.depth=[6]"))
+    pair_summary = only_card(tiny("network.zero_init_residual=true", f"network.norm={norm}", "network.depth=[6]"))
 
-    assert card["start_differs"] == ["zero_init_residual"]
-    assert card["equal"]["weights_bit_equal"] is False
-    assert card["equal"]["recipe"] is True
-    assert card["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
+    assert pair_summary["start_differs"] == ["zero_init_residual"]
+    assert pair_summary["equal"]["weights_bit_equal"] is False
+    assert pair_summary["equal"]["recipe"] is True
+    assert pair_summary["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
 
 
 def test_the_card_of_fixup_says_that_the_start_differs(tiny: Any):
@@ -133,29 +136,29 @@ def test_the_card_of_fixup_says_that_the_start_differs(tiny: Any):
 def test_what_the_residual_arm_has_beyond_its_twin(
     overrides: list[str], parameters: int, multiply_adds: int, activation_bytes: int, tiny: Any
 ):
-    card = only_card(tiny("network.depth=[6]", *overrides))
+    pair_summary = only_card(tiny("network.depth=[6]", *overrides))
 
-    assert card["beyond"] == {
+    assert pair_summary["beyond"] == {
         "parameters": parameters, "multiply_adds": multiply_adds, "activation_bytes": activation_bytes,
     }  # fmt: skip
-    assert card["equal"]["weights_bit_equal"]
-    assert not card["start_differs"]
+    assert pair_summary["equal"]["weights_bit_equal"]
+    assert not pair_summary["start_differs"]
 
 
 def test_option_b_adds_to_a_resnet_20_what_he_et_al_publish(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     pixels = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = Images(pixels, torch.arange(20) % 10, tuple("0123456789"))
     monkeypatch.setitem(datasets.DATASETS, "cifar10", lambda _source, _part: images)
-    training.material.cache_clear()
+    training.load_training_data.cache_clear()
     network = ["network.family=cnn", "network.depth=[20]", "network.width=16", "network.norm=batch"]
     overrides = ["data.name=cifar10", "data.limit=8", "training.batch_size=8", "network.shortcut=projection"]
-    card = only_card(tiny(*network, *overrides))
+    pair_summary = only_card(tiny(*network, *overrides))
 
     # The norms of the two maps keep what they norm.
     kept = 4 * (32 * 16**2 + 64 * 8**2)
-    assert card["beyond"] == {"parameters": 2560 + 192, "multiply_adds": 262_144, "activation_bytes": kept}
-    assert card["at_start"]["plain"]["parameters"] == 269_722
-    assert card["at_start"]["plain"]["multiply_adds"] == 40_551_040
+    assert pair_summary["beyond"] == {"parameters": 2560 + 192, "multiply_adds": 262_144, "activation_bytes": kept}
+    assert pair_summary["at_start"]["plain"]["parameters"] == 269_722
+    assert pair_summary["at_start"]["plain"]["multiply_adds"] == 40_551_040
 
 
 # ---- what else it changed --------------------------------------------------------------------------------------------
@@ -191,39 +194,39 @@ def test_loss_output_scale_and_slope_of_both_arms_agree_with_numpy(init: str, pl
     experiment = tiny(
         "network.depth=[12]", "network.width=32", f"network.init={init}", "precision=float64", f"seeds=[{placed}]"
     )
-    card = only_card(experiment)
-    found = training.material(experiment.shared.data, "cpu", torch.float64)
+    pair_summary = only_card(experiment)
+    found = training.load_training_data(experiment.shared.data, "cpu", torch.float64)
     raw, index = found.training.pixels.numpy().reshape(64, -1).astype(float), datasets.order(placed, 0, 64)[:16].numpy()
     x, labels = (raw[index] - raw.mean()) / raw.std(), found.training.labels.numpy()[index]
 
     for trial, residual in zip(experiment.trials, (0.0, 1.0), strict=True):
         weights = {name: p.detach().numpy() for name, p in training.build(trial, (1, 8, 8), 10).named_parameters()}
-        measured = card["at_start"][trial.arm]
+        measured = pair_summary["at_start"][trial.arm]
         expected = by_hand(weights, x, labels, residual)
         assert [measured[key] for key in ("loss", "output_rms", "slope")] == pytest.approx(expected, rel=1e-7)
-    assert card["seed"] == placed
+    assert pair_summary["seed"] == placed
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_card_has_the_slope_that_the_trials_log_at_step_0(precision: str, tiny: Any, tmp_path: Path):
     experiment = tiny("network.depth=[12]", "network.width=32", "training.steps=1", f"precision={precision}")
-    card = only_card(experiment)
+    pair_summary = only_card(experiment)
 
     for trial in experiment.trials:
-        training.run([trial], tmp_path, trial.name, "cpu")
+        training.train_stack([trial], tmp_path, trial.name, "cpu")
         result = runs.result(runs.trial_folder(tmp_path, trial.name))
         assert result
-        assert card["at_start"][trial.arm]["slope"] == pytest.approx(result["slope_start"], rel=1e-6)
+        assert pair_summary["at_start"][trial.arm]["slope"] == pytest.approx(result["slope_start"], rel=1e-6)
 
 
 def test_each_cell_and_shortcut_has_a_card_of_the_first_seed(tiny: Any):
     experiment = tiny("network.depth=[4, 6]", "network.shortcut=[identity, skipinit]", "seeds=[3, 1]")
-    cards = pairs.cards(experiment, "cpu")
+    pair_summaries = pairs.pair_summaries(experiment, "cpu")
 
-    assert [(card["cell"], card["residual"]) for card in cards] == [
+    assert [(pair_summary["cell"], pair_summary["residual"]) for pair_summary in pair_summaries] == [
         ("d4", "identity"), ("d4", "skipinit"), ("d6", "identity"), ("d6", "skipinit"),
     ]  # fmt: skip
-    assert {card["seed"] for card in cards} == {3}
+    assert {pair_summary["seed"] for pair_summary in pair_summaries} == {3}
 
 
 # ---- arms that compute the same functions ----------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def test_the_map_is_told_by_fields_gained_and_lost_and_by_both_sides_of_theorys_
 
 
 def test_theorys_band_is_its_profile_and_two_deviations_over_seeds(found):
-    band = bands(found).query("arm == 'plain' and corner == 'init_scale 2' and depth == 8").set_index("index")
+    band = bands(found).query("arm == 'plain' and condition == 'init_scale 2' and depth == 8").set_index("index")
     spread = [math.sqrt(5 * 2 / 64 * blocks) / math.log(10) for blocks in (3, 2, 1, 0)]  # 2 sd of the norm
 
     assert list(band["high"]) == pytest.approx(spread)
@@ -128,7 +128,7 @@ def test_theorys_band_is_its_profile_and_two_deviations_over_seeds(found):
 def test_at_the_start_stand_the_seeds_as_measured_and_the_bands_of_the_networks_measured(tmp_path):
     steep = {"test_accuracy": 0.5, "flow": 0.1}
     found = fabricated.results(tmp_path, lambda trial: steep if trial.settings.network.depth < 16 else {}, *MAP)
-    rows = at_start(read_frames(found)).query("arm == 'plain' and corner == 'init_scale 1'")
+    rows = at_start(read_frames(found)).query("arm == 'plain' and condition == 'init_scale 1'")
 
     assert set(rows["depth"]) == {4, 8}
     assert rows.dropna(subset=["relative"]).groupby("index")["relative"].agg(list).to_dict() == {
@@ -188,7 +188,7 @@ SEEDS = {  # accuracies of seeds (None: diverged) -> median with a diverged netw
 def test_the_median_of_a_field_counts_diverged_networks_as_the_worst(accuracies):
     rows = [
         {"region": "all", "arm": arm, "depth": depth, "init_scale": init_scale, "test_accuracy": accuracy,
-         "outcome": "diverged" if accuracy is None else "stuck" if accuracy < 0.2 else "trained"}
+         "outcome": "diverged" if accuracy is None else "at_chance" if accuracy < 0.2 else "above_chance"}
         for arm in ("plain", "identity") for depth in (4, 8) for init_scale in (1.0, 2.0)
         for accuracy in (accuracies if (arm, depth, init_scale) == ("plain", 8, 2.0) else (0.5,) * len(accuracies))
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from resexp import checkpoint, config, datasets, runs, streams, training
 from resexp.config import Experiment, Trial
 from resexp.costs import forecasts
 from resexp.networks import Network, build_network
-from resexp.shortcuts import SHORTCUTS, Place
+from resexp.shortcuts import SHORTCUTS, BlockSpec
 from resexp.training import measures, precise
 
 pytestmark = pytest.mark.usefixtures("torch_state")
@@ -45,7 +45,7 @@ def train(experiment: Experiment, folder: Path) -> None:
     """Trains every trial, in the stacks of its plan."""
     trials = {trial.name: trial for trial in experiment.trials}
     for planned in config.make_plan(experiment, "cpu", 1).stacks:
-        assert training.run([trials[name] for name in planned.trials], folder, planned.name, "cpu") == "finished"
+        assert training.train_stack([trials[name] for name in planned.trials], folder, planned.name, "cpu") == "finished"
 
 
 def metrics(folder: Path, trial: Trial) -> list[dict[str, float]]:
@@ -64,8 +64,8 @@ def stored(folder: Path, trial: Trial, name: str = "weights.pt") -> dict[str, Te
     return state
 
 
-def material_of(trial: Trial) -> training.Material:
-    return training.material(trial.settings.data, "cpu", training.DTYPES[trial.settings.precision])
+def material_of(trial: Trial) -> training.TrainingData:
+    return training.load_training_data(trial.settings.data, "cpu", training.DTYPES[trial.settings.precision])
 
 
 def built(trial: Trial, state: dict[str, Tensor] | None = None) -> Network:
@@ -136,8 +136,8 @@ def test_a_checkpoint_has_the_running_statistics_of_training(running: Callable[[
     def interrupted(name: str) -> dict[str, Tensor]:
         asked = iter(range(10))
         folder = tmp_path / name
-        assert training.run([trial], folder, trial.name, "cpu", lambda: next(asked) == 7) == "interrupted"
-        state = checkpoint.take_up(runs.checkpoint_file(folder, trial.name), torch.device("cpu"))
+        assert training.train_stack([trial], folder, trial.name, "cpu", lambda: next(asked) == 7) == "interrupted"
+        state = checkpoint.load_checkpoint(runs.checkpoint_file(folder, trial.name), torch.device("cpu"))
         assert state
         network: dict[str, Tensor] = state["network"]
         return network
@@ -181,7 +181,7 @@ def test_nothing_is_drawn_in_a_shortcut_that_draws_by_itself(tiny: Any, monkeypa
     """Its random draws would change those of the updates that follow."""
 
     class Own(nn.Module):
-        def __init__(self, place: Place) -> None:
+        def __init__(self, place: BlockSpec) -> None:
             super().__init__()
             self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(place.inputs[0])
 
@@ -216,7 +216,7 @@ def by_brute_force(network: Network, trial: Trial) -> Network:
     with torch.no_grad():
         for start in range(0, len(order) - size + 1, size):
             pixels = material.sample.pixels[order[start : start + size]]
-            network(datasets.normalised(pixels, material.shift, material.scale))
+            network(datasets.normalize(pixels, material.shift, material.scale))
     for hook in hooks:
         hook.remove()
     for name, batches in inputs.items():
@@ -226,10 +226,10 @@ def by_brute_force(network: Network, trial: Trial) -> Network:
     return built(trial, state)
 
 
-def evaluated(network: Network, images: datasets.Images, material: training.Material) -> tuple[float, float]:
+def evaluated(network: Network, images: datasets.Images, material: training.TrainingData) -> tuple[float, float]:
     """(loss, accuracy), all images at once, by torch's own cross-entropy."""
     with torch.no_grad():
-        logits = network.eval()(datasets.normalised(images.pixels, material.shift, material.scale))
+        logits = network.eval()(datasets.normalize(images.pixels, material.shift, material.scale))
     correct = logits.argmax(1) == images.labels
     return nn.functional.cross_entropy(logits, images.labels).item(), correct.double().mean().item()
 
@@ -305,11 +305,11 @@ def test_a_short_training_that_has_learned_is_not_called_at_chance(bn_short: tup
     for trial in experiment.trials:
         network, material = built(trial, stored(folder, trial)), material_of(trial)
         with torch.no_grad():
-            logits = network.train()(datasets.normalised(material.sample.pixels, material.shift, material.scale))
+            logits = network.train()(datasets.normalize(material.sample.pixels, material.shift, material.scale))
         with_batch_statistics = (logits.argmax(1) == material.sample.labels).double().mean().item()
         result = result_of(folder, trial)
 
-        assert result["outcome"] == "trained"
+        assert result["outcome"] == "above_chance"
         assert result["train_accuracy"] == pytest.approx(with_batch_statistics, abs=0.03)
         assert with_batch_statistics > 0.4
 
@@ -346,8 +346,8 @@ def test_a_forecast_has_it_once_for_each_epoch_and_once_for_the_test_images(
     images: list[int] = []
 
     @contextmanager
-    def measuring(run: training.Run, _stop: object) -> Iterator[None]:
-        images.append(len(run.material.sample))
+    def measuring(run: training.StackState, _stop: object) -> Iterator[None]:
+        images.append(len(run.training_data.sample))
         yield
 
     def steady(call: Callable[[], object]) -> float:

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from resexp import probes
-from resexp.networks import Network, build_network, initialise
+from resexp.networks import Network, build_network, initialize
 
 B, D, K = 7, 6, 3
 SIDE = 4  # 16 inputs
@@ -100,7 +100,7 @@ def expected_rows(weights: Weights, x: np.ndarray, labels: np.ndarray, steps: in
 
 def two_blocks(dtype: torch.dtype = torch.float64) -> Network:
     network = build_network("mlp", depth=6, width=D, shortcut="identity", input_shape=(1, SIDE, SIDE), classes=K)
-    initialise(network, 0, "pytorch")
+    initialize(network, 0, "pytorch")
     return network.to(dtype)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resexp import config, probes, training
-from resexp.networks import Network, build_network, initialise
+from resexp.networks import Network, build_network, initialize
 from resexp.shortcuts import ONE, ZERO, join
 
 B, SIDE, K = 6, 4, 3
@@ -31,7 +31,7 @@ CELLS = {
 def network_of(cell: str = "mlp", seed: int = 0, init: str = "he", **more: Any) -> Network:
     arguments = {"input_shape": (1, SIDE, SIDE), "classes": K, "shortcut": "identity", "norm": "batch", **CELLS[cell], **more}
     network = build_network(arguments.pop("family"), **arguments)
-    initialise(network, seed, init)
+    initialize(network, seed, init)
     return network
 
 
@@ -73,7 +73,7 @@ def test_a_probe_leaves_weights_buffers_gradients_optimizer_random_state_and_mod
     x = gaussian()
     before, images = traces(network, boundaries, optimizer), x.clone()
     (read,) = probes.end(probes.begin([name], network, boundaries, 1, optimizer))
-    found = read | probes.apart([name], network, x, labels())
+    found = read | probes.fixed_batch_probes([name], network, x, labels())
 
     assert list(found) == [name]
     assert found[name]
@@ -94,7 +94,7 @@ def test_whatever_is_read_the_trained_weights_are_those_of_a_run_without_reading
     trial = tiny(*recipe, "gradients.probes=[]").trials[1]
     read = tiny(*recipe, f"gradients.probes=[{', '.join(chosen)}]").trials[1]
     for of, folder in ((trial, "without"), (read, "with")):
-        training.run([of], tmp_path / folder, of.name, "cpu")
+        training.train_stack([of], tmp_path / folder, of.name, "cpu")
 
     for file in ("weights.pt", "best.pt", "metrics.csv", "predictions.csv.gz"):
         without, found = (tmp_path / folder / "trials" / trial.name / file for folder in ("without", "with"))
@@ -400,8 +400,8 @@ def test_what_never_had_a_gradient_is_below_eps_and_an_optimizer_without_eps_has
 # ---- chosen in a config, logged by a run ------------------------------------------------------------------------------------
 
 ALL = f"gradients.probes=[{', '.join(probes.PROBES)}]"
-APART = ("gradient_correlation", "path_lengths")
-NEW = (*APART, "eps_bound")
+FIXED_BATCH_PROBES = ("gradient_correlation", "path_lengths")
+NEW = (*FIXED_BATCH_PROBES, "eps_bound")
 
 
 def rows(folder: Path, trial: config.Trial, probe: str) -> list[dict[str, str]]:
@@ -419,7 +419,7 @@ def test_below_which_eps_is_asked_only_of_an_optimizer_that_has_one(tiny):
 @pytest.mark.usefixtures("torch_state")
 def test_every_reading_has_its_rows_in_a_file_for_each_probe(tiny, tmp_path):
     trial = tiny(ALL, "training.steps=14", "gradients.every=6").trials[1]
-    training.run([trial], tmp_path, trial.name, "cpu")
+    training.train_stack([trial], tmp_path, trial.name, "cpu")
 
     steps = [*range(11), 12]
     assert [int(row["step"]) for row in rows(tmp_path, trial, "gradient_correlation")] == steps
@@ -435,7 +435,7 @@ def test_every_reading_has_its_rows_in_a_file_for_each_probe(tiny, tmp_path):
 @pytest.mark.usefixtures("torch_state")
 def test_under_sgd_there_is_no_file_of_adams_eps(tiny, tmp_path):
     trial = next(of for of in tiny("training.optimizer=[sgd, adam]", ALL).trials if of.settings.training.optimizer == "sgd")
-    training.run([trial], tmp_path, trial.name, "cpu")
+    training.train_stack([trial], tmp_path, trial.name, "cpu")
 
     assert not (tmp_path / "trials" / trial.name / "eps_bound.csv").exists()
     assert rows(tmp_path, trial, "path_lengths")
@@ -450,9 +450,9 @@ def test_a_stack_reads_of_each_trial_what_the_trial_alone_reads(shortcut, norm, 
     kinds = [config.stack_kind(trial) for trial in experiment.trials]
     trials = [trial for trial, kind in zip(experiment.trials, kinds, strict=True) if kind == kinds[-1]]
     assert len(trials) > 1
-    training.run(trials, tmp_path / "stack", "stack", "cpu")
+    training.train_stack(trials, tmp_path / "stack", "stack", "cpu")
     for trial in trials:
-        training.run([trial], tmp_path / "alone", trial.name, "cpu")
+        training.train_stack([trial], tmp_path / "alone", trial.name, "cpu")
         for probe in NEW:
             stacked, alone = (rows(tmp_path / folder, trial, probe) for folder in ("stack", "alone"))
             for row, other in zip(stacked, alone, strict=True):
@@ -468,7 +468,7 @@ def test_a_stack_reads_of_each_trial_what_the_trial_alone_reads(shortcut, norm, 
 @pytest.mark.usefixtures("torch_state")
 def test_a_stack_that_is_continued_reads_as_if_it_had_never_stopped(steps, tiny, tmp_path):
     trials = tiny(ALL, "network.norm=batch", "training.checkpoint_every=3").trials
-    training.run(trials, tmp_path / "whole", "stack", "cpu")
+    training.train_stack(trials, tmp_path / "whole", "stack", "cpu")
     asked: list[None] = []
 
     def die() -> bool:
@@ -478,8 +478,8 @@ def test_a_stack_that_is_continued_reads_as_if_it_had_never_stopped(steps, tiny,
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        training.run(trials, tmp_path / "parts", "stack", "cpu", die)
-    training.run(trials, tmp_path / "parts", "stack", "cpu")
+        training.train_stack(trials, tmp_path / "parts", "stack", "cpu", die)
+    training.train_stack(trials, tmp_path / "parts", "stack", "cpu")
 
     for trial, probe in itertools.product(trials, NEW):
         assert rows(tmp_path / "parts", trial, probe) == rows(tmp_path / "whole", trial, probe)

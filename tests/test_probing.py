@@ -14,19 +14,21 @@ import torch
 from commands import Program
 from fabricated import results
 
-from resexp import config, probes, runs, survey, tables, theory, training
+from resexp import config, initial_diagnostics, probes, runs, tables, theory, training
 from resexp.config import Experiment
-from resexp.tables import Probed
+from resexp.tables import InitDiagnostics
 from resexp.tables.probe_lines import measured_text
 
 pytestmark = pytest.mark.usefixtures("torch_state")
 
 
-def measured(experiment: Experiment, batches: int = 1) -> list[Probed]:
-    return tables.probed(experiment, [asdict(reading) for reading in survey.measure(experiment, "cpu", batches)])
+def measured(experiment: Experiment, batches: int = 1) -> list[InitDiagnostics]:
+    return tables.init_diagnostics(
+        experiment, [asdict(reading) for reading in initial_diagnostics.measure(experiment, "cpu", batches)]
+    )
 
 
-def levels(arm: Probed, name: str = "activation_grad_norm") -> list[float]:
+def levels(arm: InitDiagnostics, name: str = "activation_grad_norm") -> list[float]:
     return [10**of.mean if of.mean is not None else math.nan for of in arm.spreads[name]]
 
 
@@ -46,10 +48,10 @@ def levels(arm: Probed, name: str = "activation_grad_norm") -> list[float]:
 )
 def test_a_probe_is_the_first_reading_of_a_training(overrides: tuple[str, ...], tiny: Any, tmp_path: Path):
     experiment = tiny(*overrides)
-    found = {reading.trial: reading for reading in survey.measure(experiment, "cpu")}
+    found = {reading.trial: reading for reading in initial_diagnostics.measure(experiment, "cpu")}
 
     for trial in experiment.trials:
-        training.run([trial], tmp_path, trial.name, "cpu")
+        training.train_stack([trial], tmp_path, trial.name, "cpu")
         place = runs.trial_folder(tmp_path, trial.name)
         signals, gradients = (
             [row for row in runs.read_rows(place / name) if row["step"] == "0"] for name in ("signals.csv", "gradients.csv")
@@ -66,11 +68,11 @@ def test_a_probe_is_the_first_reading_of_a_training(overrides: tuple[str, ...], 
 def test_a_second_batch_is_that_of_the_second_step(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     experiment = tiny("network.plain=false")
     run = training.begin(experiment.trials, Path("absent"), "x", "cpu")
-    stream = training.batches(run.trials, run.material, run.length.per_epoch, 0)
+    stream = training.batches(run.trials, run.training_data, run.length.per_epoch, 0)
     seen: list[torch.Tensor] = []
     forward = type(run.network).forward
     monkeypatch.setattr(type(run.network), "forward", lambda self, x, *rest: (seen.append(x), forward(self, x, *rest))[1])
-    readings = survey.measure(experiment, "cpu", batches=2)
+    readings = initial_diagnostics.measure(experiment, "cpu", batches=2)
 
     assert [reading.batch for reading in readings] == [0, 1]
     assert all(torch.equal(x, next(stream)[0]) for x in seen[-2:])
@@ -80,7 +82,7 @@ def test_a_second_batch_is_that_of_the_second_step(tiny: Any, monkeypatch: pytes
 def test_measuring_leaves_nothing_behind(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: pytest.fail("takes longer than all there is to measure"))
-    survey.measure(tiny("seeds=2", "compile=true"), "cpu")
+    initial_diagnostics.measure(tiny("seeds=2", "compile=true"), "cpu")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -204,8 +206,8 @@ def test_the_prediction_of_a_second_control_is_of_its_own_width(tiny: Any):
 
 def test_spreads_are_of_logarithms_over_seeds_and_batches(tiny: Any):
     experiment = tiny("seeds=3")
-    readings = [asdict(of) for of in survey.measure(experiment, "cpu", 2)]
-    arm = tables.probed(experiment, readings)[0]
+    readings = [asdict(of) for of in initial_diagnostics.measure(experiment, "cpu", 2)]
+    arm = tables.init_diagnostics(experiment, readings)[0]
     names = {trial.name for trial in experiment.trials if trial.arm == "plain"}
     logs = torch.tensor([of["activation_grad_norm"] for of in readings if of["trial"] in names], dtype=torch.float64).log10()
 
@@ -216,8 +218,8 @@ def test_spreads_are_of_logarithms_over_seeds_and_batches(tiny: Any):
 
 def test_the_slopes_interval_is_over_seeds_not_over_batches(tiny: Any):
     experiment = tiny("seeds=3", "network.depth=8", "network.plain=false")
-    readings = [asdict(of) for of in survey.measure(experiment, "cpu", 2)]
-    (arm,) = tables.probed(experiment, readings)
+    readings = [asdict(of) for of in initial_diagnostics.measure(experiment, "cpu", 2)]
+    (arm,) = tables.init_diagnostics(experiment, readings)
     slopes = torch.tensor([of["slope"] for of in readings]).view(2, 3).mean(0)
 
     assert arm.slope is not None
@@ -235,7 +237,7 @@ def test_the_report_gets_the_same_rows_from_a_run(tmp_path: Path):
     )  # fmt: skip
     for log in tmp_path.rglob("signals.csv"):  # what comes after step 0 is not looked at
         log.write_text(re.sub(r"(?m)^(20,.*),[^,]*$", r"\1,9.0", log.read_text(encoding="utf-8")), encoding="utf-8")
-    found = tables.probed_results(run)
+    found = tables.logged_init_diagnostics(run)
 
     assert [arm.arm for arm in found] == ["plain", "identity"]
     assert levels(found[0]) == pytest.approx([flow**3, flow**2, flow, 1.0])
@@ -248,7 +250,7 @@ def test_the_report_gets_the_same_rows_from_a_run(tmp_path: Path):
 # ---- what is said -----------------------------------------------------------------------------------------------------------
 
 
-def lines(found: list[Probed]) -> str:
+def lines(found: list[InitDiagnostics]) -> str:
     return "\n".join(tables.probe_lines("tiny", found, 1, 16))
 
 
@@ -296,8 +298,8 @@ def test_of_a_gradient_of_0_there_is_no_slope_whatever_the_number_of_blocks(tiny
     ("norm", "shown"), [(0.99, "9.9e-1"), (0.996, "1.0e0"), (1.0, "1.0e0"), (9.96e-80, "1.0e-79"), (2.345e7, "2.3e7")]
 )
 def test_a_level_has_one_figure_before_the_point(norm: float, shown: str, tiny: Any):
-    reading = asdict(survey.measure(tiny("network.plain=false"), "cpu")[0])
-    found = tables.probed(tiny("network.plain=false"), [{**reading, "activation_rms": [norm, norm]}])
+    reading = asdict(initial_diagnostics.measure(tiny("network.plain=false"), "cpu")[0])
+    found = tables.init_diagnostics(tiny("network.plain=false"), [{**reading, "activation_rms": [norm, norm]}])
 
     assert f", x {shown} to {shown}, " in lines(found)
 
@@ -356,4 +358,4 @@ def test_a_mistake_is_one_line(call: Program, tiny_file: Path, arguments: list[s
 
 
 def test_probes_of_a_probe_are_known():
-    assert set(survey.PROBES) <= set(probes.PROBES)
+    assert set(initial_diagnostics.PROBES) <= set(probes.PROBES)

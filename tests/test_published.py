@@ -7,7 +7,7 @@ import pytest
 
 from resexp import config
 from resexp.config import ConfigError
-from resexp.inference import summarise
+from resexp.inference import summarize
 from resexp.tables import published
 from resexp.tables.published import published_for, published_lines
 
@@ -38,7 +38,7 @@ def beside(matches, source):
 
 
 def accuracies(*values):
-    return summarise(["trained"] * len(values), values)
+    return summarize(["above_chance"] * len(values), values)
 
 
 # ---- what must not match ------------------------------------------------------------------------------------------------
@@ -360,8 +360,8 @@ def test_layers_per_block_mean_nothing_to_a_bottleneck():
 def test_measured_and_published_stand_side_by_side_with_their_samples():
     rows = [
         ("d20", "identity", accuracies(0.910, 0.914, 0.918), alone(*D20)),
-        ("d110", "dropout-p0.5", summarise(["stuck", "trained"], [0.1, 0.9]), alone(*D110, "network.shortcut=dropout")),
-        ("d110", "projection-all", summarise(["diverged"], [None]), alone(*D110, "network.shortcut=projection-all")),
+        ("d110", "dropout-p0.5", summarize(["at_chance", "above_chance"], [0.1, 0.9]), alone(*D110, "network.shortcut=dropout")),
+        ("d110", "projection-all", summarize(["diverged"], [None]), alone(*D110, "network.shortcut=projection-all")),
     ]
     lines = published_lines(rows)
 

@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEMO = json.loads((ROOT / "docs" / "demo.json").read_text(encoding="utf-8"))
 
 
-def corner(depth, norm, init):
+def condition(depth, norm, init):
     label = {"depth": depth, "norm": norm, "init": init}
     (arms,) = [cell["arms"] for cell in DEMO["cells"] if cell["label"] == label]
     return arms
@@ -36,8 +36,8 @@ def slope(value):
 @pytest.mark.parametrize("init", ["pytorch", "he"])
 def test_the_table_of_corners_is_the_committed_result(norm, init):
     cells = []
-    for arm in corner("64", norm, init):
-        trained = f"{arm['summary']['outcomes'].get('trained', 0)}/{arm['summary']['n']}"
+    for arm in condition("64", norm, init):
+        trained = f"{arm['summary']['outcomes'].get('above_chance', 0)}/{arm['summary']['n']}"
         cells.append(f"{accuracy(arm['summary'])} | {trained} | {slope(arm['slope_start'])}")
     expected = f"| {norm} | {init} | {' | '.join(cells)} |"
 
@@ -48,7 +48,7 @@ def test_the_transcript_of_compare_has_the_committed_numbers():
     for norm, init in (("none", "pytorch"), ("none", "he"), ("layer", "pytorch"), ("layer", "he")):
         heading = README.index(f"depth 64, norm {norm}, init {init}  (")
         block = README[heading:].split("\n\n")[0]
-        for arm in corner("64", norm, init):
+        for arm in condition("64", norm, init):
             assert accuracy(arm["summary"]) in block
             if arm["difference"]:
                 assert f"{100 * arm['difference']['mean']:+.1f} [{100 * arm['difference']['low']:+.1f}, " in block

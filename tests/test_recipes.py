@@ -48,7 +48,7 @@ def test_every_headline_has_the_recipe(tmp_path: Path, monkeypatch: pytest.Monke
     assert found.recipe in found.answer[0]
     assert report.html(results).count(found.recipe) >= 3  # lead, summary, heading of the conditions
     for form in ("table", "md", "tex", "json"):
-        assert found.recipe in tables.TABLES[form](comparison.compared(results))
+        assert found.recipe in tables.TABLES[form](comparison.compare_results(results))
 
 
 def test_an_untuned_learning_rate_is_said_with_a_command_that_trains_a_new_experiment(tmp_path: Path):
@@ -71,6 +71,6 @@ def test_it_is_said_once_and_not_where_the_rate_is_an_axis(tmp_path: Path, form:
     one = fabricated.results(tmp_path / "one", good, *CELL)
     several = fabricated.results(tmp_path / "several", good, *CELL, "training.lr=[0.001,0.01]")
 
-    assert tables.TABLES[form](comparison.compared(one)).count("Not tuned") == 1
-    assert "Not tuned" not in tables.TABLES[form](comparison.compared(several))
+    assert tables.TABLES[form](comparison.compare_results(one)).count("Not tuned") == 1
+    assert "Not tuned" not in tables.TABLES[form](comparison.compare_results(several))
     assert untuned(several) == []

@@ -132,7 +132,7 @@ def test_a_trial_whose_own_settings_are_damaged_is_no_evidence_of_an_edit(tmp_pa
 def test_edited_settings_of_a_trial_that_the_experiment_has_lost_are_not_trained_again(tmp_path: Path):
     folder = finished(tmp_path, "training.stack=4")
     fewer = config.load("digits", [*SMALL, "seeds=1", "training.stack=4"])
-    runs.begin(fewer, folder, runs.read_plan(folder) or config.make_plan(fewer, "cpu", 2), fabricated.START, cards=[])
+    runs.begin(fewer, folder, runs.read_plan(folder) or config.make_plan(fewer, "cpu", 2), fabricated.START, pair_summaries=[])
     assert len(reproduction.original(folder).experiment.trials) == 4
     path = folder / "trials/plain-d8-s1/trial.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("batch_size: 64", "batch_size: 32"), encoding="utf-8")
@@ -158,7 +158,7 @@ def test_more_epochs_are_refused_with_the_reason_and_the_first_of_them_are_those
 
 def test_under_cosine_another_length_is_refused_for_its_learning_rates(tiny: Any, tmp_path: Path):
     cosine = "training.schedule=cosine"
-    runs.begin(tiny(cosine), tmp_path, config.make_plan(tiny(cosine), "cpu", 1), fabricated.START, cards=[])
+    runs.begin(tiny(cosine), tmp_path, config.make_plan(tiny(cosine), "cpu", 1), fabricated.START, pair_summaries=[])
     with pytest.raises(RunsError, match=r"training\.steps was 6 and is now 8.*cosine.*learning rate of every step"):
         runs.check_unchanged(tiny(cosine, "training.steps=8"), tmp_path)
 
@@ -170,7 +170,7 @@ def test_a_deleted_experiment_yaml_does_not_let_other_settings_into_a_folder(tmp
     same, other = (config.load("digits", [*SMALL, "seeds=2", *more]) for more in ([], ["training.batch_size=32"]))
     with pytest.raises(RunsError, match=r"training\.batch_size was 64 and is now 32"):
         runs.check_unchanged(other, folder)
-    runs.begin(same, folder, config.make_plan(same, "cpu", 2), fabricated.START, cards=[])
+    runs.begin(same, folder, config.make_plan(same, "cpu", 2), fabricated.START, pair_summaries=[])
 
     assert files(folder) == before
 
@@ -382,7 +382,7 @@ def test_an_unfinished_experiment_continues_to_the_same_bytes_after_its_line_end
     shutil.copytree(tmp_path / "whole", tmp_path / "tiny")
     runs.clear(tmp_path / "tiny/trials/identity-d4-s0")
     steps = iter([False] * 4 + [True])
-    training.run([experiment.trials[1]], tmp_path / "tiny", "identity-d4-s0", "cpu", lambda: next(steps))
+    training.train_stack([experiment.trials[1]], tmp_path / "tiny", "identity-d4-s0", "cpu", lambda: next(steps))
     to_crlf(tmp_path / "tiny")
     train_here(experiment, tmp_path / "tiny")
 
@@ -408,9 +408,9 @@ def test_what_was_trained_continues_on_its_own_images_alone(trained: dict[str, f
 
     if trained:
         with pytest.raises(RunsError, match="other images"):
-            runs.begin(experiment, folder, plan, start, cards=[])
+            runs.begin(experiment, folder, plan, start, pair_summaries=[])
     else:
-        runs.begin(experiment, folder, plan, start, cards=[])
+        runs.begin(experiment, folder, plan, start, pair_summaries=[])
 
     assert files(folder) == before
-    assert len(runs.starts(folder)) == (1 if trained else 2)
+    assert len(runs.launches(folder)) == (1 if trained else 2)

@@ -25,7 +25,7 @@ SMALL = ("network.depth=[8,64]", "network.norm=[none]", "seeds=3")
 
 def values(trial):
     low = trial.arm == "plain" and trial.settings.network.depth == 64
-    return {"test_accuracy": 0.1 if low else 0.9123, "outcome": "stuck" if low else "trained", "slope_start": -0.787}
+    return {"test_accuracy": 0.1 if low else 0.9123, "outcome": "at_chance" if low else "above_chance", "slope_start": -0.787}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_it_says_what_lies_beyond_width(tmp_path):
 @pytest.mark.parametrize("arms", [17, 19])
 def test_every_arm_has_a_colour_of_its_own_and_controls_have_tones_of_plains(arms):
     names = [f"arm{n}" for n in range(arms - 1)] + ["plain", "plain-as-gate", "plain-as-rezero"]
-    scale = charts.colour(pd.DataFrame({"arm": names})).to_dict()["scale"]
+    scale = charts.color(pd.DataFrame({"arm": names})).to_dict()["scale"]
     paint = dict(zip(scale["domain"], scale["range"], strict=True))
     hues = {arm: colorsys.rgb_to_hsv(*(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)))[0] for arm, c in paint.items()}
 
@@ -217,7 +217,7 @@ def rising(trial):
             id="one of two holds 0",
         ),
         pytest.param(
-            lambda t: better(t) if t.seed or t.arm == "plain" else {"test_accuracy": 0.1, "outcome": "stuck"},
+            lambda t: better(t) if t.seed or t.arm == "plain" else {"test_accuracy": 0.1, "outcome": "at_chance"},
             QUESTIONS["accuracy"].text,
             id="outcomes are mixed",
         ),

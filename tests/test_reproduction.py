@@ -243,7 +243,7 @@ def test_fresh_sets_an_older_repetition_aside(results: Path, call: Program):
     assert answer.out == f"tiny: identical: 4 of 4 trials, byte for byte\n\n{SAME}"
     assert answer.err.splitlines()[0] == f"the older repetition is now {again(results, 'tiny-old-1')}"
     assert tree(again(results, "tiny-old-1")) == before
-    assert len(runs.starts(again(results))) == 1
+    assert len(runs.launches(again(results))) == 1
 
 
 # ---- what is refused, left out, or fails -----------------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def refused(answer: Answer, *words: str) -> None:
 
 
 def test_other_images_are_refused_before_anything_is_trained(results: Path, call: Program):
-    before = runs.starts(results / "tiny")[-1]["data_sha256"]
+    before = runs.launches(results / "tiny")[-1]["data_sha256"]
     edit(results / "tiny" / "environment.json", lambda starts: starts[-1].update(data_sha256="f" * 64))
     answer = call("reproduce", "--runs", results)
 
@@ -378,7 +378,7 @@ def test_weights_that_were_not_handed_on_are_not_missed(results: Path, call: Pro
 
 
 def test_a_trial_that_fails_is_named_and_the_others_are_compared(results: Path, call: Program, monkeypatch: pytest.MonkeyPatch):
-    run = training.run
+    run = training.train_stack
 
     def unlucky(trials: list[config.Trial], *arguments: Any) -> str:
         if trials[0].seed == 1:
@@ -442,11 +442,11 @@ def made(place: Path, of: Made, *overrides: str) -> tuple[Path, Experiment]:
         rows = [(step, step // 20, 0.001, of.losses(trial, step), 0.5, math.nan, math.nan) for step in of.steps]
         runs.append(logs / "metrics.csv", rows)
         (logs / "weights.pt").write_bytes(of.weights)
-        runs.finish(logs, {**fabricated.RESULT, "seed": trial.seed, "train_accuracy": 0.5, **of.values(trial)})
+        runs.write_result(logs, {**fabricated.RESULT, "seed": trial.seed, "train_accuracy": 0.5, **of.values(trial)})
     return folder, experiment
 
 
-def compared(tmp_path: Path, before: Made, after: Made, *overrides: str) -> reproduction.Comparison:
+def compare_results(tmp_path: Path, before: Made, after: Made, *overrides: str) -> reproduction.Comparison:
     folder, experiment = made(tmp_path / "before", before, *overrides)
     return reproduction.compare(folder, made(tmp_path / "after", after, *overrides)[0], experiment)
 
@@ -491,12 +491,12 @@ def times(factor: float, from_step: int = 0) -> Losses:
         pytest.param(USUAL._replace(values=changed(test_accuracy=0.92 + 2 * GRAIN)), "more", id="two images more"),
         pytest.param(USUAL._replace(values=changed(test_accuracy=0.92 - 1.9 * GRAIN)), "more", id="almost two images less"),
         pytest.param(USUAL._replace(values=changed(steps=19)), "more", id="another number of steps"),
-        pytest.param(USUAL._replace(values=changed(outcome="stuck")), "different", id="another outcome"),
+        pytest.param(USUAL._replace(values=changed(outcome="at_chance")), "different", id="another outcome"),
         pytest.param(USUAL._replace(values=changed(best_epoch=2)), "equal to rounding", id="a tie broken otherwise"),
     ],
 )
 def test_one_trial_is_the_same_or_rounded_or_needs_its_interval(after: Made, verdict: str, tmp_path: Path):
-    found = compared(tmp_path, USUAL, after, "seeds=3")
+    found = compare_results(tmp_path, USUAL, after, "seeds=3")
     other = "equal to rounding" if after.weights != USUAL.weights else "identical"
     expected = verdict if verdict != "more" else "within the interval"  # the means hardly move
 
@@ -512,7 +512,7 @@ def test_trial_yaml_goes_in_and_is_not_compared(tmp_path: Path):
 
 
 def test_logs_that_end_elsewhere_are_apart_from_there_on(tmp_path: Path):
-    found = compared(tmp_path, USUAL, USUAL._replace(steps=(0, 20)), "seeds=3")
+    found = compare_results(tmp_path, USUAL, USUAL._replace(steps=(0, 20)), "seeds=3")
 
     assert {(of.verdict, of.deviation, of.apart) for arm in found.arms for of in arm.repeats} == {("different", math.inf, 40)}
 
@@ -557,7 +557,7 @@ def moved(arm: str, by: float) -> dict[str, list[float]]:
 @pytest.mark.parametrize("end", [0, 1])
 def test_a_mean_is_held_against_scipys_interval_of_a_repetition(end: int, inside: float, verdict: str, tmp_path: Path):
     by = (scipys(SEEDS["identity"])[end] - np.mean(SEEDS["identity"])) * inside  # both arms have the same sd
-    found = compared(tmp_path, USUAL, apart(moved("both", by)), "seeds=3")
+    found = compare_results(tmp_path, USUAL, apart(moved("both", by)), "seeds=3")
 
     assert arms(found) == {"plain": verdict, "identity": verdict}
     (mean, difference) = found.arms[1].intervals
@@ -573,7 +573,7 @@ def test_a_paired_difference_is_held_against_its_own_interval(inside: float, ver
     low, high = scipys(differences)
     by = (high - np.mean(differences)) * inside
     after = {"plain": together["plain"], "identity": [value + by for value in together["identity"]]}
-    found = compared(tmp_path, Made(accuracies(**together)), apart(after), "seeds=3")
+    found = compare_results(tmp_path, Made(accuracies(**together)), apart(after), "seeds=3")
 
     assert arms(found) == {"plain": "within the interval", "identity": verdict}
     assert (found.arms[1].intervals[1].low, found.arms[1].intervals[1].high) == pytest.approx((low, high))
@@ -583,7 +583,7 @@ def test_a_paired_difference_is_held_against_its_own_interval(inside: float, ver
 def test_a_residual_arm_that_is_the_same_is_different_where_its_twin_has_changed_their_difference(tmp_path: Path):
     twins = Made(accuracies([0.5, 0.6, 0.7], [0.6, 0.7, 0.81]))
     after = Made(accuracies([0.53, 0.64, 0.73], [0.6, 0.7, 0.81]), times(1.1))
-    found = compared(tmp_path, twins, after, "seeds=3")
+    found = compare_results(tmp_path, twins, after, "seeds=3")
 
     assert {of.verdict for of in found.arms[1].repeats} == {"identical"}
     assert arms(found)["identity"] == "different"
@@ -594,7 +594,7 @@ def test_equal_accuracies_have_an_interval_of_one_image_either_way(tmp_path: Pat
 
     for number, (images, verdict) in enumerate([(0.99, "within the interval"), (1.01, "different")]):
         after = apart({"plain": [0.9 + images * GRAIN] * 3, "identity": [0.9 + images * GRAIN] * 3})
-        assert arms(compared(tmp_path / str(number), before, after, "seeds=3"))["plain"] == verdict
+        assert arms(compare_results(tmp_path / str(number), before, after, "seeds=3"))["plain"] == verdict
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
@@ -605,14 +605,14 @@ def test_95_of_100_repetitions_that_are_nothing_but_chance_lie_within(n: int):
     assert np.mean(inside) == pytest.approx(0.95, abs=0.012)  # 3.5 standard errors
 
 
-OUTCOMES = {"t": "trained", "s": "stuck", "d": "diverged"}
+OUTCOMES = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
 
 
 def ended(plain: str, accuracy: float) -> Callable[[config.Trial], dict[str, Any]]:
     """Outcomes of plain by seed; a diverged trial has no accuracy."""
 
     def values(trial: config.Trial) -> dict[str, Any]:
-        outcome = OUTCOMES[plain[trial.seed]] if trial.arm == "plain" else "trained"
+        outcome = OUTCOMES[plain[trial.seed]] if trial.arm == "plain" else "above_chance"
         return {"outcome": outcome, "test_accuracy": None if outcome == "diverged" else accuracy}
 
     return values
@@ -630,7 +630,7 @@ def ended(plain: str, accuracy: float) -> Callable[[config.Trial], dict[str, Any
     ],
 )
 def test_where_not_all_trained_the_outcomes_are_the_result(before: str, after: str, verdict: str, tmp_path: Path):
-    found = compared(tmp_path, Made(ended(before, 0.1)), Made(ended(after, 0.9), apart(SEEDS).losses), "seeds=3")
+    found = compare_results(tmp_path, Made(ended(before, 0.1)), Made(ended(after, 0.9), apart(SEEDS).losses), "seeds=3")
 
     assert arms(found)["plain"] == verdict
     assert found.arms[0].intervals == ()
@@ -644,7 +644,7 @@ def test_images_that_no_environment_can_have_had_break_nothing(tmp_path: Path):
 
 
 def test_a_single_seed_has_no_interval(tmp_path: Path):
-    found = compared(tmp_path, USUAL, apart(SEEDS), "seeds=1")
+    found = compare_results(tmp_path, USUAL, apart(SEEDS), "seeds=1")
 
     assert arms(found) == {"plain": "different", "identity": "different"}
     assert [arm.intervals for arm in found.arms] == [(), ()]
@@ -667,7 +667,7 @@ def test_a_second_control_is_a_twin_too(tmp_path: Path):
         return {"test_accuracy": 0.9 + 0.01 * trial.seed + 0.001 * len(trial.arm) * trial.seed}
 
     wide = ["network.shortcut=rezero", "network.plain_width=parameters"]
-    found = compared(tmp_path, Made(values), Made(values, lambda _trial, step: 1.0 + step), "seeds=3", *wide)
+    found = compare_results(tmp_path, Made(values), Made(values, lambda _trial, step: 1.0 + step), "seeds=3", *wide)
 
     assert [of.what for of in found.arms[-1].intervals] == ["accuracy", "minus plain", "minus plain-as-rezero"]
 
@@ -681,7 +681,7 @@ def text(found: reproduction.Comparison) -> str:
 
 def test_verdicts_are_said_arm_by_arm_with_their_figures(tmp_path: Path):
     after = apart({"plain": [0.91, 0.92, 0.92], "identity": [0.75, 0.76, 0.80]})
-    found = compared(tmp_path, USUAL, after, "seeds=3")
+    found = compare_results(tmp_path, USUAL, after, "seeds=3")
 
     assert (
         text(found)
@@ -728,7 +728,7 @@ environment: nothing differs"""
     ],
 )
 def test_the_reason_stands_beside_the_verdict(after: Made, seeds: int, words: str, tmp_path: Path):
-    assert words in text(compared(tmp_path, USUAL, after, f"seeds={seeds}"))
+    assert words in text(compare_results(tmp_path, USUAL, after, f"seeds={seeds}"))
 
 
 def test_long_names_stay_within_80_columns(tmp_path: Path):
@@ -737,7 +737,7 @@ def test_long_names_stay_within_80_columns(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         return {"test_accuracy": 0.5 + 0.1 * trial.seed}
 
-    found = compared(tmp_path, Made(values), Made(values, lambda _trial, _step: 9.0), "seeds=3", arm)
+    found = compare_results(tmp_path, Made(values), Made(values, lambda _trial, _step: 9.0), "seeds=3", arm)
     long = dataclasses.replace(found, environment=(("processor", "p" * 45, "q" * 45),))
 
     assert max(map(len, text(long).splitlines())) <= 80
@@ -749,7 +749,7 @@ def test_a_difference_is_said_by_the_program_with_code_3(results: Path, call: Pr
     place = again(results) / "trials" / "plain-d4-s0"
     done = runs.result(place)
     assert done
-    runs.finish(place, {**done, "outcome": "diverged", "test_accuracy": None})
+    runs.write_result(place, {**done, "outcome": "diverged", "test_accuracy": None})
     answer = call("reproduce", "--runs", results)
 
     assert answer.code == 3

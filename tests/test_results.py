@@ -57,7 +57,9 @@ def test_a_trial_that_stands_in_two_folders_is_counted_once(tmp_path):
 
     assert results.repeated == 4
     assert [arm.summary.n for arm in cell.arms] == [3, 3]
-    assert "4 trials stand in more than one folder and are counted once" in tables.TABLES["table"](comparison.compared(results))
+    assert "4 trials stand in more than one folder and are counted once" in tables.TABLES["table"](
+        comparison.compare_results(results)
+    )
 
 
 def test_the_second_controls_that_were_asked_for_change_no_other_trial(tmp_path):
@@ -72,7 +74,7 @@ def test_a_trial_in_three_folders_is_one_trial_that_stands_in_more_than_one(tmp_
     results = runs.read_results(written(tmp_path, ["name=one"], ["name=two"], ["name=three", "seeds=1"]))
 
     assert results.repeated == 4  # two arms of two seeds
-    assert len(results.states) == 4
+    assert len(results.records) == 4
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -99,7 +101,7 @@ def test_two_experiments_of_one_name_are_told_apart_by_their_folders(tmp_path):
     folders = [written(tmp_path / place, ["name=one", f"seeds=[{place}]"])[0] for place in "12"]
 
     assert runs.read_results(folders).name == f"one ({folders[0]}) + one ({folders[1]})"
-    assert max(map(len, tables.TABLES["table"](comparison.compared(runs.read_results(folders))).splitlines())) <= 80
+    assert max(map(len, tables.TABLES["table"](comparison.compare_results(runs.read_results(folders))).splitlines())) <= 80
 
 
 WARM = "training.warmup={steps: 4, factor: 0.1}"
@@ -152,7 +154,7 @@ def test_best_cells_of_other_seeds_have_no_difference_and_say_so(tmp_path):
 
     assert best.difference is None
     assert best.unmatched == ("seeds 0, 1 and 1, 2",)
-    assert "no difference: seeds 0, 1 and 1, 2" in tables.TABLES["table"](comparison.compared(results))
+    assert "no difference: seeds 0, 1 and 1, 2" in tables.TABLES["table"](comparison.compare_results(results))
 
 
 def test_seeds_from_two_folders_are_one_sample(tmp_path):
@@ -195,7 +197,7 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_t
     results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, *other]))
     (refused,) = [arm for arm in arms_of(results).values() if arm.name == "identity"]
     (allowed,) = [arm for arm in arms_of(results, unmatched=True).values() if arm.name == "identity"]
-    text = " ".join(tables.TABLES["table"](comparison.compared(results)).split())
+    text = " ".join(tables.TABLES["table"](comparison.compare_results(results)).split())
 
     assert refused.unmatched == allowed.unmatched == words
     assert refused.difference is None
@@ -206,7 +208,9 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_t
 @pytest.mark.parametrize("allowed", [False, True])
 def test_csv_json_and_markdown_give_the_difference_of_what_is_no_pair_only_with_consent(tmp_path, allowed):
     results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "training.lr=0.1"]))
-    text, data, table = (tables.TABLES[form](comparison.compared(results, unmatched=allowed)) for form in ("csv", "json", "md"))
+    text, data, table = (
+        tables.TABLES[form](comparison.compare_results(results, unmatched=allowed)) for form in ("csv", "json", "md")
+    )
     (row,) = [row for row in csv.DictReader(io.StringIO(text)) if row["arm"] == "identity"]
     (arm,) = [arm for cell in json.loads(data)["cells"] for arm in cell["arms"] if arm["name"] == "identity"]
     (line,) = [line for line in table.splitlines() if "| identity |" in line]
@@ -309,11 +313,11 @@ def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_
     assert residual.beyond_width.mean == pytest.approx(0.2)
     assert plain.beyond_width is control.beyond_width is None
     line = "+20.0 (1 image: 0.28) against plain-as-projection-all (42,832 parameters)"
-    assert line in tables.TABLES["table"](comparison.compared(results))
+    assert line in tables.TABLES["table"](comparison.compare_results(results))
     assert len(findings(comparison.cells(results))) == 1
-    row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compared(results)))))[2]
+    row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compare_results(results)))))[2]
     assert [round(float(row[f"beyond_width{end}"]), 6) for end in ("", "_low", "_high")] == [0.2, 0.2, 0.2]
-    assert "| +30.0 (1 image: 0.28)\\* | +20.0 (1 image: 0.28) |" in tables.TABLES["md"](comparison.compared(results))
+    assert "| +30.0 (1 image: 0.28)\\* | +20.0 (1 image: 0.28) |" in tables.TABLES["md"](comparison.compare_results(results))
 
 
 def test_a_second_control_that_is_plain_once_more_is_compared_with_nothing(tmp_path):
@@ -356,7 +360,7 @@ def test_gates_that_start_elsewhere_are_compared_with_one_control(tmp_path):
     assert [(arm.name, arm.beyond_width is not None) for arm in cell.arms] == [
         ("plain", False), ("plain-as-gate", False), ("gate", True), ("gate-bias-1", True),
     ]  # fmt: skip
-    assert tables.TABLES["table"](comparison.compared(results)).count("against plain-as-gate (300 parameters)") == 2
+    assert tables.TABLES["table"](comparison.compare_results(results)).count("against plain-as-gate (300 parameters)") == 2
 
 
 def test_the_second_control_is_no_cell_of_best_against_best_and_has_nothing_published(tmp_path):

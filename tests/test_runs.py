@@ -43,7 +43,7 @@ def finished(folder: Path, experiment: Experiment, **values: Any) -> None:
     for trial in experiment.trials:
         place = runs.trial_folder(folder, trial.name)
         runs.clear(place)
-        runs.finish(place, {**fabricated.RESULT, **values})
+        runs.write_result(place, {**fabricated.RESULT, **values})
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -59,19 +59,19 @@ def test_reading_what_is_not_there_yet_gives_nothing(tmp_path: Path):
     assert runs.read_plan(tmp_path) is None
     assert runs.result(tmp_path) is None
     assert runs.status(tmp_path) == {"state": "waiting"}
-    assert runs.set_aside(tmp_path / "digits") is None
+    assert runs.archive(tmp_path / "digits") is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_cutting_a_log_that_is_absent_or_ends_where_it_was_marked_changes_no_byte(tmp_path: Path):
     path = tmp_path / "metrics.csv"
-    assert runs.mark(path) is None
-    runs.cut(path, None)
+    assert runs.log_position(path) is None
+    runs.truncate_log(path, None)
     assert not path.exists()
 
     runs.append(path, metrics(0, 4, 6))
     before = path.read_bytes()
-    runs.cut(path, runs.mark(path))
+    runs.truncate_log(path, runs.log_position(path))
     assert path.read_bytes() == before
 
 
@@ -270,7 +270,7 @@ def test_what_a_killed_write_left_beside_its_file_is_swept_away_at_the_next_star
     (left.parent / "weights.pt").write_text("whole")
     before = sorted(path.name for path in folder.iterdir())
 
-    runs.sweep(folder)
+    runs.remove_temporary_files(folder)
 
     assert [path.name for path in left.parent.iterdir()] == ["weights.pt"]
     assert sorted(path.name for path in folder.iterdir()) == before
@@ -300,12 +300,12 @@ def test_text_that_looks_like_another_value_is_stored_as_text(override: str, tin
 def test_a_torn_last_line_is_dropped(torn: str, tmp_path: Path):
     path = tmp_path / "metrics.csv"
     runs.append(path, metrics(0, 4))
-    marked = runs.mark(path)
+    marked = runs.log_position(path)
     with path.open("a") as file:
         file.write(torn)
 
     assert [row["step"] for row in runs.read_rows(path)] == ["0", "4"]
-    runs.cut(path, marked)
+    runs.truncate_log(path, marked)
     runs.append(path, metrics(8))
     assert [row["step"] for row in runs.read_rows(path)] == ["0", "4", "8"]
 
@@ -315,7 +315,7 @@ def test_a_torn_header_is_written_again(tmp_path: Path):
     path.write_text("step,epo")
 
     assert runs.read_rows(path) == []
-    runs.cut(path, None)
+    runs.truncate_log(path, None)
     runs.append(path, metrics(0))
     assert [row["step"] for row in runs.read_rows(path)] == ["0"]
 
@@ -325,9 +325,9 @@ def test_cutting_at_a_mark_is_as_if_what_follows_had_never_been_written(tmp_path
     wanted = {}
     for step in (0, 4, 5):
         runs.append(path, metrics(step))
-        wanted[step] = runs.mark(path), path.read_bytes()
+        wanted[step] = runs.log_position(path), path.read_bytes()
     for marked, content in reversed(wanted.values()):
-        runs.cut(path, marked)
+        runs.truncate_log(path, marked)
         assert path.read_bytes() == content
 
 
@@ -342,11 +342,11 @@ def test_cutting_at_a_mark_is_as_if_what_follows_had_never_been_written(tmp_path
 def test_a_log_that_no_longer_goes_with_its_mark_is_named_and_left_as_it_is(damage: Any, tmp_path: Path):
     path = tmp_path / "metrics.csv"
     runs.append(path, metrics(0, 4))
-    marked, content = runs.mark(path), damage(path.read_bytes())
+    marked, content = runs.log_position(path), damage(path.read_bytes())
     path.unlink() if content is None else path.write_bytes(content)
     before = tree(tmp_path)
     with pytest.raises(RunsError, match=f"{path}: damaged"):
-        runs.cut(path, marked)
+        runs.truncate_log(path, marked)
 
     assert tree(tmp_path) == before
 
@@ -373,13 +373,13 @@ def test_rows_for_which_there_is_no_room_leave_the_log_as_it_was(tmp_path: Path)
 
 def test_a_sealed_file_gives_its_content_back_and_keeps_the_one_before(tmp_path: Path):
     path = tmp_path / "x.pt"
-    assert runs.read_sealed(path) is None
+    assert runs.read_with_digest(path) is None
     for content in (b"first", b"second", b"third"):
-        runs.write_sealed(path, content)
+        runs.write_with_digest(path, content)
 
-    assert (runs.read_sealed(path), runs.read_sealed(runs.before(path))) == (b"third", b"second")
+    assert (runs.read_with_digest(path), runs.read_with_digest(runs.previous_path(path))) == (b"third", b"second")
     # FIPS 180-2, appendix B.1
-    runs.write_sealed(path, b"abc")
+    runs.write_with_digest(path, b"abc")
     assert path.read_bytes() == b"abcba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     runs.discard(path)
     assert tree(tmp_path) == {}
@@ -389,12 +389,12 @@ def test_a_sealed_file_gives_its_content_back_and_keeps_the_one_before(tmp_path:
 @pytest.mark.parametrize("how", ["changed", "cut"])
 def test_a_sealed_file_in_which_a_byte_is_another_or_missing_is_damaged(how: str, place: int, tmp_path: Path):
     path = tmp_path / "x.pt"
-    runs.write_sealed(path, b"abc")
+    runs.write_with_digest(path, b"abc")
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content if how == "changed" else content[:place])
     with pytest.raises(RunsError, match=f"{path}: damaged"):
-        runs.read_sealed(path)
+        runs.read_with_digest(path)
 
 
 HEADER = ",".join(METRICS).encode() + b"\n"
@@ -404,8 +404,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "status.json": lambda path: runs.status(path.parent),
     "result.json": lambda path: runs.result(path.parent),
     "plan.json": lambda path: runs.read_plan(path.parent),
-    "environment.json": lambda path: runs.starts(path.parent),
-    "pairs.json": lambda path: runs.cards(path.parent),
+    "environment.json": lambda path: runs.launches(path.parent),
+    "pairs.json": lambda path: runs.pair_summaries(path.parent),
     "experiment.yaml": lambda path: runs.read_experiment(path.parent),
 }
 
@@ -466,7 +466,7 @@ def without(record: dict[str, Any], key: str) -> dict[str, Any]:
         pytest.param("pairs.json", [without(CARD, "width")], AGAIN, id="a card without widths"),
         pytest.param("pairs.json", [{**CARD, "beyond": {"parameters": 1, "multiply_adds": 1}}], AGAIN, id="an older card"),
         pytest.param("result.json", {}, DELETE, id="an empty result"),
-        pytest.param("result.json", {"outcome": "trained"}, DELETE, id="an outcome for a result"),
+        pytest.param("result.json", {"outcome": "above_chance"}, DELETE, id="an outcome for a result"),
         pytest.param("result.json", {**fabricated.RESULT, "slope_start": None, "outcome": "won"}, DELETE, id="an outcome"),
         pytest.param("result.json", None, DELETE, id="null for a result"),
         pytest.param("status.json", {}, DELETE, id="an empty status"),
@@ -541,8 +541,8 @@ def test_another_start_writes_damaged_starts_and_cards_anew(content: bytes, tiny
 
     digest = hashlib.sha256((folder / "experiment.yaml").read_bytes()).hexdigest()
 
-    assert runs.starts(folder) == [fabricated.START | {"experiment_sha256": digest}]
-    assert runs.cards(folder) == [CARD]
+    assert runs.launches(folder) == [fabricated.START | {"experiment_sha256": digest}]
+    assert runs.pair_summaries(folder) == [CARD]
 
 
 # ---- experiments -----------------------------------------------------------------------------------------------------
@@ -589,7 +589,7 @@ def test_a_start_is_recorded_without_the_name_of_home_or_host():
         "classes": ["cat"],
         "remarks": [],
     }
-    entry = runs.start_entry(prepared, ["resexp", "train", str(Path.home() / "x.yaml")])
+    entry = runs.launch_entry(prepared, ["resexp", "train", str(Path.home() / "x.yaml")])
 
     assert entry["command"] == ["resexp", "train", str(Path("~") / "x.yaml")]
     assert str(Path.home()) not in json.dumps(entry)
@@ -630,7 +630,7 @@ def test_setting_aside_renames_and_never_deletes(tiny: Any, tmp_path: Path):
     names = []
     for seed in range(3):
         folder = started(tiny(f"seeds=[{seed}]"), tmp_path)
-        names.append((runs.set_aside(folder), seed))
+        names.append((runs.archive(folder), seed))
         assert not folder.exists()
 
     assert [aside.name for aside, _ in names] == ["tiny-old-1", "tiny-old-2", "tiny-old-3"]
@@ -646,11 +646,11 @@ def test_each_trial_stands_where_its_files_say(tiny: Any, tmp_path: Path):
     done, failed, running, interrupted, *waiting = experiment.trials
     places = {trial.name: runs.trial_folder(folder, trial.name) for trial in experiment.trials}
     runs.set_failed(places[failed.name], "its process died")
-    runs.finish(places[done.name], {**fabricated.RESULT, "test_accuracy": 2 / 3})
+    runs.write_result(places[done.name], {**fabricated.RESULT, "test_accuracy": 2 / 3})
     runs.set_status(places[running.name], "running", step=3, steps=6)
     runs.set_status(places[interrupted.name], "interrupted", step=3, steps=6)
     with runs.lock(folder):
-        found = {state.trial.name: state for state in runs.states(folder, experiment)}
+        found = {state.trial.name: state for state in runs.trial_records(folder, experiment)}
 
     assert [state.state for state in found.values()] == ["finished", "failed", "running", "interrupted", "waiting", "waiting"]
     assert [state.reason for state in found.values()] == ["", "its process died", "", "", "", ""]
@@ -662,7 +662,7 @@ def test_what_was_running_when_its_process_died_is_interrupted(tiny: Any, tmp_pa
     folder = started(tiny(), tmp_path)
     runs.set_status(runs.trial_folder(folder, "plain-d4-s0"), "running", step=3, steps=6)
 
-    assert [state.state for state in runs.states(folder, tiny())] == ["interrupted", "waiting"]
+    assert [state.state for state in runs.trial_records(folder, tiny())] == ["interrupted", "waiting"]
 
 
 def test_a_finished_trial_whose_result_was_deleted_waits_to_be_trained_again(tiny: Any, tmp_path: Path):
@@ -670,7 +670,7 @@ def test_a_finished_trial_whose_result_was_deleted_waits_to_be_trained_again(tin
     finished(folder, tiny())
     (runs.trial_folder(folder, "plain-d4-s0") / "result.json").unlink()
 
-    assert [state.state for state in runs.states(folder, tiny())] == ["waiting", "finished"]
+    assert [state.state for state in runs.trial_records(folder, tiny())] == ["waiting", "finished"]
 
 
 DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
@@ -697,12 +697,12 @@ def test_a_damaged_trial_is_named_has_no_result_and_takes_no_other_with_it(damag
     folder = started(tiny(), tmp_path)
     for trial in tiny().trials:
         runs.append(runs.trial_folder(folder, trial.name) / "metrics.csv", metrics(0, 4))
-        runs.finish(runs.trial_folder(folder, trial.name), {**fabricated.RESULT, "test_accuracy": 0.75})
+        runs.write_result(runs.trial_folder(folder, trial.name), {**fabricated.RESULT, "test_accuracy": 0.75})
     path = runs.trial_folder(folder, "identity-d4-s0") / name
     content = change(path.read_bytes())
     assert content != path.read_bytes()
     path.write_bytes(content) if content else path.unlink()
-    sound, damaged = runs.states(folder, tiny(), ["metrics.csv"])
+    sound, damaged = runs.trial_records(folder, tiny(), ["metrics.csv"])
 
     assert (sound.state, damaged.state, damaged.result) == ("finished", "damaged", None)
     assert str(path) in damaged.reason
@@ -714,7 +714,7 @@ def test_a_result_is_sealed_with_the_digest_of_every_finished_file_but_timing(tm
     runs.append(tmp_path / "metrics.csv", metrics(0))
     runs.append(tmp_path / "timing.csv", [(0, 0, 0.1, 0.2)])
     runs.write_bytes(tmp_path / "weights.pt", b"abc")
-    runs.finish(tmp_path, {**fabricated.RESULT, "test_loss": math.nan})
+    runs.write_result(tmp_path, {**fabricated.RESULT, "test_loss": math.nan})
     found = runs.result(tmp_path)
 
     assert set(found["sha256"]) == {"metrics.csv", "weights.pt"}
@@ -741,8 +741,8 @@ def test_finished_trials_that_are_no_longer_asked_for_are_left_out_by_name(tiny:
     finished(folder, tiny("seeds=2"))
     runs.set_failed(runs.trial_folder(folder, "plain-d4-s2"), "never finished")
 
-    assert runs.left_out(folder, tiny("seeds=3")) == []
-    assert runs.left_out(folder, tiny("seeds=1")) == ["identity-d4-s1", "plain-d4-s1"]
+    assert runs.orphaned_trials(folder, tiny("seeds=3")) == []
+    assert runs.orphaned_trials(folder, tiny("seeds=1")) == ["identity-d4-s1", "plain-d4-s1"]
 
 
 # ---- what comes from elsewhere -----------------------------------------------------------------------------------------
@@ -831,16 +831,16 @@ def test_what_no_csv_reader_takes_is_damage(content: str, tmp_path: Path):
 def test_all_logs_of_a_trial_are_marked_and_cut_back_together(tmp_path: Path):
     runs.append(tmp_path / "metrics.csv", metrics(0))
     runs.append(tmp_path / "signals.csv", [(0, 0, 1, "blocks.1", 1.0, 2.0)])
-    before, marked = tree(tmp_path), runs.marks(tmp_path)
+    before, marked = tree(tmp_path), runs.log_positions(tmp_path)
     assert set(marked) == set(runs.LOGS)
     assert marked["metrics.csv"] == (len(before["metrics.csv"]), runs.sha256(tmp_path / "metrics.csv"))
     runs.append(tmp_path / "metrics.csv", metrics(4))
     runs.append(tmp_path / "timing.csv", [(0, 0, 0.1, 0.2)])
-    runs.cut_back(tmp_path, marked)
+    runs.truncate_logs(tmp_path, marked)
 
     assert tree(tmp_path) == before
     with pytest.raises(RunsError, match="had its result when the checkpoint of its stack was written"):
-        runs.cut_back(tmp_path, None)
+        runs.truncate_logs(tmp_path, None)
 
 
 def test_a_trial_is_read_back_as_it_was_written(tiny: Any, tmp_path: Path):
@@ -864,11 +864,11 @@ def test_a_checkpoint_lies_beside_its_trials_and_only_a_damaged_one_with_another
     path = runs.checkpoint_file(tmp_path, "plain-d4-s0")
     assert path == tmp_path / "checkpoints" / "plain-d4-s0.pt"
     path.parent.mkdir()
-    runs.write_sealed(path, b"first")
+    runs.write_with_digest(path, b"first")
     assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []
     path.write_bytes(b"x" * 100)
     assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []  # nothing to go on from: its stack will say so
-    runs.before(path).write_bytes(b"before")
+    runs.previous_path(path).write_bytes(b"before")
     assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == [
         f"{path}: damaged (its checksum is another); its trials go on from the checkpoint before it"
     ]
@@ -877,7 +877,7 @@ def test_a_checkpoint_lies_beside_its_trials_and_only_a_damaged_one_with_another
 def test_discarding_takes_both_or_what_there_is(tmp_path: Path):
     path = tmp_path / "x.pt"
     runs.discard(path)
-    runs.before(path).write_bytes(b"x")
+    runs.previous_path(path).write_bytes(b"x")
     runs.discard(path)
     path.write_bytes(b"x")
     runs.discard(path)

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from resexp import claims, config, figures, runs, tables
-from resexp.comparison import OverDepth, compared
+from resexp.comparison import OverDepth, compare_results
 from resexp.config import Trial
 from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import QUESTIONS, title
-from resexp.tables import words
+from resexp.tables import formats, words
 from resexp.tables.answer import answer
 from resexp.tables.budget import longer_commands
 from resexp.tables.findings import findings, headline
@@ -56,7 +56,7 @@ def network(test: float, train: float | None = None, *, growth: tuple[float, flo
     return {"test_accuracy": test, "train_accuracy": test if train is None else train, **slopes, **more}
 
 
-CHANCE = network(0.1, outcome="stuck", growth=(0.0, -5.0))
+CHANCE = network(0.1, outcome="at_chance", growth=(0.0, -5.0))
 DIVERGED = {"outcome": "diverged"}
 # (plain, identity) at depth 64 under each condition; a list has one network for each seed, of which {} is not trained
 CASES: dict[tuple[str, str], tuple[Values | list[Values], Values | list[Values]]] = {
@@ -129,11 +129,11 @@ EXPERIMENTS: tuple[tuple[Callable[[Trial], Values], tuple[str, ...]], ...] = (
 
 def printed(content: Content) -> list[str]:
     """All that a report says of its figures and pairs, and the comparison in the terminal."""
-    judged = [*claims.judge(config.parse_expectation(CLAIM), content.results), *content.primary]
+    judgments = [*claims.judge(config.parse_expectation(CLAIM), content.results), *content.primary]
     lines = [*content.answer, content.headline, *(of.sentence for of in content.found), *content.reversals]
     lines += [title(name, content) for name in QUESTIONS]
     lines += [line for name in figures.chosen(content.frames) for line in sentences(name, content)]
-    return [*lines, tables.TABLES["table"](content.compared, tables.judged_lines(tables.PRIMARY, judged))]
+    return [*lines, tables.TABLES["table"](content.compared, tables.verdict_lines(tables.PRIMARY, judgments))]
 
 
 def over_depth(
@@ -162,7 +162,7 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         over_depth(DegradationVerdict.DOES_NOT_DEGRADE, growth=-3.0),
         over_depth(DegradationVerdict.INCONCLUSIVE, growth=0.0),
     ]
-    text += "\n".join([*words.training_error(rows), *map(texts.most_text, rows), texts.looks_text((5, 10))])
+    text += "\n".join([*words.training_error(rows), *map(formats.most_text, rows), formats.looks_text((5, 10))])
     text += "\n".join([*two_experiments(tmp_path), *of_one_value(tmp_path / "tuned"), *map(profile_words, PROFILES)])
     templates = {sentence.text for _, _, of in GENERATOR["collections"]() for sentence in of.values()}
     constant = {template for template in templates if "{" not in template and template in text}
@@ -181,7 +181,7 @@ def two_experiments(folder: Path) -> list[str]:
     waiting = fabricated.results(folder / "waiting", lambda t: network(0.9) if t.arm == "plain" else {}, *alone)
     lines = []
     for results in (both, waiting):
-        cells = compared(results)
+        cells = compare_results(results)
         lines += [*answer(cells, findings(cells.cells), []), headline(cells.cells, findings(cells.cells), "a rate")]
     return [*lines, *answer(cells, [], [{"equal": {"batches": False}}])]
 
@@ -193,7 +193,7 @@ def profile_words(growths: dict[int, float]) -> str:
     """The sentence on the gradient profile of one network of 7 block boundaries."""
     rows = [
         {
-            "corner": "all", "arm": "plain", "depth": 14, "seed": 0, "step": step, "epoch": 0, "index": index, "block": "",
+            "condition": "all", "arm": "plain", "depth": 14, "seed": 0, "step": step, "epoch": 0, "index": index, "block": "",
             "activation_grad_norm": 10.0 ** (growth * (6 - index) / 6), "activation_rms": 1.0, "staged": False,
         }
         for step, growth in growths.items()
@@ -208,8 +208,8 @@ def of_one_value(folder: Path) -> list[str]:
     grid = ("network.depth=[8]", "network.norm=none", "network.init=he", "seeds=5", "training.lr=[0.1,0.01]")
     lengths = [("name=short", "training.epochs=10"), ("name=long", "training.epochs=20")]
     made = [fabricated.experiment(folder, everywhere(network(0.8), network(0.9)), *grid, *length)[0] for length in lengths]
-    of = compared(runs.read_results(made), tune=["lr"])
+    of = compare_results(runs.read_results(made), tune=["lr"])
     closing = replace(of, depths=[over_depth(DegradationVerdict.DEGRADES, growth=0.0, closing=True)])
     arm = of.cells[0].arms[1]
     both = replace(arm, contrast=replace(arm.contrast, over_images=True))
-    return [*longer_commands(closing), texts.tuned_text(replace(of.tuned[0], difference=None)), texts.evidence_text(both)]
+    return [*longer_commands(closing), formats.tuned_text(replace(of.tuned[0], difference=None)), formats.evidence_text(both)]

@@ -97,12 +97,12 @@ def test_a_dead_shard_whose_number_another_process_bears_now_stops_nobody(tmp_pa
 
 def test_what_all_shards_share_is_written_by_one_of_them_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "BEGIN_SECONDS", 0.0)
-    with runs.lock_shard(tmp_path, (1, 2), nothing) as hold, runs.lock_shard(tmp_path, (2, 2), nothing) as other:
-        with runs.together(hold), pytest.raises(RunsError, match="is training here"), runs.together(other):
+    with runs.lock_shard(tmp_path, (1, 2), nothing) as lease, runs.lock_shard(tmp_path, (2, 2), nothing) as other:
+        with runs.whole_lock(lease), pytest.raises(RunsError, match="is training here"), runs.whole_lock(other):
             pass
-        with runs.together(other):
+        with runs.whole_lock(other):
             pass
-    with runs.lock(tmp_path) as hold, runs.together(hold):  # who has the whole need not wait for itself
+    with runs.lock(tmp_path) as lease, runs.whole_lock(lease):  # who has the whole need not wait for itself
         pass
 
 
@@ -154,7 +154,7 @@ START = {
 
 
 def test_an_attempt_alone_writes_and_leaves_no_token(tmp_path: Path):
-    with runs.lock(tmp_path) as hold, runs.fenced(hold, "c"):
+    with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
 
     assert len(runs.read_rows(tmp_path / "metrics.csv")) == 1
@@ -163,7 +163,7 @@ def test_an_attempt_alone_writes_and_leaves_no_token(tmp_path: Path):
 
 def test_an_attempt_that_was_overtaken_stops_before_it_appends_replaces_or_discards_anything(tmp_path: Path):
     log, checkpoint = tmp_path / "metrics.csv", tmp_path / "checkpoints" / "c.pt"
-    with runs.lock(tmp_path) as hold, runs.fenced(hold, "c"):
+    with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         runs.append(log, [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
         runs.write_bytes(checkpoint, b"its own")
         (tmp_path / "checkpoints" / ".c.attempt").write_text("of a later attempt")
@@ -181,7 +181,7 @@ def test_an_attempt_that_was_overtaken_stops_before_it_appends_replaces_or_disca
 
 
 def test_where_the_later_attempt_has_finished_the_earlier_one_stops_too(tmp_path: Path):
-    with runs.lock(tmp_path) as hold, runs.fenced(hold, "c"):
+    with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "checkpoints" / ".c.attempt").unlink()
         with pytest.raises(SupersededError):
             runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
@@ -189,11 +189,11 @@ def test_where_the_later_attempt_has_finished_the_earlier_one_stops_too(tmp_path
 
 
 def test_an_attempt_whose_driver_has_lost_the_experiment_stops_too_and_is_not_tried_again(tmp_path: Path):
-    with runs.lock(tmp_path) as hold, runs.fenced(hold, "c"):
+    with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "lock.json").unlink()
         with pytest.raises(RunsError, match=r"lock\.json is not there any more; this process writes no more") as stopped:
             runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-        with pytest.raises(RunsError, match="writes no more"), runs.fenced(hold, "d"):
+        with pytest.raises(RunsError, match="writes no more"), runs.attempt(lease, "d"):
             pass
 
     assert not isinstance(stopped.value, SupersededError)
@@ -277,7 +277,7 @@ def test_sixty_folders_of_one_seed_are_one_sample(tmp_path: Path):
     network = ("network.depth=[8]", "network.norm=none", "network.init=he")
     folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(60)]
     whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=60")
-    pooled, one = (tables.TABLES["csv"](comparison.compared(of)) for of in (runs.read_results(folders), whole))
+    pooled, one = (tables.TABLES["csv"](comparison.compare_results(of)) for of in (runs.read_results(folders), whole))
 
     assert pooled == one
     assert ",60,0,60,0,0," in pooled

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import resexp
 from resexp import runs
-from resexp.shortcuts import SHORTCUTS, Place, join, make_shortcut, option_a
+from resexp.shortcuts import SHORTCUTS, BlockSpec, join, make_shortcut, option_a
 
 B, BLOCKS = 5, 9
 
@@ -32,7 +32,7 @@ CASES = [pytest.param(place, norm, id=f"{p}, {n}") for p, place in PLACES.items(
 def made(name: str, place: tuple, norm) -> tuple[nn.Module, Tensor]:
     """A shortcut in float64 with weights that are not its start, and an input."""
     torch.manual_seed(0)
-    shortcut = SHORTCUTS[name](Place(*place, index=2, blocks=BLOCKS, norm=norm)).double()
+    shortcut = SHORTCUTS[name](BlockSpec(*place, index=2, blocks=BLOCKS, norm=norm)).double()
     with torch.no_grad():
         for parameter in shortcut.parameters():
             parameter.normal_()
@@ -190,7 +190,7 @@ def test_a_shortcut_adds_the_parameters_of_the_design_and_no_bias(name, where, p
 
 @pytest.mark.parametrize("blocks", [1, 4, 54])
 def test_skipinit_starts_at_one_over_the_root_of_the_number_of_blocks(blocks):
-    shortcut = SHORTCUTS["skipinit"](Place((3,), (3,), 0, blocks, lambda _: nn.Identity()))
+    shortcut = SHORTCUTS["skipinit"](BlockSpec((3,), (3,), 0, blocks, lambda _: nn.Identity()))
 
     assert shortcut(torch.ones(1, 3))[0].item() == pytest.approx(1 / math.sqrt(blocks), rel=1e-7)
     assert shortcut.alpha.requires_grad
@@ -200,7 +200,7 @@ def test_skipinit_starts_at_one_over_the_root_of_the_number_of_blocks(blocks):
 
 
 def at(name: str, place: tuple = PLACES["mlp"], index: int = 2, **parameters) -> nn.Module:
-    return SHORTCUTS[name](Place(*place, index=index, blocks=BLOCKS, norm=lambda _: nn.Identity()), **parameters)
+    return SHORTCUTS[name](BlockSpec(*place, index=index, blocks=BLOCKS, norm=lambda _: nn.Identity()), **parameters)
 
 
 def test_scaled_multiplies_each_path_by_its_own_constant():
@@ -271,7 +271,7 @@ def test_the_same_stream_draws_the_same(name):
 def test_option_a_puts_its_empty_channels_where_it_is_told(pad, first):
     inputs, outputs = PLACES["cnn, even side halved"]
     x = torch.randn(B, *inputs)
-    _, s = SHORTCUTS["identity"](Place(inputs, outputs, 0, 1, lambda _: nn.Identity(), pad))(x)
+    _, s = SHORTCUTS["identity"](BlockSpec(inputs, outputs, 0, 1, lambda _: nn.Identity(), pad))(x)
 
     assert torch.equal(s[:, first : first + 4], x[:, :, ::2, ::2])
     assert s.any(0).flatten(1).any(1).tolist() == [first <= c < first + 4 for c in range(8)]
@@ -279,7 +279,7 @@ def test_option_a_puts_its_empty_channels_where_it_is_told(pad, first):
 
 def test_another_place_for_the_empty_channels_is_refused():
     with pytest.raises(ValueError, match="pad 'start' is not one of end, both"):
-        Place((4, 8, 8), (8, 4, 4), 0, 1, lambda _: nn.Identity(), "start")
+        BlockSpec((4, 8, 8), (8, 4, 4), 0, 1, lambda _: nn.Identity(), "start")
 
 
 # ---- a function of one's own --------------------------------------------------------------------------------------------
@@ -301,13 +301,13 @@ def test_a_function_of_the_place_is_a_shortcut_like_any_other(place, monkeypatch
     monkeypatch.setitem(SHORTCUTS, "own", lambda place: lambda x: (0.25, option_a(x, place) / (1 + place.index)))
     inputs, outputs = PLACES[place]
     x = torch.randn(B, *inputs)
-    own = make_shortcut("own", Place(inputs, outputs, 1, BLOCKS, nn.Identity))
+    own = make_shortcut("own", BlockSpec(inputs, outputs, 1, BLOCKS, nn.Identity))
     a, s = own(x)
 
     assert isinstance(own, nn.Module)
     assert list(own.parameters()) == []
     assert a == 0.25
-    assert torch.equal(s, option_a(x, Place(inputs, outputs, 0, 1, nn.Identity)) / 2)
+    assert torch.equal(s, option_a(x, BlockSpec(inputs, outputs, 0, 1, nn.Identity)) / 2)
 
 
 @pytest.mark.parametrize("stack", ["auto", "1"])
@@ -365,7 +365,7 @@ def test_what_is_no_shortcut_is_refused_in_words(own, said, monkeypatch):
     monkeypatch.setitem(SHORTCUTS, "own", own)
 
     with pytest.raises(TypeError, match=said):
-        make_shortcut("own", Place((3,), (3,), 0, 1, nn.Identity))
+        make_shortcut("own", BlockSpec((3,), (3,), 0, 1, nn.Identity))
 
 
 @pytest.mark.parametrize("own", [lambda x: (1.0, 0.5 * x), lambda x: (1.0, x.relu())], ids=["a product", "a method"])
@@ -373,7 +373,7 @@ def test_a_function_of_x_alone_is_told_that_it_is_made_from_its_place(own, monke
     monkeypatch.setitem(SHORTCUTS, "own", own)
 
     with pytest.raises((TypeError, AttributeError)) as raised:
-        make_shortcut("own", Place((3,), (3,), 0, 1, nn.Identity))
+        make_shortcut("own", BlockSpec((3,), (3,), 0, 1, nn.Identity))
     assert raised.value.__notes__ == ["the shortcut own is made from its place, as in lambda place: lambda x: (1.0, 0.5 * x)"]
 
 
@@ -385,4 +385,4 @@ def test_a_function_that_holds_weights_is_refused_because_they_would_not_be_trai
     monkeypatch.setitem(SHORTCUTS, "own", learned)
 
     with pytest.raises(TypeError, match="own is a function that holds weights, which would not be trained; make it a Module"):
-        make_shortcut("own", Place((3,), (3,), 0, 1, nn.Identity))
+        make_shortcut("own", BlockSpec((3,), (3,), 0, 1, nn.Identity))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from resexp import config, probes, runs, stacking, streams, training
-from resexp.networks import NORMS, PLACEMENTS, Network, build_network, initialise
+from resexp.networks import NORMS, PLACEMENTS, Network, build_network, initialize
 from resexp.shortcuts import SHORTCUTS
 
 pytestmark = pytest.mark.usefixtures("torch_state")
@@ -40,7 +40,7 @@ def networks_of(shortcuts: list[Any], norm: str, placement: str, **more: Any) ->
             placement=placement,
             **more,
         )
-        initialise(network, seed, "he")
+        initialize(network, seed, "he")
         for name, parameter in network.named_parameters():
             if parameter.ndim < 2:
                 torch.nn.init.normal_(parameter, 0.5, 0.3, generator=streams.generator(seed, "test", name))
@@ -80,7 +80,7 @@ def test_stacking_leaves_the_networks_alone_and_gives_them_back(stack: str, norm
     before = copy.deepcopy([network.state_dict() for network in networks])
     stacked = stacking.stack(networks)
     with torch.no_grad():
-        stacked(batch_of(0)[0], None, stacking.joined_draws([draws_of(network, 0, 0) for network in networks]))
+        stacked(batch_of(0)[0], None, stacking.join_noise([draws_of(network, 0, 0) for network in networks]))
         for parameter in stacked.parameters():
             parameter.add_(1.0)
 
@@ -120,7 +120,7 @@ def test_logits_and_gradients_of_a_stack_are_those_of_its_networks(stack: str, n
     networks = networks_of(STACKS[stack], norm, placement, scalars=norm == "none")
     stacked, (x, labels) = stacking.stack(networks), batch_of(0)
     draws = [draws_of(network, seed, 0) for seed, network in enumerate(networks)]
-    logits = stacked(x, None, stacking.joined_draws(draws))
+    logits = stacked(x, None, stacking.join_noise(draws))
     losses_of(logits, labels).sum().backward()
 
     for trial, network in enumerate(networks):
@@ -147,7 +147,7 @@ def test_a_stack_takes_the_steps_of_its_networks(stack: str, norm: str, dtype: t
         x, labels = batch_of(step, dtype)
         draws = [draws_of(network, seed, step) for seed, network in enumerate(networks)]
         whole.zero_grad()
-        losses_of(stacked(x, None, stacking.joined_draws(draws)), labels).sum().backward()
+        losses_of(stacked(x, None, stacking.join_noise(draws)), labels).sum().backward()
         training.clip(stacked, T, 0.5)
         whole.step()
         for trial, (network, optimizer) in enumerate(zip(networks, single, strict=True)):
@@ -227,7 +227,7 @@ def train(experiment: config.Experiment, folder: Path, monkeypatch: pytest.Monke
     trials = {trial.name: trial for trial in experiment.trials}
     for planned in config.make_plan(experiment, "cpu", 1).stacks:
         assert len(planned.trials) > 1
-        training.run([trials[name] for name in planned.trials], folder, planned.name, "cpu")
+        training.train_stack([trials[name] for name in planned.trials], folder, planned.name, "cpu")
 
 
 def lasting(folder: Path, trial: str) -> dict[str, bytes]:
@@ -269,7 +269,7 @@ def test_that_a_trial_diverged_is_in_its_status_while_its_stack_trains_on(tiny: 
     run.step = 4
     training.state.tell(run, "running")
     run.losses = [torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, math.inf, 1.0]), torch.tensor([1.0, math.nan, 1.0])]
-    training.state.close_diverged(run, 5)
+    training.state.mark_diverged(run, 5)
     found = [runs.status(logs) for logs in run.logs]
 
     assert [status.get("diverged") for status in found] == [None, 3, None]
@@ -289,7 +289,7 @@ def test_a_stack_ends_where_its_trials_end_alone(shortcut: str, tiny: Any, tmp_p
     overrides = (f"network.shortcut=[{shortcut}]", "seeds=2", "precision=float64", "network.norm=layer", "training.steps=10")
     train(tiny(*overrides), tmp_path / "whole")
     for trial in tiny(*overrides).trials:
-        training.run([trial], tmp_path / "alone", trial.name, "cpu")
+        training.train_stack([trial], tmp_path / "alone", trial.name, "cpu")
         whole, alone = (runs.result(runs.trial_folder(tmp_path / of, trial.name)) for of in ("whole", "alone"))
         assert whole
         assert alone
@@ -311,9 +311,9 @@ def test_a_stack_that_is_stopped_and_continued_equals_the_uninterrupted_one(step
 
     (planned,) = config.make_plan(experiment, "cpu", 1).stacks
     trials = list(experiment.trials)
-    assert training.run(trials, tmp_path / "parts", planned.name, "cpu", stop) == "interrupted"
+    assert training.train_stack(trials, tmp_path / "parts", planned.name, "cpu", stop) == "interrupted"
     assert {runs.status(runs.trial_folder(tmp_path / "parts", trial.name))["state"] for trial in trials} == {"interrupted"}
-    assert training.run(trials, tmp_path / "parts", planned.name, "cpu") == "finished"
+    assert training.train_stack(trials, tmp_path / "parts", planned.name, "cpu") == "finished"
 
     for trial in trials:
         assert lasting(tmp_path / "parts", trial.name) == lasting(tmp_path / "whole", trial.name)
@@ -323,7 +323,7 @@ def test_at_depth_2_all_arms_end_with_the_same_bytes(tiny: Any, tmp_path: Path):
     experiment = tiny("network.depth=[2]", "network.shortcut=[identity, projection-all]", "training.steps=30")
     trials = {trial.name: trial for trial in experiment.trials}
     for planned in config.make_plan(experiment, "cpu", 1).stacks:
-        training.run([trials[name] for name in planned.trials], tmp_path, planned.name, "cpu")
+        training.train_stack([trials[name] for name in planned.trials], tmp_path, planned.name, "cpu")
     found = [lasting(tmp_path, trial.name)["predictions.csv.gz"] for trial in experiment.trials]
 
     assert len(found) == 3

@@ -32,15 +32,15 @@ def raised(points):
 
 def plain_mixed(trial):
     stuck = trial.arm == "plain" and trial.seed < 3
-    return {"test_accuracy": 0.1 if stuck else 0.9, "outcome": "stuck" if stuck else "trained"}
+    return {"test_accuracy": 0.1 if stuck else 0.9, "outcome": "at_chance" if stuck else "above_chance"}
 
 
 def plain_stuck(trial):
-    return {"test_accuracy": 0.1 if trial.arm == "plain" else 0.9, "outcome": "stuck" if trial.arm == "plain" else "trained"}
+    return {"test_accuracy": 0.1 if trial.arm == "plain" else 0.9, "outcome": "at_chance" if trial.arm == "plain" else "above_chance"}
 
 
 def none_trained(trial):
-    return {"outcome": "diverged"} if trial.arm == "plain" else {"test_accuracy": 0.1 + trial.seed / 10, "outcome": "stuck"}
+    return {"outcome": "diverged"} if trial.arm == "plain" else {"test_accuracy": 0.1 + trial.seed / 10, "outcome": "at_chance"}
 
 
 def in_turn(trial):
@@ -90,12 +90,12 @@ def test_a_seed_that_one_arm_has_not_finished_leaves_the_pair_and_is_counted_as_
         pytest.param(plain_diverged, "0/4 4 diverged", "-", False, id="diverged: no accuracy"),
     ],
 )
-def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outcome, accuracy, compared):
+def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outcome, accuracy, compare_results):
     ((cell),) = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL))
 
     assert tables.outcome_text(cell.arms[0]) == outcome
     assert tables.accuracy_text(cell.arms[0].summary) == accuracy
-    assert (cell.arms[1].difference is not None) == compared
+    assert (cell.arms[1].difference is not None) == compare_results
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
         pytest.param(
             none_trained, Effect.NEITHER, "Neither network trains at this learning rate", id="neither: diverged and stuck"
         ),
-        pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "stuck"}, Effect.NEITHER, "Neither", id="neither: stuck"),
+        pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "at_chance"}, Effect.NEITHER, "Neither", id="neither: stuck"),
         pytest.param(in_turn, Effect.NO_PAIR, "no finished seed in common", id="no seed in common"),
         pytest.param(
             one_pair,
@@ -133,7 +133,7 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
             id="none",
         ),
         pytest.param(
-            lambda t: {**plain_stuck(t), "outcome": "trained" if t.arm == "plain" else "stuck"},
+            lambda t: {**plain_stuck(t), "outcome": "above_chance" if t.arm == "plain" else "at_chance"},
             Effect.MAKES_UNTRAINABLE,
             "untr",
             id="makes untrainable",
@@ -184,7 +184,7 @@ def test_best_against_best_is_chosen_by_validation_and_reported_on_test(tmp_path
 
 def test_the_terminal_table_fits_80_columns_and_names_everything(tmp_path):
     folder, found = fabricated.experiment(tmp_path, plain_mixed)
-    text = tables.TABLES["table"](comparison.compared(runs.results_of(folder, found)))
+    text = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, found)))
 
     assert max(map(len, text.splitlines())) <= 80
     assert "depth 64, norm layer, init he  (100 parameters each)" in text
@@ -195,14 +195,14 @@ def test_the_terminal_table_fits_80_columns_and_names_everything(tmp_path):
 def test_depth_2_is_marked_as_nothing_to_skip(tmp_path):
     folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL[1:], "network.depth=[2]")
 
-    assert "nothing to skip at depth 2" in tables.TABLES["table"](comparison.compared(runs.results_of(folder, found)))
+    assert "nothing to skip at depth 2" in tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, found)))
 
 
 def test_long_arms_and_many_of_them_stay_apart_and_within_80_columns(tmp_path):
     arms = "[identity, stochastic-depth, {gate-shortcut: {bias: -6}}, rezero, projection-all]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     folder, found = fabricated.experiment(tmp_path, lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, *axes)
-    lines = tables.TABLES["table"](comparison.compared(runs.results_of(folder, found))).splitlines()
+    lines = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, found))).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("  gate-shortcut-bias-6 2/2") for line in lines)
@@ -227,7 +227,7 @@ def test_every_line_fits_80_columns_whatever_stands_in_it(tmp_path, values, ques
     arms = f"[{{{LONG}}}, {{gate-shortcut: {{bias: -6}}}}, projection-all, {{gate: {{bias: -6.25}}}}]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     results = fabricated.results(tmp_path, values, *axes, "network.plain_width=parameters", f"question={question}")
-    lines = tables.TABLES["table"](comparison.compared(results)).splitlines()
+    lines = tables.TABLES["table"](comparison.compare_results(results)).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert all(line.count("[") == line.count("]") for line in lines)  # no interval is broken
@@ -237,7 +237,9 @@ def test_every_line_fits_80_columns_whatever_stands_in_it(tmp_path, values, ques
 
 
 def test_a_count_of_outcomes_that_fills_its_column_stays_apart_from_the_next(tmp_path):
-    text = tables.TABLES["table"](comparison.compared(fabricated.results(tmp_path, plain_diverged, *ONE_CELL[:3], "seeds=2")))
+    text = tables.TABLES["table"](
+        comparison.compare_results(fabricated.results(tmp_path, plain_diverged, *ONE_CELL[:3], "seeds=2"))
+    )
 
     assert "  plain          0/2 2 diverged -" in text
 
@@ -258,15 +260,15 @@ def test_how_trials_ended_is_counted_and_the_steps_of_divergence_are_named(tmp_p
         if not 0 < trial.seed <= seeds:
             return {"test_accuracy": 0.9}
         return (
-            {"outcome": "stuck", "test_accuracy": 0.1}
+            {"outcome": "at_chance", "test_accuracy": 0.1}
             if trial.arm == "plain"
             else {"outcome": "diverged", "steps": 30 + trial.seed}
         )
 
     found = fabricated.results(tmp_path, ended, *ONE_CELL[:3], f"seeds={2 + seeds}")
-    (arm,) = (arm for arm in comparison.compared(found).cells[0].arms if arm.name == "identity")
+    (arm,) = (arm for arm in comparison.compare_results(found).cells[0].arms if arm.name == "identity")
 
-    assert tables.progress_text(found.states) == text.replace("-d8-", "-d64-norm-none-init-he-")
+    assert tables.progress_text(found.records) == text.replace("-d8-", "-d64-norm-none-init-he-")
     assert arm.diverged == tuple((seed, 30 + seed) for seed in range(1, seeds + 1))
     assert tables.diverged_text(arm) == {0: "", 1: "seed 1 at step 31", 6: "6 seeds at steps 31 to 36"}[seeds]
 
@@ -284,14 +286,16 @@ PRECISIONS = ("float32", "float64")
 
 def test_csv_json_and_markdown_carry_the_same_numbers(tmp_path):
     folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
-    (plain, residual) = csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compared(runs.results_of(folder, found)))))
-    arms = json.loads(tables.TABLES["json"](comparison.compared(runs.results_of(folder, found))))["cells"][0]["arms"]
+    (plain, residual) = csv.DictReader(
+        io.StringIO(tables.TABLES["csv"](comparison.compare_results(runs.results_of(folder, found))))
+    )
+    arms = json.loads(tables.TABLES["json"](comparison.compare_results(runs.results_of(folder, found))))["cells"][0]["arms"]
 
     assert float(residual["mean"]) == pytest.approx(arms[1]["summary"]["mean"])
     assert float(residual["low"]) == pytest.approx(arms[1]["difference"]["low"])
     assert plain["difference"] == ""
     assert "| identity | 4/4 | 70.0 ± 9.4 | 30.0 ± 9.4 | 4 | +9.0 [+3.3, +14.7] |" in tables.TABLES["md"](
-        comparison.compared(runs.results_of(folder, found))
+        comparison.compare_results(runs.results_of(folder, found))
     )
 
 
@@ -310,7 +314,7 @@ def test_a_trial_that_left_the_config_is_named(tmp_path):
     smaller = fabricated.config.load("digits", [*ONE_CELL[:3], "seeds=3"])
 
     assert "no longer in the config: identity-d64-norm-none-init-he-s3" in tables.TABLES["table"](
-        comparison.compared(runs.results_of(folder, smaller))
+        comparison.compare_results(runs.results_of(folder, smaller))
     )
 
 

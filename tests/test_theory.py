@@ -19,18 +19,18 @@ Layer = Callable[[np.random.Generator, FloatArray], tuple[FloatArray, Backward]]
 # ---- the simulation: a layer gives its output and the map from gradients of the output to those of the input ----------
 
 
-def weight(random: np.random.Generator, init_scale: float, width: int) -> FloatArray:
-    return random.standard_normal((width, width)) * math.sqrt(init_scale / width)
+def weight(random: np.random.Generator, sigma2: float, width: int) -> FloatArray:
+    return random.standard_normal((width, width)) * math.sqrt(sigma2 / width)
 
 
-def orthogonal(random: np.random.Generator, init_scale: float, width: int) -> FloatArray:
+def orthogonal(random: np.random.Generator, sigma2: float, width: int) -> FloatArray:
     q, r = np.linalg.qr(random.standard_normal((width, width)))
-    return math.sqrt(init_scale) * q * np.sign(np.diag(r))
+    return math.sqrt(sigma2) * q * np.sign(np.diag(r))
 
 
-def matrix(init_scale: float, draw: Callable[..., FloatArray] = weight) -> Layer:
+def matrix(sigma2: float, draw: Callable[..., FloatArray] = weight) -> Layer:
     def layer(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
-        w = draw(random, init_scale, x.shape[1])
+        w = draw(random, sigma2, x.shape[1])
         return x @ w.T, lambda d: d @ w
 
     return layer
@@ -187,10 +187,10 @@ def test_a_plain_relu_layer_multiplies_the_square_of_the_gradient_by_half_its_ga
     assert growth(-signals) == pytest.approx(expected, rel=0.05)
 
 
-@pytest.mark.parametrize(("init_scale", "expected"), [(2.0, 1.106), (1 / 3, 1 / 3), (25 / 9, 1.21)])
-def test_a_plain_tanh_layer_tends_to_its_mean_field_factor(init_scale: float, expected: float):
-    levels, _ = simulated(plain(matrix(init_scale), tanh), 30)
-    chi, _ = theory.tanh_layers(init_scale, 30)
+@pytest.mark.parametrize(("sigma2", "expected"), [(2.0, 1.106), (1 / 3, 1 / 3), (25 / 9, 1.21)])
+def test_a_plain_tanh_layer_tends_to_its_mean_field_factor(sigma2: float, expected: float):
+    levels, _ = simulated(plain(matrix(sigma2), tanh), 30)
+    chi, _ = theory.tanh_layers(sigma2, 30)
 
     assert chi[-1] == pytest.approx(expected, rel=0.01)
     assert growth(levels, slice(6, -3)) == pytest.approx(expected, rel=0.05)
@@ -236,10 +236,10 @@ def test_the_gradient_of_one_input_fluctuates_over_seeds_as_predicted():
 # ---- with a norm -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("init_scale", [1 / 3, 2.0])
+@pytest.mark.parametrize("sigma2", [1 / 3, 2.0])
 @pytest.mark.parametrize("batch", [32, 128, 256])
-def test_a_plain_network_with_batch_norm_explodes_at_any_gain(init_scale: float, batch: int):
-    levels, _ = simulated(plain(matrix(init_scale), norm(0), relu), 20, batch=batch)
+def test_a_plain_network_with_batch_norm_explodes_at_any_gain(sigma2: float, batch: int):
+    levels, _ = simulated(plain(matrix(sigma2), norm(0), relu), 20, batch=batch)
     low, high = theory.batch_norm_relu(batch)
 
     assert low <= growth(levels) <= 1.02 * high
@@ -252,9 +252,9 @@ def test_linear_layers_with_batch_norm_explode_a_little():
     assert growth(levels) == pytest.approx(theory.batch_norm_linear(32), rel=0.01)
 
 
-@pytest.mark.parametrize("init_scale", [1 / 3, 2.0])
-def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(init_scale: float):
-    levels, _ = simulated(plain(matrix(init_scale), norm(1), relu), 20)
+@pytest.mark.parametrize("sigma2", [1 / 3, 2.0])
+def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(sigma2: float):
+    levels, _ = simulated(plain(matrix(sigma2), norm(1), relu), 20)
 
     assert growth(levels) == pytest.approx(theory.layer_norm_relu(), rel=0.02)
 
@@ -263,14 +263,12 @@ def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(init_scale
     ("name", "axis", "layers", "tolerance"), [("batch", 0, 1, 0.15), ("batch", 0, 2, 0.25), ("layer", 1, 1, 0.1)]
 )
 def test_shortcuts_turn_a_norms_explosion_into_a_power_law(name: str, axis: int, layers: int, tolerance: float):
-    init_scale, blocks = 2.0, 54
+    sigma2, blocks = 2.0, 54
     chi = {"batch": theory.BATCH_NORM_RELU, "layer": 1.0}[name]
-    first = plain(
-        matrix(init_scale), norm(axis), relu, skip(matrix(init_scale))
-    )  # x_1, whose shortcut starts behind the activation
-    levels, _ = simulated(skip(chain(*[norm(axis), relu, matrix(init_scale)] * layers)), blocks - 1, first, batch=128)
+    first = plain(matrix(sigma2), norm(axis), relu, skip(matrix(sigma2)))  # x_1, whose shortcut starts behind the activation
+    levels, _ = simulated(skip(chain(*[norm(axis), relu, matrix(sigma2)] * layers)), blocks - 1, first, batch=128)
     measured = (levels - levels[:, -1:]).mean(0)
-    factors = theory.norm_residual(chi**layers, 1 / init_scale, blocks)[1:]
+    factors = theory.norm_residual(chi**layers, 1 / sigma2, blocks)[1:]
     predicted = np.append(np.cumsum(np.log(factors)[::-1])[::-1], 0.0)
     early, late = (measured[at] - measured[2 * at] for at in (6, 24))
 
@@ -313,14 +311,14 @@ def test_a_bare_he_block_triples_both():
     assert growth(-signals) == pytest.approx(3.0, rel=0.05)
 
 
-@pytest.mark.parametrize("init_scale", [1 / 3, 1.0, 2.0])
-def test_an_activation_after_the_addition_is_met_by_its_mean_field(init_scale: float):
-    levels, signals = simulated(chain(skip(chain(matrix(init_scale), relu, matrix(init_scale))), relu), 20)
-    backward, forward = theory.residual_post(init_scale**2 / 2, 20)
+@pytest.mark.parametrize("sigma2", [1 / 3, 1.0, 2.0])
+def test_an_activation_after_the_addition_is_met_by_its_mean_field(sigma2: float):
+    levels, signals = simulated(chain(skip(chain(matrix(sigma2), relu, matrix(sigma2))), relu), 20)
+    backward, forward = theory.residual_post(sigma2**2 / 2, 20)
 
     assert 0.97 * backward[10] <= growth(levels) <= 1.03 * forward[10]
     assert growth(-signals) == pytest.approx(forward[10], rel=0.05)
-    assert init_scale != 2 or 2.0 <= growth(levels) <= 2.25
+    assert sigma2 != 2 or 2.0 <= growth(levels) <= 2.25
 
 
 @pytest.mark.parametrize("blocks", [20, 50])
@@ -332,9 +330,9 @@ def test_scaling_branches_by_the_root_of_their_number_leaves_about_e_in_all(bloc
     assert 2.3 <= math.exp((levels[:, 0] - levels[:, -1]).mean()) <= 2.9
 
 
-@pytest.mark.parametrize(("a", "init_scale"), [(1.0, 2.0), (1.0, 1 / 3), (20**-0.5, 2.0)])
-def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, init_scale: float):
-    branch = chain(matrix(init_scale), relu, matrix(init_scale))
+@pytest.mark.parametrize(("a", "sigma2"), [(1.0, 2.0), (1.0, 1 / 3), (20**-0.5, 2.0)])
+def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, sigma2: float):
+    branch = chain(matrix(sigma2), relu, matrix(sigma2))
     first, block = chain(relu, skip(branch, 1.0, a)), skip(chain(relu, branch), 1.0, a)
     blocks, count = [first, *[block] * 19], iter(range(20 * SEEDS))
 
@@ -342,7 +340,7 @@ def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, init_sc
         return blocks[next(count) % 20](random, x)
 
     levels, signals = simulated(in_turn, 20, first=chain())
-    backward, forward = theory.residual_pre(a**2 * init_scale**2 / 2, 20)
+    backward, forward = theory.residual_pre(a**2 * sigma2**2 / 2, 20)
 
     assert -np.diff(levels.mean(0)) == pytest.approx(np.log(backward), abs=0.1)
     assert np.diff(signals.mean(0)) == pytest.approx(np.log(forward), abs=0.1)
@@ -380,8 +378,8 @@ def test_each_cell_finds_its_formula(keys: dict[str, Any], law: str, factor: flo
 
 
 def test_ten_decades_of_gain_keep_the_post_range_finite():
-    for init_scale in (1e-6, 1e-2, 12.0, 1e4):
-        low, high = theory.predict(cell(init_scale=init_scale), 64).slope() or (math.nan, math.nan)
+    for sigma2 in (1e-6, 1e-2, 12.0, 1e4):
+        low, high = theory.predict(cell(init_scale=sigma2), 64).slope() or (math.nan, math.nan)
 
         assert -0.2 < low <= high
         assert math.isfinite(high)

@@ -103,7 +103,7 @@ def processes(group: int) -> dict[int, tuple[int, str]]:
 
 def starts(folder: Path) -> int:
     """How many commands have begun to write there."""
-    return len(runs.starts(folder)) if (folder / "environment.json").exists() else 0
+    return len(runs.launches(folder)) if (folder / "environment.json").exists() else 0
 
 
 def wait_for_start(running: Command, folder: Path, before: int) -> None:
@@ -379,8 +379,8 @@ def look(folder: Path, experiment: config.Experiment) -> set[str]:
     """Reads an experiment as compare, report and watch do; returns the trials that are finished."""
     shot = screen.snapshot(folder, experiment, 0.0, {})
     found = runs.read_results([folder])
-    tables.TABLES["table"](comparison.compared(found))
-    done = {state.trial.name for state in found.states if state.result}
+    tables.TABLES["table"](comparison.compare_results(found))
+    done = {state.trial.name for state in found.records if state.result}
     if done:
         frames.read_frames(found)
     assert done >= {row.trial.name for row in shot.rows if row.state == "finished"}

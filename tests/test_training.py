@@ -17,7 +17,7 @@ from torch import Tensor
 from resexp import config, datasets, probes, runs, training
 from resexp.config import Training, Trial
 from resexp.datasets import DataError, Images
-from resexp.networks import build_network, initialise
+from resexp.networks import build_network, initialize
 from resexp.shortcuts import SHORTCUTS
 from resexp.training import loop, measures
 
@@ -28,7 +28,7 @@ CNN = ("network.family=cnn", "network.depth=[5]", "network.width=4", "network.bl
 
 def finish(trial: Trial, folder: Path, stop: Callable[[], bool] = training.never) -> dict[str, Any]:
     """Trains the trial to its result, alone in its stack."""
-    assert training.run([trial], folder, trial.name, "cpu", stop) == "finished"
+    assert training.train_stack([trial], folder, trial.name, "cpu", stop) == "finished"
     found = runs.result(runs.trial_folder(folder, trial.name))
     assert found
     return found
@@ -74,7 +74,7 @@ def test_reading_gradients_never_changes_the_weights(override: str, tiny: Any, t
 
 def test_measuring_a_network_leaves_it_as_it_was(tiny: Any):
     trial = tiny(*CNN).trials[0]
-    material = training.material(trial.settings.data, "cpu", torch.float32)
+    material = training.load_training_data(trial.settings.data, "cpu", torch.float32)
     network = training.build(trial, material.input_shape, material.classes)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     training.evaluate(network, material.validation, material)
@@ -188,15 +188,15 @@ def coloured(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = torch.randint(0, 256, (60, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images = Images(pixels, torch.arange(60) % 5, tuple("abcde"))
     monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", lambda _source, _part: images)
-    training.material.cache_clear()
+    training.load_training_data.cache_clear()
 
 
 COLOURED = ("data.name=fashion-mnist", "data.limit=48", "data.augment=crop-flip", "training.steps=7")
 
 
 def batches_of(trial: Trial, first: int, count: int) -> list[tuple[Tensor, Tensor]]:
-    material = training.material(trial.settings.data, "cpu", torch.float32)
-    per_epoch = training.lengths(trial.settings, len(material.training)).per_epoch
+    material = training.load_training_data(trial.settings.data, "cpu", torch.float32)
+    per_epoch = training.step_counts(trial.settings, len(material.training)).per_epoch
     stream = training.batches([trial], material, per_epoch, first)
     return [next(stream) for _ in range(count)]
 
@@ -222,7 +222,7 @@ def test_a_stream_that_begins_later_gives_the_later_batches(step: int, overrides
 
 def test_a_batch_is_the_next_stretch_of_the_epochs_order_normalised(tiny: Any):
     trial = tiny().trials[0]
-    material = training.material(trial.settings.data, "cpu", torch.float32)
+    material = training.load_training_data(trial.settings.data, "cpu", torch.float32)
     raw = material.training.pixels.numpy().astype(np.float64)
     for step, (x, labels) in enumerate(batches_of(trial, 0, 8)):
         index = datasets.order(0, step // 4, 64)[step % 4 * 16 :][:16].numpy()
@@ -278,8 +278,8 @@ def test_what_is_left_to_chance_depends_on_seed_step_and_block_alone(shortcut: s
     trial = twins(tiny(f"network.shortcut={shortcut}", "network.depth=[40]"))[1]
     network, x = training.build(trial, (1, 8, 8), 10), torch.zeros(3, 1, 8, 8)
     other = trial.model_copy(update={"seed": 1})
-    drawn = {(of.seed, step): training.draws(network, [of], step, x) for of in (trial, other) for step in (0, 1)}
-    again = training.draws(network, [trial], 1, x)
+    drawn = {(of.seed, step): training.sample_noise(network, [of], step, x) for of in (trial, other) for step in (0, 1)}
+    again = training.sample_noise(network, [trial], 1, x)
 
     assert all(torch.equal(a, b) for a, b in zip(drawn[0, 1], again, strict=True))
     assert len({str([d.tolist() for d in draws]) for draws in drawn.values()}) == 4
@@ -305,7 +305,7 @@ def test_a_run_that_is_stopped_and_continued_equals_the_uninterrupted_one(
         asked.append(None)
         return len(asked) > steps
 
-    assert training.run([trial], tmp_path / "parts", trial.name, "cpu", stop) == "interrupted"
+    assert training.train_stack([trial], tmp_path / "parts", trial.name, "cpu", stop) == "interrupted"
     assert runs.status(tmp_path / "parts" / "trials" / trial.name)["step"] == steps
     assert runs.checkpoint_file(tmp_path / "parts", trial.name).exists()
     finish(trial, tmp_path / "parts")
@@ -330,7 +330,7 @@ def test_a_run_that_is_stopped_within_an_evaluation_writes_nothing_of_it_and_con
     for limit in range(1, total, 5):
         asked.clear()
         folder = tmp_path / str(limit)
-        assert training.run([trial], folder, trial.name, "cpu", lambda limit=limit: stop(limit)) == "interrupted"
+        assert training.train_stack([trial], folder, trial.name, "cpu", lambda limit=limit: stop(limit)) == "interrupted"
         assert len(asked) == limit + 1  # nothing is evaluated once it has been asked to stop
         assert runs.result(runs.trial_folder(folder, trial.name)) is None
         logged.add(len(rows(trial, folder, "metrics.csv")) if (folder / "trials" / trial.name / "metrics.csv").exists() else 0)
@@ -354,7 +354,7 @@ def test_a_run_that_is_killed_between_checkpoints_and_continued_equals_the_unint
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        training.run([trial], tmp_path / "parts", trial.name, "cpu", die)
+        training.train_stack([trial], tmp_path / "parts", trial.name, "cpu", die)
     for log in runs.LOGS:
         with (tmp_path / "parts" / "trials" / trial.name / log).open("a") as file:
             file.write(f"{killed_at},0,0.0")  # a line that was being written
@@ -475,7 +475,7 @@ def test_every_number_of_a_reading_agrees_with_a_float64_computation_by_hand(
     experiment = tiny(*DOUBLE, f"network.shortcut=[{shortcut}]", *(f"training.{key}" for key in recipe))
     trial = next(trial for trial in experiment.trials if trial.arm == shortcut)
     finish(trial, tmp_path)
-    material = training.material(trial.settings.data, "cpu", torch.float64)
+    material = training.load_training_data(trial.settings.data, "cpu", torch.float64)
     W = {name: p.detach().requires_grad_() for name, p in training.build(trial, (1, 8, 8), 10).named_parameters()}
     raw, index = material.training.pixels.double().flatten(1), datasets.order(trial.seed, 0, 64)[:16]
     boundaries, logits = forward(W, (raw[index] - raw.mean()) / raw.std(correction=0), shortcut)
@@ -530,7 +530,7 @@ def test_a_plain_net_of_64_layers_vanishes_at_the_predicted_rate_and_no_norm_is_
 def test_evaluation_is_the_mean_over_images_seen_one_at_a_time(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(measures, "EVALUATION_BATCH", 7)
     trial = tiny(*CNN).trials[0]
-    material = training.material(trial.settings.data, "cpu", torch.float64)
+    material = training.load_training_data(trial.settings.data, "cpu", torch.float64)
     network = training.build(trial, material.input_shape, material.classes).double()
     for x, _ in batches_of(trial, 0, 3):
         network(x.double())  # batch norm has seen something
@@ -555,13 +555,13 @@ def labels_of(counts: Iterable[int]) -> Tensor:
     ("counts", "accuracy", "expected"),
     [
         # share of the most frequent class p, standard error sqrt(p (1 - p) / n)
-        pytest.param([10] * 10, 0.18, "stuck", id="p 0.1, n 100: the line is 0.1 + 3 x 0.03 = 0.19"),
-        pytest.param([10] * 10, 0.20, "trained", id="above 0.19"),
-        pytest.param([10] * 10, 0.0, "stuck", id="worse than chance"),
-        pytest.param([75, 25], 0.87, "stuck", id="p 0.75, n 100: the line is 0.75 + 3 x 0.0433 = 0.8799"),
-        pytest.param([75, 25], 0.89, "trained", id="above 0.8799"),
-        pytest.param([1000] * 10, 0.108, "stuck", id="p 0.1, n 10000: the line is 0.1 + 3 x 0.003 = 0.109"),
-        pytest.param([1000] * 10, 0.11, "trained", id="above 0.109"),
+        pytest.param([10] * 10, 0.18, "at_chance", id="p 0.1, n 100: the line is 0.1 + 3 x 0.03 = 0.19"),
+        pytest.param([10] * 10, 0.20, "above_chance", id="above 0.19"),
+        pytest.param([10] * 10, 0.0, "at_chance", id="worse than chance"),
+        pytest.param([75, 25], 0.87, "at_chance", id="p 0.75, n 100: the line is 0.75 + 3 x 0.0433 = 0.8799"),
+        pytest.param([75, 25], 0.89, "above_chance", id="above 0.8799"),
+        pytest.param([1000] * 10, 0.108, "at_chance", id="p 0.1, n 10000: the line is 0.1 + 3 x 0.003 = 0.109"),
+        pytest.param([1000] * 10, 0.11, "above_chance", id="above 0.109"),
     ],
 )
 def test_at_chance_is_within_three_binomial_standard_errors_of_the_most_frequent_class(
@@ -573,15 +573,15 @@ def test_at_chance_is_within_three_binomial_standard_errors_of_the_most_frequent
 @pytest.mark.parametrize(
     ("counts", "accuracy", "loss", "expected"),
     [
-        pytest.param([10] * 10, 0.195, math.log(10) - 1e-9, "trained", id="just below ln 10"),
-        pytest.param([10] * 10, 0.195, math.log(10) + 1e-9, "stuck", id="just above ln 10: it is better than no guess"),
-        pytest.param([1000] * 10, 0.12, 5.0, "stuck", id="2 points above chance with twice the loss of a guess"),
-        pytest.param([1000] * 10, 0.19999, 8.0, "stuck", id="just below twice the share of a class"),
-        pytest.param([1000] * 10, 0.2, 8.0, "trained", id="twice as often right as a guess, and far too sure"),
-        pytest.param([1000] * 10, 0.42, 6.76, "trained", id="an exploding residual network of the demo"),
-        pytest.param([75, 25], 0.89, 0.562, "trained", id="entropy of 3/4 and 1/4 = 0.5623"),
-        pytest.param([75, 25], 0.89, 0.563, "stuck", id="above that entropy, and no accuracy is twice 3/4"),
-        pytest.param([75, 25, 0], 0.89, 0.562, "trained", id="a class without an image"),
+        pytest.param([10] * 10, 0.195, math.log(10) - 1e-9, "above_chance", id="just below ln 10"),
+        pytest.param([10] * 10, 0.195, math.log(10) + 1e-9, "at_chance", id="just above ln 10: it is better than no guess"),
+        pytest.param([1000] * 10, 0.12, 5.0, "at_chance", id="2 points above chance with twice the loss of a guess"),
+        pytest.param([1000] * 10, 0.19999, 8.0, "at_chance", id="just below twice the share of a class"),
+        pytest.param([1000] * 10, 0.2, 8.0, "above_chance", id="twice as often right as a guess, and far too sure"),
+        pytest.param([1000] * 10, 0.42, 6.76, "above_chance", id="an exploding residual network of the demo"),
+        pytest.param([75, 25], 0.89, 0.562, "above_chance", id="entropy of 3/4 and 1/4 = 0.5623"),
+        pytest.param([75, 25], 0.89, 0.563, "at_chance", id="above that entropy, and no accuracy is twice 3/4"),
+        pytest.param([75, 25, 0], 0.89, 0.562, "above_chance", id="a class without an image"),
     ],
 )
 def test_a_network_whose_loss_is_no_better_than_a_guess_is_at_chance_unless_it_is_twice_as_often_right(
@@ -605,7 +605,7 @@ def test_a_result_holds_what_the_files_say(tiny: Any, tmp_path: Path):
     assert result["test_accuracy"] == pytest.approx(sum(right) / 359, rel=1e-8)
     assert result["test_loss"] == pytest.approx(math.fsum(losses) / 359, rel=1e-7)
     assert (result["trial"], result["arm"], result["seed"], result["status"]) == (trial.name, "identity", 0, "finished")
-    assert result["outcome"] == "trained"
+    assert result["outcome"] == "above_chance"
     assert result["parameters"] == sum(w.numel() for w in weights(trial, tmp_path).values())
     assert result["multiply_adds"] == 64 * 8 + 2 * 8 * 8 + 8 * 10
     sealed = {path.name for path in logs.iterdir()} - {"result.json", "timing.csv", "status.json"}
@@ -627,10 +627,12 @@ def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_ea
     validation: list[tuple[float, float]], best_epoch: int, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     trial = tiny(f"training.epochs={len(validation) - 1}").trials[0]
-    material = training.material(trial.settings.data, "cpu", torch.float32)
+    material = training.load_training_data(trial.settings.data, "cpu", torch.float32)
     scripted, kept = iter(validation), []
 
-    def evaluate(network: Any, images: Images, found: training.Material, trials: int, _stop: Any) -> list[tuple[float, float]]:
+    def evaluate(
+        network: Any, images: Images, found: training.TrainingData, trials: int, _stop: Any
+    ) -> list[tuple[float, float]]:
         if images is not material.validation:
             return measures.evaluate(network, images, found, trials)
         kept.append({name: value.clone() for name, value in network.state_dict().items()})
@@ -670,7 +672,7 @@ def test_the_test_part_is_read_once_after_the_last_update(tiny: Any, tmp_path: P
         return False
 
     monkeypatch.setitem(datasets.DATASETS, "digits", noted)
-    training.material.cache_clear()
+    training.load_training_data.cache_clear()
     training.test_images.cache_clear()
     finish(tiny().trials[0], tmp_path, stop)
 
@@ -719,7 +721,7 @@ def test_compiled_networks_train_as_eager_ones_do_and_are_read_at_the_same_place
         experiment = tiny(*overrides, f"compile={compiled}")
         trials = {trial.name: trial for trial in experiment.trials}
         for planned in config.make_plan(experiment, "cpu", 1).stacks:
-            training.run([trials[of] for of in planned.trials], tmp_path / name, planned.name, "cpu")
+            training.train_stack([trials[of] for of in planned.trials], tmp_path / name, planned.name, "cpu")
 
     for trial in tiny(*overrides).trials:
         eager, compiled = (rows(trial, tmp_path / name, "signals.csv") for name in ("eager", "compiled"))
@@ -745,9 +747,9 @@ def test_an_absent_device_is_refused_with_what_is_there():
 def test_a_batch_larger_than_the_training_part_is_refused(tiny: Any):
     settings = tiny("training.batch_size=[64]").trials[0].settings
 
-    assert training.lengths(settings, 64).per_epoch == 1
+    assert training.step_counts(settings, 64).per_epoch == 1
     with pytest.raises(DataError, match=r"training.batch_size: 64 .* 63 training images"):
-        training.lengths(settings, 63)
+        training.step_counts(settings, 63)
 
 
 def test_the_twin_of_a_zero_last_net_is_no_dead_network(tiny: Any):
@@ -758,5 +760,5 @@ def test_the_twin_of_a_zero_last_net_is_no_dead_network(tiny: Any):
 
     assert not residual.blocks[0].branch.layer2.weight.any()
     assert min(probes.norms(torch.autograd.grad(loss, list(plain.parameters())))[0]) > 0
-    initialise(residual, 0, "pytorch")
+    initialize(residual, 0, "pytorch")
     assert torch.equal(plain.blocks[0].branch.layer2.weight, residual.blocks[0].branch.layer2.weight)

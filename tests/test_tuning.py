@@ -41,8 +41,8 @@ def fewest(sd, aim):
 
 
 def test_the_plan_is_counted_from_the_deviations_of_the_differences(tmp_path):
-    found = comparison.compared(fabricated.results(tmp_path, gained, *TWO_DEPTHS, "compare.margin=0.02"))
-    plan = comparison.plan(found)
+    found = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, "compare.margin=0.02"))
+    plan = comparison.seed_budget(found)
     deviations = [np.std(GAINS[depth], ddof=1) for depth in (8, 64)]
     seeds = [fewest(sd, 0.01) for sd in (np.mean(deviations), deviations[1])]  # of two the median is the mean
 
@@ -61,12 +61,12 @@ def test_the_plan_is_counted_from_the_deviations_of_the_differences(tmp_path):
 
 
 def test_of_one_pair_the_plan_has_one_number_and_of_narrow_ones_none(tmp_path):
-    only = comparison.compared(fabricated.results(tmp_path, gained, "network.depth=[8]", *TWO_DEPTHS[1:]))
-    enough = comparison.compared(fabricated.results(tmp_path / "2", gained, *TWO_DEPTHS, "compare.margin=0.5"))
+    only = comparison.compare_results(fabricated.results(tmp_path, gained, "network.depth=[8]", *TWO_DEPTHS[1:]))
+    enough = comparison.compare_results(fabricated.results(tmp_path / "2", gained, *TWO_DEPTHS, "compare.margin=0.5"))
     needed = fewest(np.std(GAINS[8], ddof=1), 0.005)
 
-    assert comparison.plan(only).median == comparison.plan(only).widest
-    assert comparison.plan(only).median.half == pytest.approx(half_width(GAINS[8]))
+    assert comparison.seed_budget(only).median == comparison.seed_budget(only).widest
+    assert comparison.seed_budget(only).median.half == pytest.approx(half_width(GAINS[8]))
     assert f"half-width ±1.3 points. Seeds for ±0.5: about {needed} (95% CI " in " ".join(tables.TABLES["table"](only).split())
     assert "enough for differences of 50.0 points." in " ".join(tables.TABLES["table"](enough).split())
 
@@ -81,25 +81,25 @@ def test_of_one_pair_the_plan_has_one_number_and_of_narrow_ones_none(tmp_path):
     ],
 )
 def test_there_is_no_plan_for(tmp_path, metric, overrides):
-    found = comparison.compared(fabricated.results(tmp_path, gained, *TWO_DEPTHS, *overrides), metric)
+    found = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, *overrides), metric)
     text = tables.TABLES["table"](found)
 
-    assert comparison.plan(found) is None
+    assert comparison.seed_budget(found) is None
     assert "Precision:" not in text
     assert "nan" not in text
 
 
 def test_what_pairing_bought_is_numpys_over_all_pairs(tmp_path):
-    found = comparison.compared(fabricated.results(tmp_path, gained, *TWO_DEPTHS))
+    found = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS))
     residuals = [np.add(PLAIN, GAINS[depth]) for depth in (8, 64)]
     correlations = sorted(np.corrcoef(PLAIN, of)[0, 1] for of in residuals)
     ratios = [np.std(of - PLAIN, ddof=1) / np.hypot(np.std(of, ddof=1), np.std(PLAIN, ddof=1)) for of in residuals]
-    bought = comparison.bought(found)
+    pairing_gain = comparison.pairing_gain(found)
 
-    assert bought.pairs == 2
-    assert [bought.lowest, bought.highest] == pytest.approx(correlations)
-    assert bought.median == pytest.approx(np.median(correlations))
-    assert bought.ratio == pytest.approx(np.median(ratios))
+    assert pairing_gain.pairs == 2
+    assert [pairing_gain.lowest, pairing_gain.highest] == pytest.approx(correlations)
+    assert pairing_gain.median == pytest.approx(np.median(correlations))
+    assert pairing_gain.ratio == pytest.approx(np.median(ratios))
     ends = f"{correlations[0]:+.2f} to {correlations[1]:+.2f}"
     line = f"correlation between arms {ends} (median {np.median(correlations):+.2f}, 2 pairs)"
     assert line in " ".join(tables.TABLES["table"](found).split())
@@ -107,7 +107,10 @@ def test_what_pairing_bought_is_numpys_over_all_pairs(tmp_path):
 
 @pytest.mark.parametrize("overrides", [["seeds=2"], ["network.plain=false", "network.shortcut=[identity]"]])
 def test_nothing_is_said_of_pairing_where_two_seeds_or_no_pair_tell_nothing(tmp_path, overrides):
-    assert comparison.bought(comparison.compared(fabricated.results(tmp_path, gained, *TWO_DEPTHS, *overrides))) is None
+    assert (
+        comparison.pairing_gain(comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, *overrides)))
+        is None
+    )
 
 
 # ---- each arm at its best ---------------------------------------------------------------------------------------------------
@@ -146,7 +149,7 @@ def test_both_arms_are_chosen_by_validation_and_compared_on_test(tmp_path):
         assert (row.plain.setting, row.residual.setting) == ({"lr": "0.01"}, {"lr": "0.01"})
         assert row.difference == Difference(*(pytest.approx(0.4),) * 3, 2, 0.0)
         assert row.plain.flags == row.residual.flags == ()
-    assert best.plain.summary == Summary({"trained": 2}, 2, *(pytest.approx(of) for of in (0.25, 0.005**0.5, 0.25, 0.2, 0.3)))
+    assert best.plain.summary == Summary({"above_chance": 2}, 2, *(pytest.approx(of) for of in (0.25, 0.005**0.5, 0.25, 0.2, 0.3)))
 
 
 def test_where_the_arms_bests_differ_both_are_compared_at_either_too(tmp_path):
@@ -159,10 +162,10 @@ def test_where_the_arms_bests_differ_both_are_compared_at_either_too(tmp_path):
     ]
     assert [row.difference.mean for row in rows] == pytest.approx([0.4, 0.4, 0.3])
     assert [row.residual.flags for row in rows] == [(), (), ("lr at the edge of the grid",)]
-    text = tables.TABLES["table"](comparison.compared(results, tune=["lr"]))
+    text = tables.TABLES["table"](comparison.compare_results(results, tune=["lr"]))
     assert "Each at its best lr, difference [95% CI]" in text
     assert "lr 0.1 (lr at the edge of the grid)" in text
-    assert "## Each at its best lr" in tables.TABLES["md"](comparison.compared(results, tune=["lr"]))
+    assert "## Each at its best lr" in tables.TABLES["md"](comparison.compare_results(results, tune=["lr"]))
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -183,7 +186,7 @@ def test_a_setting_of_which_a_trial_is_missing_is_not_chosen_and_widens_no_grid(
 
 def test_a_setting_that_diverged_is_not_chosen_but_was_tried(tmp_path):
     results, rows = rows_of(tmp_path, ["d", (0.9, 0.2), (0.8, 0.3)], [(0.95, 0.4), *PEAK[1:]])
-    text = " ".join(tables.TABLES["table"](comparison.compared(results, tune=["lr"])).split())
+    text = " ".join(tables.TABLES["table"](comparison.compare_results(results, tune=["lr"])).split())
 
     assert rows[-1].plain.setting == {"lr": "0.01"}
     assert rows[-1].plain.flags == ()
@@ -197,7 +200,7 @@ def test_a_setting_that_one_arm_has_not_begun_says_so(tmp_path):
         return {} if waits else by_rate(PEAK, [(0.95, 0.4), *PEAK[1:]])(trial)
 
     results = fabricated.results(tmp_path, values, *TUNED, GRID)
-    text = " ".join(tables.TABLES["table"](comparison.compared(results, tune=["lr"])).split())
+    text = " ".join(tables.TABLES["table"](comparison.compare_results(results, tune=["lr"])).split())
 
     assert "all else equal: no difference: no pair has finished both at lr 0.1" in text
 
@@ -237,7 +240,7 @@ def test_no_seed_reports_on_a_setting_that_it_helped_to_select(tmp_path):
     assert best.plain.summary.sd == pytest.approx(np.std(reported, ddof=1))
     assert best.difference.mean == pytest.approx(0.1)
     assert "lr 0.1 (by half: lr 0.01; lr 0.1; lr at the edge of the grid)" in tables.TABLES["md"](
-        comparison.compared(results, tune=["lr"])
+        comparison.compare_results(results, tune=["lr"])
     )
 
 
@@ -261,7 +264,7 @@ def test_a_single_seed_that_selects_for_itself_is_called_biased(tmp_path):
     assert not best.cross_fitted
     assert best.difference == Difference(pytest.approx(0.1), None, None, 1)
     assert "(selected and reported on the same seed: biased)" in " ".join(
-        tables.TABLES["table"](comparison.compared(results, tune=["lr"])).split()
+        tables.TABLES["table"](comparison.compare_results(results, tune=["lr"])).split()
     )
 
 
@@ -281,18 +284,18 @@ def test_the_best_arm_is_selected_on_other_seeds_too(tmp_path):
     assert best.residual.halves == ({"arm": "gate", "init": "he"}, {"arm": "identity", "init": "he"})
     assert best.residual.summary.mean == pytest.approx((0.4 * 2 + 0.2 * 2) / 4)
     assert "by half: arm gate, init he; arm identity, init he" in " ".join(
-        tables.TABLES["table"](comparison.compared(results)).split()
+        tables.TABLES["table"](comparison.compare_results(results)).split()
     )
 
 
 def test_an_experiment_that_grew_says_how_often_it_was_looked_at(tmp_path):
     folder, found = fabricated.experiment(tmp_path, gained, *TWO_DEPTHS)
-    cards = json.loads(CARDS.read_text())
-    once = comparison.compared(runs.results_of(folder, found))
-    for card in cards:
-        card["rounds"] = [{"round": 1, "seeds": [0, 1, 2]}, {"round": 3, "seeds": [3]}]
-    (folder / "pairs.json").write_text(json.dumps(cards))
-    grown = comparison.compared(runs.results_of(folder, found))
+    pair_summaries = json.loads(CARDS.read_text())
+    once = comparison.compare_results(runs.results_of(folder, found))
+    for pair_summary in pair_summaries:
+        pair_summary["rounds"] = [{"round": 1, "seeds": [0, 1, 2]}, {"round": 3, "seeds": [3]}]
+    (folder / "pairs.json").write_text(json.dumps(pair_summaries))
+    grown = comparison.compare_results(runs.results_of(folder, found))
 
     assert (once.looks, grown.looks) == ((), (3, 4))
     said = "n = 3, then 4 seeds: looked at twice. If you stop because an interval excludes 0, it covers 91% of the time"
@@ -324,7 +327,7 @@ def rising(trial):
 
 def logged(results, accuracies):
     """Every metrics.csv with the training accuracies of `accuracies(trial)` at step 90 and at the end, 0.1 before."""
-    for state in results.states:
+    for state in results.records:
         found = [0.1] * 9 + list(accuracies(state.trial))
         rows = [f"{10 * place},{place},0.1,1.0,{accuracy},1.0,0.5" for place, accuracy in enumerate(found)]
         head = "step,epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy"
@@ -358,7 +361,7 @@ def test_what_degrades_degrades_and_a_gap_that_closes_is_said_so(tmp_path, deep,
 def test_a_gap_that_closes_is_followed_by_the_command_that_trains_longer(tmp_path):
     results = fabricated.results(tmp_path, rising, *TWO_DEPTHS)
     logged(results, lambda t: CLOSES[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else (0.9, 0.9))
-    found = comparison.compared(results)
+    found = comparison.compare_results(results)
     command = f"resexp train {tmp_path / 'digits'} training.epochs=40 name=digits-40-epochs"
 
     changes = [before - after for before, after in CLOSES]
@@ -384,25 +387,25 @@ def test_a_long_command_continues_as_a_shell_reads_it():
 @pytest.mark.parametrize(
     ("outcome", "accuracy", "verdict"),
     [
-        pytest.param({8: "stuck", 64: "stuck"}, {8: 0.1, 64: 0.1}, DegradationVerdict.UNTRAINED, id="none trains at any depth"),
+        pytest.param({8: "at_chance", 64: "at_chance"}, {8: 0.1, 64: 0.1}, DegradationVerdict.UNTRAINED, id="none trains at any depth"),
         pytest.param({8: "diverged", 64: "diverged"}, {8: None, 64: None}, DegradationVerdict.UNTRAINED, id="all diverge"),
         pytest.param(
-            {8: "stuck", 64: "diverged"},
+            {8: "at_chance", 64: "diverged"},
             {8: 0.1, 64: None},
             DegradationVerdict.UNTRAINED,
             id="none trains, the deepest diverge",
         ),
         pytest.param(
-            {8: "trained", 64: "stuck"}, {8: 0.104, 64: 0.1}, DegradationVerdict.UNTRAINED, id="hardly, and not at the deepest"
+            {8: "above_chance", 64: "at_chance"}, {8: 0.104, 64: 0.1}, DegradationVerdict.UNTRAINED, id="hardly, and not at the deepest"
         ),
         pytest.param(
-            {8: "trained", 64: "stuck"}, {8: 0.9, 64: 0.1}, DegradationVerdict.DEGRADES, id="the deepest does not train"
+            {8: "above_chance", 64: "at_chance"}, {8: 0.9, 64: 0.1}, DegradationVerdict.DEGRADES, id="the deepest does not train"
         ),
         pytest.param(
-            {8: "trained", 64: "diverged"}, {8: 0.9, 64: None}, DegradationVerdict.DEGRADES, id="the deepest diverges"
+            {8: "above_chance", 64: "diverged"}, {8: 0.9, 64: None}, DegradationVerdict.DEGRADES, id="the deepest diverges"
         ),
         pytest.param(
-            {8: "stuck", 64: "trained"}, {8: 0.1, 64: 0.9}, DegradationVerdict.DOES_NOT_DEGRADE, id="only the deepest trains"
+            {8: "at_chance", 64: "above_chance"}, {8: 0.1, 64: 0.9}, DegradationVerdict.DOES_NOT_DEGRADE, id="only the deepest trains"
         ),
     ],
 )
@@ -416,13 +419,13 @@ def test_networks_that_do_not_train_are_not_said_to_resist_degradation(tmp_path,
 
     assert plain.found.verdict == verdict
     assert plain.diverged == (5 if outcome[64] == "diverged" else 0)
-    assert (", 5/5 diverged" in tables.TABLES["table"](comparison.compared(results))) == (outcome[64] == "diverged")
+    assert (", 5/5 diverged" in tables.TABLES["table"](comparison.compare_results(results))) == (outcome[64] == "diverged")
 
 
 @pytest.mark.parametrize("slope", [-0.01, -0.5])
 def test_the_summary_says_where_training_error_rises_although_gradients_are_stable(tmp_path, slope):
     results = fabricated.results(tmp_path, lambda t: {**rising(t), "slope_start": slope}, *TWO_DEPTHS)
-    found = comparison.compared(results)
+    found = comparison.compare_results(results)
     lines = answer(found, findings(found.cells), [])
 
     assert ("under 1 of those 1, training error still rises with depth" in " ".join(lines)) is (slope == -0.01)
@@ -433,8 +436,10 @@ def test_the_summary_says_where_training_error_rises_although_gradients_are_stab
 
 
 def test_arms_that_have_not_begun_are_no_count_of_seeds(tmp_path):
-    found = comparison.compared(fabricated.results(tmp_path, lambda t: rising(t) if t.arm == "plain" else {}, *TWO_DEPTHS))
-    none = comparison.compared(fabricated.results(tmp_path / "none", lambda _: {}, *TWO_DEPTHS))
+    found = comparison.compare_results(
+        fabricated.results(tmp_path, lambda t: rising(t) if t.arm == "plain" else {}, *TWO_DEPTHS)
+    )
+    none = comparison.compare_results(fabricated.results(tmp_path / "none", lambda _: {}, *TWO_DEPTHS))
 
     assert "; 8 trials are missing;" in answer(found, findings(found.cells), [])[-1]
     assert "\nn = 4 seeds." in tables.TABLES["table"](found)
@@ -443,7 +448,7 @@ def test_arms_that_have_not_begun_are_no_count_of_seeds(tmp_path):
 
 
 def test_without_a_plain_arm_the_summary_calls_nothing_matched(tmp_path):
-    found = comparison.compared(
+    found = comparison.compare_results(
         fabricated.results(tmp_path, rising, *TWO_DEPTHS, "network.plain=false", "network.shortcut=[identity]")
     )
     (line,) = answer(found, findings(found.cells), [])
@@ -463,7 +468,7 @@ def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
         (0, 4),
     )  # p = 1/16
     for form in ("table", "md"):
-        assert "outcomes mixed or diverged" in tables.TABLES[form](comparison.compared(results))
+        assert "outcomes mixed or diverged" in tables.TABLES[form](comparison.compare_results(results))
 
 
 def test_depths_of_several_experiments_are_one_curve_with_the_first_ones_margin(tmp_path):
@@ -471,7 +476,7 @@ def test_depths_of_several_experiments_are_one_curve_with_the_first_ones_margin(
         fabricated.experiment(tmp_path, rising, f"network.depth=[{depth}]", *TWO_DEPTHS[1:], f"name=d{depth}", margin)[0]
         for depth, margin in ((8, "compare.margin=0.02"), (64, "compare.margin=0.5"))
     ]
-    found = comparison.compared(runs.read_results(folders))
+    found = comparison.compare_results(runs.read_results(folders))
 
     assert found.margin == 0.02
     assert [row.found.depths for row in found.depths] == [(8, 64), (8, 64)]

@@ -12,13 +12,13 @@ from resexp.tables import words
 from resexp.tables.frames import Frames
 
 
-def results(errors, slope=math.nan, arm="plain", corner="norm none"):
+def results(errors, slope=math.nan, arm="plain", condition="norm none"):
     """Rows of results: {depth: training errors of seeds 0, 1, ...}; None diverged, from 0.9 on it is stuck."""
     return pd.DataFrame(
         [
             {
-                "corner": corner, "arm": arm, "depth": depth, "seed": seed, "train_accuracy": None if e is None else 1 - e,
-                "outcome": "diverged" if e is None else "stuck" if e >= 0.9 else "trained",
+                "condition": condition, "arm": arm, "depth": depth, "seed": seed, "train_accuracy": None if e is None else 1 - e,
+                "outcome": "diverged" if e is None else "at_chance" if e >= 0.9 else "above_chance",
                 "test_accuracy": None if e is None else 0.9 - e, "slope_start": slope,
             }
             for depth, of in errors.items()
@@ -32,7 +32,7 @@ def signals(slopes, *, blocks=6, staged=False, depth=8):
     return pd.DataFrame(
         [
             {
-                "corner": "all", "arm": "plain", "depth": depth, "seed": seed, "step": step, "epoch": 0, "index": index,
+                "condition": "all", "arm": "plain", "depth": depth, "seed": seed, "step": step, "epoch": 0, "index": index,
                 "block": f"blocks.{index}", "activation_rms": 1.0, "activation_grad_norm": 10.0 ** (slope * (blocks - index)),
                 "staged": staged,
             }

@@ -6,18 +6,7 @@ judge(expectation, results)      a verdict for each arm that it is about, with i
 """
 
 from resexp.claims.claim_files import Claim, is_file, read, shipped
-from resexp.claims.judging import Judged, Place, Verdict, judge, primaries
+from resexp.claims.judging import CellVerdict, Judgment, Verdict, judge, primaries
 from resexp.claims.quantities import MEASURES
 
-__all__ = [
-    "MEASURES",
-    "Claim",
-    "Judged",
-    "Place",
-    "Verdict",
-    "is_file",
-    "judge",
-    "primaries",
-    "read",
-    "shipped",
-]
+__all__ = ["MEASURES", "CellVerdict", "Claim", "Judgment", "Verdict", "is_file", "judge", "primaries", "read", "shipped"]

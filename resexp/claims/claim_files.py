@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from resexp import config
 from resexp.config import ConfigError, Expectation
-from resexp.config.parsing import nearest, read_document
+from resexp.config.parsing import did_you_mean, read_document
 from resexp.config.types import Model
 
 FOLDER = Path(__file__).parent
@@ -67,7 +67,7 @@ def read(source: str | Path) -> list[Claim]:
         names = shipped()
         cure = "for an expectation write 'test_accuracy: identity > plain'"
         raise ConfigError(
-            f"{source}: no such file of claims; shipped are {', '.join(names)}{nearest(source, names)}; {cure}",
+            f"{source}: no such file of claims; shipped are {', '.join(names)}{did_you_mean(source, names)}; {cure}",
             where="--expect",
         )
     path = shipped().get(str(source), Path(source))

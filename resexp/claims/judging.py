@@ -8,10 +8,10 @@ from enum import StrEnum
 from typing import Any
 
 from resexp import config, inference
-from resexp.claims.quantities import MEASURES, Cells, Figures
+from resexp.claims.quantities import MEASURES, Cells, MeasuredValues
 from resexp.config import ANY_RESIDUAL, Expectation, Relation, Side
 from resexp.config.expectations import NUMBER
-from resexp.runs import Results, State
+from resexp.runs import Results, TrialRecord
 
 ENDS = {"deepest": max, "shallowest": min}
 DIGITS = 12  # after the decimal point, beyond which a difference is rounding
@@ -39,7 +39,7 @@ WORST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
 
 
 @dataclass(frozen=True)
-class Place:
+class CellVerdict:
     """One configuration: its verdict, and the number that decides it."""
 
     label: dict[str, str]
@@ -49,13 +49,13 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgment:
     """The verdict of one expectation, on one arm where it says `residual`: the worst of its configurations decides."""
 
     expectation: Expectation
     arm: str | None
     verdict: Verdict
-    places: tuple[Place, ...]
+    places: tuple[CellVerdict, ...]
     images: tuple[str, ...]
 
     @property
@@ -71,24 +71,24 @@ class Judged:
         return f"{', '.join(counts)} of {several} of {', '.join(self.images)}{counted}"
 
 
-def judge(expectation: Expectation, results: Results) -> list[Judged]:
+def judge(expectation: Expectation, results: Results) -> list[Judgment]:
     """One verdict; for `residual` one for each arm with a shortcut.
 
     Raises:
         RunsError: a damaged log, where the measure reads one.
     """
-    states = _named(expectation, results)
-    folders = {state.folder for state in states}
+    records = _named(expectation, results)
+    folders = {record.folder for record in records}
     cells = [cell for cell in MEASURES[expectation.measure](results, expectation.number) if cell[2].folder in folders]
     if ANY_RESIDUAL not in expectation.arms:
-        return [_judged(expectation, None, cells)]
-    residual = [state.trial.arm for state in states if state.trial.parameters_of is None]
+        return [_judgment(expectation, None, cells)]
+    residual = [record.trial.arm for record in records if record.trial.parameters_of is None]
     arms = [arm for arm in dict.fromkeys(residual) if arm not in ("plain", *expectation.arms)]
-    bound = [replace(_judged(_bound(expectation, arm), arm, cells), expectation=expectation) for arm in arms]
-    return bound if any(of.places for of in bound) else [_judged(expectation, None, [])]
+    bound = [replace(_judgment(_bound(expectation, arm), arm, cells), expectation=expectation) for arm in arms]
+    return bound if any(of.places for of in bound) else [_judgment(expectation, None, [])]
 
 
-def primaries(results: Results) -> list[Judged]:
+def primaries(results: Results) -> list[Judgment]:
     """Verdicts on the one contrast that each experiment names as confirmatory (`compare.primary`); all else is descriptive."""
     named = dict.fromkeys(experiment.shared.compare.primary for _, experiment in results.sources)
     return [of for text in named if text is not None for of in judge(config.parse_expectation(text), results)]
@@ -105,15 +105,15 @@ def _bound(expectation: Expectation, arm: str) -> Expectation:
 # ---- which cells ------------------------------------------------------------------------------------------------------------
 
 
-def _named(expectation: Expectation, results: Results) -> list[State]:
+def _named(expectation: Expectation, results: Results) -> list[TrialRecord]:
     """The trials of the cells that it names, of all where it names none; deepest is the deepest that the other keys leave."""
-    found = list(results.states)
+    found = list(results.records)
     for key, wanted in sorted(expectation.where, key=_is_end):
         if _is_end((key, wanted)):
-            depths = [state.trial.settings.network.depth for state in found]
-            found = [state for state, depth in zip(found, depths, strict=True) if depth == ENDS[wanted](depths)]
+            depths = [record.trial.settings.network.depth for record in found]
+            found = [record for record, depth in zip(found, depths, strict=True) if depth == ENDS[wanted](depths)]
         else:
-            found = [state for state in found if _is_value(state.conditions.get(key), wanted)]
+            found = [record for record in found if _is_value(record.conditions.get(key), wanted)]
     return found
 
 
@@ -143,8 +143,8 @@ class _Test:
     against: float | None = None
 
 
-def _judged(expectation: Expectation, arm: str | None, cells: Cells) -> Judged:
-    tested = [(label, figures, state) for label, figures, state in cells if all(name in figures for name in expectation.arms)]
+def _judgment(expectation: Expectation, arm: str | None, cells: Cells) -> Judgment:
+    tested = [(label, figures, record) for label, figures, record in cells if all(name in figures for name in expectation.arms)]
     tests = [
         [_relation(relation, figures, expectation.level) for relation in expectation.relations] for _, figures, _ in tested
     ]
@@ -152,8 +152,8 @@ def _judged(expectation: Expectation, arm: str | None, cells: Cells) -> Judged:
         _place(label, each) for (label, _, _), each in zip(tested, _corrected(tests, expectation.level), strict=True)
     )
     verdict = next((kind for kind in WORST if any(row.verdict == kind for row in places)), Verdict.NOT_TESTED)
-    images = tuple(dict.fromkeys(state.trial.settings.data.name for _, _, state in tested))
-    return Judged(expectation, arm, verdict, places, images)
+    images = tuple(dict.fromkeys(record.trial.settings.data.name for _, _, record in tested))
+    return Judgment(expectation, arm, verdict, places, images)
 
 
 def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[list[_Test]]:
@@ -181,12 +181,12 @@ def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[li
     return [[corrected(test) for test in each] for each in tests]
 
 
-def _place(label: dict[str, str], tests: Sequence[_Test]) -> Place:
+def _place(label: dict[str, str], tests: Sequence[_Test]) -> CellVerdict:
     verdict = next(kind for kind in WORST if any(test.verdict == kind for test in tests))
-    return Place(label, verdict, "; ".join(dict.fromkeys(test.words for test in tests)), min(test.n for test in tests))
+    return CellVerdict(label, verdict, "; ".join(dict.fromkeys(test.words for test in tests)), min(test.n for test in tests))
 
 
-def _relation(relation: Relation, figures: dict[str, Figures], level: float | None) -> _Test:
+def _relation(relation: Relation, figures: dict[str, MeasuredValues], level: float | None) -> _Test:
     """Left minus right, with the sign chosen so that positive values agree with the claim."""
     sides = [figures[side.arm] if side.arm else None for side in (relation.left, relation.right)]
     turn = 1.0 if relation.sign.startswith(">") else -1.0
@@ -203,7 +203,7 @@ def _relation(relation: Relation, figures: dict[str, Figures], level: float | No
     if len(seeds) < len(finished):
         words = f"no value at {len(finished) - len(seeds)} of {len(finished)} seeds, which diverged"
         return _Test(Verdict.UNDECIDED, words, len(seeds))
-    mixed = any(figure.mixes(seeds) for figure in arms)
+    mixed = any(figure.has_mixed_outcomes(seeds) for figure in arms)
     tests = []
     for ends in ((1, 1), (0, 2), (2, 0)):  # of the range that a value may have, if there is one
         left, right = (

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field, replace
 
 from resexp import config, runs
 from resexp.comparison import Label, by_depth, errors, groups, growth, value
-from resexp.runs import Results, State
+from resexp.inference import Outcome
+from resexp.runs import Results, TrialRecord
 
 Range = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Figures:
+class MeasuredValues:
     """Of one arm. seeds: a figure for each; or, the same for all seeds, low and high with the figure between them.
 
     lost: seeds that diverged and have no value. ends: how each seed ended, where the value depends on the end. times: what
@@ -33,22 +34,22 @@ class Figures:
         seeds = self.seeds or {}
         return (self.since.get(seed, seeds[seed]) if end == 0 else seeds[seed]) * self.times[end]
 
-    def mixes(self, seeds: Collection[int]) -> bool:
+    def has_mixed_outcomes(self, seeds: Collection[int]) -> bool:
         """Whether these seeds ended differently."""
         ends = [self.ends[seed] for seed in seeds if seed in self.ends]
         return any(len(set(each)) > 1 for each in zip(*ends, strict=True))
 
 
-Cells = list[tuple[Label, dict[str, Figures], State]]  # with a trial of the cell, for its settings
-OfTrial = Callable[[State], float | None]
+Cells = list[tuple[Label, dict[str, MeasuredValues], TrialRecord]]  # with a trial of the cell, for its settings
+OfTrial = Callable[[TrialRecord], float | None]
 
 
-def _each(read: Callable[[State, float | None], float | None], *, of_the_end: bool = True) -> "Measure":
+def _each(read: Callable[[TrialRecord, float | None], float | None], *, of_the_end: bool = True) -> "Measure":
     def measure(results: Results, number: float | None) -> Cells:
         found: Cells = []
         for label, arms in groups(results):
-            figures = {arm: _figures(states, lambda state: read(state, number), of_the_end=of_the_end)
-                       for arm, states in arms.items()}  # fmt: skip
+            figures = {arm: _figures(records, lambda record: read(record, number), of_the_end=of_the_end)
+                       for arm, records in arms.items()}  # fmt: skip
             present = {arm: of for arm, of in figures.items() if of.seeds or of.lost}
             found.append((label, present, next(iter(arms.values()))[0]))
         return found
@@ -56,27 +57,27 @@ def _each(read: Callable[[State, float | None], float | None], *, of_the_end: bo
     return measure
 
 
-def _figures(states: Sequence[State], read: OfTrial, *, of_the_end: bool) -> Figures:
-    found = {state.trial.seed: figure for state in states if state.result and (figure := read(state)) is not None}
-    ends = _outcomes(states) if of_the_end else {}
+def _figures(records: Sequence[TrialRecord], read: OfTrial, *, of_the_end: bool) -> MeasuredValues:
+    found = {record.trial.seed: figure for record in records if record.result and (figure := read(record)) is not None}
+    ends = _outcomes(records) if of_the_end else {}
     lost = frozenset(seed for seed, outcome in ends.items() if outcome == "diverged" and seed not in found)
-    return Figures(seeds=found, lost=lost, ends={seed: (outcome,) for seed, outcome in ends.items()})
+    return MeasuredValues(seeds=found, lost=lost, ends={seed: (outcome,) for seed, outcome in ends.items()})
 
 
-def _outcomes(states: Sequence[State]) -> dict[int, str]:
-    return {state.trial.seed: state.result["outcome"] for state in states if state.result}
+def _outcomes(records: Sequence[TrialRecord]) -> dict[int, str]:
+    return {record.trial.seed: record.result["outcome"] for record in records if record.result}
 
 
 def _result(key: str, *, of_the_end: bool = True, error: bool = False) -> "Measure":
-    def read(state: State, _number: float | None) -> float | None:
-        found = value(state, key)
+    def read(record: TrialRecord, _number: float | None) -> float | None:
+        found = value(record, key)
         return found if found is None or not error else 1 - found
 
     return _each(read, of_the_end=of_the_end)
 
 
-def _trained(state: State, _number: float | None) -> float | None:
-    return float(state.result["outcome"] == "trained") if state.result else None
+def _above_chance(record: TrialRecord, _number: float | None) -> float | None:
+    return float(record.result["outcome"] == Outcome.ABOVE_CHANCE) if record.result else None
 
 
 def _steps_to_loss(results: Results, number: float | None) -> Cells:
@@ -86,23 +87,23 @@ def _steps_to_loss(results: Results, number: float | None) -> Cells:
     """
     cells: Cells = []
     for label, arms in groups(results):
-        figures = {arm: _steps(states, number or 0.0) for arm, states in arms.items()}
+        figures = {arm: _steps(records, number or 0.0) for arm, records in arms.items()}
         present = {arm: figure for arm, figure in figures.items() if figure.seeds or figure.lost}
         cells.append((label, present, next(iter(arms.values()))[0]))
     return cells
 
 
-def _steps(states: Sequence[State], loss: float) -> Figures:
-    ends = {state.folder: _first_at(state, loss) for state in states if state.result}
-    figures = _figures(states, lambda state: ends[state.folder][1], of_the_end=True)
-    return replace(figures, since={state.trial.seed: ends[state.folder][0] for state in states if state.result})
+def _steps(records: Sequence[TrialRecord], loss: float) -> MeasuredValues:
+    ends = {record.folder: _first_at(record, loss) for record in records if record.result}
+    figures = _figures(records, lambda record: ends[record.folder][1], of_the_end=True)
+    return replace(figures, since={record.trial.seed: ends[record.folder][0] for record in records if record.result})
 
 
-def _first_at(state: State, loss: float) -> tuple[float, float]:
+def _first_at(record: TrialRecord, loss: float) -> tuple[float, float]:
     """(the step after the last one logged above that loss, the first one logged at it)."""
-    rows = runs.read_rows(state.folder / "metrics.csv")
+    rows = runs.read_rows(record.folder / "metrics.csv")
     if not rows:
-        raise runs.RunsError(f"{state.folder / 'metrics.csv'}: missing or empty; resexp train trains its trial again")
+        raise runs.RunsError(f"{record.folder / 'metrics.csv'}: missing or empty; resexp train trains its trial again")
     since = 0.0
     for row in rows:
         if float(row["train_loss"]) <= loss:
@@ -122,14 +123,14 @@ def _degradation(results: Results, _number: float | None) -> Cells:
     return found
 
 
-def _rise(curve: dict[int, list[State]]) -> Figures:
+def _rise(curve: dict[int, list[TrialRecord]]) -> MeasuredValues:
     depths = min(curve), max(curve)
     low, high = (errors(curve)[depth] for depth in depths)
     shallow, deep = (_outcomes(curve[depth]) for depth in depths)
     both = [seed for seed in high if seed in low]
     rises = {seed: high[seed] - low[seed] for seed in both if math.isfinite(low[seed])}
     ends: dict[int, tuple[str, ...]] = {seed: (shallow[seed], deep[seed]) for seed in both}
-    return Figures(seeds=rises, lost=frozenset(both) - rises.keys(), ends=ends, depths=depths)
+    return MeasuredValues(seeds=rises, lost=frozenset(both) - rises.keys(), ends=ends, depths=depths)
 
 
 # ---- one for all seeds -----------------------------------------------------------------------------------------------------
@@ -139,9 +140,9 @@ def _constant(key: str) -> "Measure":
     def measure(results: Results, _number: float | None) -> Cells:
         found: Cells = []
         for label, arms in groups(results):
-            counts = {arm: next((of for state in states if (of := value(state, key)) is not None), None)
-                      for arm, states in arms.items()}  # fmt: skip
-            present = {arm: Figures(single=(of, of, of)) for arm, of in counts.items() if of is not None}
+            counts = {arm: next((of for record in records if (of := value(record, key)) is not None), None)
+                      for arm, records in arms.items()}  # fmt: skip
+            present = {arm: MeasuredValues(single=(of, of, of)) for arm, of in counts.items() if of is not None}
             found.append((label, present, next(iter(arms.values()))[0]))
         return found
 
@@ -155,9 +156,9 @@ def _timed(key: str) -> "Measure":
         costs = _costs(results)
         found: Cells = []
         for label, arms in groups(results):
-            rows = {arm: next((costs[of] for state in states if (of := str(state.folder)) in costs), None)
-                    for arm, states in arms.items()}  # fmt: skip
-            present = {arm: Figures(single=_range(row, key)) for arm, row in rows.items() if row}
+            rows = {arm: next((costs[of] for record in records if (of := str(record.folder)) in costs), None)
+                    for arm, records in arms.items()}  # fmt: skip
+            present = {arm: MeasuredValues(single=_range(row, key)) for arm, row in rows.items() if row}
             found.append((label, present, next(iter(arms.values()))[0]))
         return found
 
@@ -186,13 +187,13 @@ def _time_to_loss(results: Results, number: float | None) -> Cells:
     """Steps to that loss times the arm's own seconds a step, with their quartiles."""
     seconds = {str(label): figures for label, figures, _ in _timed("step_seconds")(results, None)}
     found: Cells = []
-    for label, figures, state in _steps_to_loss(results, number):
+    for label, figures, record in _steps_to_loss(results, number):
         timed = {
             arm: replace(of, times=times.single)
             for arm, of in figures.items()
             if (times := seconds[str(label)].get(arm)) and times.single
         }
-        found.append((label, timed, state))
+        found.append((label, timed, record))
     return found
 
 
@@ -210,8 +211,8 @@ MEASURES: dict[str, Measure] = {
     "train_loss": _result("train_loss"),
     "slope_start": _result("slope_start", of_the_end=False),
     "slope_end": _result("slope_end", of_the_end=False),
-    "gradient_growth": _each(lambda state, _number: growth(state), of_the_end=False),
-    "trained": _each(_trained, of_the_end=False),
+    "gradient_growth": _each(lambda record, _number: growth(record), of_the_end=False),
+    "above_chance": _each(_above_chance, of_the_end=False),
     "degradation": _degradation,
     "parameters": _constant("parameters"),
     "multiply_adds": _constant("multiply_adds"),

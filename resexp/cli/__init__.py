@@ -3,9 +3,9 @@
 from resexp import config, runs
 from resexp.cli import configs, dissecting, exporting, probing, reporting, reproduction, timing, training
 from resexp.cli.output import prepare_streams
-from resexp.cli.program import FAILED, USAGE, app, stop
+from resexp.cli.program import FAILED, USAGE, app, fail
 
-__all__ = ["app", "configs", "dissecting", "exporting", "main", "probing", "reproduction", "results", "timing", "training"]
+__all__ = ["app", "configs", "dissecting", "exporting", "main", "probing", "reporting", "reproduction", "timing", "training"]
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     try:
         app()
     except (config.ConfigError, runs.RunsError) as error:
-        stop(str(error), USAGE)
+        fail(str(error), USAGE)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        stop("; ".join([f"{where}{error.strerror or error}", *getattr(error, "__notes__", ())]), FAILED)
+        fail("; ".join([f"{where}{error.strerror or error}", *getattr(error, "__notes__", ())]), FAILED)

@@ -76,7 +76,7 @@ def _command_meant(name: str, rest: Sequence[str], commands: Mapping[str, Any]) 
         return f"write resexp {meant} {shlex.join(rest)}".rstrip()
     if _is_config(name):
         return f"write resexp train {shlex.join([name, *rest])}"
-    return f"there are {', '.join(commands)}{config.nearest(name, commands)}"
+    return f"there are {', '.join(commands)}{config.did_you_mean(name, commands)}"
 
 
 def _is_config(word: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, endings_remark, say, stages
+from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, endings_remark, print_result, stages
 
 
 @app.command()
@@ -21,10 +21,10 @@ def show(source: ConfigArgument, overrides: Overrides = None, *, runs_dir: Runs 
         from resexp import describe, tables  # noqa: PLC0415 - `--help` starts without them
 
         announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization")
-        layers, cards, missing = describe.describe(experiment)
+        layers, pair_summaries, missing = describe.describe(experiment)
     head = [experiment.name, *([experiment.question] if experiment.question else [])]
     tail = ["", f"no cards: {missing}"] if missing else []
-    say("\n".join(tables.fitted([*head, *layers, *tables.card_lines(cards), *tail])))
+    print_result("\n".join(tables.fitted([*head, *layers, *tables.pair_summary_lines(pair_summaries), *tail])))
 
 
 configs_app = typer.Typer(help="List, print or copy the configs that come with resexp.", no_args_is_help=True)
@@ -37,13 +37,13 @@ def configs_ls() -> None:
     found = {name: config.load(name).question or "" for name in config.shipped()}
     wide = max(map(len, found)) + 2
     for name, question in found.items():
-        say(textwrap.fill(f"{name:<{wide}}{question}", 80, subsequent_indent=" " * wide, break_on_hyphens=False))
+        print_result(textwrap.fill(f"{name:<{wide}}{question}", 80, subsequent_indent=" " * wide, break_on_hyphens=False))
 
 
 @configs_app.command("show")
 def configs_show(name: Annotated[str, typer.Argument(help="A shipped config.")]) -> None:
     """Print a shipped config."""
-    say(_shipped(name).read_text(encoding="utf-8"))
+    print_result(_shipped(name).read_text(encoding="utf-8"))
 
 
 @configs_app.command("cp")
@@ -56,14 +56,14 @@ def configs_cp(
     if path.exists():
         raise runs.RunsError(f"{path}: exists already; choose another name")
     runs.write_text(path, _shipped(name).read_text(encoding="utf-8"))
-    say(str(path))
+    print_result(str(path))
 
 
 def _shipped(name: str) -> Path:
     found = config.shipped()
     if name not in found:
         raise config.ConfigError(
-            f"no shipped config of that name ({', '.join(found)}){config.nearest(name, found)}", where=name
+            f"no shipped config of that name ({', '.join(found)}){config.did_you_mean(name, found)}", where=name
         )
     return found[name]
 
@@ -71,7 +71,7 @@ def _shipped(name: str) -> Path:
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a config, for editors."""
-    say(json.dumps(config.schema(), indent=1))
+    print_result(json.dumps(config.schema(), indent=1))
 
 
 @app.command("doctor")
@@ -89,7 +89,7 @@ def look_after(
 
         announce("reading the data sets")
         installation = doctor.installation()
-    say("\n".join(installation))
+    print_result("\n".join(installation))
     if folder and not folder.is_dir():
         raise runs.RunsError(f"{folder}: no such folder")
     with stages() as announce:
@@ -98,7 +98,7 @@ def look_after(
         remarks = [_endings(experiment, fix=fix) for experiment in found if runs.line_endings_changed(experiment)]
         damaged = [line for experiment in found for line in runs.examine(experiment)]
     count = f"{len(found)} experiment{'' if len(found) == 1 else 's'}"
-    say("\n".join([f"{place}: {count}, {len(damaged) or 'nothing'} damaged", *damaged, *remarks]))
+    print_result("\n".join([f"{place}: {count}, {len(damaged) or 'nothing'} damaged", *damaged, *remarks]))
     if damaged:
         sys.exit(FAILED)
 

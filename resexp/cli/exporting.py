@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import RunArgument, Runs, among, app, named, note, say, stages
+from resexp.cli.program import RunArgument, Runs, app, check_choice, log, named, print_result, stages
 
 
 @app.command()
@@ -20,11 +20,11 @@ def export(
     """Send the curves, settings and results of a run to a tracker; WANDB_MODE=offline and local databases work too."""
     from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
 
-    among("TRACKER", tracker, trackers.TRACKERS)
+    check_choice("TRACKER", tracker, trackers.TRACKERS)
     folder = named(source, runs_dir)
     with stages() as announce:
         announce(f"sending {folder} to {tracker}")
         sent = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)
     for place in sent:
-        say(place)
-    note(f"{len(sent)} trials of {folder} to {tracker}")
+        print_result(place)
+    log(f"{len(sent)} trials of {folder} to {tracker}")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, app, say, stages
+from resexp.cli.program import ConfigArgument, Overrides, Runs, app, print_result, stages
 
 
 @app.command()
@@ -28,8 +28,8 @@ def probe(
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment = config.load(runs.readable(source, runs_dir), changes)
     with stages() as announce, executors.Pool(1, announce) as pool:
-        found = tables.probed(experiment, executors.survey(pool, experiment, batches))
+        found = tables.init_diagnostics(experiment, executors.initial_diagnostics(pool, experiment, batches))
     if as_json or as_csv:
-        say(tables.probe_json(found) if as_json else tables.probe_csv(found))
+        print_result(tables.probe_json(found) if as_json else tables.probe_csv(found))
     else:
-        say("\n".join(tables.probe_lines(experiment.name, found, batches, experiment.shared.training.batch_size)))
+        print_result("\n".join(tables.probe_lines(experiment.name, found, batches, experiment.shared.training.batch_size)))

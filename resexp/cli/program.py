@@ -55,25 +55,25 @@ SourcesArgument = Annotated[
 RunArgument = Annotated[str | None, typer.Argument(metavar="[PATH|NAME]", help="An experiment; default the last one.")]
 
 
-def stop(message: str, code: int) -> None:
+def fail(message: str, code: int) -> None:
     """One line on stderr, and the end."""
-    note(f"resexp: {message}")
+    log(f"resexp: {message}")
     sys.exit(code)
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """A result, on stdout; nothing in it steers the terminal."""
-    write(config.visible(text if text.endswith("\n") else f"{text}\n", kept="\n\t"))
+    write(config.escape_controls(text if text.endswith("\n") else f"{text}\n", kept="\n\t"))
 
 
-def note(text: str) -> None:
+def log(text: str) -> None:
     """A remark on what is going on, on stderr; nothing in it steers the terminal."""
-    errors.print(config.visible(text, kept="\n\t"), markup=False)
+    errors.print(config.escape_controls(text, kept="\n\t"), markup=False)
 
 
 def stage_line(stage: str) -> None:
     """Prints the current stage if stderr is not a terminal."""
-    note(f"{stage} ...")
+    log(f"{stage} ...")
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def stages(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
             return
         stage = text
         if live.is_started:
-            spinner.update(text=Text(f"{config.visible(text)} ..."))
+            spinner.update(text=Text(f"{config.escape_controls(text)} ..."))
         else:
             stage_line(text)
 
@@ -107,7 +107,7 @@ def version(
 ) -> None:
     """A laboratory for one question: what does a shortcut change?"""
     if show:
-        say(f"resexp {resexp.__version__}")
+        print_result(f"resexp {resexp.__version__}")
         raise typer.Exit
 
 
@@ -115,7 +115,7 @@ def named(source: str | None, runs_dir: Path) -> Path:
     """The folder of an experiment, see `runs.find`; prints a note if git has changed its line endings."""
     folder = runs.find(source, runs_dir)
     if runs.line_endings_changed(folder):
-        note(endings_remark(folder))
+        log(endings_remark(folder))
     return folder
 
 
@@ -124,6 +124,6 @@ def endings_remark(folder: Path) -> str:
     return f"{folder}: {runs.CHANGED}; the results are intact, and `{cure}` restores the files"
 
 
-def among(option: str, value: str, allowed: dict[str, Any]) -> None:
+def check_choice(option: str, value: str, allowed: dict[str, Any]) -> None:
     if value not in allowed:
         raise config.ConfigError(f"{value!r} is not one of {', '.join(allowed)}", where=option)

@@ -18,13 +18,13 @@ from resexp.cli.program import (
     RunArgument,
     Runs,
     SourcesArgument,
-    among,
     app,
+    check_choice,
     expand,
+    fail,
     named,
-    say,
+    print_result,
     stages,
-    stop,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def compare(
         list[str] | None,
         typer.Option(metavar="EXPR|FILE", help="'test_accuracy: identity > plain @ 95%', or claims: article, he2015, a file."),
     ] = None,
-    test: Annotated[bool, typer.Option("--test", help="Exact sign-flip p-values, Holm's correction.")] = False,
+    test: Annotated[bool, typer.Option("--p-values", help="Exact sign-flip p-values, Holm's correction.")] = False,
     images: Annotated[bool, typer.Option("--by-image", help="The uncertainty of the test images, too.")] = False,
     form: Annotated[str, typer.Option("--format", help="table, csv, json, md or tex.")] = "table",
     unmatched: Annotated[
@@ -59,25 +59,25 @@ def compare(
     """Compare plain with residual networks, cell by cell, paired over seeds; several experiments are read side by side."""
     from resexp import claims, comparison, tables  # noqa: PLC0415 - as above
 
-    among("--format", form, tables.TABLES)
+    check_choice("--format", form, tables.TABLES)
     comparison.known(metric, at)
     expected = [expectation for text in expect or [] for expectation in _expected(text)]
     read = ("metrics.csv", *(["predictions.csv.gz"] if images else []))
     results = comparison.by(_results(sources, runs_dir, read), by or [])
-    found = comparison.compared(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
-    judged = [(kind, claims.judge(expectation, results)) for kind, expectation in expected]
+    found = comparison.compare_results(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
+    judgments = [(kind, claims.judge(expectation, results)) for kind, expectation in expected]
     lines = [
         line
-        for kind, judgments in [(tables.PRIMARY, claims.primaries(results)), *judged]
-        for line in tables.judged_lines(kind, judgments)
+        for kind, judgments in [(tables.PRIMARY, claims.primaries(results)), *judgments]
+        for line in tables.verdict_lines(kind, judgments)
     ]
-    say(tables.TABLES[form](found, lines, test=test))
+    print_result(tables.TABLES[form](found, lines, test=test))
     _complain(results, missing=missing)
     _refuse_unmatched(found.cells, unmatched=unmatched)
-    unmet = [judgment for _, each in judged for judgment in each if judgment.verdict != claims.Verdict.SUPPORTED]
+    unmet = [judgment for _, each in judgments for judgment in each if judgment.verdict != claims.Verdict.SUPPORTED]
     if unmet:
         more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
-        stop(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
+        fail(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
 
 
 def _expected(text: str) -> list[tuple[str, config.Expectation]]:
@@ -93,7 +93,7 @@ def _refuse_unmatched(cells: "Sequence[Cell]", *, unmatched: bool) -> None:
     refused = [arm for cell in cells for arm in cell.arms if arm.unmatched]
     if refused and not unmatched:
         more = f" (and {len(refused) - 1} more arms)" if len(refused) > 1 else ""
-        stop(
+        fail(
             f"{refused[0].name} is no pair with its nearest plain arm: they differ in {'; '.join(refused[0].unmatched)}{more}; "
             "no difference is given. --allow-unmatched gives it all the same",
             UNMET,
@@ -108,16 +108,16 @@ def _results(sources: list[str] | None, runs_dir: Path, read: Sequence[str] = ()
 
 def _complain(results: runs.Results, *, missing: bool = True) -> None:
     """The end, after all that could be said, when trials are damaged, or missing without consent."""
-    damaged = [state for state in results.states if state.state == "damaged"]
+    damaged = [record for record in results.records if record.state == "damaged"]
     if damaged:
         more = f"; so are {len(damaged) - 1} more trials" if len(damaged) > 1 else ""
         command = shlex.join(["resexp", "doctor", str(damaged[0].folder.parent.parent)])
-        stop(f"{damaged[0].reason}{more}: see `{command}`", FAILED)
-    lost = [state.state for state in results.states if state.result is None]
+        fail(f"{damaged[0].reason}{more}: see `{command}`", FAILED)
+    lost = [record.state for record in results.records if record.result is None]
     if lost and not missing:
-        counted = ", ".join(f"{lost.count(state)} {state}" for state in dict.fromkeys(lost))
-        stop(
-            f"{len(lost)} of {len(results.states)} trials have not finished ({counted}): their seeds are in no pair. "
+        counted = ", ".join(f"{lost.count(record)} {record}" for record in dict.fromkeys(lost))
+        fail(
+            f"{len(lost)} of {len(results.records)} trials have not finished ({counted}): their seeds are in no pair. "
             "--allow-missing takes it for granted",
             FAILED,
         )
@@ -178,7 +178,7 @@ def report(
     from resexp import report as reports  # noqa: PLC0415 - as above
 
     if form:
-        among("--format", form, reports.FORMATS)
+        check_choice("--format", form, reports.FORMATS)
     form = _form_of(output, form)
     to_stdout = output == Path("-")
     if to_stdout and (figures or show):
@@ -196,8 +196,8 @@ def report(
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_text(path, text)
         for written in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
-            say(str(written))
-        say(str(path))
+            print_result(str(written))
+        print_result(str(path))
         if show:
             typer.launch(str(path))
     _complain(results)

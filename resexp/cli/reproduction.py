@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from resexp import runs
-from resexp.cli.program import FAILED, UNMET, Data, RunArgument, Runs, app, named, note, say, stages
-from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, conclude, prepare, processes, stopping, with_data
+from resexp.cli.program import FAILED, UNMET, Data, RunArgument, Runs, app, log, named, print_result, stages
+from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, prepare, print_summary, processes, stopping, with_data
 from resexp.runs import RunsError
 
 
@@ -37,7 +37,7 @@ def reproduce(
     if again.resolve() == folder.resolve():
         raise RunsError(f"{folder}: is a repetition itself; name another place for one of it with --runs")
     plan = found.plan if fresh else reproduction.continued(again, experiment, found.plan)
-    done = all(runs.is_settled(runs.trial_folder(again, trial.name)) for trial in experiment.trials)
+    done = all(runs.has_result(runs.trial_folder(again, trial.name)) for trial in experiment.trials)
     interrupted: list[int] = []
     if device or fresh or not done:
         with (
@@ -50,22 +50,22 @@ def reproduce(
             starting.close()
             _refuse_another_ground(folder, None if fresh else again, prepared)
             plan = plan.model_copy(update={"device": prepared["device"]})
-            if fresh and (aside := runs.set_aside(again)):
-                note(f"the older repetition is now {aside}")
+            if fresh and (aside := runs.archive(again)):
+                log(f"the older repetition is now {aside}")
             carry_out(pool, again, experiment, lambda _: plan, prepared, break_lock=break_lock, quiet=quiet)
-    code = conclude(again, experiment, interrupted)
+    code = print_summary(again, experiment, interrupted)
     if interrupted:
         sys.exit(code)
     compared = reproduction.compare(folder, again, experiment)
-    say("\n".join(tables.fitted(reproduction.lines(compared))))
+    print_result("\n".join(tables.fitted(reproduction.lines(compared))))
     for state in found.damaged:
-        note(f"damaged, left out: {state.trial.name}: {state.reason}")
+        log(f"damaged, left out: {state.trial.name}: {state.reason}")
     sys.exit(FAILED if code or found.damaged else UNMET if compared.verdict == reproduction.DIFFERENT else 0)
 
 
 def _refuse_another_ground(folder: Path, again: Path | None, prepared: dict[str, Any]) -> None:
     """Raises RunsError where the images are others than before, or a repetition has begun on another device."""
-    before, here = runs.starts(folder)[-1]["data_sha256"], prepared["data_sha256"]
+    before, here = runs.launches(folder)[-1]["data_sha256"], prepared["data_sha256"]
     if before != here:
         raise RunsError(
             f"{folder}: trained on other images (SHA-256 {before}) than lie here ({here}), from which nothing of it can come "

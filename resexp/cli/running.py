@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.live import Live
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, note
+from resexp.cli.program import FAILED, log
 
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Jobs = Annotated[str, typer.Option(help="Processes that train at once: a number, or auto by the cores.")]
@@ -28,7 +28,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 
 
 WARNINGS = 4  # about pairs, printed before training
-BEGINNING = ("--fresh", "--break-lock")  # options of a start that its continuation must not repeat
+FIRST_LAUNCH_OPTIONS = ("--fresh", "--break-lock")  # options of a start that its continuation must not repeat
 
 
 def processes(text: str) -> int | None:
@@ -53,9 +53,9 @@ def stopping(pool: Any) -> Iterator[list[int]]:
             pool.kill()
             os._exit(_code(number))
         threading.Thread(target=pool.stopping.set).start()  # this may have come while we look at it, and hold its lock
-        note("stopping after this step; once more to stop at once")
+        log("stopping after this step; once more to stop at once")
 
-    heeded = [number for number in executors.STOPPING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+    heeded = [number for number in executors.STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
     before = {number: signal.signal(number, heard) for number in heeded}
     try:
         yield seen
@@ -87,20 +87,24 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
     return int(number), int(shards)
 
 
-def prepare(places: Any, experiment: config.Experiment, plan: config.Plan | None, *, quiet: bool) -> dict[str, Any]:
+def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | None, *, quiet: bool) -> dict[str, Any]:
     """What must be known before anything is written; says so where images are fetched for it."""
     from resexp import tables  # noqa: PLC0415 - `--help` starts without it
 
     if experiment.shared.data.download and not quiet:
-        note(f"{experiment.shared.data.name}: fetched first, unless its files are there")
-    found: dict[str, Any] = places.prepare(experiment, plan)
+        log(f"{experiment.shared.data.name}: fetched first, unless its files are there")
+    found: dict[str, Any] = executor.prepare(experiment, plan)
     for remark in [*found["remarks"], *config.limits(experiment.shared)]:
-        note(remark)
-    warnings = list(dict.fromkeys(f"{card['cell']}, {line}" for card in found["cards"] for line in tables.card_warnings(card)))
+        log(remark)
+    warnings = list(
+        dict.fromkeys(
+            f"{pair_summary['cell']}, {line}" for pair_summary in found["cards"] for line in tables.pair_warnings(pair_summary)
+        )
+    )
     for line in warnings[:WARNINGS]:
-        note(line)
+        log(line)
     if len(warnings) > WARNINGS:
-        note(f"and {len(warnings) - WARNINGS} more such lines; --dry-run prints all")
+        log(f"and {len(warnings) - WARNINGS} more such lines; --dry-run prints all")
     return found
 
 
@@ -129,12 +133,12 @@ def with_data(experiment: config.Experiment, asked: str | None) -> config.Experi
     root = config.expanded(named, "RESEXP_DATA")
     if data.name == "image-folder" and (root / Path(data.root).name).is_dir():
         root /= Path(data.root).name
-    note(f"data.root is {data.root}, which does not exist here; images are read from {root} (RESEXP_DATA)")
+    log(f"data.root is {data.root}, which does not exist here; images are read from {root} (RESEXP_DATA)")
     return config.with_data_root(experiment, str(root))
 
 
 def carry_out(
-    places: Any,
+    executor: Any,
     folder: Path,
     experiment: config.Experiment,
     plan: Callable[[config.Plan | None], config.Plan],
@@ -161,36 +165,38 @@ def carry_out(
             raise runs.RunsError(
                 f"{folder}: was planned for {there}, and this is {here}; type the same command again to train on {there}"
             )
-        places.expect(folder, made[0], prepared)
-        cards = config.with_rounds(prepared["cards"], experiment, made[0])
-        restored = runs.begin(experiment, folder, made[0], runs.start_entry(prepared, ["resexp", *sys.argv[1:]]), cards)
+        executor.attach(folder, made[0], prepared)
+        pair_summaries = config.with_rounds(prepared["cards"], experiment, made[0])
+        restored = runs.begin(
+            experiment, folder, made[0], runs.launch_entry(prepared, ["resexp", *sys.argv[1:]]), pair_summaries
+        )
         if restored:
-            note(f"{folder}: {runs.CHANGED}; restored in {restored} files")
+            log(f"{folder}: {runs.CHANGED}; restored in {restored} files")
 
-    with _continuable(), _held(folder, begin, shard, break_lock=break_lock) as hold:
+    with _continuable(), _held(folder, begin, shard, break_lock=break_lock) as lease:
         stacks = executors.of_shard(made[0], shard)
         ours = {name for stack in stacks for name in stack.trials}
         for message in runs.damaged_checkpoints(folder, [stack.name for stack in stacks]):
-            note(message)
-        ticks = executors.train_stacks(places, hold, experiment, made[0], shard)
+            log(message)
+        ticks = executors.train_stacks(executor, lease, experiment, made[0], shard)
         shown = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in ours))
         shown = replace(shown, name=f"{shown.name}, shard {shard[0]} of {shard[1]}") if shard else shown
         _follow(_watched(ticks, watch(folder, ours), folder) if watch else ticks, folder, shown, quiet=quiet)
-        with runs.together(hold):
+        with runs.whole_lock(lease):
             tables.write_accuracy(runs.results_of(folder, experiment))
     return ours
 
 
 @contextmanager
-def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None, *, break_lock: bool) -> Iterator[runs.Hold]:
+def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None, *, break_lock: bool) -> Iterator[runs.Lease]:
     """The folder for this process alone, or a shard of it beside others."""
     if shard is None:
-        with runs.lock(folder, break_lock=break_lock) as hold:
+        with runs.lock(folder, break_lock=break_lock) as lease:
             begin()
-            yield hold
+            yield lease
     else:
-        with runs.lock_shard(folder, shard, begin, break_lock=break_lock) as hold:
-            yield hold
+        with runs.lock_shard(folder, shard, begin, break_lock=break_lock) as lease:
+            yield lease
 
 
 def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -> Iterator[None]:
@@ -203,7 +209,7 @@ def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -
         except (runs.RunsError, OSError) as error:
             fine = False
             command = shlex.join(["resexp", "export", "tensorboard", str(folder)])
-            note(f"curves: {error}; training continues without them; `{command}` writes what is missing")
+            log(f"curves: {error}; training continues without them; `{command}` writes what is missing")
         yield tick
 
 
@@ -214,14 +220,14 @@ def bring_up_to_date(
     from resexp import executors, tables  # noqa: PLC0415 - as above
 
     plan = runs.read_plan(folder)
-    with _held(folder, lambda: None, shard, break_lock=break_lock) as hold, runs.together(hold):
+    with _held(folder, lambda: None, shard, break_lock=break_lock) as lease, runs.whole_lock(lease):
         if shard is None:
-            runs.sweep(folder)
+            runs.remove_temporary_files(folder)
         tables.write_accuracy(runs.results_of(folder, experiment))
     return {name for stack in executors.of_shard(plan, shard) for name in stack.trials} if plan else set()
 
 
-def conclude(
+def print_summary(
     folder: Path,
     experiment: config.Experiment,
     interrupted: Sequence[int],
@@ -235,16 +241,16 @@ def conclude(
     """
     from resexp import tables  # noqa: PLC0415 - as above
 
-    states = [state for state in runs.states(folder, experiment) if ours is None or state.trial.name in ours]
-    bad = [state for state in states if state.state in ("failed", "damaged")]
-    whose = "" if len(states) == len(experiment.trials) else " of this shard"
-    note(f"{lead}{tables.progress_text(states, f'trials{whose}')}; results in {folder}")
-    for state in bad:
-        note(f"{state.state}: {state.trial.name}: {state.reason or 'unknown reason'}")
-    for line in tables.dead_trials(states):
-        note(line)
+    records = [record for record in runs.trial_records(folder, experiment) if ours is None or record.trial.name in ours]
+    bad = [record for record in records if record.state in ("failed", "damaged")]
+    whose = "" if len(records) == len(experiment.trials) else " of this shard"
+    log(f"{lead}{tables.progress_text(records, f'trials{whose}')}; results in {folder}")
+    for record in bad:
+        log(f"{record.state}: {record.trial.name}: {record.reason or 'unknown reason'}")
+    for line in tables.dead_trials(records):
+        log(line)
     if interrupted:
-        note(f"interrupted; continue with: {_command()}")
+        log(f"interrupted; continue with: {_command()}")
         return _code(interrupted[0])
     return FAILED if bad else 0
 
@@ -266,14 +272,14 @@ def _code(number: int) -> int:
 
 def _command() -> str:
     """The command that continues this one."""
-    return shlex.join(["resexp", *(argument for argument in sys.argv[1:] if argument not in BEGINNING)])
+    return shlex.join(["resexp", *(argument for argument in sys.argv[1:] if argument not in FIRST_LAUNCH_OPTIONS)])
 
 
 def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:
     """Shows the state of the experiment's trials in runs/ while they are being trained."""
     from resexp import screen  # noqa: PLC0415 - as above
 
-    finished: dict[str, screen.Row] = {}
+    finished: dict[str, screen.TrialRow] = {}
     begun = time.monotonic()
     before = screen.work_done(screen.snapshot(folder, experiment, 0.0, finished).rows)
     console = Console(stderr=True)
@@ -290,4 +296,4 @@ def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, 
         for _ in ticks:
             rows = screen.snapshot(folder, experiment, 0.0, finished).rows
             for line in screen.epoch_lines(folder, rows, printed):
-                note(line)
+                log(line)

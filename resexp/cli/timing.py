@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, app, note, say, stages
+from resexp.cli.program import ConfigArgument, Overrides, Runs, app, log, print_result, stages
 
 
 @app.command("time")
@@ -24,8 +24,8 @@ def time_arms(
     experiment, folder, _ = runs.target(source, changes, runs_dir)
     with stages() as announce, executors.Pool(1, announce) as pool:
         costs = executors.time_arms(pool, experiment)
-    say("\n".join(tables.cost_lines(experiment.name, costs)))
+    print_result("\n".join(tables.cost_lines(experiment.name, costs)))
     path = folder / "cost.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     runs.write_rows(path, [tuple(cost.values()) for cost in costs])
-    note(str(path))
+    log(str(path))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, among, app, note, say, stages
+from resexp.cli.program import ConfigArgument, Overrides, Runs, app, check_choice, log, print_result, stages
 from resexp.cli.running import (
     BreakLock,
     Device,
@@ -18,8 +18,8 @@ from resexp.cli.running import (
     WithoutRay,
     bring_up_to_date,
     carry_out,
-    conclude,
     prepare,
+    print_summary,
     processes,
     shard_of,
     stopping,
@@ -53,7 +53,7 @@ def train(
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment, folder, other = runs.target(source, changes, runs_dir, fresh=fresh)
     if other:
-        note(f"{other} has other settings or more trials; this experiment is trained as {folder.name}")
+        log(f"{other} has other settings or more trials; this experiment is trained as {folder.name}")
     if not fresh:
         runs.check_unchanged(experiment, folder)
     if tensorboard:
@@ -64,28 +64,28 @@ def train(
     with (
         ExitStack() as starting,
         redirect_stdout(WithoutRay(sys.stdout)),
-        _executor(executor, address, asked, starting.enter_context(stages(quiet=quiet or as_json))) as places,
-        stopping(places) as interrupted,
+        _executor(executor, address, asked, starting.enter_context(stages(quiet=quiet or as_json))) as pool,
+        stopping(pool) as interrupted,
     ):
-        standing = None if fresh else runs.read_plan(folder)
-        prepared = prepare(places, experiment, standing, quiet=quiet or as_json)
+        existing_plan = None if fresh else runs.read_plan(folder)
+        prepared = prepare(pool, experiment, existing_plan, quiet=quiet or as_json)
 
         def planned(existing: config.Plan | None) -> config.Plan:
             shards = of_shard[1] if of_shard else None
             return config.make_plan(experiment, prepared["device"], prepared["cores"], existing, shards)
 
         if dry_run:
-            plan = planned(standing)
-            forecast = places.forecast(experiment, plan)
+            plan = planned(existing_plan)
+            forecast = pool.forecast(experiment, plan)
             starting.close()
-            say(_plan_text(experiment, plan, prepared, forecast, executor))
+            print_result(_plan_text(experiment, plan, prepared, forecast, executor))
             return
         starting.close()
-        aside = runs.set_aside(folder) if fresh else None
+        aside = runs.archive(folder) if fresh else None
         if aside:
-            note(f"the older experiment is now {aside}")
+            log(f"the older experiment is now {aside}")
         ours = carry_out(
-            places, folder, experiment, planned, prepared,
+            pool, folder, experiment, planned, prepared,
             shard=of_shard, break_lock=break_lock, quiet=quiet or as_json, watch=trackers.live if tensorboard else None,
         )  # fmt: skip
     _end(experiment, folder, ours, interrupted, as_json=as_json)
@@ -110,13 +110,13 @@ def _end(
     from resexp import comparison, tables  # noqa: PLC0415 - as above
 
     if as_json:
-        say(tables.TABLES["json"](comparison.compared(runs.results_of(folder, experiment))))
-    sys.exit(conclude(folder, experiment, interrupted, ours, lead=lead))
+        print_result(tables.TABLES["json"](comparison.compare_results(runs.results_of(folder, experiment))))
+    sys.exit(print_summary(folder, experiment, interrupted, ours, lead=lead))
 
 
 def _asked(executor: str, shard: str | None, jobs: str, *, fresh: bool) -> tuple[tuple[int, int] | None, int | None]:
     """(shard, processes) as they were asked for; refuses what does not go together."""
-    among("--executor", executor, EXECUTORS)
+    check_choice("--executor", executor, EXECUTORS)
     of_shard, asked = shard_of(shard), processes(jobs)
     if executor == "ray" and (of_shard or asked):
         option = "--shard" if of_shard else "--jobs"
@@ -131,7 +131,7 @@ def _plan_text(
 ) -> str:
     from resexp import screen, tables  # noqa: PLC0415 - as above
 
-    cards = config.with_rounds(prepared["cards"], experiment, plan)
+    pair_summaries = config.with_rounds(prepared["cards"], experiment, plan)
     largest = max(len(stack.trials) for stack in plan.stacks)
     lines = [f"{experiment.name}: {len(experiment.trials)} trials in {len(plan.stacks)} stacks of up to {largest}"]
     lines += [experiment.question] if experiment.question else []
@@ -145,4 +145,4 @@ def _plan_text(
     lines += [f"about {forecast['disk_bytes'] / 1e6:,.0f} MB on disk and {forecast['memory_bytes'] / 1e9:.1f} GB of memory"]
     lines += [f"{forecast['multiply_adds']:.3g} multiply-adds in all, backward counted as two forward"]
     lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
-    return "\n".join(tables.fitted([*lines, *tables.card_lines(cards)]))
+    return "\n".join(tables.fitted([*lines, *tables.pair_summary_lines(pair_summaries)]))

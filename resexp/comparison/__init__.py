@@ -13,8 +13,8 @@ from resexp.comparison.effects import Effect, Part, effect, part
 from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
 from resexp.comparison.groups import Label, by, difference, groups, pairs, summary, value
 from resexp.comparison.metrics import METRICS, Metric, chosen, known, resolution
+from resexp.comparison.overall import Comparison, Needed, PairingGain, SeedBudget, compare_results, pairing_gain, seed_budget
 from resexp.comparison.tuning import ALIKE, BEST, Choice, Tuned, best_settings, tuned
-from resexp.comparison.whole import Bought, Comparison, Needed, Plan, bought, compared, plan
 
 __all__ = [
     "ALIKE",
@@ -22,7 +22,6 @@ __all__ = [
     "METRICS",
     "THRESHOLD",
     "Arm",
-    "Bought",
     "Cell",
     "Choice",
     "Comparison",
@@ -33,17 +32,17 @@ __all__ = [
     "Metric",
     "Needed",
     "OverDepth",
+    "PairingGain",
     "Part",
-    "Plan",
     "Ranks",
+    "SeedBudget",
     "Tuned",
     "best_settings",
-    "bought",
     "by",
     "by_depth",
     "cells",
     "chosen",
-    "compared",
+    "compare_results",
     "difference",
     "effect",
     "errors",
@@ -52,10 +51,11 @@ __all__ = [
     "growth",
     "known",
     "over_depth",
+    "pairing_gain",
     "pairs",
     "part",
-    "plan",
     "resolution",
+    "seed_budget",
     "summary",
     "tuned",
     "value",

@@ -13,8 +13,8 @@ from resexp.comparison.groups import (
     error_summary,
     gap_difference,
     groups,
-    minus,
     other_seeds,
+    paired_differences,
     pairs,
     seeds,
     summary,
@@ -23,8 +23,8 @@ from resexp.comparison.groups import (
 )
 from resexp.comparison.image_uncertainty import image_error, over_test_images
 from resexp.comparison.metrics import ANYWHERE, resolution
-from resexp.inference import Difference, Pairing, Summary
-from resexp.runs import Results, State
+from resexp.inference import Difference, Outcome, Pairing, Summary
+from resexp.runs import Results, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Contrast:
     @property
     def shown(self) -> bool:
         """Whether there is a difference at 1% (5% by ranks), both sources of uncertainty and the whole table considered."""
-        return inference.holds(self.p_table, ranks=self.ranks is not None)
+        return inference.is_significant(self.p_table, ranks=self.ranks is not None)
 
 
 @dataclass(frozen=True)
@@ -159,71 +159,80 @@ def _corrected(made: Sequence[Cell]) -> list[Cell]:
 
 
 def _arm(
-    label: Label, name: str, arms: Group, everybody: Sequence[tuple[Label, list[State]]], measure: _Measure, *, unmatched: bool
+    label: Label,
+    name: str,
+    arms: Group,
+    everybody: Sequence[tuple[Label, list[TrialRecord]]],
+    measure: _Measure,
+    *,
+    unmatched: bool,
 ) -> Arm:
-    states, metric = arms[name], measure.metric
-    results = [state.result for state in states if state.result]
-    missing = [state.state for state in states if not state.result]
-    plain, differing = _twin(label, states, arms.get("plain"), everybody) if name != "plain" else ([], ())
+    records, metric = arms[name], measure.metric
+    results = [record.result for record in records if record.result]
+    missing = [record.state for record in records if not record.result]
+    plain, differing = _twin(label, records, arms.get("plain"), everybody) if name != "plain" else ([], ())
     control = arms.get(config.control_arm(name), [])
-    again = _is_plain(states, arms)
+    again = _is_plain(records, arms)
     compared = not again and (unmatched or not differing)
-    uneven = seeds(control) != seeds(states)
+    uneven = seeds(control) != seeds(records)
     return Arm(
         name=name,
-        summary=summary(states, metric),
-        missing={state: missing.count(state) for state in dict.fromkeys(missing)},
+        summary=summary(records, metric),
+        missing={record: missing.count(record) for record in dict.fromkeys(missing)},
         slope_start=_mean([r["slope_start"] for r in results]),
         slope_end=_mean([r["slope_end"] for r in results]),
-        parameters=_parameters(states),
-        difference=difference(plain, states, metric) if compared else None,
-        beyond_width=None if _is_plain(control, arms) or (uneven and not unmatched) else difference(control, states, metric),
+        parameters=_parameters(records),
+        difference=difference(plain, records, metric) if compared else None,
+        beyond_width=None if _is_plain(control, arms) or (uneven and not unmatched) else difference(control, records, metric),
         unmatched=differing,
-        control=_is_control(states),
+        control=_is_control(records),
         same_as_plain=again,
-        contrast=_contrast(plain, states, measure) if compared else Contrast(),
-        train_error=error_summary(states),
-        training=difference(plain, states, "train_accuracy") if compared else None,
-        gap=gap_difference(plain, states) if compared else None,
-        growth_start=mean_growth(states, "slope_start"),
-        growth_end=mean_growth(states, "slope_end"),
-        diverged=tuple((state.trial.seed, state.diverged_at) for state in states if state.diverged_at is not None),
+        contrast=_contrast(plain, records, measure) if compared else Contrast(),
+        train_error=error_summary(records),
+        training=difference(plain, records, "train_accuracy") if compared else None,
+        gap=gap_difference(plain, records) if compared else None,
+        growth_start=mean_growth(records, "slope_start"),
+        growth_end=mean_growth(records, "slope_end"),
+        diverged=tuple((record.trial.seed, record.diverged_at) for record in records if record.diverged_at is not None),
         dead_layers=tuple(
-            (state.trial.seed, tuple(layers)) for state in states if (layers := (state.result or {}).get("dead_layers"))
+            (record.trial.seed, tuple(layers)) for record in records if (layers := (record.result or {}).get("dead_layers"))
         ),
     )
 
 
-def _contrast(plain: Sequence[State], states: Sequence[State], measure: _Measure) -> Contrast:
-    figures = values(plain, states, measure.metric)
+def _contrast(plain: Sequence[TrialRecord], records: Sequence[TrialRecord], measure: _Measure) -> Contrast:
+    figures = values(plain, records, measure.metric)
     if figures is None:
-        ranks = _ranks(plain, states, measure.metric)
-        enough = ranks and min(_finished(plain), _finished(states)) >= inference.FEWEST_SEEDS
-        return Contrast(outcomes=_of_outcomes(plain, states), ranks=ranks, p=ranks.p if ranks and enough else None)
-    each = minus(*figures)
+        ranks = _ranks(plain, records, measure.metric)
+        enough = ranks and min(_finished(plain), _finished(records)) >= inference.FEWEST_SEEDS
+        return Contrast(outcomes=_of_outcomes(plain, records), ranks=ranks, p=ranks.p if ranks and enough else None)
+    each = paired_differences(*figures)
     n, mean = len(each), math.fsum(each) / len(each)
-    flip = inference.sign_flip(each) if n <= inference.MOST_PAIRS else None
-    over = over_test_images(pairs(plain, states)) if measure.strict and measure.metric == "test_accuracy" else None
+    flip = inference.sign_flip(each) if n <= inference.MAX_PAIRS else None
+    over = over_test_images(pairs(plain, records)) if measure.strict and measure.metric == "test_accuracy" else None
     contrast = Contrast(pairing=inference.pairing(*figures), sign_flip=flip, least=inference.smallest_sign_flip(n), images=over)
     if n < inference.FEWEST_SEEDS:
         return contrast
-    seeds_error = (inference.deviation(each) or measure.grain) / math.sqrt(n), n  # equal values are known to within one image
-    images = image_error(pairs(plain, states)) if measure.metric == "test_accuracy" else None
+    seeds_error = (
+        (inference.standard_deviation(each) or measure.grain) / math.sqrt(n),
+        n,
+    )  # equal values are known to within one image
+    images = image_error(pairs(plain, records)) if measure.metric == "test_accuracy" else None
     half, p = inference.half_width(seeds_error, images), inference.p_of_mean(mean, seeds_error, images)
     return replace(contrast, half=half, over_images=images is not None, p=p)
 
 
-def _finished(states: Sequence[State]) -> int:
-    return sum(state.result is not None for state in states)
+def _finished(records: Sequence[TrialRecord]) -> int:
+    return sum(record.result is not None for record in records)
 
 
-def _ranks(plain: Sequence[State], residual: Sequence[State], metric: str) -> Ranks | None:
+def _ranks(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord], metric: str) -> Ranks | None:
     """None where all outcomes are the same, or an arm has no finished network."""
     if _of_outcomes(plain, residual) is None:
         return None
     worst = -math.inf * (ANYWHERE[metric].better or 1)
     first, second = (
-        [worst if (accuracy := value(state, metric)) is None else accuracy for state in arm if state.result]
+        [worst if (accuracy := value(record, metric)) is None else accuracy for record in arm if record.result]
         for arm in (plain, residual)
     )
     both = [(value(a, metric), value(b, metric)) for a, b in pairs(plain, residual)]
@@ -238,39 +247,42 @@ def _ranks(plain: Sequence[State], residual: Sequence[State], metric: str) -> Ra
     )
 
 
-def _of_outcomes(plain: Sequence[State], residual: Sequence[State]) -> float | None:
+def _of_outcomes(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) -> float | None:
     """Exact p of the counts of trained networks, all that have finished; None where all ended alike, or an arm has none."""
-    ended = [[state.result["outcome"] for state in arm if state.result] for arm in (plain, residual)]
+    ended = [[record.result["outcome"] for record in arm if record.result] for arm in (plain, residual)]
     if not all(ended) or len({outcome for arm in ended for outcome in arm}) < 2:
         return None
-    first, second = ((arm.count("trained"), len(arm)) for arm in ended)
-    return inference.fisher(first, second)
+    first, second = ((arm.count(Outcome.ABOVE_CHANCE), len(arm)) for arm in ended)
+    return inference.fisher_exact(first, second)
 
 
-def _is_control(states: Sequence[State]) -> bool:
-    return any(state.trial.parameters_of is not None for state in states)
+def _is_control(records: Sequence[TrialRecord]) -> bool:
+    return any(record.trial.parameters_of is not None for record in records)
 
 
-def _is_plain(states: Sequence[State], arms: Group) -> bool:
+def _is_plain(records: Sequence[TrialRecord], arms: Group) -> bool:
     """Whether an arm is a second control that came out no wider than the plain twin, for want of parameters to match."""
-    return _is_control(states) and _parameters(states) == _parameters(arms.get("plain", [])) is not None
+    return _is_control(records) and _parameters(records) == _parameters(arms.get("plain", [])) is not None
 
 
-def _parameters(states: Sequence[State]) -> int | None:
-    return next((state.result["parameters"] for state in states if state.result), None)
+def _parameters(records: Sequence[TrialRecord]) -> int | None:
+    return next((record.result["parameters"] for record in records if record.result), None)
 
 
 def _twin(
-    label: Label, states: Sequence[State], plain: list[State] | None, everybody: Sequence[tuple[Label, list[State]]]
-) -> tuple[list[State], tuple[str, ...]]:
+    label: Label,
+    records: Sequence[TrialRecord],
+    plain: list[TrialRecord] | None,
+    everybody: Sequence[tuple[Label, list[TrialRecord]]],
+) -> tuple[list[TrialRecord], tuple[str, ...]]:
     """(plain trials, what they differ in beside the shortcut): those of the cell, else those that differ least."""
     if plain is None and not everybody:
         return [], ()
     # of equally near ones the first by label, whatever the order of the folders
     nearness = [(len(_unequal(label, other)), list(other.values()), place) for place, (other, _) in enumerate(everybody)]
-    there, nearest = (label, plain) if plain else everybody[min(nearness)[2]]
+    there, did_you_mean = (label, plain) if plain else everybody[min(nearness)[2]]
     differing = [f"{key} {there[key]} and {label[key]}" for key in _unequal(label, there)]
-    return nearest, (*differing, *other_seeds(nearest, states))
+    return did_you_mean, (*differing, *other_seeds(did_you_mean, records))
 
 
 def _unequal(label: Label, other: Label) -> list[str]:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from resexp import inference, runs
 from resexp.comparison.gradients import mean_growth
-from resexp.comparison.groups import Label, groups, mixes, value
-from resexp.inference import Degradation, DegradationVerdict, Difference
-from resexp.runs import Results, State
+from resexp.comparison.groups import Label, groups, has_mixed_outcomes, value
+from resexp.inference import Degradation, DegradationVerdict, Difference, Outcome
+from resexp.runs import Results, TrialRecord
 
 LAST = 0.1  # share of the training over which the change of the gap is measured
-Curve = dict[int, list[State]]  # depth -> trials
+Curve = dict[int, list[TrialRecord]]  # depth -> trials
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,17 @@ class OverDepth:
     """One arm under one condition: its verdict, which does not use the mean `slope` of the deepest networks at initialization.
 
     growth: orders of magnitude by which their gradient grows from output to input, at initialization.
-    trained, diverged: of the deepest networks; trained with how many there are. removed: by how much less its training error
-    rises than plain's, None where either arm mixes outcomes at an end. change: of the contrast over the last tenth of training,
+    above_chance, diverged: number of the deepest networks; above_chance also has how many there are. reduction: by how much less
+    its training error rises than plain's, None where either arm mixes outcomes at an end. change: of the contrast over the last tenth of training,
     None unless the arm degrades with an interval.
     """
 
-    corner: Label
+    condition: Label
     arm: str
     found: Degradation
     slope: float | None
-    removed: Difference | None
-    trained: tuple[int, int]
+    reduction: Difference | None
+    above_chance: tuple[int, int]
     diverged: int = 0
     change: Difference | None = None
     growth: float | None = None
@@ -43,37 +43,39 @@ def over_depth(results: Results) -> list[OverDepth]:
     """The verdict on every arm of every corner that has at least two depths; margin: that of the first experiment's config."""
     margin = results.sources[0][1].shared.compare.margin
     rows = []
-    for corner, curves in by_depth(results):
+    for condition, curves in by_depth(results):
         for arm, curve in curves.items():
-            mixed = {depth for depth, states in curve.items() if mixes(states)}
+            mixed = {depth for depth, records in curve.items() if has_mixed_outcomes(records)}
             verdict = inference.degradation(errors(curve), margin, mixed)
             if verdict:
-                rows.append(_over_depth(corner, arm, curve, verdict, _removed(curves.get("plain"), curve, arm)))
+                rows.append(_over_depth(condition, arm, curve, verdict, _removed(curves.get("plain"), curve, arm)))
     return rows
 
 
-def _over_depth(corner: Label, arm: str, curve: Curve, verdict: Degradation, removed: Difference | None) -> OverDepth:
-    deepest = [state for state in curve[max(curve)] if state.result]
-    slopes = [slope for state in deepest if (slope := value(state, "slope_start")) is not None]
-    trained, diverged = (sum(outcome == wanted for outcome in _outcomes(deepest)) for wanted in ("trained", "diverged"))
-    anywhere = any("trained" in _outcomes(states) for states in curve.values())
-    if not anywhere or (not trained and verdict.verdict == DegradationVerdict.DOES_NOT_DEGRADE):
+def _over_depth(condition: Label, arm: str, curve: Curve, verdict: Degradation, reduction: Difference | None) -> OverDepth:
+    deepest = [record for record in curve[max(curve)] if record.result]
+    slopes = [slope for record in deepest if (slope := value(record, "slope_start")) is not None]
+    above_chance, diverged = (
+        sum(outcome == wanted for outcome in _outcomes(deepest)) for wanted in (Outcome.ABOVE_CHANCE, Outcome.DIVERGED)
+    )
+    anywhere = any(Outcome.ABOVE_CHANCE in _outcomes(records) for records in curve.values())
+    if not anywhere or (not above_chance and verdict.verdict == DegradationVerdict.DOES_NOT_DEGRADE):
         verdict = replace(verdict, verdict=DegradationVerdict.UNTRAINED)
     return OverDepth(
-        corner=corner,
+        condition=condition,
         arm=arm,
         found=verdict,
         slope=math.fsum(slopes) / len(slopes) if slopes else None,
-        removed=removed,
-        trained=(trained, len(deepest)),
+        reduction=reduction,
+        above_chance=(above_chance, len(deepest)),
         diverged=diverged,
         change=_change(curve, verdict) if verdict.verdict == DegradationVerdict.DEGRADES and verdict.contrast else None,
         growth=mean_growth(deepest),
     )
 
 
-def _outcomes(states: list[State]) -> list[str]:
-    return [state.result["outcome"] for state in states if state.result]
+def _outcomes(records: list[TrialRecord]) -> list[str]:
+    return [record.result["outcome"] for record in records if record.result]
 
 
 def by_depth(results: Results) -> list[tuple[Label, dict[str, Curve]]]:
@@ -81,9 +83,9 @@ def by_depth(results: Results) -> list[tuple[Label, dict[str, Curve]]]:
     corners: dict[tuple[str, ...], tuple[Label, dict[str, Curve]]] = {}
     for label, arms in groups(results):
         rest = {key: of for key, of in label.items() if key != "depth"}
-        for arm, states in arms.items():
+        for arm, records in arms.items():
             curve = corners.setdefault(tuple(rest.values()), (rest, {}))[1].setdefault(arm, {})
-            curve.setdefault(states[0].trial.settings.network.depth, []).extend(states)
+            curve.setdefault(records[0].trial.settings.network.depth, []).extend(records)
     return list(corners.values())
 
 
@@ -91,39 +93,39 @@ def errors(curve: Curve) -> dict[int, dict[int, float]]:
     """depth -> seed -> training error of the final weights; inf where training diverged."""
     return {
         depth: {
-            state.trial.seed: math.inf if (accuracy := value(state, "train_accuracy")) is None else 1 - accuracy
-            for state in states
-            if state.result
+            record.trial.seed: math.inf if (accuracy := value(record, "train_accuracy")) is None else 1 - accuracy
+            for record in records
+            if record.result
         }
-        for depth, states in curve.items()
+        for depth, records in curve.items()
     }
 
 
 def _mixed_ends(curve: Curve) -> bool:
-    return any(mixes(curve[depth]) for depth in (min(curve), max(curve)))
+    return any(has_mixed_outcomes(curve[depth]) for depth in (min(curve), max(curve)))
 
 
 def _removed(plain: Curve | None, curve: Curve, arm: str) -> Difference | None:
     if plain is None or arm == "plain" or _mixed_ends(plain) or _mixed_ends(curve):
         return None
-    return inference.removed(errors(plain), errors(curve))
+    return inference.degradation_reduction(errors(plain), errors(curve))
 
 
 def _change(curve: Curve, verdict: Degradation) -> Difference | None:
     """Change of the gap (deepest minus best shallower depth) over the last tenth of training; None without such a row."""
-    states = {(depth, state.trial.seed): state for depth in curve for state in curve[depth]}
+    records = {(depth, record.trial.seed): record for depth in curve for record in curve[depth]}
     changes = []
     for seed, best in verdict.best.items():
-        deep, shallow = (_last_tenth(states[depth, seed]) for depth in (max(curve), best))
+        deep, shallow = (_last_tenth(records[depth, seed]) for depth in (max(curve), best))
         if deep is None or shallow is None:
             return None
         changes.append(deep - shallow)
     return inference.paired(changes)
 
 
-def _last_tenth(state: State) -> float | None:
+def _last_tenth(record: TrialRecord) -> float | None:
     """The change of the training error since the last logged row before the last tenth of training."""
-    rows = [(int(row["step"]), float(row["train_accuracy"] or "nan")) for row in runs.read_rows(state.folder / "metrics.csv")]
+    rows = [(int(row["step"]), float(row["train_accuracy"] or "nan")) for row in runs.read_rows(record.folder / "metrics.csv")]
     before = [accuracy for step, accuracy in rows if step <= (1 - LAST) * rows[-1][0]]
     change = before[-1] - rows[-1][1] if before else math.nan
     return change if math.isfinite(change) else None

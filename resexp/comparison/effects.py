@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from resexp import inference
 from resexp.comparison.cells import Arm
-from resexp.inference import Difference
+from resexp.inference import Difference, Outcome
 
 EXCEPTIONS = 0.2  # share of an arm's networks that may deviate from a verdict on trainability
 
@@ -61,7 +61,7 @@ def effect(plain: Arm, residual: Arm) -> Effect:
     over the table (`Contrast.shown`). "makes trainable" needs in addition at least 80% of the networks of the one arm above
     chance and at most 20% of the other: a single exception in 5 can appear or vanish with rounding errors.
     """
-    above, above_plain = (arm.summary.outcomes.get("trained", 0) for arm in (residual, plain))
+    above, above_plain = (arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0) for arm in (residual, plain))
     shown, better = residual.contrast.shown, _is_better(residual)
     share, share_plain = above / residual.summary.n, above_plain / plain.summary.n
     apart = min(share, share_plain) <= EXCEPTIONS and max(share, share_plain) >= 1 - EXCEPTIONS

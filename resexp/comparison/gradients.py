@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from resexp import theory
 from resexp.comparison.groups import value
-from resexp.runs import State
+from resexp.runs import TrialRecord
 
 THRESHOLD = 1.0  # orders of magnitude from the last block to the first
 
@@ -33,13 +33,13 @@ def flow(growth: float) -> Flow:
     return Flow.EXPLODING if growth > 0 else Flow.VANISHING
 
 
-def growth(state: State, key: str = "slope_start") -> float | None:
+def growth(record: TrialRecord, key: str = "slope_start") -> float | None:
     """Orders of magnitude by which the gradient grows from output to input: the slope per block times the number of blocks."""
-    slope = value(state, key)
-    return None if slope is None else slope * theory.block_count(state.trial.settings.network)
+    slope = value(record, key)
+    return None if slope is None else slope * theory.block_count(record.trial.settings.network)
 
 
-def mean_growth(states: Sequence[State], key: str = "slope_start") -> float | None:
+def mean_growth(records: Sequence[TrialRecord], key: str = "slope_start") -> float | None:
     """The mean over the seeds that have a value; None without any."""
-    growths = [change for state in states if (change := growth(state, key)) is not None]
+    growths = [change for record in records if (change := growth(record, key)) is not None]
     return math.fsum(growths) / len(growths) if growths else None

@@ -6,35 +6,35 @@ from collections.abc import Sequence
 import numpy as np
 
 from resexp import inference, runs
-from resexp.runs import RunsError, State
+from resexp.runs import RunsError, TrialRecord
 
 PREDICTIONS = "predictions.csv.gz"
 
 
-def over_test_images(found: Sequence[tuple[State, State]]) -> float:
+def over_test_images(found: Sequence[tuple[TrialRecord, TrialRecord]]) -> float:
     """Half-width of the 95% interval of residual minus plain over other test images, with these networks.
 
     Raises:
         RunsError: predictions that are damaged, or of other images.
     """
-    states = _states(found)
-    named = [_named(state) for state in states]
-    for state, images in zip(states, named, strict=True):
+    records = _states(found)
+    named = [_named(record) for record in records]
+    for record, images in zip(records, named, strict=True):
         if not _same_images(images, named[0]):
-            raise RunsError(f"{state.folder / PREDICTIONS}: the test images differ from those of {states[0].folder}")
+            raise RunsError(f"{record.folder / PREDICTIONS}: the test images differ from those of {records[0].folder}")
     return inference.over_images(_differences(named))
 
 
-def image_error(found: Sequence[tuple[State, State]]) -> tuple[float, int] | None:
+def image_error(found: Sequence[tuple[TrialRecord, TrialRecord]]) -> tuple[float, int] | None:
     """(standard error over test images of the mean difference, number of images); None without predictions of the same images.
 
     Predictions that are missing or damaged are no error: evidence is over seeds alone then, and `doctor` names the file.
     """
-    states = _states(found)
+    records = _states(found)
     try:
-        for state in states:
-            runs.check_sealed(state.folder, state.result or {}, [PREDICTIONS])
-        named = [_named(state) for state in states]
+        for record in records:
+            runs.check_digests(record.folder, record.result or {}, [PREDICTIONS])
+        named = [_named(record) for record in records]
     except RunsError:
         return None
     if not all(_same_images(images, named[0]) for images in named) or len(named[0][0]) < 2:
@@ -43,20 +43,20 @@ def image_error(found: Sequence[tuple[State, State]]) -> tuple[float, int] | Non
     return float(each.std(ddof=1)) / math.sqrt(len(each)), len(each)
 
 
-def _states(found: Sequence[tuple[State, State]]) -> list[State]:
+def _states(found: Sequence[tuple[TrialRecord, TrialRecord]]) -> list[TrialRecord]:
     """The states of all pairs, plain first."""
-    return [state for arm in zip(*found, strict=True) for state in arm]
+    return [record for arm in zip(*found, strict=True) for record in arm]
 
 
 Named = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _named(state: State) -> Named:
+def _named(record: TrialRecord) -> Named:
     """The label, the prediction and the file ('' where there is none) of each test image, in the order of the images."""
-    columns = runs.read_columns(state.folder / PREDICTIONS)
+    columns = runs.read_columns(record.folder / PREDICTIONS)
     labels = columns["label"]
     if not labels:
-        raise RunsError(f"{state.folder / PREDICTIONS}: missing or empty; --by-image needs it")
+        raise RunsError(f"{record.folder / PREDICTIONS}: missing or empty; --by-image needs it")
     return np.array(labels), np.array(columns["prediction"]), np.array(columns.get("file") or [""] * len(labels))
 
 

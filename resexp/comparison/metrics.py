@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 
 from resexp import config, runs
-from resexp.runs import Results, State
+from resexp.runs import Results, TrialRecord
 
-MOST_DIGITS = 16  # of a step
-MOST_STEPS = 6  # that are named where one is not there
+MAX_DIGITS = 16  # of a step
+MAX_STEPS = 6  # that are named where one is not there
 SAMPLE = 10_000  # of the training part, on which training figures are measured at most
 
 
@@ -49,7 +49,7 @@ def known(name: str, at: str) -> tuple[str, Metric, int | None]:
         ConfigError: an unknown figure or place, or a figure that is not measured there, with those that are.
     """
     kind, _, step = at.partition(":")
-    of_step = kind == "step" and step.isdecimal() and len(step) < MOST_DIGITS
+    of_step = kind == "step" and step.isdecimal() and len(step) < MAX_DIGITS
     if at == "best":
         name = f"best_{name}"
     elif at != "last" and not of_step:
@@ -73,25 +73,25 @@ def chosen(results: Results, name: str, at: str) -> tuple[Results, str, Metric]:
 
 
 def _at_step(results: Results, name: str, step: int) -> Results:
-    return replace(results, states=tuple(_state_at(state, name, step) for state in results.states))
+    return replace(results, records=tuple(_state_at(record, name, step) for record in results.records))
 
 
-def _state_at(state: State, name: str, step: int) -> State:
-    if state.result is None:
-        return state
-    rows = runs.read_rows(state.folder / "metrics.csv")
+def _state_at(record: TrialRecord, name: str, step: int) -> TrialRecord:
+    if record.result is None:
+        return record
+    rows = runs.read_rows(record.folder / "metrics.csv")
     found = {int(row["step"]): row[name] for row in rows}
-    if step not in found and state.result["outcome"] != "diverged":
-        near = sorted(sorted(found, key=lambda other: abs(other - step))[:MOST_STEPS])
+    if step not in found and record.result["outcome"] != "diverged":
+        near = sorted(sorted(found, key=lambda other: abs(other - step))[:MAX_STEPS])
         steps = ", ".join(map(str, near)) + (f" and {len(found) - len(near)} others" if len(found) > len(near) else "")
-        raise config.ConfigError(f"{state.trial.name} has no row of step {step}; it has {steps or 'none'}", where="--at")
-    return replace(state, result={**state.result, name: float(found[step]) if found.get(step) else None})
+        raise config.ConfigError(f"{record.trial.name} has no row of step {step}; it has {steps or 'none'}", where="--at")
+    return replace(record, result={**record.result, name: float(found[step]) if found.get(step) else None})
 
 
 def resolution(results: Results, metric: Metric) -> float | None:
     """The least by which a figure can differ: one image of the smallest part among the experiments."""
     if metric.part is None:
         return None
-    counts = [starts[-1]["images"][metric.part] for folder, _ in results.sources if (starts := runs.starts(folder))]
+    counts = [launches[-1]["images"][metric.part] for folder, _ in results.sources if (launches := runs.launches(folder))]
     fewest = min((count for count in counts if count), default=0)
     return 1 / (min(fewest, SAMPLE) if metric.part == 0 else fewest) if fewest else None

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from resexp import config, inference
-from resexp.comparison.groups import Label, difference, named, other_seeds, seeds, summary, value, worth
+from resexp.comparison.groups import Label, difference, mean_val_accuracy, named, other_seeds, seeds, summary, value
 from resexp.inference import Difference, Summary
-from resexp.runs import Results, State
+from resexp.runs import Results, TrialRecord
 
 TIE = 1e-12
 Setting = tuple[str, ...]  # the arm, and its values of the keys
@@ -83,7 +83,7 @@ def best_settings(results: Results, metric: str = "test_accuracy") -> list[Tuned
     rows = []
     for label, arms in _by_arm(results, keys):
         plain = _selection(keys, arms.pop("plain", {}))
-        residual = _selection(keys, {setting: states for settings in arms.values() for setting, states in settings.items()})
+        residual = _selection(keys, {setting: records for settings in arms.values() for setting, records in settings.items()})
         if plain and residual:
             rows += _row(label, keys, BEST, plain, residual, metric)
     return rows
@@ -91,7 +91,7 @@ def best_settings(results: Results, metric: str = "test_accuracy") -> list[Tuned
 
 # ---- selecting ----------------------------------------------------------------------------------------------------------
 
-Settings = dict[Setting, list[State]]
+SettingGroups = dict[Setting, list[TrialRecord]]
 
 
 @dataclass(frozen=True)
@@ -100,71 +100,71 @@ class _Selection:
 
     best: Setting
     by_seed: dict[int, Setting]
-    states: list[State]
+    records: list[TrialRecord]
     candidates: int
     flags: tuple[str, ...] = ()
 
 
-def _by_arm(results: Results, keys: Sequence[str]) -> list[tuple[Label, dict[str, Settings]]]:
+def _by_arm(results: Results, keys: Sequence[str]) -> list[tuple[Label, dict[str, SettingGroups]]]:
     """(label over the other keys, arm -> setting of the keys -> trials); parameter-matched baselines are not tuned."""
-    cells: dict[tuple[str, ...], tuple[Label, dict[str, Settings]]] = {}
-    for state in results.states:
-        if state.trial.parameters_of is None:
-            label = results.label(state)
+    cells: dict[tuple[str, ...], tuple[Label, dict[str, SettingGroups]]] = {}
+    for record in results.records:
+        if record.trial.parameters_of is None:
+            label = results.label(record)
             rest = {key: label[key] for key in label if key not in keys}
             arms = cells.setdefault(tuple(rest.values()), (rest, {}))[1]
-            setting = (state.trial.arm, *(label[key] for key in keys))
-            arms.setdefault(state.trial.arm, {}).setdefault(setting, []).append(state)
+            setting = (record.trial.arm, *(label[key] for key in keys))
+            arms.setdefault(record.trial.arm, {}).setdefault(setting, []).append(record)
     return list(cells.values())
 
 
-def _selection(keys: Sequence[str], settings: Settings) -> _Selection | None:
+def _selection(keys: Sequence[str], settings: SettingGroups) -> _Selection | None:
     """The setting with the highest mean validation accuracy, the first of equals; None where no setting is complete."""
-    worths = {setting: mean for setting, states in settings.items() if (mean := worth(states)) is not None}
+    worths = {setting: mean for setting, records in settings.items() if (mean := mean_val_accuracy(records)) is not None}
     if not worths:
         return None
     best = max(worths, key=lambda setting: worths[setting])
     common = sorted(seeds(settings[best]))
     candidates = [setting for setting in worths if seeds(settings[setting]).issuperset(common)]
     costs = {
-        setting: {state.trial.seed: -(value(state, "val_accuracy") or 0.0) for state in settings[setting]}
+        setting: {record.trial.seed: -(value(record, "val_accuracy") or 0.0) for record in settings[setting]}
         for setting in candidates
     }
     chosen = inference.cross_fitted([[costs[setting][seed] for setting in candidates] for seed in common])
     by_seed = {seed: candidates[option] for seed, option in zip(common, chosen, strict=True)}
-    grid = [setting for setting, states in settings.items() if all(state.result for state in states)]
+    grid = [setting for setting, records in settings.items() if all(record.result for record in records)]
     flags = _flags(keys, best, worths, [setting for setting in grid if setting[0] == best[0]])
     return _Selection(best, by_seed, _reported(by_seed, settings), len(candidates), flags)
 
 
-def _at(select: _Selection, settings: Settings, arm: str) -> _Selection:
+def _at(select: _Selection, settings: SettingGroups, arm: str) -> _Selection:
     """An arm at the settings that another arm, or the arm itself, selects."""
     by_seed = {seed: (arm, *setting[1:]) for seed, setting in select.by_seed.items()}
     return _Selection((arm, *select.best[1:]), by_seed, _reported(by_seed, settings), select.candidates)
 
 
-def _reported(by_seed: Mapping[int, Setting], settings: Settings) -> list[State]:
-    return [state for seed, setting in by_seed.items() for state in settings.get(setting, []) if state.trial.seed == seed]
+def _reported(by_seed: Mapping[int, Setting], settings: SettingGroups) -> list[TrialRecord]:
+    return [record for seed, setting in by_seed.items() for record in settings.get(setting, []) if record.trial.seed == seed]
 
 
 def _row(label: Label, keys: Sequence[str], how: str, plain: _Selection, residual: _Selection, metric: str) -> list[Tuned]:
     """One row; none where an arm has no trial at these settings."""
-    if not (plain.states and residual.states):
+    if not (plain.records and residual.records):
         return []
     choices = [
         Choice(
             arm=select.best[0],
             setting=dict(zip(keys, select.best[1:], strict=True)),
-            summary=summary(select.states, metric),
+            summary=summary(select.records, metric),
             flags=select.flags,
             halves=_halves(keys, select),
         )
         for select in (plain, residual)
     ]
-    uneven = other_seeds(plain.states, residual.states)
+    uneven = other_seeds(plain.records, residual.records)
     selected = max(plain.candidates, residual.candidates) > 1
     level = inference.SELECTED_LEVEL if selected else inference.LEVEL
-    compared = None if uneven else difference(plain.states, residual.states, metric, level)
+    compared = None if uneven else difference(plain.records, residual.records, metric, level)
     single = selected and min(len(plain.by_seed), len(residual.by_seed)) == 1
     return [Tuned(label, how, choices[0], choices[1], compared, uneven, cross_fitted=not single)]
 

@@ -38,7 +38,7 @@ from resexp.config.models import (
     Training,
     Trial,
 )
-from resexp.config.parsing import ConfigError, nearest, read_document, visible
+from resexp.config.parsing import ConfigError, did_you_mean, escape_controls, read_document
 from resexp.config.plan import Plan, Stack, cell_label, cells, halved, make_plan, pairs, stack_kind, with_rounds
 from resexp.config.shortcut_parameters import (
     FREE_SHORTCUTS,
@@ -87,6 +87,8 @@ __all__ = [
     "continues",
     "control_arm",
     "departures",
+    "did_you_mean",
+    "escape_controls",
     "expanded",
     "experiment_from",
     "format_value",
@@ -95,7 +97,6 @@ __all__ = [
     "limits",
     "load",
     "make_plan",
-    "nearest",
     "pairs",
     "parse_expectation",
     "read_document",
@@ -105,7 +106,6 @@ __all__ = [
     "shipped",
     "shortcut_name",
     "stack_kind",
-    "visible",
     "with_data_root",
     "with_rounds",
 ]

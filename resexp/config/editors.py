@@ -4,7 +4,7 @@ from typing import Any
 
 from resexp.config.keys import SHORT
 from resexp.config.models import AXES, Settings
-from resexp.config.types import MOST_SEED, MOST_SEEDS, MOST_VALUES
+from resexp.config.types import MAX_SEED, MAX_SEEDS, MAX_VALUES
 
 
 def schema() -> dict[str, Any]:
@@ -16,15 +16,15 @@ def schema() -> dict[str, Any]:
         properties = document["$defs"][section.capitalize()]["properties"]
         field = properties[name]
         kept = {k: field.pop(k) for k in ("default", "title") if k in field}
-        properties[name] = {**kept, "anyOf": [field, _list_of(field, MOST_VALUES)]}
+        properties[name] = {**kept, "anyOf": [field, _list_of(field, MAX_VALUES)]}
     # A key written without its section; the file then must not contain the section.
     for short, key in SHORT.items():
         section = key.split(".")[0]
         document["properties"][short] = document["$defs"][section.capitalize()]["properties"][short]
         document.setdefault("dependentSchemas", {})[short] = {"not": {"required": [section]}}
-    seed = {"type": "integer", "minimum": 0, "maximum": MOST_SEED}
-    number = {"type": "integer", "minimum": 1, "maximum": MOST_SEEDS}
-    document["properties"]["seeds"] = {"anyOf": [number, _list_of(seed, MOST_SEEDS)]}
+    seed = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
+    number = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
+    document["properties"]["seeds"] = {"anyOf": [number, _list_of(seed, MAX_SEEDS)]}
     return document
 
 

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 
 from resexp.config.keys import SHORT
 from resexp.config.models import AXES, Data, Network, Training
-from resexp.config.parsing import ConfigError, nearest
+from resexp.config.parsing import ConfigError, did_you_mean
 from resexp.config.types import Model
 
 MEASURES = (
     "test_accuracy", "best_test_accuracy", "train_accuracy", "val_accuracy", "test_error", "train_error", "val_error",
-    "test_loss", "train_loss", "slope_start", "slope_end", "gradient_growth", "trained", "degradation", "parameters",
+    "test_loss", "train_loss", "slope_start", "slope_end", "gradient_growth", "above_chance", "degradation", "parameters",
     "multiply_adds", "step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "steps_to_loss", "time_to_loss",
 )  # fmt: skip
 WITH_NUMBER = ("steps_to_loss", "time_to_loss")
 ANY_RESIDUAL = "residual"
-LONGEST = 1000  # letters of an expectation
+MAX_LENGTH = 1000  # letters of an expectation
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _MEASURE = re.compile(r"\s*([\w.-]+)\s*(?:\(([^()]*)\))?\s*:(.*)", re.DOTALL)
@@ -87,14 +87,14 @@ def parse_expectation(text: str, where: str = "--expect") -> Expectation:
         return ConfigError(f"{problem}; such as 'test_accuracy: identity > plain + 0.01 @ 95% at depth=64'", where=where)
 
     shown = " ".join(text.split())
-    if len(text) > LONGEST:
+    if len(text) > MAX_LENGTH:
         raise wrong(f"an expectation of {len(text):,} letters")
     found = _MEASURE.fullmatch(text)
     if not found:
         raise wrong(f"{shown!r} has no measure and colon")
     measure, number, rest = found.groups()
     if measure not in MEASURES:
-        raise ConfigError(f"{measure!r} is not one of {', '.join(MEASURES)}{nearest(measure, MEASURES)}", where=where)
+        raise ConfigError(f"{measure!r} is not one of {', '.join(MEASURES)}{did_you_mean(measure, MEASURES)}", where=where)
     body, *cells = _AT.split(rest, maxsplit=1)
     sides, level = ([*body.split("@", 1), ""])[:2]
     relations = _relations(sides, wrong)
@@ -155,6 +155,6 @@ def _where(text: str, where: str, wrong: Wrong) -> tuple[tuple[str, str], ...]:
         whole = SHORT.get(key, key)
         if whole not in _KEYS or whole == "network.shortcut":
             allowed = f"{', '.join([*_NAMED, *_WHOLE])}, or another key such as data.name"
-            raise ConfigError(f"at: {key!r} is not one of {allowed}{nearest(key, [*_NAMED, *_KEYS])}", where=where)
+            raise ConfigError(f"at: {key!r} is not one of {allowed}{did_you_mean(key, [*_NAMED, *_KEYS])}", where=where)
         found.append((whole, value))
     return tuple(found)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from resexp import renamed
 from resexp.config.models import AXES, Network, Settings, Trial
 from resexp.config.overrides import lay_over, written_out
-from resexp.config.parsing import ConfigError, nearest, read_document
+from resexp.config.parsing import ConfigError, did_you_mean, read_document
 from resexp.config.rules import impossible, meaningless
 from resexp.config.shortcut_parameters import (
     FREE_SHORTCUTS,
@@ -20,7 +21,7 @@ from resexp.config.shortcut_parameters import (
     format_value,
     shortcut_name,
 )
-from resexp.config.types import MOST_PATH, MOST_SEED, MOST_TRIALS, MOST_VALUES, Shortcut
+from resexp.config.types import MAX_PATH, MAX_SEED, MAX_TRIALS, MAX_VALUES, Shortcut
 from resexp.config.validation import validated
 
 ALWAYS_AXES = ("network.depth", "network.shortcut")
@@ -72,6 +73,9 @@ def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[
     if not raw:
         cure = "the smallest config is one line such as depth: 8; `resexp configs cp digits` copies a whole one"
         raise ConfigError(f"is empty, so it describes nothing to train; {cure}", where=str(path))
+    for key, line in lines.items():
+        if present := renamed.present_key(key):
+            raise ConfigError(f"{key} is now {present}", where=f"{path}:{line}")
     raw, where = written_out(raw, {key: f"{path}:{line}" for key, line in lines.items()})
     raw.setdefault("name", path.stem)
     lay_over(overrides, raw, where)
@@ -91,7 +95,7 @@ def _find(source: str | Path) -> Path:
     if not _is_missing(path):
         return path
     same_folder = [str(file) for file in path.parent.glob("*.y*ml")]
-    near = nearest(text.replace("\\", "/"), [*same_folder, *names]) or nearest(path.stem, names)
+    near = did_you_mean(text.replace("\\", "/"), [*same_folder, *names]) or did_you_mean(path.stem, names)
     if path.suffix in (".yaml", ".yml") or len(path.parts) != 1:
         raise ConfigError(f"no such file{near}", where=text)
     raise ConfigError(f"neither a file nor a shipped config ({', '.join(names)}){near}", where=text)
@@ -136,10 +140,10 @@ def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORT
 def _check_number(lengths: dict[str, int]) -> None:
     """Refuses a grid of too many trials before it is laid out, given how many values each axis and the seeds have."""
     trials = math.prod(lengths.values())
-    if trials > MOST_TRIALS:
+    if trials > MAX_TRIALS:
         product = " x ".join(f"{number} ({key})" for key, number in lengths.items() if number > 1)
         longest = max(lengths, key=lambda key: lengths[key])
-        raise ConfigError(f"{product} = {trials} trials; an experiment has at most {MOST_TRIALS}", key=longest)
+        raise ConfigError(f"{product} = {trials} trials; an experiment has at most {MAX_TRIALS}", key=longest)
 
 
 def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
@@ -150,8 +154,8 @@ def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
         return None
     if not values:
         raise ConfigError("an empty list leaves nothing to train", key=key)
-    if len(values) > MOST_VALUES:
-        raise ConfigError(f"{len(values)} values are more than an axis can have ({MOST_VALUES})", key=key)
+    if len(values) > MAX_VALUES:
+        raise ConfigError(f"{len(values)} values are more than an axis can have ({MAX_VALUES})", key=key)
     names = [_as_named(value) for value in values]
     repeated = [value for i, value in enumerate(values) if names[i] in names[:i]]
     if repeated:
@@ -168,7 +172,7 @@ def _as_named(value: Any) -> str:
     if isinstance(value, str) and value in SHORTCUT_PARAMETERS:
         defaults = {name: field.default for name, field in SHORTCUT_PARAMETERS[value].model_fields.items()}
         return " ".join([value, *(f"{name} {_as_named(of)}" for name, of in sorted({**defaults, **inner}.items()))])
-    number = isinstance(value, float) or (type(value) is int and abs(value) <= MOST_SEED)  # a larger one may be no float
+    number = isinstance(value, float) or (type(value) is int and abs(value) <= MAX_SEED)  # a larger one may be no float
     return format_value(float(value)) if number else str(value)
 
 
@@ -210,9 +214,9 @@ def _trial_name(arm: str, settings: Settings, axes: Iterable[str], seed: int) ->
 
 def _check_length(experiment: str, trial: str, axes: Iterable[str]) -> None:
     """Refuses a trial whose files would lie too deep for some systems."""
-    if len(experiment) + len(trial) > MOST_PATH:
+    if len(experiment) + len(trial) > MAX_PATH:
         cure = f"shorten the experiment's or the shortcut's name, or vary less ({', '.join(axes)})"
-        raise ConfigError(f"{experiment}/{trial} has more than the {MOST_PATH} characters of a path; {cure}", key="name")
+        raise ConfigError(f"{experiment}/{trial} has more than the {MAX_PATH} characters of a path; {cure}", key="name")
 
 
 def _arms(network: Network) -> Iterable[tuple[str, Shortcut, Shortcut | None]]:

@@ -10,10 +10,10 @@ from pydantic import Field
 from resexp.config.types import (
     LISTED,
     AutoOrCount,
+    CheckpointInterval,
     Device,
     FractionOrCount,
-    Images,
-    Interval,
+    ImageCount,
     Milestones,
     Model,
     Name,
@@ -46,7 +46,7 @@ AXES = {
     "network.norm": "norm-{}",
     "network.activation": "{}",
     "network.init": "init-{}",
-    "network.init_scale": "init_scale{}",
+    "network.init_scale": "scale{}",
     "network.zero_init_residual": "zero-init-residual-{}",
     "training.batch_size": "batch{}",
     "training.optimizer": "{}",
@@ -75,12 +75,12 @@ class Data(Model):
     image_size: Annotated[int, Field(gt=0, le=10_000)] | None = None
     download: bool = False
     validation: FractionOrCount = 0.1
-    limit: Images | None = None
+    limit: ImageCount | None = None
     limit_validation: Annotated[
-        Images | None, Field(description="Number of validation images to use, for trying something out; not for a result.")
+        ImageCount | None, Field(description="Number of validation images to use, for trying something out; not for a result.")
     ] = None
     limit_test: Annotated[
-        Images | None, Field(description="Number of test images to use, for trying something out; not for a result.")
+        ImageCount | None, Field(description="Number of test images to use, for trying something out; not for a result.")
     ] = None
     normalize: Literal["channel", "pixel", "none"] = "channel"
     augment: Literal["none", "crop-flip"] = "none"
@@ -132,7 +132,7 @@ class Training(Model):
     warmup: Warmup | None = None
     label_smoothing: UnitFloat = 0.0
     clip_norm: PositiveFloat | None = None
-    checkpoint_every: Interval = "60s"
+    checkpoint_every: CheckpointInterval = "60s"
     stack: AutoOrCount = "auto"
     threads: AutoOrCount = "auto"
 

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
+from resexp import renamed
 from resexp.config.keys import KEYS, LISTS, MAPPINGS, SECTIONS, SHORT, TEXTS, is_float, key_meant
-from resexp.config.parsing import MOST_DEEP, ConfigError, parse_yaml
+from resexp.config.parsing import MAX_DEPTH, ConfigError, parse_yaml
 
 _ASSIGNMENT = re.compile(r"\s*[A-Za-z_][\w.-]*\s*=")
 
@@ -64,8 +65,10 @@ def lay_over(overrides: Sequence[str], raw: dict[str, Any], where: dict[str, str
     for override in joined(overrides):
         source = f"override {override!r}"
         key, equals, text = (part.strip() for part in override.partition("="))
-        if not equals or key.count(".") >= MOST_DEEP or not re.fullmatch(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*", key):
+        if not equals or key.count(".") >= MAX_DEPTH or not re.fullmatch(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*)*", key):
             raise ConfigError(f"is not an override: {_cure(override, before)}", where=source)
+        if present := renamed.present_key(key):
+            raise ConfigError(f"{key} is now {present}", where=source)
         key = SHORT.get(key, key)
         if not _is_known(key) and (meant := key_meant(key)):
             raise ConfigError(f"unknown key; did you mean {meant}?", key=key, where=source)

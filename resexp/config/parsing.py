@@ -12,12 +12,13 @@ from typing import Any
 
 import yaml
 
+from resexp import renamed
 from resexp.config.synonyms import VALUES
 
-MOST_BYTES = 1_000_000  # of a file; ten thousand seeds and a thousand values on every axis take less
-MOST_VALUES = 50_000  # scalars, lists and mappings in a file
-MOST_DEEP = 8  # of mappings and lists in each other; trial.yaml has 5
-MOST_LETTERS = 100  # of a key
+MAX_BYTES = 1_000_000  # of a file; ten thousand seeds and a thousand values on every axis take less
+MAX_VALUES = 50_000  # scalars, lists and mappings in a file
+MAX_DEPTH = 8  # of mappings and lists in each other; trial.yaml has 5
+MAX_CHARACTERS = 100  # of a key
 # Encodings that a file names in its first bytes, as files from PowerShell do; the longer mark first.
 _MARKED = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -29,7 +30,7 @@ _MARKED = (
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def visible(text: str, kept: str = "") -> str:
+def escape_controls(text: str, kept: str = "") -> str:
     """`text` with every character written out that would steer a terminal, but those in `kept`: `ESC` becomes 4 letters.
 
     These are control characters, breaks of lines, turns of the direction of writing, and halves of characters.
@@ -45,10 +46,10 @@ class ConfigError(Exception):
         self.problem, self.key, self.where = problem, key, where
 
     def __str__(self) -> str:
-        return visible(": ".join(part for part in (self.where, self.key, self.problem) if part))
+        return escape_controls(": ".join(part for part in (self.where, self.key, self.problem) if part))
 
 
-def nearest(name: object, allowed: Iterable[str]) -> str:
+def did_you_mean(name: object, allowed: Iterable[str]) -> str:
     """'; did you mean X?' when one of the allowed names is close to `name`, else nothing."""
     near = closest(name, allowed)
     return f"; did you mean {near}?" if near else ""
@@ -56,7 +57,7 @@ def nearest(name: object, allowed: Iterable[str]) -> str:
 
 def closest(name: object, allowed: Iterable[str]) -> str | None:
     """The allowed name that `name` is another word for, or resembles most; None where none is close."""
-    word, names = str(name)[:MOST_LETTERS].lower(), list(allowed)
+    word, names = str(name)[:MAX_CHARACTERS].lower(), list(allowed)
     if VALUES.get(word) in names:
         return VALUES[word]
     return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.5)), None)
@@ -75,10 +76,10 @@ class _CoreSchemaLoader(yaml.SafeLoader):
         here = f"{self.where}:{event.start_mark.line + 1}"
         if getattr(event, "tag", None) is not None:
             raise ConfigError("tags (!...) are not supported; write the plain value", where=here)
-        if self.depth > MOST_DEEP:
-            raise ConfigError(f"not a config: nested deeper than {MOST_DEEP} levels", where=here)
-        if self.values == MOST_VALUES:
-            raise ConfigError(f"not a config: more than {MOST_VALUES} values", where=here)
+        if self.depth > MAX_DEPTH:
+            raise ConfigError(f"not a config: nested deeper than {MAX_DEPTH} levels", where=here)
+        if self.values == MAX_VALUES:
+            raise ConfigError(f"not a config: more than {MAX_VALUES} values", where=here)
         self.depth, self.values = self.depth + 1, self.values + 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -132,9 +133,9 @@ def _check(node: yaml.Node, prefix: str, lines: dict[str, int], where: str, seen
     elif isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            if key_node.tag != "tag:yaml.org,2002:str" or len(key_node.value) > MOST_LETTERS:
+            if key_node.tag != "tag:yaml.org,2002:str" or len(key_node.value) > MAX_CHARACTERS:
                 shown = repr(key_node.value)[:60] if isinstance(key_node, yaml.ScalarNode) else "of several values"
-                problem = f"key {shown} is not text of at most {MOST_LETTERS} characters"
+                problem = f"key {shown} is not text of at most {MAX_CHARACTERS} characters"
                 raise ConfigError(problem, key=prefix, where=f"{where}:{line}")
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             if key in lines:
@@ -153,13 +154,13 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         if path.is_dir():
             raise ConfigError("is a folder; a config is one YAML file", where=str(path))
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError("no such file", where=str(path)) from None
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    if len(content) > MOST_BYTES:
-        raise ConfigError(f"is larger than a config can be ({MOST_BYTES} bytes)", where=str(path))
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"is larger than a config can be ({MAX_BYTES} bytes)", where=str(path))
     encoding = next((encoding for mark, encoding in _MARKED if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -170,4 +171,7 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
         value = {}
     if not isinstance(value, dict):
         raise ConfigError("is not a config: a mapping of keys to values is expected", where=str(path))
+    if renamed.is_layout_1(text):
+        lines = {renamed.present_key(key) or key: line for key, line in lines.items()}
+        return renamed.settings(value), lines
     return value, lines

@@ -11,7 +11,7 @@ from resexp.config.shortcut_parameters import SHORTCUT_NAMES, control_arm, short
 from resexp.config.types import Model, TrialName
 
 MOST = {"cpu": 32, "cuda": 64, "mps": 32}  # trials in a stack; more are hardly faster and hold their results back longer
-STARTS = (
+INITIALIZATION_KEYS = (
     "network.init",
     "network.init_scale",
     "network.zero_init_residual",
@@ -93,7 +93,7 @@ def _shape(trial: Trial) -> str:
     alone = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.stack == 1
     if alone or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
         return trial.name
-    computed = sorted((key, value) for key, value in conditions(settings).items() if key not in STARTS)
+    computed = sorted((key, value) for key, value in conditions(settings).items() if key not in INITIALIZATION_KEYS)
     return repr((stack_kind(trial), trial.parameters_of, settings.network.init == "fixup", computed))  # fixup brings scalars
 
 
@@ -164,7 +164,7 @@ def pairs(trials: Sequence[Trial], axes: Iterable[str]) -> list[tuple[Trial, Tri
     return found
 
 
-def with_rounds(cards: Sequence[dict[str, Any]], experiment: Experiment, plan: Plan) -> list[dict[str, Any]]:
+def with_rounds(pair_summaries: Sequence[dict[str, Any]], experiment: Experiment, plan: Plan) -> list[dict[str, Any]]:
     """Each card with its rounds: which seeds an experiment had at first, and which came each time that it grew."""
     of_trials = {trial: stack.round for stack in plan.stacks for trial in stack.trials}
     found: dict[tuple[str, str, str], dict[int, list[int]]] = {}
@@ -172,6 +172,6 @@ def with_rounds(cards: Sequence[dict[str, Any]], experiment: Experiment, plan: P
         pair = (" ".join(cell_label(plain.settings, experiment.axes)), plain.arm, residual.arm)
         complete = max(of_trials[trial.name] for trial in (plain, residual))
         found.setdefault(pair, {}).setdefault(complete, []).append(residual.seed)
-    keys = [(card["cell"], card["plain"], card["residual"]) for card in cards]
+    keys = [(pair_summary["cell"], pair_summary["plain"], pair_summary["residual"]) for pair_summary in pair_summaries]
     each = [[{"round": n, "seeds": seeds} for n, seeds in sorted(found.get(key, {}).items())] for key in keys]
-    return [{**card, "rounds": rounds} for card, rounds in zip(cards, each, strict=True)]
+    return [{**pair_summary, "rounds": rounds} for pair_summary, rounds in zip(pair_summaries, each, strict=True)]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from resexp.config.expectations import parse_expectation
 from resexp.config.models import Network, Settings
-from resexp.config.parsing import ConfigError, nearest
+from resexp.config.parsing import ConfigError, did_you_mean
 from resexp.config.shortcut_parameters import (
     FREE_SHORTCUTS,
     SHORTCUT_NAMES,
@@ -103,7 +103,7 @@ def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:
         cure = ""
     else:
         cure = f"; train a custom one from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
-    return f"{name!r} is not one of {', '.join(shortcuts)}{cure}{nearest(name, shortcuts)}"
+    return f"{name!r} is not one of {', '.join(shortcuts)}{cure}{did_you_mean(name, shortcuts)}"
 
 
 def _about_groups(network: Network) -> Problem | None:
@@ -129,7 +129,7 @@ def _wrong_parameter(shortcut: Scalars) -> Problem | None:
         first = error.errors()[0]
         parameter, fields = str(first["loc"][0]), list(model.model_fields)
         if first["type"] == "extra_forbidden":
-            only = f"only {', '.join(fields)}{nearest(parameter, fields)}"
+            only = f"only {', '.join(fields)}{did_you_mean(parameter, fields)}"
             return "network.shortcut", f"{name} has no parameter {parameter!r}, {only}"
         return "network.shortcut", f"{parameter} of {name}: {broken_rule(first)}"
     return None

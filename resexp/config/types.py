@@ -7,18 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from resexp.config.parsing import nearest, visible
+from resexp.config.parsing import did_you_mean, escape_controls
 
 # Bounds that no honest config meets: what lies beyond is a slip or an attack, refused before it costs time or memory.
 # Whatever stays within them is stored in less than documents.MOST_BYTES.
-MOST_TRIALS = 100_000  # cells times seeds, plain twins not counted
-MOST_SEEDS = 10_000
-MOST_SEED = 2**53 - 1  # the largest whole number that every JSON reader keeps
-MOST_VALUES = 1_000  # in any other list: an axis, milestones
-MOST_STEPS = 10**9
-MOST_IMAGES = 10**9
-MOST_LETTERS = 4_096  # of a question, of a folder with data
-MOST_PATH = 150  # characters of an experiment's and a trial's name together: paths from runs/ on stay under 200
+MAX_TRIALS = 100_000  # cells times seeds, plain twins not counted
+MAX_SEEDS = 10_000
+MAX_SEED = 2**53 - 1  # the largest whole number that every JSON reader keeps
+MAX_VALUES = 1_000  # in any other list: an axis, milestones
+MAX_STEPS = 10**9
+MAX_IMAGES = 10**9
+MAX_CHARACTERS = 4_096  # of a question, of a folder with data
+MAX_PATH = 150  # characters of an experiment's and a trial's name together: paths from runs/ on stay under 200
 
 
 class Model(BaseModel):
@@ -32,22 +32,22 @@ def _fraction_or_count(value: Any) -> Any:
         raise ValueError("must be a fraction (0.1) or a number of images (500)")  # noqa: TRY004 - pydantic collects ValueError
     if value < 0 or (isinstance(value, float) and not value < 1):
         raise ValueError("must be a fraction in [0, 1) or a number of images, 0 or more")
-    if value > MOST_IMAGES:
-        raise ValueError(f"must be at most {MOST_IMAGES}")
+    if value > MAX_IMAGES:
+        raise ValueError(f"must be at most {MAX_IMAGES}")
     return value
 
 
 def _seeds(value: Any) -> Any:
     if type(value) is int:
-        if not 1 <= value <= MOST_SEEDS:
+        if not 1 <= value <= MAX_SEEDS:
             raise ValueError(
-                f"must be at least 1 and at most {MOST_SEEDS} (a number n means seeds 0 to n-1), or a list of seeds"
+                f"must be at least 1 and at most {MAX_SEEDS} (a number n means seeds 0 to n-1), or a list of seeds"
             )
         return tuple(range(value))
     if not isinstance(value, list | tuple) or not value or not all(type(seed) is int and seed >= 0 for seed in value):
         raise ValueError("must be a number n (seeds 0 to n-1) or a list of whole numbers, 0 or more")
-    if len(value) > MOST_SEEDS or max(value) > MOST_SEED:
-        raise ValueError(f"must have at most {MOST_SEEDS} seeds, none above {MOST_SEED}")
+    if len(value) > MAX_SEEDS or max(value) > MAX_SEED:
+        raise ValueError(f"must have at most {MAX_SEEDS} seeds, none above {MAX_SEED}")
     if len(set(value)) < len(value):
         repeated = min(seed for seed, count in Counter(value).items() if count > 1)
         raise ValueError(f"seed {repeated} stands twice; a repeated seed is the same trial, not a second sample")
@@ -72,19 +72,19 @@ def _shortcut(value: Any) -> Any:
 
 
 def _auto_or_count(value: Any) -> Any:
-    if value == "auto" or (type(value) is int and 1 <= value <= MOST_VALUES):
+    if value == "auto" or (type(value) is int and 1 <= value <= MAX_VALUES):
         return value
-    raise ValueError(f"must be auto or a whole number from 1 to {MOST_VALUES}")
+    raise ValueError(f"must be auto or a whole number from 1 to {MAX_VALUES}")
 
 
 def _interval(value: Any) -> Any:
-    if (type(value) is int and 1 <= value <= MOST_STEPS) or (isinstance(value, str) and re.fullmatch(INTERVAL, value)):
+    if (type(value) is int and 1 <= value <= MAX_STEPS) or (isinstance(value, str) and re.fullmatch(INTERVAL, value)):
         return value
     raise ValueError("must be a time such as 60s, 5m, 1h, or a number of steps")
 
 
 def _text(value: str) -> str:
-    if visible(value, kept="\n\t") != value:
+    if escape_controls(value, kept="\n\t") != value:
         raise ValueError("must be text without control characters")
     return value
 
@@ -115,7 +115,9 @@ def trial_name(value: str) -> str:
 
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,4})?", value):
-        raise ValueError(f"must be one of auto, cpu, cuda, cuda:<number>, mps{nearest(value, ('auto', 'cpu', 'cuda', 'mps'))}")
+        raise ValueError(
+            f"must be one of auto, cpu, cuda, cuda:<number>, mps{did_you_mean(value, ('auto', 'cpu', 'cuda', 'mps'))}"
+        )
     return value
 
 
@@ -125,16 +127,16 @@ TRIAL_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}"
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 UnitFloat = Annotated[float, Field(ge=0, lt=1)]
-Steps = Annotated[int, Field(gt=0, le=MOST_STEPS)]
-Images = Annotated[int, Field(gt=0, le=MOST_IMAGES)]
-Milestones = Annotated[tuple[Steps, ...], Field(max_length=MOST_VALUES)]
+Steps = Annotated[int, Field(gt=0, le=MAX_STEPS)]
+ImageCount = Annotated[int, Field(gt=0, le=MAX_IMAGES)]
+Milestones = Annotated[tuple[Steps, ...], Field(max_length=MAX_VALUES)]
 FractionOrCount = Annotated[
-    Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=0, le=MOST_IMAGES)], BeforeValidator(_fraction_or_count)
+    Annotated[float, Field(ge=0, lt=1)] | Annotated[int, Field(ge=0, le=MAX_IMAGES)], BeforeValidator(_fraction_or_count)
 ]
-AutoOrCount = Annotated[Literal["auto"] | Annotated[int, Field(gt=0, le=MOST_VALUES)], BeforeValidator(_auto_or_count)]
+AutoOrCount = Annotated[Literal["auto"] | Annotated[int, Field(gt=0, le=MAX_VALUES)], BeforeValidator(_auto_or_count)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds)]
-Interval = Annotated[Annotated[str, Field(pattern=f"^{INTERVAL}$")] | Steps, BeforeValidator(_interval)]
-Text = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(_text)]
+CheckpointInterval = Annotated[Annotated[str, Field(pattern=f"^{INTERVAL}$")] | Steps, BeforeValidator(_interval)]
+Text = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_text)]
 Name = Annotated[str, AfterValidator(_name)]
 TrialName = Annotated[str, AfterValidator(trial_name)]
 Device = Annotated[str, AfterValidator(_device)]

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from resexp.config.expectations import NUMBER
 from resexp.config.keys import cure_of_unknown
 from resexp.config.models import Settings
-from resexp.config.parsing import ConfigError, nearest
+from resexp.config.parsing import ConfigError, did_you_mean
 
 Problem = tuple[str, str]  # dotted key, what is wrong with it
 
@@ -58,7 +58,7 @@ def _translate(error: ErrorDetails) -> Problem:
         return key, f"unknown key{cure_of_unknown(keys, _fields_at(keys[:-1]))}"
     if kind == "literal_error":
         allowed = _literals_at(keys)
-        return key, f"{shown(value)} is not one of {', '.join(allowed)}{nearest(value, allowed)}"
+        return key, f"{shown(value)} is not one of {', '.join(allowed)}{did_you_mean(value, allowed)}"
     if kind == "value_error":
         return key, f"{shown(value)} {context['error']}"
     if kind == "model_type":
@@ -82,7 +82,7 @@ def broken_rule(error: ErrorDetails) -> str:
 def _rewritten(value: Any, kind: str) -> str:
     """'; write 0.9' for a number in another notation, and the like; nothing where no value suggests itself."""
     if kind == "bool_type":
-        return nearest(value, ("true", "false"))
+        return did_you_mean(value, ("true", "false"))
     if kind in ("int_type", "int_from_float") and isinstance(value, float) and value.is_integer():
         return f"; write {value:.0f}"
     if kind in ("int_type", "float_type") and isinstance(value, str):

@@ -18,7 +18,7 @@ from resexp import config, datasets, runs, training
 from resexp.config import Experiment, Plan, Trial
 from resexp.costs.steps import ROUND_SECONDS, first_of, seconds_of, stepper
 from resexp.networks import count
-from resexp.training import Run
+from resexp.training import StackState
 
 FEW_OPERATIONS = 2_000_000_000  # multiply-adds of the largest step that a forecast times
 
@@ -108,9 +108,9 @@ def _size(trials: Sequence[Trial]) -> int:
 
 def _pace(trials: Sequence[Trial], device: str) -> Pace:
     """Made with the real functions, which write under a lock and a fence as in training."""
-    with tempfile.TemporaryDirectory() as name, runs.lock(Path(name)) as hold, runs.fenced(hold, "forecast"):
+    with tempfile.TemporaryDirectory() as name, runs.lock(Path(name)) as lease, runs.attempt(lease, "forecast"):
         settings = trials[0].settings
-        training.material(settings.data, device, training.DTYPES[settings.precision])  # read once, at start-up
+        training.load_training_data(settings.data, device, training.DTYPES[settings.precision])  # read once, at start-up
         begun = time.perf_counter()
         run = training.begin(trials, Path(name), "forecast", device)
         for logs in run.logs:
@@ -118,7 +118,7 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         opening = time.perf_counter() - begun
         batch, operations = settings.training.batch_size, len(trials) * run.costs[0]["multiply_adds"]  # of an image
         few = min(batch, max(2, FEW_OPERATIONS // (3 * operations)))
-        x, labels = first_of(few, run, *next(training.batches(run.trials, run.material, run.length.per_epoch, 0)))
+        x, labels = first_of(few, run, *next(training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)))
         training.update(run, x, labels)  # the first step takes longer than all others
         written = sum(path.stat().st_size for path in run.logs[0].iterdir())
         test = len(training.test_images(settings.data, device))
@@ -135,7 +135,7 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
             opening=opening,
             step=step * batch / few,
             reading=step * batch / few + max(0.0, reading - step),  # the cost of logging hardly depends on the batch size
-            evaluation=precise + evaluation * (len(run.material.sample) + len(run.material.validation)),
+            evaluation=precise + evaluation * (len(run.training_data.sample) + len(run.training_data.validation)),
             test=precise + 2 * evaluation * test,
             logging=logging,
             saving=saving,
@@ -152,41 +152,41 @@ def _steady(call: Callable[[], object]) -> float:
     return statistics.median(each)
 
 
-def _evaluation(run: Run, most: int) -> float:
+def _evaluation(run: StackState, most: int) -> float:
     """Seconds of evaluating one image in every trial, timed on up to `most`."""
-    images = run.material.sample
+    images = run.training_data.sample
     some = images.at(torch.arange(min(len(images), most), device=images.pixels.device))
-    return _steady(lambda: training.evaluate(run.network, some, run.material, len(run.trials))) / len(some)
+    return _steady(lambda: training.evaluate(run.network, some, run.training_data, len(run.trials))) / len(some)
 
 
-def _precise(run: Run, most: int) -> float:
+def _precise(run: StackState, most: int) -> float:
     """Seconds of estimating batch norm statistics, timed on up to `most` images; close to 0 without batch norm."""
 
     def estimate() -> None:
         with training.measuring(run, training.never):
             pass
 
-    whole, images = run.material, min(len(run.material.sample), training.PRECISE_IMAGES)
+    whole, images = run.training_data, min(len(run.training_data.sample), training.PRECISE_IMAGES)
     timed = min(images, most)
-    run.material = replace(whole, sample=whole.sample.at(torch.arange(timed, device=whole.shift.device)))
+    run.training_data = replace(whole, sample=whole.sample.at(torch.arange(timed, device=whole.shift.device)))
     seconds = _steady(estimate)
-    run.material = whole
+    run.training_data = whole
     return seconds * images / timed
 
 
-def _logging(run: Run) -> float:
+def _logging(run: StackState) -> float:
     """Seconds of the file writes of an epoch, measured on an epoch of two images."""
-    whole, pair = run.material, run.material.sample.at(torch.arange(2, device=run.material.shift.device))
-    run.material = replace(whole, sample=pair, validation=pair)
-    logging = _steady(lambda: training.close_epoch(run, time.perf_counter(), training.never))
-    run.material = whole
+    whole, pair = run.training_data, run.training_data.sample.at(torch.arange(2, device=run.training_data.shift.device))
+    run.training_data = replace(whole, sample=pair, validation=pair)
+    logging = _steady(lambda: training.evaluate_epoch(run, time.perf_counter(), training.never))
+    run.training_data = whole
     return logging
 
 
-def _closing(run: Run, test: int) -> float:
+def _closing(run: StackState, test: int) -> float:
     """Seconds of writing the weights and the results of all trials, with predictions of `test` images."""
-    logits = torch.rand(test, run.material.classes, dtype=torch.float64)
-    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), run.material.training.classes)
+    logits = torch.rand(test, run.training_data.classes, dtype=torch.float64)
+    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), run.training_data.training.classes)
     runs.append(run.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
     run.diverged[0] = -1  # after a non-finite initial loss nothing is written
 
@@ -201,18 +201,18 @@ def _closing(run: Run, test: int) -> float:
 def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
     """(seconds, bytes on disk, multiply-adds of its steps) of a stack from its start to its results."""
     settings = trials[0].settings
-    data = training.material(settings.data, device, training.DTYPES[settings.precision])
-    length = training.lengths(settings, len(data.training))
-    readings = sum(length.reads(step) for step in range(length.steps)) if settings.gradients.probes else 0
-    epochs = 1 + math.ceil(length.steps / length.per_epoch)
+    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
+    step_counts = training.step_counts(settings, len(data.training))
+    readings = sum(step_counts.reads(step) for step in range(step_counts.steps)) if settings.gradients.probes else 0
+    epochs = 1 + math.ceil(step_counts.steps / step_counts.per_epoch)
     deep = settings.network.depth / pace.depth
-    computed = pace.opening + (length.steps - readings) * pace.step + readings * pace.reading
+    computed = pace.opening + (step_counts.steps - readings) * pace.step + readings * pace.reading
     computed += epochs * pace.evaluation + pace.test
     seconds = deep * computed + epochs * pace.logging + pace.closing
-    seconds += training.checkpoints(settings.training.checkpoint_every, length.steps, seconds) * pace.saving
+    seconds += training.checkpoints(settings.training.checkpoint_every, step_counts.steps, seconds) * pace.saving
     network = training.build(trials[0], data.input_shape, data.classes)
     weights = 2 * sum(value.numel() * value.element_size() for value in network.state_dict().values())  # final and best
-    images = length.steps * settings.training.batch_size * len(trials)
+    images = step_counts.steps * settings.training.batch_size * len(trials)
     return (
         seconds * len(trials) / pace.trials,
         len(trials) * (readings * pace.reading_bytes * deep + weights),

@@ -18,13 +18,13 @@ from torch import Tensor
 from resexp import config, runs, training
 from resexp.config import Experiment, Trial
 from resexp.networks import count
-from resexp.training import Run
+from resexp.training import StackState
 
 ROUNDS, ROUND_SECONDS = 15, 0.05  # rounds for a median; shortest measurement
 
 
 @dataclass(frozen=True)
-class Cost:
+class StepCost:
     """The cost of a step of one arm; quartiles of the seconds, `relative` to its plain counterpart in the same round.
 
     `memory_bytes`: weights, gradients, optimizer state, and what a batch keeps for the backward pass.
@@ -43,7 +43,7 @@ class Cost:
     relative: float
 
 
-def measure(experiment: Experiment, device: str) -> list[Cost]:
+def measure(experiment: Experiment, device: str) -> list[StepCost]:
     """A step of every arm of every cell at the first seed; the arms of a cell are timed interleaved, round by round."""
     first = [trial for trial in experiment.trials if trial.seed == experiment.trials[0].seed]
     costs = []
@@ -54,7 +54,7 @@ def measure(experiment: Experiment, device: str) -> list[Cost]:
     return costs
 
 
-def _cell(cell: str, begun: Sequence[Run]) -> list[Cost]:
+def _cell(cell: str, begun: Sequence[StackState]) -> list[StepCost]:
     steppers = [stepper(run, run.trials[0].settings.training.batch_size) for run in begun]
     repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
     rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
@@ -62,13 +62,13 @@ def _cell(cell: str, begun: Sequence[Run]) -> list[Cost]:
     return [_cost(cell, run, column, columns[0]) for run, column in zip(begun, columns, strict=True)]
 
 
-def _cost(cell: str, run: Run, seconds: Sequence[float], plain: Sequence[float]) -> Cost:
-    counted = count(run.network, run.material.input_shape)
+def _cost(cell: str, run: StackState, seconds: Sequence[float], plain: Sequence[float]) -> StepCost:
+    counted = count(run.network, run.training_data.input_shape)
     low, median, high = statistics.quantiles(seconds, n=4)
     state = [value for moments in run.optimizer.state.values() for value in moments.values() if isinstance(value, torch.Tensor)]
     weights = [*run.network.parameters(), *run.network.parameters()]  # and a gradient of each
     held = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *state))
-    return Cost(
+    return StepCost(
         cell=cell,
         arm=run.trials[0].arm,
         parameters=counted.parameters,
@@ -78,16 +78,16 @@ def _cost(cell: str, run: Run, seconds: Sequence[float], plain: Sequence[float])
         step_seconds=median,
         step_low=low,
         step_high=high,
-        epoch_seconds=median * run.length.per_epoch,
+        epoch_seconds=median * run.step_counts.per_epoch,
         relative=statistics.median(ours / theirs for ours, theirs in zip(seconds, plain, strict=True)),
     )
 
 
-def stepper(run: Run, images: int) -> Callable[[], None]:
+def stepper(run: StackState, images: int) -> Callable[[], None]:
     """Makes one update after another on the first `images` of each batch, without logging; the first one is made here."""
-    run.length = replace(run.length, every=run.length.steps + 1)
-    run.step = next(step for step in itertools.count(1) if not run.length.reads(step))
-    stream = training.batches(run.trials, run.material, run.length.per_epoch, 0)
+    run.step_counts = replace(run.step_counts, every=run.step_counts.steps + 1)
+    run.step = next(step for step in itertools.count(1) if not run.step_counts.reads(step))
+    stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
     run.network.train()
 
     def step() -> None:
@@ -97,7 +97,7 @@ def stepper(run: Run, images: int) -> Callable[[], None]:
     return step
 
 
-def first_of(images: int, run: Run, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def first_of(images: int, run: StackState, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     axis = 0 if len(run.trials) == 1 else 1
     return x.narrow(axis, 0, images), labels.narrow(axis, 0, images)
 
@@ -117,13 +117,13 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def room(trial: Trial, device: str) -> str:
+def oom_advice(trial: Trial, device: str) -> str:
     """Advice for a network that did not fit into memory: the batch size that fits.
 
     Weights, gradients and two moments of Adam are counted once each, and one image's activations saved for backward.
     """
     settings = trial.settings
-    data = training.material(settings.data, device, training.DTYPES[settings.precision])
+    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
     network = training.build(trial, data.input_shape, data.classes)
     held = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else runs.free_memory()
@@ -138,7 +138,7 @@ def memory(experiment: Experiment, device: str) -> dict[str, int]:
     """Bytes that each trial needs while it trains: weights, gradients, two moments of Adam, activations saved for backward."""
     needed: dict[str, int] = {}
     settings = experiment.shared
-    data = training.material(settings.data, device, training.DTYPES[settings.precision])
+    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
     for arms in config.cells(experiment.trials, experiment.axes).values():
         for trials in arms.values():
             network = training.build(trials[0], data.input_shape, data.classes)

@@ -1,6 +1,6 @@
 """digits, MNIST, Fashion-MNIST, CIFAR-10/100, image folders -> tensors; splits; order(seed, epoch); augmentation."""
 
-from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalised, statistics
+from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalization_stats, normalize
 from resexp.datasets.images import DataError, Images, Source
 from resexp.datasets.readers import DATASETS, SHAPES, checksum, data_root
 from resexp.datasets.splits import first, held_out, limited, order, split
@@ -17,9 +17,9 @@ __all__ = [
     "data_root",
     "first",
     "held_out",
-    "inference",
     "limited",
-    "normalised",
+    "normalization_stats",
+    "normalize",
     "order",
     "split",
 ]

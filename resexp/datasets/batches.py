@@ -12,7 +12,7 @@ from torch.nn import functional
 from resexp.datasets.images import Images
 
 
-def statistics(training: Images, normalize: str) -> tuple[Tensor, Tensor]:
+def normalization_stats(training: Images, normalize: str) -> tuple[Tensor, Tensor]:
     """(shift, scale) such that (pixels - shift) / scale is normalised; float64, of the training images.
 
     channel: mean and standard deviation per channel (C, 1, 1). pixel: mean per pixel (C, H, W), unit range
@@ -27,7 +27,7 @@ def statistics(training: Images, normalize: str) -> tuple[Tensor, Tensor]:
     return (pixels.mean(0), unit) if normalize == "pixel" else (torch.zeros_like(unit), unit)
 
 
-def normalised(pixels: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+def normalize(pixels: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """(B, C, H, W) uint8 -> float of the inference' type."""
     return pixels.to(shift.dtype, copy=True).sub_(shift).div_(scale)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from resexp.config import visible
+from resexp.config import escape_controls
 from resexp.datasets.csv_labels import labels_in
 from resexp.datasets.images import DataError, Images, Source, absence, read
 from resexp.datasets.splits import own_part
@@ -60,7 +60,7 @@ def image_folder(source: Source, part: str) -> Images:
         image, more = read(listing.files[n][0], decoded, size)
         slot.copy_(image)
         several += more
-    names = tuple(visible(file.relative_to(root).as_posix()) for file, _ in listing.files)
+    names = tuple(escape_controls(file.relative_to(root).as_posix()) for file, _ in listing.files)
     images = Images(pixels, labels[chosen], listing.classes, files=tuple(names[n] for n in chosen.tolist()))
     remarks = listing.remarks
     if several:
@@ -101,7 +101,7 @@ def _in_class_folders(root: Path, part: str) -> Listing:
         return _divided(root, parts, part)
     names = _class_names(root)
     files = _images_of(root, [root], names)[root]
-    return Listing(files, tuple(map(visible, names)), remarks=_unread(root, [root]))
+    return Listing(files, tuple(map(escape_controls, names)), remarks=_unread(root, [root]))
 
 
 def _divided(root: Path, parts: dict[str, Path], part: str) -> Listing:
@@ -119,7 +119,7 @@ def _divided(root: Path, parts: dict[str, Path], part: str) -> Listing:
                 f"{folder}: {shortened(unknown)} is not a class of {parts['train'].name}/; add it there, or remove it"
             )
     files = _images_of(root, parts.values(), names)
-    classes, validation = tuple(map(visible, names)), parts.get("validation")
+    classes, validation = tuple(map(escape_controls, names)), parts.get("validation")
     if validation is None:
         return Listing(files[parts[part]], classes, divided=True, remarks=tuple(remarks))
     if "test" not in parts:
@@ -155,7 +155,7 @@ def _labeled(root: Path, table: Path) -> Listing:
     paths = {path for _, path in files}
     others = [path for path in _all_in(root) if path not in paths and path.resolve() != table.resolve()]
     remarks = (f"{root}: not read, because {table.name} does not name them: {names_of(root, others)}",) if others else ()
-    return Listing([(path, label) for label, path in files], tuple(map(visible, names)), remarks=remarks)
+    return Listing([(path, label) for label, path in files], tuple(map(escape_controls, names)), remarks=remarks)
 
 
 def _all_in(folder: Path) -> Iterator[Path]:

@@ -1,20 +1,20 @@
 """Where stacks run: processes of this machine, or a Ray cluster."""
 
 from resexp.executors.cluster import Cluster
-from resexp.executors.dispatch import Places, of_shard, train_here, train_stacks
+from resexp.executors.dispatch import Executor, of_shard, train_here, train_stacks
 from resexp.executors.machine import cores
-from resexp.executors.pool import Pool, survey, time_arms
-from resexp.executors.workers import STOPPING, OutOfMemoryError
+from resexp.executors.pool import Pool, initial_diagnostics, time_arms
+from resexp.executors.workers import STOP_SIGNALS, OutOfMemoryError
 
 __all__ = [
-    "STOPPING",
+    "STOP_SIGNALS",
     "Cluster",
+    "Executor",
     "OutOfMemoryError",
-    "Places",
     "Pool",
     "cores",
+    "initial_diagnostics",
     "of_shard",
-    "survey",
     "time_arms",
     "train_here",
     "train_stacks",

@@ -27,7 +27,7 @@ ANSWER_SECONDS = 10.0  # for the head to accept a connection
 SILENT_SECONDS = 30.0  # between two questions to a node whether it is there, and for its answer
 LAST_SECONDS = 60.0  # for tasks to save when the driver ends with an error
 LOOK_SECONDS = 1.0  # between two looks for the file that says stop
-PASSED_ON = ("RESEXP_DATA", *VARIABLES)
+FORWARDED_ENV = ("RESEXP_DATA", *VARIABLES)
 HEADROOM = 1 << 30  # bytes of a process beside its networks: torch itself, and the images
 
 
@@ -67,7 +67,7 @@ class Cluster:
         announce(f"connecting to the Ray cluster at {where}" if where else "starting Ray on this machine")
         self.ray = _ray()
         set_variables()
-        variables = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        variables = {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}
         _check_answers(where)
         environment, dashboard = {"env_vars": variables}, None if where else False
         try:
@@ -135,7 +135,7 @@ class Cluster:
                 except self.ray.exceptions.RayError as error:
                     raise runs.RunsError(f"node {address}: {_words(error)}") from None
                 if told != [word, *nodes.versions()]:
-                    raise runs.RunsError(nodes.unlike(address, folder, word, told))
+                    raise runs.RunsError(nodes.mismatch_message(address, folder, word, told))
                 if not nodes.answer(place, node["NodeID"]).is_file():
                     raise runs.RunsError(f"node {address} writes to another {folder}; --runs must lie on shared storage")
         finally:
@@ -149,7 +149,7 @@ class Cluster:
 
     # ---- stacks ----
 
-    def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - Ray asks each task for itself
+    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - Ray asks each task for itself
         self.check_shared(folder)
         self._folder, self._memory = folder.resolve(), prepared["memory"]
 
@@ -157,10 +157,10 @@ class Cluster:
     def running(self) -> int:
         return len(self._stacks) + len(self._refused)
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         return True  # Ray queues, and a cluster that grows wants to see what waits
 
-    def start(self, hold: runs.Hold, stack: Stack, members: Sequence[Trial], device: str) -> None:
+    def start(self, lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str) -> None:
         on_card = device.startswith("cuda")
         task = self.ray.remote(
             max_retries=RETRIES,
@@ -175,11 +175,11 @@ class Cluster:
         if too_much := self._unfit(declared):
             self._refused.append((stack, too_much))
             return
-        there = hold._replace(folder=hold.folder.resolve())
+        there = lease._replace(folder=lease.folder.resolve())
         arguments = (there, stack, list(members), device, self._flag, nodes.versions())
         self._stacks[task.options(**declared, name=f"resexp {stack.name}").remote(*arguments)] = stack
 
-    def finished(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
+    def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
         if self.stopping.is_set():
             self._stop()
         refused, self._refused = self._refused, []
@@ -271,21 +271,21 @@ def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     device = found["device"]
     return {
         **found,
-        "cards": workers.cards(experiment, device),
+        "cards": workers.pair_summaries(experiment, device),
         "cores": cores(),
         "memory": workers.memory(experiment, device),
     }
 
 
-def _train(hold: runs.Hold, stack: Stack, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
+def _train(lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
     """Trains a stack; a node that joined after the others were asked is asked here."""
-    folder = hold.folder
+    folder = lease.folder
     if (folder / flag).exists():
         return "interrupted"
     if not (folder / "plan.json").is_file():
         raise runs.RunsError(f"node {platform.node()} does not share {folder}; --runs must lie on storage that all nodes share")
     if nodes.versions() != list(versions):
-        raise runs.RunsError(nodes.unlike(platform.node(), folder, "", ["", *nodes.versions()]))
+        raise runs.RunsError(nodes.mismatch_message(platform.node(), folder, "", ["", *nodes.versions()]))
     looked, stopped, place = 0.0, False, folder / flag
 
     def stop() -> bool:
@@ -294,4 +294,4 @@ def _train(hold: runs.Hold, stack: Stack, members: Sequence[Trial], device: str,
             looked, stopped = time.monotonic(), place.exists()
         return stopped
 
-    return workers.train_fenced(hold, stack, members, device, stop)
+    return workers.train_fenced(lease, stack, members, device, stop)

@@ -32,15 +32,15 @@ def train_here(experiment: Experiment, folder: Path) -> None:
     existing = runs.read_plan(folder)
     with workers.restoring(experiment):
         prepared = workers.prepare(experiment, existing)
-        cards = workers.cards(experiment, prepared["device"])
-        with runs.lock(folder) as hold:
+        pair_summaries = workers.pair_summaries(experiment, prepared["device"])
+        with runs.lock(folder) as lease:
             plan = config.make_plan(experiment, prepared["device"], cores(), existing)
-            entry = runs.start_entry(prepared, sys.argv)
-            runs.begin(experiment, folder, plan, entry, config.with_rounds(cards, experiment, plan))
+            entry = runs.launch_entry(prepared, sys.argv)
+            runs.begin(experiment, folder, plan, entry, config.with_rounds(pair_summaries, experiment, plan))
             trials = {trial.name: trial for trial in experiment.trials}
             for stack in plan.stacks:
                 if _unfinished(folder, stack, trials):
-                    workers.train(hold, stack, _members(folder, stack, trials), plan.device)
+                    workers.train(lease, stack, _members(folder, stack, trials), plan.device)
 
 
 # ---- a pool, or a cluster ---------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ class Flag(Protocol):
     def set(self) -> None: ...
 
 
-class Places(Protocol):
+class Executor(Protocol):
     """Where stacks train: `Pool` on this machine, `Cluster` on others."""
 
     stopping: Flag
@@ -76,25 +76,25 @@ class Places(Protocol):
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
         """What the plan will take, from a few timed steps: see `costs.Forecast`. Raises as `prepare` does."""
 
-    def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
+    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
         """Makes ready for the stacks of this plan: `prepared` is what was found out before.
 
         Raises:
             RunsError: a place where they cannot be trained, by name.
         """
 
-    def start(self, hold: runs.Hold, stack: Stack, members: Sequence[Trial], device: str) -> None:
+    def start(self, lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str) -> None:
         """Has a stack trained; there is `room`."""
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether another stack can start."""
 
-    def finished(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
+    def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
         """The stacks that ended, waited for as long as that, with what they raised."""
 
 
 def train_stacks(
-    places: Places, hold: runs.Hold, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
+    executor: Executor, lease: runs.Lease, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
 ) -> Iterator[None]:
     """Trains the stacks of what is held that are not finished; yields now and then, so that the caller can look at runs/.
 
@@ -107,25 +107,25 @@ def train_stacks(
         RunsError: another process has taken over.
         OSError: nowhere to write.
     """
-    folder, trials = hold.folder, {trial.name: trial for trial in experiment.trials}
+    folder, trials = lease.folder, {trial.name: trial for trial in experiment.trials}
     queue = deque(stack for stack in of_shard(plan, shard) if _unfinished(folder, stack, trials))
-    while places.running or (queue and not places.stopping.is_set()):
-        runs.keep(hold)
-        while queue and places.room() and not places.stopping.is_set():
+    while executor.running or (queue and not executor.stopping.is_set()):
+        runs.assert_held(lease)
+        while queue and executor.has_capacity() and not executor.stopping.is_set():
             stack = queue.popleft()
             try:
                 members = _members(folder, stack, trials)
             except runs.RunsError as error:
                 _fail(folder, stack, error)
             else:
-                places.start(hold, stack, members, plan.device)
-        for stack, raised in places.finished(POLL_SECONDS):
+                executor.start(lease, stack, members, plan.device)
+        for stack, raised in executor.wait(POLL_SECONDS):
             if isinstance(raised, OSError):
                 raise raised
             if isinstance(raised, OutOfMemoryError) and len(stack.trials) > 1 and shard is None:
                 plan = _halve(folder, plan, stack)
                 queue.extendleft(half for half in plan.stacks if set(half.trials) < set(stack.trials))
-            elif raised is not None and not places.stopping.is_set():
+            elif raised is not None and not executor.stopping.is_set():
                 _fail(folder, stack, raised)
         yield
 
@@ -145,7 +145,7 @@ def _halve(folder: Path, plan: Plan, stack: Stack) -> Plan:
 
 
 def _unfinished(folder: Path, stack: Stack, trials: dict[str, Trial]) -> bool:
-    return any(name in trials and not runs.is_settled(runs.trial_folder(folder, name)) for name in stack.trials)
+    return any(name in trials and not runs.has_result(runs.trial_folder(folder, name)) for name in stack.trials)
 
 
 def _members(folder: Path, stack: Stack, trials: dict[str, Trial]) -> list[Trial]:
@@ -161,5 +161,5 @@ def _fail(folder: Path, stack: Stack, error: BaseException) -> None:
     if isinstance(error, EndedError):
         reason = f"its process {error}"
     for place in (runs.trial_folder(folder, name) for name in stack.trials):
-        if not runs.is_settled(place):
+        if not runs.has_result(place):
             runs.set_failed(place, reason)

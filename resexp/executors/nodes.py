@@ -29,7 +29,7 @@ def probe(place: Path, word: str, node: str) -> list[str]:
     return [found, *versions()]
 
 
-def unlike(address: str, folder: Path, word: str, told: Sequence[str]) -> str:
+def mismatch_message(address: str, folder: Path, word: str, told: Sequence[str]) -> str:
     if told[0] != word:
         advice = "--runs must lie on storage that all nodes share, at one path"
         return f"node {address} does not share {folder} ({told[0]}); {advice}"

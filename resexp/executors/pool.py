@@ -16,9 +16,9 @@ from typing import Any, Self
 from resexp.config import Experiment, Plan, Stack, Trial
 from resexp.executors import workers
 from resexp.executors.machine import cores, jobs_for, set_variables
-from resexp.executors.processes import EndedError, Worker, check_start, deaf
-from resexp.runs import Hold
-from resexp.runs.files import Cell
+from resexp.executors.processes import EndedError, Worker, block_signals, check_start
+from resexp.runs import Lease
+from resexp.runs.files import CsvValue
 
 Announce = Callable[[str], None]  # takes the current stage, such as "reading mnist"
 
@@ -44,7 +44,7 @@ class Pool:
         self._begun = time.monotonic() - time.process_time()  # when this process began, without waiting times
         check_start()
         self.context = multiprocessing.get_context("spawn")
-        with deaf():  # the process that clears up after all others starts with the first semaphore
+        with block_signals():  # the process that clears up after all others starts with the first semaphore
             self.stopping = self.context.Event()
         self.workers: list[Worker] = []
         self._stacks: dict[Future[str], tuple[int, Stack, str]] = {}
@@ -81,7 +81,7 @@ class Pool:
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
         found = _answer(self, f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
-        pairs = _answer(self, "measuring the pairs at initialization", workers.cards, experiment, found["device"])
+        pairs = _answer(self, "measuring the pairs at initialization", workers.pair_summaries, experiment, found["device"])
         return {**found, "cards": pairs, "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
@@ -92,22 +92,22 @@ class Pool:
         found: dict[str, Any] = _answer(self, "timing a few steps of each arm", *task)
         return found
 
-    def expect(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - all is on this machine
+    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - all is on this machine
         self._fit(plan)
 
     @property
     def running(self) -> int:
         return len(self._stacks)
 
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         return len(self._stacks) < len(self.workers)
 
-    def start(self, hold: Hold, stack: Stack, members: Sequence[Trial], device: str) -> None:
+    def start(self, lease: Lease, stack: Stack, members: Sequence[Trial], device: str) -> None:
         number = min(set(range(len(self.workers))) - {number for number, _, _ in self._stacks.values()})
-        future = self.submit(number, workers.train, hold, stack, members, device)
+        future = self.submit(number, workers.train, lease, stack, members, device)
         self._stacks[future] = number, stack, device
 
-    def finished(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
+    def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
         done, _ = wait(self._stacks, timeout=seconds, return_when=FIRST_COMPLETED)
         found = []
         for future in done:
@@ -160,7 +160,7 @@ def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
     return found
 
 
-def survey(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, Any]]:
+def initial_diagnostics(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, Any]]:
     """Gradients and signals of every trial before its first step, on `batches` batches: see `survey.Reading`.
 
     Raises:
@@ -168,7 +168,7 @@ def survey(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, A
         ChildProcessError: the worker died.
     """
     stage = f"measuring {len(experiment.trials)} networks at initialization"
-    found: list[dict[str, Any]] = _answer(pool, stage, workers.survey, experiment, batches)
+    found: list[dict[str, Any]] = _answer(pool, stage, workers.initial_diagnostics, experiment, batches)
     return found
 
 
@@ -186,7 +186,7 @@ def dissection_cost(pool: Pool, place: Path, trial: Trial, threads: int, device:
 
 def dissect(
     pool: Pool, place: Path, trial: Trial, threads: int, device: str, part: str, grid: int = 0, line: int = 0
-) -> list[tuple[Cell, ...]]:
+) -> list[tuple[CsvValue, ...]]:
     """Rows of one part of a finished trial: see `dissect.dissect`.
 
     Raises:
@@ -194,5 +194,5 @@ def dissect(
         ChildProcessError: the worker died.
     """
     task = (place, trial, threads, device, part, grid, line)
-    found: list[tuple[Cell, ...]] = _answer(pool, f"{part} of {trial.name}", workers.dissect_trial, *task)
+    found: list[tuple[CsvValue, ...]] = _answer(pool, f"{part} of {trial.name}", workers.dissect_trial, *task)
     return found

@@ -130,12 +130,12 @@ def check_start() -> None:
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
+def block_signals() -> Iterator[None]:
     """Blocks signals: a process that starts meanwhile inherits the mask until it ignores them."""
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, workers.STOPPING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, workers.STOP_SIGNALS)
     try:
         yield
     finally:
@@ -152,10 +152,10 @@ class Worker:
             ChildProcessError: the system refuses to start another process.
         """
         self._kills = memory_kills()
-        self._executor = ProcessPoolExecutor(1, context, initializer=workers.enter, initargs=(stopping,))
+        self._executor = ProcessPoolExecutor(1, context, initializer=workers.init_worker, initargs=(stopping,))
         try:
-            with deaf():
-                self.arrival: Future[None] = self._executor.submit(workers.arrive)
+            with block_signals():
+                self.arrival: Future[None] = self._executor.submit(workers.warm_up)
         except BrokenPipeError:
             raise not_started("it ended before it had read what to do") from None
         except OSError as error:

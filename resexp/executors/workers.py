@@ -14,10 +14,10 @@ from typing import Any
 from resexp import runs
 from resexp.config import Experiment, Plan, Stack, Trial, make_plan
 from resexp.executors.machine import cores
-from resexp.runs.files import Cell
+from resexp.runs.files import CsvValue
 
 # What asks a training to stop: Ctrl-C, the system, a terminal that closes, the early signal of a queue such as Slurm.
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 _stopping: Event | None = None
 
 
@@ -25,11 +25,11 @@ class OutOfMemoryError(Exception):
     """A stack for which the memory did not suffice: says what would fit."""
 
 
-def enter(stopping: Event) -> None:
+def init_worker(stopping: Event) -> None:
     """Signals reach the whole process group; only the parent decides what they mean. Without it there is nothing to do."""
     global _stopping  # noqa: PLW0603 - a spawned worker has no other way to keep what its initializer was given
     _stopping = stopping
-    for number in STOPPING:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -41,7 +41,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def arrive() -> None:
+def warm_up() -> None:
     """Imports what every task needs, so that a worker is ready when the first one comes."""
     from resexp import training  # noqa: F401, PLC0415 - torch belongs to the workers
 
@@ -61,10 +61,10 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     device = training.resolve_device(existing.device if existing else shared.device)
     training.prepare_process(1, shared)
     parts = training.read(shared.data)
-    found = training.material(shared.data, device, training.DTYPES[shared.precision])
+    found = training.load_training_data(shared.data, device, training.DTYPES[shared.precision])
     tested = datasets.limited(parts[1], shared.data.limit_test, "test")
     for trial in experiment.trials:
-        training.lengths(trial.settings, len(found.training))
+        training.step_counts(trial.settings, len(found.training))
     return {
         "device": device,
         "accelerator": training.device_name(device),
@@ -73,16 +73,16 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
         "images": [len(found.training), len(found.validation), len(tested)],
         "classes": list(found.training.classes),
         "remarks": list(dict.fromkeys(remark for part in parts for remark in part.remarks)),
-        "steps": {t.name: training.lengths(t.settings, len(found.training)).steps for t in experiment.trials},
+        "steps": {t.name: training.step_counts(t.settings, len(found.training)).steps for t in experiment.trials},
     }
 
 
-def cards(experiment: Experiment, device: str) -> list[dict[str, Any]]:
+def pair_summaries(experiment: Experiment, device: str) -> list[dict[str, Any]]:
     """The card of every pair, measured on a device that `prepare` has found."""
     from resexp import pairs, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(1, experiment.shared)
-    return pairs.cards(experiment, device)
+    return pairs.pair_summaries(experiment, device)
 
 
 def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> dict[str, Any]:
@@ -107,8 +107,8 @@ def time_arms(experiment: Experiment) -> list[dict[str, Any]]:
     return [asdict(cost) for cost in costs.measure(experiment, device)]
 
 
-def survey(experiment: Experiment, batches: int) -> list[dict[str, Any]]:
-    from resexp import survey as surveys  # noqa: PLC0415 - torch belongs to the workers
+def initial_diagnostics(experiment: Experiment, batches: int) -> list[dict[str, Any]]:
+    from resexp import initial_diagnostics as surveys  # noqa: PLC0415 - torch belongs to the workers
     from resexp import training  # noqa: PLC0415 - as above
 
     device = training.resolve_device(experiment.shared.device)
@@ -123,31 +123,31 @@ def dissection_cost(place: Path, trial: Trial, threads: int, device: str) -> tup
     return dissect.cost(place, trial, training.resolve_device(device))
 
 
-def dissect_trial(place: Path, trial: Trial, threads: int, device: str, *task: Any) -> list[tuple[Cell, ...]]:
+def dissect_trial(place: Path, trial: Trial, threads: int, device: str, *task: Any) -> list[tuple[CsvValue, ...]]:
     from resexp import dissect, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(threads, trial.settings)
     return dissect.dissect(place, trial, training.resolve_device(device), *task)
 
 
-def train(hold: runs.Hold, stack: Stack, trials: Sequence[Trial], device: str) -> str:
+def train(lease: runs.Lease, stack: Stack, trials: Sequence[Trial], device: str) -> str:
     """Trains a stack in a process of this host: whoever held it before is gone, or goes at once."""
-    with runs.lock_stack(hold.folder, stack.name):
-        return train_fenced(hold, stack, trials, device, _stopping.is_set if _stopping else None)
+    with runs.lock_stack(lease.folder, stack.name):
+        return train_fenced(lease, stack, trials, device, _stopping.is_set if _stopping else None)
 
 
-def train_fenced(hold: runs.Hold, stack: Stack, trials: Sequence[Trial], device: str, stop: Callable[[], bool] | None) -> str:
+def train_fenced(lease: runs.Lease, stack: Stack, trials: Sequence[Trial], device: str, stop: Callable[[], bool] | None) -> str:
     """Trains a stack; another attempt, wherever it runs, stops before it writes again."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(stack.threads, trials[0].settings)
     try:
-        with runs.fenced(hold, stack.name):
-            return training.run(trials, hold.folder, stack.name, device, stop or training.never)
+        with runs.attempt(lease, stack.name):
+            return training.train_stack(trials, lease.folder, stack.name, device, stop or training.never)
     except (MemoryError, RuntimeError) as error:
         if not training.is_out_of_memory(error):
             raise
     try:  # out here what did not fit has been let go
-        raise OutOfMemoryError(costs.room(trials[0], device))
+        raise OutOfMemoryError(costs.oom_advice(trials[0], device))
     except (MemoryError, RuntimeError):
         raise OutOfMemoryError("out of memory: not even the weights fit; take a smaller width or depth") from None

@@ -53,7 +53,7 @@ def _map(fields: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column
     y = alt.Y("below:Q", title="init_scale", scale=_scale(data["below"], data["above"]), axis=_ticks(data["init_scale"]))
     tips = _tips(column)
     chart = alt.Chart(data).mark_rect(stroke="white", strokeWidth=0.4)
-    layers = [chart.encode(x=x, x2="right:Q", y=y, y2="above:Q", color=_colour(column), tooltip=tips)]
+    layers = [chart.encode(x=x, x2="right:Q", y=y, y2="above:Q", color=_color(column), tooltip=tips)]
     for arm in arms:
         reach = limits[limits["arm"] == arm].assign(reach=limits["reach"].clip(upper=FARTHEST)).round(4)
         line = alt.Chart(reach).encode(x="reach:Q", y="init_scale:Q", order="init_scale:Q")
@@ -99,7 +99,7 @@ def _ticks(values: pd.Series) -> alt.Axis:
     return alt.Axis(values=sorted(float(value) for value in values.unique()), format="~g", labelOverlap=True, grid=False)
 
 
-def _colour(column: str) -> alt.Color:
+def _color(column: str) -> alt.Color:
     if column == "accuracy":
         scale = alt.Scale(domain=[0, 1], scheme="cividis")
         return alt.Color("accuracy:Q", title="accuracy", scale=scale, legend=alt.Legend(format="%", gradientLength=FIELD))

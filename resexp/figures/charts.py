@@ -9,11 +9,11 @@ from resexp.tables.colors import arm_colors
 from resexp.tables.frames import Frames, at_start, profiles
 
 PANEL = 330
-CORNER = "datum.value == 'all' ? '' : datum.value"  # the words over a panel; a corner without another needs none
+CONDITION = "datum.value == 'all' ? '' : datum.value"  # the words over a panel; a corner without another needs none
 BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
 
 
-def colour(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.Color:
+def color(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.Color:
     """The color of each arm of the frame; `arms`: all arms of the experiment, whose order decides the colors."""
     shown = ["plain", *(arm for arm in frame["arm"].unique() if arm != "plain")]
     paints = arm_colors([*arms, *shown])
@@ -23,20 +23,20 @@ def colour(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.Color:
 
 def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
     """One panel per corner, two in a row."""
-    corners = list(frame["corner"].unique())
-    header = alt.Header(labelFontSize=13, labelFontWeight="bold", labelExpr=CORNER)
-    facet = alt.Facet("corner:N", title=None, sort=corners, header=header)
+    corners = list(frame["condition"].unique())
+    header = alt.Header(labelFontSize=13, labelFontWeight="bold", labelExpr=CONDITION)
+    facet = alt.Facet("condition:N", title=None, sort=corners, header=header)
     panels = chart.facet(facet, columns=min(2, len(corners)))
     figure: alt.FacetChart = panels.resolve_axis(x="independent", y="independent")
     return figure
 
 
 def _over_depth(frame: pd.DataFrame, arms: Sequence[str], column: str, title: str) -> alt.FacetChart:
-    data = frame[["corner", "arm", "depth", "seed", column]].dropna()
+    data = frame[["condition", "arm", "depth", "seed", column]].dropna()
     x = alt.X("depth:Q", title="depth (weighted layers)", scale=alt.Scale(type="log", base=2, nice=False, padding=12))
     x = x.axis(values=sorted(int(depth) for depth in data["depth"].unique()), grid=False)
     y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    base = alt.Chart(data).encode(color=colour(frame, arms))
+    base = alt.Chart(data).encode(color=color(frame, arms))
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("depth:Q"), alt.Tooltip("seed:Q"), alt.Tooltip(f"{column}:Q", format=".2%")]
     dots = base.mark_circle(size=38, opacity=0.55).encode(x=x, y=y, tooltip=tips)
     lines = base.mark_line(strokeWidth=2).encode(x=x, y=alt.Y(f"median({column}):Q", title=title))
@@ -61,13 +61,13 @@ def depth_choice(data: pd.DataFrame) -> alt.Parameter:
 
 def curves(frames: Frames) -> alt.FacetChart:
     """Training loss over steps: one thin line per seed, and the median over seeds. By default of the deepest network."""
-    data = frames.metrics[["corner", "arm", "depth", "seed", "step", "train_loss"]]
+    data = frames.metrics[["condition", "arm", "depth", "seed", "step", "train_loss"]]
     data = data.assign(train_loss=data["train_loss"].map(lambda loss: float(f"{loss:.4g}")))
     choice = depth_choice(data)
     base = (
         alt.Chart(data)
         .transform_filter("datum.depth == depth_shown && datum.train_loss > 0")
-        .encode(x=alt.X("step:Q", title="step"), color=colour(data, frames.arms))
+        .encode(x=alt.X("step:Q", title="step"), color=color(data, frames.arms))
     )
     y = alt.Y("train_loss:Q", title="training loss", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5))
     thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=y, detail="seed:N")
@@ -85,7 +85,7 @@ def gradient_at_start(frames: Frames) -> alt.FacetChart:
     """
     data = at_start(frames).round({"relative": 3, "low": 3, "high": 3})
     x = alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1))
-    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data, frames.arms))
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=color(data, frames.arms))
     title = "log10 |dL/dx|, last block = 0"
     bands = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.25, line={"strokeWidth": 1, "opacity": 0.6})
     dots = base.transform_filter("isValid(datum.relative)").mark_circle(size=16, opacity=0.8)
@@ -114,7 +114,7 @@ def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
         .encode(
             x=alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y(f"{column}:Q", title=title),
-            color=colour(data, frames.arms),
+            color=color(data, frames.arms),
             strokeDash=dash,
             tooltip=["arm:N", "step:Q", "block:N", alt.Tooltip(f"{column}:Q", format=".2f")],
         )
@@ -155,8 +155,8 @@ def gradient_map(frames: Frames) -> alt.FacetChart:
         )
         .properties(width=PANEL, height=170)
     )
-    corners, arms = list(data["corner"].unique()), list(data["arm"].unique())
-    row = alt.Row("corner:N", sort=corners, title=None, header=alt.Header(labelExpr=CORNER))
+    corners, arms = list(data["condition"].unique()), list(data["arm"].unique())
+    row = alt.Row("condition:N", sort=corners, title=None, header=alt.Header(labelExpr=CONDITION))
     panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
     figure: alt.FacetChart = panels.add_params(depth_choice(data)).resolve_scale(y="independent")
     return figure

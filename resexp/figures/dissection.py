@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from resexp import runs
-from resexp.figures.charts import CORNER, PANEL, colour, depth_choice, paneled
+from resexp.figures.charts import CONDITION, PANEL, color, depth_choice, paneled
 from resexp.runs import Results
-from resexp.tables.labels import corner
+from resexp.tables.labels import condition
 
 WORST = 100.0  # losses above it, and those that are no number, have one colour
-TEXT = ["block", "left"]
+TEXT = ["block", "without"]
 
 
 def read_dissection(results: Results, part: str) -> pd.DataFrame:
@@ -22,15 +22,19 @@ def read_dissection(results: Results, part: str) -> pd.DataFrame:
     Raises:
         RunsError: a damaged file, by name.
     """
-    columns = [*runs.COLUMNS[f"{part}.csv"], "corner", "arm", "depth", "seed"]
+    columns = [*runs.COLUMNS[f"{part}.csv"], "condition", "arm", "depth", "seed"]
     frames = [pd.DataFrame(columns=columns)]
-    for state in results.states:
-        rows = runs.read_rows(state.folder / f"{part}.csv") if state.result else []
+    for record in results.records:
+        rows = runs.read_rows(record.folder / f"{part}.csv") if record.result else []
         if rows:
             found = pd.DataFrame(rows)
             numbers = [column for column in found if column not in TEXT]
-            keys: dict[str, Any] = {"corner": corner(results.label(state)), "arm": state.trial.arm, "seed": state.trial.seed}
-            found = found.astype(dict.fromkeys(numbers, float)).assign(**keys, depth=state.trial.settings.network.depth)
+            keys: dict[str, Any] = {
+                "condition": condition(results.label(record)),
+                "arm": record.trial.arm,
+                "seed": record.trial.seed,
+            }
+            found = found.astype(dict.fromkeys(numbers, float)).assign(**keys, depth=record.trial.settings.network.depth)
             frames.append(found)
     return pd.concat(frames[1:], ignore_index=True) if frames[1:] else frames[0]
 
@@ -44,8 +48,8 @@ def lesions(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
 
     A block without a shortcut is replaced by the identity. If it also changes shapes, it cannot be removed and has no dot.
     """
-    data = frame[["corner", "arm", "depth", "seed", "index", "block", "left", "val_error"]]
-    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(color=colour(data, arms))
+    data = frame[["condition", "arm", "depth", "seed", "index", "block", "without", "val_error"]]
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(color=color(data, arms))
     without = base.transform_filter("datum.index > 0").encode(
         x=alt.X(
             "index:Q",
@@ -55,7 +59,7 @@ def lesions(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
         )
     )
     title = "validation error"
-    tips = ["arm:N", "seed:Q", "block:N", "left:N", alt.Tooltip("val_error:Q", format=".2%")]
+    tips = ["arm:N", "seed:Q", "block:N", "without:N", alt.Tooltip("val_error:Q", format=".2%")]
     dots = without.mark_circle(size=30, opacity=0.5).encode(y=_error(title), tooltip=tips)
     lines = without.mark_line(strokeWidth=2).encode(y=alt.Y("mean(val_error):Q", title=title))
     whole = (
@@ -66,14 +70,14 @@ def lesions(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
     return figure
 
 
-def doses(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
+def shortcut_scales(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
     """Validation error with every shortcut scaled by s after training: a thin line per seed, a thick line for their mean.
 
     An arm without shortcuts has no line.
     """
-    data = frame[["corner", "arm", "depth", "seed", "dose", "val_error"]]
-    x = alt.X("dose:Q", title="s (1 = as trained, 0 = no shortcut)", scale=alt.Scale(domain=[1, 0]), axis=alt.Axis(grid=False))
-    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=colour(data, arms))
+    data = frame[["condition", "arm", "depth", "seed", "scale", "val_error"]]
+    x = alt.X("scale:Q", title="s (1 = as trained, 0 = no shortcut)", scale=alt.Scale(domain=[1, 0]), axis=alt.Axis(grid=False))
+    base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=color(data, arms))
     thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=_error("validation error"), detail="seed:N")
     thick = base.mark_line(strokeWidth=2.5, point=True).encode(y=alt.Y("mean(val_error):Q", title="validation error"))
     panels = paneled((thin + thick).properties(width=PANEL, height=190), data)
@@ -87,7 +91,7 @@ def surfaces(frame: pd.DataFrame, _arms: Sequence[str] = ()) -> alt.FacetChart:
     The two directions are random, filter-normalized, and the same for both arms. A loss that is above 100 or not finite is
     black.
     """
-    data = frame[frame["seed"] == frame["seed"].min()][["corner", "arm", "depth", "alpha", "beta", "val_loss"]]
+    data = frame[frame["seed"] == frame["seed"].min()][["condition", "arm", "depth", "alpha", "beta", "val_loss"]]
     clipped = data["val_loss"].fillna(np.inf).clip(1e-6, WORST)
     data = data.assign(level=np.log10(clipped).round(3), val_loss=data["val_loss"].map(lambda loss: f"{loss:.4g}"))
     half = 1 / (data["alpha"].nunique() - 1)
@@ -108,8 +112,8 @@ def surfaces(frame: pd.DataFrame, _arms: Sequence[str] = ()) -> alt.FacetChart:
         )
         .properties(width=220, height=220)
     )
-    corners, arms = list(data["corner"].unique()), list(data["arm"].unique())
-    row = alt.Row("corner:N", sort=corners, title=None, header=alt.Header(labelExpr=CORNER))
+    corners, arms = list(data["condition"].unique()), list(data["arm"].unique())
+    row = alt.Row("condition:N", sort=corners, title=None, header=alt.Header(labelExpr=CONDITION))
     panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
     figure: alt.FacetChart = panels.add_params(depth_choice(data))
     return figure
@@ -117,6 +121,6 @@ def surfaces(frame: pd.DataFrame, _arms: Sequence[str] = ()) -> alt.FacetChart:
 
 DISSECTION_FIGURES: dict[str, Callable[..., alt.FacetChart]] = {
     "lesion": lesions,
-    "dose": doses,
+    "scale": shortcut_scales,
     "surface": surfaces,
 }

@@ -8,11 +8,11 @@ evidence     p of a mean difference over seeds and test images together; how man
 degradation  is training error higher at the deepest depth than at the best shallower one?
 """
 
-from resexp.inference.degradation import Degradation, DegradationVerdict, degradation, removed
-from resexp.inference.evidence import ALPHA, FEWEST_SEEDS, RANK_TEST_ALPHA, half_width, holds, p_below, p_of_mean
+from resexp.inference.degradation import Degradation, DegradationVerdict, degradation, degradation_reduction
+from resexp.inference.evidence import ALPHA, FEWEST_SEEDS, RANK_TEST_ALPHA, half_width, is_significant, p_below, p_of_mean
 from resexp.inference.exact import (
-    MOST_PAIRS,
-    fisher,
+    MAX_PAIRS,
+    fisher_exact,
     highest_last,
     holm,
     mann_whitney,
@@ -31,7 +31,7 @@ from resexp.inference.intervals import (
     sd_interval,
     seeds_for,
 )
-from resexp.inference.samples import OUTCOMES, Summary, deviation, summarise
+from resexp.inference.samples import Outcome, Summary, standard_deviation, summarize
 from resexp.inference.selection import SELECTED_LEVEL, best_option, cross_fitted
 
 __all__ = [
@@ -39,35 +39,35 @@ __all__ = [
     "COVERAGE_OF_LOOKS",
     "FEWEST_SEEDS",
     "LEVEL",
-    "MOST_PAIRS",
-    "OUTCOMES",
+    "MAX_PAIRS",
     "RANK_TEST_ALPHA",
     "SELECTED_LEVEL",
     "Degradation",
     "DegradationVerdict",
     "Difference",
+    "Outcome",
     "Pairing",
     "Summary",
     "best_option",
     "cross_fitted",
     "degradation",
-    "deviation",
-    "fisher",
+    "degradation_reduction",
+    "fisher_exact",
     "half_width",
     "highest_last",
-    "holds",
     "holm",
+    "is_significant",
     "mann_whitney",
     "over_images",
     "p_below",
     "p_of_mean",
     "paired",
     "pairing",
-    "removed",
     "sd_interval",
     "seeds_for",
     "sign_flip",
     "smallest_mann_whitney",
     "smallest_sign_flip",
-    "summarise",
+    "standard_deviation",
+    "summarize",
 ]

@@ -112,7 +112,7 @@ def whole_seeds(errors: Errors) -> list[int]:
     return sorted(set.intersection(*(set(of) for of in errors.values()))) if errors else []
 
 
-def removed(plain: Errors, residual: Errors) -> Difference | None:
+def degradation_reduction(plain: Errors, residual: Errors) -> Difference | None:
     """By how much less the residual arm's error rises from the shallowest to the deepest network, paired over seeds.
 
     Only this supports that a shortcut removes degradation. Depths and seeds are those that both arms have; None for fewer than

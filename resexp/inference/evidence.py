@@ -52,6 +52,6 @@ def _student(mean: float, error: float, size: int) -> float:
     return min(1.0, 2 * float(stdtr(size - 1, -abs(mean) / error))) if error else 0.0
 
 
-def holds(p: float | None, *, ranks: bool = False) -> bool:
+def is_significant(p: float | None, *, ranks: bool = False) -> bool:
     """Whether a p-value that is corrected over its table is enough evidence for a verdict."""
     return p is not None and p <= (RANK_TEST_ALPHA if ranks else ALPHA)

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import ndtr
 
 TIE = 1e-9  # sums that differ by less, relative to all there is to sum, are equal
-MOST_RANKED = 120  # values of a rank test that are counted: 0.1 seconds
-MOST_PAIRS = 40  # of a sign-flip test: 2 x 2^20 sums
+MAX_RANKED = 120  # values of a rank test that are counted: 0.1 seconds
+MAX_PAIRS = 40  # of a sign-flip test: 2 x 2^20 sums
 
 
 def sign_flip(differences: Sequence[float]) -> float:
@@ -22,8 +22,8 @@ def sign_flip(differences: Sequence[float]) -> float:
         ValueError: more than 40 differences.
     """
     values = np.abs(np.asarray(differences, dtype=np.float64))
-    if len(values) > MOST_PAIRS:
-        raise ValueError(f"an exact sign-flip test of more than {MOST_PAIRS} pairs")
+    if len(values) > MAX_PAIRS:
+        raise ValueError(f"an exact sign-flip test of more than {MAX_PAIRS} pairs")
     least = abs(math.fsum(differences)) - TIE * float(values.sum())
     if least <= 0:
         return 1.0
@@ -56,7 +56,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def fisher(first: tuple[int, int], second: tuple[int, int]) -> float:
+def fisher_exact(first: tuple[int, int], second: tuple[int, int]) -> float:
     """Two-sided exact p that k of n in both samples come from one rate (Fisher 1935): tables no likelier than the one seen."""
     (a, m), (b, n) = first, second
     total = a + b
@@ -73,7 +73,7 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
     """
     ranks, n = _doubled_ranks([*first, *second]), len(first) + len(second)
     observed = sum(ranks[: len(first)])
-    if n > MOST_RANKED:
+    if n > MAX_RANKED:
         variance = len(first) * len(second) / n * np.var(ranks, ddof=1)
         return float(2 * ndtr(-abs(observed - len(first) * (n + 1)) / math.sqrt(variance))) if variance else 1.0
     shares, distances = _rank_sums(ranks, len(first))
@@ -83,7 +83,7 @@ def mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
 def smallest_mann_whitney(first: Sequence[float], second: Sequence[float]) -> float:
     """The smallest attainable p of `mann_whitney` for samples of these sizes and these pooled values, 0 for more than 120."""
     ranks = _doubled_ranks([*first, *second])
-    if len(ranks) > MOST_RANKED:
+    if len(ranks) > MAX_RANKED:
         return 0.0
     shares, distances = _rank_sums(ranks, len(first))
     return float(shares[distances == distances[shares > 0].max()].sum())

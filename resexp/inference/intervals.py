@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, stdtrit
 
-from resexp.inference.samples import deviation
+from resexp.inference.samples import standard_deviation
 
 LEVEL = 0.95
 NOISE = 1e-12  # differences that differ by less differ by their rounding: those of shares of images, k/N - l/N
-MOST_SEEDS = 1_000_000  # of a plan; beyond it there is none
+MAX_SEEDS = 1_000_000  # of a plan; beyond it there is none
 # Coverage of the interval after k looks at a growing experiment, if you stop at the first that excludes the true value; seeds
 # double between looks (benchmarks/coverage.py).
 COVERAGE_OF_LOOKS = {1: 0.95, 2: 0.91, 3: 0.88, 4: 0.85}
@@ -45,7 +45,7 @@ def paired(differences: Sequence[float], level: float = LEVEL) -> Difference:
     if max(differences) - min(differences) <= NOISE:
         differences = [0.0 if abs(mean) <= NOISE else mean] * n
         mean = differences[0]
-    sd = deviation(differences)
+    sd = standard_deviation(differences)
     if sd is None:
         return Difference(mean, None, None, n)
     half = _quantile(n, level) * sd / math.sqrt(n)
@@ -72,12 +72,12 @@ class Pairing:
 def pairing(plain: Sequence[float], residual: Sequence[float]) -> Pairing | None:
     """Of both arms' values seed by seed; None for fewer than 3 seeds, of which nothing can be said."""
     n = len(plain)
-    a, b = deviation(plain), deviation(residual)
+    a, b = standard_deviation(plain), standard_deviation(residual)
     if n < 3 or a is None or b is None:
         return None
     means = math.fsum(plain) / n, math.fsum(residual) / n
     products = math.fsum((x - means[0]) * (y - means[1]) for x, y in zip(plain, residual, strict=True)) / (n - 1)
-    of_pairs = deviation([y - x for x, y in zip(plain, residual, strict=True)]) or 0.0
+    of_pairs = standard_deviation([y - x for x, y in zip(plain, residual, strict=True)]) or 0.0
     return Pairing(max(-1.0, min(1.0, products / (a * b))) if a and b else None, of_pairs, math.hypot(a, b), n)
 
 
@@ -89,9 +89,9 @@ def seeds_for(sd: float, half: float, level: float = LEVEL) -> int | None:
 
     low, high = 1, 2
     while not enough(high):
-        if high == MOST_SEEDS:
+        if high == MAX_SEEDS:
             return None
-        low, high = high, min(2 * high, MOST_SEEDS)
+        low, high = high, min(2 * high, MAX_SEEDS)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)

@@ -4,8 +4,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-OUTCOMES = ("trained", "stuck", "diverged")
+
+class Outcome(StrEnum):
+    """How a trial ended: above chance or at chance on the training set, or with a loss that is not finite."""
+
+    ABOVE_CHANCE = "above_chance"
+    AT_CHANCE = "at_chance"
+    DIVERGED = "diverged"
 
 
 @dataclass(frozen=True)
@@ -24,23 +31,23 @@ class Summary:
     highest: float | None
 
 
-def summarise(outcomes: Sequence[str], values: Sequence[float | None]) -> Summary:
+def summarize(outcomes: Sequence[str], values: Sequence[float | None]) -> Summary:
     """The summary of one arm from the outcome and the value (None when diverged) of each of its trials."""
     counts = Counter(outcomes)
     present = sorted(value for value in values if value is not None)
     alike = len(counts) == 1 and bool(present)
     return Summary(
-        outcomes={name: counts[name] for name in OUTCOMES if counts[name]},
+        outcomes={outcome.value: counts[outcome] for outcome in Outcome if counts[outcome]},
         n=len(outcomes),
         mean=math.fsum(present) / len(present) if alike else None,
-        sd=deviation(present) if alike else None,
+        sd=standard_deviation(present) if alike else None,
         median=_median(present) if present else None,
         lowest=present[0] if present else None,
         highest=present[-1] if present else None,
     )
 
 
-def deviation(values: Sequence[float]) -> float | None:
+def standard_deviation(values: Sequence[float]) -> float | None:
     """Standard deviation with n - 1; None for a single value, exactly 0 where all values are equal."""
     if len(values) < 2:
         return None

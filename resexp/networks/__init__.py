@@ -1,9 +1,9 @@
 """Blocks, MLP, CNN; weighted layers in depth order; initialisation; what a network costs."""
 
-from resexp.networks.blocks import Block, Draw, Network
+from resexp.networks.blocks import Block, Network, Noise
 from resexp.networks.building import ACTIVATIONS, GROUPS, NORMS, PLACEMENTS, Placement, Shortcut, build_network
-from resexp.networks.counting import Cost, LayerCost, count, multiply_adds
-from resexp.networks.initialization import INITS, Init, initialise
+from resexp.networks.counting import LayerCost, NetworkCost, count, multiply_adds
+from resexp.networks.initialization import INITS, Init, initialize
 from resexp.networks.layers import WeightedLayer, boundary_names, boundary_stages, weighted_layers
 
 __all__ = [
@@ -13,11 +13,11 @@ __all__ = [
     "NORMS",
     "PLACEMENTS",
     "Block",
-    "Cost",
-    "Draw",
     "Init",
     "LayerCost",
     "Network",
+    "NetworkCost",
+    "Noise",
     "Placement",
     "Shortcut",
     "WeightedLayer",
@@ -25,7 +25,7 @@ __all__ = [
     "boundary_stages",
     "build_network",
     "count",
-    "initialise",
+    "initialize",
     "multiply_adds",
     "weighted_layers",
 ]

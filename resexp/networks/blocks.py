@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resexp.shortcuts import join
 
-Draw = Tensor | None
+Noise = Tensor | None
 
 
 class Block(nn.Module):
@@ -24,7 +24,7 @@ class Block(nn.Module):
         self.stage = 0
         self.shares_activation = False
 
-    def forward(self, x: Tensor, draw: Draw = None) -> Tensor:
+    def forward(self, x: Tensor, draw: Noise = None) -> Tensor:
         h = self.before(x)
         u = h if self.shares_activation else x
         a, s = self.shortcut(u) if draw is None else self.shortcut(u, draw)
@@ -42,25 +42,25 @@ class Network(nn.Module):
         self.tail = tail
         self.classifier = classifier
 
-    def forward(self, x: Tensor, boundaries: list[Tensor] | None = None, draws: Sequence[Draw] = ()) -> Tensor:
+    def forward(self, x: Tensor, boundaries: list[Tensor] | None = None, noise: Sequence[Noise] = ()) -> Tensor:
         """Logits of a batch.
 
         Args:
             x: images (B, C, H, W).
             boundaries: to which the block boundaries x_0 (the stem's output) to x_L are appended.
-            draws: what `draws` made for this training step; none in evaluation.
+            noise: what `sample_noise` returned for this training step; none in evaluation.
         """
         x = self.stem(x)
         kept = [x]
-        for block, draw in zip(self.blocks, draws or [None] * len(self.blocks), strict=True):
-            x = block(x, draw)
+        for block, block_noise in zip(self.blocks, noise or [None] * len(self.blocks), strict=True):
+            x = block(x, block_noise)
             kept.append(x)
         if boundaries is not None:
             boundaries.extend(kept)
         logits: Tensor = self.classifier(self.tail(x))
         return logits
 
-    def draws(self, batch: int, generator: Callable[[int], torch.Generator]) -> list[Draw]:
+    def sample_noise(self, batch: int, generator: Callable[[int], torch.Generator]) -> list[Noise]:
         """What shortcuts leave to chance in one training step of `batch` examples; None where nothing is.
 
         `generator(l)` is the stream of block l; it is asked for only where there is something to draw.

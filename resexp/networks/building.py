@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from resexp.networks.blocks import Block, Network
-from resexp.shortcuts import SHORTCUTS, Place, make_shortcut
+from resexp.shortcuts import SHORTCUTS, BlockSpec, make_shortcut
 
 EPS, GROUPS, STAGES = 1e-5, 8, 3
 FAMILIES, BLOCKS = ("mlp", "cnn"), ("basic", "bottleneck")
@@ -183,7 +183,7 @@ def build_network(
     carried = NORMS[norm if "N" in where.end else "none"][convolutional]  # a map is normed where its branch is
     widened = width * layers[-1].widening
     shapes = _image_shapes(width, widened, input_shape, count) if convolutional else [(width,)] * (count + 1)
-    places = [Place(*ends, index, len(shapes) - 1, carried, pad) for index, ends in enumerate(pairwise(shapes))]
+    places = [BlockSpec(*ends, index, len(shapes) - 1, carried, pad) for index, ends in enumerate(pairwise(shapes))]
     blocks = [_block(place, shortcut, layers, where, parts, place.index // count) for place in places]
     flatten, pool = ("flatten", nn.Flatten()), ("pool", nn.AdaptiveAvgPool2d(1))
     stem: list[tuple[str, nn.Module]] = [] if convolutional else [flatten]
@@ -222,7 +222,7 @@ def blocks_per_stage(depth: int, layers: int, stages: int) -> int:
     return count
 
 
-def _block(place: Place, shortcut: Shortcut, layers: list[Layer], where: Placement, parts: Parts, stage: int) -> Block:
+def _block(place: BlockSpec, shortcut: Shortcut, layers: list[Layer], where: Placement, parts: Parts, stage: int) -> Block:
     inputs, stride, inner = place.inputs[0], place.stride, place.outputs[0] // layers[-1].widening
     branch: list[tuple[str, nn.Module]] = []
     for n, layer in enumerate(layers, start=1):

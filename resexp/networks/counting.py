@@ -37,7 +37,7 @@ class LayerCost:
 
 
 @dataclass(frozen=True)
-class Cost:
+class NetworkCost:
     """A whole network; parameters of norms, gates and scalars stand in the total alone."""
 
     layers: tuple[LayerCost, ...]
@@ -46,13 +46,13 @@ class Cost:
     activation_bytes: int
 
 
-def count(network: Network, input_shape: Sequence[int]) -> Cost:
+def count(network: Network, input_shape: Sequence[int]) -> NetworkCost:
     """What one image of `input_shape` costs, by layer in depth order and in total; under autocast, what it costs there."""
     with torch.inference_mode(mode=False):  # under which autograd would keep nothing
         return _count(network, input_shape)
 
 
-def _count(network: Network, input_shape: Sequence[int]) -> Cost:
+def _count(network: Network, input_shape: Sequence[int]) -> NetworkCost:
     # First: under autocast torch 2.8 goes on with weights that it cast while gradients were off (pytorch/pytorch#158232).
     (few, _), (many, outputs) = (_kept_for_backward(network, batch, input_shape) for batch in (FEW, MANY))
     flops = _flops(network, input_shape)
@@ -68,7 +68,7 @@ def _count(network: Network, input_shape: Sequence[int]) -> Cost:
         for layer in weighted_layers(network)
     )
     kept = sum(layer.activation_bytes for layer in layers)
-    return Cost(layers, _parameters(network), flops["Global"] // 2, kept)
+    return NetworkCost(layers, _parameters(network), flops["Global"] // 2, kept)
 
 
 def multiply_adds(network: Network, input_shape: Sequence[int]) -> int:
@@ -126,9 +126,9 @@ def _forward(network: Network, batch: int, input_shape: Sequence[int]) -> None:
     weight = network.classifier.weight
     x = torch.zeros(batch, *input_shape, dtype=weight.dtype, device=weight.device)
     chance = partial(streams.generator, 0, "count", device=x.device)
-    draws = network.draws(batch, chance) if network.training else ()
+    noise = network.sample_noise(batch, chance) if network.training else ()
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    functional_call(network, buffers, (x, None, draws))
+    functional_call(network, buffers, (x, None, noise))
 
 
 @contextmanager

@@ -67,7 +67,7 @@ INITS: dict[str, Init] = {
 
 
 @torch.no_grad()
-def initialise(
+def initialize(
     network: Network, seed: int, init: str, init_scale: float | None = None, *, zero_init_residual: bool = False
 ) -> None:
     """Fills every weight and bias from its own stream (seed, parameter name), so twins share what they have in common.

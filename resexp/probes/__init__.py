@@ -5,23 +5,23 @@ Two kinds: those of `OF_THE_STEP` read the training step's own forward and backw
 """
 
 from resexp.probes.correlation import gradient_correlation, input_gradients
-from resexp.probes.fixed import APART, apart
+from resexp.probes.fixed import FIXED_BATCH_PROBES, fixed_batch_probes
 from resexp.probes.paths import along_paths, path_lengths
-from resexp.probes.readings import OF_THE_STEP, Reading, Row, begin, end, norms
+from resexp.probes.readings import STEP_PROBES, LogRow, Measurement, begin, end, norms
 from resexp.probes.slopes import slope
 
-PROBES = {**OF_THE_STEP, **APART}
+PROBES = {**STEP_PROBES, **FIXED_BATCH_PROBES}
 
 __all__ = [
-    "APART",
-    "OF_THE_STEP",
+    "FIXED_BATCH_PROBES",
     "PROBES",
-    "Reading",
-    "Row",
+    "STEP_PROBES",
+    "LogRow",
+    "Measurement",
     "along_paths",
-    "apart",
     "begin",
     "end",
+    "fixed_batch_probes",
     "gradient_correlation",
     "input_gradients",
     "norms",

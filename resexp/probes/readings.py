@@ -22,12 +22,12 @@ from torch.optim import Optimizer
 
 from resexp.networks import Network, boundary_names, weighted_layers
 
-Row = tuple[int | str | float, ...]
-End = Callable[[], list[list[Row]]]
+LogRow = tuple[int | str | float, ...]
+End = Callable[[], list[list[LogRow]]]
 
 
 @dataclass(frozen=True)
-class Reading:
+class Measurement:
     """What a reading has seen so far: for each probe the function that ends it."""
 
     ends: dict[str, End]
@@ -36,16 +36,16 @@ class Reading:
 
 def begin(
     names: Sequence[str], network: Network, boundaries: Sequence[Tensor], trials: int = 1, optimizer: Optimizer | None = None
-) -> Reading:
+) -> Measurement:
     """Begins a reading after `backward()`; `boundaries` are x_0 .. x_L of this step with retained gradients.
 
     Of the probes named, those that read the step; `apart` runs the others.
     """
-    found = [name for name in names if name in OF_THE_STEP]
-    return Reading({name: OF_THE_STEP[name](network, boundaries, trials, optimizer) for name in found}, trials)
+    found = [name for name in names if name in STEP_PROBES]
+    return Measurement({name: STEP_PROBES[name](network, boundaries, trials, optimizer) for name in found}, trials)
 
 
-def end(reading: Reading) -> list[dict[str, list[Row]]]:
+def end(reading: Measurement) -> list[dict[str, list[LogRow]]]:
     """Ends a reading after `optimizer.step()`: of each trial the rows of each probe, without step and epoch."""
     found = {name: ends() for name, ends in reading.ends.items()}
     return [{name: rows[trial] for name, rows in found.items()} for trial in range(reading.trials)]
@@ -75,7 +75,7 @@ def gradient_norm(network: Network, _boundaries: Sequence[Tensor], trials: int, 
     weight_norms = norms(before, trials)
 
     @torch.no_grad()
-    def ends() -> list[list[Row]]:
+    def ends() -> list[list[LogRow]]:
         updates = norms([layer.weight - old for layer, old in zip(layers, before, strict=True)], trials)
         return [
             [
@@ -98,7 +98,7 @@ def signal(network: Network, boundaries: Sequence[Tensor], trials: int, _optimiz
     roots = [math.sqrt(x.numel() // trials) for x in boundaries]
     batch = math.sqrt(boundaries[0].shape[0 if trials == 1 else 1])
     columns = zip(norms([x.detach() for x in boundaries], trials), norms(grads, trials), strict=True)
-    rows: list[list[Row]] = [
+    rows: list[list[LogRow]] = [
         [
             (index, name, size / root, batch * flow)
             for index, (name, root, size, flow) in enumerate(zip(boundary_names(network), roots, sizes, flows, strict=True))
@@ -120,7 +120,7 @@ def eps_bound(network: Network, _boundaries: Sequence[Tensor], trials: int, opti
     group_of = {parameter: group for group in groups for parameter in group["params"]}
 
     @torch.no_grad()
-    def ends() -> list[list[Row]]:
+    def ends() -> list[list[LogRow]]:
         if optimizer is None or not groups:
             return [[] for _ in range(trials)]
         shares = [below_eps(layer.weight, group_of[layer.weight], optimizer, trials) for layer in layers]
@@ -140,7 +140,7 @@ def below_eps(weight: Tensor, group: dict[str, Any], optimizer: Optimizer, trial
     return bound.reshape(trials, -1).double().mean(1)
 
 
-OF_THE_STEP: dict[str, Callable[[Network, Sequence[Tensor], int, Optimizer | None], End]] = {
+STEP_PROBES: dict[str, Callable[[Network, Sequence[Tensor], int, Optimizer | None], End]] = {
     "gradient_norm": gradient_norm,
     "signal": signal,
     "eps_bound": eps_bound,

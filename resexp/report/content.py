@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from resexp import claims, comparison, runs
-from resexp.claims import Claim, Judged, Verdict
+from resexp.claims import Claim, Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.config import Experiment
 from resexp.runs import Results
-from resexp.tables import probed_results, published_lines, published_rows
+from resexp.tables import logged_init_diagnostics, published_lines, published_rows
 from resexp.tables.answer import answer
-from resexp.tables.at_initialization import Probed
+from resexp.tables.at_initialization import InitDiagnostics
 from resexp.tables.compared import limits, precision_notes
 from resexp.tables.findings import Finding, findings, headline
 from resexp.tables.formats import dead_lines
@@ -32,8 +32,8 @@ class Source:
     images: str
     classes: str
     remarks: list[str]
-    cards: list[dict[str, Any]]
-    starts: list[dict[str, Any]]
+    pair_summaries: list[dict[str, Any]]
+    launches: list[dict[str, Any]]
     costs: list[dict[str, str]]
     config: str
 
@@ -46,7 +46,7 @@ class Content:
     """
 
     results: Results
-    compared: Comparison
+    comparison: Comparison
     recipe: str
     untuned: list[str]
     answer: list[str]
@@ -54,9 +54,9 @@ class Content:
     found: list[Finding]
     reversals: list[str]
     frames: Frames
-    start: list[Probed]
-    claimed: list[tuple[Claim, list[Judged]]]
-    primary: list[Judged]
+    start: list[InitDiagnostics]
+    claimed: list[tuple[Claim, list[Judgment]]]
+    primary: list[Judgment]
     published: list[str]
     sources: list[Source]
 
@@ -67,28 +67,28 @@ def collect(results: Results) -> Content:
     Raises:
         RunsError: nothing finished yet, or a damaged file.
     """
-    if not any(state.result for state in results.states):
+    if not any(record.result for record in results.records):
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
-    compared = comparison.compared(results)
+    compared = comparison.compare_results(results)
     found, trained_at = findings(compared.cells), recipe(results)
     frames = read_frames(results)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     return Content(
         results=results,
-        compared=compared,
+        comparison=compared,
         recipe=trained_at,
         untuned=untuned(results),
         answer=[
             *limits(results),
             *dead_lines(compared.cells),
             *precision_notes(compared),
-            *answer(compared, found, [card for source in sources for card in source.cards]),
+            *answer(compared, found, [pair_summary for source in sources for pair_summary in source.pair_summaries]),
         ],
         headline=headline(compared.cells, found, trained_at),
         found=found,
         reversals=reversals(found),
         frames=frames,
-        start=[] if is_plane(frames.results) or frames.signals.empty else probed_results(results),
+        start=[] if is_plane(frames.results) or frames.signals.empty else logged_init_diagnostics(results),
         claimed=_claimed(results),
         primary=claims.primaries(results),
         published=published_lines(published_rows(results)),
@@ -97,33 +97,33 @@ def collect(results: Results) -> Content:
 
 
 def _source(folder: Path, experiment: Experiment) -> Source:
-    starts = runs.starts(folder)
-    training, validation, test = starts[-1]["images"]
+    launches = runs.launches(folder)
+    training, validation, test = launches[-1]["images"]
     name = experiment.shared.data.name
     return Source(
         folder=folder,
         images=f"{training:,} training, {validation:,} validation and {test:,} test images of {name}",
-        classes=", ".join(f"{n} {name}" for n, name in enumerate(starts[-1].get("classes", []))),
-        remarks=starts[-1].get("remarks", []),
-        cards=runs.cards(folder),
-        starts=starts,
+        classes=", ".join(f"{n} {name}" for n, name in enumerate(launches[-1].get("classes", []))),
+        remarks=launches[-1].get("remarks", []),
+        pair_summaries=runs.pair_summaries(folder),
+        launches=launches,
         costs=runs.read_rows(folder / "cost.csv"),
         config=runs.to_yaml(experiment.settings),
     )
 
 
-def _claimed(results: Results) -> list[tuple[Claim, list[Judged]]]:
+def _claimed(results: Results) -> list[tuple[Claim, list[Judgment]]]:
     """The shipped claims; of a file of which nothing was tested here none, but for the article's."""
-    found: list[tuple[Claim, list[Judged]]] = []
+    found: list[tuple[Claim, list[Judgment]]] = []
     for name in claims.shipped():
-        judged = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
-        if name == "article" or any(judgment.verdict != Verdict.NOT_TESTED for _, each in judged for judgment in each):
-            found += judged
+        judgments = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
+        if name == "article" or any(judgment.verdict != Verdict.NOT_TESTED for _, each in judgments for judgment in each):
+            found += judgments
     return found
 
 
 def sentences(name: str, content: Content) -> list[str]:
     """What the figure of that name shows, in a sentence or two."""
     if name == "training-error":
-        return training_error(content.compared.depths)
+        return training_error(content.comparison.depths)
     return agreement(content.start) if name == "gradient-at-start" else words(name, content.frames)

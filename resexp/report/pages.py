@@ -17,7 +17,7 @@ from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
 from resexp.runs import Results
 from resexp.tables.budget import longer_commands
-from resexp.tables.compared import SELECTED, depths_heading, looks_lines, plan_lines, tuned_heading
+from resexp.tables.compared import SELECTED, depths_heading, looks_lines, seed_budget_lines, tuned_heading
 from resexp.tables.costs import cost_row
 from resexp.tables.findings import deepest
 from resexp.tables.formats import (
@@ -33,8 +33,8 @@ from resexp.tables.formats import (
     train_error_spread,
     verdict_text,
 )
-from resexp.tables.judged import place_lines
 from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
+from resexp.tables.verdict_lines import place_lines
 
 # Effects and verdicts -> their color in the page; all others are neutral.
 COLORS: dict[str, str] = {
@@ -53,7 +53,7 @@ SECTIONS = (
     ("gradients", ("gradient-profile", "gradient-at-start", "gradient-map", "gradient-level")),
     ("map", ("atlas",)),
     ("conditions", ("accuracy", "curves")),
-    ("dissection", ("lesion", "dose", "surface")),
+    ("dissection", ("lesion", "scale", "surface")),
 )
 
 
@@ -72,13 +72,13 @@ def html(results: Results) -> str:
         .render(
             content=content,
             results=results,
-            compared=content.compared,
-            depths_heading=depths_heading(content.compared),
-            longer=longer_commands(content.compared),
-            tuned_heading=tuned_heading(content.compared),
+            compared=content.comparison,
+            depths_heading=depths_heading(content.comparison),
+            longer=longer_commands(content.comparison),
+            tuned_heading=tuned_heading(content.comparison),
             selected=SELECTED,
-            looks=looks_lines(content.compared),
-            precision=plan_lines(content.compared),
+            looks=looks_lines(content.comparison),
+            precision=seed_budget_lines(content.comparison),
             evidence=_evidence(content),
             conditions=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
             figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
@@ -90,7 +90,7 @@ def html(results: Results) -> str:
 
 def _evidence(content: Content) -> dict[str, object]:
     """What a verdict on a pair asks for: over what, and at which levels."""
-    sources = sources_text([arm for cell in content.compared.cells for arm in cell.arms])
+    sources = sources_text([arm for cell in content.comparison.cells for arm in cell.arms])
     return {
         "seeds": inference.FEWEST_SEEDS,
         "sources": sources,

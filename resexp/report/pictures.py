@@ -100,11 +100,11 @@ def _accuracy(content: Content) -> str:
 
 
 def _training_error(content: Content) -> str:
-    rows = content.compared.depths
+    rows = content.comparison.depths
     plain, residual = ([row for row in rows if (row.arm == "plain") is is_plain] for is_plain in (True, False))
     if not plain or any(row.found.verdict != DegradationVerdict.DEGRADES for row in plain):
         return ""
-    less = residual and all(_above(row.removed) for row in residual)
+    less = residual and all(_above(row.reduction) for row in residual)
     return TITLES["rises less" if less else "rises"].text
 
 
@@ -137,7 +137,7 @@ QUESTIONS = {
     "gradient-level": Sentence("How large are gradients, in absolute terms?", NO_FINDING),
     "gradient-map": Sentence("Where and when do gradients vanish or explode?", NO_FINDING),
     "lesion": Sentence("How much does a trained network's error rise when one block is removed?", NO_FINDING),
-    "dose": Sentence("How much of its shortcuts does a trained network need?", NO_FINDING),
+    "scale": Sentence("How much of its shortcuts does a trained network need?", NO_FINDING),
     "surface": Sentence("What does the loss look like around the weights?", NO_FINDING),
 }
 

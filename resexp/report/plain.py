@@ -12,8 +12,8 @@ from resexp.report.content import Content, Source, collect, sentences
 from resexp.runs import Results
 from resexp.tables.documents import as_markdown
 from resexp.tables.frames import profiles
-from resexp.tables.judged import PRIMARY, judged_lines
 from resexp.tables.terminal import shade, shade_levels
+from resexp.tables.verdict_lines import PRIMARY, verdict_lines
 
 
 def text(results: Results) -> str:
@@ -25,10 +25,10 @@ def text(results: Results) -> str:
     content = collect(results)
     sections = {
         "Summary": [f"- {line}" for line in content.answer],
-        "Results by condition": tables.TABLES["table"](content.compared).splitlines(),
+        "Results by condition": tables.TABLES["table"](content.comparison).splitlines(),
         **_shared(content),
     }
-    lines = [*(results.questions or [results.name]), "=" * 80, tables.progress_text(results.states)]
+    lines = [*(results.questions or [results.name]), "=" * 80, tables.progress_text(results.records)]
     for heading, of in sections.items():
         lines += ["", heading, "-" * len(heading), *of] if of else []
     return "\n".join(tables.fitted(lines)) + "\n"
@@ -41,8 +41,8 @@ def markdown(results: Results) -> str:
         RunsError: nothing finished yet, or a damaged file.
     """
     content = collect(results)
-    whole, _, cells = as_markdown(content.compared).partition("\n")
-    lines = [f"# {' '.join(results.questions) or whole.removeprefix('# ')}", "", tables.progress_text(results.states), ""]
+    whole, _, cells = as_markdown(content.comparison).partition("\n")
+    lines = [f"# {' '.join(results.questions) or whole.removeprefix('# ')}", "", tables.progress_text(results.records), ""]
     lines += [*(f"- {line}" for line in content.answer)]
     lines += ["", f"## {whole.removeprefix('# ')}", cells.rstrip()]
     for heading, of in _shared(content).items():
@@ -53,20 +53,24 @@ def markdown(results: Results) -> str:
 def _shared(content: Content) -> dict[str, list[str]]:
     """What both have, as lines."""
     return {
-        "Primary hypothesis": judged_lines(PRIMARY, content.primary),
+        "Primary hypothesis": verdict_lines(PRIMARY, content.primary),
         "What the charts show": [line for name in chosen(content.frames) for line in sentences(name, content)],
         "Gradients by block and reading": heat_lines(content),
         "Reversals": content.reversals,
-        "Claims and verdicts": [line for claim, judged in content.claimed for line in ["", *judged_lines(claim.text, judged)]],
+        "Claims and verdicts": [
+            line for claim, judgments in content.claimed for line in ["", *verdict_lines(claim.text, judgments)]
+        ],
         "Cost": [line for of in content.sources if of.costs for line in tables.cost_lines(of.folder.name, of.costs)],
-        "What is equal, and what else changed": [line for of in content.sources for line in tables.card_lines(of.cards)],
+        "What is equal, and what else changed": [
+            line for of in content.sources for line in tables.pair_summary_lines(of.pair_summaries)
+        ],
         "How to repeat this": [line for of in content.sources for line in _repeat(of)],
     }
 
 
 def _repeat(source: Source) -> list[str]:
     lines = []
-    for start in source.starts:
+    for start in source.launches:
         machine = f"{start['system']}, {start['processor']}, {start['cores']} cores, device {start['device']}"
         if start.get("kernels"):
             machine += f", CPU kernels {start['kernels']}"
@@ -88,9 +92,9 @@ def heat_lines(content: Content) -> list[str]:
     found = profiles(content.frames.signals)
     deepest = found[found["depth"] == found["depth"].max()].dropna(subset=["relative"])
     lines = [f"depth {found['depth'].max()}, from the stem to the last block; full: as large as at the last block, blank: 1e-6"]
-    rows = deepest.groupby(["corner", "arm"], sort=False)
-    for corner, arms in groupby(rows, key=lambda row: row[0][0]):
-        lines += ["", str(corner)]
+    rows = deepest.groupby(["condition", "arm"], sort=False)
+    for condition, arms in groupby(rows, key=lambda row: row[0][0]):
+        lines += ["", str(condition)]
         for (_, arm), of_arm in arms:
             lines += _heat(str(arm), of_arm)
     return lines

@@ -2,7 +2,7 @@
 
 from resexp.reproduction.originals import FOLDER, Original, continued, original
 from resexp.reproduction.summaries import lines
-from resexp.reproduction.verdicts import DIFFERENT, IDENTICAL, ROUNDED, ROUNDING, VERDICTS, WITHIN, Comparison, compare
+from resexp.reproduction.verdicts import DIFFERENT, IDENTICAL, ROUNDED, ROUNDING, VERDICTS, WITHIN, Reproduction, compare
 
 __all__ = [
     "DIFFERENT",
@@ -12,8 +12,8 @@ __all__ = [
     "ROUNDING",
     "VERDICTS",
     "WITHIN",
-    "Comparison",
     "Original",
+    "Reproduction",
     "compare",
     "continued",
     "lines",

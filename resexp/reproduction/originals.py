@@ -7,7 +7,7 @@ from pathlib import Path
 from resexp import config, runs
 from resexp.config import ConfigError, Experiment, Plan, Trial
 from resexp.reproduction.verdicts import READ
-from resexp.runs import RunsError, State
+from resexp.runs import RunsError, TrialRecord
 
 FOLDER = "_again"  # where repetitions lie in a results folder: no experiment can have that name
 
@@ -18,7 +18,7 @@ class Original:
 
     experiment: Experiment
     plan: Plan
-    damaged: tuple[State, ...]
+    damaged: tuple[TrialRecord, ...]
 
 
 def original(folder: Path, named: Sequence[str] = ()) -> Original:
@@ -34,21 +34,23 @@ def original(folder: Path, named: Sequence[str] = ()) -> Original:
         raise RunsError(
             f"{folder}: {foreign[0]} does not come with resexp; only the program that brought it can train it again"
         )
-    states = runs.states(folder, experiment, READ)
-    plan = _plan(folder, _wanted(folder, states, named))
+    records = runs.trial_records(folder, experiment, READ)
+    plan = _plan(folder, _wanted(folder, records, named))
     trials = _trials(folder, experiment, plan)
     names = {trial.name for trial in trials}
-    damaged = (state for state in states if state.state == "damaged" and (not named or state.trial.name in names))
+    damaged = (record for record in records if record.state == "damaged" and (not named or record.trial.name in names))
     return Original(replace(experiment, trials=trials), plan, tuple(damaged))
 
 
-def _wanted(folder: Path, states: Sequence[State], named: Sequence[str]) -> set[str]:
-    finished = [state.trial.name for state in states if state.result]
+def _wanted(folder: Path, records: Sequence[TrialRecord], named: Sequence[str]) -> set[str]:
+    finished = [record.trial.name for record in records if record.result]
     for name in named:
         if name not in finished:
-            raise ConfigError(f"{name!r} is no finished trial of {folder}{config.nearest(name, finished)}", where="--trial")
+            raise ConfigError(
+                f"{name!r} is no finished trial of {folder}{config.did_you_mean(name, finished)}", where="--trial"
+            )
     if not finished:
-        reasons = [f" ({state.reason})" for state in states if state.state == "damaged"]
+        reasons = [f" ({record.reason})" for record in records if record.state == "damaged"]
         raise RunsError(f"{folder}: no trial is finished, so there is nothing to train again{''.join(reasons[:1])}")
     return set(named or finished)
 

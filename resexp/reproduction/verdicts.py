@@ -13,10 +13,13 @@ from typing import Any
 
 from resexp import config, inference, runs
 from resexp.config import Experiment, Trial
-from resexp.runs import State
+from resexp.inference import Outcome
+from resexp.runs import TrialRecord
 
 READ = ("metrics.csv",)
-OUTPUTS = tuple(name for name in runs.SEALED if name != "trial.yaml")  # that one goes in, and later versions know more keys
+OUTPUTS = tuple(
+    name for name in runs.CHECKSUMMED if name != "trial.yaml"
+)  # that one goes in, and later versions know more keys
 UNEQUAL = (
     "time",
     "command",
@@ -63,7 +66,7 @@ class Repeat:
         return self.before["test_accuracy"], self.again["test_accuracy"]
 
 
-def repeat(before: State, again: State, grain: float) -> Repeat:
+def repeat(before: TrialRecord, again: TrialRecord, grain: float) -> Repeat:
     """Two finished trials side by side; `grain` is the accuracy of one test image.
 
     Raises:
@@ -111,12 +114,12 @@ def relative(a: float | None, b: float | None) -> float:
 
 # ---- how alike two arms are, over seeds ------------------------------------------------------------------------------------
 
-Place = tuple[str, str]  # cell, arm
+CellKey = tuple[str, str]  # cell, arm
 Pairs = Sequence[tuple[Repeat, Repeat]]  # a twin and the trial that is compared with it, of each seed
 
 
 @dataclass(frozen=True)
-class Interval:
+class PredictionInterval:
     """A mean accuracy or difference, that of the repetition, and where 95 % of repetitions have theirs."""
 
     what: str
@@ -126,23 +129,23 @@ class Interval:
     high: float
 
     @property
-    def holds(self) -> bool:
+    def covered(self) -> bool:
         return self.low <= self.again <= self.high
 
 
 @dataclass(frozen=True)
-class Arm:
+class ReproducedArm:
     """One arm of a cell and its repetition."""
 
     cell: str
     name: str
     verdict: str
     repeats: tuple[Repeat, ...]
-    intervals: tuple[Interval, ...]
+    intervals: tuple[PredictionInterval, ...]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Reproduction:
     """An experiment and its repetition; `environment` lists (what, before, again) where they differ.
 
     `finished` counts the trials that the experiment has, whether or not they were finished again.
@@ -150,7 +153,7 @@ class Comparison:
 
     name: str
     finished: int
-    arms: tuple[Arm, ...]
+    arms: tuple[ReproducedArm, ...]
     environment: tuple[tuple[str, str, str], ...]
 
     @property
@@ -162,32 +165,34 @@ def worst(verdicts: Iterable[str]) -> str:
     return max(verdicts, key=VERDICTS.index, default=DIFFERENT)
 
 
-def compare(folder: Path, again: Path, experiment: Experiment) -> Comparison:
+def compare(folder: Path, again: Path, experiment: Experiment) -> Reproduction:
     """What is finished in both folders, arm by arm.
 
     Raises:
         RunsError: a damaged or missing file, by name.
     """
-    grain = 1 / max(1, runs.starts(folder)[-1]["images"][2])
-    one, other = ({of.trial.name: of for of in runs.states(place, experiment, READ) if of.result} for place in (folder, again))
+    grain = 1 / max(1, runs.launches(folder)[-1]["images"][2])
+    one, other = (
+        {of.trial.name: of for of in runs.trial_records(place, experiment, READ) if of.result} for place in (folder, again)
+    )
     repeats = {name: repeat(one[name], other[name], grain) for name in one if name in other}
     trials = [of.trial for of in repeats.values()]
-    twins: dict[Place, dict[str, list[tuple[Repeat, Repeat]]]] = {}
+    twins: dict[CellKey, dict[str, list[tuple[Repeat, Repeat]]]] = {}
     for twin, trial in config.pairs(trials, experiment.axes):
         of_arm = twins.setdefault(_place(trial, experiment), {})
         of_arm.setdefault(twin.arm, []).append((repeats[twin.name], repeats[trial.name]))
-    arms: dict[Place, list[Repeat]] = {}
+    arms: dict[CellKey, list[Repeat]] = {}
     for trial in trials:
         arms.setdefault(_place(trial, experiment), []).append(repeats[trial.name])
-    judged = (judge(*place, of, twins.get(place, {}), grain) for place, of in arms.items())
-    return Comparison(experiment.name, len(one), tuple(judged), tuple(environment(folder, again, repeats)))
+    judgments = (judge(*place, of, twins.get(place, {}), grain) for place, of in arms.items())
+    return Reproduction(experiment.name, len(one), tuple(judgments), tuple(environment(folder, again, repeats)))
 
 
-def _place(trial: Trial, experiment: Experiment) -> Place:
+def _place(trial: Trial, experiment: Experiment) -> CellKey:
     return " ".join(config.cell_label(trial.settings, experiment.axes)), trial.arm
 
 
-def judge(cell: str, name: str, repeats: Sequence[Repeat], twins: Mapping[str, Pairs], grain: float) -> Arm:
+def judge(cell: str, name: str, repeats: Sequence[Repeat], twins: Mapping[str, Pairs], grain: float) -> ReproducedArm:
     """The verdict on one arm: that on its trials or, where more than rounding tells them apart, that of its intervals.
 
     Of a single seed there are none, nor where a trial did not train: there the outcomes are the result.
@@ -201,16 +206,16 @@ def judge(cell: str, name: str, repeats: Sequence[Repeat], twins: Mapping[str, P
     alike = Counter(of.outcomes[0] for of in repeats) == Counter(of.outcomes[1] for of in repeats)
     if own == DIFFERENT and alike and len(repeats) > 1:
         own = WITHIN
-    return Arm(cell, name, own if all(of.holds for of in found) else DIFFERENT, tuple(repeats), tuple(found))
+    return ReproducedArm(cell, name, own if all(of.covered for of in found) else DIFFERENT, tuple(repeats), tuple(found))
 
 
 def _speak(repeats: Sequence[Repeat]) -> bool:
     """Whether intervals are asked: of several trials that all trained, apart by more than rounding."""
-    trained = {outcome for of in repeats for outcome in of.outcomes} == {"trained"}
+    trained = {outcome for of in repeats for outcome in of.outcomes} == {Outcome.ABOVE_CHANCE}
     return len(repeats) > 1 and trained and worst(of.verdict for of in repeats) == DIFFERENT
 
 
-def interval(what: str, values: Sequence[tuple[float, float]], grain: float) -> Interval:
+def interval(what: str, values: Sequence[tuple[float, float]], grain: float) -> PredictionInterval:
     """Where the mean of as many new seeds lies in 95 % of cases: sqrt(2) as wide as the t-interval of the mean itself.
 
     Of both means the variance is that of one seed over n, and chaos makes the same seed again as good as a new one. Never
@@ -219,7 +224,7 @@ def interval(what: str, values: Sequence[tuple[float, float]], grain: float) -> 
     before, again = (inference.paired(side) for side in zip(*values, strict=True))
     assert before.high is not None  # several seeds
     half = max(math.sqrt(2) * (before.high - before.mean), grain)
-    return Interval(what, before.mean, again.mean, before.mean - half, before.mean + half)
+    return PredictionInterval(what, before.mean, again.mean, before.mean - half, before.mean + half)
 
 
 # ---- in what the environments differ ---------------------------------------------------------------------------------------
@@ -236,7 +241,7 @@ def environment(folder: Path, again: Path, trials: Iterable[str]) -> list[tuple[
 def _environment(folder: Path, trials: set[str]) -> dict[str, dict[str, None]]:
     plan = runs.read_plan(folder)
     found: dict[str, dict[str, None]] = {}
-    for start in runs.starts(folder):
+    for start in runs.launches(folder):
         rest = {key: value for key, value in start.items() if key not in UNEQUAL}
         for key, value in {"images": start["data_sha256"][:12], **rest, **start["packages"]}.items():
             found.setdefault(key, {})[str(value or "-")] = None

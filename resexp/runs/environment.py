@@ -13,7 +13,7 @@ from typing import Any
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas")
 
 
-def start_entry(prepared: dict[str, Any], command: Sequence[str]) -> dict[str, Any]:
+def launch_entry(prepared: dict[str, Any], command: Sequence[str]) -> dict[str, Any]:
     """One start: time, command, versions, hardware, and what the lab found out about device and data."""
     home = str(Path.home())
     return {

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from resexp.runs.files import LOGS, RunsError, before, read_rows, read_sealed
-from resexp.runs.folders import read_experiment, read_plan, refuse_links
-from resexp.runs.records import cards, starts
-from resexp.runs.trials import check_sealed, is_settled, read_trial, result, status
+from resexp.runs.files import LOGS, RunsError, previous_path, read_rows, read_with_digest
+from resexp.runs.folders import checkpoint_file, read_experiment, read_plan, refuse_links
+from resexp.runs.records import launches, pair_summaries
+from resexp.runs.trials import check_digests, has_result, read_trial, result, status
 
 
 def experiments(runs: Path) -> list[Path]:
@@ -17,10 +17,14 @@ def experiments(runs: Path) -> list[Path]:
 
 def examine(folder: Path) -> list[str]:
     """A line for everything that is damaged in an experiment's folder: which file, how, what mends it."""
-    found = [line for check in (refuse_links, read_experiment, read_plan, starts, cards) for line in _complaints(check, folder)]
+    found = [
+        line
+        for check in (refuse_links, read_experiment, read_plan, launches, pair_summaries)
+        for line in _complaints(check, folder)
+    ]
     for trial in sorted(path for path in (folder / "trials").glob("*") if path.is_dir()):
         found += [*_complaints(read_trial, folder, trial.name), *_complaints(status, trial)]
-        found += _finished(trial) if is_settled(trial) else _unfinished(trial)
+        found += _finished(trial) if has_result(trial) else _unfinished(trial)
     return [*found, *_checkpoints(folder)]
 
 
@@ -38,7 +42,7 @@ def _finished(trial: Path) -> list[str]:
     broken = _complaints(result, trial)
     if broken or not (done := result(trial)):
         return broken
-    return [line for name in done["sha256"] for line in _complaints(check_sealed, trial, done, [name])]
+    return [line for name in done["sha256"] for line in _complaints(check_digests, trial, done, [name])]
 
 
 def _unfinished(trial: Path) -> list[str]:
@@ -49,12 +53,12 @@ def _unfinished(trial: Path) -> list[str]:
 def _checkpoints(folder: Path) -> Iterator[str]:
     """Damaged ones, and those of which no plan knows."""
     plan = None if _complaints(read_plan, folder) else read_plan(folder)
-    stacks = {stack.name for stack in plan.stacks} if plan else None
+    stacks = {checkpoint_file(folder, stack.name).stem for stack in plan.stacks} if plan else None
     for path in sorted(folder.glob("checkpoints/*.pt")):
         continued = "train again: its trials go on from the checkpoint before it"
-        mend = continued if before(path).exists() else "delete it to train its trials from the start"
-        yield from (f"{line}; {mend}" for line in _complaints(read_sealed, path))
+        mend = continued if previous_path(path).exists() else "delete it to train its trials from the start"
+        yield from (f"{line}; {mend}" for line in _complaints(read_with_digest, path))
         if stacks is not None and path.stem not in stacks:
             yield f"{path}: belongs to no stack of plan.json; delete it"
     for path in sorted(folder.glob("checkpoints/*.previous")):
-        yield from (f"{line}; delete it" for line in _complaints(read_sealed, path))
+        yield from (f"{line}; delete it" for line in _complaints(read_with_digest, path))

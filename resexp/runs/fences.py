@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from resexp.runs.files import RunsError, naming, permitted, write_text
-from resexp.runs.locks import Hold, keep
+from resexp.runs.files import RunsError, with_filename, write_guard, write_text
+from resexp.runs.locks import Lease, assert_held
 
 
 class SupersededError(RunsError):
@@ -14,7 +14,7 @@ class SupersededError(RunsError):
 
 
 @contextmanager
-def fenced(hold: Hold, stack: str) -> Iterator[None]:
+def attempt(lease: Lease, stack: str) -> Iterator[None]:
     """Makes this the attempt that counts: its token lies beside the checkpoints, and is asked for before every write.
 
     A lock does not do that: it holds on one host, and a process that is cut off from its cluster may hold one for ever.
@@ -23,19 +23,19 @@ def fenced(hold: Hold, stack: str) -> Iterator[None]:
         SupersededError: another attempt has taken over, maybe one that is older and was slow to begin.
         RunsError: what it trains for is not held any more. Either way nothing of this attempt is written from then on.
     """
-    keep(hold)
-    place, token = attempt_file(hold.folder, stack), uuid.uuid4().hex
-    with naming(place.parent):
+    assert_held(lease)
+    place, token = attempt_file(lease.folder, stack), uuid.uuid4().hex
+    with with_filename(place.parent):
         place.parent.mkdir(exist_ok=True)
     write_text(place, token, durable=False)
 
-    def permit() -> None:
-        keep(hold)
+    def guard() -> None:
+        assert_held(lease)
         if not _holds(place, token):
             raise SupersededError(f"{place}: another attempt trains this stack; this one writes no more")
 
     try:
-        with permitted(permit):
+        with write_guard(guard):
             yield
     finally:
         with suppress(OSError):  # what broke before is what is to be told

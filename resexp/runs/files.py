@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from resexp import renamed
 from resexp.runs.serialization import to_json
 
 COLUMNS = {
@@ -34,8 +35,8 @@ COLUMNS = {
         "step_seconds", "step_low", "step_high", "epoch_seconds", "relative",
     ),
     "predictions.csv.gz": ("index", "label", "prediction", "label_probability"),
-    "lesion.csv": ("index", "block", "left", "val_loss", "val_error", "error_increase"),
-    "shortcut_scale.csv": ("dose", "val_loss", "val_error"),
+    "lesion.csv": ("index", "block", "without", "val_loss", "val_error", "error_increase"),
+    "shortcut_scale.csv": ("scale", "val_loss", "val_error"),
     "surface.csv": ("alpha", "beta", "val_loss", "val_error"),
 }  # fmt: skip
 # Additional columns, in experiments on image files with class names.
@@ -47,14 +48,14 @@ PROBE_FILES = {
     "gradient_correlation": "gradient_correlation.csv",
     "path_lengths": "path_lengths.csv",
 }
-BESIDE = re.compile(r"\..+\.\d+")  # of use only while its process lives: a file that is being written, .stop.<number>
+TEMPORARY_FILE = re.compile(r"\..+\.\d+")  # of use only while its process lives: a file that is being written, .stop.<number>
 LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
 # Equal between two runs of one plan, and sealed by result.json; timing.csv is free.
-SEALED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
+CHECKSUMMED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
 
 TEXTS = (".csv", ".json", ".md", ".yaml")  # written with \n at the end of a line, whatever the system
 
-Cell = int | float | str | None
+CsvValue = int | float | str | None
 
 
 class RunsError(Exception):
@@ -64,54 +65,54 @@ class RunsError(Exception):
 # ---- writing ----------------------------------------------------------------------------------------------------------
 
 
-def format_cell(value: Cell) -> str:
+def format_cell(value: CsvValue) -> str:
     """A value as logs have it: 9 significant digits; nan and inf by name; nothing for None."""
     if value is None:
         return ""
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
-_permit: list[Callable[[], None]] = []  # asked before anything is written
+_guards: list[Callable[[], None]] = []  # asked before anything is written
 
 
 @contextmanager
-def permitted(permit: Callable[[], None]) -> Iterator[None]:
+def write_guard(guard: Callable[[], None]) -> Iterator[None]:
     """Nothing is written in this process before `permit` has been asked, which raises where it must not be."""
-    _permit.append(permit)
+    _guards.append(guard)
     try:
         yield
     finally:
-        _permit.remove(permit)
+        _guards.remove(guard)
 
 
-def ask() -> None:
-    for permit in _permit:
-        permit()
+def check_guards() -> None:
+    for guard in _guards:
+        guard()
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: Path | None = None) -> None:
     """The whole file or nothing: written beside, then renamed; the file that stood there is kept as `previous`."""
-    ask()
-    beside = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**6):06}")  # other hosts have this process, too
-    with naming(path):
+    check_guards()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**6):06}")  # other hosts have this process, too
+    with with_filename(path):
         try:
-            with beside.open("wb") as file:
+            with temporary.open("wb") as file:
                 file.write(content)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-            ask()  # it may have taken long
+            check_guards()  # it may have taken long
             if previous is not None and path.exists():
                 path.replace(previous)
-            beside.replace(path)
+            temporary.replace(path)
         except OSError:
             with suppress(OSError):
-                beside.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
             raise
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def with_filename(path: Path) -> Iterator[None]:
     """An error of the disk names the file that was to be written: what fails on an open file has no name."""
     try:
         yield
@@ -129,16 +130,16 @@ def write_json(path: Path, value: object, *, durable: bool = True) -> None:
     write_text(path, to_json(value), durable=durable)
 
 
-def _lines(rows: Iterable[Sequence[Cell]]) -> str:
+def _lines(rows: Iterable[Sequence[CsvValue]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([[format_cell(cell) for cell in row] for row in rows])
     return text.getvalue()
 
 
-def append(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
+def append(path: Path, rows: Iterable[Sequence[CsvValue]]) -> None:
     """Appends all rows or, where there is no room for them, none; the header comes first in a new file."""
-    ask()
-    with naming(path), path.open("ab", buffering=0) as file:
+    check_guards()
+    with with_filename(path), path.open("ab", buffering=0) as file:
         end = file.tell()
         content = (_lines(rows) if end else _lines([COLUMNS[path.name]]) + _lines(rows)).encode()
         try:
@@ -150,7 +151,7 @@ def append(path: Path, rows: Iterable[Sequence[Cell]]) -> None:
             raise
 
 
-def write_rows(path: Path, rows: Iterable[Sequence[Cell]], more: Sequence[str] = ()) -> None:
+def write_rows(path: Path, rows: Iterable[Sequence[CsvValue]], more: Sequence[str] = ()) -> None:
     """A finished table, gzipped by name, with `more` columns at its end; the same rows give the same bytes."""
     content = (_lines([(*COLUMNS[path.name], *more)]) + _lines(rows)).encode()
     write_bytes(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
@@ -166,27 +167,27 @@ def sha256(path: Path) -> str:
 
 def digest_on_disk(path: Path) -> str:
     """The SHA-256 of a file whose content will survive the machine, too."""
-    with naming(path), path.open("rb+") as file:
+    with with_filename(path), path.open("rb+") as file:
         os.fsync(file.fileno())
     return sha256(path)
 
 
-def seal_of(values: dict[str, Any]) -> str:
+def json_digest(values: dict[str, Any]) -> str:
     """The digest of a JSON object but for its own `seal`."""
     return hashlib.sha256(to_json({key: value for key, value in values.items() if key != "seal"}).encode()).hexdigest()
 
 
-def write_sealed(path: Path, content: bytes) -> None:
+def write_with_digest(path: Path, content: bytes) -> None:
     """The content and its digest, the file before it kept as `before(path)`."""
-    write_bytes(path, content + hashlib.sha256(content).hexdigest().encode(), previous=before(path))
+    write_bytes(path, content + hashlib.sha256(content).hexdigest().encode(), previous=previous_path(path))
 
 
-def before(path: Path) -> Path:
+def previous_path(path: Path) -> Path:
     """Where the sealed file is kept that was written before this one."""
     return path.with_suffix(".previous")
 
 
-def read_sealed(path: Path) -> bytes | None:
+def read_with_digest(path: Path) -> bytes | None:
     """The content of a sealed file, None while there is none.
 
     Raises:
@@ -204,26 +205,26 @@ def read_sealed(path: Path) -> bytes | None:
 
 def discard(path: Path) -> None:
     """Removes a sealed file and the one before it."""
-    ask()
-    before(path).unlink(missing_ok=True)
+    check_guards()
+    previous_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
-Mark = tuple[int, str]
+LogPosition = tuple[int, str]
 
 
-def mark(path: Path) -> Mark | None:
+def log_position(path: Path) -> LogPosition | None:
     """(bytes, SHA-256) of a log as it stands, safely on disk; None while there is none."""
     return (path.stat().st_size, digest_on_disk(path)) if path.exists() else None
 
 
-def cut(path: Path, at: Mark | None) -> None:
+def truncate_log(path: Path, at: LogPosition | None) -> None:
     """Makes a log end where it was marked; what was appended since will be written again.
 
     Raises:
         RunsError: what was marked does not stand there any more.
     """
-    ask()
+    check_guards()
     if at is None:
         path.unlink(missing_ok=True)
         return
@@ -242,7 +243,7 @@ def read_text(path: Path) -> str:
     """The complete lines of an appended file; '' while there is none."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            text = file.read(MOST_BYTES).decode().replace("\r\n", "\n")
+            text = file.read(MAX_BYTES).decode().replace("\r\n", "\n")
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error):
@@ -250,11 +251,11 @@ def read_text(path: Path) -> str:
     return text[: text.rfind("\n") + 1]
 
 
-MOST_BYTES = 2**30  # of a log: more is a gzipped bomb
+MAX_BYTES = 2**30  # of a log: more is a gzipped bomb
 TEXT = (
     "layer",
     "block",
-    "left",
+    "without",
     "cell",
     "arm",
     *MORE_COLUMNS["predictions.csv.gz"],
@@ -278,10 +279,12 @@ def read_columns(path: Path) -> dict[str, list[str]]:
         RunsError: other columns than the log's, a row with too few or too many of them, a word in the place of a number.
     """
     columns = COLUMNS[path.name]
+    path = renamed.existing(path)
     try:
         header, *rows = list(csv.reader(io.StringIO(read_text(path)), strict=True)) or [list(columns)]
     except csv.Error as error:
         raise RunsError(f"{path}: damaged ({error})") from None
+    header = renamed.columns(path.name, header)
     allowed = columns, (*columns, *MORE_COLUMNS.get(path.name, ()))
     if tuple(header) not in allowed or any(len(row) != len(header) for row in rows):
         raise RunsError(f"{path}: damaged (columns {','.join(columns)} expected in every line)")
@@ -290,6 +293,8 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     for column, of in found.items():
         if column not in TEXT:
             _check_numbers(path, column, of)
+    if path.name == "cost.csv":
+        found["cell"] = [renamed.label(text) for text in found["cell"]]
     return found
 
 

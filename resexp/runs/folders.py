@@ -10,17 +10,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from resexp import config
+from resexp import config, renamed
 from resexp.config import Experiment, Plan
 from resexp.runs.endings import line_endings_changed, restore_line_endings, text_sha256, write_attributes
 from resexp.runs.fences import attempt_file
-from resexp.runs.files import BESIDE, RunsError, before, discard, read_sealed, read_text, write_json, write_text
+from resexp.runs.files import (
+    TEMPORARY_FILE,
+    RunsError,
+    discard,
+    previous_path,
+    read_text,
+    read_with_digest,
+    write_json,
+    write_text,
+)
 from resexp.runs.locks import is_alone, lock, stack_lock
-from resexp.runs.records import read_present, read_record, starts
+from resexp.runs.records import launches, read_present, read_record
 from resexp.runs.serialization import to_yaml
-from resexp.runs.trials import has_begun, is_settled, trained_settings, trial_folder, write_trial
+from resexp.runs.trials import has_begun, has_result, trained_settings, trial_folder, write_trial
 
-LAYOUT = 1
+LAYOUT = 2
 
 
 # ---- experiments --------------------------------------------------------------------------------------------------------
@@ -43,7 +52,7 @@ def find(source: str | None, runs: Path) -> Path:
             return folder
     names = sorted(path.parent.name for path in runs.glob("*/experiment.yaml"))
     hint = f"{runs} holds {', '.join(names)}" if names else f"{runs} holds none"
-    raise RunsError(f"{source}: no experiment of that name or path; {hint}{config.nearest(source, names)}")
+    raise RunsError(f"{source}: no experiment of that name or path; {hint}{config.did_you_mean(source, names)}")
 
 
 def _started(folder: Path) -> float:
@@ -99,7 +108,8 @@ def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, An
 
     One trial of each cell is read, and one of those that the experiment has lost: the others share their settings.
     """
-    expected, checked = {trial.name: trial for trial in experiment.trials}, set()
+    expected = {trial_folder(folder, trial.name).name: trial for trial in experiment.trials}
+    checked: set[tuple[str, ...] | None] = set()
     for trial_path in sorted((folder / "trials").glob("*")):
         trial = expected.get(trial_path.name)
         cell = config.cell_label(trial.settings, experiment.axes) if trial else None
@@ -126,7 +136,7 @@ def read_plan(folder: Path) -> Plan | None:
     return found and Plan.model_validate_json(json.dumps(found))
 
 
-def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], cards: list[dict[str, Any]]) -> int:
+def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], pair_summaries: list[dict[str, Any]]) -> int:
     """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained.
 
     Line endings that git has changed are restored first, unless other shards may be writing; returns in how many files.
@@ -141,7 +151,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     """
     check_unchanged(experiment, folder)
     try:
-        earlier = starts(folder)
+        earlier = launches(folder)
     except RunsError:  # missing or damaged: this start is the first entry of a new file
         earlier = []
     _check_images(folder, earlier, start)
@@ -152,10 +162,10 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         )
     alone, restored = is_alone(folder), 0
     if alone:
-        sweep(folder)
+        remove_temporary_files(folder)
         restored = restore_line_endings(folder) if line_endings_changed(folder) else 0
     for stack in plan.stacks:  # killed when all its results stood
-        if alone and all(is_settled(trial_folder(folder, name)) for name in stack.trials):
+        if alone and all(has_result(trial_folder(folder, name)) for name in stack.trials):
             discard(checkpoint_file(folder, stack.name))
             stack_lock(folder, stack.name).unlink(missing_ok=True)
             attempt_file(folder, stack.name).unlink(missing_ok=True)
@@ -172,16 +182,16 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     text = header + to_yaml(experiment.settings)
     recorded = {**start, "experiment_sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_json(folder / "environment.json", [*earlier, recorded])
-    write_json(folder / "pairs.json", cards)
+    write_json(folder / "pairs.json", pair_summaries)
     write_text(folder / "experiment.yaml", text)  # readers find all other files through this one
     return restored
 
 
 def _check_images(folder: Path, earlier: Sequence[dict[str, Any]], start: dict[str, Any]) -> None:
-    before, now = earlier[-1]["data_sha256"] if earlier else None, start["data_sha256"]
-    if before not in (None, now) and any(has_begun(trial) for trial in (folder / "trials").glob("*")):
+    previous_path, now = earlier[-1]["data_sha256"] if earlier else None, start["data_sha256"]
+    if previous_path not in (None, now) and any(has_begun(trial) for trial in (folder / "trials").glob("*")):
         raise RunsError(
-            f"{folder}: trials were trained on other images (SHA-256 {before[:12]}) than those found now ({now[:12]}); "
+            f"{folder}: trials were trained on other images (SHA-256 {previous_path[:12]}) than those found now ({now[:12]}); "
             f"restore the images, or write name={_free(folder).name} to train a new experiment on these"
         )
 
@@ -190,7 +200,7 @@ def write_plan(folder: Path, plan: Plan) -> None:
     write_json(folder / "plan.json", plan.model_dump())
 
 
-def sweep(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Removes what a write left beside its file when its process was killed; the caller holds the lock.
 
     Raises:
@@ -198,7 +208,7 @@ def sweep(folder: Path) -> None:
     """
     refuse_links(folder)
     for path in folder.rglob(".*"):
-        if BESIDE.fullmatch(path.name):
+        if TEMPORARY_FILE.fullmatch(path.name):
             path.unlink()
 
 
@@ -252,7 +262,7 @@ def numbered(folder: Path) -> Iterator[Path]:
     return (folder.with_name(f"{folder.name}-{number}") if number > 1 else folder for number in itertools.count(1))
 
 
-def set_aside(folder: Path) -> Path | None:
+def archive(folder: Path) -> Path | None:
     """Renames an experiment's folder to the first free <name>-old-<n>; never deletes.
 
     Raises:
@@ -273,7 +283,7 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def checkpoint_file(folder: Path, stack: str) -> Path:
-    return folder / "checkpoints" / f"{stack}.pt"
+    return renamed.existing(folder / "checkpoints" / f"{stack}.pt")
 
 
 def damaged_checkpoints(folder: Path, stacks: Iterable[str]) -> list[str]:
@@ -281,15 +291,15 @@ def damaged_checkpoints(folder: Path, stacks: Iterable[str]) -> list[str]:
     found = []
     for path in (checkpoint_file(folder, name) for name in stacks):
         try:
-            read_sealed(path)
+            read_with_digest(path)
         except RunsError as error:
-            found += [f"{error}; its trials go on from the checkpoint before it"] if before(path).exists() else []
+            found += [f"{error}; its trials go on from the checkpoint before it"] if previous_path(path).exists() else []
     return found
 
 
-def left_out(folder: Path, experiment: Experiment) -> list[str]:
+def orphaned_trials(folder: Path, experiment: Experiment) -> list[str]:
     """Trials that lie in the folder but are no longer part of the experiment."""
-    names = {trial.name for trial in experiment.trials}
+    names = {trial_folder(folder, trial.name).name for trial in experiment.trials}
     return sorted(path.parent.name for path in folder.glob("trials/*/result.json") if path.parent.name not in names)
 
 
@@ -305,7 +315,7 @@ def is_complete(experiment: Experiment, folder: Path) -> bool:
         return False
     planned = {name for stack in plan.stacks for name in stack.trials} if plan else set()
     places = [trial_folder(folder, trial.name) for trial in experiment.trials]
-    settled = all(is_settled(trial_path) and (trial_path / "trial.yaml").exists() for trial_path in places)
+    settled = all(has_result(trial_path) and (trial_path / "trial.yaml").exists() for trial_path in places)
     swept = not any((folder / "checkpoints").glob("*"))  # a process killed after its last result leaves its checkpoint there
     intact = swept and not line_endings_changed(folder)
     return {trial.name for trial in experiment.trials} <= planned and settled and intact

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import filelock
 
-from resexp.runs.files import RunsError, naming, permitted, write_json
+from resexp.runs.files import RunsError, with_filename, write_guard, write_json
 from resexp.runs.records import read_record
 
 WHOLE = "lock.json"  # the record of who trains the whole
@@ -22,32 +22,32 @@ BEGIN_SECONDS = 60.0  # that a shard waits for others to have written the plan
 ORPHAN_SECONDS = 10.0  # that a worker whose parent has died may take to notice it
 
 
-class Hold(NamedTuple):
+class Lease(NamedTuple):
     """What a process holds: an experiment, or a shard of it, for as long as its record says this word."""
 
     folder: Path
     record: str
-    word: str
+    token: str
 
 
-def keep(hold: Hold) -> None:
+def assert_held(lease: Lease) -> None:
     """Looks whether it is still held, on whatever host this runs.
 
     Raises:
         RunsError: another process has taken over; nothing is to be written any more.
     """
-    found = _read(hold.folder / hold.record)
-    if not _says(found, hold):
-        by = f"{_named(found)} has taken over" if found else f"{hold.record} is not there any more"
-        raise RunsError(f"{hold.folder}: {by}; this process writes no more")
+    found = _read(lease.folder / lease.record)
+    if not _says(found, lease):
+        by = f"{_named(found)} has taken over" if found else f"{lease.record} is not there any more"
+        raise RunsError(f"{lease.folder}: {by}; this process writes no more")
 
 
-def _says(found: dict[str, Any] | None, hold: Hold) -> bool:
-    return found is not None and found.get("word") == hold.word
+def _says(found: dict[str, Any] | None, lease: Lease) -> bool:
+    return found is not None and found.get("word") == lease.token
 
 
 @contextmanager
-def lock(folder: Path, *, break_lock: bool = False) -> Iterator[Hold]:
+def lock(folder: Path, *, break_lock: bool = False) -> Iterator[Lease]:
     """Holds the experiment for this process; lock.json says who does.
 
     The system drops the lock of a process that dies, so what such a one left behind on this host is taken over. Whether a
@@ -60,12 +60,12 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[Hold]:
     """
     with _whole(folder, 0.0):
         _take_over(folder, [WHOLE, *_shards(folder)], break_lock=break_lock)
-        with _recorded(folder, WHOLE) as hold:
-            yield hold
+        with _recorded(folder, WHOLE) as lease:
+            yield lease
 
 
 @contextmanager
-def lock_shard(folder: Path, shard: tuple[int, int], begin: Callable[[], None], *, break_lock: bool = False) -> Iterator[Hold]:
+def lock_shard(folder: Path, shard: tuple[int, int], begin: Callable[[], None], *, break_lock: bool = False) -> Iterator[Lease]:
     """Holds one shard of the experiment, (2, 60), beside other shards of 60; lock.2-of-60.json says who does.
 
     `begin` writes what all shards share while this one has the whole, which it waits for as long as others do so.
@@ -78,19 +78,19 @@ def lock_shard(folder: Path, shard: tuple[int, int], begin: Callable[[], None], 
     with _whole(folder, BEGIN_SECONDS) as held:
         others = [name for name in _shards(folder) if not name.endswith(f"-of-{shard[1]}.json")]
         _take_over(folder, [WHOLE, record, *others], break_lock=break_lock)
-        with _shard_lock(folder, record).acquire(timeout=0), _recorded(folder, record) as hold:
+        with _shard_lock(folder, record).acquire(timeout=0), _recorded(folder, record) as lease:
             begin()
             held.release()
-            yield hold
+            yield lease
 
 
-def together(hold: Hold) -> AbstractContextManager[object]:
+def whole_lock(lease: Lease) -> AbstractContextManager[object]:
     """For what all shards share: nobody else begins, or writes of that, meanwhile.
 
     Raises:
         RunsError: another process has had the whole for too long.
     """
-    return nullcontext() if hold.record == WHOLE else _whole(hold.folder, BEGIN_SECONDS)
+    return nullcontext() if lease.record == WHOLE else _whole(lease.folder, BEGIN_SECONDS)
 
 
 def _whole(folder: Path, patience: float) -> AbstractContextManager[filelock.BaseFileLock]:
@@ -98,7 +98,7 @@ def _whole(folder: Path, patience: float) -> AbstractContextManager[filelock.Bas
         raise RunsError(f"{folder}: a link; name the folder that it leads to with --runs")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with naming(folder / ".lock"):
+        with with_filename(folder / ".lock"):
             return filelock.FileLock(folder / ".lock").acquire(timeout=patience)
     except filelock.Timeout:
         raise RunsError(f"{folder}: {_first(folder)} is training here; wait for it, or choose another name=...") from None
@@ -139,13 +139,13 @@ def _is_free(held: filelock.BaseFileLock) -> bool:
 
 
 @contextmanager
-def _recorded(folder: Path, record: str) -> Iterator[Hold]:
+def _recorded(folder: Path, record: str) -> Iterator[Lease]:
     """The record says that this process holds it; nothing is written here once it says something else."""
-    hold = Hold(folder, record, uuid.uuid4().hex)
+    lease = Lease(folder, record, uuid.uuid4().hex)
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / record, {"host": platform.node(), "process": os.getpid(), "time": stamp, "word": hold.word})
-    with _removed_after(folder / record, lambda: _says(_read(folder / record), hold)), permitted(lambda: keep(hold)):
-        yield hold
+    write_json(folder / record, {"host": platform.node(), "process": os.getpid(), "time": stamp, "word": lease.token})
+    with _removed_after(folder / record, lambda: _says(_read(folder / record), lease)), write_guard(lambda: assert_held(lease)):
+        yield lease
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def lock_stack(folder: Path, stack: str) -> Iterator[None]:
     place.parent.mkdir(exist_ok=True)
     held = filelock.FileLock(place)
     try:
-        with naming(place):
+        with with_filename(place):
             held.acquire(timeout=ORPHAN_SECONDS)
     except filelock.Timeout:
         raise RunsError(f"{place}: a worker of an earlier start still trains this stack; end it first") from None

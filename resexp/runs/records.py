@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from resexp import renamed
 from resexp.config import Plan
-from resexp.runs.files import RunsError, seal_of
+from resexp.runs.files import RunsError, json_digest
 
 Json = dict[str, Any]
 
@@ -28,7 +29,7 @@ class _Status(_Record):
 class _Result(_Record):
     """Numbers are null where a trial diverged, and where nothing was read or held out."""
 
-    outcome: Literal["trained", "stuck", "diverged"]
+    outcome: Literal["above_chance", "at_chance", "diverged"]
     test_accuracy: float | None
     test_loss: float | None
     best_test_accuracy: float | None
@@ -50,10 +51,10 @@ class _Holder(_Record):
     host: str
     process: int
     time: str
-    word: str = ""
+    token: str = ""
 
 
-class _Start(_Record):
+class _Launch(_Record):
     time: str
     command: list[str]
     resexp: str
@@ -97,7 +98,7 @@ class _Round(_Record):
     seeds: list[int]
 
 
-class _Card(_Record):
+class _PairSummary(_Record):
     cell: str
     plain: str
     residual: str
@@ -114,15 +115,15 @@ class _Card(_Record):
     precision: str = "float32"  # written if it is coarser
 
 
-AGAIN = "train again to write it anew"
+TRAIN_AGAIN = "train again to write it anew"
 # What a file holds, and what to do about one that does not.
 RECORDS: dict[str, tuple[TypeAdapter[Any], str]] = {
     "status.json": (TypeAdapter(_Status), "delete it to have its trial trained again"),
     "result.json": (TypeAdapter(_Result), "delete it to have its trial trained again"),
     "lock.json": (TypeAdapter(_Holder), "delete it if nobody trains there"),
-    "plan.json": (TypeAdapter(Plan), f"delete it and {AGAIN}"),
-    "environment.json": (TypeAdapter(Annotated[list[_Start], Field(min_length=1)]), AGAIN),
-    "pairs.json": (TypeAdapter(list[_Card]), AGAIN),
+    "plan.json": (TypeAdapter(Plan), f"delete it and {TRAIN_AGAIN}"),
+    "environment.json": (TypeAdapter(Annotated[list[_Launch], Field(min_length=1)]), TRAIN_AGAIN),
+    "pairs.json": (TypeAdapter(list[_PairSummary]), TRAIN_AGAIN),
 }
 
 
@@ -134,16 +135,25 @@ def read_record(path: Path) -> Any:
     """
     kind, mend = RECORDS["lock.json" if path.name.startswith("lock.") else path.name]  # lock.2-of-60.json is one, too
     try:
-        content = path.read_bytes()
-        kind.validate_json(content)
+        raw = path.read_bytes()
+        written = _parsed(raw)
+        found = renamed.record(path.name, written)
+        kind.validate_json(raw if found is written else json.dumps(found))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
         raise RunsError(f"{path}: damaged ({first_fault(error)}); {mend}") from None
-    found = json.loads(content)
-    if path.name == "result.json" and found["seal"] != seal_of(found):
+    if path.name == "result.json" and written["seal"] != json_digest(written):
         raise RunsError(f"{path}: damaged (changed since it was sealed); {mend}")
     return found
+
+
+def _parsed(raw: bytes) -> Any:
+    """The value of a JSON text; None if it is none."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 def first_fault(error: ValidationError) -> str:
@@ -160,17 +170,17 @@ def read_present(path: Path) -> Any:
     """
     found = read_record(path)
     if found is None:
-        raise RunsError(f"{path}: missing; {AGAIN}")
+        raise RunsError(f"{path}: missing; {TRAIN_AGAIN}")
     return found
 
 
-def starts(folder: Path) -> list[Json]:
+def launches(folder: Path) -> list[Json]:
     """environment.json: what each start of an experiment ran on."""
     found: list[Json] = read_present(folder / "environment.json")
     return found
 
 
-def cards(folder: Path) -> list[Json]:
+def pair_summaries(folder: Path) -> list[Json]:
     """pairs.json: the card of every pair."""
     found: list[Json] = read_present(folder / "pairs.json")
     return found

@@ -8,14 +8,14 @@ from typing import Any
 
 from resexp import config
 from resexp.config import Experiment
-from resexp.runs.folders import left_out, read_experiment
+from resexp.runs.folders import orphaned_trials, read_experiment
 from resexp.runs.locks import is_training
 from resexp.runs.records import read_present, read_record
-from resexp.runs.trials import diverged_at, standing, trial_folder
+from resexp.runs.trials import diverged_at, read_state, trial_folder
 
 
 @dataclass(frozen=True)
-class State:
+class TrialRecord:
     """Where one trial stands: finished, failed, damaged, interrupted, running or waiting.
 
     `reason` says why it failed or what is damaged; it has no result then. `conditions` are everything that decides what a
@@ -47,7 +47,7 @@ class Results:
 
     sources: tuple[tuple[Path, Experiment], ...]
     axes: tuple[str, ...]
-    states: tuple[State, ...]
+    records: tuple[TrialRecord, ...]
     repeated: int = 0
 
     @property
@@ -63,61 +63,61 @@ class Results:
         return list(dict.fromkeys(experiment.question for _, experiment in self.sources if experiment.question))
 
     @property
-    def left_out(self) -> list[str]:
+    def orphaned_trials(self) -> list[str]:
         """Trials that lie in the folders but are no longer part of the experiments."""
-        return [name for folder, experiment in self.sources for name in left_out(folder, experiment)]
+        return [name for folder, experiment in self.sources for name in orphaned_trials(folder, experiment)]
 
     @property
     def damaged(self) -> list[str]:
         """Trials that count as missing because a file of theirs is damaged."""
-        return [state.trial.name for state in self.states if state.state == "damaged"]
+        return [record.trial.name for record in self.records if record.state == "damaged"]
 
     @cached_property
     def shown(self) -> tuple[str, ...]:
         """The columns that tell cells apart here: the depth, and those with more than one value."""
-        values = [{config.format_value(state.conditions.get(key)) for state in self.states} for key in self.axes]
+        values = [{config.format_value(record.conditions.get(key)) for record in self.records} for key in self.axes]
         named = zip(self.axes, self.columns, values, strict=True)
         return tuple(column for key, column, of in named if key == "network.depth" or len(of) > 1)
 
     @property
     def common(self) -> dict[str, str]:
         """The other columns, with the value that they have everywhere."""
-        if not self.states:
+        if not self.records:
             return {}
-        return {key: of for key, of in self._columns_of(self.states[0]).items() if key not in self.shown}
+        return {key: of for key, of in self._columns_of(self.records[0]).items() if key not in self.shown}
 
     @property
     def columns(self) -> list[str]:
         """The axes by their short names: depth, norm, data.name."""
         return [key.split(".")[1] if key in config.AXES else key for key in self.axes]
 
-    def label(self, state: State) -> dict[str, str]:
+    def label(self, record: TrialRecord) -> dict[str, str]:
         """What names the cell of a trial, as far as it differs: {'depth': '64', 'norm': 'layer'}."""
-        return {key: of for key, of in self._columns_of(state).items() if key in self.shown}
+        return {key: of for key, of in self._columns_of(record).items() if key in self.shown}
 
-    def _columns_of(self, state: State) -> dict[str, str]:
-        values = (config.format_value(state.conditions.get(key)) for key in self.axes)
+    def _columns_of(self, record: TrialRecord) -> dict[str, str]:
+        values = (config.format_value(record.conditions.get(key)) for key in self.axes)
         return dict(zip(self.columns, values, strict=True))
 
 
-def states(folder: Path, experiment: Experiment, read: Sequence[str] = ()) -> list[State]:
+def trial_records(folder: Path, experiment: Experiment, read: Sequence[str] = ()) -> list[TrialRecord]:
     """Every trial of the experiment; the files that are going to be `read` of finished ones are compared with their digests."""
-    plan, starts = read_record(folder / "plan.json"), read_record(folder / "environment.json")
-    ground = {"device": plan and plan["device"], "images": starts and starts[-1]["data_sha256"][:12]}
+    plan, launches = read_record(folder / "plan.json"), read_record(folder / "environment.json")
+    ground = {"device": plan and plan["device"], "images": launches and launches[-1]["data_sha256"][:12]}
     alive = is_training(folder)
     found = []
     for trial in experiment.trials:
         place = trial_folder(folder, trial.name)
-        state, done, reason = standing(place, read)
-        state = "interrupted" if state == "running" and not alive else state
-        found.append(State(trial, place, state, done, {**config.conditions(trial.settings), **ground}, reason))
+        record, done, reason = read_state(place, read)
+        record = "interrupted" if record == "running" and not alive else record
+        found.append(TrialRecord(trial, place, record, done, {**config.conditions(trial.settings), **ground}, reason))
     return found
 
 
 def results_of(folder: Path, experiment: Experiment, read: Sequence[str] = ()) -> Results:
     """What has been trained of one experiment; `read` as in `states`."""
     axes = tuple(key for key in experiment.axes if key != "network.shortcut")
-    return Results(((folder, experiment),), axes, tuple(states(folder, experiment, read)))
+    return Results(((folder, experiment),), axes, tuple(trial_records(folder, experiment, read)))
 
 
 def read_results(folders: Sequence[Path], read: Sequence[str] = ()) -> Results:
@@ -131,30 +131,30 @@ def read_results(folders: Sequence[Path], read: Sequence[str] = ()) -> Results:
         read_present(folder / "plan.json")
         read_present(folder / "environment.json")
     parts = [results_of(*source, read) for source in sources]
-    copies: dict[tuple[str, ...], list[State]] = {}
-    for state in (state for part in parts for state in part.states):
-        copies.setdefault(_identity(state), []).append(state)
+    copies: dict[tuple[str, ...], list[TrialRecord]] = {}
+    for record in (record for part in parts for record in part.records):
+        copies.setdefault(_identity(record), []).append(record)
     found = [min(same, key=_preference) for same in copies.values()]
     axes = _differing(found).union(*(part.axes for part in parts))
     order = [*(key for key in config.AXES if key in axes), *sorted(axes - config.AXES.keys())]
     return Results(tuple(sources), tuple(order), tuple(found), sum(len(same) > 1 for same in copies.values()))
 
 
-def _identity(state: State) -> tuple[str, ...]:
+def _identity(record: TrialRecord) -> tuple[str, ...]:
     """Equal for one trial in several folders."""
-    conditions = (f"{key} {config.format_value(value)}" for key, value in sorted(state.conditions.items()))
-    return (state.trial.arm, str(state.trial.seed), *conditions)
+    conditions = (f"{key} {config.format_value(value)}" for key, value in sorted(record.conditions.items()))
+    return (record.trial.arm, str(record.trial.seed), *conditions)
 
 
-def _preference(state: State) -> tuple[bool, str]:
+def _preference(record: TrialRecord) -> tuple[bool, str]:
     """Smallest for the copy of a trial that counts, whatever the order of the folders: a finished one."""
-    return state.result is None, str(state.folder.resolve())
+    return record.result is None, str(record.folder.resolve())
 
 
-def _differing(found: Sequence[State]) -> set[str]:
+def _differing(found: Sequence[TrialRecord]) -> set[str]:
     """Every key in which trials differ."""
     values: dict[str, set[str]] = {}
-    for state in found:
-        for key, value in state.conditions.items():
+    for record in found:
+        for key, value in record.conditions.items():
             values.setdefault(key, set()).add(config.format_value(value))
     return {key for key, of in values.items() if len(of) > 1}

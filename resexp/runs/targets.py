@@ -9,7 +9,7 @@ from resexp.config import Experiment
 from resexp.runs.folders import numbered, read_experiment
 
 DEFAULT = Path("runs")  # the default results folder
-MOST_LETTERS = 255  # of a path component
+MAX_CHARACTERS = 255  # of a path component
 
 
 def stored(source: str | Path, runs: Path) -> Path | None:
@@ -18,7 +18,7 @@ def stored(source: str | Path, runs: Path) -> Path | None:
     None for a config: the name of a shipped one is that config, even where an experiment has this name.
     """
     path = Path(source)
-    if str(source) in config.shipped() or any(len(part) > MOST_LETTERS for part in path.parts):
+    if str(source) in config.shipped() or any(len(part) > MAX_CHARACTERS for part in path.parts):
         return None
     folders = [path.parent] if path.name == "experiment.yaml" else [path, runs / path]
     return next((folder for folder in folders if (folder / "experiment.yaml").is_file() and (folder / "trials").is_dir()), None)

@@ -9,22 +9,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from resexp import config
+from resexp import config, renamed
 from resexp.runs.endings import text_sha256
 from resexp.runs.files import (
+    CHECKSUMMED,
     LOGS,
-    SEALED,
     TEXTS,
-    Cell,
-    Mark,
+    CsvValue,
+    LogPosition,
     RunsError,
-    ask,
-    cut,
+    check_guards,
     digest_on_disk,
     format_cell,
-    mark,
-    seal_of,
+    json_digest,
+    log_position,
     sha256,
+    truncate_log,
     write_json,
     write_text,
 )
@@ -39,7 +39,7 @@ RETRAIN = "delete result.json beside it to have its trial trained again"
 
 
 def trial_folder(folder: Path, trial: str) -> Path:
-    return folder / "trials" / trial
+    return renamed.existing(folder / "trials" / trial)
 
 
 def read_trial(folder: Path, name: str) -> config.Trial | None:
@@ -52,7 +52,7 @@ def read_trial(folder: Path, name: str) -> config.Trial | None:
     if not path.exists():
         return None
     try:
-        return config.Trial.model_validate(config.read_document(path)[0])
+        return config.Trial.model_validate(renamed.trial(config.read_document(path)[0]))
     except (config.ConfigError, ValidationError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunsError(f"{path}: damaged ({fault}); delete it and train again to write it anew") from None
@@ -67,7 +67,7 @@ def trained_settings(folder: Path, name: str) -> config.Trial | None:
     trial = trial_folder(folder, name)
     done = result(trial)
     if done:
-        check_sealed(trial, done, ["trial.yaml"])
+        check_digests(trial, done, ["trial.yaml"])
     return read_trial(folder, name)
 
 
@@ -76,7 +76,7 @@ def write_trial(trial: Path, settings: config.Trial) -> None:
     write_text(trial / "trial.yaml", to_yaml(settings.model_dump(mode="json")), durable=False)
 
 
-def set_status(trial: Path, state: str, **more: Cell) -> None:
+def set_status(trial: Path, state: str, **more: CsvValue) -> None:
     """status.json: state (running, finished, interrupted, failed), when, and how far."""
     stamp = {"state": state, "process": os.getpid(), "time": round(time.time(), 3), **more}
     write_json(trial / "status.json", stamp, durable=False)
@@ -104,17 +104,17 @@ def diverged_at(done: dict[str, Any] | None) -> int | None:
     return done["steps"] if done and done["outcome"] == "diverged" else None
 
 
-def is_settled(trial: Path) -> bool:
+def has_result(trial: Path) -> bool:
     """Whether the trial has a result, sound or damaged: nothing is written for it any more."""
     return (trial / "result.json").exists()
 
 
 def has_begun(trial: Path) -> bool:
     """Whether training of the trial has begun, after which its settings must not change."""
-    return (trial / "metrics.csv").exists() or is_settled(trial)
+    return (trial / "metrics.csv").exists() or has_result(trial)
 
 
-def standing(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any] | None, str]:
+def read_state(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any] | None, str]:
     """(state, result, reason): finished with its result; failed or damaged with the reason; any other.
 
     Of a finished trial the files that are going to be `read` are compared with their digests.
@@ -122,7 +122,7 @@ def standing(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any]
     try:
         done = result(trial)
         if done:
-            check_sealed(trial, done, read)
+            check_digests(trial, done, read)
         found = {"state": "finished"} if done else status(trial)
     except RunsError as error:
         return "damaged", None, str(error)
@@ -130,7 +130,7 @@ def standing(trial: Path, read: Iterable[str] = ()) -> tuple[str, dict[str, Any]
     return state, done, str(found.get("reason", ""))
 
 
-def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> None:
+def check_digests(trial: Path, done: dict[str, Any], names: Iterable[str]) -> None:
     """Compares finished files with the digests in the trial's result; line endings do not count.
 
     Raises:
@@ -151,7 +151,7 @@ def check_sealed(trial: Path, done: dict[str, Any], names: Iterable[str]) -> Non
 
 def clear(trial: Path) -> None:
     """Empties a trial's folder, but for what it is, before it is trained from the start."""
-    ask()
+    check_guards()
     trial.mkdir(parents=True, exist_ok=True)
     for path in trial.iterdir():
         if path.is_dir():
@@ -160,12 +160,12 @@ def clear(trial: Path) -> None:
             path.unlink()
 
 
-def marks(trial: Path) -> dict[str, Mark | None]:
+def log_positions(trial: Path) -> dict[str, LogPosition | None]:
     """Where the logs of a trial end now; `cut_back` makes them end there again."""
-    return {name: mark(trial / name) for name in LOGS}
+    return {name: log_position(trial / name) for name in LOGS}
 
 
-def cut_back(trial: Path, at: dict[str, Mark | None] | None) -> None:
+def truncate_logs(trial: Path, at: dict[str, LogPosition | None] | None) -> None:
     """Makes the logs of a trial end where they were marked.
 
     Raises:
@@ -174,13 +174,13 @@ def cut_back(trial: Path, at: dict[str, Mark | None] | None) -> None:
     if at is None:
         raise RunsError(f"{trial}: had its result when the checkpoint of its stack was written")
     for name in LOGS:
-        cut(trial / name, at.get(name))  # an earlier release has marked fewer logs
+        truncate_log(trial / name, at.get(name))  # an earlier release has marked fewer logs
 
 
-def finish(trial: Path, values: dict[str, Any]) -> None:
+def write_result(trial: Path, values: dict[str, Any]) -> None:
     """Writes result.json with the SHA-256 of the finished files and its own; from now on the trial is finished."""
-    digests = {name: digest_on_disk(trial / name) for name in SEALED if (trial / name).exists()}
+    digests = {name: digest_on_disk(trial / name) for name in CHECKSUMMED if (trial / name).exists()}
     rounded = {key: float(format_cell(v)) if isinstance(v, float) else v for key, v in values.items()}
     sealed = {**rounded, "sha256": digests}
-    write_json(trial / "result.json", {**sealed, "seal": seal_of(sealed)})
+    write_json(trial / "result.json", {**sealed, "seal": json_digest(sealed)})
     set_status(trial, "finished", step=values["steps"], steps=values["steps"])

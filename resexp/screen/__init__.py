@@ -1,14 +1,14 @@
 """The live display of an experiment, and lines of text where there is no terminal."""
 
 from resexp.screen.drawing import bar, clock, gradient_bar, layout, render
-from resexp.screen.snapshots import Row, Snapshot, epoch_lines, live, read_row, replay, snapshot, work_done
+from resexp.screen.snapshots import Snapshot, TrialRow, epoch_lines, live, read_row, replay, snapshot, work_done
 
 FRAME_SECONDS = 0.25
 
 __all__ = [
     "FRAME_SECONDS",
-    "Row",
     "Snapshot",
+    "TrialRow",
     "bar",
     "clock",
     "epoch_lines",

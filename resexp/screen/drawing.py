@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from resexp.screen.snapshots import Row, Snapshot, percent, work_done
+from resexp.screen.snapshots import Snapshot, TrialRow, percent, work_done
 from resexp.tables.colors import arm_colors
 from resexp.tables.terminal import BAR_WIDTH, shade, shade_levels
 
@@ -29,8 +29,8 @@ def gradient_bar(flow: Sequence[float]) -> Text:
     """Gradient at each block relative to the last one, input on the left: full is 1 or more, dark is 1e-6 or less."""
     bar = Text()
     for level in shade_levels(flow, flow[-1] if flow else 0.0):
-        colour = 60 + round(195 * level)
-        bar.append(shade(level), style=f"rgb({colour},{colour // 2 + 60},60)")
+        color = 60 + round(195 * level)
+        bar.append(shade(level), style=f"rgb({color},{color // 2 + 60},60)")
     return bar
 
 
@@ -75,7 +75,7 @@ def _head(shot: Snapshot) -> list[RenderableType]:
     return [Text(shot.name, style="bold"), *question, grid]
 
 
-def _running(rows: Sequence[Row], more: int, colors: Mapping[str, str], width: int) -> list[RenderableType]:
+def _running(rows: Sequence[TrialRow], more: int, colors: Mapping[str, str], width: int) -> list[RenderableType]:
     if not rows:
         return []
     table = Table(box=None, padding=(0, 1, 0, 0), width=min(width, WIDEST))
@@ -89,16 +89,16 @@ def _running(rows: Sequence[Row], more: int, colors: Mapping[str, str], width: i
     return [table, *([Text(f"and {more} more", style="dim")] if more else [])]
 
 
-def _diverged(rows: Sequence[Row]) -> list[Text]:
+def _diverged(rows: Sequence[TrialRow]) -> list[Text]:
     names = [f"{row.trial.name} at step {row.diverged}" for row in rows if row.diverged is not None]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return [Text(f"diverged: {', '.join(names[:NAMED])}{more}")] if names else []
 
 
-def _cells(rows: Sequence[Row], colors: Mapping[str, str], width: int, height: int) -> list[RenderableType]:
+def _cells(rows: Sequence[TrialRow], colors: Mapping[str, str], width: int, height: int) -> list[RenderableType]:
     """Mean validation accuracy so far, one row a cell, one column an arm; running trials included."""
     arms = list(dict.fromkeys(row.trial.arm for row in rows))
-    grouped: dict[str, dict[str, list[Row]]] = {}
+    grouped: dict[str, dict[str, list[TrialRow]]] = {}
     for row in rows:
         if row.state in ("finished", "running"):
             grouped.setdefault(row.cell, {}).setdefault(row.trial.arm, []).append(row)
@@ -142,7 +142,7 @@ def _fitting(made: Mapping[str, Sequence[Text]], label_width: int, lines: int) -
     return kept
 
 
-def _mean_bar(rows: Sequence[Row], width: int, color: str) -> Text:
+def _mean_bar(rows: Sequence[TrialRow], width: int, color: str) -> Text:
     """'90.0 (2) ███████', the bar on a line of its own where the column is narrow; then how many diverged."""
     values = [row.val_accuracy for row in rows if row.val_accuracy is not None and not math.isnan(row.val_accuracy)]
     diverged = [row.diverged for row in rows if row.diverged is not None]

@@ -11,7 +11,7 @@ from resexp.config import Experiment, Trial
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """One trial on the display: completed steps, validation accuracy and gradient flow at its latest logging step.
 
     diverged: the step at which its loss was first not finite; it has no accuracy then.
@@ -39,7 +39,7 @@ class Snapshot:
 
     name: str
     question: str | None
-    rows: tuple[Row, ...]
+    rows: tuple[TrialRow, ...]
     elapsed: float
     done_before: float  # share of the work that was done when `elapsed` began
 
@@ -47,12 +47,12 @@ class Snapshot:
 # ---- reading ------------------------------------------------------------------------------------------------------------
 
 
-def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | None = None) -> Row:
+def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | None = None) -> TrialRow:
     """A trial from its files, now or when it had completed `until` steps."""
     trial_path = runs.trial_folder(folder, trial.name)
     label = " ".join(config.cell_label(trial.settings, experiment.axes))
     try:
-        state, result, _ = runs.standing(trial_path)
+        state, result, _ = runs.read_state(trial_path)
         status = runs.status(trial_path)
         diverged = runs.diverged_at(result) if result else status.get("diverged")
         step, steps = int(status.get("step", 0)), int(status.get("steps", 0))
@@ -63,10 +63,10 @@ def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | No
         metrics = [row for row in runs.read_rows(trial_path / "metrics.csv") if int(row["step"]) <= step]
         flow = _latest_flow(trial_path, step) if state == "running" else ()
     except runs.RunsError:
-        return Row(trial, label, "damaged", 0, 0, 0, None)
+        return TrialRow(trial, label, "damaged", 0, 0, 0, None)
     last = metrics[-1] if metrics and state != "waiting" else None
     accuracy = float(last["val_accuracy"]) if last and diverged is None else None
-    return Row(trial, label, state, step, steps, int(last["epoch"]) if last else 0, accuracy, flow, diverged)
+    return TrialRow(trial, label, state, step, steps, int(last["epoch"]) if last else 0, accuracy, flow, diverged)
 
 
 def _latest_flow(place: Path, step: int) -> tuple[float, ...]:
@@ -78,7 +78,7 @@ def snapshot(
     folder: Path,
     experiment: Experiment,
     elapsed: float,
-    finished: dict[str, Row],
+    finished: dict[str, TrialRow],
     done_before: float = 0.0,
     until: Mapping[str, int] | None = None,
 ) -> Snapshot:
@@ -94,7 +94,7 @@ def snapshot(
     return Snapshot(experiment.name, experiment.question, tuple(rows), elapsed, done_before)
 
 
-def work_done(rows: Sequence[Row]) -> float:
+def work_done(rows: Sequence[TrialRow]) -> float:
     """Share of all steps done, each weighted with its network's depth; a failed or diverged trial has none left."""
     known = max((row.steps for row in rows), default=0) or 1
     weights = [(row.steps or known) * row.trial.settings.network.depth for row in rows]
@@ -107,7 +107,7 @@ def work_done(rows: Sequence[Row]) -> float:
 
 def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
     """Snapshots of the experiment until no trial is running."""
-    finished: dict[str, Row] = {}
+    finished: dict[str, TrialRow] = {}
     begun = time.monotonic()
     before = work_done(snapshot(folder, experiment, 0.0, finished).rows)
     while True:
@@ -141,7 +141,7 @@ def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[floa
             lanes[lane] += float(row["train_seconds"]) + float(row["evaluation_seconds"])
             points.append((lanes[lane], int(row["step"])))
         if points:
-            diverged = runs.diverged_at(runs.standing(trial_path)[1])  # within the epoch after the last that was timed
+            diverged = runs.diverged_at(runs.read_state(trial_path)[1])  # within the epoch after the last that was timed
             schedule[trial.name] = points if diverged is None else [*points, (lanes[lane], diverged)]
     return schedule
 
@@ -154,7 +154,7 @@ def percent(value: float | None) -> str:
     return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
-def epoch_lines(folder: Path, shown: Sequence[Row], printed: dict[str, int]) -> list[str]:
+def epoch_lines(folder: Path, shown: Sequence[TrialRow], printed: dict[str, int]) -> list[str]:
     """One line for every epoch completed since the last call, and one for a trial that diverged.
 
     printed: the lines of each trial that were printed before; -1 where nothing more will come.

@@ -1,10 +1,14 @@
 """Runs -> tables."""
 
 from resexp.tables.ablation import dissection_lines
-from resexp.tables.at_initialization import Probed, Spread, probe_csv, probe_json, probed, probed_results
-from resexp.tables.cards import at_start, beyond, card_lines, equalities
-from resexp.tables.cards import notes as card_notes
-from resexp.tables.cards import warnings as card_warnings
+from resexp.tables.at_initialization import (
+    InitDiagnostics,
+    Spread,
+    init_diagnostics,
+    logged_init_diagnostics,
+    probe_csv,
+    probe_json,
+)
 from resexp.tables.costs import cost_lines
 from resexp.tables.documents import TABLES, trial_rows, write_accuracy
 from resexp.tables.formats import (
@@ -22,23 +26,24 @@ from resexp.tables.formats import (
     slope_text,
     tuned_text,
 )
-from resexp.tables.judged import PRIMARY, judged_lines, place_lines, verdict_line
+from resexp.tables.pair_summaries import at_start, beyond, equalities, pair_summary_lines
+from resexp.tables.pair_summaries import notes as card_notes
+from resexp.tables.pair_summaries import warnings as pair_warnings
 from resexp.tables.probe_lines import probe_lines
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.terminal import fitted
+from resexp.tables.verdict_lines import PRIMARY, place_lines, verdict_line, verdict_lines
 
 __all__ = [
     "PRIMARY",
     "TABLES",
-    "Probed",
+    "InitDiagnostics",
     "Spread",
     "accuracy_text",
     "at_start",
     "beyond",
     "beyond_width_text",
-    "card_lines",
     "card_notes",
-    "card_warnings",
     "contrast_text",
     "cost_lines",
     "dead_text",
@@ -48,16 +53,17 @@ __all__ = [
     "diverged_text",
     "equalities",
     "fitted",
-    "judged_lines",
+    "init_diagnostics",
+    "logged_init_diagnostics",
     "missing_text",
     "outcome_text",
+    "pair_summary_lines",
+    "pair_warnings",
     "percent",
     "place_lines",
     "probe_csv",
     "probe_json",
     "probe_lines",
-    "probed",
-    "probed_results",
     "progress_text",
     "published_lines",
     "published_rows",
@@ -65,5 +71,6 @@ __all__ = [
     "trial_rows",
     "tuned_text",
     "verdict_line",
+    "verdict_lines",
     "write_accuracy",
 ]

@@ -5,21 +5,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean, median
 
 from resexp import runs
-from resexp.runs import Results, State
+from resexp.inference import Outcome
+from resexp.runs import Results, TrialRecord
 from resexp.tables.terminal import fitted
 
 Rows = list[dict[str, str]]
 Seeds = list[Rows]  # the rows of each seed of an arm
 
 
-def dissection_lines(states: Sequence[State], results: Results, parts: Iterable[str]) -> list[str]:
+def dissection_lines(records: Sequence[TrialRecord], results: Results, parts: Iterable[str]) -> list[str]:
     """A table for each part and cell, means over seeds, and a sentence for each arm."""
     lines = [f"{results.name}: measured on the validation images; means over seeds"]
     for part in parts:
-        cells: dict[str, dict[str, list[State]]] = {}
-        for state in states:
-            label = ", ".join(f"{key} {value}" for key, value in results.label(state).items())
-            cells.setdefault(label, {}).setdefault(state.trial.arm, []).append(state)
+        cells: dict[str, dict[str, list[TrialRecord]]] = {}
+        for record in records:
+            label = ", ".join(f"{key} {value}" for key, value in results.label(record).items())
+            cells.setdefault(label, {}).setdefault(record.trial.arm, []).append(record)
         title, text = TEXTS[part]
         for label, arms in cells.items():
             read = {arm: [runs.read_rows(of.folder / f"{part}.csv") for of in members] for arm, members in arms.items()}
@@ -27,11 +28,11 @@ def dissection_lines(states: Sequence[State], results: Results, parts: Iterable[
     return fitted(lines)
 
 
-def _stuck(arms: dict[str, list[State]]) -> Iterator[str]:
-    for arm, states in arms.items():
-        stuck = sum(state.result is not None and state.result["outcome"] == "stuck" for state in states)
+def _stuck(arms: dict[str, list[TrialRecord]]) -> Iterator[str]:
+    for arm, records in arms.items():
+        stuck = sum(record.result is not None and record.result["outcome"] == Outcome.AT_CHANCE for record in records)
         if stuck:
-            yield f"  {arm}: {stuck} of {len(states)} stuck at the most frequent class: no change there says anything"
+            yield f"  {arm}: {stuck} of {len(records)} stuck at the most frequent class: no change there says anything"
 
 
 def _columns(first: str, names: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
@@ -66,7 +67,7 @@ def _lesion_text(arms: dict[str, Seeds]) -> list[str]:
 
 
 def _lesion_sentence(rows: Rows, changes: dict[str, float]) -> str:
-    left = {row["block"]: row["left"] for row in rows[1:]}
+    left = {row["block"]: row["without"] for row in rows[1:]}
     removed = {block: changes[block] for block, of in left.items() if of != "nothing"}
     fixed = [block for block, of in left.items() if of == "nothing"]
     words = [f"{', '.join(fixed)} cannot be removed: shapes change and S is 0"] if fixed else []
@@ -82,22 +83,26 @@ def _lesion_sentence(rows: Rows, changes: dict[str, float]) -> str:
     return "; ".join(words) or "no blocks"
 
 
-def _dose_text(arms: dict[str, Seeds]) -> list[str]:
-    errors = {arm: _means(seeds, "dose", "val_error") for arm, seeds in arms.items() if seeds[0]}
+def _scale_text(arms: dict[str, Seeds]) -> list[str]:
+    errors = {arm: _means(seeds, "scale", "val_error") for arm, seeds in arms.items() if seeds[0]}
     unscaled = [f"  {arm}: nothing to scale, S is 0" for arm in arms if arm not in errors]
     if not errors:
         return unscaled
-    doses = next(iter(errors.values()))
-    rows = [(dose, [f"{of[dose]:.1f}" for of in errors.values()]) for dose in doses]
-    return [*_columns("s", list(errors), rows), *(f"  {arm}: {_dose_sentence(of)}" for arm, of in errors.items()), *unscaled]
+    shortcut_scales = next(iter(errors.values()))
+    rows = [(shortcut_scale, [f"{of[shortcut_scale]:.1f}" for of in errors.values()]) for shortcut_scale in shortcut_scales]
+    return [*_columns("s", list(errors), rows), *(f"  {arm}: {_scale_sentence(of)}" for arm, of in errors.items()), *unscaled]
 
 
-def _dose_sentence(errors: dict[str, float]) -> str:
-    doses, (trained, *_, last) = list(errors), list(errors.values())
+def _scale_sentence(errors: dict[str, float]) -> str:
+    shortcut_scales, (trained, *_, last) = list(errors), list(errors.values())
     above = [error > trained + 1 for error in errors.values()]
     first = above.index(True) if any(above) else None
     beyond = (
-        "nowhere" if first is None else f"from s = {doses[first]} on" if all(above[first:]) else f"first at s = {doses[first]}"
+        "nowhere"
+        if first is None
+        else f"from s = {shortcut_scales[first]} on"
+        if all(above[first:])
+        else f"first at s = {shortcut_scales[first]}"
     )
     return f"error {trained:.1f} as trained, more than a point above that {beyond}, {last:.1f} at s = 0"
 
@@ -123,6 +128,6 @@ def _loss(row: dict[str, str]) -> float:
 
 TEXTS: dict[str, tuple[str, Callable[[dict[str, Seeds]], list[str]]]] = {
     "lesion": ("lesion: error in % without one block's branch", _lesion_text),
-    "dose": ("dose: error in % with every shortcut scaled by s", _dose_text),
+    "scale": ("scale: error in % with every shortcut scaled by s", _scale_text),
     "surface": ("surface: loss around the trained weights", _surface_text),
 }

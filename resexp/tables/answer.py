@@ -75,9 +75,9 @@ SENTENCES = {
 }
 
 
-def answer(of: Comparison, found: Sequence[Finding], cards: Sequence[Mapping[str, Any]]) -> list[str]:
+def answer(of: Comparison, found: Sequence[Finding], pair_summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the shortcut did, each at its best, training error, gradients, matching: those that there is something to say of."""
-    lines = [_pairs(of, found), _best(of), _degradation(of), _gradients(of), _matching(of, cards)]
+    lines = [_pairs(of, found), _best(of), _degradation(of), _gradients(of), _matching(of, pair_summaries)]
     return [line for line in lines if line]
 
 
@@ -113,12 +113,12 @@ def _degradation(of: Comparison) -> str:
     if not plain:
         return ""
     rising = sum(row.found.verdict == "degrades" for row in plain)
-    removed = [row for row in of.depths if row.removed and row.removed.low is not None]
-    less = [row for row in removed if row.removed and row.removed.low is not None and row.removed.low > 0]
-    pairs = f"{len(removed)} pair{'' if len(removed) == 1 else 's'}"
-    compared = SENTENCES["removed"].format(less=len(less), pairs=pairs) if removed else ""
+    reduction = [row for row in of.depths if row.reduction and row.reduction.low is not None]
+    less = [row for row in reduction if row.reduction and row.reduction.low is not None and row.reduction.low > 0]
+    pairs = f"{len(reduction)} pair{'' if len(reduction) == 1 else 's'}"
+    compared = SENTENCES["removed"].format(less=len(less), pairs=pairs) if reduction else ""
     return SENTENCES["degradation"].format(
-        recipe=recipe(of.results), rising=rising, conditions=_conditions(len(plain)), removed=compared
+        recipe=recipe(of.results), rising=rising, conditions=_conditions(len(plain)), reduction=compared
     )
 
 
@@ -136,7 +136,7 @@ def _gradients(of: Comparison) -> str:
     counted = ", ".join(words.format(count) for words, count in here if count)
     stable = [key for key, kind in kinds.items() if kind == Flow.STABLE]
     later = sum((end := plain[key].growth_end) is not None and flow(end) == Flow.VANISHING for key in stable)
-    degrading = {tuple(row.corner.items()) for row in of.depths if row.arm == "plain" and row.found.verdict == "degrades"}
+    degrading = {tuple(row.condition.items()) for row in of.depths if row.arm == "plain" and row.found.verdict == "degrades"}
     rising = sum(key in degrading for key in stable)
     clauses = [SENTENCES["gradients"].format(counted=counted, conditions=_conditions(len(plain)))]
     clauses += [SENTENCES["later"].format(later=later, stable=len(stable))] if later else []
@@ -154,13 +154,13 @@ def _deepest_plain(of: Comparison) -> dict[tuple[tuple[str, str], ...], Arm]:
     return deepest
 
 
-def _matching(of: Comparison, cards: Sequence[Mapping[str, Any]]) -> str:
+def _matching(of: Comparison, pair_summaries: Sequence[Mapping[str, Any]]) -> str:
     """What pairs share, as their summaries have it, and what a number rests on."""
-    equal = [all(value is not False for value in card["equal"].values()) for card in cards]
+    equal = [all(value is not False for value in pair_summary["equal"].values()) for pair_summary in pair_summaries]
     pairs = [arm for cell in of.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
     shared = SENTENCES["matching" if pairs else "no pair"].text
-    if cards and not all(equal):
-        shared = SENTENCES["not matched"].format(count=equal.count(False), total=len(cards))
+    if pair_summaries and not all(equal):
+        shared = SENTENCES["not matched"].format(count=equal.count(False), total=len(pair_summaries))
     unmatched = sum(bool(arm.unmatched) for cell in of.cells for arm in cell.arms)
     apart = SENTENCES["unmatched"].format(count=unmatched) if unmatched else ""
     facts = [f"n = {seeds_text(of.cells)} seeds"]

@@ -35,7 +35,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Probed:
+class InitDiagnostics:
     """One arm of a cell at initialisation: spreads by place, the slope with its interval over seeds, what theory says of it.
 
     `places` names the block boundaries of both activation quantities and the layers of weight_grad_norm.
@@ -62,7 +62,7 @@ class Probed:
 # ---- measured beside predicted ----------------------------------------------------------------------------------------------
 
 
-def probed(experiment: Experiment, readings: Sequence[Measured]) -> list[Probed]:
+def init_diagnostics(experiment: Experiment, readings: Sequence[Measured]) -> list[InitDiagnostics]:
     """Each arm of each cell, in the order of the experiment, from the readings of its trials."""
     cells = config.cells(experiment.trials, experiment.axes)
     return [
@@ -72,33 +72,33 @@ def probed(experiment: Experiment, readings: Sequence[Measured]) -> list[Probed]
     ]
 
 
-def probed_results(results: Results) -> list[Probed]:
+def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
     """The same from what finished trials logged in signals.csv at step 0; weight gradients are left to gradients.csv.
 
     Raises:
         RunsError: a damaged log, by name.
     """
     found: dict[tuple[str, str], list[tuple[Trial, Measured]]] = {}
-    for state in results.states:
-        rows = [row for row in runs.read_rows(state.folder / "signals.csv") if row["step"] == "0"] if state.result else []
-        if rows and state.result:
+    for record in results.records:
+        rows = [row for row in runs.read_rows(record.folder / "signals.csv") if row["step"] == "0"] if record.result else []
+        if rows and record.result:
             reading = {
-                "slope": math.nan if (slope := state.result["slope_start"]) is None else float(slope),
+                "slope": math.nan if (slope := record.result["slope_start"]) is None else float(slope),
                 "blocks": [row["block"] for row in rows],
                 **{name: [float(row[name]) for row in rows] for name in QUANTITIES[:2]},
             }
-            label = ", ".join(f"{key} {value}" for key, value in results.label(state).items())
-            reading["trial"] = state.trial.name
-            found.setdefault((label, state.trial.arm), []).append((state.trial, reading))
+            label = ", ".join(f"{key} {value}" for key, value in results.label(record).items())
+            reading["trial"] = record.trial.name
+            found.setdefault((label, record.trial.arm), []).append((record.trial, reading))
     return [_probed(label, *map(list, zip(*of, strict=True))) for (label, _), of in found.items()]
 
 
-def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -> Probed:
+def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -> InitDiagnostics:
     settings, first = trials[0].settings, readings[0]
     places = {"activation_rms": "blocks", "activation_grad_norm": "blocks", "weight_grad_norm": "layers"}
     network = settings.network.model_copy(update={"width": first.get("width", settings.network.width)})
     slopes = [of for trial in trials if math.isfinite(of := _mean_slope(trial, readings))]
-    return Probed(
+    return InitDiagnostics(
         cell=label,
         depth=settings.network.depth,
         arm=trials[0].arm,
@@ -125,7 +125,7 @@ def _spread(values: Sequence[float]) -> Spread:
     logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)]
     mean = math.fsum(logs) / len(logs) if logs else None
     zero = sum(value == 0 for value in values)
-    return Spread(mean, inference.deviation(logs), zero, len(values) - len(logs) - zero)
+    return Spread(mean, inference.standard_deviation(logs), zero, len(values) - len(logs) - zero)
 
 
 # ---- for programs -----------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def probe_csv(found: Sequence[Probed]) -> str:
+def probe_csv(found: Sequence[InitDiagnostics]) -> str:
     """One row per arm, quantity and place; predictions are log10 too, level with the measured gradient at the last block."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -149,7 +149,7 @@ def probe_csv(found: Sequence[Probed]) -> str:
     return text.getvalue()
 
 
-def _predicted_levels(arm: Probed) -> Sequence[tuple[float | None, float | None]]:
+def _predicted_levels(arm: InitDiagnostics) -> Sequence[tuple[float | None, float | None]]:
     spreads = arm.spreads["activation_grad_norm"]
     last = spreads[-1].mean
     if last is None or not arm.prediction.known:
@@ -157,12 +157,12 @@ def _predicted_levels(arm: Probed) -> Sequence[tuple[float | None, float | None]
     return [(last + low, last + high) for low, high in arm.prediction.profile()]
 
 
-def probe_json(found: Sequence[Probed]) -> str:
+def probe_json(found: Sequence[InitDiagnostics]) -> str:
     """Everything: spreads and predicted profile by place, slopes, laws, sources; null for what is not known or infinite."""
     return json.dumps([_finite(_entry(arm)) for arm in found], indent=1)
 
 
-def _entry(arm: Probed) -> dict[str, Any]:
+def _entry(arm: InitDiagnostics) -> dict[str, Any]:
     prediction = arm.prediction
     return {
         **asdict(arm),

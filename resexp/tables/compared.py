@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from resexp import config, inference
-from resexp.comparison import ALIKE, THRESHOLD, Arm, Cell, Comparison, Tuned, bought, plan
+from resexp.comparison import ALIKE, THRESHOLD, Arm, Cell, Comparison, Tuned, pairing_gain, seed_budget
 from resexp.runs import Results
 from resexp.tables.budget import budget_text, command_lines, longer_commands
 from resexp.tables.formats import (
@@ -47,31 +47,31 @@ SENTENCES = {
         "networks were trained in bfloat16 or TF32",
     ),
 }
-LONGEST = 20  # of the names that stand in a row with everything else; longer ones have a line of their own
+MAX_LENGTH = 20  # of the names that stand in a row with everything else; longer ones have a line of their own
 
 
-def as_text(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
+def as_text(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:
     """The comparison; `judged`: the lines of what was to be confirmed; `test`: with exact p-values."""
     unit = " in percent" if of.metric.percent else ""
     lines = [f"{of.results.name}: {of.metric.words}{unit}, mean ± SD over seeds", *of.results.questions]
     lines += [f"trained at {recipe(of.results)}"]
     lines += [f"fixed: {named(of.results.common)}"] if of.results.common else []
-    lines += ["", *judged] if judged else []
+    lines += ["", *judgments] if judgments else []
     names = [arm.name for cell in of.cells for arm in cell.arms]
-    wide = max([14, *(len(name) for name in names if len(name) <= LONGEST)]) + 1
+    wide = max([14, *(len(name) for name in names if len(name) <= MAX_LENGTH)]) + 1
     lines += ["", *_row(wide, "", "", "", "train", "", "residual - plain")]
     lines += _row(wide, "arm", "above chance", "accuracy" if of.metric.percent else "mean", "error", "slope", "[95% CI]")
     for cell in of.cells:
         lines += ["", *fitted([heading(cell)])]
         lines += [line for arm in cell.arms for line in _arm_lines(arm, cell, wide, of, test=test)]
-    lines += ["", *notes(of), *untuned(of.results), *_depth_lines(of), *_tuned_lines(of), *plan_lines(of)]
+    lines += ["", *notes(of), *untuned(of.results), *_depth_lines(of), *_tuned_lines(of), *seed_budget_lines(of)]
     lines += [*_published(of.results), *remarks(of.results)]
     return "\n".join(fitted(lines)) + "\n"
 
 
 def _row(wide: int, name: str, above: str, accuracy: str, error: str, slope: str, compared: str) -> list[str]:
     """A row of the table; what is too long for its column has a line of its own, before it or after it."""
-    early, late = len(name) > LONGEST, len(accuracy) > 12
+    early, late = len(name) > MAX_LENGTH, len(accuracy) > 12
     figures = f"{above:<13} {'' if late else accuracy:<12}{error:>6}{slope:>7}"
     row = f"  {'' if early else name:<{wide}}{figures}  {compared}".rstrip()
     lines = [f"  {name}"] if early else []
@@ -130,7 +130,7 @@ def notes(of: Comparison) -> list[str]:
     if any(arm.dead_layers for arm in arms):
         lines += ["No gradient reached: the weight gradient of these layers was exactly 0 at every logging step."]
     lines += precision_notes(of)
-    if pairs := bought(of):
+    if pairs := pairing_gain(of):
         several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f} (median {pairs.median:+.2f}, {pairs.pairs} pairs)"
         spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else several
         lines += [
@@ -149,7 +149,7 @@ def looks_lines(of: Comparison) -> list[str]:
 
 def precision_notes(of: Comparison) -> list[str]:
     """The precision of gradient norms, if it is neither float32 nor float64."""
-    precisions = dict.fromkeys(state.trial.settings.precision for state in of.results.states)
+    precisions = dict.fromkeys(record.trial.settings.precision for record in of.results.records)
     coarse = [precision for precision in precisions if precision in config.COARSE]
     return [SENTENCES["precision"].format(precisions=" and ".join(coarse))] if coarse else []
 
@@ -162,12 +162,12 @@ def _depth_lines(of: Comparison) -> list[str]:
         return []
     lines = ["", depths_heading(of)]
     shared = _shared_ends(of)
-    for corner, arms in groupby(of.depths, key=lambda row: named(row.corner)):
-        lines += [f"  {corner}"]
+    for condition, arms in groupby(of.depths, key=lambda row: named(row.condition)):
+        lines += [f"  {condition}"]
         for row in arms:
             ends = "" if ends_text(row) == shared else ends_text(row)
             below = "; ".join(filter(None, (ends, most_text(row), f"slope at initialization {slope_text(row.slope)}")))
-            avoided = f"degradation avoided vs plain: {points(row.removed)}" if row.removed else ""
+            avoided = f"degradation avoided vs plain: {points(row.reduction)}" if row.reduction else ""
             lines += [f"    {row.arm:<14} {verdict_text(row):<25} {rise_text(row)}"]
             lines += [f"    {'':<14} {text}" for text in (below, avoided, closing_text(row)) if text]
     longer = [line for command in longer_commands(of) for line in command_lines(command, "    ")]
@@ -218,9 +218,9 @@ def _tuned_row(row: Tuned, of: Comparison) -> list[str]:
     return [head, *chosen]
 
 
-def plan_lines(of: Comparison) -> list[str]:
+def seed_budget_lines(of: Comparison) -> list[str]:
     """The current precision, and the number of seeds for half the margin, with its 95% CI."""
-    precision = plan(of)
+    precision = seed_budget(of)
     if not precision:
         return []
     median, widest = precision.median, precision.widest
@@ -246,7 +246,7 @@ def limits(results: Results) -> list[str]:
 
 def remarks(results: Results) -> list[str]:
     lines = [line for limit in limits(results) for line in ("", limit)]
-    said = {"left out, no longer in the config": results.left_out, "damaged, counted as missing": results.damaged}
+    said = {"left out, no longer in the config": results.orphaned_trials, "damaged, counted as missing": results.damaged}
     for words, names in said.items():
         lines += ["", f"{words}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"] if names else []
     if results.repeated:

@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Any
 
 from resexp import inference, runs
-from resexp.comparison import Comparison, compared, plan
+from resexp.comparison import Comparison, compare_results, seed_budget
 from resexp.inference import Difference
 from resexp.runs import Results
 from resexp.tables.budget import longer_commands
@@ -19,8 +19,8 @@ from resexp.tables.compared import (
     depths_heading,
     limits,
     notes,
-    plan_lines,
     remarks,
+    seed_budget_lines,
     tuned_heading,
 )
 from resexp.tables.formats import (
@@ -50,7 +50,7 @@ from resexp.tables.published import published_lines, published_rows
 from resexp.tables.recipes import recipe, untuned
 
 
-def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = False, commands: bool = True) -> str:
+def as_markdown(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False, commands: bool = True) -> str:
     """A row per arm of each cell, then training error over depth, and each arm at its best.
 
     commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
@@ -58,7 +58,7 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
     keys = list(of.results.shown)
     columns = [*keys, "arm", "above chance", "accuracy (%)" if of.metric.percent else "mean", "train error (%)", "n"]
     columns += ["difference [95% CI]", "beyond width [95% CI]", "slope", "parameters", "unmatched", *(["test"] if test else [])]
-    lines = [f"# {of.results.name}: {of.metric.words}", "", *(f"- {line}" for line in judged), *([""] if judged else [])]
+    lines = [f"# {of.results.name}: {of.metric.words}", "", *(f"- {line}" for line in judgments), *([""] if judgments else [])]
     lines += [f"trained at {recipe(of.results)}", ""]
     lines += [f"fixed: {named(of.results.common)}", ""] if of.results.common else []
     lines += _markdown(columns, [_markdown_row(of, cell, arm, test=test) for cell in of.cells for arm in cell.arms])
@@ -66,8 +66,8 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
     lines += untuned(of.results) if commands else []
     if of.depths:
         rows = [
-            [named(row.corner), row.arm, verdict_text(row), ends_text(row), rise_text(row), most_text(row),
-             difference_text(row.removed), slope_text(row.slope), closing_text(row)]
+            [named(row.condition), row.arm, verdict_text(row), ends_text(row), rise_text(row), most_text(row),
+             difference_text(row.reduction), slope_text(row.slope), closing_text(row)]
             for row in of.depths
         ]  # fmt: skip
         columns = [
@@ -90,7 +90,7 @@ def as_markdown(of: Comparison, judged: Sequence[str] = (), *, test: bool = Fals
         found = [[named(row.label), row.how, *_choices(row, of), tuned_text(row, of.metric, of.resolution)] for row in of.tuned]
         lines += _markdown(["cell", "how", "plain", "", "residual", "", "difference [95% CI]"], found)
     beside = published_lines(published_rows(of.results))
-    lines += [*plan_lines(of), *(["", "```", *beside, "```"] if beside else []), *remarks(of.results)]
+    lines += [*seed_budget_lines(of), *(["", "```", *beside, "```"] if beside else []), *remarks(of.results)]
     return "\n".join(lines) + "\n"
 
 
@@ -120,11 +120,11 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - all formats are called alike
+def as_csv(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - all formats are called alike
     """One row per arm of a cell; shares in [0, 1]; every figure that there is."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    outcomes = list(inference.OUTCOMES)
+    outcomes = list(inference.Outcome)
     beyond = ("beyond_width", "beyond_width_low", "beyond_width_high")
     of_ranks = ("ranks_p", "ranks_least_p", "lowest", "highest")
     exact = ("outcomes_p", *of_ranks, "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")
@@ -136,11 +136,11 @@ def as_csv(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) ->
             counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
             compared_with = [value for difference in (arm.difference, arm.beyond_width) for value in _interval(difference)]
             more, pairing = arm.contrast, arm.contrast.pairing
-            bought = [pairing.correlation, pairing.paired, pairing.unpaired] if pairing else [None] * 3
+            pairing_gain = [pairing.correlation, pairing.paired, pairing.unpaired] if pairing else [None] * 3
             ranks = [more.ranks.p, more.ranks.least, more.ranks.lowest, more.ranks.highest] if more.ranks else [None] * 4
             error = [arm.train_error.mean, arm.train_error.sd] if arm.train_error else [None] * 2
             values = [arm.summary.n, sum(arm.missing.values()), *counts, arm.summary.mean, arm.summary.sd, *compared_with]
-            values += [more.outcomes, *ranks, *bought, more.sign_flip, more.holm, more.least, more.images]
+            values += [more.outcomes, *ranks, *pairing_gain, more.sign_flip, more.holm, more.least, more.images]
             values += [more.half, more.p, more.p_table, *error]
             values += [arm.slope_start, arm.parameters]
             dead = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
@@ -153,7 +153,7 @@ def _interval(of: Difference | None) -> list[float | None]:
     return [of.mean, of.low, of.high] if of else [None] * 3
 
 
-def as_json(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - as above
+def as_json(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - as above
     """Everything as data."""
     value = {
         "experiment": of.results.name,
@@ -162,10 +162,10 @@ def as_json(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -
         "recipe": recipe(of.results),
         "everywhere": of.results.common,
         "not_a_result": limits(of.results),
-        "judged": list(judged),
+        "judged": list(judgments),
         "cells": [asdict(cell) for cell in of.cells],
         "looks": list(of.looks),
-        "precision": asdict(precision) if (precision := plan(of)) else None,
+        "precision": asdict(precision) if (precision := seed_budget(of)) else None,
         "over_depth": [{**asdict(row), "closing": row.closing} for row in of.depths],
         "tuned" if of.asked else "best_settings": [asdict(row) for row in of.tuned],
         "published": [
@@ -197,14 +197,14 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
     ]  # fmt: skip
     rows = [
         [
-            state.trial.name,
-            state.trial.arm,
-            *(state.conditions.get(key) for key in results.axes),
-            state.trial.seed,
-            *(state.result.get(key) for key in measured),
+            record.trial.name,
+            record.trial.arm,
+            *(record.conditions.get(key) for key in results.axes),
+            record.trial.seed,
+            *(record.result.get(key) for key in measured),
         ]
-        for state in results.states
-        if state.result
+        for record in results.records
+        if record.result
     ]
     return ["trial", "arm", *results.columns, "seed", *measured], rows
 
@@ -218,4 +218,4 @@ def write_accuracy(results: Results) -> None:
     writer.writerow(columns)
     writer.writerows([[runs.format_cell(value) for value in row] for row in rows])
     runs.write_text(folder / "accuracy.csv", text.getvalue())
-    runs.write_text(folder / "accuracy.md", as_markdown(compared(results), commands=False))
+    runs.write_text(folder / "accuracy.md", as_markdown(compare_results(results), commands=False))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from resexp import config, inference
 from resexp.comparison import Arm, Cell, Choice, Contrast, Metric, Needed, OverDepth, Tuned
-from resexp.inference import DegradationVerdict, Difference, Summary
-from resexp.runs import State
+from resexp.inference import DegradationVerdict, Difference, Outcome, Summary
+from resexp.runs import TrialRecord
 from resexp.tables.sentences import Sentence
 
 SHARE = Metric("")
@@ -53,9 +53,13 @@ TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
 
 def outcome_text(arm: Arm) -> str:
-    """'5/5', '3/5 2 stuck', '0/5 5 diverged': how many finished trials are above chance, and the other outcomes."""
-    others = [f"{count} {name}" for name, count in arm.summary.outcomes.items() if name != "trained"]
-    return " ".join([f"{arm.summary.outcomes.get('trained', 0)}/{arm.summary.n}", *others])
+    """'5/5', '3/5 (2 at chance)', '0/5 (5 diverged)': how many finished trials are above chance, and the other outcomes."""
+    others = [
+        f"{count} {name.replace('_', ' ')}" for name, count in arm.summary.outcomes.items() if name != Outcome.ABOVE_CHANCE
+    ]
+    return f"{arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0)}/{arm.summary.n}" + (
+        f" ({', '.join(others)})" if others else ""
+    )
 
 
 def diverged_text(arm: Arm) -> str:
@@ -82,12 +86,12 @@ def dead_lines(cells: Sequence[Cell]) -> list[str]:
     return [*lines[:NAMED], *more]
 
 
-def dead_trials(states: Sequence[State]) -> list[str]:
+def dead_trials(records: Sequence[TrialRecord]) -> list[str]:
     """The same of finished trials: a line for each arm, with the first few of its trials."""
     lines = []
-    for arm in dict.fromkeys(state.trial.arm for state in states):
-        dead = {state.trial.name: state.result.get("dead_layers", []) for state in states
-                if state.trial.arm == arm and state.result and state.result.get("dead_layers")}  # fmt: skip
+    for arm in dict.fromkeys(record.trial.arm for record in records):
+        dead = {record.trial.name: record.result.get("dead_layers", []) for record in records
+                if record.trial.arm == arm and record.result and record.result.get("dead_layers")}  # fmt: skip
         if dead:
             names = list(dead)
             fewest, most = min(map(len, dead.values())), max(map(len, dead.values()))
@@ -99,13 +103,13 @@ def dead_trials(states: Sequence[State]) -> list[str]:
     return lines
 
 
-def progress_text(states: Sequence[State], noun: str = "trials") -> str:
+def progress_text(records: Sequence[TrialRecord], noun: str = "trials") -> str:
     """'5 of 6 trials finished, 1 at chance, 1 diverged: identity-d8-s0 at step 101'."""
-    finished = [state for state in states if state.result]
-    at_chance = sum(state.result["outcome"] == "stuck" for state in finished if state.result)
-    diverged = [f"{state.trial.name} at step {state.diverged_at}" for state in finished if state.diverged_at is not None]
+    finished = [record for record in records if record.result]
+    at_chance = sum(record.result["outcome"] == Outcome.AT_CHANCE for record in finished if record.result)
+    diverged = [f"{record.trial.name} at step {record.diverged_at}" for record in finished if record.diverged_at is not None]
     more = f" and {len(diverged) - NAMED} more" if len(diverged) > NAMED else ""
-    parts = [f"{len(finished)} of {len(states)} {noun} finished"]
+    parts = [f"{len(finished)} of {len(records)} {noun} finished"]
     parts += [f"{at_chance} at chance"] if at_chance else []
     parts += [f"{len(diverged)} diverged: {', '.join(diverged[:NAMED])}{more}"] if diverged else []
     return ", ".join(parts)
@@ -114,7 +118,7 @@ def progress_text(states: Sequence[State], noun: str = "trials") -> str:
 def missing_text(arm: Arm) -> str:
     """'n = 4 of 5, 1 failed'; nothing where all have finished."""
     total = arm.summary.n + sum(arm.missing.values())
-    lost = [f"{count} {state}" for state, count in arm.missing.items()]
+    lost = [f"{count} {record}" for record, count in arm.missing.items()]
     return f"n = {arm.summary.n} of {total}, {', '.join(lost)}" if lost else ""
 
 
@@ -141,11 +145,11 @@ def accuracy_text(summary: Summary, metric: Metric = SHARE) -> str:
     if summary.median is None:
         return "-"
     if summary.mean is not None:
-        return figure(summary.mean, metric) + (f" ± {figure(summary.sd, metric)}" if summary.sd is not None else "")
-    return f"median {figure(summary.median, metric)} ({figure(summary.lowest, metric)} to {figure(summary.highest, metric)})"
+        return number_text(summary.mean, metric) + (f" ± {number_text(summary.sd, metric)}" if summary.sd is not None else "")
+    return f"median {number_text(summary.median, metric)} ({number_text(summary.lowest, metric)} to {number_text(summary.highest, metric)})"
 
 
-def figure(value: float | None, metric: Metric = SHARE, sign: str = "") -> str:
+def number_text(value: float | None, metric: Metric = SHARE, sign: str = "") -> str:
     """A share in percent with one digit, any other number with four."""
     if value is None or metric.percent:
         return percent(value, sign)
@@ -164,12 +168,12 @@ def difference_text(difference: Difference | None, metric: Metric = SHARE, resol
     """'+2.8 [+2.1, +3.5]' in points; where all seeds differ by the same, which has no interval, '+0.0 (1 image: 0.28)'."""
     if difference is None:
         return ""
-    text = figure(difference.mean, metric, "+")
+    text = number_text(difference.mean, metric, "+")
     if difference.low is None:
         return text
     if not difference.sd:
         return f"{text} (1 image: {100 * resolution:.2g})" if resolution is not None else f"{text} in all {difference.n} seeds"
-    return f"{text} [{figure(difference.low, metric, '+')}, {figure(difference.high, metric, '+')}]"
+    return f"{text} [{number_text(difference.low, metric, '+')}, {number_text(difference.high, metric, '+')}]"
 
 
 def points_text(difference: Difference) -> str:
@@ -198,13 +202,13 @@ def ranks_text(contrast: Contrast, metric: Metric = SHARE) -> str:
     words = SENTENCES["ranks"].format(p=f"{p_equals(ranks.p)}{_star(contrast)}", least=p_text(ranks.least))
     if ranks.lowest is None:
         return words
-    lowest, highest = (figure(end, metric, "+") for end in (ranks.lowest, ranks.highest))
+    lowest, highest = (number_text(end, metric, "+") for end in (ranks.lowest, ranks.highest))
     return words + SENTENCES["range"].format(lowest=lowest, highest=highest)
 
 
 def counts_text(plain: Arm, residual: Arm) -> str:
     """'5/5 seeds above chance, 0/5 for plain', with Fisher's exact test if there is one."""
-    above, of_plain = (f"{arm.summary.outcomes.get('trained', 0)}/{arm.summary.n}" for arm in (residual, plain))
+    above, of_plain = (f"{arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0)}/{arm.summary.n}" for arm in (residual, plain))
     p = residual.contrast.outcomes
     fisher = "" if p is None else SENTENCES["fisher"].format(p=p_equals(p))
     return SENTENCES["counts"].format(above=above, plain=of_plain) + fisher
@@ -306,7 +310,7 @@ def choice_text(choice: Choice) -> str:
 def verdict_text(row: OverDepth) -> str:
     """'degrades', 'inconclusive, n = 5', 'degrades, 5/5 diverged'."""
     seeds = f", n = {row.found.n}" if row.found.verdict == DegradationVerdict.INCONCLUSIVE else ""
-    diverged = f", {row.diverged}/{row.trained[1]} diverged" if row.diverged else ""
+    diverged = f", {row.diverged}/{row.above_chance[1]} diverged" if row.diverged else ""
     return f"{row.found.verdict}{seeds}{diverged}"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from resexp import runs
 from resexp.runs import Results
-from resexp.tables.labels import corner, region
+from resexp.tables.labels import condition, region
 from resexp.tables.planes import boundaries
 from resexp.tables.theory_bands import bands
 
@@ -38,27 +38,27 @@ def read_frames(found: Results) -> Frames:
         RunsError: a damaged log, by name.
     """
     results, metrics, signals = [], [], []
-    for state in found.states:
-        if state.result:
+    for record in found.records:
+        if record.result:
             keys: dict[str, Any] = {
-                "arm": state.trial.arm,
-                "depth": state.trial.settings.network.depth,
-                "corner": corner(found.label(state)),
-                "region": region(found.label(state)),
-                "init_scale": state.trial.settings.network.init_scale,
-                "seed": state.trial.seed,
+                "arm": record.trial.arm,
+                "depth": record.trial.settings.network.depth,
+                "condition": condition(found.label(record)),
+                "region": region(found.label(record)),
+                "init_scale": record.trial.settings.network.init_scale,
+                "seed": record.trial.seed,
             }
-            results.append({**state.result, **keys})
-            staged = state.trial.settings.network.family == "cnn"
-            metrics.append(_log(state.folder / "metrics.csv").assign(**keys))
-            signals.append(_log(state.folder / "signals.csv").assign(**keys, staged=staged))
+            results.append({**record.result, **keys})
+            staged = record.trial.settings.network.family == "cnn"
+            metrics.append(_log(record.folder / "metrics.csv").assign(**keys))
+            signals.append(_log(record.folder / "signals.csv").assign(**keys, staged=staged))
     return Frames(
         results=pd.DataFrame(results),
         metrics=pd.concat(metrics, ignore_index=True),
         signals=pd.concat(signals, ignore_index=True),
         bands=bands(found),
         boundaries=boundaries(found),
-        arms=tuple(dict.fromkeys(state.trial.arm for state in found.states)),
+        arms=tuple(dict.fromkeys(record.trial.arm for record in found.records)),
     )
 
 
@@ -78,7 +78,7 @@ def levels(signals: pd.DataFrame) -> pd.DataFrame:
     """
     frame = signals.copy()
     frame["level"] = np.log10(frame["activation_grad_norm"].where(lambda norm: (norm > 0) & np.isfinite(norm)))
-    trial = ["corner", "depth", "arm", "seed", "step"]
+    trial = ["condition", "depth", "arm", "seed", "step"]
     last = frame.loc[frame.groupby(trial)["index"].idxmax(), [*trial, "level"]].rename(columns={"level": "last"})
     frame = frame.merge(last, on=trial)
     frame["relative"] = frame["level"] - frame["last"]
@@ -87,14 +87,14 @@ def levels(signals: pd.DataFrame) -> pd.DataFrame:
 
 def profiles(signals: pd.DataFrame) -> pd.DataFrame:
     """`levels` per corner, depth, arm, step and block, averaged over seeds."""
-    keys = ["corner", "depth", "arm", "step", "index", "block"]
+    keys = ["condition", "depth", "arm", "step", "index", "block"]
     return levels(signals).groupby(keys, as_index=False, sort=False)[["relative", "level"]].mean()
 
 
 def at_start(frames: Frames) -> pd.DataFrame:
     """Before the first step: `relative` of every seed and block, then `low` and `high`, theory's band, of every block."""
-    keys = ["corner", "depth", "arm", "index"]
+    keys = ["condition", "depth", "arm", "index"]
     found = frames.signals[frames.signals["step"] == 0]
     measured = levels(found).dropna(subset=["relative"])[[*keys, "seed", "block", "relative"]]
-    shown = measured[["corner", "depth", "arm"]].drop_duplicates()
-    return pd.concat([measured, frames.bands.merge(shown, on=["corner", "depth", "arm"])], ignore_index=True)
+    shown = measured[["condition", "depth", "arm"]].drop_duplicates()
+    return pd.concat([measured, frames.bands.merge(shown, on=["condition", "depth", "arm"])], ignore_index=True)

@@ -13,10 +13,10 @@ from resexp.tables.formats import (
     contrast_text,
     dead_lines,
     diverged_text,
-    figure,
     images_text,
     missing_text,
     named,
+    number_text,
     outcome_text,
     p_text,
     ranks_text,
@@ -50,7 +50,7 @@ def _letter(letter: str) -> str:
     return rf"\{ACCENTS[parts[1]]}{{{parts[0]}}}" if known else "?"
 
 
-def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) -> str:
+def as_latex(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:
     """Needs the package booktabs and nothing else."""
     keys = list(of.results.shown)
     mean = r"mean $\pm$ sd (\%)" if of.metric.percent else r"mean $\pm$ sd"
@@ -72,7 +72,7 @@ def as_latex(of: Comparison, judged: Sequence[str] = (), *, test: bool = False) 
         lines += [r"\addlinespace"] if place else []
         lines += [_row(of, cell, arm, first=arm is cell.arms[0], test=test) for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
-    return "\n".join([*lines, *_methods(of, test=test), *map(latex, [*_remarks(of), *judged])]) + "\n"
+    return "\n".join([*lines, *_methods(of, test=test), *map(latex, [*_remarks(of), *judgments])]) + "\n"
 
 
 def _caption(of: Comparison) -> str:
@@ -103,12 +103,12 @@ def _exact(arm: Arm) -> list[str]:
 def _mean(of: Comparison, arm: Arm) -> str:
     summary = arm.summary
     if summary.mean is not None:
-        sd = "" if summary.sd is None else rf" $\pm$ {figure(summary.sd, of.metric)}"
-        return f"{_signed(figure(summary.mean, of.metric))}{sd}"
+        sd = "" if summary.sd is None else rf" $\pm$ {number_text(summary.sd, of.metric)}"
+        return f"{_signed(number_text(summary.mean, of.metric))}{sd}"
     if summary.median is None:
         return "--"
-    ends = f"{figure(summary.lowest, of.metric)} to {figure(summary.highest, of.metric)}"
-    return f"median {figure(summary.median, of.metric)} ({ends})"
+    ends = f"{number_text(summary.lowest, of.metric)} to {number_text(summary.highest, of.metric)}"
+    return f"median {number_text(summary.median, of.metric)} ({ends})"
 
 
 def _signed(text: str) -> str:
@@ -154,16 +154,16 @@ def _looks(of: Comparison) -> str:
 
 
 def _version(of: Comparison) -> str:
-    starts = runs.starts(of.results.sources[0][0])
-    return latex(starts[-1]["resexp"]) if starts else ""
+    launches = runs.launches(of.results.sources[0][0])
+    return latex(launches[-1]["resexp"]) if launches else ""
 
 
 def _splits(of: Comparison) -> list[str]:
     lines = []
     for folder, experiment in of.results.sources:
-        starts = runs.starts(folder)
-        if starts:
-            training, validation, test = starts[-1]["images"]
+        launches = runs.launches(folder)
+        if launches:
+            training, validation, test = launches[-1]["images"]
             parts = f"{training:,} images to train on, {validation:,} held out for validation, {test:,} to test"
             lines.append(f"{latex(experiment.shared.data.name)}: {parts}; the test part is read once, at the end.")
             lines += map(latex, config.limits(experiment.shared))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from resexp import theory
 from resexp.config import Settings
-from resexp.inference import OUTCOMES
+from resexp.inference import Outcome
 from resexp.runs import Results
 from resexp.tables.labels import region
 from resexp.tables.theory_bands import prediction_of
@@ -19,14 +19,14 @@ from resexp.tables.theory_bands import prediction_of
 SCALES = {"batch": 16}
 WITHOUT_BATCH_NORM = 6
 INIT_SCALES = 97  # of a boundary
-FEWEST = 3  # init_scales and depths of a map
+MIN_VALUES = 3  # init_scales and depths of a map
 MIXED, GONE = "outcomes differ", "all diverged"  # marks on the cells of the heat map
 
 
 def is_plane(results: pd.DataFrame) -> bool:
     """Whether the init_scales and depths of what has an accuracy span a plane that can be drawn as a map."""
     found = _placed(results)
-    return min(found["init_scale"].nunique(), found["depth"].nunique()) >= FEWEST
+    return min(found["init_scale"].nunique(), found["depth"].nunique()) >= MIN_VALUES
 
 
 def _placed(results: pd.DataFrame) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def _cell(seeds: pd.DataFrame) -> dict[str, Any]:
     """Median, range and outcomes of the seeds of one cell."""
     ranked = sorted(seeds["test_accuracy"].fillna(-math.inf))
     middle = [ranked[(len(ranked) - 1) // 2], ranked[len(ranked) // 2]]
-    counts = {outcome: int((seeds["outcome"] == outcome).sum()) for outcome in OUTCOMES}
+    counts = {outcome: int((seeds["outcome"] == outcome).sum()) for outcome in Outcome}
     kinds = [outcome for outcome, count in counts.items() if count]
     return {
         "accuracy": sum(middle) / 2 if math.isfinite(middle[0]) else math.nan,
@@ -88,9 +88,9 @@ def boundaries(results: Results) -> pd.DataFrame:
     """
     deepest: dict[tuple[str, str], Settings] = {}
     init_scales: set[float] = set()
-    for state in results.states:
-        settings, keys = state.trial.settings, (region(results.label(state)), state.trial.arm)
-        if settings.network.init_scale is not None and state.result:
+    for record in results.records:
+        settings, keys = record.trial.settings, (region(results.label(record)), record.trial.arm)
+        if settings.network.init_scale is not None and record.result:
             init_scales.add(settings.network.init_scale)
             if keys not in deepest or settings.network.depth > deepest[keys].network.depth:
                 deepest[keys] = settings
@@ -105,7 +105,7 @@ def boundaries(results: Results) -> pd.DataFrame:
 
 def _over(init_scales: Sequence[float]) -> list[float]:
     """The init_scales trained and others between and around them, from edge to edge of the map; none where there is no map."""
-    if len(init_scales) < FEWEST:
+    if len(init_scales) < MIN_VALUES:
         return []
     fields = edges(init_scales)
     return sorted({*init_scales, *map(float, np.geomspace(fields[init_scales[0]][0], fields[init_scales[-1]][1], INIT_SCALES))})

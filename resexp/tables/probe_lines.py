@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from resexp.tables.at_initialization import QUANTITIES, Probed, Spread
+from resexp.tables.at_initialization import QUANTITIES, InitDiagnostics, Spread
 from resexp.tables.terminal import fitted, shade, shade_levels
 
 FORM = "  {:<9} {:<23} {:<21} {:>5} {}"
-LONGEST = 9  # of the names that stand in a row with everything else
+MAX_LENGTH = 9  # of the names that stand in a row with everything else
 
 
-def probe_lines(name: str, found: Sequence[Probed], batches: int, batch_size: int) -> list[str]:
+def probe_lines(name: str, found: Sequence[InitDiagnostics], batches: int, batch_size: int) -> list[str]:
     """For a terminal of 80 columns: each arm's slope, measured and predicted, a chart of its profile, levels below."""
     seeds = max((of.seeds for of in found), default=0)
     lines = [f"{name}: at initialisation, {seeds} seed(s), {batches} batch(es) of {batch_size}, nothing trained"]
@@ -26,11 +26,11 @@ def probe_lines(name: str, found: Sequence[Probed], batches: int, batch_size: in
     return fitted([*lines, "", *reasons(found)])
 
 
-def _arm_lines(arm: Probed) -> list[str]:
+def _arm_lines(arm: InitDiagnostics) -> list[str]:
     flow = [_value(of) for of in arm.spreads["activation_grad_norm"]]
     chart = "".join(shade(level) for level in shade_levels(flow, max(flow)))
     values = (measured_text(arm), predicted_text(arm), ratio_text(arm), chart)
-    long = len(arm.arm) > LONGEST
+    long = len(arm.arm) > MAX_LENGTH
     lines = [f"  {arm.arm}"] if long else []
     lines += [FORM.format("" if long else arm.arm, *values).rstrip()]
     words = {"activation_grad_norm": "dL/dx", "activation_rms": "x", "weight_grad_norm": "dL/dW"}
@@ -51,7 +51,7 @@ def _level(of: Spread) -> str:
     return f"{tenths / 10}e{exponent}" if tenths < 100 else f"1.0e{exponent + 1}"
 
 
-def measured_text(arm: Probed) -> str:
+def measured_text(arm: InitDiagnostics) -> str:
     """The slope with its interval over seeds, or why there is none."""
     slope = arm.slope
     if slope is None:
@@ -64,7 +64,7 @@ def _decades(value: float) -> str:
     return f"{value:+.3f}".replace("-0.000", "+0.000")
 
 
-def predicted_text(arm: Probed) -> str:
+def predicted_text(arm: InitDiagnostics) -> str:
     """The slope that theory predicts, with two standard deviations over seeds where it knows them."""
     expected, spread = arm.prediction.slope(), arm.prediction.slope_spread()
     if expected is None:
@@ -73,11 +73,11 @@ def predicted_text(arm: Probed) -> str:
     return (low if low == high else f"{low}..{high}") + ("" if spread is None else f" ±{spread:.3f}")
 
 
-def ratio_text(arm: Probed) -> str:
+def ratio_text(arm: InitDiagnostics) -> str:
     return "-" if arm.ratio is None else f"{arm.ratio:.2f}"
 
 
-def _warnings(arm: Probed) -> list[str]:
+def _warnings(arm: InitDiagnostics) -> list[str]:
     """What was left out of means and slopes, and the cure."""
     lines = []
     faint = any(of.zero for of in arm.spreads["activation_grad_norm"])  # else weights have no gradient behind zeros
@@ -92,7 +92,7 @@ def _warnings(arm: Probed) -> list[str]:
     return lines
 
 
-def reasons(found: Sequence[Probed]) -> list[str]:
+def reasons(found: Sequence[InitDiagnostics]) -> list[str]:
     """The law, source and limits of each prediction, or why there is none, once for all arms that share it."""
     arms: dict[str, list[str]] = {}
     for of in found:
@@ -107,7 +107,7 @@ def reasons(found: Sequence[Probed]) -> list[str]:
 CLOSE = 0.05  # of a ratio to 1
 
 
-def agreement(found: Sequence[Probed]) -> list[str]:
+def agreement(found: Sequence[InitDiagnostics]) -> list[str]:
     """How many arms grow per block as predicted, which one lies farthest off, and for which there is no formula."""
     lines = []
     compared = [(of, of.ratio) for of in found if of.ratio is not None]

@@ -26,7 +26,7 @@ FOLDER = Path(__file__).parent.parent / "published"
 RecipeKey = Annotated[str, Field(pattern=r"^(data|training)\.\w+$")]
 
 
-class Figure(Model):
+class PublishedValue(Model):
     """One test error in percent, or `fail` where only a failure is printed (above 20 %); keys beside those of the file.
 
     `never`: what of its training no key of a config can say, so that it never stands beside a measurement.
@@ -44,7 +44,7 @@ class Figure(Model):
     never: str | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> "Figure":
+    def _whole(self) -> "PublishedValue":
         if self.fail == (self.error is not None):
             raise ValueError("has either an error in percent or fail: true")
         if (self.runs == 1) != (self.statistic == "single"):
@@ -62,7 +62,7 @@ class Publication(Model):
     never: str | None = None
     network: dict[str, Any]
     recipe: dict[RecipeKey, Any]
-    entries: Annotated[list[Figure], Field(min_length=1)]
+    entries: Annotated[list[PublishedValue], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Entry:
     """A figure with the settings that its network and recipe come to, and the keys that the recipe states."""
 
     source: str
-    figure: Figure
+    figure: PublishedValue
     note: str | None
     settings: Settings
     stated: tuple[str, ...]
@@ -93,7 +93,9 @@ class Published:
     samples: str
 
 
-Row = tuple[str, str, Summary, Sequence[Published]]  # cell, arm, measured test accuracy, what is published on its network
+PublishedRow = tuple[
+    str, str, Summary, Sequence[Published]
+]  # cell, arm, measured test accuracy, what is published on its network
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------------
@@ -141,14 +143,14 @@ def _entry(path: Path, publication: Publication, place: int) -> Entry:
 # ---- matching -----------------------------------------------------------------------------------------------------------
 
 
-def published_rows(results: Results) -> list[Row]:
+def published_rows(results: Results) -> list[PublishedRow]:
     """What is published on the networks of all cells, the second control apart: that one is of our own making."""
-    rows: list[Row] = []
+    rows: list[PublishedRow] = []
     for label, arms in groups(results):
-        for arm, states in arms.items():
-            measured = summary(states, "test_accuracy")
-            if measured.n and states[0].trial.parameters_of is None:
-                matches = published_for(states[0].trial.settings, measured.n)
+        for arm, records in arms.items():
+            measured = summary(records, "test_accuracy")
+            if measured.n and records[0].trial.parameters_of is None:
+                matches = published_for(records[0].trial.settings, measured.n)
                 rows.append((" ".join(f"{key} {value}" for key, value in label.items()), arm, measured, matches))
     return rows
 
@@ -226,7 +228,7 @@ def _shown(value: Any) -> str:
 # ---- text ---------------------------------------------------------------------------------------------------------------
 
 
-def published_lines(rows: Sequence[Row]) -> list[str]:
+def published_lines(rows: Sequence[PublishedRow]) -> list[str]:
     """Measured beside published for a terminal of 80 columns; then what is published on these networks under other recipes.
 
     Figures of other recipes are not printed. No lines where nothing is published on any of the networks.

@@ -52,7 +52,7 @@ def changed(folder: Path, override: str, name: str) -> str:
 
 def _values(results: Results, key: str) -> list[float]:
     """All values of the trials in order, without None."""
-    return sorted({state.conditions[key] for state in results.states if state.conditions.get(key) is not None})
+    return sorted({record.conditions[key] for record in results.records if record.conditions.get(key) is not None})
 
 
 def _range(values: Sequence[float]) -> str:

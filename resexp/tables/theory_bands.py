@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from resexp import theory
 from resexp.config import Network, Settings
 from resexp.runs import Results
-from resexp.tables.labels import corner
+from resexp.tables.labels import condition
 from resexp.theory import Prediction
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def bands(results: Results) -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415 - takes half a second, which `compare` does not need
 
     rows, seen = [], set()
-    for state in results.states:
-        keys = (corner(results.label(state)), state.trial.settings.network.depth, state.trial.arm)
-        if keys not in seen and state.result:
+    for record in results.records:
+        keys = (condition(results.label(record)), record.trial.settings.network.depth, record.trial.arm)
+        if keys not in seen and record.result:
             seen.add(keys)
-            predicted = prediction_of(state.trial.settings)
+            predicted = prediction_of(record.trial.settings)
             spread = predicted.band() or [0.0] * (len(predicted.low) + 1)
             levels = predicted.profile() if predicted.known else []
             rows += [(*keys, index, low - spread[index], high + spread[index]) for index, (low, high) in enumerate(levels)]
-    return pd.DataFrame(rows, columns=["corner", "depth", "arm", "index", "low", "high"])
+    return pd.DataFrame(rows, columns=["condition", "depth", "arm", "index", "low", "high"])

@@ -93,17 +93,17 @@ def reversals(found: Sequence[Finding]) -> list[str]:
         here = list(group)
         good, bad = ([finding for finding in here if finding.effect in effects] for effects in (GOOD, BAD))
         if good and bad:
-            first, second = ((GOOD | BAD)[finding.effect].format(_corner(finding.label)) for finding in (good[0], bad[0]))
+            first, second = ((GOOD | BAD)[finding.effect].format(_condition(finding.label)) for finding in (good[0], bad[0]))
             lines.append(SENTENCES["reversal"].format(arm=arm, depth=depth, first=first, second=second))
     return lines
 
 
-def _named(corner: object, *arm: object) -> str:
+def _named(condition: object, *arm: object) -> str:
     """'norm layer, plain'; without the condition if there is only one."""
-    return ", ".join(str(part) for part in (corner, *arm) if part != "all")
+    return ", ".join(str(part) for part in (condition, *arm) if part != "all")
 
 
-def _corner(label: dict[str, str]) -> str:
+def _condition(label: dict[str, str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "these settings"
 
 
@@ -121,7 +121,7 @@ def training_error(rows: Sequence[OverDepth]) -> list[str]:
     """The verdict on each arm's training error, and whether its gradients would suggest another one."""
     return [
         SENTENCES["error"].format(
-            arm=_named(labels.corner(row.corner), row.arm),
+            arm=_named(labels.condition(row.condition), row.arm),
             verdict=f"{SAID[row.found.verdict].text}{_by(row)}",
             apart=_apart(row),
         )
@@ -144,7 +144,7 @@ def _apart(row: OverDepth) -> str:
     vanishing = flow(row.growth) == Flow.VANISHING
     if row.found.verdict == DegradationVerdict.DEGRADES and not vanishing:
         return SENTENCES["rises"].format(gradients=gradient_words(row.growth))
-    if row.found.verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.trained[0] == row.trained[1]:
+    if row.found.verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.above_chance[0] == row.above_chance[1]:
         return SENTENCES["vanishes"].format(gradients=gradient_words(row.growth))
     return ""
 
@@ -156,13 +156,13 @@ def gradient_profile(frames: Frames) -> list[str]:
     """The gradients of the deepest networks at initialization, and the logging step from which they are of another kind."""
     return [
         SENTENCES["profile"].format(
-            arm=_named(corner, arm),
+            arm=_named(condition, arm),
             depth=depth,
             flow=flow(growths.iloc[0]),
             growth=growth_text(growths.iloc[0]),
             later=_later(growths),
         )
-        for corner, arm, depth, growths in _growths(frames)
+        for condition, arm, depth, growths in _growths(frames)
     ]
 
 
@@ -173,13 +173,13 @@ def _growths(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
     """
     level = profiles(frames.signals[~frames.signals["staged"]]).dropna(subset=["relative"])
     rows = []
-    for (corner, arm), of_arm in level.groupby(["corner", "arm"], sort=False):
+    for (condition, arm), of_arm in level.groupby(["condition", "arm"], sort=False):
         deepest = of_arm[of_arm["depth"] == of_arm["depth"].max()]
         blocks = deepest["index"].max()
         inner = deepest[(deepest["index"] > 0) & (deepest["index"] < blocks)]
         growths = blocks * inner.groupby("step").apply(_slope, include_groups=False).dropna()
         if len(growths):
-            rows.append((str(corner), str(arm), int(deepest["depth"].iloc[0]), growths))
+            rows.append((str(condition), str(arm), int(deepest["depth"].iloc[0]), growths))
     return rows
 
 
@@ -208,9 +208,9 @@ def _later(growths: pd.Series) -> str:
 def accuracy(frames: Frames) -> list[str]:
     """The median of each arm at the smallest and at the largest depth, for each condition."""
     lines = []
-    for corner, rows in frames.results.groupby("corner", sort=False):
+    for condition, rows in frames.results.groupby("condition", sort=False):
         spans = "; ".join(_span(str(arm), of_arm) for arm, of_arm in rows.groupby("arm", sort=False))
-        lines.append(SENTENCES["accuracy"].format(arms=f"{_named(corner)}: {spans}" if corner != "all" else spans))
+        lines.append(SENTENCES["accuracy"].format(arms=f"{_named(condition)}: {spans}" if condition != "all" else spans))
     return lines
 
 

@@ -37,7 +37,7 @@ def predict(network: Network, batch: int, side: int | None = None) -> Prediction
     if block_count(network) == 0:
         return _none("there are no blocks at depth 2")
     if network.block == "bottleneck" and network.init_scale is None and network.init not in ("pytorch", "he", "fixup"):
-        return _none(f"the layers of a bottleneck have init_scales of their own under {network.init}")
+        return _none(f"the layers of a bottleneck differ in sigma2 under {network.init}")
     if shortcut == "plain":
         return _plain(network, batch, side, kind)
     if network.init == "fixup":
@@ -54,7 +54,7 @@ def predict(network: Network, batch: int, side: int | None = None) -> Prediction
 def constants(network: Network) -> Range | None:
     """(s, a) at the start of a shortcut with E|S^T d|^2 = s^2 |d|^2 and a constant a, in blocks that keep their shape.
 
-    None for all others. A map of init_scale u counts as sqrt(u).
+    None for all others. A map of sigma2 u counts as sqrt(u).
     """
     given = {} if isinstance(network.shortcut, str) else dict(next(iter(network.shortcut.values())))
     scaled: dict[str, Any] = {"scale": 0.5, "branch": 1.0, **given}
@@ -98,13 +98,13 @@ def _made(law: str, low: Sequence[float], high: Sequence[float], source: str, no
     return Prediction(law=law, low=down, high=up, source=source, not_for=not_for, **more)
 
 
-def _init_scale(network: Network) -> float:
+def _sigma2(network: Network) -> float:
     return INIT_SCALES[network.init] if network.init_scale is None else network.init_scale
 
 
 def _branch_chi(network: Network, side: int | None) -> Range:
-    """(init_scale / 2)^m of a block's branch, and what the borders of an image leave of it."""
-    chi = relu_layer(_init_scale(network)) ** layers_of_block(network)
+    """(sigma2 / 2)^m of a block's branch, and what the borders of an image leave of it."""
+    chi = relu_layer(_sigma2(network)) ** layers_of_block(network)
     if network.family == "mlp" or side is None or network.init == "delta-orthogonal":
         return chi, chi
     bordered = 1 if network.block == "bottleneck" else network.block_layers
@@ -124,7 +124,7 @@ def _plain(network: Network, batch: int, side: int | None, kind: tuple[str, str]
     if network.family == "mlp" and kind == ("batch", "relu"):
         return _plain_norm(network, batch_norm_relu(batch), "pi / (pi - 1) per BN-ReLU: Yang 2019, arXiv:1902.08129 theorem 8")
     if network.family == "mlp" and kind == ("layer", "relu"):
-        return _plain_norm(network, (layer_norm_relu(), layer_norm_relu()), "a layer norm undoes any init_scale: chi = 1")
+        return _plain_norm(network, (layer_norm_relu(), layer_norm_relu()), "a layer norm undoes any sigma2: chi = 1")
     return _unknown(network)
 
 
@@ -136,7 +136,7 @@ def _plain_relu(network: Network, side: int | None) -> Prediction:
         "exponential",
         [low * math.exp(-(variance or 0.0) / 2)] * blocks,  # one input; means over a batch fluctuate and fall less
         [high] * blocks,
-        f"(init_scale / 2)^{layers}: He 2015, arXiv:1502.01852; band 5 / width per layer: Hanin & Nica 2020, arXiv:1812.05994",
+        f"(sigma2 / 2)^{layers}: He 2015, arXiv:1502.01852; band 5 / width per layer: Hanin & Nica 2020, arXiv:1812.05994",
         "layers whose width changes under xavier or delta-orthogonal; means over few seeds of narrow, deep networks",
         forward=(math.log10(high) / 2,) * blocks if mlp and network.init != "pytorch" else None,  # biases drive the signal
         variance=variance,
@@ -144,17 +144,17 @@ def _plain_relu(network: Network, side: int | None) -> Prediction:
 
 
 def _plain_tanh(network: Network) -> Prediction:
-    blocks, layers, init_scale = block_count(network), layers_of_block(network), _init_scale(network)
+    blocks, layers, sigma2 = block_count(network), layers_of_block(network), _sigma2(network)
     bias = 1 / (3 * network.width) if network.init == "pytorch" else 0.0
-    chi, squares = tanh_layers(init_scale, 1 + blocks * layers, bias)
+    chi, squares = tanh_layers(sigma2, 1 + blocks * layers, bias)
     first = 0 if network.placement in ("pre", "pre-act-only") else 1  # x_0 comes before the stem's activation, or after it
     factors = [math.prod(chi[first + layers * block :][:layers]) for block in range(blocks)]
     signal = [math.log10(squares[layers * (block + 1)] / squares[layers * block]) / 2 for block in range(blocks)]
     return _made(
-        "polynomial" if init_scale == 1 else "exponential",
+        "polynomial" if sigma2 == 1 else "exponential",
         factors,
         factors,
-        "init_scale E[tanh'^2] layer by layer: Schoenholz 2017, arXiv:1611.01232; l / L at init_scale 1",
+        "sigma2 E[tanh'^2] layer by layer: Schoenholz 2017, arXiv:1611.01232; l / L at sigma2 1",
         "images far from mean square 1, in the first layers",
         forward=tuple(signal) if first else None,
     )
@@ -192,7 +192,7 @@ def _residual(network: Network, joins: Range, side: int | None, kind: tuple[str,
     return _unknown(network)
 
 
-PRE = "scale^2 + branch^2 init_scale (init_scale / 2)^(m-1) P(x > 0), P = 1/2 in the end: independent branches; e in all for skipinit"
+PRE = "scale^2 + branch^2 sigma2 (sigma2 / 2)^(m-1) P(x > 0), P = 1/2 in the end: independent branches; e in all for skipinit"
 POST = "mean field of relu(x + F), gradients across x (low) and along x (high): 2.05 to 2.40 for He blocks"
 
 
@@ -203,7 +203,7 @@ def _residual_relu(network: Network, joins: Range, side: int | None) -> Predicti
     formula, cases = (residual_pre, PRE) if before else (residual_post, POST)
     if config.shortcut_name(network.shortcut) == "projection-all":
         low, high = (scale**2 / (1 if before else 2) + chi for chi in chis)
-        words = "a map of init_scale u adds u to the branch's (init_scale / 2)^m; behind a ReLU u / 2"
+        words = "a map of sigma2 u adds u to the branch's (sigma2 / 2)^m; behind a ReLU u / 2"
         return _made("exponential", [low] * blocks, [high] * blocks, words, "the first block; blocks that change shapes")
     (low_back, _), (high_back, forward) = (formula(2 * chi * (branch / scale) ** 2, blocks) for chi in chis)
     known = network.family == "mlp" and network.init != "pytorch"
@@ -219,7 +219,7 @@ def _residual_relu(network: Network, joins: Range, side: int | None) -> Predicti
 
 def _residual_norm(network: Network, branch: float) -> Prediction:
     blocks, exponent = block_count(network), WIDE_CHI[network.norm] ** layers_of_block(network)
-    offset = 1.0 if network.placement == "branch" else 1 / _init_scale(network)  # the variance of x_0 in units of a branch's
+    offset = 1.0 if network.placement == "branch" else 1 / _sigma2(network)  # the variance of x_0 in units of a branch's
     factors = norm_residual(exponent, offset / branch**2, blocks)
     words = f"power law, l^-{exponent:.3g} of the square for many blocks: De & Smith 2020, arXiv:2002.10444"
     weak = "; branches weak beside x_0" if network.placement == "pre" else ""  # x stays behind x_0's ReLU, which is no normal

@@ -1,7 +1,7 @@
 """Formulas of growth at initialisation, each with its source and with what it does not hold for.
 
 All are means over the weights of wide layers. chi: factor of |dL/dx|^2 per layer towards the input; m: layers of a block; n:
-width; L: blocks; B: batch; init_scale: n Var(W). Norms grow by the square roots.
+width; L: blocks; B: batch; sigma2: n Var(W). Norms grow by the square roots.
 """
 
 import math
@@ -18,14 +18,14 @@ BATCH_NORM_RELU = math.pi / (math.pi - 1)  # 1.467
 # ---- plain networks without a norm --------------------------------------------------------------------------------------
 
 
-def relu_layer(init_scale: float) -> float:
-    """chi = init_scale / 2 of a ReLU layer, and the same factor for E[x^2]: 1 He, 1/2 Xavier, 1/6 PyTorch.
+def relu_layer(sigma2: float) -> float:
+    """chi = sigma2 / 2 of a ReLU layer, and the same factor for E[x^2]: 1 He, 1/2 Xavier, 1/6 PyTorch.
 
-    He 2015, arXiv:1502.01852 eq. 10 and 14. Orthogonal weights have the same second moments: of a Haar matrix times sqrt(init_scale),
-    E|W^T d|^2 = init_scale |d|^2 for any d. Not for: a forward signal with biases (the gradient's factor stays); single draws of
+    He 2015, arXiv:1502.01852 eq. 10 and 14. Orthogonal weights have the same second moments: of a Haar matrix times sqrt(sigma2),
+    E|W^T d|^2 = sigma2 |d|^2 for any d. Not for: a forward signal with biases (the gradient's factor stays); single draws of
     narrow, deep networks, which `fluctuation` spreads.
     """
-    return init_scale / 2
+    return sigma2 / 2
 
 
 def fluctuation(layers: int, width: int) -> float:
@@ -37,19 +37,19 @@ def fluctuation(layers: int, width: int) -> float:
     return 5 * layers / width
 
 
-def tanh_layers(init_scale: float, layers: int, bias: float = 0.0, inputs: float = 1.0) -> tuple[list[float], list[float]]:
-    """(chi, E[x^2]) of each tanh layer, first to last: q = init_scale E[x^2] + bias, chi = init_scale E[tanh'(sqrt(q) z)^2].
+def tanh_layers(sigma2: float, layers: int, bias: float = 0.0, inputs: float = 1.0) -> tuple[list[float], list[float]]:
+    """(chi, E[x^2]) of each tanh layer, first to last: q = sigma2 E[x^2] + bias, chi = sigma2 E[tanh'(sqrt(q) z)^2].
 
-    Poole 2016, arXiv:1606.05340 eq. 3, and Schoenholz 2017, arXiv:1611.01232 eq. 7. chi tends to init_scale below 1, to 1.106 for
-    He; at init_scale 1 the product of them is l / L and E[x^2] = 1 / 2l. `bias`: variance of biases; `inputs`: E[x^2] of the
+    Poole 2016, arXiv:1606.05340 eq. 3, and Schoenholz 2017, arXiv:1611.01232 eq. 7. chi tends to sigma2 below 1, to 1.106 for
+    He; at sigma2 1 the product of them is l / L and E[x^2] = 1 / 2l. `bias`: variance of biases; `inputs`: E[x^2] of the
     images. Not for: orthogonal weights in narrow layers, inputs far from mean square 1 in the first layers.
     """
     z, weight = np.polynomial.hermite_e.hermegauss(101)
     weight = weight / weight.sum()
     chi, squares, square = [], [], inputs
     for _ in range(layers):
-        signal = np.tanh(math.sqrt(init_scale * square + bias) * z)
-        chi.append(init_scale * float(weight @ (1 - signal**2) ** 2))
+        signal = np.tanh(math.sqrt(sigma2 * square + bias) * z)
+        chi.append(sigma2 * float(weight @ (1 - signal**2) ** 2))
         square = float(weight @ signal**2)
         squares.append(square)
     return chi, squares
@@ -74,7 +74,7 @@ def batch_norm_linear(batch: int) -> float:
 
 
 def batch_norm_relu(batch: int) -> Range:
-    """chi of a layer with batch norm and ReLU: pi / (pi - 1) = 1.467 for a large batch, whatever the init_scale.
+    """chi of a layer with batch norm and ReLU: pi / (pi - 1) = 1.467 for a large batch, whatever the sigma2.
 
     Yang 2019, arXiv:1902.08129 theorem 8. A simulation gives 1.42 to 1.47 from B = 128 on, and the large-batch value times
     `batch_norm_linear` to 1 % below that: hence the range. Not for: convolutions, B < 8, after the first update.
@@ -83,9 +83,9 @@ def batch_norm_relu(batch: int) -> Range:
 
 
 def layer_norm_relu() -> float:
-    """chi = 1 of a layer with layer norm and ReLU, whatever the init_scale.
+    """chi = 1 of a layer with layer norm and ReLU, whatever the sigma2.
 
-    A layer's E[h^2] is init_scale / 2 behind a normed ReLU; the norm divides the gradient's init_scale / 2 by it. Its two projections take
+    A layer's E[h^2] is sigma2 / 2 behind a normed ReLU; the norm divides the gradient's sigma2 / 2 by it. Its two projections take
     2 / n. Not for: narrow layers, convolutions, groups.
     """
     return 1.0
@@ -108,14 +108,14 @@ def residual(scale: float, branch: float, chi: float) -> float:
     """scale^2 + branch^2 chi of a block S + aF with |S^T d| = scale |d|, in both directions; 2 for He pre-activation blocks.
 
     The cross terms vanish because the branch ends in a matrix of symmetric entries; chi is the branch's own factor,
-    (init_scale / 2)^m for signals as often positive as not. With branch = 1 / sqrt(L) and chi = 1 the product over L blocks tends
+    (sigma2 / 2)^m for signals as often positive as not. With branch = 1 / sqrt(L) and chi = 1 the product over L blocks tends
     to e. Not for: a branch that ends in an activation (its mean drifts), an activation after the addition.
     """
     return scale**2 + branch**2 * chi
 
 
 def residual_bare(first: float, second: float) -> float:
-    """1 + first second / 2 of x + W2 relu(W1 x) with init_scales n Var(W): 3 for He, in both directions.
+    """1 + first second / 2 of x + W2 relu(W1 x) with sigma2 of each: 3 for He, in both directions.
 
     Not for: any placement of `resexp`, whose blocks have an activation before or after.
     """

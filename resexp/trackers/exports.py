@@ -15,7 +15,7 @@ from resexp.trackers.points import Point, absent, points, settings_of
 
 BATCH = 1000  # metrics that MLflow takes at once
 RETRIES = 2  # of a request to MLflow
-MOST_LETTERS = 400  # of what a tracker says
+MAX_CHARACTERS = 400  # of what a tracker says
 
 
 def to_tensorboard(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
@@ -106,7 +106,7 @@ def _in_a_line(tracker: str, *refusals: type[Exception]) -> Iterator[None]:
     try:
         yield
     except refusals as error:
-        raise OSError(f"{tracker}: {' '.join(str(error).split())[:MOST_LETTERS]}") from None
+        raise OSError(f"{tracker}: {' '.join(str(error).split())[:MAX_CHARACTERS]}") from None
 
 
 def _told(mlflow: Any) -> bool:

@@ -27,7 +27,7 @@ def live(folder: Path, trials: Iterable[str]) -> Callable[[], None]:
 
     def look() -> None:
         nonlocal looked
-        done = all(runs.is_settled(runs.trial_folder(folder, name)) for name in curves)
+        done = all(runs.has_result(runs.trial_folder(folder, name)) for name in curves)
         if done or time.monotonic() - looked > LOOK_SECONDS:
             for of in curves.values():
                 of.go_on()

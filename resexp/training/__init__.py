@@ -3,54 +3,61 @@
 A config ends here: `recipe` turns a trial's settings into plain arguments, and nothing below sees them.
 """
 
-from resexp.training.conclusion import finish, save_weights
 from resexp.training.data import (
     DTYPES,
     DeviceError,
-    Lengths,
-    Material,
+    StepCounts,
+    TrainingData,
     batches,
     device_name,
     is_out_of_memory,
     kernels,
-    lengths,
-    material,
+    load_training_data,
     prepare_process,
     process_restored,
     read,
     resolve_device,
+    step_counts,
     test_images,
 )
-from resexp.training.loop import begin, checkpoints, close_epoch, run, save, update
+from resexp.training.evaluation import finish, save_weights
+from resexp.training.loop import begin, checkpoints, evaluate_epoch, save, train_stack, update
 from resexp.training.measures import evaluate, never, outcome
 from resexp.training.precise import PRECISE_IMAGES, measuring, precise_batch_norm
-from resexp.training.recipe import TWIN_INITS, build, clip, draws, learning_rate, make_optimizer, precision_of, width_of_control
-from resexp.training.state import Run
+from resexp.training.recipe import (
+    TWIN_INITS,
+    build,
+    clip,
+    learning_rate,
+    make_optimizer,
+    precision_of,
+    sample_noise,
+    width_of_control,
+)
+from resexp.training.state import StackState
 
 __all__ = [
     "DTYPES",
     "PRECISE_IMAGES",
     "TWIN_INITS",
     "DeviceError",
-    "Lengths",
-    "Material",
-    "Run",
+    "StackState",
+    "StepCounts",
+    "TrainingData",
     "batches",
     "begin",
     "build",
     "checkpoints",
     "clip",
-    "close_epoch",
     "device_name",
-    "draws",
     "evaluate",
+    "evaluate_epoch",
     "finish",
     "is_out_of_memory",
     "kernels",
     "learning_rate",
-    "lengths",
+    "load_training_data",
     "make_optimizer",
-    "material",
     "measuring",
     "never",
     "outcome",
@@ -60,10 +67,12 @@ __all__ = [
     "process_restored",
     "read",
     "resolve_device",
-    "run",
+    "sample_noise",
     "save",
     "save_weights",
+    "step_counts",
     "test_images",
+    "train_stack",
     "update",
     "width_of_control",
 ]

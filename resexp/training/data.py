@@ -138,7 +138,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """Training and validation images on their device, a fixed sample of the former, and how they are normalised."""
 
     training: Images
@@ -150,7 +150,7 @@ class Material:
     def batch(self, index: Tensor) -> Tensor:
         """The normalised training images at `index`, of any shape: (*index, C, H, W)."""
         chosen = self.training.pixels.flatten(1).index_select(0, index.flatten())  # whole rows: three times as fast as [index]
-        return datasets.normalised(chosen.view(*index.shape, *self.input_shape), self.shift, self.scale)
+        return datasets.normalize(chosen.view(*index.shape, *self.input_shape), self.shift, self.scale)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -180,7 +180,7 @@ def read(data: Data) -> tuple[Images, Images]:
     Raises:
         DataError: missing or damaged files.
     """
-    for cache in (material, test_images):
+    for cache in (load_training_data, test_images):
         cache.cache_clear()
     _unused.clear()
     _unused.update({(data, part): _part(data, part) for part in ("train", "test")})
@@ -193,7 +193,7 @@ def _part(data: Data, part: str) -> Images:
 
 
 @lru_cache(maxsize=1)
-def material(data: Data, device: str, dtype: torch.dtype) -> Material:
+def load_training_data(data: Data, device: str, dtype: torch.dtype) -> TrainingData:
     """The images that every trial of an experiment trains on; the test part is not among them.
 
     Raises:
@@ -206,13 +206,13 @@ def material(data: Data, device: str, dtype: torch.dtype) -> Material:
             f"{source(data).root}: all {len(pixels)} training images are equal, pixel by pixel, so nothing can be learned; "
             "replace them"
         )
-    shift, scale = datasets.statistics(training, data.normalize)
+    shift, scale = datasets.normalization_stats(training, data.normalize)
     number = min(SAMPLE, len(training))
     index = datasets.held_out(training.labels, number, streams.generator(0, "training sample", data.name))
     place = torch.device(device)
     kept = training.to(place)
     sample = kept if number == len(training) else kept.at(index.to(place))
-    return Material(kept, validation.to(place), sample, shift.to(dtype).to(place), scale.to(dtype).to(place))
+    return TrainingData(kept, validation.to(place), sample, shift.to(dtype).to(place), scale.to(dtype).to(place))
 
 
 @lru_cache(maxsize=1)
@@ -222,7 +222,7 @@ def test_images(data: Data, device: str) -> Images:
 
 
 @dataclass(frozen=True)
-class Lengths:
+class StepCounts:
     """Steps of a trial: per epoch floor(n / B), in all, and those at which gradients are read."""
 
     per_epoch: int
@@ -238,7 +238,7 @@ class Lengths:
         return min(self.per_epoch, self.steps) - 1
 
 
-def lengths(settings: Settings, images: int) -> Lengths:
+def step_counts(settings: Settings, images: int) -> StepCounts:
     """Raises DataError when a batch is larger than the training part."""
     training = settings.training
     per_epoch = images // training.batch_size
@@ -247,24 +247,24 @@ def lengths(settings: Settings, images: int) -> Lengths:
             f"training.batch_size: {training.batch_size} is more than the {images} training images; choose a smaller one"
         )
     steps = training.steps if training.steps is not None else per_epoch * (training.epochs or 0)
-    return Lengths(per_epoch, steps, settings.gradients.every)
+    return StepCounts(per_epoch, steps, settings.gradients.every)
 
 
-def batches(trials: Sequence[Trial], material: Material, per_epoch: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(trials: Sequence[Trial], training_data: TrainingData, per_epoch: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
     """(normalised, augmented images; labels) from `step` on, for ever: the same for every arm of a seed.
 
     (T, B, C, H, W) and (T, B) of several trials, (B, C, H, W) and (B,) of one.
     """
-    settings, device = trials[0].settings, material.shift.device
+    settings, device = trials[0].settings, training_data.shift.device
     size, augment = settings.training.batch_size, settings.data.augment
     seeds = list(dict.fromkeys(trial.seed for trial in trials))
     seats = 0 if len(trials) == 1 else torch.tensor([seeds.index(trial.seed) for trial in trials], device=device)
     while True:
         epoch = step // per_epoch
-        orders = torch.stack([datasets.order(seed, epoch, len(material.training)) for seed in seeds]).to(device)
+        orders = torch.stack([datasets.order(seed, epoch, len(training_data.training)) for seed in seeds]).to(device)
         for start in range(step % per_epoch * size, per_epoch * size, size):
             index = orders[:, start : start + size]
-            x, labels = material.batch(index), material.training.labels[index]
+            x, labels = training_data.batch(index), training_data.training.labels[index]
             if augment != "none":
                 generators = [streams.generator(seed, "augment", step) for seed in seeds]
                 x = torch.stack([datasets.AUGMENTATIONS[augment](*of) for of in zip(x, generators, strict=True)])

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from resexp import datasets, probes, runs
 from resexp.datasets import Images
+from resexp.inference import Outcome
 from resexp.networks import Network, boundary_stages
-from resexp.training.data import Material
+from resexp.training.data import TrainingData
 
 EVALUATION_BATCH = 2_000
 SETTLED = 2  # the first step at which every layer of a network that starts with zeros can have a gradient
@@ -28,7 +29,7 @@ def never() -> bool:
 
 @torch.no_grad()
 def logits_of(
-    network: Network, images: Images, material: Material, trials: int = 1, stop: Callable[[], bool] = never
+    network: Network, images: Images, training_data: TrainingData, trials: int = 1, stop: Callable[[], bool] = never
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(float64 logits (T, B, K), labels (B,)) batch by batch, in eval mode, never augmented; the mode is restored.
 
@@ -42,14 +43,14 @@ def logits_of(
         if several and stop():
             network.train(mode)
             raise Stopped
-        x = datasets.normalised(images.pixels[start : start + size], material.shift, material.scale)
+        x = datasets.normalize(images.pixels[start : start + size], training_data.shift, training_data.scale)
         logits = network(x if trials == 1 else x.expand(trials, *x.shape))
         yield logits.reshape(trials, len(x), -1).to("cpu", torch.float64), images.labels[start : start + size].cpu()
     network.train(mode)
 
 
 def evaluate(
-    network: Network, images: Images, material: Material, trials: int = 1, stop: Callable[[], bool] = never
+    network: Network, images: Images, training_data: TrainingData, trials: int = 1, stop: Callable[[], bool] = never
 ) -> list[tuple[float, float]]:
     """(mean cross-entropy without smoothing, accuracy in [0, 1]) of each trial; nan for no images.
 
@@ -59,15 +60,15 @@ def evaluate(
     if not len(images):
         return [(math.nan, math.nan)] * trials
     losses, correct = torch.zeros(trials, dtype=torch.float64), torch.zeros(trials, dtype=torch.float64)
-    for logits, labels in logits_of(network, images, material, trials, stop):
+    for logits, labels in logits_of(network, images, training_data, trials, stop):
         each = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(trials), reduction="none")
         losses += each.view(trials, -1).sum(1)
         correct += (logits.argmax(2) == labels).sum(1)
     return list(zip((losses / len(images)).tolist(), (correct / len(images)).tolist(), strict=True))
 
 
-def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> str:
-    """`trained` if the network is above chance on the training sample with these labels, else `stuck` at chance.
+def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> Outcome:
+    """Whether a network is above chance on the training sample with these labels.
 
     Above chance has two criteria. The accuracy must exceed the share p of the most frequent class by more than three binomial
     standard errors. And the loss must be below that of guessing, the entropy of the class frequencies (ln K if K classes are
@@ -78,7 +79,7 @@ def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> str:
     frequent, guessing = shares.max().item(), torch.special.entr(shares).sum().item()
     exceeds = train_accuracy > frequent + 3 * math.sqrt(frequent * (1 - frequent) / len(labels))
     informed = train_loss < guessing or train_accuracy >= 2 * frequent
-    return "trained" if exceeds and informed else "stuck"
+    return Outcome.ABOVE_CHANCE if exceeds and informed else Outcome.AT_CHANCE
 
 
 def dead_layers(logs: Path) -> list[str]:

@@ -8,30 +8,30 @@ from torch import nn
 
 from resexp import datasets, streams
 from resexp.networks import Network
-from resexp.training.data import Material
+from resexp.training.data import TrainingData
 from resexp.training.measures import EVALUATION_BATCH, Stopped, never
 from resexp.training.recipe import uncompiled
-from resexp.training.state import Run
+from resexp.training.state import StackState
 
 PRECISE_IMAGES = 2_048  # of the training sample, from which the statistics of batch norms are estimated
 
 
 @contextmanager
-def measuring(run: Run, stop: Callable[[], bool]) -> Iterator[None]:
+def measuring(run: StackState, stop: Callable[[], bool]) -> Iterator[None]:
     """A context in which the network is as evaluated and stored: uncompiled, with precise batch norm.
 
     Raises:
         Stopped: `stop()` was true before a batch.
     """
     settings = run.trials[0].settings
-    precise = precise_batch_norm(run.network, run.material, settings.training.batch_size, len(run.trials), stop)
+    precise = precise_batch_norm(run.network, run.training_data, settings.training.batch_size, len(run.trials), stop)
     with uncompiled(settings), precise:
         yield
 
 
 @contextmanager
 def precise_batch_norm(
-    network: Network, material: Material, batch_size: int, trials: int = 1, stop: Callable[[], bool] = never
+    network: Network, training_data: TrainingData, batch_size: int, trials: int = 1, stop: Callable[[], bool] = never
 ) -> Iterator[None]:
     """A context in which batch norms have statistics of the current weights; it then restores those of training.
 
@@ -50,7 +50,7 @@ def precise_batch_norm(
     running = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers(recurse=False)]
     try:
         if norms:
-            _estimate(network, norms, material, batch_size, trials, stop)
+            _estimate(network, norms, training_data, batch_size, trials, stop)
         yield
     finally:
         for buffer, value in running:
@@ -61,13 +61,13 @@ def precise_batch_norm(
 def _estimate(
     network: Network,
     norms: list[nn.BatchNorm1d | nn.BatchNorm2d],
-    material: Material,
+    training_data: TrainingData,
     batch_size: int,
     trials: int,
     stop: Callable[[], bool],
 ) -> None:
     """Replaces the running statistics with the precise ones."""
-    pixels = material.sample.pixels
+    pixels = training_data.sample.pixels
     size = min(batch_size, len(pixels))
     number = max(1, min(PRECISE_IMAGES, len(pixels)) // size)
     several = number * size * trials > EVALUATION_BATCH
@@ -82,7 +82,7 @@ def _estimate(
         for index in order[: number * size].view(number, size):
             if several and stop():
                 raise Stopped
-            x = datasets.normalised(pixels[index], material.shift, material.scale)
+            x = datasets.normalize(pixels[index], training_data.shift, training_data.scale)
             network(x if trials == 1 else x.expand(trials, *x.shape))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from resexp import stacking, streams
 from resexp.config import Network as Cell
 from resexp.config import Settings, Training, Trial, shortcut_name
-from resexp.networks import GROUPS, Draw, Network, Shortcut, build_network, initialise
+from resexp.networks import GROUPS, Network, Noise, Shortcut, build_network, initialize
 from resexp.training.data import DTYPES
 
 NARROW = 8  # channels: the block size of oneDNN's AVX2 convolutions
@@ -30,7 +30,7 @@ def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
     width = cell.width if trial.parameters_of is None else width_of_control(cell, trial.parameters_of, input_shape, classes)
     network = _assembled(cell, cell.shortcut, width, input_shape, classes)
     init = TWIN_INITS.get(cell.init, cell.init) if alone else cell.init
-    initialise(network, trial.seed, init, cell.init_scale, zero_init_residual=cell.zero_init_residual and not alone)
+    initialize(network, trial.seed, init, cell.init_scale, zero_init_residual=cell.zero_init_residual and not alone)
     network.to(memory_format=memory_format(network))
     return network.to(DTYPES[trial.settings.precision])
 
@@ -90,14 +90,14 @@ def _parameters(network: Network) -> int:
 TWIN_INITS = {"fixup": "he"}  # how the plain twin starts where the start is made for shortcuts
 
 
-def draws(network: Network, trials: Sequence[Trial], step: int, x: Tensor) -> list[Draw]:
+def sample_noise(network: Network, trials: Sequence[Trial], step: int, x: Tensor) -> list[Noise]:
     """What the shortcuts leave to chance in the step that follows `step` updates, from streams (seed, step, block).
 
     x is (T, B, ...) of several trials, (B, ...) of one.
     """
     batch = x.shape[0 if len(trials) == 1 else 1]
     streams_of = [partial(streams.generator, trial.seed, "shortcut", step, device=x.device) for trial in trials]
-    return stacking.joined_draws([network.draws(batch, stream) for stream in streams_of])
+    return stacking.join_noise([network.sample_noise(batch, stream) for stream in streams_of])
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:

@@ -20,7 +20,7 @@ def changed(**parts):
 
 
 def test_a_card_is_told_in_80_columns():
-    assert tables.card_lines([CARD]) == [
+    assert tables.pair_summary_lines([CARD]) == [
         "",
         "d8: plain / gate",
         "  16 shared weight tensors equal, first batch equal, recipe equal",
@@ -69,7 +69,7 @@ def test_a_pair_without_any_extra_cost_has_nothing_beyond_its_twin():
     ],
 )
 def test_what_has_to_be_said_beside_the_numbers_is_said(note, words):
-    lines = tables.card_lines([changed(**note)])
+    lines = tables.pair_summary_lines([changed(**note)])
 
     assert tables.card_notes(CARD) == []
     assert words in tables.card_notes(changed(**note))[0]
@@ -80,16 +80,16 @@ def test_what_has_to_be_said_beside_the_numbers_is_said(note, words):
 
 def test_a_card_of_long_names_and_two_widths_fits_80_columns():
     arm = "scaled-scale0.123456789-branch0.987654321"
-    card = {
+    pair_summary = {
         **changed(equal={"weights_bit_equal": None}),
         "cell": "cnn d164 w128 bottleneck layers2 post-norm norm-batch relu init-he batch128 sgd lr0.1 decay0.0001",
         "plain": f"plain-as-{arm}", "residual": arm,
         "width": {f"plain-as-{arm}": 1234, arm: 1024}, "at_start": {f"plain-as-{arm}": START, arm: START},
     }  # fmt: skip
-    lines = tables.card_lines([card])
+    lines = tables.pair_summary_lines([pair_summary])
 
     assert max(map(len, lines)) <= 80
-    assert f"{card['cell']}: plain-as-{arm} / {arm}" in " ".join(line.strip() for line in lines)
+    assert f"{pair_summary['cell']}: plain-as-{arm} / {arm}" in " ".join(line.strip() for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_a_card_of_long_names_and_two_widths_fits_80_columns():
     ],
 )
 def test_seeds_that_came_later_are_told_with_their_rounds(rounds, words):
-    card = {**CARD, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
+    pair_summary = {**CARD, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
 
-    assert tables.card_notes(card) == ([words] if words else [])
+    assert tables.card_notes(pair_summary) == ([words] if words else [])

@@ -6,7 +6,7 @@ from typing import Any
 
 from resexp.tables.terminal import fitted
 
-Card = dict[str, Any]
+PairSummary = dict[str, Any]
 
 FAR = 0.05  # relative difference of gradient norms from those of float32
 
@@ -23,51 +23,53 @@ NOTES = {
 }
 
 
-def equalities(card: Card) -> str:
+def equalities(pair_summary: PairSummary) -> str:
     """What a card shows to be equal, and what not; the second control has a width and weights of its own."""
-    equal, arms = card["equal"], (card["plain"], card["residual"])
+    equal, arms = pair_summary["equal"], (pair_summary["plain"], pair_summary["residual"])
     words = {True: "equal", False: "DIFFERENT"}
     if equal["weights_bit_equal"] is None:
-        plain, residual = (f"{card['at_start'][arm]['parameters']:,}" for arm in arms)
-        widths = " and ".join(str(card["width"][arm]) for arm in arms)
+        plain, residual = (f"{pair_summary['at_start'][arm]['parameters']:,}" for arm in arms)
+        widths = " and ".join(str(pair_summary["width"][arm]) for arm in arms)
         weights = f"width {widths}, at least as many parameters ({plain} and {residual}), weights of its own"
     else:
         weights = f"{equal['weights']} shared weight tensors {words[equal['weights_bit_equal']]}"
     return ", ".join([weights, *(f"{name} {words[equal[key]]}" for key, name in EQUAL.items())])
 
 
-def beyond(card: Card) -> list[str]:
+def beyond(pair_summary: PairSummary) -> list[str]:
     """What the residual arm has beyond its twin: parameters, multiply-adds and bytes kept for backward, per image."""
-    costs = card["beyond"]
+    costs = pair_summary["beyond"]
     parts = [f"{costs['parameters']:+,} parameters", f"{costs['multiply_adds']:+,} multiply-adds"]
     return [*parts, f"{costs['activation_bytes']:+,} B kept for backward"] if any(costs.values()) else ["nothing"]
 
 
-def at_start(card: Card, key: str) -> str:
+def at_start(pair_summary: PairSummary, key: str) -> str:
     """A value measured of both arms before the first update: '2.31 / 4.05'."""
-    values = [card["at_start"][arm][key] for arm in (card["plain"], card["residual"])]
+    values = [pair_summary["at_start"][arm][key] for arm in (pair_summary["plain"], pair_summary["residual"])]
     return " / ".join(f"{value:.4g}" if value is not None and math.isfinite(value) else "-" for value in values)
 
 
-def notes(card: Card) -> list[str]:
+def notes(pair_summary: PairSummary) -> list[str]:
     """What has to be said of a pair beside its numbers."""
-    told = [*(START[key] for key in card["start_differs"]), *(text for key, text in NOTES.items() if card[key])]
-    grown = [f"{_seeds(of['seeds'])} in round {of['round']}" for of in card.get("rounds", ())]
-    told += warnings(card)
+    told = [*(START[key] for key in pair_summary["start_differs"]), *(text for key, text in NOTES.items() if pair_summary[key])]
+    grown = [f"{_seeds(of['seeds'])} in round {of['round']}" for of in pair_summary.get("rounds", ())]
+    told += warnings(pair_summary)
     return [*told, f"planned at different times: {', '.join(grown)}"] if len(grown) > 1 else told
 
 
-def warnings(card: Card) -> list[str]:
+def warnings(pair_summary: PairSummary) -> list[str]:
     """Warnings about a pair: gradient norms that differ from float32, channels that never learn."""
-    gaps = {arm: card["at_start"][arm].get("precision_gap") for arm in (card["plain"], card["residual"])}
+    gaps = {
+        arm: pair_summary["at_start"][arm].get("precision_gap") for arm in (pair_summary["plain"], pair_summary["residual"])
+    }
     lines = [
-        f"{arm}: at initialization gradient norms in {card['precision']} are up to {100 * gap:.0f}% off those in float32"
+        f"{arm}: at initialization gradient norms in {pair_summary['precision']} are up to {100 * gap:.0f}% off those in float32"
         for arm, gap in gaps.items()
         if gap is not None and gap > FAR
     ]
-    if card.get("padded_channels_dead"):
+    if pair_summary.get("padded_channels_dead"):
         lines.append(
-            f"{card['residual']}: the zero channels with which the shortcut pads never receive a gradient, as branches "
+            f"{pair_summary['residual']}: the zero channels with which the shortcut pads never receive a gradient, as branches "
             "start at 0 and relu'(0) = 0; network.shortcut=projection trains them"
         )
     return lines
@@ -80,12 +82,19 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def card_lines(cards: Sequence[Card]) -> list[str]:
+def pair_summary_lines(pair_summaries: Sequence[PairSummary]) -> list[str]:
     """All cards for a terminal of 80 columns."""
     lines = []
-    for card in cards:
-        lines += ["", f"{card['cell']}: {card['plain']} / {card['residual']}", f"  {equalities(card)}"]
-        lines += [f"  beyond its twin: {', '.join(beyond(card)[:2])}", *(f"    {part}" for part in beyond(card)[2:])]
-        lines += [f"  at step 0, {name}: {at_start(card, key)}" for key, name in AT_START.items()]
-        lines += [f"  note: {text}" for text in notes(card)]
+    for pair_summary in pair_summaries:
+        lines += [
+            "",
+            f"{pair_summary['cell']}: {pair_summary['plain']} / {pair_summary['residual']}",
+            f"  {equalities(pair_summary)}",
+        ]
+        lines += [
+            f"  beyond its twin: {', '.join(beyond(pair_summary)[:2])}",
+            *(f"    {part}" for part in beyond(pair_summary)[2:]),
+        ]
+        lines += [f"  at step 0, {name}: {at_start(pair_summary, key)}" for key, name in AT_START.items()]
+        lines += [f"  note: {text}" for text in notes(pair_summary)]
     return fitted(lines)

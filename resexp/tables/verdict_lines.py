@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from resexp.claims import Judged, Verdict
+from resexp.claims import Judgment, Verdict
 from resexp.tables.formats import named
 from resexp.tables.sentences import Sentence
 
@@ -14,27 +14,27 @@ SENTENCES = {
     "more": Sentence("and {count} more", "more configurations have that verdict than are listed"),
 }
 PRIMARY = SENTENCES["primary"].text
-MOST_PLACES = 4  # that are printed under a verdict
+MAX_PLACES = 4  # that are printed under a verdict
 
 
-def verdict_line(of: Judged) -> str:
+def verdict_line(of: Judgment) -> str:
     """'identity: not supported (supported in 3, not supported in 1 of 4 configurations of digits, n = 5)'."""
     arm = f"{of.arm}: " if of.arm else ""
     return SENTENCES["verdict"].format(arm=arm, verdict=of.verdict, scope=of.scope)
 
 
-def place_lines(of: Judged) -> list[str]:
+def place_lines(of: Judgment) -> list[str]:
     """The configurations that decide a verdict, at most four; one if every configuration supports the claim."""
     places = [place for place in of.places if place.verdict == of.verdict]
-    most = 1 if of.verdict == Verdict.SUPPORTED else MOST_PLACES
+    most = 1 if of.verdict == Verdict.SUPPORTED else MAX_PLACES
     lines = [SENTENCES["place"].format(configuration=named(place.label), numbers=place.words) for place in places[:most]]
     return [*lines, *([SENTENCES["more"].format(count=len(places) - most)] if len(places) > most else [])]
 
 
-def judged_lines(kind: str, judged: Sequence[Judged]) -> list[str]:
+def verdict_lines(kind: str, judgments: Sequence[Judgment]) -> list[str]:
     """'expected', each expectation, and below it the verdicts with the configurations that decide them."""
-    lines = [kind] if judged else []
-    for text, found in groupby(judged, key=lambda of: of.expectation.text):
+    lines = [kind] if judgments else []
+    for text, found in groupby(judgments, key=lambda of: of.expectation.text):
         lines.append(f"  {text}")
         for of in found:
             lines += [f"  {verdict_line(of)}", *(f"    {line}" for line in place_lines(of))]

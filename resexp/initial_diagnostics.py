@@ -12,13 +12,13 @@ from torch.nn import functional
 from resexp import config, pairs, probes, training
 from resexp.config import Experiment, Trial
 from resexp.networks import boundary_names, boundary_stages, weighted_layers
-from resexp.training import Run
+from resexp.training import StackState
 
 PROBES = ("gradient_norm", "signal")
 
 
 @dataclass(frozen=True)
-class Reading:
+class InitMeasurement:
     """One trial at its start, on one batch of its first epoch, by block boundary and by weighted layer.
 
     The columns of signals.csv and gradients.csv, as `probes` defines them.
@@ -35,18 +35,18 @@ class Reading:
     slope: float
 
 
-def measure(experiment: Experiment, device: str, batches: int = 1) -> list[Reading]:
+def measure(experiment: Experiment, device: str, batches: int = 1) -> list[InitMeasurement]:
     """A reading of every trial on each of its first `batches` batches; nothing is trained, nothing is left behind.
 
     Raises:
         DataError: images missing or damaged.
     """
     trials = {trial.name: _as_it_is(trial) for trial in experiment.trials}
-    found: list[Reading] = []
+    found: list[InitMeasurement] = []
     with tempfile.TemporaryDirectory() as folder:
         for stack in config.make_plan(experiment, device, 1).stacks:
             run = training.begin([trials[name] for name in stack.trials], Path(folder), stack.name, device)
-            stream = training.batches(run.trials, run.material, run.length.per_epoch, 0)
+            stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
             for batch in range(batches):
                 found += _readings(run, batch, *next(stream))
     return found
@@ -57,11 +57,11 @@ def _as_it_is(trial: Trial) -> Trial:
     return trial.model_copy(update={"settings": trial.settings.model_copy(update={"compile": False})})
 
 
-def _readings(run: Run, batch: int, x: Tensor, labels: Tensor) -> Iterator[Reading]:
+def _readings(run: StackState, batch: int, x: Tensor, labels: Tensor) -> Iterator[InitMeasurement]:
     network, trials, settings = run.network.train(), run.trials, run.trials[0].settings
     boundaries: list[Tensor] = []
     with training.precision_of(settings, x.device):
-        logits = network(x, boundaries, training.draws(network, trials, batch, x) if run.random else ())
+        logits = network(x, boundaries, training.sample_noise(network, trials, batch, x) if run.random else ())
     for boundary in boundaries:
         boundary.retain_grad()
     network.zero_grad()
@@ -74,14 +74,14 @@ def _readings(run: Run, batch: int, x: Tensor, labels: Tensor) -> Iterator[Readi
     for trial, of in zip(trials, rows, strict=True):
         signals, flows = (_column(of["signal"], place) for place in (2, 3))
         weights, slope = _column(of["gradient_norm"], 3), probes.slope(flows, stages)
-        yield Reading(trial.name, batch, width, tuple(names), layers, signals, flows, weights, slope)
+        yield InitMeasurement(trial.name, batch, width, tuple(names), layers, signals, flows, weights, slope)
 
 
-def _column(rows: Sequence[probes.Row], place: int) -> tuple[float, ...]:
+def _column(rows: Sequence[probes.LogRow], place: int) -> tuple[float, ...]:
     return tuple(float(row[place]) for row in rows)
 
 
-def _width(run: Run) -> int:
+def _width(run: StackState) -> int:
     """That of one trial: a stack's weights lead with the trials."""
     if len(run.trials) == 1:
         return pairs.width_of(run.network)

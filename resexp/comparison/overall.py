@@ -1,6 +1,6 @@
 """Everything that a comparison says, computed once; tables and the report print it."""
 
-import statistics as python_statistics
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -35,7 +35,7 @@ class Comparison:
     looks: tuple[int, ...] = ()
 
 
-def compared(
+def compare_results(
     results: Results,
     metric: str = "test_accuracy",
     at: str = "last",
@@ -67,7 +67,7 @@ def compared(
 
 def _looks(results: Results) -> tuple[int, ...]:
     present = [folder for folder, _ in results.sources if (folder / "pairs.json").exists()]
-    rounds = [card.get("rounds", []) for folder in present for card in runs.cards(folder)]
+    rounds = [pair_summary.get("rounds", []) for folder in present for pair_summary in runs.pair_summaries(folder)]
     return tuple(accumulate(len(each["seeds"]) for each in max(rounds, key=len))) if rounds else ()
 
 
@@ -85,7 +85,7 @@ class Needed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SeedBudget:
     """Half-widths over `pairs` pairs and the seeds needed for +-`aim`, for the median pair and the widest."""
 
     pairs: int
@@ -94,7 +94,7 @@ class Plan:
     widest: Needed
 
 
-def plan(comparison: Comparison) -> Plan | None:
+def seed_budget(comparison: Comparison) -> SeedBudget | None:
     """The precision and the seeds for +- half the margin; None without an interval of positive width."""
     differences = [arm.difference for cell in comparison.cells for arm in cell.arms if arm.difference]
     spread = sorted((each.half, each.sd, each.n) for each in differences if each.half and each.sd)
@@ -102,8 +102,8 @@ def plan(comparison: Comparison) -> Plan | None:
         return None
     aim = comparison.margin / 2
     halves, sds, counts = zip(*spread, strict=True)
-    middle = python_statistics.median(halves), python_statistics.median(sds), python_statistics.median_low(counts)
-    return Plan(len(spread), aim, _needed(*middle, aim), _needed(*spread[-1], aim))
+    middle = statistics.median(halves), statistics.median(sds), statistics.median_low(counts)
+    return SeedBudget(len(spread), aim, _needed(*middle, aim), _needed(*spread[-1], aim))
 
 
 def _needed(half: float, sd: float, n: int, aim: float) -> Needed:
@@ -112,7 +112,7 @@ def _needed(half: float, sd: float, n: int, aim: float) -> Needed:
 
 
 @dataclass(frozen=True)
-class Bought:
+class PairingGain:
     """What pairing bought over all pairs: correlations of the arms over seeds; the median ratio of paired to unpaired sd."""
 
     pairs: int
@@ -122,12 +122,12 @@ class Bought:
     ratio: float
 
 
-def bought(comparison: Comparison) -> Bought | None:
+def pairing_gain(comparison: Comparison) -> PairingGain | None:
     """None where no pair of arms varies over at least 3 seeds."""
     every = [arm.contrast.pairing for cell in comparison.cells for arm in cell.arms]
     found: list[tuple[float, Pairing]] = [(of.correlation, of) for of in every if of and of.correlation is not None]
     if not found:
         return None
     correlations = sorted(correlation for correlation, _ in found)
-    ratio = python_statistics.median(of.paired / of.unpaired for _, of in found)
-    return Bought(len(found), correlations[0], python_statistics.median(correlations), correlations[-1], ratio)
+    ratio = statistics.median(of.paired / of.unpaired for _, of in found)
+    return PairingGain(len(found), correlations[0], statistics.median(correlations), correlations[-1], ratio)

@@ -11,23 +11,23 @@ from resexp import checkpoint, runs, stacking
 from resexp.datasets import Images
 from resexp.training.data import test_images
 from resexp.training.measures import dead_layers, evaluate, logits_of, outcome, slope_at
-from resexp.training.state import Run, close_diverged
+from resexp.training.state import StackState, mark_diverged
 
 Scores = tuple[float | None, float | None]  # loss, accuracy
 
 
-def conclude(run: Run, stop: Callable[[], bool]) -> None:
+def evaluate_and_save(run: StackState, stop: Callable[[], bool]) -> None:
     """Writes what remains of every trial that has no result yet.
 
     Raises:
         Stopped: `stop()` was true during an evaluation; the network has its final weights, and no result is written.
     """
     trials, network = len(run.trials), run.network
-    test = test_images(run.trials[0].settings.data, str(run.material.shift.device))
-    close_diverged(run, run.step)
-    unfinished = [trial for trial, logs in enumerate(run.logs) if not runs.is_settled(logs)]
+    test = test_images(run.trials[0].settings.data, str(run.training_data.shift.device))
+    mark_diverged(run, run.step)
+    unfinished = [trial for trial, logs in enumerate(run.logs) if not runs.has_result(logs)]
     save_weights(run, unfinished, network.state_dict(), "weights.pt")
-    parts = list(logits_of(network, test, run.material, trials, stop))
+    parts = list(logits_of(network, test, run.training_data, trials, stop))
     logits = torch.cat([part for part, _ in parts], dim=1)
     best: list[Scores] = [(None, None)] * trials
     if run.best:
@@ -36,7 +36,7 @@ def conclude(run: Run, stop: Callable[[], bool]) -> None:
         last = {name: value.clone() for name, value in network.state_dict().items()}
         network.load_state_dict(run.best["weights"])
         try:
-            measured = evaluate(network, test, run.material, trials, stop)
+            measured = evaluate(network, test, run.training_data, trials, stop)
         finally:
             network.load_state_dict(last)
         best = [measured[trial] if trial in chosen else (None, None) for trial in range(trials)]
@@ -44,21 +44,23 @@ def conclude(run: Run, stop: Callable[[], bool]) -> None:
         finish(run, trial, logits[trial], test, best[trial])
 
 
-def save_weights(run: Run, trials: list[int], weights: stack.State, name: str) -> None:
+def save_weights(run: StackState, trials: list[int], weights: stacking.StateDict, name: str) -> None:
     for trial in trials:
-        checkpoint.save(run.logs[trial] / name, stacking.unstack(weights, run.like, len(run.trials), trial))
+        checkpoint.save_tensors(
+            run.logs[trial] / name, stacking.unstack(weights, run.single_state_dict, len(run.trials), trial)
+        )
 
 
-def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> None:
+def finish(run: StackState, trial: int, logits: Tensor, test: Images, best: Scores) -> None:
     """predictions.csv.gz and result.json of one trial, from its logits on the test part."""
     logs, diverged = run.logs[trial], run.diverged[trial]
     measured = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
     sound = diverged < 0 and math.isfinite(measured["train_loss"])
     accuracy, loss = predict(run, trial, logits, test) if sound else (None, None)
-    ended = outcome(measured["train_accuracy"], measured["train_loss"], run.material.sample.labels.cpu())
+    ended = outcome(measured["train_accuracy"], measured["train_loss"], run.training_data.sample.labels.cpu())
     probes_read = run.trials[trial].settings.gradients.probes
-    starts, ends = (slope_at(logs, step, run.network) for step in (0, run.length.end_of_first_epoch))
-    runs.finish(
+    starts, ends = (slope_at(logs, step, run.network) for step in (0, run.step_counts.end_of_first_epoch))
+    runs.write_result(
         logs,
         {
             "trial": run.trials[trial].name,
@@ -81,7 +83,7 @@ def finish(run: Run, trial: int, logits: Tensor, test: Images, best: Scores) -> 
     )
 
 
-def predict(run: Run, trial: int, logits: Tensor, test: Images) -> tuple[float, float]:
+def predict(run: StackState, trial: int, logits: Tensor, test: Images) -> tuple[float, float]:
     """(accuracy, loss) on the test set; writes predictions.csv.gz, with class names if the images have files."""
     labels = test.labels
     chosen = logits.argmax(1)
