@@ -68,7 +68,7 @@ INSTEAD = {  # pattern -> what to write; case-insensitive, a space matches every
     r"\b(initialis|normalis|colour|favour|grey|licence(?!\.\w)|centre)": "American spelling",
 }
 NEVER = [(re.compile(pattern.replace(" ", r"\s+"), re.IGNORECASE), instead) for pattern, instead in INSTEAD.items()]
-EXCEPTION = re.compile(r"style: ok \(.+\)\W*$", re.MULTILINE)
+EXCEPTION = re.compile(r"style: ok \(.+\)\s*(-->|#\})?$", re.MULTILINE)  # at the end of the line of a finding
 GROUPS = ["docs", "notebook", "configs", "messages", "templates", "docstrings", "comments"]
 CATCH_ALL = {"of", "found", "place", "told", "it", "like", "alone"}
 SHADOWS_ON_PURPOSE: dict[str, str] = {}  # module directly in resexp -> why its standard-library name does no harm
@@ -90,7 +90,6 @@ class Finding(NamedTuple):
     match: str
     instead: str
     group: str
-    text: str
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {' '.join(self.match.split())!r} -> write: {self.instead}"
@@ -208,7 +207,7 @@ def findings(path: Path, source: str) -> Iterator[Finding]:
             numbers = [number for number in range(start, text.last + 1) if match[0].strip() in lines[number - 1]]
             line = (numbers or [start])[0]
             if not EXCEPTION.search(lines[line - 1]):
-                yield Finding(path, line, match[0], instead, text.group, text.text)
+                yield Finding(path, line, match[0], instead, text.group)
         if text.group == "docs" and not text.table:
             yield from long_sentences(path, text)
 
@@ -218,8 +217,8 @@ def long_sentences(path: Path, text: Text) -> Iterator[Finding]:
     for sentence in re.split(r"((?<!al\.)(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)(?<!cf\.)(?<=[.!?])[\"')*_]*\s+)", text.text):
         count = len(words(sentence))
         if count > 35 or sentence.count(";") > 1:
-            instead = f"several sentences ({count} words, at most 35; {sentence.count(';')} semicolons, at most 1)"
-            yield Finding(path, line, f"{sentence[:50]} ...", instead, "sentences", sentence)
+            instead = f"shorter sentences ({count} words, semicolons: {sentence.count(';')})"
+            yield Finding(path, line, f"{sentence[:50]} ...", instead, "sentences")
         line += sentence.count("\n")
 
 
@@ -271,8 +270,9 @@ def test_there_are_at_most_ten_exceptions():
     assert sum(len(EXCEPTION.findall(read(path))) for path in EVERYTHING) <= 10
 
 
-def places(name, source):
-    return [(hit.group, hit.line, hit.match) for hit in findings(Path(name), source)]
+def hits_in(name, source):
+    source = source.replace("OK", "style: ok (a quotation)")
+    return [(finding.group, finding.line, finding.match) for finding in findings(Path(name), source)]
 
 
 def test_markdown_is_read_without_code_links_and_generated_blocks():
@@ -281,23 +281,25 @@ A paragraph that [goes
 on](twin.html) with `a twin`.
 
 ```
+
 a twin
+
 ```
 <!-- begin speed -->
 a twin
 <!-- end speed -->
 - a list item
 - anew
-- anew <!-- style: ok (a quotation) -->
+- anew <!-- OK -->
 
 | a | torn file |
 """
 
-    assert places("README.md", source) == [
+    assert hits_in("README.md", source) == [
         ("docs", 1, "twin"),
         ("docs", 2, "goes\non"),
-        ("docs", 12, "anew"),
-        ("docs", 15, "torn"),
+        ("docs", 14, "anew"),
+        ("docs", 17, "torn"),
     ]
 
 
@@ -305,7 +307,7 @@ def test_a_sentence_is_short_and_has_one_semicolon():
     long = " ".join(["word"] * 36)
     source = f"{long[5:]}. Next; one.\nA; b; c.\n\n- {long}\n\n| {long} |\n\n```\n{long}\n```\n"
 
-    assert [(group, line) for group, line, _ in places("README.md", source)] == [("sentences", 2), ("sentences", 4)]
+    assert [(group, line) for group, line, _ in hits_in("README.md", source)] == [("sentences", 2), ("sentences", 4)]
 
 
 def test_yaml_is_read_in_comments_and_shown_values():
@@ -320,7 +322,7 @@ claims:
     expect: "twin > plain"
 """
 
-    assert sorted(places("configs/x.yaml", source)) == [
+    assert sorted(hits_in("configs/x.yaml", source)) == [
         ("configs", 1, "goes\non"),
         ("configs", 5, "twin"),
         ("configs", 6, "corner"),
@@ -336,21 +338,21 @@ text = (
     f"{twin} %, "
     "a torn file"
 )
-quoted = "a torn file"  # style: ok (a quotation)
+quoted = "a torn file"  # OK
 
 @app.command()
 def train():
     """Train anew."""
 '''
 
-    assert sorted(places("resexp/cli/x.py", source)) == [
+    assert sorted(hits_in("resexp/cli/x.py", source)) == [
         ("comments", 3, "corner"),
         ("docstrings", 1, "goes\non"),
         ("messages", 5, "} %"),
         ("messages", 6, "torn"),
         ("messages", 12, "anew"),
     ]
-    assert {group for group, _, _ in places("tests/x.py", source)} == {"comments", "docstrings"}
+    assert {group for group, _, _ in hits_in("tests/x.py", source)} == {"comments", "docstrings"}
 
 
 def test_templates_are_read_without_code():
@@ -358,13 +360,13 @@ def test_templates_are_read_without_code():
         "<style>twin {}</style>\n{# twin #}\n{% if twin %}<p class='twin'>{{ twin }} %</p>{% endif %}\n<p>What is equal</p>\n"
     )
 
-    assert places("resexp/templates/x.j2", source) == [("templates", 3, "{} %"), ("templates", 4, "What is")]
+    assert hits_in("resexp/templates/x.j2", source) == [("templates", 3, "} %"), ("templates", 4, "What is")]
 
 
 def test_notebooks_are_read_in_their_text():
     cells = [{"cell_type": "code", "source": ["# a twin\n"]}, {"cell_type": "markdown", "source": ["Text\n", "and a twin\n"]}]
 
-    assert places("docs/x.ipynb", json.dumps({"cells": cells}, indent=1)) == [("notebook", 13, "twin")]
+    assert hits_in("docs/x.ipynb", json.dumps({"cells": cells}, indent=1)) == [("notebook", 13, "twin")]
 
 
 def parameters(command, name="resexp"):
