@@ -204,7 +204,7 @@ def findings(path: Path, source: str) -> Iterator[Finding]:
     for text in texts(path, source):
         for match, instead in ((match, instead) for pattern, instead in NEVER for match in pattern.finditer(text.text)):
             start = text.line + text.text.count("\n", 0, match.start())
-            numbers = [number for number in range(start, text.last + 1) if match[0].strip() in lines[number - 1]]
+            numbers = [number for number, line in enumerate(lines[start - 1 : text.last], start) if match[0].strip() in line]
             line = (numbers or [start])[0]
             if not EXCEPTION.search(lines[line - 1]):
                 yield Finding(path, line, match[0], instead, text.group)
@@ -320,6 +320,8 @@ lr: [0.1]  # a corner
 claims:
   - text: anew
     expect: "twin > plain"
+    note: >
+      It is torn.
 """
 
     assert sorted(hits_in("configs/x.yaml", source)) == [
@@ -327,6 +329,7 @@ claims:
         ("configs", 5, "twin"),
         ("configs", 6, "corner"),
         ("configs", 8, "anew"),
+        ("configs", 11, "torn"),
     ]
 
 
