@@ -150,7 +150,7 @@ def floor(rounds: int) -> list[list[str]]:
         torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory() as folder:
             run, other = (run_of(Path(folder), *overrides) for _ in range(2))
-            x, labels = next(training.batches(run.trials, run.training_data, run.length.per_epoch, 0))
+            x, labels = next(training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0))
             x = x.contiguous(memory_format=torch.channels_last) if len(shape) == 3 and shape[0] == 3 else x
             other.network.train()
             step = costs.stepper(run, 128)
@@ -182,8 +182,8 @@ def logging(rounds: int) -> list[list[str]]:
 
 def from_2000(run: training.StackState, every: int) -> Callable[[], None]:
     """Updates from step 2,000 on, with a reading each `every` steps."""
-    run.length, run.step = replace(run.length, every=every), 2_000
-    stream = training.batches(run.trials, run.training_data, run.length.per_epoch, 0)
+    run.step_counts, run.step = replace(run.step_counts, every=every), 2_000
+    stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
     run.network.train()
 
     def step() -> None:

@@ -206,7 +206,7 @@ def test_a_failed_trial_is_named_with_its_reason_and_the_code_is_1(
             raise RuntimeError("out of luck")
         return run(trials, *arguments)
 
-    monkeypatch.setattr(training, "run", unlucky)
+    monkeypatch.setattr(training, "train_stack", unlucky)
     answer = call("train", tiny_file, "--quiet", "--runs", tmp_path / "runs")
 
     assert answer.code == 1

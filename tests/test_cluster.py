@@ -100,7 +100,7 @@ def test_where_the_ray_node_of_the_driver_dies_no_stack_has_failed_but_the_clust
     assert isinstance(raised, OSError)  # at which everything ends, to be continued
     assert str(raised).startswith("the cluster is lost: LocalRayletDiedError")
     with pytest.raises(OSError, match=r"the cluster is lost: RaySystemError: .*no answer"):
-        places.finished(0.0)
+        places.wait(0.0)
 
 
 def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Any):

@@ -50,7 +50,7 @@ def test_memory_is_that_of_weights_gradients_optimizer_and_what_a_batch_keeps(
 
 def test_timing_writes_nothing_and_reads_no_gradients(quick: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(training.loop, "write_reading", pytest.fail)
+    monkeypatch.setattr(training.loop, "write_probe_rows", pytest.fail)
     costs.measure(tiny("gradients.every=1"), "cpu")
 
     assert list(tmp_path.iterdir()) == []

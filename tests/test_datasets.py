@@ -79,7 +79,7 @@ def test_nothing_held_out_and_no_limit_keep_every_image_in_its_place():
 
 def test_normalize_none_only_scales_to_the_unit_range():
     images = Images(torch.arange(17, dtype=torch.uint8).reshape(17, 1, 1, 1), torch.zeros(17).long(), ("0",), brightest=16)
-    x = datasets.normalize(images.pixels, *datasets.statistics(images, "none"))
+    x = datasets.normalize(images.pixels, *datasets.normalization_stats(images, "none"))
 
     assert x.flatten().tolist() == [n / 16 for n in range(17)]
 
@@ -163,7 +163,7 @@ def test_statistics_and_normalisation_agree_with_numpy(normalize: str):
         "pixel": lambda: (raw - raw.mean(0)) / 255,
         "none": lambda: raw / 255,
     }[normalize]()
-    shift, scale = datasets.statistics(images, normalize)
+    shift, scale = datasets.normalization_stats(images, normalize)
 
     assert shift.dtype == scale.dtype == torch.float64
     np.testing.assert_allclose(datasets.normalize(images.pixels, shift, scale).numpy(), expected, rtol=1e-12, atol=1e-12)
@@ -172,7 +172,7 @@ def test_statistics_and_normalisation_agree_with_numpy(normalize: str):
 def test_a_channel_that_never_changes_becomes_zero_and_not_nan():
     images = Images(torch.full((4, 1, 2, 2), 9, dtype=torch.uint8), torch.zeros(4).long(), ("0",))
 
-    assert not datasets.normalize(images.pixels, *datasets.statistics(images, "channel")).any()
+    assert not datasets.normalize(images.pixels, *datasets.normalization_stats(images, "channel")).any()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resexp.inference import DegradationVerdict, degradation, paired, removed
+from resexp.inference import DegradationVerdict, degradation, paired, degradation_reduction
 
 DEGRADES, DOES_NOT, INCONCLUSIVE = (
     DegradationVerdict.DEGRADES,
@@ -140,7 +140,7 @@ def test_what_is_removed_is_how_much_less_the_residual_arm_rises():
     plain = errors([[0.25, 0.9, 0.75], [0.25, 0.9, 1.0], [0.5, 0.9, 1.0]])  # by 1/2, 3/4, 1/2
     residual = errors([[0.25, 0.1, 0.25], [0.25, 0.1, 0.5], [0.25, 0.1, 0.5]])  # by 0, 1/4, 1/4
 
-    found = removed(plain, residual)
+    found = degradation_reduction(plain, residual)
 
     assert found == paired([0.5, 0.5, 0.25])
     assert found.mean == pytest.approx(5 / 12, rel=1e-12)
@@ -153,7 +153,7 @@ def test_what_is_removed_is_told_of_the_depths_and_seeds_that_both_arms_have():
     del plain[8][1], residual[32][2]
     del plain[16]
 
-    assert removed(plain, residual) == paired([0.5])
+    assert degradation_reduction(plain, residual) == paired([0.5])
 
 
 @pytest.mark.parametrize(
@@ -167,4 +167,4 @@ def test_what_is_removed_is_told_of_the_depths_and_seeds_that_both_arms_have():
     ],
 )
 def test_nothing_is_told_of_what_is_removed_from(plain, residual):
-    assert removed(plain, residual) is None
+    assert degradation_reduction(plain, residual) is None

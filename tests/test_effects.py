@@ -43,7 +43,11 @@ def diverged(_trial: config.Trial) -> dict[str, Any]:
 
 def one_of(*each: float, **outcomes: str) -> Values:
     """The accuracy of each seed; those up to `chance` at chance."""
-    return lambda t: {"test_accuracy": each[t.seed], "outcome": "at_chance" if each[t.seed] <= 0.115 else "above_chance", **outcomes}
+    return lambda t: {
+        "test_accuracy": each[t.seed],
+        "outcome": "at_chance" if each[t.seed] <= 0.115 else "above_chance",
+        **outcomes,
+    }
 
 
 def found_in(folder: Path, values: Values, *overrides: str, seeds: int = 5) -> list[Finding]:

@@ -72,7 +72,7 @@ def trained_names(monkeypatch: pytest.MonkeyPatch, fail: Callable[[str], Excepti
             raise error
         return run(trials, *arguments)
 
-    monkeypatch.setattr(training, "run", noted)
+    monkeypatch.setattr(training, "train_stack", noted)
     return names
 
 
@@ -166,7 +166,7 @@ def trained_up_to(most: int, monkeypatch: pytest.MonkeyPatch, folder: Path) -> l
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
         return run(trials, *arguments)
 
-    monkeypatch.setattr(training, "run", limited)
+    monkeypatch.setattr(training, "train_stack", limited)
     return tried
 
 
@@ -211,7 +211,7 @@ def test_a_network_that_does_not_fit_alone_is_told_what_would(
     assert state["state"] == "failed"
     assert words
     assert words[1] == "use fewer processes (--jobs 1), or a smaller network.width or network.depth"
-    assert costs.room(tiny("training.batch_size=1000000").trials[0], "cpu").endswith(
+    assert costs.oom_advice(tiny("training.batch_size=1000000").trials[0], "cpu").endswith(
         f"training.batch_size={(20_000 - 16 * 754) // kept_by_an_image(experiment)}"
     )
 
@@ -386,7 +386,7 @@ def test_this_process_writes_the_same_bytes_as_a_worker(
 
 def test_a_signal_that_comes_while_one_looks_whether_to_stop_is_heard(monkeypatch: pytest.MonkeyPatch):
     pool = SimpleNamespace(stopping=multiprocessing.get_context("spawn").Event())
-    monkeypatch.setattr(running, "note", lambda _text: None)
+    monkeypatch.setattr(running, "log", lambda _text: None)
     with running.stopping(pool) as seen, pool.stopping._cond:  # as is_set() holds it
         signal.raise_signal(signal.SIGTERM)
     for _ in range(500):

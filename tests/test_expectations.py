@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resexp import claims, config
 from resexp.config import ConfigError, Expectation, Relation, Side, parse_expectation
-from resexp.config.expectations import LONGEST, WITH_NUMBER
+from resexp.config.expectations import MAX_LENGTH, WITH_NUMBER
 
 EXAMPLE = "such as 'test_accuracy: identity > plain + 0.01 @ 95% at depth=64'"
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_read_is_shown_with_an_example(text: str, message: str):
 
 
 def test_an_expectation_of_more_than_a_thousand_letters_is_refused():
-    most = "test_loss: identity > plain".ljust(LONGEST)
+    most = "test_loss: identity > plain".ljust(MAX_LENGTH)
 
     assert parse_expectation(most).measure == "test_loss"
     assert refusal(f"{most} ") == f"--expect: an expectation of 1,001 letters; {EXAMPLE}"

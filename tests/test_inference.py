@@ -10,10 +10,10 @@ from scipy import stats
 
 from resexp.inference import (
     COVERAGE_OF_LOOKS,
-    OUTCOMES,
+    Outcome,
     cross_fitted,
-    deviation,
-    fisher,
+    standard_deviation,
+    fisher_exact,
     highest_last,
     holm,
     over_images,
@@ -102,7 +102,7 @@ def test_nine_of_ten_intervals_at_level_0_9_contain_the_truth():
 
 @samples
 def test_the_deviation_divides_by_n_minus_1(values):
-    assert deviation(values) == pytest.approx(python_statistics.stdev(values), rel=1e-12)
+    assert standard_deviation(values) == pytest.approx(python_statistics.stdev(values), rel=1e-12)
 
 
 @samples
@@ -123,7 +123,9 @@ def test_a_summary_has_the_mean_deviation_median_and_range_of_its_values(values)
     [
         pytest.param(["at_chance"] * 2, [0.1, 0.3], {"at_chance": 2}, 0.2, id="all stuck: a mean"),
         pytest.param(["above_chance", "at_chance"], [0.9, 0.1], {"above_chance": 1, "at_chance": 1}, None, id="mixed: no mean"),
-        pytest.param(["diverged", "above_chance"], [None, 0.9], {"above_chance": 1, "diverged": 1}, None, id="one diverged: no mean"),
+        pytest.param(
+            ["diverged", "above_chance"], [None, 0.9], {"above_chance": 1, "diverged": 1}, None, id="one diverged: no mean"
+        ),
         pytest.param(["diverged"] * 3, [None] * 3, {"diverged": 3}, None, id="all diverged: nothing to average"),
         pytest.param(
             ["diverged", "at_chance", "above_chance", "at_chance"],
@@ -139,7 +141,7 @@ def test_trials_that_ended_differently_have_no_mean(outcomes, values, counts, me
     present = [value for value in values if value is not None]
 
     assert found.outcomes == counts
-    assert list(found.outcomes) == [name for name in OUTCOMES if name in counts]  # in the order of the words
+    assert list(found.outcomes) == [name for name in Outcome if name in counts]  # in the order of the words
     assert found.n == len(outcomes)
     assert (found.mean is None, found.sd is None) == (mean is None, mean is None)
     assert found.mean == pytest.approx(mean)
@@ -232,7 +234,7 @@ def test_outcome_counts_are_compared_as_by_scipys_fisher_test():
         m, n = draws.integers(0, 16, 2).tolist()
         a, b = draws.integers(0, m + 1), draws.integers(0, n + 1)
 
-        assert fisher((int(a), m), (int(b), n)) == pytest.approx(stats.fisher_exact([[a, m - a], [b, n - b]]).pvalue, abs=1e-12)
+        assert fisher_exact((int(a), m), (int(b), n)) == pytest.approx(stats.fisher_exact([[a, m - a], [b, n - b]]).pvalue, abs=1e-12)
 
 
 # ---- ranks of the deepest depth ---------------------------------------------------------------------------------------------
@@ -342,7 +344,7 @@ def test_pairing_has_pearsons_correlation_and_both_deviations():
 def test_deviations_with_and_without_pairs_agree_with_the_correlation():
     plain, residual = [0.9, 0.93, 0.97, 0.94], [0.92, 0.95, 0.96, 0.97]
     found = pairing(plain, residual)
-    shared = 2 * found.correlation * deviation(plain) * deviation(residual)
+    shared = 2 * found.correlation * standard_deviation(plain) * standard_deviation(residual)
 
     assert found.paired**2 == pytest.approx(found.unpaired**2 - shared, rel=1e-12)
 
@@ -352,7 +354,7 @@ def test_deviations_with_and_without_pairs_agree_with_the_correlation():
 def test_an_arm_of_equal_values_deviates_by_exactly_0_and_correlates_with_nothing(value, n):
     found = pairing([value] * n, [value + place for place in range(n)])
 
-    assert deviation([value] * n) == 0
+    assert standard_deviation([value] * n) == 0
     assert found.correlation is None
     assert found.paired == pytest.approx(found.unpaired, rel=1e-12)
 

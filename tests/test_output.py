@@ -107,7 +107,7 @@ def test_a_closed_stream_is_written_to_nowhere(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdout", None)
     output.prepare_streams()
     with sys.stdout:
-        program.say("a result")
+        program.print_result("a result")
 
 
 # ---- a reader that is gone ---------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_a_probe_is_the_first_reading_of_a_training(overrides: tuple[str, ...], 
 def test_a_second_batch_is_that_of_the_second_step(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     experiment = tiny("network.plain=false")
     run = training.begin(experiment.trials, Path("absent"), "x", "cpu")
-    stream = training.batches(run.trials, run.training_data, run.length.per_epoch, 0)
+    stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
     seen: list[torch.Tensor] = []
     forward = type(run.network).forward
     monkeypatch.setattr(type(run.network), "forward", lambda self, x, *rest: (seen.append(x), forward(self, x, *rest))[1])

@@ -71,7 +71,7 @@ def test_so_does_a_training_that_raises(
         seen.append(torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "run", fail)
+    monkeypatch.setattr(training, "train_stack", fail)
     with pytest.raises(KeyboardInterrupt):
         train_here(tiny(), tmp_path / "tiny")
     assert seen == [True]

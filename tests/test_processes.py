@@ -73,7 +73,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], Worker]]:
     context, started = multiprocessing.get_context("spawn"), []
 
     def worker(arrive: Any) -> Worker:
-        monkeypatch.setattr(processes.workers, "arrive", arrive)
+        monkeypatch.setattr(processes.workers, "warm_up", arrive)
         started.append(Worker(context, context.Event()))
         return started[-1]
 
@@ -194,7 +194,7 @@ def test_a_broken_pipe_that_is_not_stdout_is_said(in_process: None, call: Progra
     def broken(*_arguments: Any) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(pools.workers, "survey", broken)
+    monkeypatch.setattr(pools.workers, "initial_diagnostics", broken)
     answer = call("probe", tiny_file)
 
     assert (answer.code, answer.out, answer.err.count("\n")) == (1, "", 1)

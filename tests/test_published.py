@@ -360,7 +360,12 @@ def test_layers_per_block_mean_nothing_to_a_bottleneck():
 def test_measured_and_published_stand_side_by_side_with_their_samples():
     rows = [
         ("d20", "identity", accuracies(0.910, 0.914, 0.918), alone(*D20)),
-        ("d110", "dropout-p0.5", summarize(["at_chance", "above_chance"], [0.1, 0.9]), alone(*D110, "network.shortcut=dropout")),
+        (
+            "d110",
+            "dropout-p0.5",
+            summarize(["at_chance", "above_chance"], [0.1, 0.9]),
+            alone(*D110, "network.shortcut=dropout"),
+        ),
         ("d110", "projection-all", summarize(["diverged"], [None]), alone(*D110, "network.shortcut=projection-all")),
     ]
     lines = published_lines(rows)

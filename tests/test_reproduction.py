@@ -386,7 +386,7 @@ def test_a_trial_that_fails_is_named_and_the_others_are_compared(results: Path, 
         return run(trials, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "run", unlucky)
+        patch.setattr(training, "train_stack", unlucky)
         answer = call("reproduce", "--quiet", "--runs", results)
         assert (answer.code, answer.out) == (1, f"tiny: identical: 2 of 4 trials, byte for byte\n\n{SAME}")
         assert "failed: plain-d4-s1: RuntimeError: out of luck" in answer.err
@@ -446,12 +446,12 @@ def made(place: Path, of: Made, *overrides: str) -> tuple[Path, Experiment]:
     return folder, experiment
 
 
-def compare_results(tmp_path: Path, before: Made, after: Made, *overrides: str) -> reproduction.Comparison:
+def compare_results(tmp_path: Path, before: Made, after: Made, *overrides: str) -> reproduction.Reproduction:
     folder, experiment = made(tmp_path / "before", before, *overrides)
     return reproduction.compare(folder, made(tmp_path / "after", after, *overrides)[0], experiment)
 
 
-def arms(found: reproduction.Comparison) -> dict[str, str]:
+def arms(found: reproduction.Reproduction) -> dict[str, str]:
     return {arm.name: arm.verdict for arm in found.arms}
 
 
@@ -563,7 +563,7 @@ def test_a_mean_is_held_against_scipys_interval_of_a_repetition(end: int, inside
     (mean, difference) = found.arms[1].intervals
     assert (mean.low, mean.high) == pytest.approx(scipys(SEEDS["identity"]))
     assert difference.again == pytest.approx(difference.before)
-    assert difference.holds
+    assert difference.covered
 
 
 @pytest.mark.parametrize(("inside", "verdict"), [(0.999, "within the interval"), (1.001, "different")])
@@ -577,7 +577,7 @@ def test_a_paired_difference_is_held_against_its_own_interval(inside: float, ver
 
     assert arms(found) == {"plain": "within the interval", "identity": verdict}
     assert (found.arms[1].intervals[1].low, found.arms[1].intervals[1].high) == pytest.approx((low, high))
-    assert found.arms[1].intervals[0].holds
+    assert found.arms[1].intervals[0].covered
 
 
 def test_a_residual_arm_that_is_the_same_is_different_where_its_twin_has_changed_their_difference(tmp_path: Path):
@@ -600,19 +600,19 @@ def test_equal_accuracies_have_an_interval_of_one_image_either_way(tmp_path: Pat
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
 def test_95_of_100_repetitions_that_are_nothing_but_chance_lie_within(n: int):
     draws = np.random.default_rng(n).normal(0.9, 0.02, size=(4000, n, 2))
-    inside = [verdicts.interval("accuracy", [(a, b) for a, b in of.tolist()], 0.0).holds for of in draws]
+    inside = [verdicts.interval("accuracy", [(a, b) for a, b in of.tolist()], 0.0).covered for of in draws]
 
     assert np.mean(inside) == pytest.approx(0.95, abs=0.012)  # 3.5 standard errors
 
 
-OUTCOMES = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
+Outcome = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
 
 
 def ended(plain: str, accuracy: float) -> Callable[[config.Trial], dict[str, Any]]:
     """Outcomes of plain by seed; a diverged trial has no accuracy."""
 
     def values(trial: config.Trial) -> dict[str, Any]:
-        outcome = OUTCOMES[plain[trial.seed]] if trial.arm == "plain" else "above_chance"
+        outcome = Outcome[plain[trial.seed]] if trial.arm == "plain" else "above_chance"
         return {"outcome": outcome, "test_accuracy": None if outcome == "diverged" else accuracy}
 
     return values
@@ -675,7 +675,7 @@ def test_a_second_control_is_a_twin_too(tmp_path: Path):
 # ---- what is said ----------------------------------------------------------------------------------------------------------
 
 
-def text(found: reproduction.Comparison) -> str:
+def text(found: reproduction.Reproduction) -> str:
     return "\n".join(tables.fitted(reproduction.lines(found)))
 
 

@@ -133,7 +133,7 @@ def printed(content: Content) -> list[str]:
     lines = [*content.answer, content.headline, *(of.sentence for of in content.found), *content.reversals]
     lines += [title(name, content) for name in QUESTIONS]
     lines += [line for name in figures.chosen(content.frames) for line in sentences(name, content)]
-    return [*lines, tables.TABLES["table"](content.compared, tables.verdict_lines(tables.PRIMARY, judgments))]
+    return [*lines, tables.TABLES["table"](content.comparison, tables.verdict_lines(tables.PRIMARY, judgments))]
 
 
 def over_depth(

@@ -225,9 +225,9 @@ def test_a_shard_answers_for_its_own_trials_alone(tmp_path: Path, capsys: Any):
     (runs.trial_folder(folder, of_another) / "result.json").unlink()
     runs.set_failed(runs.trial_folder(folder, of_another), "out of luck")
 
-    assert running.conclude(folder, experiment, [], ours) == 0
+    assert running.print_summary(folder, experiment, [], ours) == 0
     assert capsys.readouterr().err == f"3 of 3 trials of this shard finished; results in {folder}\n"
-    assert running.conclude(folder, experiment, []) == 1
+    assert running.print_summary(folder, experiment, []) == 1
 
 
 def test_a_shard_shows_its_own_trials_alone(tiny_file: Path, tmp_path: Path, call: Program, monkeypatch: pytest.MonkeyPatch):

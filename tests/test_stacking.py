@@ -180,7 +180,7 @@ def test_a_reading_of_a_stack_is_that_of_its_networks():
     networks = networks_of(STACKS["constants"], "layer", "post")
     stacked, (x, labels) = stacking.stack(networks), batch_of(0)
 
-    def read(network: Network, images: Tensor, target: Tensor, trials: int) -> list[dict[str, list[probes.Row]]]:
+    def read(network: Network, images: Tensor, target: Tensor, trials: int) -> list[dict[str, list[probes.LogRow]]]:
         boundaries: list[Tensor] = []
         logits = network(images, boundaries)
         loss = losses_of(logits, target).sum() if trials > 1 else functional.cross_entropy(logits, target)
@@ -267,7 +267,7 @@ def test_that_a_trial_diverged_is_in_its_status_while_its_stack_trains_on(tiny: 
     for logs in run.logs:
         runs.clear(logs)
     run.step = 4
-    training.state.tell(run, "running")
+    training.state.write_status(run, "running")
     run.losses = [torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, math.inf, 1.0]), torch.tensor([1.0, math.nan, 1.0])]
     training.state.mark_diverged(run, 5)
     found = [runs.status(logs) for logs in run.logs]

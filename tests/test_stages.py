@@ -68,7 +68,7 @@ def test_on_a_terminal_it_is_shown_until_the_end_and_stdout_stays_clean(
     with program.stages() as announce:
         announce("reading mnist")
         sys.stdout.write("result\n")
-        program.note("a remark")
+        program.log("a remark")
     shown = screen.getvalue()
 
     assert capsys.readouterr().out == "result\n"

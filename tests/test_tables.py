@@ -36,7 +36,10 @@ def plain_mixed(trial):
 
 
 def plain_stuck(trial):
-    return {"test_accuracy": 0.1 if trial.arm == "plain" else 0.9, "outcome": "at_chance" if trial.arm == "plain" else "above_chance"}
+    return {
+        "test_accuracy": 0.1 if trial.arm == "plain" else 0.9,
+        "outcome": "at_chance" if trial.arm == "plain" else "above_chance",
+    }
 
 
 def none_trained(trial):

@@ -149,7 +149,9 @@ def test_both_arms_are_chosen_by_validation_and_compared_on_test(tmp_path):
         assert (row.plain.setting, row.residual.setting) == ({"lr": "0.01"}, {"lr": "0.01"})
         assert row.difference == Difference(*(pytest.approx(0.4),) * 3, 2, 0.0)
         assert row.plain.flags == row.residual.flags == ()
-    assert best.plain.summary == Summary({"above_chance": 2}, 2, *(pytest.approx(of) for of in (0.25, 0.005**0.5, 0.25, 0.2, 0.3)))
+    assert best.plain.summary == Summary(
+        {"above_chance": 2}, 2, *(pytest.approx(of) for of in (0.25, 0.005**0.5, 0.25, 0.2, 0.3))
+    )
 
 
 def test_where_the_arms_bests_differ_both_are_compared_at_either_too(tmp_path):
@@ -355,7 +357,7 @@ def test_what_degrades_degrades_and_a_gap_that_closes_is_said_so(tmp_path, deep,
 
     assert (plain.found.verdict, plain.closing) == (DegradationVerdict.DEGRADES, closing)
     assert (identity.found.verdict, identity.change) == (DegradationVerdict.DOES_NOT_DEGRADE, None)
-    assert identity.removed.mean == pytest.approx(0.35)
+    assert identity.reduction.mean == pytest.approx(0.35)
 
 
 def test_a_gap_that_closes_is_followed_by_the_command_that_trains_longer(tmp_path):
@@ -387,7 +389,9 @@ def test_a_long_command_continues_as_a_shell_reads_it():
 @pytest.mark.parametrize(
     ("outcome", "accuracy", "verdict"),
     [
-        pytest.param({8: "at_chance", 64: "at_chance"}, {8: 0.1, 64: 0.1}, DegradationVerdict.UNTRAINED, id="none trains at any depth"),
+        pytest.param(
+            {8: "at_chance", 64: "at_chance"}, {8: 0.1, 64: 0.1}, DegradationVerdict.UNTRAINED, id="none trains at any depth"
+        ),
         pytest.param({8: "diverged", 64: "diverged"}, {8: None, 64: None}, DegradationVerdict.UNTRAINED, id="all diverge"),
         pytest.param(
             {8: "at_chance", 64: "diverged"},
@@ -396,16 +400,25 @@ def test_a_long_command_continues_as_a_shell_reads_it():
             id="none trains, the deepest diverge",
         ),
         pytest.param(
-            {8: "above_chance", 64: "at_chance"}, {8: 0.104, 64: 0.1}, DegradationVerdict.UNTRAINED, id="hardly, and not at the deepest"
+            {8: "above_chance", 64: "at_chance"},
+            {8: 0.104, 64: 0.1},
+            DegradationVerdict.UNTRAINED,
+            id="hardly, and not at the deepest",
         ),
         pytest.param(
-            {8: "above_chance", 64: "at_chance"}, {8: 0.9, 64: 0.1}, DegradationVerdict.DEGRADES, id="the deepest does not train"
+            {8: "above_chance", 64: "at_chance"},
+            {8: 0.9, 64: 0.1},
+            DegradationVerdict.DEGRADES,
+            id="the deepest does not train",
         ),
         pytest.param(
             {8: "above_chance", 64: "diverged"}, {8: 0.9, 64: None}, DegradationVerdict.DEGRADES, id="the deepest diverges"
         ),
         pytest.param(
-            {8: "at_chance", 64: "above_chance"}, {8: 0.1, 64: 0.9}, DegradationVerdict.DOES_NOT_DEGRADE, id="only the deepest trains"
+            {8: "at_chance", 64: "above_chance"},
+            {8: 0.1, 64: 0.9},
+            DegradationVerdict.DOES_NOT_DEGRADE,
+            id="only the deepest trains",
         ),
     ],
 )
@@ -462,7 +475,7 @@ def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
 
     plain, _ = comparison.over_depth(results := fabricated.results(tmp_path, values, *TWO_DEPTHS))
 
-    assert (plain.found.contrast, plain.found.verdict, plain.trained) == (
+    assert (plain.found.contrast, plain.found.verdict, plain.above_chance) == (
         None,
         DegradationVerdict.INCONCLUSIVE,
         (0, 4),

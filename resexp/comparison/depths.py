@@ -55,9 +55,7 @@ def over_depth(results: Results) -> list[OverDepth]:
 def _over_depth(condition: Label, arm: str, curve: Curve, verdict: Degradation, reduction: Difference | None) -> OverDepth:
     deepest = [record for record in curve[max(curve)] if record.result]
     slopes = [slope for record in deepest if (slope := value(record, "slope_start")) is not None]
-    above_chance, diverged = (
-        sum(outcome == wanted for outcome in _outcomes(deepest)) for wanted in (Outcome.ABOVE_CHANCE, Outcome.DIVERGED)
-    )
+    above_chance, diverged = (_outcomes(deepest).count(outcome) for outcome in (Outcome.ABOVE_CHANCE, Outcome.DIVERGED))
     anywhere = any(Outcome.ABOVE_CHANCE in _outcomes(records) for records in curve.values())
     if not anywhere or (not above_chance and verdict.verdict == DegradationVerdict.DOES_NOT_DEGRADE):
         verdict = replace(verdict, verdict=DegradationVerdict.UNTRAINED)

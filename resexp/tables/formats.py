@@ -54,12 +54,9 @@ TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
 def outcome_text(arm: Arm) -> str:
     """'5/5', '3/5 (2 at chance)', '0/5 (5 diverged)': how many finished trials are above chance, and the other outcomes."""
-    others = [
-        f"{count} {name.replace('_', ' ')}" for name, count in arm.summary.outcomes.items() if name != Outcome.ABOVE_CHANCE
-    ]
-    return f"{arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0)}/{arm.summary.n}" + (
-        f" ({', '.join(others)})" if others else ""
-    )
+    outcomes, n = arm.summary.outcomes, arm.summary.n
+    others = [f"{count} {name.replace('_', ' ')}" for name, count in outcomes.items() if name != Outcome.ABOVE_CHANCE]
+    return f"{outcomes.get(Outcome.ABOVE_CHANCE, 0)}/{n}" + (f" ({', '.join(others)})" if others else "")
 
 
 def diverged_text(arm: Arm) -> str:
