@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resexp import claims, comparison, config, inference, report, runs, tables
+from resexp import claims, comparison, config, report, runs, tables
 from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Figure
-from resexp.runs import Results, TrialRecord
+from resexp.runs import Outcome, Results, TrialRecord
 from resexp.tables.answer import answer
 from resexp.tables.findings import findings
 from resexp.tables.frames import read_frames
@@ -92,7 +92,7 @@ class ComparisonView:
     def frame(self) -> pd.DataFrame:
         """A row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
         rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](self.found))))
-        whole = (*self.results.shown, "n", "missing", *inference.Outcome, "parameters")
+        whole = (*self.results.shown, "n", "missing", *Outcome, "parameters")
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         return pd.DataFrame({key: _parsed(of, whole=key in whole) if key not in NAMES else of for key, of in columns.items()})
 

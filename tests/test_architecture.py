@@ -21,12 +21,17 @@ def words(text: str) -> list[str]:
 
 # Left may never import right. Modules that do not exist yet are just absent.
 ORDER = words(
-    "config streams theory shortcuts networks datasets probes runs checkpoint stack training pairs costs survey describe "
+    "renamed config streams theory shortcuts networks datasets probes runs checkpoint stacking training pairs costs "
+    "initial_diagnostics describe "
     "doctor dissect executors "
-    "statistics comparison claims reproduction tables figures report trained trackers screen cli __main__"
+    "inference comparison claims reproduction tables figures report api trackers screen cli __main__"
 )
-LAB = words("streams shortcuts networks datasets probes checkpoint stack training pairs costs survey describe doctor dissect")
-DESK = words("config theory runs statistics comparison claims reproduction tables figures report trained trackers screen cli")
+TRAINING_HALF = words(
+    "streams shortcuts networks datasets probes checkpoint stacking training pairs costs initial_diagnostics describe doctor dissect"
+)
+REPORTING_HALF = words(
+    "renamed config theory runs inference comparison claims reproduction tables figures report api trackers screen cli"
+)
 FORBIDDEN = {"manager", "helper", "helpers", "util", "utils", "common", "misc", "base", "core", "factory", "handler", "engine"}
 
 
@@ -89,25 +94,29 @@ def test_imports_are_absolute_and_name_what_they_import(file):
     assert [node.lineno for node in found if node.level or node.names[0].name == "*"] == []
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in {*DESK, "executors", "__init__", "__main__"}])
-def test_the_desk_and_the_executors_start_without_torch(file):
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if module_of(file) in {*REPORTING_HALF, "executors", "__init__", "__main__"}]
+)
+def test_the_reporting_half_and_the_executors_start_without_torch(file):
     names = imported(at_start(FILES[file]))
 
     assert packages(names) & {"torch", "torchvision"} == set()
-    assert ours(names) & set(LAB) == set()
+    assert ours(names) & set(TRAINING_HALF) == set()
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in DESK and module_of(file) != "cli"])
-def test_the_desk_meets_the_lab_only_in_files(file):
-    """Not even late imports; the command line alone may call the lab."""
-    assert ours(imported(ast.walk(FILES[file]))) & {*LAB, "executors"} == set()
+@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in REPORTING_HALF and module_of(file) != "cli"])
+def test_the_halves_meet_only_in_files(file):
+    """Not even late imports; only the command line may call the training half."""
+    assert ours(imported(ast.walk(FILES[file]))) & {*TRAINING_HALF, "executors"} == set()
 
 
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
         pytest.param(present(["cli", "executors"]), ["torch", "pandas", "altair", "scipy.stats"], id="what --help imports"),
-        pytest.param(present(DESK), ["torch", "torchvision", "sklearn", "scipy.stats"], id="the whole desk"),
+        pytest.param(
+            present(REPORTING_HALF), ["torch", "torchvision", "sklearn", "scipy.stats"], id="the whole reporting half"
+        ),
     ],
 )
 def test_importing_loads_no_more_than_is_needed(modules, absent):
@@ -169,7 +178,7 @@ def test_an_exception_is_caught_by_its_name(file):
     assert [line for line, node in caught if isinstance(node, ast.Name) and node.id in ("Exception", "BaseException")] == []
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in LAB])
+@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in TRAINING_HALF])
 def test_no_code_path_asks_whether_a_network_is_residual(file):
     branches = [node.test for node in ast.walk(FILES[file]) if isinstance(node, ast.If | ast.IfExp)]
     asked = [node for test in branches for node in ast.walk(test) if isinstance(node, ast.Name | ast.Attribute)]

@@ -645,7 +645,9 @@ def test_what_would_steer_a_terminal_is_written_out():
     assert config.escape_controls("a\nb\tc") == r"a\nb\tc"
 
 
-@pytest.mark.parametrize("speak", [program.print_result, program.log, lambda text: program.fail(text, 2)], ids=["say", "note", "stop"])
+@pytest.mark.parametrize(
+    "speak", [program.print_result, program.log, lambda text: program.fail(text, 2)], ids=["say", "note", "stop"]
+)
 def test_nothing_that_is_said_steers_the_terminal_or_is_taken_for_markup(speak, capsys):
     with suppress(SystemExit):
         speak(f"mine.yaml:100: [red]a[/red] [b]\n{STEERING}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resexp.inference import DegradationVerdict, degradation, paired, degradation_reduction
+from resexp.inference import DegradationVerdict, degradation, degradation_reduction, paired
 
 DEGRADES, DOES_NOT, INCONCLUSIVE = (
     DegradationVerdict.DEGRADES,

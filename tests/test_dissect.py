@@ -308,7 +308,10 @@ def test_a_run_gains_its_tables_twice_the_same_and_nothing_else_changes(call: Pr
     assert {name: after[name] for name in before} == before
     expected = {"identity": ("scale", "lesion", "surface"), "plain": ("lesion", "surface")}
     assert after.keys() - before.keys() == {
-        f"trials/{arm}-d4-s{seed}/{part}.csv" for arm, parts in expected.items() for part in parts for seed in (0, 1)
+        f"trials/{arm}-d4-s{seed}/{runs.ABLATION_FILES[part]}"
+        for arm, parts in expected.items()
+        for part in parts
+        for seed in (0, 1)
     }
     assert max(map(len, out.splitlines())) <= 80
     assert "plain: nothing to scale, S is 0" in out
@@ -321,7 +324,7 @@ def test_the_whole_network_is_as_it_was_trained(call: Program, run: Path):
     call("dissect", run, *ALL, "--quiet")
     for place in (run / "trials").iterdir():
         last = runs.read_rows(place / "metrics.csv")[-1]
-        lesion, shortcut_scale = (runs.read_rows(place / f"{part}.csv")[:1] for part in ("lesion", "scale"))
+        lesion, shortcut_scale = (runs.read_rows(place / runs.ABLATION_FILES[part])[:1] for part in ("lesion", "scale"))
         centre = runs.read_rows(place / "surface.csv")[4]
         expected = (last["val_loss"], runs.format_cell(1 - float(last["val_accuracy"])))
 

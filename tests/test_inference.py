@@ -10,9 +10,7 @@ from scipy import stats
 
 from resexp.inference import (
     COVERAGE_OF_LOOKS,
-    Outcome,
     cross_fitted,
-    standard_deviation,
     fisher_exact,
     highest_last,
     holm,
@@ -23,8 +21,10 @@ from resexp.inference import (
     seeds_for,
     sign_flip,
     smallest_sign_flip,
+    standard_deviation,
     summarize,
 )
+from resexp.runs import Outcome
 
 SAMPLES = {
     "two": [0.1, 0.4],
@@ -234,7 +234,9 @@ def test_outcome_counts_are_compared_as_by_scipys_fisher_test():
         m, n = draws.integers(0, 16, 2).tolist()
         a, b = draws.integers(0, m + 1), draws.integers(0, n + 1)
 
-        assert fisher_exact((int(a), m), (int(b), n)) == pytest.approx(stats.fisher_exact([[a, m - a], [b, n - b]]).pvalue, abs=1e-12)
+        assert fisher_exact((int(a), m), (int(b), n)) == pytest.approx(
+            stats.fisher_exact([[a, m - a], [b, n - b]]).pvalue, abs=1e-12
+        )
 
 
 # ---- ranks of the deepest depth ---------------------------------------------------------------------------------------------

@@ -605,14 +605,14 @@ def test_95_of_100_repetitions_that_are_nothing_but_chance_lie_within(n: int):
     assert np.mean(inside) == pytest.approx(0.95, abs=0.012)  # 3.5 standard errors
 
 
-Outcome = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
+OUTCOMES = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
 
 
 def ended(plain: str, accuracy: float) -> Callable[[config.Trial], dict[str, Any]]:
     """Outcomes of plain by seed; a diverged trial has no accuracy."""
 
     def values(trial: config.Trial) -> dict[str, Any]:
-        outcome = Outcome[plain[trial.seed]] if trial.arm == "plain" else "above_chance"
+        outcome = OUTCOMES[plain[trial.seed]] if trial.arm == "plain" else "above_chance"
         return {"outcome": outcome, "test_accuracy": None if outcome == "diverged" else accuracy}
 
     return values

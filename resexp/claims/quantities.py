@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from resexp import config, runs
 from resexp.comparison import Label, by_depth, errors, groups, growth, value
-from resexp.inference import Outcome
-from resexp.runs import Results, TrialRecord
+from resexp.runs import Outcome, Results, TrialRecord
 
 Range = tuple[float, float, float]
 

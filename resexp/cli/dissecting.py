@@ -146,7 +146,7 @@ def _measure(
                 for line in range(task.lines):
                     rows += pools.dissect(pool, record.folder, record.trial, *machine, task.part, grid, line)
                     progress.advance(bar, task.seconds)
-                runs.write_rows(record.folder / f"{task.part}.csv", rows)
+                runs.write_rows(record.folder / runs.ABLATION_FILES[task.part], rows)
                 if not (quiet or console.is_terminal):
                     log(f"{task.part} of {record.trial.name}")
                 _doubt(task, rows)
@@ -154,7 +154,10 @@ def _measure(
 
 def _doubt(task: Task, rows: Sequence[Sequence[CsvValue]]) -> None:
     """Says so where the whole network errs by a point more or less than when it was trained: its images are others now."""
-    whole, column = rows[len(rows) // 2 if task.part == "surface" else 0], runs.COLUMNS[f"{task.part}.csv"].index("val_error")
+    whole, column = (
+        rows[len(rows) // 2 if task.part == "surface" else 0],
+        runs.COLUMNS[runs.ABLATION_FILES[task.part]].index("val_error"),
+    )
     now, then = float(whole[column] or 0), 1 - (task.record.result or {})["val_accuracy"]
     if abs(now - then) > 0.01:
         name = task.record.trial.name

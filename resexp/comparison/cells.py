@@ -23,8 +23,8 @@ from resexp.comparison.groups import (
 )
 from resexp.comparison.image_uncertainty import image_error, over_test_images
 from resexp.comparison.metrics import ANYWHERE, resolution
-from resexp.inference import Difference, Outcome, Pairing, Summary
-from resexp.runs import Results, TrialRecord
+from resexp.inference import Difference, Pairing, Summary
+from resexp.runs import Outcome, Results, TrialRecord
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from resexp import inference, runs
 from resexp.comparison.gradients import mean_growth
 from resexp.comparison.groups import Label, groups, has_mixed_outcomes, value
-from resexp.inference import Degradation, DegradationVerdict, Difference, Outcome
-from resexp.runs import Results, TrialRecord
+from resexp.inference import Degradation, DegradationVerdict, Difference
+from resexp.runs import Outcome, Results, TrialRecord
 
 LAST = 0.1  # share of the training over which the change of the gap is measured
 Curve = dict[int, list[TrialRecord]]  # depth -> trials

@@ -4,7 +4,8 @@ from enum import StrEnum
 
 from resexp import inference
 from resexp.comparison.cells import Arm
-from resexp.inference import Difference, Outcome
+from resexp.inference import Difference
+from resexp.runs import Outcome
 
 EXCEPTIONS = 0.2  # share of an arm's networks that may deviate from a verdict on trainability
 

@@ -22,10 +22,10 @@ def read_dissection(results: Results, part: str) -> pd.DataFrame:
     Raises:
         RunsError: a damaged file, by name.
     """
-    columns = [*runs.COLUMNS[f"{part}.csv"], "condition", "arm", "depth", "seed"]
+    columns = [*runs.COLUMNS[runs.ABLATION_FILES[part]], "condition", "arm", "depth", "seed"]
     frames = [pd.DataFrame(columns=columns)]
     for record in results.records:
-        rows = runs.read_rows(record.folder / f"{part}.csv") if record.result else []
+        rows = runs.read_rows(record.folder / runs.ABLATION_FILES[part]) if record.result else []
         if rows:
             found = pd.DataFrame(rows)
             numbers = [column for column in found if column not in TEXT]

@@ -31,7 +31,7 @@ from resexp.inference.intervals import (
     sd_interval,
     seeds_for,
 )
-from resexp.inference.samples import Outcome, Summary, standard_deviation, summarize
+from resexp.inference.samples import Summary, standard_deviation, summarize
 from resexp.inference.selection import SELECTED_LEVEL, best_option, cross_fitted
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
     "Degradation",
     "DegradationVerdict",
     "Difference",
-    "Outcome",
     "Pairing",
     "Summary",
     "best_option",

@@ -4,15 +4,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Outcome(StrEnum):
-    """How a trial ended: above chance or at chance on the training set, or with a loss that is not finite."""
-
-    ABOVE_CHANCE = "above_chance"
-    AT_CHANCE = "at_chance"
-    DIVERGED = "diverged"
+from resexp.runs import Outcome
 
 
 @dataclass(frozen=True)

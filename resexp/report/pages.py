@@ -72,7 +72,7 @@ def html(results: Results) -> str:
         .render(
             content=content,
             results=results,
-            compared=content.comparison,
+            comparison=content.comparison,
             depths_heading=depths_heading(content.comparison),
             longer=longer_commands(content.comparison),
             tuned_heading=tuned_heading(content.comparison),

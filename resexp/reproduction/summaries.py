@@ -3,8 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from resexp import inference
-from resexp.inference import Outcome
 from resexp.reproduction.verdicts import (
     DIFFERENT,
     IDENTICAL,
@@ -15,6 +13,7 @@ from resexp.reproduction.verdicts import (
     Reproduction,
     worst,
 )
+from resexp.runs import Outcome
 
 
 def lines(found: Reproduction) -> list[str]:
@@ -57,7 +56,7 @@ def _outcomes(arm: ReproducedArm) -> list[str]:
     text = [f"losses apart from step {step} on"] if step is not None else []
     one, other = (Counter(outcomes) for outcomes in zip(*(of.outcomes for of in arm.repeats), strict=True))
     if {*one, *other} != {Outcome.ABOVE_CHANCE}:
-        text.append(f"{_listed(one, inference.Outcome)}, again {_listed(other, inference.Outcome)}")
+        text.append(f"{_listed(one, Outcome)}, again {_listed(other, Outcome)}")
     return text + ["one seed, no interval"] * (len(arm.repeats) == 1)
 
 

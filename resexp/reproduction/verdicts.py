@@ -13,8 +13,7 @@ from typing import Any
 
 from resexp import config, inference, runs
 from resexp.config import Experiment, Trial
-from resexp.inference import Outcome
-from resexp.runs import TrialRecord
+from resexp.runs import Outcome, TrialRecord
 
 READ = ("metrics.csv",)
 OUTPUTS = tuple(

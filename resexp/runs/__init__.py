@@ -5,6 +5,7 @@ from resexp.runs.environment import PACKAGES, free_memory, launch_entry, peak_me
 from resexp.runs.examination import examine, experiments
 from resexp.runs.fences import SupersededError, attempt
 from resexp.runs.files import (
+    ABLATION_FILES,
     CHECKSUMMED,
     COLUMNS,
     LOGS,
@@ -46,7 +47,7 @@ from resexp.runs.folders import (
     write_plan,
 )
 from resexp.runs.locks import Lease, assert_held, holder, is_training, lock, lock_shard, lock_stack, whole_lock
-from resexp.runs.records import launches, pair_summaries
+from resexp.runs.records import Outcome, launches, pair_summaries
 from resexp.runs.results import Results, TrialRecord, read_results, results_of, trial_records
 from resexp.runs.serialization import to_yaml
 from resexp.runs.targets import readable, target
@@ -70,6 +71,7 @@ from resexp.runs.trials import (
 )
 
 __all__ = [
+    "ABLATION_FILES",
     "CHANGED",
     "CHECKSUMMED",
     "COLUMNS",
@@ -79,6 +81,7 @@ __all__ = [
     "PACKAGES",
     "PROBE_FILES",
     "Lease",
+    "Outcome",
     "Results",
     "RunsError",
     "SupersededError",

@@ -48,6 +48,7 @@ PROBE_FILES = {
     "gradient_correlation": "gradient_correlation.csv",
     "path_lengths": "path_lengths.csv",
 }
+ABLATION_FILES = {"lesion": "lesion.csv", "scale": "shortcut_scale.csv", "surface": "surface.csv"}
 TEMPORARY_FILE = re.compile(r"\..+\.\d+")  # of use only while its process lives: a file that is being written, .stop.<number>
 LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
 # Equal between two runs of one plan, and sealed by result.json; timing.csv is free.

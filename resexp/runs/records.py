@@ -1,6 +1,7 @@
 """The JSON files of runs/: what has to stand in each, checked where it is read; what mends a damaged one. No torch."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,14 @@ from resexp.config import Plan
 from resexp.runs.files import RunsError, json_digest
 
 Json = dict[str, Any]
+
+
+class Outcome(StrEnum):
+    """How a trial ended: above chance or at chance on the training set, or with a loss that is not finite."""
+
+    ABOVE_CHANCE = "above_chance"
+    AT_CHANCE = "at_chance"
+    DIVERGED = "diverged"
 
 
 class _Record(BaseModel):

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import fmean, median
 
 from resexp import runs
-from resexp.inference import Outcome
-from resexp.runs import Results, TrialRecord
+from resexp.runs import Outcome, Results, TrialRecord
 from resexp.tables.terminal import fitted
 
 Rows = list[dict[str, str]]
@@ -23,7 +22,9 @@ def dissection_lines(records: Sequence[TrialRecord], results: Results, parts: It
             cells.setdefault(label, {}).setdefault(record.trial.arm, []).append(record)
         title, text = TEXTS[part]
         for label, arms in cells.items():
-            read = {arm: [runs.read_rows(of.folder / f"{part}.csv") for of in members] for arm, members in arms.items()}
+            read = {
+                arm: [runs.read_rows(of.folder / runs.ABLATION_FILES[part]) for of in members] for arm, members in arms.items()
+            }
             lines += ["", f"{title}; {label}" if label else title, *text(read), *_stuck(arms)]
     return fitted(lines)
 

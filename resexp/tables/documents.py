@@ -8,10 +8,10 @@ from dataclasses import asdict
 from itertools import compress
 from typing import Any
 
-from resexp import inference, runs
+from resexp import runs
 from resexp.comparison import Comparison, compare_results, seed_budget
 from resexp.inference import Difference
-from resexp.runs import Results
+from resexp.runs import Outcome, Results
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import (
     SELECTED,
@@ -124,7 +124,7 @@ def as_csv(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False)
     """One row per arm of a cell; shares in [0, 1]; every figure that there is."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    outcomes = list(inference.Outcome)
+    outcomes = list(Outcome)
     beyond = ("beyond_width", "beyond_width_low", "beyond_width_high")
     of_ranks = ("ranks_p", "ranks_least_p", "lowest", "highest")
     exact = ("outcomes_p", *of_ranks, "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from resexp import config, inference
 from resexp.comparison import Arm, Cell, Choice, Contrast, Metric, Needed, OverDepth, Tuned
-from resexp.inference import DegradationVerdict, Difference, Outcome, Summary
-from resexp.runs import TrialRecord
+from resexp.inference import DegradationVerdict, Difference, Summary
+from resexp.runs import Outcome, TrialRecord
 from resexp.tables.sentences import Sentence
 
 SHARE = Metric("")

@@ -10,8 +10,7 @@ import pandas as pd
 
 from resexp import theory
 from resexp.config import Settings
-from resexp.inference import Outcome
-from resexp.runs import Results
+from resexp.runs import Outcome, Results
 from resexp.tables.labels import region
 from resexp.tables.theory_bands import prediction_of
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from resexp import datasets, probes, runs
 from resexp.datasets import Images
-from resexp.inference import Outcome
 from resexp.networks import Network, boundary_stages
+from resexp.runs import Outcome
 from resexp.training.data import TrainingData
 
 EVALUATION_BATCH = 2_000
