@@ -60,14 +60,14 @@ def record(name: str, content: Any) -> Any:
     """The content of a JSON file of a results folder, not yet validated; the same object if nothing was renamed."""
     try:
         if name == "result.json" and content["outcome"] in OUTCOMES:
-            return {**content, "outcome": OUTCOMES[content["outcome"]]}
+            return {**content, "outcome": OUTCOMES[content["outcome"]], "trial": label(content["trial"])}
         if name == "plan.json" and "cohorts" in content:
             stacks = [
                 {**stack, "name": label(stack["name"]), "trials": list(map(label, stack["trials"]))}
                 for stack in content["cohorts"]
             ]
             return {**{key: value for key, value in content.items() if key != "cohorts"}, "stacks": stacks}
-        if name == "pairs.json":
+        if name == "pairs.json" and isinstance(content, list):
             differing = {"zero_last": "zero_init_residual"}
             return [
                 {

@@ -165,9 +165,11 @@ def test_only_the_seeds_of_the_pairs_can_be_mixed(tmp_path: Path):
 def test_whether_networks_trained_is_a_figure_of_its_own(tmp_path: Path):
     found = fabricated.results(tmp_path, ending(plain="ssst", identity="tttt"), *ONE_CELL)
 
-    assert judgments("trained: identity > plain", found).verdict == Verdict.SUPPORTED
-    assert judgments("trained: plain > 0.25", found).verdict == Verdict.NOT_SUPPORTED  # one of four is no more than a quarter
-    assert judgments("trained: plain >= 0.25", found).verdict == Verdict.SUPPORTED
+    assert judgments("above_chance: identity > plain", found).verdict == Verdict.SUPPORTED
+    assert (
+        judgments("above_chance: plain > 0.25", found).verdict == Verdict.NOT_SUPPORTED
+    )  # one of four is no more than a quarter
+    assert judgments("above_chance: plain >= 0.25", found).verdict == Verdict.SUPPORTED
 
 
 # ---- several cells ---------------------------------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ def test_a_diverged_net_is_a_result_and_the_code_is_0(tmp_path: Path, tiny_file:
     recipe = ["training.optimizer=sgd", "training.lr=1e30"]
 
     assert call("train", tiny_file, *recipe, "--runs", tmp_path / "runs").code == 0
-    assert "0/1 1 diverged" in call("compare", "--runs", tmp_path / "runs").out
+    assert "0/1 (1 diverged)" in call("compare", "--runs", tmp_path / "runs").out
 
 
 def test_where_a_net_diverged_is_in_every_summary(tmp_path: Path, tiny_file: Path, call: Program):

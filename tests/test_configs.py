@@ -33,7 +33,6 @@ def pretended(monkeypatch, torch_state):
 
 def test_the_list_of_shipped_configs():
     assert NAMES == [
-        "article",
         "atlas-norms",
         "atlas",
         "cifar10-he2015",
@@ -44,6 +43,7 @@ def test_the_list_of_shipped_configs():
         "fashion-cnn",
         "mnist-cnn",
         "mnist-mlp",
+        "tutorial",
     ]
 
 
@@ -111,8 +111,8 @@ def test_the_tuned_demo_is_the_demo_at_four_learning_rates():
     assert of_demo == at_its_rate
 
 
-def test_the_article_begins_with_its_listing_where_all_arms_are_one_network():
-    experiment = config.load("article", ["seeds=1"])
+def test_the_tutorial_begins_with_its_listing_where_all_arms_are_one_network():
+    experiment = config.load("tutorial", ["seeds=1"])
     at_two = [trial for trial in experiment.trials if trial.settings.network.depth == 2]
     networks = [training.build(trial, (1, 28, 28), 10) for trial in at_two]
 

@@ -149,7 +149,7 @@ def test_bytes_kept_are_those_that_autograds_graph_holds_for_one_image_more(fami
     network = build(family, shortcut, placement=placement, norm=norm)
     held = []
     for batch in (3, 4):
-        draws = network.draws(batch, lambda block: torch.Generator().manual_seed(block))
+        draws = network.sample_noise(batch, lambda block: torch.Generator().manual_seed(block))
         held.append(walked(network, torch.randn(batch, 1, 4, 4), draws))
 
     assert count(network, (1, 4, 4)).activation_bytes == held[1] - held[0]

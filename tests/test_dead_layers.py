@@ -28,7 +28,7 @@ def still_zero(network: Network) -> list[float]:
     for step in range(STEPS):
         x = torch.randn(BATCH, *IMAGE, generator=generator)
         labels = torch.randint(0, CLASSES, (BATCH,), generator=generator)
-        drawn = network.draws(BATCH, lambda block, step=step: torch.Generator().manual_seed(99 * step + block))
+        drawn = network.sample_noise(BATCH, lambda block, step=step: torch.Generator().manual_seed(99 * step + block))
         optimizer.zero_grad()
         functional.cross_entropy(network(x, None, drawn), labels).backward()
         optimizer.step()

@@ -317,7 +317,7 @@ def test_a_run_gains_its_tables_twice_the_same_and_nothing_else_changes(call: Pr
     assert "plain: nothing to scale, S is 0" in out
     # 4 networks: 1 block and the whole of each; 11 doses of the 2 residual ones; 9 points of each
     assert f"lesion, scale, surface of 4 trials: {4 * 2 + 2 * 11 + 4 * 9} evaluations, about 0:0" in err
-    assert "dose of plain" not in err
+    assert "scale of plain" not in err
 
 
 def test_the_whole_network_is_as_it_was_trained(call: Program, run: Path):
@@ -363,7 +363,7 @@ def test_a_trial_and_a_part_can_be_chosen(call: Program, run: Path):
     ]
     assert not list(run.rglob("lesion.csv"))
     assert "plain" not in out
-    assert err.splitlines()[1:] == ["dose of identity-d4-s1"]
+    assert err.splitlines()[1:] == ["scale of identity-d4-s1"]
     assert call("dissect", run, "--trial", "identity-d4-s1", "--quiet")[2] == ""
 
 

@@ -202,7 +202,7 @@ def test_any_text_is_an_expectation_or_one_line_that_says_why_not(text: str):
 
 
 def test_every_shipped_claim_can_be_read_and_says_where_it_stands():
-    assert set(claims.shipped()) == {"article", "he2015", "cifar10"}
+    assert set(claims.shipped()) == {"tutorial", "he2015", "cifar10"}
     for name in claims.shipped():
         for claim in claims.read(name):
             assert claim.source

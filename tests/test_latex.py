@@ -82,7 +82,7 @@ def test_where_outcomes_are_mixed_or_diverged_counts_stand_in_the_place_of_means
     every = rows(table(tmp_path))
     found = {(row[2], row[3]): row for row in every}
 
-    assert found["plain", "1/4 3 stuck"][4] == "median 10.0 (10.0 to 90.0)"
+    assert found["plain", "1/4 (3 at chance)"][4] == "median 10.0 (10.0 to 90.0)"
     assert found["plain", "0/4 4 diverged"][4] == "--"
     counts = [row[6] for row in every if row[6].startswith("counts")]
     assert sorted(of.split("; ")[0] for of in counts) == [

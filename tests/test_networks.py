@@ -786,7 +786,7 @@ def behind_a_zero(network: Network, shortcut: str, draws: list[Tensor | None]) -
 def test_one_step_moves_every_parameter_but_those_behind_a_zero(family, shortcut, placement, norm):
     # 32 units are 8 groups of 4: a group of two is normalised to +-1, whatever its weights
     network = started(family, shortcut, placement=placement, norm=norm, width=32 if family == "mlp" else 16, size=4).double()
-    draws = network.draws(B, lambda block: torch.Generator().manual_seed(block))
+    draws = network.sample_noise(B, lambda block: torch.Generator().manual_seed(block))
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     functional.cross_entropy(network(images(4), None, draws), torch.arange(B)).backward()
     torch.optim.SGD(network.parameters(), lr=0.1).step()
@@ -807,7 +807,7 @@ def test_draws_come_from_one_stream_per_block_and_only_where_there_is_chance(sho
         asked.append(block)
         return torch.Generator().manual_seed(block)
 
-    draws = network.draws(B, stream)
+    draws = network.sample_noise(B, stream)
     drawn_by_name = shortcut in ("dropout", "stochastic-depth")
 
     assert asked == ([0, 1, 2] if drawn_by_name else [])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resexp import cli, config, runs
+from resexp import cli, config, renamed, runs
 from resexp.executors import train_here
 
 KEPT = Path(__file__).parent / "data"
@@ -43,7 +43,7 @@ def test_every_release_since_the_first_is_kept(layout: str):
 
 @layouts
 def test_nothing_in_them_is_damaged(results: Path):
-    assert [folder.name for folder in runs.experiments(results)] == ["finished", "interrupted"]
+    assert {folder.name for folder in runs.experiments(results)} >= {"finished", "interrupted"}
     assert [line for folder in runs.experiments(results) for line in runs.examine(folder)] == []
 
 
@@ -96,3 +96,89 @@ def test_their_experiments_can_grow(results: Path, torch_state: None):
 
     assert before.items() <= tree(folder / "trials").items()
     assert {state.state for state in runs.trial_records(folder, grown)} == {"finished"}
+
+
+# ---- names that were renamed with layout 2 -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def layout_1(tmp_path: Path) -> Path:
+    """An experiment that layout 1 wrote: 2 values of network.gain x 2 of network.zero_last, ablated and timed."""
+    shutil.copytree(KEPT / "layout-1" / "renamed", tmp_path / "runs" / "renamed")
+    return tmp_path / "runs" / "renamed"
+
+
+def written(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_frozen_folder_has_every_name_that_was_renamed(layout_1: Path):
+    text = "".join(map(written, (layout_1 / "experiment.yaml", layout_1 / "plan.json", layout_1 / "pairs.json")))
+    trial = layout_1 / "trials" / "identity-d4-gain2-zero-last-true-s0"
+
+    assert [key for key in renamed.KEYS if f"{key.split('.')[1]}:" not in text] == []
+    assert "trained: identity >= plain at gain=2" in text
+    assert '"cohorts"' in text
+    assert '"zero_last"' in text
+    assert '"outcome": "stuck"' in written(trial / "result.json")
+    assert written(trial / "lesion.csv").startswith("index,block,left,")
+    assert written(trial / "dose.csv").startswith("dose,")
+    assert written(layout_1 / "cost.csv").splitlines()[1].startswith("d4 gain1 zero-last-false,")
+
+
+def test_its_settings_have_their_present_names(layout_1: Path):
+    experiment = runs.read_experiment(layout_1)
+
+    assert experiment.axes == ("network.depth", "network.shortcut", "network.init_scale", "network.zero_init_residual")
+    assert (experiment.shared.training.stack, experiment.shared.compare.primary) == (
+        2, "above_chance: identity >= plain at init_scale=2, zero_init_residual=false"
+    )  # fmt: skip
+    assert runs.read_trial(layout_1, "plain-d4-scale1-zero-init-residual-true-s0") == next(
+        trial for trial in experiment.trials if trial.name == "plain-d4-scale1-zero-init-residual-true-s0"
+    )
+
+
+def test_its_results_plan_and_pairs_have_their_present_names(layout_1: Path):
+    results = runs.read_results([layout_1])
+
+    assert {record.result["outcome"] for record in results.records} == {runs.Outcome.AT_CHANCE}
+    assert {name for stack in runs.read_plan(layout_1).stacks for name in stack.trials} == {
+        record.trial.name for record in results.records
+    }
+    pair = runs.pair_summaries(layout_1)[-1]
+    assert (pair["cell"], pair["start_differs"]) == ("d4 scale2 zero-init-residual-true", ["zero_init_residual"])
+    assert results.orphaned_trials == []
+
+
+def test_its_tables_have_their_present_columns(layout_1: Path):
+    trial = runs.trial_folder(layout_1, "identity-d4-scale2-zero-init-residual-true-s0")
+
+    assert runs.read_rows(trial / "lesion.csv")[0]["without"] == "all"
+    assert [row["scale"] for row in runs.read_rows(trial / "shortcut_scale.csv")][::5] == ["1", "0.5", "0"]
+    assert runs.read_rows(layout_1 / "cost.csv")[0]["cell"] == "d4 scale1 zero-init-residual-false"
+
+
+def test_it_grows_in_its_folder_and_keeps_what_it_has(layout_1: Path, torch_state: None):
+    before = tree(layout_1 / "trials")
+    grown = config.load(layout_1 / "experiment.yaml", ["seeds=2"])
+    runs.check_unchanged(grown, layout_1)
+    train_here(grown, layout_1)
+
+    assert before.items() <= tree(layout_1 / "trials").items()
+    assert {record.state for record in runs.trial_records(layout_1, grown)} == {"finished"}
+    assert written(layout_1 / "experiment.yaml").startswith("# layout 2\n")
+    assert runs.is_complete(config.load(layout_1 / "experiment.yaml"), layout_1)
+
+
+@pytest.mark.parametrize("key", renamed.KEYS)
+@pytest.mark.parametrize("short", [False, True], ids=["with its section", "without its section"])
+def test_an_old_key_is_refused_with_its_present_name(key: str, short: bool, tmp_path: Path):  # noqa: FBT001 - a parameter
+    section, name = key.split(".")
+    asked = name if short else key
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"depth: 8\n{name}: 1\n" if short else f"{section}:\n  {name}: 1\n", encoding="utf-8")
+
+    for source, overrides, where in ((path, [], f"{path}:2"), ("digits", [f"{asked}=1"], f"override '{asked}=1'")):
+        with pytest.raises(config.ConfigError) as caught:
+            config.load(source, overrides)
+        assert str(caught.value) == f"{where}: {asked} is now {renamed.KEYS[key]}"

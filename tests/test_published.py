@@ -316,7 +316,7 @@ def test_the_published_networks_on_digits_differ_in_the_images():
     assert all(of.differences for of in found)
 
 
-@pytest.mark.parametrize("name", ["digits", "article", "mnist-mlp"])
+@pytest.mark.parametrize("name", ["digits", "tutorial", "mnist-mlp"])
 def test_an_mlp_has_nothing_published(name):
     assert not any(arms(name).values())
 

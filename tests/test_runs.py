@@ -775,9 +775,9 @@ def test_a_plan_whose_names_lead_out_of_the_folder_is_damaged(where: str, name: 
 
 def test_an_experiment_of_a_newer_resexp_is_refused_politely(tiny: Any, tmp_path: Path):
     path = started(tiny(), tmp_path) / "experiment.yaml"
-    newer = path.read_text(encoding="utf-8").replace("# layout 1", "# layout 2") + "unheard: of\n"
+    newer = path.read_text(encoding="utf-8").replace(f"# layout {runs.LAYOUT}", f"# layout {runs.LAYOUT + 1}") + "unheard: of\n"
     path.write_text(newer, encoding="utf-8")
-    with pytest.raises(RunsError, match=r"written by a newer resexp \(layout 2.*pip install --upgrade resexp"):
+    with pytest.raises(RunsError, match=rf"written by a newer resexp \(layout {runs.LAYOUT + 1}.*pip install --upgrade resexp"):
         runs.read_experiment(path.parent)
 
 

@@ -55,7 +55,7 @@ def batch_of(seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Ten
 
 
 def draws_of(network: Network, seed: int, step: int) -> list[Any]:
-    return network.draws(B, lambda block: streams.generator(seed, "test", step, block))
+    return network.sample_noise(B, lambda block: streams.generator(seed, "test", step, block))
 
 
 def losses_of(logits: Tensor, labels: Tensor) -> Tensor:

@@ -85,12 +85,12 @@ def test_a_seed_that_one_arm_has_not_finished_leaves_the_pair_and_is_counted_as_
 
 
 @pytest.mark.parametrize(
-    ("values", "outcome", "accuracy", "compared"),
+    ("values", "outcome", "accuracy", "compare_results"),
     [
         pytest.param(both_trained, "4/4", "61.0 ± 8.4", True, id="all trained"),
-        pytest.param(plain_stuck, "0/4 4 stuck", "10.0 ± 0.0", True, id="all stuck"),
-        pytest.param(plain_mixed, "1/4 3 stuck", "median 10.0 (10.0 to 90.0)", False, id="mixed: no mean, no interval"),
-        pytest.param(plain_diverged, "0/4 4 diverged", "-", False, id="diverged: no accuracy"),
+        pytest.param(plain_stuck, "0/4 (4 at chance)", "10.0 ± 0.0", True, id="all stuck"),
+        pytest.param(plain_mixed, "1/4 (3 at chance)", "median 10.0 (10.0 to 90.0)", False, id="mixed: no mean, no interval"),
+        pytest.param(plain_diverged, "0/4 (4 diverged)", "-", False, id="diverged: no accuracy"),
     ],
 )
 def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outcome, accuracy, compare_results):
@@ -244,7 +244,7 @@ def test_a_count_of_outcomes_that_fills_its_column_stays_apart_from_the_next(tmp
         comparison.compare_results(fabricated.results(tmp_path, plain_diverged, *ONE_CELL[:3], "seeds=2"))
     )
 
-    assert "  plain          0/2 2 diverged -" in text
+    assert "  plain          0/2 (2 diverged) -" in text
 
 
 @pytest.mark.parametrize(

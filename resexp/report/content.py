@@ -117,7 +117,7 @@ def _claimed(results: Results) -> list[tuple[Claim, list[Judgment]]]:
     found: list[tuple[Claim, list[Judgment]]] = []
     for name in claims.shipped():
         judgments = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
-        if name == "article" or any(judgment.verdict != Verdict.NOT_TESTED for _, each in judgments for judgment in each):
+        if name == "tutorial" or any(judgment.verdict != Verdict.NOT_TESTED for _, each in judgments for judgment in each):
             found += judgments
     return found
 

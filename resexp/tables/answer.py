@@ -39,7 +39,7 @@ SENTENCES = {
         "both arms have a best setting by validation accuracy, and a difference there",
     ),
     "degradation": Sentence(
-        "At {recipe}, training error of plain networks rises with depth under {rising} of {conditions}{removed}.",
+        "At {recipe}, training error of plain networks rises with depth under {rising} of {conditions}{reduction}.",
         "plain networks have at least 2 depths; counted are those whose verdict is 'degrades'",
     ),
     "removed": Sentence(
