@@ -1,4 +1,4 @@
-"""docs/resexp.ipynb: its cells run in their order, and what they give is what its text says. Needs no jupyter."""
+"""docs/resexp.ipynb: the cells run in order, and their results match the text. Needs no Jupyter."""
 
 import ast
 import json
@@ -15,8 +15,8 @@ NOTEBOOK = json.loads((ROOT / "docs" / "resexp.ipynb").read_text(encoding="utf-8
 CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 
-def shown(source: str, names: dict):
-    """Runs a cell; the value of its last line, where that is an expression."""
+def run_cell(source: str, names: dict):
+    """Runs a cell; returns the value of the last line if it is an expression."""
     tree = ast.parse(source)
     last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, "cell", "exec"), names)
@@ -24,8 +24,8 @@ def shown(source: str, names: dict):
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch, torch_state):
-    """Temporary folders lie in `tmp_path`; a shortcut that is added and the way charts are shown are put back."""
+def workspace(tmp_path, monkeypatch, torch_state):
+    """Creates temporary folders in `tmp_path`; restores the shortcuts and the renderer of charts."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     before = dict(resexp.SHORTCUTS)
@@ -36,28 +36,28 @@ def place(tmp_path, monkeypatch, torch_state):
 
 
 @pytest.mark.slow
-def test_its_cells_give_what_its_text_says(place, capsys):
+def test_results_of_the_cells_match_the_text(workspace, capsys):
     names = {}
-    run, means, start, table, expected, chart, frame, between = (shown(source, names) for source in CODE)
+    run, means, initial_gradients, table, verdicts, chart, frame, ordered = (run_cell(source, names) for source in CODE)
 
     assert repr(run).startswith("<digits: 12 of 12 trials finished; arms plain identity; depth 4 16; ")
-    assert Path(names["folder"]).is_relative_to(place)
+    assert Path(names["folder"]).is_relative_to(workspace)
     accuracy = means["test_accuracy"]
     assert accuracy[16, "plain"] == pytest.approx(0.2, abs=0.08)  # a fifth
     assert accuracy[16, "identity"] == pytest.approx(0.95, abs=0.03)
-    shrinks = (start["plain"].iloc[-1] / start["plain"].iloc[0]) ** (1 / 7)
-    assert shrinks == pytest.approx(6, abs=1)
-    assert start["identity"].iloc[-1] / start["identity"].iloc[0] == pytest.approx(1, abs=0.3)
+    shrinkage = (initial_gradients["plain"].iloc[-1] / initial_gradients["plain"].iloc[0]) ** (1 / 7)
+    assert shrinkage == pytest.approx(6, abs=1)
+    assert initial_gradients["identity"].iloc[-1] / initial_gradients["identity"].iloc[0] == pytest.approx(1, abs=0.3)
     assert table is None
-    assert expected.met
+    assert verdicts.met
     assert chart.to_dict()["$schema"]
     assert len(names["run"].trials) == 18
     assert frame["arm"].tolist() == ["plain", "identity", "half"] * 2
-    assert between.met
+    assert ordered.met
     assert "residual - plain" in capsys.readouterr().out
 
 
-def test_its_outputs_are_stored_from_one_run_in_order_and_small():
+def test_stored_outputs_are_complete_in_order_and_small():
     cells = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
     assert NOTEBOOK["nbformat"] == 4

@@ -1,4 +1,4 @@
-"""The front page: its commands exist, its examples run, its numbers are those of docs/demo.json."""
+"""README.md: commands exist, examples run, numbers are those of docs/demo.json."""
 
 import json
 import re
@@ -32,29 +32,48 @@ def slope(value):
     return f"{value + 0.0:+.2f}".replace("-0.00", "+0.00")
 
 
-@pytest.mark.parametrize("norm", ["none", "layer"])
-@pytest.mark.parametrize("init", ["pytorch", "he"])
-def test_the_table_of_corners_is_the_committed_result(norm, init):
-    cells = []
-    for arm in condition("64", norm, init):
-        trained = f"{arm['summary']['outcomes'].get('above_chance', 0)}/{arm['summary']['n']}"
-        cells.append(f"{accuracy(arm['summary'])} | {trained} | {slope(arm['slope_start'])}")
-    expected = f"| {norm} | {init} | {' | '.join(cells)} |"
-
-    assert expected in README
+CONDITIONS = [("none", "pytorch"), ("none", "he"), ("layer", "pytorch"), ("layer", "he")]
+(TRANSCRIPT,) = re.findall(r"<!-- begin transcript -->\n(.*?)<!-- end transcript -->\n", README, flags=re.DOTALL)
 
 
-def test_the_transcript_of_compare_has_the_committed_numbers():
-    for norm, init in (("none", "pytorch"), ("none", "he"), ("layer", "pytorch"), ("layer", "he")):
-        heading = README.index(f"depth 64, norm {norm}, init {init}  (")
-        block = README[heading:].split("\n\n")[0]
-        for arm in condition("64", norm, init):
-            assert accuracy(arm["summary"]) in block
-            if arm["difference"]:
-                assert f"{100 * arm['difference']['mean']:+.1f} [{100 * arm['difference']['low']:+.1f}, " in block
+def points(value):
+    return f"{100 * value:+.1f}"
 
 
-def test_every_command_that_it_names_exists_and_every_command_is_named():
+def counts(summary):
+    above, at_chance = (summary["outcomes"].get(outcome, 0) for outcome in ("above_chance", "at_chance"))
+    return f"{above}/{summary['n']}" + (f" ({at_chance} at chance)" if at_chance else "")
+
+
+@pytest.mark.parametrize(("norm", "init"), CONDITIONS)
+def test_transcript_of_compare_has_the_committed_numbers(norm, init):
+    block = TRANSCRIPT[TRANSCRIPT.index(f"depth 64, norm {norm}, init {init}  (") :].split("\n\n")[0]
+    for arm, line in zip(condition("64", norm, init), block.splitlines()[1:3], strict=True):
+        values = [arm["name"], counts(arm["summary"]), accuracy(arm["summary"])]
+        values += [f"{100 * arm['train_error']['mean']:.1f}", slope(arm["slope_start"])]
+        if arm["difference"]:
+            mean, low, high = (points(arm["difference"][key]) for key in ("mean", "low", "high"))
+            values.append(f"{mean} [{low}, {high}]" + "*" * (arm["contrast"]["p_table"] <= 0.01))
+        assert line.split() == " ".join(values).split()
+
+
+def test_findings_have_the_committed_numbers():
+    first, second, third = re.findall(r"^\d\. \*\*(.*?)(?=^\d\.|^```)", README, flags=re.MULTILINE | re.DOTALL)[:3]
+    for finding, norm in ((first, "none"), (second, "layer")):
+        plain, identity = condition("64", norm, "pytorch")
+        assert plain["summary"]["outcomes"] == {"at_chance": 5}
+        assert f"{100 * plain['summary']['mean']:.1f}%" in finding
+        assert f"{100 * identity['summary']['mean']:.1f}%" in finding
+    vanishing, stable = (condition("64", norm, "pytorch")[0] for norm in ("none", "layer"))
+    assert f"{-vanishing['slope_start']:.2f} orders of magnitude" in " ".join(first.split())
+    assert vanishing["growth_start"] < -1 < stable["growth_start"] < 1
+    identity = condition("32", "none", "he")[1]
+    mean, low, high = (points(identity["difference"][key]) for key in ("mean", "low", "high"))
+    assert identity["growth_start"] > 1
+    assert f"{mean} points, 95% CI {low} to {high}" in " ".join(third.split())
+
+
+def test_commands_in_readme_are_the_commands_of_the_program():
     program = typer.main.get_command(cli.app)
     named = set(
         re.findall(
@@ -65,7 +84,7 @@ def test_every_command_that_it_names_exists_and_every_command_is_named():
     assert named == set(program.commands)
 
 
-def test_every_option_that_its_table_names_exists():
+def test_options_in_the_table_of_commands_exist():
     program = typer.main.get_command(cli.app)
     rows = re.findall(r"^\| `resexp (\w+)[^`]*` \|(.*)$", README, flags=re.MULTILINE)
 
@@ -75,7 +94,7 @@ def test_every_option_that_its_table_names_exists():
         assert set(re.findall(r"`(--?[a-z][a-z-]*)", text)) <= known
 
 
-def test_the_config_that_it_shows_loads(tmp_path):
+def test_example_config_loads(tmp_path):
     (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
     path = tmp_path / "example.yaml"
     path.write_text(text, encoding="utf-8")
@@ -84,22 +103,22 @@ def test_the_config_that_it_shows_loads(tmp_path):
     assert len(config.load(path).trials) == 2 * 3 * 5
 
 
-QUICK = '"network.depth=4", "network.init=he", "network.norm=none", "seeds=2", "training.steps=2", "gradients.every=1")'
+FEW_STEPS = '"network.depth=4", "network.init=he", "network.norm=none", "seeds=2", "training.steps=2", "gradients.every=1")'
 
 
 @pytest.fixture
 def python(tmp_path, monkeypatch, torch_state):
-    """Runs the example under a heading in an empty folder, with a training of two steps; its names."""
+    """Runs the example under a heading in an empty folder, with two training steps; returns its variables."""
     from resexp.shortcuts import SHORTCUTS  # noqa: PLC0415 - restored below
 
     before = dict(SHORTCUTS)
     monkeypatch.chdir(tmp_path)
 
-    def run(heading):
-        (text,) = re.findall(rf"## {heading}\n\n```python\n(.*?)```", README, flags=re.DOTALL)
-        quick, count = re.subn(r'(resexp\.train\("digits")(.*)\)', rf"\1\2, {QUICK}", text)
+    def run(heading, source=README):
+        (text,) = re.findall(rf"## {heading}\n[^#]*?```python\n(.*?)```", source, flags=re.DOTALL)
+        fast, count = re.subn(r'(resexp\.train\("digits")(.*)\)', rf"\1\2, {FEW_STEPS}", text)
         names = {}
-        exec(quick, names)
+        exec(fast, names)
         assert count == 1
         return names
 
@@ -108,26 +127,34 @@ def python(tmp_path, monkeypatch, torch_state):
     SHORTCUTS.update(before)
 
 
-def test_the_shortcut_of_your_own_is_a_working_program(tmp_path, python):
-    python("Add your own shortcut")
+def test_custom_shortcut_is_a_working_program(tmp_path, python):
+    python("Custom shortcuts")
 
     assert (tmp_path / "runs" / "digits" / "trials" / "half-d4-s0" / "result.json").exists()
 
 
-def test_the_example_from_python_is_a_working_program(python, capsys):
+def test_custom_shortcut_with_parameters_is_a_working_program(tmp_path, python):
+    python("Custom shortcuts", (ROOT / "docs" / "networks.md").read_text(encoding="utf-8"))
+
+    assert (tmp_path / "runs" / "digits" / "trials" / "weighted-d4-s0" / "result.json").exists()
+
+
+def test_example_from_python_is_a_working_program(python, capsys):
     names = python("From Python")
 
     assert capsys.readouterr().out == f"{names['comparison']}\n"
     assert len(names["run"].trials) == 4
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\(((?!http)[^)]+)\)", README))
-def test_a_link_leads_somewhere(target):
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize("target", re.findall(r"\]\(((?!http)[^)]+)\)|src=\"([^\"]+)\"", README))
+def test_links_and_images_exist(target):
+    path, _, heading = "".join(target).partition("#")
+    assert (ROOT / path).exists()
+    assert not heading or f"\n## {heading.replace('-', ' ').capitalize()}\n" in (ROOT / path).read_text(encoding="utf-8")
 
 
 def commands(path):
-    """The shell commands in a text: lines of blocks without a language or for a console, inline code, cells and docstrings."""
+    """Shell commands in a text: lines of blocks for a console or without a language, inline code, cells and docstrings."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         sources = ["".join(cell["source"]) for cell in json.loads(text)["cells"]]
@@ -142,7 +169,7 @@ def commands(path):
 
 
 def unquoted(command):
-    """What a shell sees outside quotes, word by word."""
+    """The words of a command without quoted parts."""
     return [re.sub(r"'[^']*'|\"[^\"]*\"", "", word) for word in shlex.split(command, posix=False)]
 
 
@@ -153,24 +180,24 @@ TEXTS = [
 ]
 
 
-def test_zsh_takes_every_command_for_what_it_is():
-    """Without quotes zsh refuses [8,64], and other shells read {8,64} as two words; a pattern of paths is meant as one.
+def test_commands_quote_brackets_and_braces():
+    """Without quotes zsh refuses [8,64], and other shells expand {8,64} to two words. Patterns of paths need no quotes.
 
-    A whole word in brackets, such as [NAME], is an argument that may be left out.
+    A whole word in brackets, such as [NAME], is an optional argument.
     """
-    every = {command: str(path) for path in TEXTS for command in commands(path)}
-    refused = [
+    paths = {command: str(path) for path in TEXTS for command in commands(path)}
+    unsafe = [
         (path, command)
-        for command, path in every.items()
+        for command, path in paths.items()
         for word in unquoted(command)
         if re.search(r"[\[{*?]" if "=" in word else r"[\[{]", word) and not re.fullmatch(r"\[\w+\]", word)
     ]
 
-    assert len(every) > 30
-    assert refused == []
+    assert len(paths) > 30
+    assert unsafe == []
 
 
-def test_the_two_commands_are_targets_of_make():
+def test_targets_of_make_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
 
     for target in ("demo", "test", "lint", "bench", "torture"):
