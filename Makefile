@@ -1,4 +1,4 @@
-# Targets: demo test lint bench torture. Nothing needs make: the README has the plain lines.
+# Targets: demo, test, lint, bench (benchmarks), torture (stress tests), clean. README.md has the commands without make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
