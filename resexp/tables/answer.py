@@ -136,7 +136,9 @@ def _gradients(of: Comparison) -> str:
     counted = ", ".join(words.format(count) for words, count in here if count)
     stable = [key for key, kind in kinds.items() if kind == Flow.STABLE]
     later = sum((end := plain[key].growth_end) is not None and flow(end) == Flow.VANISHING for key in stable)
-    degrading = {tuple(row.condition.items()) for row in of.depths if row.arm == "plain" and row.degradation.verdict == "degrades"}
+    degrading = {
+        tuple(row.condition.items()) for row in of.depths if row.arm == "plain" and row.degradation.verdict == "degrades"
+    }
     rising = sum(key in degrading for key in stable)
     clauses = [SENTENCES["gradients"].format(counted=counted, conditions=_conditions(len(plain)))]
     clauses += [SENTENCES["later"].format(later=later, stable=len(stable))] if later else []

@@ -132,7 +132,9 @@ def training_error(rows: Sequence[DepthTrend]) -> list[str]:
 def _by(row: DepthTrend) -> str:
     contrast, closing = row.degradation.contrast, closing_text(row)
     text = (
-        f": {points_text(contrast)}, {ends_text(row)}" if contrast and row.degradation.verdict != DegradationVerdict.UNTRAINED else ""
+        f": {points_text(contrast)}, {ends_text(row)}"
+        if contrast and row.degradation.verdict != DegradationVerdict.UNTRAINED
+        else ""
     )
     return text + (SENTENCES["closing"].format(closing=closing) if closing else "")
 
@@ -144,7 +146,11 @@ def _apart(row: DepthTrend) -> str:
     vanishing = flow(row.growth) == Flow.VANISHING
     if row.degradation.verdict == DegradationVerdict.DEGRADES and not vanishing:
         return SENTENCES["rises"].format(gradients=gradient_words(row.growth))
-    if row.degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.above_chance[0] == row.above_chance[1]:
+    if (
+        row.degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE
+        and vanishing
+        and row.above_chance[0] == row.above_chance[1]
+    ):
         return SENTENCES["vanishes"].format(gradients=gradient_words(row.growth))
     return ""
 
