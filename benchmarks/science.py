@@ -91,9 +91,9 @@ def plain(seeds: int) -> Iterator[Row]:
         ", ".join(f"{math.exp((norms[a] - norms[b]) / (b - a)):.3f}" for a, b in SPANS)
         for norms in (predicted, log_squared_norms(identity))
     )
+    spans = ", ".join(f"{a}-{b}" for a, b in SPANS)
     yield (
-        "residual, batch norm, pre, 54 blocks of one layer: "
-        "factor per block over blocks 2-14, 14-26, 26-52 (equal if exponential)",
+        f"residual, batch norm, pre, 54 blocks of one layer: factor per block over blocks {spans} (equal if exponential)",
         *factors,
     )
 
