@@ -20,7 +20,7 @@ GRID = (
 )  # fmt: skip
 
 
-def trained(folder: str, *overrides: str) -> float:
+def training_seconds(folder: str, *overrides: str) -> float:
     """Seconds from the first step to the last row of an experiment, from the times of its files; excludes start-up."""
     resexp("train", "digits", "--quiet", "--runs", folder, *overrides)
     (plan,) = Path(folder).glob("*/plan.json")
@@ -53,9 +53,9 @@ def two_at_once(rounds: int) -> tuple[list[float], list[float]]:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with tempfile.TemporaryDirectory() as folder:
-        demo = [trained(f"{folder}/{number}") for number in range(rounds)]
+        demo = [training_seconds(f"{folder}/{number}") for number in range(rounds)]
         compare = [seconds(lambda: resexp("compare", "--runs", f"{folder}/0")) for _ in range(7)]
-        grid = trained(f"{folder}/grid", *GRID)
+        grid = training_seconds(f"{folder}/grid", *GRID)
     startup = [seconds(lambda: resexp("--help")) for _ in range(7)]
     single, together = two_at_once(rounds)
     rows = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import fabricated
 import pytest
-from claimed import ONE_CELL, TWO_CELLS, both, helps_only_deep, judgments
+from claimed import ONE_CELL, TWO_CELLS, helps_only_deep, identity_is_better, judgments
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from resexp.claims import Verdict
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
-    return fabricated.results(tmp_path_factory.mktemp("one"), both, *ONE_CELL)
+    return fabricated.results(tmp_path_factory.mktemp("one"), identity_is_better, *ONE_CELL)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def write_costs(folder: Path, **steps: tuple[float, float, float]) -> None:
 
 @pytest.fixture(scope="module")
 def timed_results(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
-    return fabricated.results(tmp_path_factory.mktemp("timed"), both, *ONE_CELL)
+    return fabricated.results(tmp_path_factory.mktemp("timed"), identity_is_better, *ONE_CELL)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_times_differ_if_their_quartiles_do_not_overlap(timed_results: runs.Resu
 
 def test_costs_are_read_from_cost_csv_only_and_counts_from_results(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
-        return {**both(trial), "parameters": 100 + 10 * (trial.arm != "plain")}
+        return {**identity_is_better(trial), "parameters": 100 + 10 * (trial.arm != "plain")}
 
     folder, experiment = fabricated.experiment(tmp_path, values, *ONE_CELL)
     for measure in ("step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "time_to_loss(0.5)"):
@@ -158,7 +158,7 @@ def write_losses(folder: Path, trial: config.Trial, *values: float) -> None:
 def test_steps_to_a_loss_are_the_step_of_the_first_row_with_it_or_infinite(
     tmp_path: Path, plain: Any, identity: Any, sign: str, verdict: str, evidence: str
 ):
-    folder, experiment = fabricated.experiment(tmp_path, both, *ONE_CELL[:3], "seeds=2")
+    folder, experiment = fabricated.experiment(tmp_path, identity_is_better, *ONE_CELL[:3], "seeds=2")
     for trial in experiment.trials:
         write_losses(folder, trial, *(plain if trial.arm == "plain" else identity)[trial.seed])
     write_costs(folder, plain=(2.0, 2.0, 2.0), identity=(2.0, 2.0, 2.0))
@@ -170,7 +170,7 @@ def test_steps_to_a_loss_are_the_step_of_the_first_row_with_it_or_infinite(
 
 
 def test_a_difference_shorter_than_the_logging_interval_is_undecided(tmp_path: Path):
-    folder, experiment = fabricated.experiment(tmp_path, both, *ONE_CELL)
+    folder, experiment = fabricated.experiment(tmp_path, identity_is_better, *ONE_CELL)
 
     def verdict(*, every: int) -> Verdict:
         for trial in experiment.trials:
@@ -200,7 +200,9 @@ def test_vanishing_is_measured_over_the_whole_network_and_growth_is_not_vanishin
     tmp_path: Path, slope: float, verdict: Verdict
 ):
     one_cell = ("network.depth=[64]", "network.init=[he]", "network.norm=[batch]", "seeds=4")
-    results = fabricated.results(tmp_path, lambda t: {**both(t), "slope_start": slope + t.seed / 10_000}, *one_cell)
+    results = fabricated.results(
+        tmp_path, lambda t: {**identity_is_better(t), "slope_start": slope + t.seed / 10_000}, *one_cell
+    )
     (claim,) = (candidate for candidate in claims.read("he2015") if "Vanishing" in candidate.text)
 
     assert claims.judge(claim.expectation, results)[0].verdict == verdict
@@ -210,7 +212,7 @@ def test_vanishing_is_measured_over_the_whole_network_and_growth_is_not_vanishin
 
 
 def test_a_missing_log_is_an_error_and_not_an_unreached_loss(tmp_path: Path):
-    folder, experiment = fabricated.experiment(tmp_path, both, *ONE_CELL)
+    folder, experiment = fabricated.experiment(tmp_path, identity_is_better, *ONE_CELL)
     (runs.trial_folder(folder, experiment.trials[0].name) / "metrics.csv").unlink()
 
     with pytest.raises(runs.RunsError, match=r"metrics\.csv: missing or empty"):
@@ -228,7 +230,7 @@ def results_of_all_measures(tmp_path_factory: pytest.TempPathFactory) -> runs.Re
     def values(trial: config.Trial) -> dict[str, Any]:
         mixed = trial.arm == "plain" and trial.settings.network.depth == 64
         outcome = outcomes[trial.seed] if mixed else "above_chance"
-        return {"outcome": outcome, **({} if outcome == "diverged" else both(trial))}
+        return {"outcome": outcome, **({} if outcome == "diverged" else identity_is_better(trial))}
 
     results = fabricated.results(tmp_path_factory.mktemp("all"), values, *TWO_CELLS)
     write_costs(results.sources[0][0], plain=(1.0, 2.0, 3.0), identity=(2.0, 3.0, 4.0))
@@ -262,6 +264,8 @@ def test_the_verdict_on_the_opposite_hypothesis_is_the_opposite_verdict(
 
 
 def test_counts_are_printed_with_all_digits(tmp_path: Path):
-    results = fabricated.results(tmp_path, lambda t: {**both(t), "parameters": 1_703_258 + (t.arm == "plain")}, *ONE_CELL)
+    results = fabricated.results(
+        tmp_path, lambda t: {**identity_is_better(t), "parameters": 1_703_258 + (t.arm == "plain")}, *ONE_CELL
+    )
 
     assert judgments("parameters: identity < plain", results).cells[0].evidence == "1,703,258 and 1,703,259"

@@ -5,7 +5,7 @@ from typing import Any
 
 import fabricated
 import pytest
-from claimed import ONE_CELL, PLAIN, RESIDUAL, TWO_CELLS, both, helps_only_deep, judgments
+from claimed import ONE_CELL, PLAIN, RESIDUAL, TWO_CELLS, helps_only_deep, identity_is_better, judgments
 from scipy import stats
 
 from resexp import claims, config, runs
@@ -18,7 +18,7 @@ def verdicts(text: str, results: runs.Results) -> dict[str | None, str]:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
-    return fabricated.results(tmp_path_factory.mktemp("one"), both, *ONE_CELL)
+    return fabricated.results(tmp_path_factory.mktemp("one"), identity_is_better, *ONE_CELL)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 
 
 def test_judging_changes_no_file(tmp_path: Path):
-    folder, experiment = fabricated.experiment(tmp_path, both, *ONE_CELL)
+    folder, experiment = fabricated.experiment(tmp_path, identity_is_better, *ONE_CELL)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for name in claims.shipped():
         for claim in claims.read(name):
@@ -97,7 +97,7 @@ def test_an_error_is_one_minus_the_accuracy_and_rounding_does_not_affect_the_ver
 @pytest.mark.parametrize(("level", "verdict"), [("", Verdict.SUPPORTED), (" @ 95%", Verdict.UNDECIDED)])
 def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict: str):
     judgment = judgments(
-        f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, both, *ONE_CELL[:3], "seeds=1")
+        f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, identity_is_better, *ONE_CELL[:3], "seeds=1")
     )
 
     assert (judgment.verdict, judgment.cells[0].n) == (verdict, 1)
@@ -106,7 +106,7 @@ def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict
 
 def test_seeds_that_one_arm_has_not_finished_are_left_out(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
-        return {} if (trial.arm, trial.seed) in (("plain", 2), ("identity", 0)) else both(trial)
+        return {} if (trial.arm, trial.seed) in (("plain", 2), ("identity", 0)) else identity_is_better(trial)
 
     (cell,) = judgments("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).cells
 
@@ -114,7 +114,9 @@ def test_seeds_that_one_arm_has_not_finished_are_left_out(tmp_path: Path):
 
 
 def test_arms_without_a_seed_in_common_are_undecided(tmp_path: Path):
-    results = fabricated.results(tmp_path, lambda t: both(t) if (t.seed < 2) == (t.arm == "plain") else {}, *ONE_CELL)
+    results = fabricated.results(
+        tmp_path, lambda t: identity_is_better(t) if (t.seed < 2) == (t.arm == "plain") else {}, *ONE_CELL
+    )
 
     assert judgments("test_accuracy: identity > plain", results).verdict == Verdict.UNDECIDED
     assert judgments("test_accuracy: identity > plain", results).cells[0].evidence == "no seed in common"
@@ -129,7 +131,7 @@ def with_outcomes(**outcomes: str) -> Any:
 
     def values(trial: config.Trial) -> dict[str, Any]:
         outcome = names[outcomes[trial.arm][trial.seed]]
-        return {"outcome": outcome, **({} if outcome == "diverged" else both(trial))}
+        return {"outcome": outcome, **({} if outcome == "diverged" else identity_is_better(trial))}
 
     return values
 
@@ -288,7 +290,7 @@ def test_conditions_accept_any_spelling_of_a_value(two: runs.Results, cells: str
 def test_deepest_is_the_deepest_depth_that_matches_the_other_conditions(tmp_path: Path, cells: str):
     grids = [("none", "[8, 64]"), ("layer", "[8, 16]")]
     folders = [
-        fabricated.experiment(tmp_path, both, f"name={norm}", *ONE_CELL[1:2], f"network.norm=[{norm}]",
+        fabricated.experiment(tmp_path, identity_is_better, f"name={norm}", *ONE_CELL[1:2], f"network.norm=[{norm}]",
                               f"network.depth={depths}", "seeds=4")[0] for norm, depths in grids
     ]  # fmt: skip
     judgment = judgments(f"test_accuracy: identity > plain at {cells}", runs.read_results(folders))

@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 Call = Callable[..., Answer]
 
 
-def both(trial: config.Trial) -> dict[str, Any]:
+def identity_is_better(trial: config.Trial) -> dict[str, Any]:
     """PLAIN and RESIDUAL accuracies; at a learning rate of 0.01, plain is ten points better and identity unchanged."""
     gain = 0.1 * (trial.settings.training.lr == 0.01 and trial.arm == "plain")
     return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed] + gain, "slope_start": -0.5}
@@ -59,7 +59,7 @@ def compare(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """digits at depth 64: identity is 9 points better."""
     runs_dir = tmp_path_factory.mktemp("one")
-    fabricated.experiment(runs_dir, both, *CELL, f"compare.primary='{HELPS} @ 99%'")
+    fabricated.experiment(runs_dir, identity_is_better, *CELL, f"compare.primary='{HELPS} @ 99%'")
     return runs_dir
 
 
@@ -67,7 +67,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two learning rates: 9 points better at 0.001, 1 point worse at 0.01."""
     runs_dir = tmp_path_factory.mktemp("rates")
-    fabricated.experiment(runs_dir, both, *CELL, RATES)
+    fabricated.experiment(runs_dir, identity_is_better, *CELL, RATES)
     return runs_dir
 
 
@@ -75,7 +75,7 @@ def rates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One plain trial has not finished."""
     runs_dir = tmp_path_factory.mktemp("unfinished")
-    fabricated.experiment(runs_dir, lambda t: {} if (t.arm, t.seed) == ("plain", 2) else both(t), *CELL)
+    fabricated.experiment(runs_dir, lambda t: {} if (t.arm, t.seed) == ("plain", 2) else identity_is_better(t), *CELL)
     return runs_dir
 
 
@@ -140,7 +140,7 @@ def test_the_primary_hypothesis_is_printed_with_its_verdict_and_does_not_affect_
     assert f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  {verdict}\n    depth 64: +0.09 [" in compare(folder).out
     assert compare(folder).code == 0
 
-    fabricated.experiment(tmp_path, both, *CELL, "compare.primary='test_accuracy: identity < plain'")
+    fabricated.experiment(tmp_path, identity_is_better, *CELL, "compare.primary='test_accuracy: identity < plain'")
     assert "  not supported (not supported in 1" in compare(tmp_path).out
     assert compare(tmp_path).code == 0
 
@@ -148,7 +148,7 @@ def test_the_primary_hypothesis_is_printed_with_its_verdict_and_does_not_affect_
 def test_the_primary_hypotheses_of_two_experiments_are_printed_separately(tmp_path: Path, compare: Call):
     for name, rate, sign in (("a", 0.1, ">"), ("b", 0.2, "<")):
         primary = f"compare.primary='test_accuracy: identity {sign} plain'"
-        fabricated.experiment(tmp_path, both, *CELL, f"name={name}", f"training.lr={rate}", primary)
+        fabricated.experiment(tmp_path, identity_is_better, *CELL, f"name={name}", f"training.lr={rate}", primary)
     out = compare(tmp_path, "a", "b").out
 
     assert "  test_accuracy: identity > plain\n  supported (supported in 2 of 2 configurations of digits, n = 4)\n" in out
@@ -289,9 +289,9 @@ def test_p_values_prints_the_exact_p_value_of_the_sign_flip_test(folder: Path, c
 
 
 def test_by_image_adds_the_uncertainty_of_the_test_images(tmp_path: Path, compare: Call):
-    folder, experiment = fabricated.experiment(tmp_path, both, *CELL)
+    folder, experiment = fabricated.experiment(tmp_path, identity_is_better, *CELL)
     generator = np.random.default_rng(0)
-    correct = {trial.name: generator.random(200) < both(trial)["test_accuracy"] for trial in experiment.trials}
+    correct = {trial.name: generator.random(200) < identity_is_better(trial)["test_accuracy"] for trial in experiment.trials}
     for trial in experiment.trials:
         rows = [(index, 1, int(is_correct), 0.5) for index, is_correct in enumerate(correct[trial.name])]
         runs.write_rows(runs.trial_folder(folder, trial.name) / "predictions.csv.gz", rows)
@@ -312,7 +312,7 @@ def test_by_image_adds_the_uncertainty_of_the_test_images(tmp_path: Path, compar
     ],
 )
 def test_a_log_that_changed_since_its_trial_finished_is_not_read(tmp_path: Path, compare: Call, file: str, options: list[str]):
-    folder, experiment = fabricated.experiment(tmp_path, both, *CELL)
+    folder, experiment = fabricated.experiment(tmp_path, identity_is_better, *CELL)
     for trial_folder in (runs.trial_folder(folder, trial.name) for trial in experiment.trials):
         runs.write_rows(trial_folder / "predictions.csv.gz", [(image, image % 3, image % 3, 0.5) for image in range(9)])
         runs.write_result(trial_folder, {**(runs.result(trial_folder) or {}), "steps": 20})

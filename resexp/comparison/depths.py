@@ -89,7 +89,7 @@ def by_depth(results: Results) -> list[tuple[Label, dict[str, TrialsByDepth]]]:
 
 
 def errors(curve: TrialsByDepth) -> dict[int, dict[int, float]]:
-    """depth -> seed -> training error of the final weights; inf where training diverged."""
+    """depth -> seed -> training error of the final weights; inf if training diverged."""
     return {
         depth: {
             record.trial.seed: math.inf if (accuracy := value(record, "train_accuracy")) is None else 1 - accuracy

@@ -16,7 +16,7 @@ from resexp.inference.selection import cross_fitted
 
 RANK_ALPHA = 1 / 32  # of the rank test; false positives of it and the interval together stay below 5% even if spreads differ
 
-Errors = Mapping[int, Mapping[int, float]]  # depth -> seed -> training error; inf where it diverged
+Errors = Mapping[int, Mapping[int, float]]  # depth -> seed -> training error; inf if training diverged
 
 
 class DegradationVerdict(StrEnum):
@@ -31,7 +31,7 @@ class DegradationVerdict(StrEnum):
 RULES = {
     DegradationVerdict.DEGRADES: (
         "the 95% CI of the training error at the deepest minus the best shallower depth (selected on the other half of the "
-        "seeds) is above 0 and its mean at least the margin; where outcomes differ or a network diverged, a rank test has "
+        "seeds) is above 0 and its mean at least the margin; if outcomes differ or a network diverged, a rank test has "
         "p <= 1/32 and the medians are at least the margin apart"
     ),
     DegradationVerdict.DOES_NOT_DEGRADE: (
