@@ -1,15 +1,15 @@
-"""What can be said from a few seeds: outcomes first, then means and paired intervals where they mean something.
+"""Inference from a few seeds: outcomes, means, paired intervals, exact tests and verdicts.
 
-samples      how the trials of one arm ended, means, deviations
-intervals    paired differences and their intervals; what pairing bought; how many seeds a narrower interval takes
-exact        tests without assumptions on the distribution: sign flips, outcome counts, ranks
-selection    choosing an option on one half of the seeds and reporting on the other
-evidence     p of a mean difference over seeds and test images together; how many seeds a verdict needs
+samples      outcomes, means and standard deviations of the trials of one arm
+intervals    paired differences with their intervals; variance reduction from pairing; number of seeds for a given interval
+exact        tests that assume no distribution: sign flips, outcome counts, ranks
+selection    selecting an option on one half of the seeds and reporting on the other
+evidence     p-value of a mean difference over seeds and test images; number of seeds that a verdict needs
 degradation  is training error higher at the deepest depth than at the best shallower one?
 """
 
 from resexp.inference.degradation import Degradation, DegradationVerdict, degradation, degradation_reduction
-from resexp.inference.evidence import ALPHA, FEWEST_SEEDS, RANK_TEST_ALPHA, half_width, is_significant, p_below, p_of_mean
+from resexp.inference.evidence import ALPHA, MIN_SEEDS, RANK_TEST_ALPHA, half_width, is_significant, p_below, p_of_mean
 from resexp.inference.exact import (
     MAX_PAIRS,
     fisher_exact,
@@ -25,8 +25,8 @@ from resexp.inference.intervals import (
     LEVEL,
     Difference,
     Pairing,
-    over_images,
-    paired,
+    image_half_width,
+    paired_difference,
     pairing,
     sd_interval,
     seeds_for,
@@ -37,9 +37,9 @@ from resexp.inference.selection import SELECTED_LEVEL, best_option, cross_fitted
 __all__ = [
     "ALPHA",
     "COVERAGE_OF_LOOKS",
-    "FEWEST_SEEDS",
     "LEVEL",
     "MAX_PAIRS",
+    "MIN_SEEDS",
     "RANK_TEST_ALPHA",
     "SELECTED_LEVEL",
     "Degradation",
@@ -55,12 +55,12 @@ __all__ = [
     "half_width",
     "highest_last",
     "holm",
+    "image_half_width",
     "is_significant",
     "mann_whitney",
-    "over_images",
     "p_below",
     "p_of_mean",
-    "paired",
+    "paired_difference",
     "pairing",
     "sd_interval",
     "seeds_for",

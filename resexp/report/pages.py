@@ -92,7 +92,7 @@ def _evidence(content: Content) -> dict[str, object]:
     """What a verdict on a pair asks for: over what, and at which levels."""
     sources = sources_text([arm for cell in content.comparison.cells for arm in cell.arms])
     return {
-        "seeds": inference.FEWEST_SEEDS,
+        "seeds": inference.MIN_SEEDS,
         "sources": sources,
         "alpha": f"{inference.ALPHA:g}",
         "by_ranks": f"{inference.RANK_TEST_ALPHA:g}",

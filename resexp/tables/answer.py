@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resexp.comparison import BEST, Arm, Comparison, Effect, Flow, Part, flow
+from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, flow
 from resexp.tables.findings import ACCURACY, Finding
 from resexp.tables.formats import choice_text, difference_text, named, percent, seeds_text
 from resexp.tables.recipes import recipe
@@ -99,7 +99,7 @@ def _generalizing(found: Sequence[Finding], kind: Effect) -> str:
 
 
 def _best(of: Comparison) -> str:
-    rows = [row for row in of.tuned if row.how == BEST and row.difference]
+    rows = [row for row in of.tuned if row.how == EACH_AT_BEST and row.difference]
     if not rows:
         return ""
     row = rows[-1]
@@ -112,7 +112,7 @@ def _degradation(of: Comparison) -> str:
     plain = [row for row in of.depths if row.arm == "plain"]
     if not plain:
         return ""
-    rising = sum(row.found.verdict == "degrades" for row in plain)
+    rising = sum(row.degradation.verdict == "degrades" for row in plain)
     reduction = [row for row in of.depths if row.reduction and row.reduction.low is not None]
     less = [row for row in reduction if row.reduction and row.reduction.low is not None and row.reduction.low > 0]
     pairs = f"{len(reduction)} pair{'' if len(reduction) == 1 else 's'}"
@@ -136,7 +136,9 @@ def _gradients(of: Comparison) -> str:
     counted = ", ".join(words.format(count) for words, count in here if count)
     stable = [key for key, kind in kinds.items() if kind == Flow.STABLE]
     later = sum((end := plain[key].growth_end) is not None and flow(end) == Flow.VANISHING for key in stable)
-    degrading = {tuple(row.condition.items()) for row in of.depths if row.arm == "plain" and row.found.verdict == "degrades"}
+    degrading = {
+        tuple(row.condition.items()) for row in of.depths if row.arm == "plain" and row.degradation.verdict == "degrades"
+    }
     rising = sum(key in degrading for key in stable)
     clauses = [SENTENCES["gradients"].format(counted=counted, conditions=_conditions(len(plain)))]
     clauses += [SENTENCES["later"].format(later=later, stable=len(stable))] if later else []

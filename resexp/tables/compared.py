@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from resexp import config, inference
-from resexp.comparison import ALIKE, THRESHOLD, Arm, Cell, Comparison, Tuned, pairing_gain, seed_budget
+from resexp.comparison import ALL_ELSE_EQUAL, THRESHOLD, Arm, Cell, Comparison, TunedComparison, pairing_gain, seed_budget
 from resexp.runs import Results
 from resexp.tables.budget import budget_text, command_lines, longer_commands
 from resexp.tables.formats import (
@@ -53,7 +53,7 @@ MAX_LENGTH = 20  # of the names that stand in a row with everything else; longer
 def as_text(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:
     """The comparison; `judged`: the lines of what was to be confirmed; `test`: with exact p-values."""
     unit = " in percent" if of.metric.percent else ""
-    lines = [f"{of.results.name}: {of.metric.words}{unit}, mean ± SD over seeds", *of.results.questions]
+    lines = [f"{of.results.name}: {of.metric.label}{unit}, mean ± SD over seeds", *of.results.questions]
     lines += [f"trained at {recipe(of.results)}"]
     lines += [f"fixed: {named(of.results.common)}"] if of.results.common else []
     lines += ["", *judgments] if judgments else []
@@ -184,7 +184,7 @@ def depths_heading(of: Comparison) -> str:
 
 def _shared_ends(of: Comparison) -> str:
     """The depths that all rows with an interval compare; '' if they compare different ones."""
-    ends = {ends_text(row) for row in of.depths if row.found.contrast}
+    ends = {ends_text(row) for row in of.depths if row.degradation.contrast}
     return ends.pop() if len(ends) == 1 else ""
 
 
@@ -202,10 +202,10 @@ def tuned_heading(of: Comparison) -> str:
     return f"Each at its best {', '.join(of.asked) if of.asked else 'setting'}, difference [95% CI]"
 
 
-def _tuned_row(row: Tuned, of: Comparison) -> list[str]:
+def _tuned_row(row: TunedComparison, of: Comparison) -> list[str]:
     metric, how = of.metric, f", {row.how}" if of.asked else ""
     head = f"  {named(row.label)}{how}: {tuned_text(row, metric, of.resolution)}"
-    if row.how == ALIKE:
+    if row.how == ALL_ELSE_EQUAL:
         at = choice_text(row.plain)
         summaries = (
             f"{accuracy_text(row.plain.summary, metric)}, {row.residual.arm} {accuracy_text(row.residual.summary, metric)}"

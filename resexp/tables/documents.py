@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Any
 
 from resexp import runs
-from resexp.comparison import Comparison, compare_results, seed_budget
+from resexp.comparison import Comparison, DepthTrend, compare_results, seed_budget
 from resexp.inference import Difference
 from resexp.runs import Outcome, Results
 from resexp.tables.budget import longer_commands
@@ -58,7 +58,7 @@ def as_markdown(of: Comparison, judgments: Sequence[str] = (), *, test: bool = F
     keys = list(of.results.shown)
     columns = [*keys, "arm", "above chance", "accuracy (%)" if of.metric.percent else "mean", "train error (%)", "n"]
     columns += ["difference [95% CI]", "beyond width [95% CI]", "slope", "parameters", "unmatched", *(["test"] if test else [])]
-    lines = [f"# {of.results.name}: {of.metric.words}", "", *(f"- {line}" for line in judgments), *([""] if judgments else [])]
+    lines = [f"# {of.results.name}: {of.metric.label}", "", *(f"- {line}" for line in judgments), *([""] if judgments else [])]
     lines += [f"trained at {recipe(of.results)}", ""]
     lines += [f"fixed: {named(of.results.common)}", ""] if of.results.common else []
     lines += _markdown(columns, [_markdown_row(of, cell, arm, test=test) for cell in of.cells for arm in cell.arms])
@@ -166,7 +166,7 @@ def as_json(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False
         "cells": [asdict(cell) for cell in of.cells],
         "looks": list(of.looks),
         "precision": asdict(precision) if (precision := seed_budget(of)) else None,
-        "over_depth": [{**asdict(row), "closing": row.closing} for row in of.depths],
+        "over_depth": [_over_depth(row) for row in of.depths],
         "tuned" if of.asked else "best_settings": [asdict(row) for row in of.tuned],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}
@@ -175,6 +175,12 @@ def as_json(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False
         ],
     }
     return json.dumps(value, indent=1) + "\n"
+
+
+def _over_depth(row: DepthTrend) -> dict[str, Any]:
+    """A row of the document, in which the key `found` contains the verdict and the numbers that support it."""
+    values = {**asdict(row), "closing": row.closing}
+    return {"found" if key == "degradation" else key: value for key, value in values.items()}
 
 
 TABLES: dict[str, Callable[..., str]] = {

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from resexp import config, inference, runs
-from resexp.comparison import BEST, Arm, Cell, Comparison, Tuned
+from resexp.comparison import EACH_AT_BEST, Arm, Cell, Comparison, TunedComparison
 from resexp.config import Settings
 from resexp.runs import Results
 from resexp.tables.compared import SELECTED, looks_lines, precision_notes
@@ -82,7 +82,7 @@ def _caption(of: Comparison) -> str:
     sources = sources_text([arm for cell in of.cells for arm in cell.arms])
     alpha, by_ranks = inference.ALPHA, inference.RANK_TEST_ALPHA
     star = rf"*: $p \le {alpha:g}$ over {sources} ($p \le {by_ranks:g}$ by ranks), corrected over the table (Holm)."
-    return f"{latex(of.results.name)}: {latex(of.metric.words)}.{trained}{common} {slope} {star}"
+    return f"{latex(of.results.name)}: {latex(of.metric.label)}.{trained}{common} {slope} {star}"
 
 
 def _row(of: Comparison, cell: Cell, arm: Arm, *, first: bool, test: bool) -> str:
@@ -189,10 +189,10 @@ def _recipe(results: Results) -> str:
     return latex(f"Training: {alike}; keys that vary stand in the table.")
 
 
-def _tuning(rows: Sequence[Tuned], asked: Sequence[str]) -> str:
+def _tuning(rows: Sequence[TunedComparison], asked: Sequence[str]) -> str:
     if not asked:
         return "Nothing was tuned: both arms of a pair have the same settings."
-    selections = [f"{named(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == BEST
+    selections = [f"{named(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == EACH_AT_BEST
              for choice in (row.plain, row.residual)]  # fmt: skip
     chosen = "; ".join(dict.fromkeys(selections))
     return latex(f"Each arm at its best {', '.join(asked)}, {SELECTED}; all seeds together select {chosen}.")

@@ -25,9 +25,9 @@ def verdict_line(of: Judgment) -> str:
 
 def place_lines(of: Judgment) -> list[str]:
     """The configurations that decide a verdict, at most four; one if every configuration supports the claim."""
-    places = [place for place in of.places if place.verdict == of.verdict]
+    places = [place for place in of.cells if place.verdict == of.verdict]
     most = 1 if of.verdict == Verdict.SUPPORTED else MAX_PLACES
-    lines = [SENTENCES["place"].format(configuration=named(place.label), numbers=place.words) for place in places[:most]]
+    lines = [SENTENCES["place"].format(configuration=named(place.label), numbers=place.evidence) for place in places[:most]]
     return [*lines, *([SENTENCES["more"].format(count=len(places) - most)] if len(places) > most else [])]
 
 
