@@ -303,7 +303,7 @@ def test_compare_of_two_experiments_that_are_no_pair_prints_what_can_be_said_and
     assert refused.code == 3
     assert "identity is no pair with its nearest plain arm: they differ in lr 0.001 and 0.1" in refused.err
     assert "--allow-unmatched" in refused.err
-    assert "no difference: the nearest plain arm differs in lr 0.001 and 0.1" in refused.out
+    assert "not compared: the closest plain arm differs in lr 0.001 and 0.1" in refused.out
     assert (allowed.code, allowed.err) == (0, "")
     assert "compared with a plain arm that differs in lr 0.001 and 0.1" in allowed.out
 

@@ -71,9 +71,9 @@ def test_a_pair_without_any_extra_cost_has_nothing_beyond_its_twin():
 def test_what_has_to_be_said_beside_the_numbers_is_said(note, words):
     lines = tables.pair_summary_lines([changed(**note)])
 
-    assert tables.card_notes(CARD) == []
-    assert words in tables.card_notes(changed(**note))[0]
-    assert len(tables.card_notes(changed(**note))) == 1
+    assert tables.pair_notes(CARD) == []
+    assert words in tables.pair_notes(changed(**note))[0]
+    assert len(tables.pair_notes(changed(**note))) == 1
     assert f"note: {words}" in " ".join(line.strip() for line in lines)
     assert max(map(len, lines)) <= 80
 
@@ -108,4 +108,4 @@ def test_a_card_of_long_names_and_two_widths_fits_80_columns():
 def test_seeds_that_came_later_are_told_with_their_rounds(rounds, words):
     pair_summary = {**CARD, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
 
-    assert tables.card_notes(pair_summary) == ([words] if words else [])
+    assert tables.pair_notes(pair_summary) == ([words] if words else [])

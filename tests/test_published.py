@@ -259,7 +259,7 @@ def test_no_figure_stands_in_the_files_that_is_not_typed_in_this_file():
     typed += [figure for place, row in TABLE_2.items() for figure in row[place == "post" :]]
     typed += [8.27, 7.37, 6.90, 6.61, 6.32, 6.18, 9.63, 9.92, 10.36, 14.22, 8.24, 7.36, 7.38, 8.30, 6.96]
 
-    assert sorted(map(str, typed)) == sorted(str(entry.figure.error) for entry in published.entries())
+    assert sorted(map(str, typed)) == sorted(str(entry.value.error) for entry in published.entries())
 
 
 # ---- shipped configs ------------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_of_other_images_only_the_images_are_named_and_how_much_else_differs():
     rows = [(f"d{depth}", arm, accuracies(0.9), of) for (depth, _, arm), of in arms("mnist-cnn").items()]
     text = " ".join(line.strip() for line in published_lines(rows))
 
-    assert f"{HE2015} table 6 has d20 identity; not set beside: data.name mnist, not cifar10 and 8 more" in text
+    assert f"{HE2015} table 6 has d20 identity; not compared: data.name mnist, not cifar10 and 8 more" in text
     assert "training.lr" not in text
 
 
@@ -307,7 +307,7 @@ def test_the_published_networks_on_digits_differ_in_the_images():
     found = alone(*D20, *digits)
 
     assert published_lines([("d20", "identity", accuracies(0.9), [of for of in found if of.source == HE2015])])[1:] == [
-        "arXiv:1512.03385 table 6 has d20 identity; not set beside: data.name digits, not",
+        "arXiv:1512.03385 table 6 has d20 identity; not compared: data.name digits, not",
         "  cifar10 and 1 more",
     ]
     assert {"data.name digits, not cifar10", "data.augment none, not crop-flip"} == {
@@ -398,9 +398,9 @@ def test_another_recipe_is_one_line_for_each_publication_and_no_figure():
     lines = published_lines([(f"d{depth}", arm, accuracies(0.5), ms) for (depth, _, arm), ms in found.items()])
     text = " ".join(line.strip() for line in lines)
 
-    assert text.count("not set beside:") == 3
+    assert text.count("not compared:") == 3
     assert (
-        "arXiv:1512.03385 table 6 has d20 identity, d56 identity; not set beside: training.steps 400, not 64000; "
+        "arXiv:1512.03385 table 6 has d20 identity, d56 identity; not compared: training.steps 400, not 64000; "
         "training.milestones [200, 300], not [32000, 48000]"
     ) in text
     assert not any(str(of.error) in text for matches in found.values() for of in matches)
@@ -467,7 +467,7 @@ def test_a_file_of_ones_own_is_read(tmp_path):
     (tmp_path / "own.yaml").write_text(FILE)
     (entry,) = published.entries(tmp_path)
 
-    assert (entry.figure.error, entry.stated) == (5.0, ("training.steps",))
+    assert (entry.value.error, entry.stated) == (5.0, ("training.steps",))
     assert entry.settings.network.depth == 20
 
 
@@ -486,7 +486,7 @@ def test_what_no_key_can_say_always_differs(tmp_path, monkeypatch, old, new):
 
     assert match.differences == ["half precision"]
     assert published_lines([("d20", "identity", accuracies(0.9), [match])])[1:] == [
-        "arXiv:0000.00000 table 1 has d20 identity; not set beside: half precision",
+        "arXiv:0000.00000 table 1 has d20 identity; not compared: half precision",
     ]
 
 
@@ -499,7 +499,7 @@ def test_what_no_key_can_say_always_differs(tmp_path, monkeypatch, old, new):
         pytest.param("error: 5.0", "error: 0", "entries.0.error", id="an error of 0"),
         pytest.param("error: 5.0, ", "", "entries.0: .*either an error in percent or fail", id="neither error nor failure"),
         pytest.param("error: 5.0", "error: 5.0, fail: true", "either an error in percent or fail", id="both"),
-        pytest.param("runs: 1", "runs: 5", "statistic: single does not go with runs: 5", id="a single run of five"),
+        pytest.param("runs: 1", "runs: 5", "statistic: single is not possible with runs: 5", id="a single run of five"),
         pytest.param("runs: 1", "runs: 1, seed: 1", "entries.0.seed", id="an unknown key"),
         pytest.param("statistic: single", "statistic: best", "entries.0.statistic", id="an unknown statistic"),
         pytest.param("width: 16", "widht: 16", "entries.0: network.widht: unknown key; did you mean width", id="a network key"),

@@ -202,7 +202,7 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_t
     assert refused.unmatched == allowed.unmatched == words
     assert refused.difference is None
     assert (allowed.difference is None) == ("5, 6" in words[0])  # without a common seed nothing can be paired
-    assert f"no difference: the nearest plain arm differs in {'; '.join(words)}" in text
+    assert f"not compared: the closest plain arm differs in {'; '.join(words)}" in text
 
 
 @pytest.mark.parametrize("allowed", [False, True])

@@ -193,7 +193,7 @@ def test_a_setting_that_diverged_is_not_chosen_but_was_tried(tmp_path):
     assert rows[-1].plain.setting == {"lr": "0.01"}
     assert rows[-1].plain.flags == ()
     assert rows[1].difference is None
-    assert "all else equal: no difference: outcomes mixed or diverged both at lr 0.1" in text
+    assert "all else equal: no difference: mixed outcomes or diverged networks both at lr 0.1" in text
 
 
 def test_a_setting_that_one_arm_has_not_begun_says_so(tmp_path):
@@ -481,7 +481,7 @@ def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
         (0, 4),
     )  # p = 1/16
     for form in ("table", "md"):
-        assert "outcomes mixed or diverged" in tables.TABLES[form](comparison.compare_results(results))
+        assert "mixed outcomes or diverged networks" in tables.TABLES[form](comparison.compare_results(results))
 
 
 def test_depths_of_several_experiments_are_one_curve_with_the_first_ones_margin(tmp_path):
