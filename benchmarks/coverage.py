@@ -27,7 +27,7 @@ from resexp.inference import (
     degradation,
     holm,
     p_below,
-    paired,
+    paired_difference,
     sd_interval,
     seeds_for,
     sign_flip,
@@ -140,7 +140,7 @@ def intervals(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 def measured(pairs: Pairs, generator: np.random.Generator) -> Iterator[str]:
     """Share refused; shares that cover the truth, of printed intervals and of those that are not used."""
-    found = [paired(row) for row in pairs.differences.tolist()]
+    found = [paired_difference(row) for row in pairs.differences.tolist()]
     low, high = (np.array([getattr(one, end) for one in found]) for end in ("low", "high"))
     shown = ~pairs.refused
     alike = np.where(pairs.collapsed.all(-1), CHANCE, np.reshape((PLAIN, RESIDUAL), (2, 1)))

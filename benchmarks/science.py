@@ -124,7 +124,7 @@ def underflow(seeds: int) -> Iterator[Row]:
 
 
 def over(values: Sequence[float]) -> str:
-    mean = inference.paired(list(values))
+    mean = inference.paired_difference(list(values))
     assert mean.low is not None
     assert mean.high is not None
     return f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"

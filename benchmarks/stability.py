@@ -64,7 +64,7 @@ def comparison(name: str, folder: Path) -> Comparison:
 
 def verdicts(of: Comparison) -> Iterator[tuple[tuple[str, str, str], str]]:
     for row in of.depths:
-        yield (_named(row.condition), row.arm, "training error over depth"), row.found.verdict
+        yield (_named(row.condition), row.arm, "training error over depth"), row.degradation.verdict
     for cell in of.cells:
         for arm in cell.arms[1:]:
             yield (_named(cell.label), arm.name, "test accuracy"), effect(cell.arms[0], arm)

@@ -74,14 +74,14 @@ class Charts(dict[str, Figure]):
 
 @dataclass(frozen=True, repr=False)
 class ComparisonView:
-    """`found`, the numbers; printed it is the table of `resexp compare`."""
+    """`comparison`, the numbers; printed it is the table of `resexp compare`."""
 
     results: Results
-    found: Comparison
+    comparison: Comparison
 
     def __str__(self) -> str:
         lines = tables.verdict_lines(tables.PRIMARY, claims.primaries(self.results))
-        return config.escape_controls(tables.TABLES["table"](self.found, lines), kept="\n\t").removesuffix("\n")
+        return config.escape_controls(tables.TABLES["table"](self.comparison, lines), kept="\n\t").removesuffix("\n")
 
     __repr__ = __str__
 
@@ -91,7 +91,7 @@ class ComparisonView:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """A row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
-        rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](self.found))))
+        rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](self.comparison))))
         whole = (*self.results.shown, "n", "missing", *Outcome, "parameters")
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         return pd.DataFrame({key: _parsed(of, whole=key in whole) if key not in NAMES else of for key, of in columns.items()})

@@ -30,7 +30,7 @@ def shipped_recipe(tmp_path: Path, *overrides: str) -> runs.Results:
 
 
 def depths(claim: claims.Claim, results: runs.Results) -> list[str]:
-    return [place.label["depth"] for of in claims.judge(claim.expectation, results) for place in of.places]
+    return [place.label["depth"] for of in claims.judge(claim.expectation, results) for place in of.cells]
 
 
 def test_every_acceptance_range_of_cifar10_is_about_the_shipped_recipe_at_its_depth(tmp_path: Path):
@@ -111,7 +111,7 @@ def test_primaries_are_those_of_every_config_each_once(tmp_path: Path):
         folders.append(fabricated.experiment(tmp_path, better_by_ten, *SMALL, *named)[0])
     found = claims.primaries(runs.read_results(folders))
 
-    assert [(of.expectation.text, of.verdict, len(of.places)) for of in found] == [
+    assert [(of.expectation.text, of.verdict, len(of.cells)) for of in found] == [
         (better, Verdict.SUPPORTED, 3), (worse, Verdict.NOT_SUPPORTED, 3),
     ]  # fmt: skip
     assert claims.primaries(fabricated.results(tmp_path / "none", better_by_ten, *SMALL)) == []

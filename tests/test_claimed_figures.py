@@ -62,7 +62,7 @@ def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
     assert judgments("degradation: plain > 0.04", results).verdict == Verdict.SUPPORTED  # from 16 to 64
     assert judgments("degradation: identity > 0.1", results).verdict == Verdict.SUPPORTED  # from 16 to 128
     found = judgments("degradation: identity > plain", results)
-    assert (found.verdict, found.places[0].words) == (Verdict.UNDECIDED, "between depths 16 and 128, and 16 and 64")
+    assert (found.verdict, found.cells[0].evidence) == (Verdict.UNDECIDED, "between depths 16 and 128, and 16 and 64")
 
 
 # ---- costs ----------------------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Pa
     assert judgments("memory_bytes: identity < 4000", results).verdict == Verdict.NOT_SUPPORTED
     assert judgments("multiply_adds: plain <= identity <= plain", results).verdict == Verdict.SUPPORTED
     assert judgments("parameters: identity > plain + 9", results).verdict == Verdict.SUPPORTED
-    assert judgments("parameters: identity > plain + 10", results).places[0].words == "110 and 100"
+    assert judgments("parameters: identity > plain + 10", results).cells[0].evidence == "110 and 100"
     assert (
         judgments("time_to_loss(0.5): 0.9 < identity < 61", results).verdict == Verdict.SUPPORTED
     )  # 1 to 20 steps of 1 to 3 s
@@ -164,8 +164,8 @@ def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(
     timed(folder, plain=(2.0, 2.0, 2.0), identity=(2.0, 2.0, 2.0))
     results = runs.results_of(folder, found)
 
-    (place,) = judgments(f"steps_to_loss(0.5): plain {sign} identity", results).places
-    assert (place.verdict, place.words) == (verdict, words)
+    (place,) = judgments(f"steps_to_loss(0.5): plain {sign} identity", results).cells
+    assert (place.verdict, place.evidence) == (verdict, words)
     assert judgments(f"time_to_loss(0.5): plain {sign} identity", results).verdict == verdict
 
 
@@ -204,7 +204,7 @@ def test_vanishing_is_judged_over_the_whole_network_and_growth_does_not_count_as
     (claim,) = (of for of in claims.read("he2015") if "Vanishing" in of.text)
 
     assert claims.judge(claim.expectation, found)[0].verdict == verdict
-    assert judgments("gradient_growth: plain > -1", found).places[0].words.startswith(f"{31 * (slope + 0.00015) + 1:+.4g} [")
+    assert judgments("gradient_growth: plain > -1", found).cells[0].evidence.startswith(f"{31 * (slope + 0.00015) + 1:+.4g} [")
 
 
 def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
@@ -260,4 +260,4 @@ def test_what_supports_an_expectation_contradicts_its_opposite_in_every_cell(
 def test_counts_are_written_out_to_the_last_one(tmp_path: Path):
     found = fabricated.results(tmp_path, lambda t: {**both(t), "parameters": 1_703_258 + (t.arm == "plain")}, *ONE_CELL)
 
-    assert judgments("parameters: identity < plain", found).places[0].words == "1,703,258 and 1,703,259"
+    assert judgments("parameters: identity < plain", found).cells[0].evidence == "1,703,258 and 1,703,259"

@@ -74,7 +74,7 @@ def test_with_a_level_the_bound_of_scipys_paired_interval_decides(one: runs.Resu
     found = judgments(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
 
     assert found.verdict == expected
-    assert found.places[0].words == f"{0.09 - shift:+.4g} [{interval.low - shift:+.4g}, {interval.high - shift:+.4g}]"
+    assert found.cells[0].evidence == f"{0.09 - shift:+.4g} [{interval.low - shift:+.4g}, {interval.high - shift:+.4g}]"
     assert judgments(f"test_accuracy: plain + {shift} < identity @ {level}%", one).verdict == expected
 
 
@@ -98,24 +98,24 @@ def test_an_error_is_one_minus_the_accuracy_and_its_rounding_decides_nothing(tmp
 def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict: str):
     found = judgments(f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, both, *ONE_CELL[:3], "seeds=1"))
 
-    assert (found.verdict, found.places[0].n) == (verdict, 1)
-    assert found.places[0].words == "+0.11" + ("; one seed has no interval" if level else "")
+    assert (found.verdict, found.cells[0].n) == (verdict, 1)
+    assert found.cells[0].evidence == "+0.11" + ("; one seed has no interval" if level else "")
 
 
 def test_seeds_that_one_arm_has_not_finished_are_in_no_pair(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         return {} if (trial.arm, trial.seed) in (("plain", 2), ("identity", 0)) else both(trial)
 
-    (place,) = judgments("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).places
+    (place,) = judgments("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).cells
 
-    assert (place.n, place.words[:5]) == (2, "+0.06")
+    assert (place.n, place.evidence[:5]) == (2, "+0.06")
 
 
 def test_arms_without_a_seed_in_common_are_undecided(tmp_path: Path):
     found = fabricated.results(tmp_path, lambda t: both(t) if (t.seed < 2) == (t.arm == "plain") else {}, *ONE_CELL)
 
     assert judgments("test_accuracy: identity > plain", found).verdict == Verdict.UNDECIDED
-    assert judgments("test_accuracy: identity > plain", found).places[0].words == "no seed in common"
+    assert judgments("test_accuracy: identity > plain", found).cells[0].evidence == "no seed in common"
 
 
 # ---- outcomes --------------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_only_the_seeds_of_the_pairs_can_be_mixed(tmp_path: Path):
 
     found = judgments("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *ONE_CELL))
 
-    assert (found.verdict, found.places[0].n) == (Verdict.SUPPORTED, 3)  # as the table has it
+    assert (found.verdict, found.cells[0].n) == (Verdict.SUPPORTED, 3)  # as the table has it
 
 
 def test_whether_networks_trained_is_a_figure_of_its_own(tmp_path: Path):
@@ -181,7 +181,7 @@ def test_an_expectation_must_hold_in_every_cell(two: runs.Results):
     assert (strictly.verdict, strictly.scope) == (
         Verdict.NOT_SUPPORTED, "supported in 1, not supported in 1 of 2 configurations of digits, n = 4",
     )  # fmt: skip
-    assert [(of.label, of.verdict) for of in strictly.places] == [
+    assert [(of.label, of.verdict) for of in strictly.cells] == [
         ({"depth": "16"}, Verdict.NOT_SUPPORTED), ({"depth": "64"}, Verdict.SUPPORTED),
     ]  # fmt: skip
 
@@ -224,9 +224,9 @@ def test_one_configuration_of_many_speaks_against_a_claim_only_after_holms_corre
     found = fabricated.results(tmp_path, values, f"network.depth={depths}", *ONE_CELL[1:3], "seeds=5")
     claim = judgments("test_accuracy: identity > plain @ 95%", found)
 
-    assert claim.verdict == claim.places[0].verdict == verdict
-    assert {place.verdict for place in claim.places[1:]} <= {Verdict.SUPPORTED}  # support is not corrected
-    assert ("after correction for 4 tests (Holm)" in claim.places[0].words) == (verdict == Verdict.UNDECIDED)
+    assert claim.verdict == claim.cells[0].verdict == verdict
+    assert {place.verdict for place in claim.cells[1:]} <= {Verdict.SUPPORTED}  # support is not corrected
+    assert ("after correction for 4 tests (Holm)" in claim.cells[0].evidence) == (verdict == Verdict.UNDECIDED)
     assert (
         judgments("test_accuracy: identity > plain", found).verdict == Verdict.NOT_SUPPORTED
     )  # without a level the mean decides
@@ -291,7 +291,7 @@ def test_the_deepest_is_the_deepest_of_what_the_other_keys_leave(tmp_path: Path,
     ]  # fmt: skip
     found = judgments(f"test_accuracy: identity > plain at {cells}", runs.read_results(folders))
 
-    assert [of.label["depth"] for of in found.places] == ["16"]
+    assert [of.label["depth"] for of in found.cells] == ["16"]
 
 
 # ---- each arm with a shortcut ----------------------------------------------------------------------------------------------

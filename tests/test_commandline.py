@@ -326,12 +326,12 @@ def test_tune_and_by_take_an_axis_by_its_short_and_by_its_long_name(tmp_path):
         "depth=8,64", "init=he", "norm=none", "seeds=2", "lr=0.1,0.01",
     )  # fmt: skip
     for short, long in [("lr", "training.lr"), ("depth", "network.depth")]:
-        assert comparison.by(results, [long]) == comparison.by(results, [short])
+        assert comparison.order_by(results, [long]) == comparison.order_by(results, [short])
         assert comparison.tuned(results, [long, short]) == comparison.tuned(results, [short])
         said = [tables.TABLES["table"](comparison.compare_results(results, tune=[key])) for key in (long, short)]
         assert said[0] == said[1]
     for axes in itertools.permutations(["depth", "training.lr"]):
-        assert comparison.by(results, axes).columns[:2] == [axis.rpartition(".")[2] for axis in axes]
+        assert comparison.order_by(results, axes).columns[:2] == [axis.rpartition(".")[2] for axis in axes]
     with pytest.raises(
         ConfigError, match=r"--tune: 'training.lrr' does not vary here; keys that vary: depth, lr; did you mean lr\?"
     ):

@@ -51,7 +51,7 @@ def ended(*outcomes):
 
 def test_the_last_weights_are_compared_by_what_their_result_says(tmp_path):
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL)
-    same, key, metric = comparison.chosen(results, "test_accuracy", "last")
+    same, key, metric = comparison.select_metric(results, "test_accuracy", "last")
 
     assert same is results
     assert (key, metric.percent, metric.better) == ("test_accuracy", True, 1)
@@ -65,7 +65,7 @@ def test_at_a_step_the_figures_are_those_of_the_log(tmp_path):
     found = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL), "train_loss", "step:20")
 
     assert found.cells[0].arms[0].summary.mean == pytest.approx(2 / 21, rel=1e-8)  # as fabricated logs have it
-    assert found.metric.words == "training loss at step 20"
+    assert found.metric.label == "training loss at step 20"
 
 
 @pytest.mark.parametrize(
@@ -134,12 +134,12 @@ def test_cells_are_ordered_and_named_by_the_keys_that_were_asked_for(tmp_path):
     results = fabricated.results(tmp_path, accuracy, "network.depth=[64,8]", "network.init=[he,pytorch]", *ONE_CELL[2:])
 
     for keys in (["init"], ["init", "init"]):
-        labels = [list(cell.label.items()) for cell in comparison.cells(comparison.by(results, keys))]
+        labels = [list(cell.label.items()) for cell in comparison.cells(comparison.order_by(results, keys))]
         assert labels == [[("init", of), ("depth", depth)] for of in ("he", "pytorch") for depth in ("64", "8")]
-    table = comparison.compare_results(comparison.by(results, ["init", "init"]))
+    table = comparison.compare_results(comparison.order_by(results, ["init", "init"]))
     assert all(None not in (*row, *row.values()) for row in csv.DictReader(io.StringIO(tables.TABLES["csv"](table))))
     with pytest.raises(ConfigError, match="'norm' does not vary here; keys that vary: depth, init"):
-        comparison.by(results, ["norm"])
+        comparison.order_by(results, ["norm"])
 
 
 # ---- an arm and its twin ----------------------------------------------------------------------------------------------------

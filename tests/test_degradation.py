@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resexp.inference import DegradationVerdict, degradation, degradation_reduction, paired
+from resexp.inference import DegradationVerdict, degradation, degradation_reduction, paired_difference
 
 DEGRADES, DOES_NOT, INCONCLUSIVE = (
     DegradationVerdict.DEGRADES,
@@ -37,8 +37,8 @@ def test_a_verdict_has_the_depths_that_it_compares_and_their_difference():
 
     assert (found.depths, found.n, found.verdict) == ((8, 16, 32), 3, DEGRADES)
     assert found.best == {0: 8, 1: 8, 2: 8}
-    assert found.contrast == paired([row[2] - row[0] for row in RISES])
-    assert found.most == max(paired([row[2] - row[place] for row in RISES]).high for place in (0, 1))
+    assert found.contrast == paired_difference([row[2] - row[0] for row in RISES])
+    assert found.most == max(paired_difference([row[2] - row[place] for row in RISES]).high for place in (0, 1))
     assert found.rank_p == pytest.approx(1 / 27, rel=1e-12)
 
 
@@ -46,7 +46,7 @@ def test_an_error_that_falls_and_then_rises_degrades_against_its_lowest_depth():
     found = degradation(errors(TEXTBOOK), 0.01)
 
     assert found.verdict == DEGRADES
-    assert found.contrast == paired([row[2] - row[1] for row in TEXTBOOK])
+    assert found.contrast == paired_difference([row[2] - row[1] for row in TEXTBOOK])
     assert found.contrast.mean == pytest.approx(0.5022)
 
 
@@ -109,7 +109,7 @@ def test_no_rise_above_any_shallower_depth_may_reach_the_margin():
 
     assert set(found.best.values()) == {8}
     assert found.contrast.high == pytest.approx(0.0)
-    assert found.most == pytest.approx(paired([0.03, -0.03, 0.02, -0.02]).high)
+    assert found.most == pytest.approx(paired_difference([0.03, -0.03, 0.02, -0.02]).high)
     assert found.verdict == INCONCLUSIVE
 
 
@@ -142,7 +142,7 @@ def test_what_is_removed_is_how_much_less_the_residual_arm_rises():
 
     found = degradation_reduction(plain, residual)
 
-    assert found == paired([0.5, 0.5, 0.25])
+    assert found == paired_difference([0.5, 0.5, 0.25])
     assert found.mean == pytest.approx(5 / 12, rel=1e-12)
     assert found.half == pytest.approx(stats.t.ppf(0.975, 2) / 12, rel=1e-9)  # sd = sqrt(3) / 12
 
@@ -153,7 +153,7 @@ def test_what_is_removed_is_told_of_the_depths_and_seeds_that_both_arms_have():
     del plain[8][1], residual[32][2]
     del plain[16]
 
-    assert degradation_reduction(plain, residual) == paired([0.5])
+    assert degradation_reduction(plain, residual) == paired_difference([0.5])
 
 
 @pytest.mark.parametrize(

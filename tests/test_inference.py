@@ -14,8 +14,8 @@ from resexp.inference import (
     fisher_exact,
     highest_last,
     holm,
-    over_images,
-    paired,
+    image_half_width,
+    paired_difference,
     pairing,
     sd_interval,
     seeds_for,
@@ -40,7 +40,7 @@ samples = pytest.mark.parametrize("values", SAMPLES.values(), ids=SAMPLES.keys()
 
 
 def test_a_single_pair_has_a_mean_and_no_interval():
-    found = paired([0.25])
+    found = paired_difference([0.25])
 
     assert (found.mean, found.low, found.high, found.n) == (0.25, None, None, 1)
 
@@ -58,7 +58,7 @@ def test_an_arm_without_trials_says_so():
 
 
 def test_equal_differences_have_an_interval_of_no_width():
-    found = paired([0.125] * 5)
+    found = paired_difference([0.125] * 5)
 
     assert (found.mean, found.low, found.high) == (0.125, 0.125, 0.125)
 
@@ -69,7 +69,7 @@ def test_equal_differences_have_an_interval_of_no_width():
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.99])
 @samples
 def test_the_interval_of_paired_differences_is_students(values, level):
-    found = paired(values, level)
+    found = paired_difference(values, level)
     low, high = stats.t.interval(level, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
 
     assert found.mean == pytest.approx(np.mean(values), rel=1e-12)
@@ -80,7 +80,7 @@ def test_the_interval_of_paired_differences_is_students(values, level):
 def test_the_interval_is_that_of_a_paired_t_test_of_both_arms():
     residual, plain = [0.96, 0.97, 0.91, 0.99, 0.95], [0.93, 0.97, 0.95, 0.9, 0.92]
     expected = stats.ttest_rel(residual, plain).confidence_interval(0.95)
-    found = paired([r - p for r, p in zip(residual, plain, strict=True)])
+    found = paired_difference([r - p for r, p in zip(residual, plain, strict=True)])
 
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-10)
 
@@ -88,14 +88,14 @@ def test_the_interval_is_that_of_a_paired_t_test_of_both_arms():
 def test_the_interval_excludes_zero_exactly_when_the_t_test_does():
     for seed in range(50):
         values = np.random.default_rng(seed).normal(0.8, 1, 5)
-        found = paired(list(values))
+        found = paired_difference(list(values))
 
         assert (found.low > 0 or found.high < 0) == (stats.ttest_1samp(values, 0).pvalue < 0.05)
 
 
 def test_nine_of_ten_intervals_at_level_0_9_contain_the_truth():
     draws = np.random.default_rng(3).normal(0.02, 0.01, (4000, 5))
-    inside = [found.low <= 0.02 <= found.high for found in (paired(list(row), 0.9) for row in draws)]
+    inside = [found.low <= 0.02 <= found.high for found in (paired_difference(list(row), 0.9) for row in draws)]
 
     assert np.mean(inside) == pytest.approx(0.9, abs=4 * math.sqrt(0.9 * 0.1 / 4000))
 
@@ -322,7 +322,7 @@ def test_the_interval_of_1000_random_samples_is_students():
     draws = np.random.default_rng(21)
     for _ in range(1000):
         values = draws.normal(draws.normal(), draws.exponential(), draws.integers(2, 11))
-        found = paired(values.tolist())
+        found = paired_difference(values.tolist())
         low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
 
         assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12, abs=1e-12)
@@ -411,4 +411,4 @@ def test_over_images_it_is_the_interval_of_the_mean_of_each_image():
     each = [sum(differences[seed, image] for seed in range(5)) / 5 for image in range(200)]
     low, high = stats.t.interval(0.95, 199, np.mean(each), stats.sem(each))
 
-    assert over_images(differences) == pytest.approx((high - low) / 2, rel=1e-12)
+    assert image_half_width(differences) == pytest.approx((high - low) / 2, rel=1e-12)

@@ -282,7 +282,7 @@ def test_text_and_markdown_say_what_the_page_says(tmp_path, monkeypatch):
     assert len(content.answer) <= 5
     assert content.primary
     shared = [*content.answer, "Damaged, counted as missing: " + results.damaged[0], "resexp train digits"]
-    shared += [row.found.verdict for row in content.comparison.depths]
+    shared += [row.degradation.verdict for row in content.comparison.depths]
     shared += [of.expectation.text for of in content.primary]
     for form in (text, markdown):
         assert [words for words in shared if words.lower() not in form.lower()] == []

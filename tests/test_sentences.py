@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from resexp import claims, config, figures, runs, tables
-from resexp.comparison import OverDepth, compare_results
+from resexp.comparison import DepthTrend, compare_results
 from resexp.config import Trial
 from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.report.content import Content, collect, sentences
@@ -138,11 +138,11 @@ def printed(content: Content) -> list[str]:
 
 def over_depth(
     verdict: DegradationVerdict, *, growth: float, trained: tuple[int, int] = (3, 3), closing: bool = False
-) -> OverDepth:
+) -> DepthTrend:
     contrast = Difference(0.05, 0.02, 0.08, 3, 0.01)
     found = Degradation((8, 16, 64), 3, dict.fromkeys(range(3), 8), contrast, 0.2, 0.1, verdict)
     change = Difference(-0.02, -0.03, -0.01, 3, 0.004) if closing else None
-    return OverDepth({"norm": "none"}, "plain", found, growth / 31, None, trained, change=change, growth=growth)
+    return DepthTrend({"norm": "none"}, "plain", found, growth / 31, None, trained, change=change, growth=growth)
 
 
 def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

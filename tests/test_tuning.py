@@ -11,7 +11,7 @@ from scipy import stats
 
 from resexp import comparison, runs, tables
 from resexp.config import ConfigError
-from resexp.inference import DegradationVerdict, Difference, Summary, paired
+from resexp.inference import DegradationVerdict, Difference, Summary, paired_difference
 from resexp.tables.answer import answer
 from resexp.tables.budget import command_lines
 from resexp.tables.findings import findings
@@ -353,10 +353,10 @@ CLOSES = [(0.50, 0.60), (0.50, 0.61), (0.50, 0.60), (0.50, 0.62)]  # accuracy at
 def test_what_degrades_degrades_and_a_gap_that_closes_is_said_so(tmp_path, deep, shallow, closing):
     results = fabricated.results(tmp_path, rising, *TWO_DEPTHS)
     logged(results, lambda t: deep[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else shallow)
-    plain, identity = comparison.over_depth(results)
+    plain, identity = comparison.depth_trends(results)
 
-    assert (plain.found.verdict, plain.closing) == (DegradationVerdict.DEGRADES, closing)
-    assert (identity.found.verdict, identity.change) == (DegradationVerdict.DOES_NOT_DEGRADE, None)
+    assert (plain.degradation.verdict, plain.closing) == (DegradationVerdict.DEGRADES, closing)
+    assert (identity.degradation.verdict, identity.change) == (DegradationVerdict.DOES_NOT_DEGRADE, None)
     assert identity.reduction.mean == pytest.approx(0.35)
 
 
@@ -367,7 +367,7 @@ def test_a_gap_that_closes_is_followed_by_the_command_that_trains_longer(tmp_pat
     command = f"resexp train {tmp_path / 'digits'} training.epochs=40 name=digits-40-epochs"
 
     changes = [before - after for before, after in CLOSES]
-    assert found.depths[0].change == paired(changes)
+    assert found.depths[0].change == paired_difference(changes)
     for form in ("table", "md"):
         assert command in " ".join(tables.TABLES[form](found).replace("\\\n", "").split())
         assert "the gap is still closing: -10.7 [" in tables.TABLES[form](found)
@@ -428,9 +428,9 @@ def test_networks_that_do_not_train_are_not_said_to_resist_degradation(tmp_path,
         return {"outcome": outcome[depth], "test_accuracy": accuracy[depth], "train_accuracy": accuracy[depth]}
 
     results = fabricated.results(tmp_path, values, *TWO_DEPTHS[:-1], "seeds=5")
-    (plain, _) = comparison.over_depth(results)
+    (plain, _) = comparison.depth_trends(results)
 
-    assert plain.found.verdict == verdict
+    assert plain.degradation.verdict == verdict
     assert plain.diverged == (5 if outcome[64] == "diverged" else 0)
     assert (", 5/5 diverged" in tables.TABLES["table"](comparison.compare_results(results))) == (outcome[64] == "diverged")
 
@@ -473,9 +473,9 @@ def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
     def values(trial):
         return {"outcome": "diverged"} if trial.settings.network.depth == 64 and trial.arm == "plain" else rising(trial)
 
-    plain, _ = comparison.over_depth(results := fabricated.results(tmp_path, values, *TWO_DEPTHS))
+    plain, _ = comparison.depth_trends(results := fabricated.results(tmp_path, values, *TWO_DEPTHS))
 
-    assert (plain.found.contrast, plain.found.verdict, plain.above_chance) == (
+    assert (plain.degradation.contrast, plain.degradation.verdict, plain.above_chance) == (
         None,
         DegradationVerdict.INCONCLUSIVE,
         (0, 4),
@@ -492,5 +492,5 @@ def test_depths_of_several_experiments_are_one_curve_with_the_first_ones_margin(
     found = comparison.compare_results(runs.read_results(folders))
 
     assert found.margin == 0.02
-    assert [row.found.depths for row in found.depths] == [(8, 64), (8, 64)]
-    assert comparison.over_depth(runs.read_results(folders[::-1]))[0].found.verdict == DegradationVerdict.DOES_NOT_DEGRADE
+    assert [row.degradation.depths for row in found.depths] == [(8, 64), (8, 64)]
+    assert comparison.depth_trends(runs.read_results(folders[::-1]))[0].degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE

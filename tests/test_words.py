@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from resexp.comparison import OverDepth
+from resexp.comparison import DepthTrend
 from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.report import pages
 from resexp.tables import words
@@ -56,7 +56,7 @@ def over_depth(verdict, contrast=None, slope=-0.01, trained=(3, 3), change=None)
     """One arm of one corner, its verdict and its slope chosen."""
     found = Degradation((8, 64), 3, dict.fromkeys(range(3), 8), contrast, contrast and contrast.high, 0.125, verdict)
     growth = None if slope is None else 31 * slope
-    return OverDepth({"norm": "none"}, "plain", found, slope, None, trained, change=change, growth=growth)
+    return DepthTrend({"norm": "none"}, "plain", found, slope, None, trained, change=change, growth=growth)
 
 
 RISE = Difference(0.51, 0.467, 0.553, 3, 0.0173)

@@ -44,7 +44,7 @@ class CellVerdict:
 
     label: dict[str, str]
     verdict: Verdict
-    words: str
+    evidence: str
     n: int
 
 
@@ -55,17 +55,17 @@ class Judgment:
     expectation: Expectation
     arm: str | None
     verdict: Verdict
-    places: tuple[CellVerdict, ...]
+    cells: tuple[CellVerdict, ...]
     images: tuple[str, ...]
 
     @property
     def scope(self) -> str:
         """'supported in 3, undecided in 1 of 4 configurations of digits, n = 5'."""
-        if not self.places:
+        if not self.cells:
             return "no configuration has everything that it names"
-        verdicts = [place.verdict for place in self.places]
+        verdicts = [place.verdict for place in self.cells]
         counts = [f"{kind} in {verdicts.count(kind)}" for kind in reversed(WORST) if kind in verdicts]
-        seeds = sorted({place.n for place in self.places if place.n})
+        seeds = sorted({place.n for place in self.cells if place.n})
         counted = f", n = {' or '.join(map(str, seeds))}" if seeds else ""
         several = f"{len(verdicts)} configuration{'' if len(verdicts) == 1 else 's'}"
         return f"{', '.join(counts)} of {several} of {', '.join(self.images)}{counted}"
@@ -85,7 +85,7 @@ def judge(expectation: Expectation, results: Results) -> list[Judgment]:
     residual = [record.trial.arm for record in records if record.trial.parameters_of is None]
     arms = [arm for arm in dict.fromkeys(residual) if arm not in ("plain", *expectation.arms)]
     bound = [replace(_judgment(_bound(expectation, arm), arm, cells), expectation=expectation) for arm in arms]
-    return bound if any(of.places for of in bound) else [_judgment(expectation, None, [])]
+    return bound if any(of.cells for of in bound) else [_judgment(expectation, None, [])]
 
 
 def primaries(results: Results) -> list[Judgment]:
@@ -149,7 +149,7 @@ def _judgment(expectation: Expectation, arm: str | None, cells: Cells) -> Judgme
         [_relation(relation, figures, expectation.level) for relation in expectation.relations] for _, figures, _ in tested
     ]
     places = tuple(
-        _place(label, each) for (label, _, _), each in zip(tested, _corrected(tests, expectation.level), strict=True)
+        _cell_verdict(label, each) for (label, _, _), each in zip(tested, _corrected(tests, expectation.level), strict=True)
     )
     verdict = next((kind for kind in WORST if any(row.verdict == kind for row in places)), Verdict.NOT_TESTED)
     images = tuple(dict.fromkeys(record.trial.settings.data.name for _, _, record in tested))
@@ -181,7 +181,7 @@ def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[li
     return [[corrected(test) for test in each] for each in tests]
 
 
-def _place(label: dict[str, str], tests: Sequence[_Test]) -> CellVerdict:
+def _cell_verdict(label: dict[str, str], tests: Sequence[_Test]) -> CellVerdict:
     verdict = next(kind for kind in WORST if any(test.verdict == kind for test in tests))
     return CellVerdict(label, verdict, "; ".join(dict.fromkeys(test.words for test in tests)), min(test.n for test in tests))
 
@@ -242,7 +242,7 @@ def _by_seeds(
     if any(map(math.isinf, each)):
         p = inference.mann_whitney([a + shift for a in left], right) / 2 if paired else 2.0**-n
         return _by_order([turn * value for value in each], p, level, loose=loose)
-    found = inference.paired(each, level or inference.LEVEL)
+    found = inference.paired_difference(each, level or inference.LEVEL)
     words = f"{found.mean:+.4g}" + ("" if found.low is None else f" [{found.low:+.4g}, {found.high:+.4g}]")
     if level is None:
         return _Test(_side_of_zero([turn * found.mean], loose=loose), words, n)

@@ -60,10 +60,10 @@ def compare(
     from resexp import claims, comparison, tables  # noqa: PLC0415 - as above
 
     check_choice("--format", form, tables.TABLES)
-    comparison.known(metric, at)
+    comparison.find_metric(metric, at)
     expected = [expectation for text in expect or [] for expectation in _expected(text)]
     read = ("metrics.csv", *(["predictions.csv.gz"] if images else []))
-    results = comparison.by(_results(sources, runs_dir, read), by or [])
+    results = comparison.order_by(_results(sources, runs_dir, read), by or [])
     found = comparison.compare_results(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
     judgments = [(kind, claims.judge(expectation, results)) for kind, expectation in expected]
     lines = [

@@ -204,14 +204,14 @@ def _contrast(plain: Sequence[TrialRecord], records: Sequence[TrialRecord], meas
     figures = values(plain, records, measure.metric)
     if figures is None:
         ranks = _ranks(plain, records, measure.metric)
-        enough = ranks and min(_finished(plain), _finished(records)) >= inference.FEWEST_SEEDS
+        enough = ranks and min(_finished(plain), _finished(records)) >= inference.MIN_SEEDS
         return Contrast(outcomes=_of_outcomes(plain, records), ranks=ranks, p=ranks.p if ranks and enough else None)
     each = paired_differences(*figures)
     n, mean = len(each), math.fsum(each) / len(each)
     flip = inference.sign_flip(each) if n <= inference.MAX_PAIRS else None
     over = over_test_images(pairs(plain, records)) if measure.strict and measure.metric == "test_accuracy" else None
     contrast = Contrast(pairing=inference.pairing(*figures), sign_flip=flip, least=inference.smallest_sign_flip(n), images=over)
-    if n < inference.FEWEST_SEEDS:
+    if n < inference.MIN_SEEDS:
         return contrast
     seeds_error = (
         (inference.standard_deviation(each) or measure.grain) / math.sqrt(n),

@@ -14,7 +14,7 @@ Curve = dict[int, list[TrialRecord]]  # depth -> trials
 
 
 @dataclass(frozen=True)
-class OverDepth:
+class DepthTrend:
     """One arm under one condition: its verdict, which does not use the mean `slope` of the deepest networks at initialization.
 
     growth: orders of magnitude by which their gradient grows from output to input, at initialization.
@@ -25,7 +25,7 @@ class OverDepth:
 
     condition: Label
     arm: str
-    found: Degradation
+    degradation: Degradation
     slope: float | None
     reduction: Difference | None
     above_chance: tuple[int, int]
@@ -39,7 +39,7 @@ class OverDepth:
         return self.change is not None and self.change.high is not None and self.change.high < 0
 
 
-def over_depth(results: Results) -> list[OverDepth]:
+def depth_trends(results: Results) -> list[DepthTrend]:
     """The verdict on every arm of every corner that has at least two depths; margin: that of the first experiment's config."""
     margin = results.sources[0][1].shared.compare.margin
     rows = []
@@ -48,21 +48,21 @@ def over_depth(results: Results) -> list[OverDepth]:
             mixed = {depth for depth, records in curve.items() if has_mixed_outcomes(records)}
             verdict = inference.degradation(errors(curve), margin, mixed)
             if verdict:
-                rows.append(_over_depth(condition, arm, curve, verdict, _removed(curves.get("plain"), curve, arm)))
+                rows.append(_trend(condition, arm, curve, verdict, _removed(curves.get("plain"), curve, arm)))
     return rows
 
 
-def _over_depth(condition: Label, arm: str, curve: Curve, verdict: Degradation, reduction: Difference | None) -> OverDepth:
+def _trend(condition: Label, arm: str, curve: Curve, verdict: Degradation, reduction: Difference | None) -> DepthTrend:
     deepest = [record for record in curve[max(curve)] if record.result]
     slopes = [slope for record in deepest if (slope := value(record, "slope_start")) is not None]
     above_chance, diverged = (_outcomes(deepest).count(outcome) for outcome in (Outcome.ABOVE_CHANCE, Outcome.DIVERGED))
     anywhere = any(Outcome.ABOVE_CHANCE in _outcomes(records) for records in curve.values())
     if not anywhere or (not above_chance and verdict.verdict == DegradationVerdict.DOES_NOT_DEGRADE):
         verdict = replace(verdict, verdict=DegradationVerdict.UNTRAINED)
-    return OverDepth(
+    return DepthTrend(
         condition=condition,
         arm=arm,
-        found=verdict,
+        degradation=verdict,
         slope=math.fsum(slopes) / len(slopes) if slopes else None,
         reduction=reduction,
         above_chance=(above_chance, len(deepest)),
@@ -118,7 +118,7 @@ def _change(curve: Curve, verdict: Degradation) -> Difference | None:
         if deep is None or shallow is None:
             return None
         changes.append(deep - shallow)
-    return inference.paired(changes)
+    return inference.paired_difference(changes)
 
 
 def _last_tenth(record: TrialRecord) -> float | None:

@@ -96,6 +96,6 @@ def part(residual: Arm) -> Part:
 
 
 def _excludes_zero(difference: Difference | None, sign: int) -> bool:
-    if difference is None or difference.low is None or difference.high is None or difference.n < inference.FEWEST_SEEDS:
+    if difference is None or difference.low is None or difference.high is None or difference.n < inference.MIN_SEEDS:
         return False
     return min(sign * difference.low, sign * difference.high) > 0

@@ -24,7 +24,7 @@ def groups(results: Results) -> list[tuple[Label, Group]]:
     return [(label, dict(sorted(arms.items(), key=lambda arm: arm[0] != "plain"))) for label, arms in found.values()]
 
 
-def by(results: Results, keys: Sequence[str]) -> Results:
+def order_by(results: Results, keys: Sequence[str]) -> Results:
     """The same trials, ordered by these columns first, and named by them first.
 
     Raises:
@@ -87,7 +87,7 @@ def gap_difference(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]
     if test is None or train is None:
         return None
     each = [[a - b for a, b in zip(*arm, strict=True)] for arm in zip(test, train, strict=True)]
-    return inference.paired(paired_differences(*each))
+    return inference.paired_difference(paired_differences(*each))
 
 
 def pairs(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) -> list[tuple[TrialRecord, TrialRecord]]:
@@ -122,7 +122,7 @@ def difference(
 ) -> Difference | None:
     """Residual minus plain over the seeds that both finished; None where either arm mixes outcomes or diverged."""
     found = values(plain, residual, metric)
-    return inference.paired(paired_differences(*found), level) if found else None
+    return inference.paired_difference(paired_differences(*found), level) if found else None
 
 
 def paired_differences(plain: Sequence[float], residual: Sequence[float]) -> list[float]:

@@ -22,7 +22,7 @@ def over_test_images(found: Sequence[tuple[TrialRecord, TrialRecord]]) -> float:
     for record, images in zip(records, named, strict=True):
         if not _same_images(images, named[0]):
             raise RunsError(f"{record.folder / PREDICTIONS}: the test images differ from those of {records[0].folder}")
-    return inference.over_images(_differences(named))
+    return inference.image_half_width(_differences(named))
 
 
 def image_error(found: Sequence[tuple[TrialRecord, TrialRecord]]) -> tuple[float, int] | None:

@@ -14,35 +14,35 @@ SAMPLE = 10_000  # of the training part, on which training figures are measured 
 class Metric:
     """better: 1 where more is better, -1 where less is, 0 where neither. part: the images that it is a share of, by place."""
 
-    words: str
+    label: str
     percent: bool = True
     better: int = 1
-    part: int | None = 2
+    split: int | None = 2
 
 
 LAST = "of the final weights"
 METRICS = {
     "test_accuracy": Metric(f"test accuracy {LAST}"),
     "best_test_accuracy": Metric("test accuracy of the weights with the best validation accuracy"),
-    "train_accuracy": Metric(f"training accuracy {LAST}", part=0),
-    "val_accuracy": Metric(f"validation accuracy {LAST}", part=1),
-    "test_loss": Metric(f"test loss {LAST}", percent=False, better=-1, part=None),
-    "best_test_loss": Metric("test loss of the weights with the best validation accuracy", percent=False, better=-1, part=None),
-    "train_loss": Metric(f"training loss {LAST}", percent=False, better=-1, part=None),
-    "slope_start": Metric("slope of the gradient before the first step", percent=False, better=0, part=None),
-    "slope_end": Metric("slope of the gradient after the first epoch", percent=False, better=0, part=None),
+    "train_accuracy": Metric(f"training accuracy {LAST}", split=0),
+    "val_accuracy": Metric(f"validation accuracy {LAST}", split=1),
+    "test_loss": Metric(f"test loss {LAST}", percent=False, better=-1, split=None),
+    "best_test_loss": Metric("test loss of the weights with the best validation accuracy", percent=False, better=-1, split=None),
+    "train_loss": Metric(f"training loss {LAST}", percent=False, better=-1, split=None),
+    "slope_start": Metric("slope of the gradient before the first step", percent=False, better=0, split=None),
+    "slope_end": Metric("slope of the gradient after the first epoch", percent=False, better=0, split=None),
 }
 OF_STEPS = {
-    "train_accuracy": Metric("training accuracy", part=0),
-    "val_accuracy": Metric("validation accuracy", part=1),
-    "train_loss": Metric("training loss", percent=False, better=-1, part=None),
-    "val_loss": Metric("validation loss", percent=False, better=-1, part=None),
+    "train_accuracy": Metric("training accuracy", split=0),
+    "val_accuracy": Metric("validation accuracy", split=1),
+    "train_loss": Metric("training loss", percent=False, better=-1, split=None),
+    "val_loss": Metric("validation loss", percent=False, better=-1, split=None),
 }
 
 ANYWHERE = {**OF_STEPS, **METRICS}
 
 
-def known(name: str, at: str) -> tuple[str, Metric, int | None]:
+def find_metric(name: str, at: str) -> tuple[str, Metric, int | None]:
     """(key in a result, what it is, the step or None) of a figure `at` last, best or step:N.
 
     Raises:
@@ -59,16 +59,16 @@ def known(name: str, at: str) -> tuple[str, Metric, int | None]:
         why = "; the test part is read once, at the end" if of_step else ""
         raise config.ConfigError(f"{name!r} is not one of {', '.join(measured)}{why}", where="--metric")
     metric = measured[name]
-    return (name, replace(metric, words=f"{metric.words} at step {int(step)}"), int(step)) if of_step else (name, metric, None)
+    return (name, replace(metric, label=f"{metric.label} at step {int(step)}"), int(step)) if of_step else (name, metric, None)
 
 
-def chosen(results: Results, name: str, at: str) -> tuple[Results, str, Metric]:
+def select_metric(results: Results, name: str, at: str) -> tuple[Results, str, Metric]:
     """The results with that figure in every result, its key, and what it is.
 
     Raises:
-        ConfigError: as `known`; a step that was not read.
+        ConfigError: as `find_metric`; a step that was not read.
     """
-    key, metric, step = known(name, at)
+    key, metric, step = find_metric(name, at)
     return (results if step is None else _at_step(results, key, step)), key, metric
 
 
@@ -90,8 +90,8 @@ def _state_at(record: TrialRecord, name: str, step: int) -> TrialRecord:
 
 def resolution(results: Results, metric: Metric) -> float | None:
     """The least by which a figure can differ: one image of the smallest part among the experiments."""
-    if metric.part is None:
+    if metric.split is None:
         return None
-    counts = [launches[-1]["images"][metric.part] for folder, _ in results.sources if (launches := runs.launches(folder))]
+    counts = [launches[-1]["images"][metric.split] for folder, _ in results.sources if (launches := runs.launches(folder))]
     fewest = min((count for count in counts if count), default=0)
-    return 1 / (min(fewest, SAMPLE) if metric.part == 0 else fewest) if fewest else None
+    return 1 / (min(fewest, SAMPLE) if metric.split == 0 else fewest) if fewest else None

@@ -7,10 +7,10 @@ from itertools import accumulate
 
 from resexp import inference, runs
 from resexp.comparison.cells import Cell, cells
-from resexp.comparison.depths import OverDepth, over_depth
+from resexp.comparison.depths import DepthTrend, depth_trends
 from resexp.comparison.groups import named
-from resexp.comparison.metrics import Metric, chosen, resolution
-from resexp.comparison.tuning import Tuned, best_settings, tuned
+from resexp.comparison.metrics import Metric, resolution, select_metric
+from resexp.comparison.tuning import TunedComparison, best_settings, tuned
 from resexp.inference import Pairing
 from resexp.runs import Results
 
@@ -29,8 +29,8 @@ class Comparison:
     resolution: float | None
     margin: float
     cells: list[Cell]
-    tuned: list[Tuned]
-    depths: list[OverDepth]
+    tuned: list[TunedComparison]
+    depths: list[DepthTrend]
     asked: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
 
@@ -50,7 +50,7 @@ def compare_results(
         ConfigError: an unknown metric, place or key.
         RunsError: damaged logs, where they are read.
     """
-    found, key, what = chosen(results, metric, at)
+    found, key, what = select_metric(results, metric, at)
     return Comparison(
         results=found,
         key=key,
@@ -59,7 +59,7 @@ def compare_results(
         margin=found.sources[0][1].shared.compare.margin,
         cells=cells(found, key, unmatched=unmatched, images=images),
         tuned=tuned(found, tune, key) if tune else best_settings(found, key),
-        depths=over_depth(results),
+        depths=depth_trends(results),
         asked=named(found, tune, "--tune"),
         looks=_looks(found),
     )
@@ -72,7 +72,7 @@ def _looks(results: Results) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Needed:
+class SeedEstimate:
     """A pair's half-width, and the seeds needed for +-`aim`, with the 95% CI of that number; None above a million.
 
     The CI is from that of the pair's SD, which n seeds estimate imprecisely.
@@ -90,8 +90,8 @@ class SeedBudget:
 
     pairs: int
     aim: float
-    median: Needed
-    widest: Needed
+    median: SeedEstimate
+    widest: SeedEstimate
 
 
 def seed_budget(comparison: Comparison) -> SeedBudget | None:
@@ -106,9 +106,9 @@ def seed_budget(comparison: Comparison) -> SeedBudget | None:
     return SeedBudget(len(spread), aim, _needed(*middle, aim), _needed(*spread[-1], aim))
 
 
-def _needed(half: float, sd: float, n: int, aim: float) -> Needed:
+def _needed(half: float, sd: float, n: int, aim: float) -> SeedEstimate:
     low, high = (inference.seeds_for(end, aim) for end in inference.sd_interval(sd, n))
-    return Needed(half, inference.seeds_for(sd, aim), low, high)
+    return SeedEstimate(half, inference.seeds_for(sd, aim), low, high)
 
 
 @dataclass(frozen=True)

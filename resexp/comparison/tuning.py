@@ -15,7 +15,7 @@ from resexp.runs import Results, TrialRecord
 
 TIE = 1e-12
 Setting = tuple[str, ...]  # the arm, and its values of the keys
-ALIKE, BEST = "all else equal", "each at its best"
+ALL_ELSE_EQUAL, EACH_AT_BEST = "all else equal", "each at its best"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedComparison:
     """Plain against a residual arm in one cell: at one setting (`all else equal`), or each at its best by validation.
 
     difference: of every seed at the settings that the other half of the seeds selects; no difference where outcomes are mixed
@@ -50,7 +50,7 @@ class Tuned:
     cross_fitted: bool = True
 
 
-def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") -> list[Tuned]:
+def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") -> list[TunedComparison]:
     """Of every cell over all other keys and every residual arm: both at plain's best, at the arm's best, each at its best.
 
     keys: axes, such as lr or training.lr. A setting counts once all its trials have finished.
@@ -58,7 +58,7 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
     Raises:
         ConfigError: a key that is no axis here, with those that are.
     """
-    rows: list[Tuned] = []
+    rows: list[TunedComparison] = []
     keys = named(results, keys, "--tune")
     for label, arms in _by_arm(results, keys):
         plain = _selection(keys, arms.get("plain", {}))
@@ -67,12 +67,12 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
             if arm != "plain" and plain and residual:
                 same = plain.best[1:] == residual.best[1:]
                 for select in (plain,) if same else (plain, residual):
-                    rows += _row(label, keys, ALIKE, _at(select, arms["plain"], "plain"), _at(select, arms[arm], arm), metric)
-                rows += _row(label, keys, BEST, plain, residual, metric)
+                    rows += _row(label, keys, ALL_ELSE_EQUAL, _at(select, arms["plain"], "plain"), _at(select, arms[arm], arm), metric)
+                rows += _row(label, keys, EACH_AT_BEST, plain, residual, metric)
     return rows
 
 
-def best_settings(results: Results, metric: str = "test_accuracy") -> list[Tuned]:
+def best_settings(results: Results, metric: str = "test_accuracy") -> list[TunedComparison]:
     """At each depth the best plain configuration and the best configuration of any residual arm, over all other axes.
 
     None where experiments differ in a key that none of them varies by itself: such cells are no alternatives.
@@ -85,7 +85,7 @@ def best_settings(results: Results, metric: str = "test_accuracy") -> list[Tuned
         plain = _selection(keys, arms.pop("plain", {}))
         residual = _selection(keys, {setting: records for settings in arms.values() for setting, records in settings.items()})
         if plain and residual:
-            rows += _row(label, keys, BEST, plain, residual, metric)
+            rows += _row(label, keys, EACH_AT_BEST, plain, residual, metric)
     return rows
 
 
@@ -147,7 +147,7 @@ def _reported(by_seed: Mapping[int, Setting], settings: SettingGroups) -> list[T
     return [record for seed, setting in by_seed.items() for record in settings.get(setting, []) if record.trial.seed == seed]
 
 
-def _row(label: Label, keys: Sequence[str], how: str, plain: _Selection, residual: _Selection, metric: str) -> list[Tuned]:
+def _row(label: Label, keys: Sequence[str], how: str, plain: _Selection, residual: _Selection, metric: str) -> list[TunedComparison]:
     """One row; none where an arm has no trial at these settings."""
     if not (plain.records and residual.records):
         return []
@@ -166,7 +166,7 @@ def _row(label: Label, keys: Sequence[str], how: str, plain: _Selection, residua
     level = inference.SELECTED_LEVEL if selected else inference.LEVEL
     compared = None if uneven else difference(plain.records, residual.records, metric, level)
     single = selected and min(len(plain.by_seed), len(residual.by_seed)) == 1
-    return [Tuned(label, how, choices[0], choices[1], compared, uneven, cross_fitted=not single)]
+    return [TunedComparison(label, how, choices[0], choices[1], compared, uneven, cross_fitted=not single)]
 
 
 def _halves(keys: Sequence[str], select: _Selection) -> tuple[Label, ...]:

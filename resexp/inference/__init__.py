@@ -9,7 +9,7 @@ degradation  is training error higher at the deepest depth than at the best shal
 """
 
 from resexp.inference.degradation import Degradation, DegradationVerdict, degradation, degradation_reduction
-from resexp.inference.evidence import ALPHA, FEWEST_SEEDS, RANK_TEST_ALPHA, half_width, is_significant, p_below, p_of_mean
+from resexp.inference.evidence import ALPHA, MIN_SEEDS, RANK_TEST_ALPHA, half_width, is_significant, p_below, p_of_mean
 from resexp.inference.exact import (
     MAX_PAIRS,
     fisher_exact,
@@ -25,8 +25,8 @@ from resexp.inference.intervals import (
     LEVEL,
     Difference,
     Pairing,
-    over_images,
-    paired,
+    image_half_width,
+    paired_difference,
     pairing,
     sd_interval,
     seeds_for,
@@ -37,9 +37,9 @@ from resexp.inference.selection import SELECTED_LEVEL, best_option, cross_fitted
 __all__ = [
     "ALPHA",
     "COVERAGE_OF_LOOKS",
-    "FEWEST_SEEDS",
     "LEVEL",
     "MAX_PAIRS",
+    "MIN_SEEDS",
     "RANK_TEST_ALPHA",
     "SELECTED_LEVEL",
     "Degradation",
@@ -55,12 +55,12 @@ __all__ = [
     "half_width",
     "highest_last",
     "holm",
+    "image_half_width",
     "is_significant",
     "mann_whitney",
-    "over_images",
     "p_below",
     "p_of_mean",
-    "paired",
+    "paired_difference",
     "pairing",
     "sd_interval",
     "seeds_for",

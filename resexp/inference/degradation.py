@@ -11,7 +11,7 @@ from enum import StrEnum
 from statistics import median
 
 from resexp.inference.exact import highest_last
-from resexp.inference.intervals import Difference, paired
+from resexp.inference.intervals import Difference, paired_difference
 from resexp.inference.selection import cross_fitted
 
 RANK_ALPHA = 1 / 32  # of the rank test: with the interval of other curves false positives stay below 5% at unequal spread, too
@@ -80,7 +80,7 @@ def degradation(errors: Errors, margin: float, mixed: Collection[int] = ()) -> D
     deepest = errors[depths[-1]]
     usable = set() if depths[-1] in mixed else {depth for depth in depths[:-1] if depth not in mixed}
     each = [deepest[seed] - errors[best[seed]][seed] for seed in seeds]
-    contrast = paired(each) if usable.issuperset(best.values()) and all(map(math.isfinite, each)) else None
+    contrast = paired_difference(each) if usable.issuperset(best.values()) and all(map(math.isfinite, each)) else None
     most = _highest_end([[deepest[seed] - errors[depth][seed] for seed in seeds] for depth in usable]) if contrast else None
     rank_p = highest_last(rows)
     verdict = _by_interval(contrast, most, margin) if contrast else _by_rank(rows, rank_p, margin)
@@ -89,7 +89,7 @@ def degradation(errors: Errors, margin: float, mixed: Collection[int] = ()) -> D
 
 def _highest_end(differences: Sequence[Sequence[float]]) -> float | None:
     """Of the intervals; a depth at which a network diverged (-inf) is no better than the deepest one and is left out."""
-    ends = [paired(each).high for each in differences if all(map(math.isfinite, each))]
+    ends = [paired_difference(each).high for each in differences if all(map(math.isfinite, each))]
     return None if None in ends else max(end for end in ends if end is not None)
 
 
@@ -125,4 +125,4 @@ def degradation_reduction(plain: Errors, residual: Errors) -> Difference | None:
     seeds = sorted(set(whole_seeds(ends[0])) & set(whole_seeds(ends[1])))
     rises = [[of[depths[-1]][seed] - of[depths[0]][seed] for of in ends] for seed in seeds]
     finite = all(math.isfinite(value) for row in rises for value in row)
-    return paired([a - b for a, b in rises]) if rises and finite else None
+    return paired_difference([a - b for a, b in rises]) if rises and finite else None

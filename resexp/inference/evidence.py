@@ -8,7 +8,7 @@ from resexp.inference.intervals import LEVEL
 
 ALPHA = 0.01  # of a verdict by an interval; at 5% verdicts change with rounding errors (docs/statistics.md)
 RANK_TEST_ALPHA = 0.05  # of a verdict by ranks: 5 and 5 networks have no p-value below 0.0079
-FEWEST_SEEDS = 3  # of a verdict: two seeds hardly estimate a standard deviation
+MIN_SEEDS = 3  # of a verdict: two seeds hardly estimate a standard deviation
 SMALLEST = 1e-300
 HALVINGS = 60
 

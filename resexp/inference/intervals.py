@@ -33,7 +33,7 @@ class Difference:
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
 
 
-def paired(differences: Sequence[float], level: float = LEVEL) -> Difference:
+def paired_difference(differences: Sequence[float], level: float = LEVEL) -> Difference:
     """Mean of the differences and the interval mean +- t(n - 1) sd / sqrt(n) at `level`.
 
     Covers as promised for differences that are about normal (95 to 96 % at n = 3 to 10); where a part of the seeds collapses
@@ -104,7 +104,7 @@ def sd_interval(sd: float, n: int, level: float = LEVEL) -> tuple[float, float]:
     return low, high
 
 
-def over_images(differences: np.ndarray, level: float = LEVEL) -> float:
+def image_half_width(differences: np.ndarray, level: float = LEVEL) -> float:
     """Half-width of the interval of a mean over images, (S seeds, N images): that of other images, with these networks.
 
     An image's difference is its mean over seeds; Student's interval over the N of them, at least 2.

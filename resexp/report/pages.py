@@ -95,7 +95,7 @@ def _evidence(content: Content) -> dict[str, object]:
     """The requirements of a verdict on a pair: number of seeds, sources of uncertainty and significance levels."""
     sources = sources_text([arm for cell in content.comparison.cells for arm in cell.arms])
     return {
-        "seeds": inference.FEWEST_SEEDS,
+        "seeds": inference.MIN_SEEDS,
         "sources": sources,
         "alpha": f"{inference.ALPHA:g}",
         "by_ranks": f"{inference.RANK_TEST_ALPHA:g}",

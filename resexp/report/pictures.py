@@ -102,7 +102,7 @@ def _accuracy(content: Content) -> str:
 def _training_error(content: Content) -> str:
     rows = content.comparison.depths
     plain, residual = ([row for row in rows if (row.arm == "plain") is is_plain] for is_plain in (True, False))
-    if not plain or any(row.found.verdict != DegradationVerdict.DEGRADES for row in plain):
+    if not plain or any(row.degradation.verdict != DegradationVerdict.DEGRADES for row in plain):
         return ""
     less = residual and all(_is_above_zero(row.reduction) for row in residual)
     return TITLES["rises less" if less else "rises"].text

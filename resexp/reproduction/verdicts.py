@@ -220,7 +220,7 @@ def interval(what: str, values: Sequence[tuple[float, float]], grain: float) -> 
     Of both means the variance is that of one seed over n, and chaos makes the same seed again as good as a new one. Never
     narrower than one test image, `grain`, on either side.
     """
-    before, again = (inference.paired(side) for side in zip(*values, strict=True))
+    before, again = (inference.paired_difference(side) for side in zip(*values, strict=True))
     assert before.high is not None  # several seeds
     half = max(math.sqrt(2) * (before.high - before.mean), grain)
     return PredictionInterval(what, before.mean, again.mean, before.mean - half, before.mean + half)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resexp.comparison import BEST, Arm, Comparison, Effect, Flow, Part, flow
+from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, flow
 from resexp.tables.findings import ACCURACY, Finding
 from resexp.tables.formats import choice_text, difference_text, percent, seeds_text
 from resexp.tables.labels import label_text

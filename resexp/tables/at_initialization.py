@@ -113,7 +113,7 @@ def _probed(label: str, trials: Sequence[Trial], measurements: Sequence[Measured
             for name in QUANTITIES
             if name in first
         },
-        slope=inference.paired(slopes) if slopes else None,
+        slope=inference.paired_difference(slopes) if slopes else None,
         prediction=prediction_of(settings, network),
         blocks=theory.block_count(settings.network),
     )

@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Any
 
 from resexp import runs
-from resexp.comparison import Comparison, compare_results, seed_budget
+from resexp.comparison import Comparison, DepthTrend, compare_results, seed_budget
 from resexp.inference import Difference
 from resexp.runs import Outcome, Results
 from resexp.tables.budget import longer_commands
@@ -226,6 +226,12 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool
         ],
     }
     return json.dumps(value, indent=1) + "\n"
+
+
+def _over_depth(row: DepthTrend) -> dict[str, Any]:
+    """A row of the document, in which the key `found` contains the verdict and the numbers that support it."""
+    values = {**asdict(row), "closing": row.closing}
+    return {"found" if key == "degradation" else key: value for key, value in values.items()}
 
 
 TABLES: dict[str, Callable[..., str]] = {

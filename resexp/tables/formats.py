@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from resexp import config, inference
-from resexp.comparison import Arm, Cell, Choice, Contrast, Metric, Needed, OverDepth, Tuned
+from resexp.comparison import Arm, Cell, Choice, Contrast, DepthTrend, Metric, SeedEstimate, TunedComparison
 from resexp.inference import DegradationVerdict, Difference, Summary
 from resexp.runs import Outcome, TrialRecord
 from resexp.tables.labels import label_text
@@ -282,7 +282,7 @@ def beyond_width_text(arm: Arm, cell: Cell, metric: Metric = SHARE, resolution: 
 # ---- each at its best setting ------------------------------------------------------------------------------------------
 
 
-def tuned_text(row: Tuned, metric: Metric = SHARE, resolution: float | None = None) -> str:
+def tuned_text(row: TunedComparison, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """The difference of two selections, or the reason why there is none; a selection by a single seed is marked as biased."""
     outcomes = [choice.summary.outcomes for choice in (row.plain, row.residual)]
     mixed = any(len(counts) > 1 or Outcome.DIVERGED in counts for counts in outcomes)
@@ -303,29 +303,29 @@ def choice_text(choice: Choice) -> str:
 # ---- training error over depth ------------------------------------------------------------------------------------------
 
 
-def verdict_text(row: OverDepth) -> str:
+def verdict_text(row: DepthTrend) -> str:
     """'degrades', 'inconclusive, n = 5', 'degrades, 5/5 diverged'."""
-    seeds = f", n = {row.found.n}" if row.found.verdict == DegradationVerdict.INCONCLUSIVE else ""
+    seeds = f", n = {row.degradation.n}" if row.degradation.verdict == DegradationVerdict.INCONCLUSIVE else ""
     diverged = f", {row.diverged}/{row.above_chance[1]} diverged" if row.diverged else ""
-    return f"{row.found.verdict}{seeds}{diverged}"
+    return f"{row.degradation.verdict}{seeds}{diverged}"
 
 
-def ends_text(row: OverDepth) -> str:
+def ends_text(row: DepthTrend) -> str:
     """'depth 64 - depth 8', 'depth 64 - depth 8 or 16' if the halves of the seeds select different shallower depths.
 
     Without an interval the test that decides: 'rank test p = 0.031'.
     """
-    if row.found.contrast is None:
-        return f"rank test {p_equals(row.found.rank_p)}"
-    return f"depth {row.found.depths[-1]} - depth {' or '.join(map(str, sorted(set(row.found.best.values()))))}"
+    if row.degradation.contrast is None:
+        return f"rank test {p_equals(row.degradation.rank_p)}"
+    return f"depth {row.degradation.depths[-1]} - depth {' or '.join(map(str, sorted(set(row.degradation.best.values()))))}"
 
 
-def rise_text(row: OverDepth) -> str:
+def rise_text(row: DepthTrend) -> str:
     """'+88.0 [+85.9, +90.1]', or why there is no interval."""
-    return difference_text(row.found.contrast) or NO_CONTRAST
+    return difference_text(row.degradation.contrast) or NO_CONTRAST
 
 
-def most_text(row: OverDepth) -> str:
+def most_text(row: DepthTrend) -> str:
     """'at most +1.3 above any shallower depth', if this bound is above the interval and decides the verdict."""
     degradation = row.found
     if degradation.most is None or degradation.contrast is None or degradation.verdict == DegradationVerdict.DEGRADES:
@@ -334,7 +334,7 @@ def most_text(row: OverDepth) -> str:
     return SENTENCES["bound"].format(most=percent(degradation.most, "+")) if is_higher else ""
 
 
-def closing_text(row: OverDepth) -> str:
+def closing_text(row: DepthTrend) -> str:
     """'the gap is still closing: -3.1 [-4.0, -2.2] over the last tenth'; '' if it is not."""
     return SENTENCES["closing"].format(change=difference_text(row.change)) if row.closing else ""
 

@@ -211,7 +211,7 @@ def _recipe(results: Results) -> str:
     return latex(f"Training: {constant}; the table lists the settings that vary.")
 
 
-def _tuning(rows: Sequence[Tuned], asked: Sequence[str]) -> str:
+def _tuning(rows: Sequence[TunedComparison], asked: Sequence[str]) -> str:
     if not asked:
         return "No setting was tuned: both arms of a pair have the same settings."
     selections = [f"{label_text(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == BEST

@@ -5,7 +5,7 @@ from itertools import groupby
 
 import pandas as pd
 
-from resexp.comparison import Effect, Flow, OverDepth, flow
+from resexp.comparison import DepthTrend, Effect, Flow, flow
 from resexp.inference import DegradationVerdict
 from resexp.tables import labels
 from resexp.tables.findings import Finding, gradient_words
@@ -116,7 +116,7 @@ VERDICTS = {
 }
 
 
-def training_error(rows: Sequence[OverDepth]) -> list[str]:
+def training_error(rows: Sequence[DepthTrend]) -> list[str]:
     """The verdict on each arm's training error, and whether its gradients would suggest another one."""
     return [
         SENTENCES["error"].format(
@@ -128,10 +128,10 @@ def training_error(rows: Sequence[OverDepth]) -> list[str]:
     ]
 
 
-def _by(row: OverDepth) -> str:
-    contrast, closing = row.found.contrast, closing_text(row)
+def _by(row: DepthTrend) -> str:
+    contrast, closing = row.degradation.contrast, closing_text(row)
     text = (
-        f": {points_text(contrast)}, {ends_text(row)}" if contrast and row.found.verdict != DegradationVerdict.UNTRAINED else ""
+        f": {points_text(contrast)}, {ends_text(row)}" if contrast and row.degradation.verdict != DegradationVerdict.UNTRAINED else ""
     )
     return text + (SENTENCES["closing"].format(closing=closing) if closing else "")
 
@@ -141,9 +141,9 @@ def _contrast_with_gradients(row: OverDepth) -> str:
     if row.growth is None:
         return ""
     vanishing = flow(row.growth) == Flow.VANISHING
-    if row.found.verdict == DegradationVerdict.DEGRADES and not vanishing:
+    if row.degradation.verdict == DegradationVerdict.DEGRADES and not vanishing:
         return SENTENCES["rises"].format(gradients=gradient_words(row.growth))
-    if row.found.verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.above_chance[0] == row.above_chance[1]:
+    if row.degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.above_chance[0] == row.above_chance[1]:
         return SENTENCES["vanishes"].format(gradients=gradient_words(row.growth))
     return ""
 
