@@ -16,11 +16,11 @@ INIT_SCALE = "\u03c3_w\u00b2 = fan_in \u00b7 Var(W)"
 
 
 def atlas(frames: Frames) -> alt.VConcatChart:
-    """Test accuracy of each arm over depth and \u03c3_w\u00b2 = fan_in \u00b7 Var(W) of the initial weights, and its difference from plain.
+    """Test accuracy over depth and \u03c3_w\u00b2 (fan_in \u00b7 Var(W) of initial weights), and difference from plain.
 
     Cells show medians over all seeds. Diverged seeds rank below all others, and a cell is blank if the median seed diverged.
-    Circles mark cells whose seeds have different outcomes, crosses cells in which all seeds diverged. In a difference, they mark
-    such cells of either arm. In blue cells the shortcut helps, in vermilion cells it hurts. Lines are the predicted
+    Circles mark cells whose seeds have different outcomes, crosses cells in which all seeds diverged. In a difference, they
+    mark such cells of either arm. In blue cells the shortcut helps, in vermilion cells it hurts. Lines are the predicted
     trainability limits: 6 depth scales of the gradient at initialization, 16 with batch norm. They are vermilion for plain and
     blue for the arm with a shortcut. An arm without a line has no formula, or no limit in this range.
     """

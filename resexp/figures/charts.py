@@ -49,7 +49,7 @@ def accuracy_over_depth(frames: Frames) -> alt.FacetChart:
 
 
 def training_error_over_depth(frames: Frames) -> alt.FacetChart:
-    """Training error over depth, in eval mode. Only training error can show degradation: a high test error could be overfitting."""
+    """Training error over depth, in eval mode. Only it can show degradation: a high test error could be overfitting."""
     frame = frames.results.assign(train_error=1 - frames.results["train_accuracy"])
     return _over_depth(frame, frames.arms, "train_error", "training error")
 
@@ -124,19 +124,23 @@ def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
 
 
 def gradient_profile(frames: Frames) -> alt.FacetChart:
-    """Gradient norm of the activations at each block boundary, in orders of magnitude relative to the arm's last block: mean over seeds."""
+    """Gradient norm of the activations over blocks, relative to the arm's last block: mean of log10 over seeds."""
     return _profile(frames, "relative", "log10 |dL/dx|, last block = 0")
 
 
 def gradient_level(frames: Frames) -> alt.FacetChart:
-    """Gradient norm of the activations in absolute terms: mean of log10 over seeds. A network that has fitted its data has small gradients in
-    all blocks, although they do not vanish."""
+    """Gradient norm of the activations over blocks, in absolute terms: mean of log10 over seeds.
+
+    A network that has fitted its data has small gradients in all blocks, although they do not vanish.
+    """
     return _profile(frames, "level", "log10 |dL/dx|")
 
 
 def gradient_map(frames: Frames) -> alt.FacetChart:
-    """Gradient norm over blocks and steps, in orders of magnitude relative to the arm's last block: mean over seeds. Dark cells have vanishing
-    gradients."""
+    """Gradient norm over blocks and steps, relative to the arm's last block, in orders of magnitude: mean over seeds.
+
+    Black and purple mean vanishing gradients, orange and red exploding gradients.
+    """
     data = profiles(frames.signals).dropna(subset=["relative"]).round({"relative": 2}).drop(columns=["level", "block"])
     data["relative"] = data["relative"].clip(-8, 8)
     chart = (

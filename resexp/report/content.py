@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Content:
-    """pair_findings: one finding for each pair. recipe: learning rate and budget. untuned: lines, if no other learning rate was tried.
+    """pair_findings: one finding for each pair. recipe: learning rate and budget. untuned: lines if there is one learning rate.
 
     at_initialization: gradients, measured and predicted. claim_verdicts: verdicts on each claim.
     """
@@ -117,7 +117,9 @@ def _claim_verdicts(results: Results) -> list[tuple[Claim, list[Judgment]]]:
     verdicts: list[tuple[Claim, list[Judgment]]] = []
     for name in claims.shipped():
         judgments = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
-        if name == "tutorial" or any(judgment.verdict != Verdict.NOT_TESTED for _, of_claim in judgments for judgment in of_claim):
+        if name == "tutorial" or any(
+            judgment.verdict != Verdict.NOT_TESTED for _, of_claim in judgments for judgment in of_claim
+        ):
             verdicts += judgments
     return verdicts
 

@@ -83,7 +83,9 @@ def html(results: Results) -> str:
             evidence=_evidence(content),
             definitions=DEFINITIONS,
             legend=legend(*terms(content.comparison)),
-            conditions=[finding for finding in content.pair_findings if int(finding.label["depth"]) == deepest(content.pair_findings)],
+            conditions=[
+                finding for finding in content.pair_findings if int(finding.label["depth"]) == deepest(content.pair_findings)
+            ],
             figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
             specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),

@@ -64,7 +64,7 @@ def _shared_sections(content: Content) -> dict[str, list[str]]:
         "Cost": [
             line for source in content.sources if source.costs for line in tables.cost_lines(source.folder.name, source.costs)
         ],
-        "Pair summaries: what was matched, and what else changed": [
+        "Pair summaries: matched properties and other changes": [
             line for source in content.sources for line in tables.pair_summary_lines(source.pair_summaries)
         ],
         "Reproduce this report": [line for source in content.sources for line in _launch_lines(source)],
@@ -94,7 +94,8 @@ def heat_lines(content: Content) -> list[str]:
         return []
     levels = profiles(content.frames.signals)
     deepest = levels[levels["depth"] == levels["depth"].max()].dropna(subset=["relative"])
-    lines = [f"depth {levels['depth'].max()}, |dL/dx| from the stem to the last block; full: norm of the last block, blank: 1e-6 of it"]
+    depth = levels["depth"].max()
+    lines = [f"depth {depth}, |dL/dx| from the stem to the last block; full: norm of the last block, blank: 1e-6 of it"]
     rows = deepest.groupby(["condition", "arm"], sort=False)
     for condition, arms in groupby(rows, key=lambda row: row[0][0]):
         lines += ["", str(condition)]

@@ -110,7 +110,7 @@ def _generalizing(pair_findings: Sequence[Finding], kind: Effect) -> str:
 
 
 def _best(comparison: Comparison) -> str:
-    rows = [row for row in comparison.tuned if row.how == BEST and row.difference]
+    rows = [row for row in comparison.tuned if row.how == EACH_AT_BEST and row.difference]
     if not rows:
         return ""
     row = rows[-1]
@@ -125,7 +125,7 @@ def _degradation(comparison: Comparison) -> str:
     plain = [row for row in comparison.depths if row.arm == "plain"]
     if not plain:
         return ""
-    rising = sum(row.found.verdict == "degrades" for row in plain)
+    rising = sum(row.degradation.verdict == "degrades" for row in plain)
     reduction = [row for row in comparison.depths if row.reduction and row.reduction.low is not None]
     less = [row for row in reduction if row.reduction and row.reduction.low is not None and row.reduction.low > 0]
     pairs = f"{len(reduction)} pair{'' if len(reduction) == 1 else 's'}"
@@ -150,7 +150,9 @@ def _gradients(comparison: Comparison) -> str:
     stable = [key for key, kind in kinds.items() if kind == Flow.STABLE]
     later = sum((end := plain[key].growth_end) is not None and flow(end) == Flow.VANISHING for key in stable)
     degrading = {
-        tuple(row.condition.items()) for row in comparison.depths if row.arm == "plain" and row.found.verdict == "degrades"
+        tuple(row.condition.items())
+        for row in comparison.depths
+        if row.arm == "plain" and row.degradation.verdict == "degrades"
     }
     rising = sum(key in degrading for key in stable)
     clauses = [SENTENCES["gradients"].format(counted=counted, conditions=_conditions(len(plain)))]

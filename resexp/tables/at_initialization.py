@@ -37,7 +37,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class InitDiagnostics:
-    """One arm of a configuration at initialization: spreads by position, the slope with its interval over seeds, the prediction.
+    """One arm of a configuration at initialization: spreads by position, slope with its interval over seeds, prediction.
 
     `places` names the block boundaries of both activation quantities and the layers of weight_grad_norm.
     """

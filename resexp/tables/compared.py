@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from resexp import config
-from resexp.comparison import ALIKE, THRESHOLD, Arm, Cell, Comparison, Tuned, pairing_gain, seed_budget
+from resexp.comparison import ALL_ELSE_EQUAL, THRESHOLD, Arm, Cell, Comparison, TunedComparison, pairing_gain, seed_budget
 from resexp.runs import Outcome, Results
 from resexp.tables.budget import budget_text, command_lines, longer_commands
 from resexp.tables.definitions import legend
@@ -51,12 +51,13 @@ SENTENCES = {
 MAX_NAME = 20  # characters of an arm's name in the row of its numbers; a longer name is printed on a separate line
 MAX_OUTCOME = 17  # characters of the column of outcomes: '0/5 (5 at chance)'
 MAX_ACCURACY = 12
+DEPTH_TERMS = ("degradation avoided", "margin")
 
 
 def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:
     """The comparison; judgments: lines with the verdicts on hypotheses; test: whether to print exact p-values."""
     unit = " in percent" if comparison.metric.percent else ""
-    lines = [f"{comparison.results.name}: {comparison.metric.words}{unit}, mean ± SD over seeds", *comparison.results.questions]
+    lines = [f"{comparison.results.name}: {comparison.metric.label}{unit}, mean ± SD over seeds", *comparison.results.questions]
     lines += [f"trained at {recipe(comparison.results)}"]
     lines += [f"fixed: {label_text(comparison.results.common)}"] if comparison.results.common else []
     lines += ["", *judgments] if judgments else []
@@ -84,7 +85,7 @@ def _widths(cells: Sequence[Cell]) -> tuple[int, int]:
     arms = [arm for cell in cells for arm in cell.arms]
     names = [len(arm.name) for arm in arms if len(arm.name) <= MAX_NAME]
     outcomes = [len(text) for arm in arms if len(text := outcome_text(arm)) <= MAX_OUTCOME]
-    return max([8, *names]) + 1, max([len("above chance"), *outcomes]) + 1
+    return max([9, *names]) + 1, max([len("above chance"), *outcomes]) + 1
 
 
 def _row(widths: tuple[int, int], cells: tuple[str, str, str, str, str, str]) -> list[str]:
@@ -146,6 +147,8 @@ def notes(comparison: Comparison) -> list[str]:
         lines += [f"The p-values for * cover {sources_text(arms)}."]
     if any(len(arm.summary.outcomes) > 1 for arm in arms):
         lines += ["Where outcomes differ across the seeds of an arm: median and range, no mean and no interval."]
+    if any(arm.contrast.ranks for arm in arms):
+        lines += ["In parentheses after ranks: the smallest attainable p-value. Differences: their range over pairs."]
     if any(arm.dead_layers for arm in arms):
         lines += ["No gradient reached: the weight gradient of these layers was exactly 0 at every logging step."]
     lines += precision_notes(comparison)
@@ -208,7 +211,8 @@ def _depth_lines(comparison: Comparison) -> list[str]:
             lines += [f"    {row.arm:<14} {verdict_text(row):<25} {rise_text(row)}"]
             lines += [f"    {'':<14} {text}" for text in (details, avoided, closing_text(row)) if text]
     longer = [line for command in longer_commands(comparison) for line in command_lines(command, "    ")]
-    return [*lines, *(["  train longer:", *longer] if longer else [])]
+    lines += [f"  {line}" for line in legend(*DEPTH_TERMS)]
+    return [*lines, *(["  To train longer:", *longer] if longer else [])]
 
 
 def depths_heading(comparison: Comparison) -> str:
@@ -221,7 +225,7 @@ def depths_heading(comparison: Comparison) -> str:
 
 def _shared_ends(comparison: Comparison) -> str:
     """The depths that all rows with an interval compare; '' if they compare different ones."""
-    ends = {ends_text(row) for row in comparison.depths if row.found.contrast}
+    ends = {ends_text(row) for row in comparison.depths if row.degradation.contrast}
     return ends.pop() if len(ends) == 1 else ""
 
 
@@ -239,10 +243,10 @@ def tuned_heading(comparison: Comparison) -> str:
     return f"Each at its best {', '.join(comparison.asked) if comparison.asked else 'setting'}, difference [95% CI]"
 
 
-def _tuned_row(row: Tuned, comparison: Comparison) -> list[str]:
+def _tuned_row(row: TunedComparison, comparison: Comparison) -> list[str]:
     metric, selection = comparison.metric, f", {row.how}" if comparison.asked else ""
     head = f"  {label_text(row.label)}{selection}: {tuned_text(row, metric, comparison.resolution)}"
-    if row.how == ALIKE:
+    if row.how == ALL_ELSE_EQUAL:
         accuracies = (
             f"{accuracy_text(row.plain.summary, metric)}, {row.residual.arm} {accuracy_text(row.residual.summary, metric)}"
         )

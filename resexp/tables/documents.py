@@ -14,6 +14,7 @@ from resexp.inference import Difference
 from resexp.runs import Outcome, Results
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import (
+    DEPTH_TERMS,
     SELECTED,
     as_text,
     depths_heading,
@@ -23,6 +24,7 @@ from resexp.tables.compared import (
     seed_budget_lines,
     tuned_heading,
 )
+from resexp.tables.definitions import legend
 from resexp.tables.formats import (
     accuracy_text,
     choice_text,
@@ -60,7 +62,7 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, test: 
     columns += ["residual - plain [95% CI]", "beyond width [95% CI]", "slope", "parameters", "unmatched"]
     columns += ["sign-flip test"] if test else []
     lines = [
-        f"# {comparison.results.name}: {comparison.metric.words}",
+        f"# {comparison.results.name}: {comparison.metric.label}",
         "",
         *(f"- {line}" for line in judgments),
         *([""] if judgments else []),
@@ -90,10 +92,18 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, test: 
             "gap",
         ]
         not_empty = [any(row[index] for row in rows) for index in range(len(columns))]
-        lines += ["", "## Training error over depth", "", f"{depths_heading(comparison)}.", ""]
+        lines += [
+            "",
+            "## Training error over depth",
+            "",
+            f"{depths_heading(comparison)}.",
+            "",
+            *(f"- {line}" for line in legend(*DEPTH_TERMS)),
+            "",
+        ]
         lines += _markdown(list(compress(columns, not_empty)), [list(compress(row, not_empty)) for row in rows])
         lines += (
-            ["", "Train longer:", "", "```", *longer, "```"] if commands and (longer := longer_commands(comparison)) else []
+            ["", "To train longer:", "", "```", *longer, "```"] if commands and (longer := longer_commands(comparison)) else []
         )
     if comparison.tuned:
         lines += ["", f"## {tuned_heading(comparison)}", "", f"Settings are {SELECTED}.", ""]
@@ -217,7 +227,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool
         "cells": [asdict(cell) for cell in comparison.cells],
         "looks": list(comparison.looks),
         "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
-        "over_depth": [{**asdict(row), "closing": row.closing} for row in comparison.depths],
+        "over_depth": [_over_depth(row) for row in comparison.depths],
         "tuned" if comparison.asked else "best_settings": [asdict(row) for row in comparison.tuned],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}

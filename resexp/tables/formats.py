@@ -146,7 +146,8 @@ def accuracy_text(summary: Summary, metric: Metric = SHARE) -> str:
         return "-"
     if summary.mean is not None:
         return number_text(summary.mean, metric) + (f" ± {number_text(summary.sd, metric)}" if summary.sd is not None else "")
-    return f"median {number_text(summary.median, metric)} ({number_text(summary.lowest, metric)} to {number_text(summary.highest, metric)})"
+    lowest, highest = (number_text(end, metric) for end in (summary.lowest, summary.highest))
+    return f"median {number_text(summary.median, metric)} ({lowest} to {highest})"
 
 
 def number_text(value: float | None, metric: Metric = SHARE, sign: str = "") -> str:
@@ -165,7 +166,7 @@ def slope_text(value: float | None) -> str:
 
 
 def difference_text(difference: Difference | None, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """'+2.8 [+2.1, +3.5]' in points; '+0.0 (1 image: 0.28)' without an interval, if the difference is the same for all seeds."""
+    """'+2.8 [+2.1, +3.5]' in points; '+0.0 (1 image: 0.28)' if the difference is the same for all seeds."""
     if difference is None:
         return ""
     text = number_text(difference.mean, metric, "+")
@@ -273,7 +274,7 @@ def images_text(arm: Arm) -> str:
 
 
 def beyond_width_text(arm: Arm, cell: Cell, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """'+2.8 [+2.1, +3.5] beyond width (plain-as-gate, 42,832 parameters)': from its parameter-matched plain baseline."""
+    """'+2.8 [+2.1, +3.5] beyond width (plain-as-gate, 42,832 parameters)'."""
     name = config.control_arm(arm.name)
     (control,) = (other for other in cell.arms if other.name == name)
     return f"{difference_text(arm.beyond_width, metric, resolution)} beyond width ({name}, {control.parameters:,} parameters)"
@@ -327,7 +328,7 @@ def rise_text(row: DepthTrend) -> str:
 
 def most_text(row: DepthTrend) -> str:
     """'at most +1.3 above any shallower depth', if this bound is above the interval and decides the verdict."""
-    degradation = row.found
+    degradation = row.degradation
     if degradation.most is None or degradation.contrast is None or degradation.verdict == DegradationVerdict.DEGRADES:
         return ""
     is_higher = degradation.contrast.high is not None and percent(degradation.most) != percent(degradation.contrast.high)
@@ -342,7 +343,7 @@ def closing_text(row: DepthTrend) -> str:
 # ---- precision ----------------------------------------------------------------------------------------------------------
 
 
-def needed_text(needed: Needed, pair: str = "") -> str:
+def needed_text(needed: SeedEstimate, pair: str = "") -> str:
     """'63 seeds (median pair; 95% CI 23 to 520)'."""
     seeds, low, high = ("over a million" if n is None else f"{n:,}" for n in (needed.seeds, needed.low, needed.high))
     return f"{seeds} seeds ({f'{pair}; ' if pair else ''}95% CI {low} to {high})"

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from resexp import config, runs
-from resexp.comparison import BEST, Arm, Cell, Comparison, Tuned
+from resexp.comparison import EACH_AT_BEST, Arm, Cell, Comparison, TunedComparison
 from resexp.config import Settings
 from resexp.runs import Results
 from resexp.tables.compared import SELECTED, looks_lines, precision_notes, terms
@@ -82,7 +82,7 @@ def _caption(comparison: Comparison) -> str:
     sources = sources_text([arm for cell in comparison.cells for arm in cell.arms])
     definitions = " ".join(map(_definition, legend(*terms(comparison))))
     return (
-        f"{latex(comparison.results.name)}: {latex(comparison.metric.words)}.{trained}{common} {definitions} "
+        f"{latex(comparison.results.name)}: {latex(comparison.metric.label)}.{trained}{common} {definitions} "
         f"Slopes are measured at initialization; the $p$-values for * cover {sources}."
     )
 
@@ -152,7 +152,8 @@ def _methods(comparison: Comparison, *, test: bool) -> list[str]:
     """n, split, recipe, test and tuning: one sentence each."""
     pairs = (
         "Plain and residual networks are trained as pairs: shared weights have equal initial values, and all batches and "
-        rf"hyperparameters are identical (resexp {_version(comparison)}); $n = {seeds_text(comparison.cells, ', ')}$ seeds.{_looks(comparison)}"
+        rf"hyperparameters are identical (resexp {_version(comparison)}); $n = {seeds_text(comparison.cells, ', ')}$ seeds."
+        f"{_looks(comparison)}"
     )
     return [
         pairs,
@@ -166,8 +167,12 @@ def _methods(comparison: Comparison, *, test: bool) -> list[str]:
 
 def _remarks(comparison: Comparison) -> list[str]:
     """Facts that the table does not show: where training diverged, layers without a gradient, the precision of norms."""
-    diverged = [f"{label_text(cell.label)}, {arm.name}: diverged: {diverged_text(arm)}" for cell in comparison.cells for arm in cell.arms
-                if arm.diverged]  # fmt: skip
+    diverged = [
+        f"{label_text(cell.label)}, {arm.name}: diverged: {diverged_text(arm)}"
+        for cell in comparison.cells
+        for arm in cell.arms
+        if arm.diverged
+    ]
     return [*(f"{line}." for line in [*diverged, *dead_lines(comparison.cells)]), *precision_notes(comparison)]
 
 
@@ -187,7 +192,8 @@ def _splits(comparison: Comparison) -> list[str]:
         if launches:
             training, validation, test = launches[-1]["images"]
             sets = f"{training:,} training images, {validation:,} validation images and {test:,} test images"
-            lines.append(f"{latex(experiment.shared.data.name)}: {sets}; the test set was evaluated once, after training.")
+            evaluation = "the test set was evaluated once, after training"
+            lines.append(f"{latex(experiment.shared.data.name)}: {sets}; {evaluation}.")
             lines += map(latex, config.limits(experiment.shared))
     return list(dict.fromkeys(lines))
 
@@ -214,7 +220,7 @@ def _recipe(results: Results) -> str:
 def _tuning(rows: Sequence[TunedComparison], asked: Sequence[str]) -> str:
     if not asked:
         return "No setting was tuned: both arms of a pair have the same settings."
-    selections = [f"{label_text(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == BEST
+    selections = [f"{label_text(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == EACH_AT_BEST
              for choice in (row.plain, row.residual)]  # fmt: skip
     selected = "; ".join(dict.fromkeys(selections))
     return latex(f"Each arm at its best {', '.join(asked)}, {SELECTED}; all seeds together select {selected}.")

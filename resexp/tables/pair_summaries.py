@@ -1,4 +1,4 @@
-"""Pair summaries as text: what was matched, the extra cost of the shortcut, and what else changes at initialization."""
+"""Pair summaries as text: matched properties, the extra cost of the shortcut, and what else changes at initialization."""
 
 import math
 from collections.abc import Sequence
@@ -66,14 +66,14 @@ def warnings(pair_summary: PairSummary) -> list[str]:
         arm: pair_summary["at_start"][arm].get("precision_gap") for arm in (pair_summary["plain"], pair_summary["residual"])
     }
     lines = [
-        f"{arm}: at initialization, gradient norms in {pair_summary['precision']} differ by up to {100 * gap:.0f}% from float32"
+        f"{arm}: initial gradient norms in {pair_summary['precision']} differ by up to {100 * gap:.0f}% from float32"
         for arm, gap in gaps.items()
         if gap is not None and gap > MAX_PRECISION_GAP
     ]
     if pair_summary.get("padded_channels_dead"):
         lines.append(
-            f"{pair_summary['residual']}: zero channels that the shortcut adds never receive a gradient, because branches are 0 at "
-            "initialization and relu'(0) = 0; network.shortcut=projection trains them"
+            f"{pair_summary['residual']}: zero channels that the shortcut adds never receive a gradient, because branches are "
+            "0 at initialization and relu'(0) = 0; network.shortcut=projection trains them"
         )
     return lines
 

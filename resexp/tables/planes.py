@@ -34,13 +34,13 @@ def _with_accuracy(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def plane(results: pd.DataFrame) -> pd.DataFrame:
-    """A row per region, arm, depth and init_scale: the median test accuracy of its n seeds, their outcomes, the difference to plain.
+    """A row per region, arm, depth and init_scale: median test accuracy of n seeds, their outcomes, difference from plain.
 
     `accuracy`, `lowest`, `highest`: median and range in [0, 1]. Diverged networks have no accuracy and rank below all others,
     so that they count in the median. It is NaN if a middle seed diverged.
     `outcomes`: '2 above chance, 1 diverged'; `mark`: MIXED if these differ, ALL_DIVERGED if all seeds diverged, else "".
-    `difference`: median minus the plain arm's. `left`, `right`, `below`, `above` bound the cell on the heat map: geometric means of
-    neighboring depths and init_scales.
+    `difference`: median minus the plain arm's. `left`, `right`, `below`, `above` bound the cell on the heat map: geometric
+    means of neighboring depths and init_scales.
     """
     valid = results.dropna(subset=["init_scale"]).astype({"test_accuracy": float, "init_scale": float})
     keys = ["region", "arm", "depth", "init_scale"]

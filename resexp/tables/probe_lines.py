@@ -118,8 +118,8 @@ def agreement(diagnostics: Sequence[InitDiagnostics]) -> list[str]:
         close = sum(abs(ratio - 1) <= MAX_DEVIATION for _, ratio in compared)
         arm, ratio = max(compared, key=lambda pair: abs(math.log(pair[1])))
         lines.append(
-            f"The factor by which the gradient norm changes per block is within {MAX_DEVIATION:.0%} of the prediction in {close} "
-            f"of {len(compared)} arms. It differs most in {arm.arm} ({arm.cell}): {ratio:.3g} times the predicted factor."
+            f"The factor by which the gradient norm changes per block is within {MAX_DEVIATION:.0%} of the prediction in "
+            f"{close} of {len(compared)} arms. It differs most in {arm.arm} ({arm.cell}): {ratio:.3g} times the prediction."
         )
     if unknown := sum(not arm.prediction.known for arm in diagnostics):
         lines.append(f"No formula is known for {unknown} of {len(diagnostics)} arms; the reasons are below the table.")

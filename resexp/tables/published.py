@@ -79,7 +79,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Published:
-    """A published result of a network, in percent; without `differences` in the recipe it can be compared with a measurement."""
+    """A published result of a network, in percent; without `differences` in the recipe it is compared with a measurement."""
 
     source: str
     where: str
@@ -198,7 +198,7 @@ _ALTERNATIVE = {"training.steps": "training.epochs", "training.epochs": "trainin
 
 
 def _differences(settings: Settings, entry: Entry) -> list[str]:
-    """'training.lr 0.01, not 0.1' for every stated key of the recipe that differs, and the differences that no key expresses."""
+    """'training.lr 0.01, not 0.1' for every stated key of the recipe that differs, and differences that no key expresses."""
     differing = [key for key in entry.stated if _value(settings, key) != _value(entry.settings, key)]
     return [
         *(_phrase(key, settings, entry.settings) for key in differing if _DEPENDS_ON.get(key) not in differing),
@@ -209,7 +209,8 @@ def _differences(settings: Settings, entry: Entry) -> list[str]:
 def _phrase(key: str, ours: Settings, theirs: Settings) -> str:
     alternative = _ALTERNATIVE.get(key)
     if alternative and _value(ours, key) is None:  # 'training.epochs 1, not 64000 steps'
-        return f"{alternative} {_shown(_value(ours, alternative))}, not {_shown(_value(theirs, key))} {key.removeprefix('training.')}"
+        unit = key.removeprefix("training.")
+        return f"{alternative} {_shown(_value(ours, alternative))}, not {_shown(_value(theirs, key))} {unit}"
     return f"{key} {_shown(_value(ours, key))}, not {_shown(_value(theirs, key))}"
 
 

@@ -25,10 +25,10 @@ def verdict_line(judgment: Judgment) -> str:
 
 def configuration_lines(judgment: Judgment) -> list[str]:
     """The configurations that decide a verdict, at most four; one if every configuration supports the claim."""
-    cells = [cell for cell in judgment.places if cell.verdict == judgment.verdict]
+    cells = [cell for cell in judgment.cells if cell.verdict == judgment.verdict]
     count = 1 if judgment.verdict == Verdict.SUPPORTED else MAX_CONFIGURATIONS
     lines = [
-        SENTENCES["configuration"].format(configuration=label_text(cell.label), numbers=cell.words) for cell in cells[:count]
+        SENTENCES["configuration"].format(configuration=label_text(cell.label), numbers=cell.evidence) for cell in cells[:count]
     ]
     return [*lines, *([SENTENCES["more"].format(count=len(cells) - count)] if len(cells) > count else [])]
 

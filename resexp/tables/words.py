@@ -121,7 +121,7 @@ def training_error(rows: Sequence[DepthTrend]) -> list[str]:
     return [
         SENTENCES["error"].format(
             arm=_named(labels.condition(row.condition), row.arm),
-            verdict=f"{VERDICTS[row.found.verdict].text}{_by(row)}",
+            verdict=f"{VERDICTS[row.degradation.verdict].text}{_by(row)}",
             addition=_contrast_with_gradients(row),
         )
         for row in rows
@@ -131,19 +131,25 @@ def training_error(rows: Sequence[DepthTrend]) -> list[str]:
 def _by(row: DepthTrend) -> str:
     contrast, closing = row.degradation.contrast, closing_text(row)
     text = (
-        f": {points_text(contrast)}, {ends_text(row)}" if contrast and row.degradation.verdict != DegradationVerdict.UNTRAINED else ""
+        f": {points_text(contrast)}, {ends_text(row)}"
+        if contrast and row.degradation.verdict != DegradationVerdict.UNTRAINED
+        else ""
     )
     return text + (SENTENCES["closing"].format(closing=closing) if closing else "")
 
 
-def _contrast_with_gradients(row: OverDepth) -> str:
+def _contrast_with_gradients(row: DepthTrend) -> str:
     """A sentence on the difference between degradation and vanishing gradients, if this arm shows only one of them."""
     if row.growth is None:
         return ""
     vanishing = flow(row.growth) == Flow.VANISHING
     if row.degradation.verdict == DegradationVerdict.DEGRADES and not vanishing:
         return SENTENCES["rises"].format(gradients=gradient_words(row.growth))
-    if row.degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.above_chance[0] == row.above_chance[1]:
+    if (
+        row.degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE
+        and vanishing
+        and row.above_chance[0] == row.above_chance[1]
+    ):
         return SENTENCES["vanishes"].format(gradients=gradient_words(row.growth))
     return ""
 
@@ -233,7 +239,7 @@ def _median(rows: pd.DataFrame) -> str:
 
 
 def atlas(frames: Frames) -> list[str]:
-    """The number of configurations in which each shortcut helps or hurts, and accuracies on both sides of the predicted limit."""
+    """The number of configurations in which each shortcut helps or hurts, and the accuracies around the predicted limit."""
     lines = []
     for (region, arm), of_arm in plane(frames.results).groupby(["region", "arm"], sort=False):
         differences = of_arm["difference"].dropna()
