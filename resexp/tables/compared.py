@@ -140,6 +140,7 @@ def notes(comparison: Comparison) -> list[str]:
     lines = [
         f"n = {seeds_text(comparison.cells)} seeds.",
         *legend(*terms(comparison)),
+        "Slopes are measured at initialization.",
         f"Slope x blocks is in orders of magnitude: below -{THRESHOLD:g} gradients vanish, above {THRESHOLD:g} they explode.",
         *looks_lines(comparison),
     ]

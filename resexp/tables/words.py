@@ -16,12 +16,12 @@ from resexp.tables.sentences import Sentence
 
 MIN_CHANGE = 0.05  # of accuracy, in the sentences on heat maps
 GOOD = {
-    Effect.MAKES_TRAINABLE: Sentence("makes networks trainable with {}"),
-    Effect.MORE_ACCURATE: Sentence("makes them more accurate with {}"),
+    Effect.MAKES_TRAINABLE: Sentence("makes networks trainable ({})"),
+    Effect.MORE_ACCURATE: Sentence("makes them more accurate ({})"),
 }
 BAD = {
-    Effect.MAKES_UNTRAINABLE: Sentence("makes them untrainable with {}"),
-    Effect.LESS_ACCURATE: Sentence("makes them less accurate with {}"),
+    Effect.MAKES_UNTRAINABLE: Sentence("makes them untrainable ({})"),
+    Effect.LESS_ACCURATE: Sentence("makes them less accurate ({})"),
 }
 SENTENCES = {
     "reversal": Sentence(
@@ -31,16 +31,16 @@ SENTENCES = {
     "error": Sentence("{arm}: training error {verdict}.{addition}", "the arm has finished networks of at least 2 depths"),
     "closing": Sentence("; {closing} of training", "as 'closing' in resexp.tables.formats"),
     "rises": Sentence(
-        " Its gradients at initialization are {gradients}, so training error can rise although gradients do not vanish there.",
+        " Its gradients at initialization are {gradients}, so training error can rise without vanishing gradients.",
         "the verdict is 'degrades', and gradients of the deepest networks are not vanishing at initialization",
     ),
     "vanishes": Sentence(
-        " Its gradients at initialization are {gradients}, so they can vanish there although training error does not rise.",
+        " Its gradients at initialization are {gradients}, so gradients can vanish although training error does not rise.",
         "the verdict is 'does not degrade', and the deepest networks are all above chance with gradients that are vanishing at "
         "initialization",
     ),
     "profile": Sentence(
-        "{arm}, depth {depth}: gradients {flow} at initialization ({growth} orders of magnitude from output to input){later}.",
+        "{arm}, depth {depth}: gradients are {flow} at initialization ({growth} orders of magnitude from output to input){later}.",
         "gradients of networks of one stage were logged, at initialization at least",
     ),
     "always": Sentence(
