@@ -1,4 +1,4 @@
-"""The heat map over depth and init_scale: cells, predicted trainability limit, sentences; predicted gradients at initialization."""
+"""The heat map over depth and init_scale: cells, predicted limit, sentences; predicted gradients at initialization."""
 
 import json
 import math

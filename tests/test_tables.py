@@ -14,6 +14,7 @@ from resexp import comparison, runs, tables
 from resexp.comparison import Effect
 from resexp.tables.findings import findings
 from resexp.tables.frames import profiles, read_frames
+from resexp.tables.labels import label_text
 
 ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
 PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
@@ -198,6 +199,19 @@ def test_the_terminal_table_fits_80_columns_and_explains_outcomes(tmp_path):
     assert "depth 64, layer norm, He init  (100 parameters each)" in text
     assert "median 10.0 (10.0 to 90.0)" in text
     assert "median and range, no mean and no interval" in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        pytest.param({"depth": "64", "norm": "layer", "init": "he"}, "depth 64, layer norm, He init", id="names"),
+        pytest.param({"norm": "none", "init": "pytorch"}, "no normalization, PyTorch init", id="defaults"),
+        pytest.param({"init": "delta-orthogonal", "lr": "0.1"}, "delta-orthogonal init, lr 0.1", id="values without a name"),
+        pytest.param({}, "all", id="no axis"),
+    ],
+)
+def test_labels_use_the_names_of_the_field(label, text):
+    assert label_text(label) == text
 
 
 def test_depth_2_has_a_note_that_there_is_nothing_to_skip(tmp_path):

@@ -56,7 +56,10 @@ def test_the_plan_is_counted_from_the_deviations_of_the_differences(tmp_path):
         for sd in (np.mean(deviations), deviations[1])
     ]  # of the sd of 4 differences
     text = " ".join(tables.TABLES["table"](found).split())
-    assert f"Seeds for ±1.0: about {seeds[0]} (95% CI {plan.median.low:,} to {plan.median.high:,}; median pair)" in text
+    assert (
+        f"For ±1.0 points you need about {seeds[0]} seeds (median pair; 95% CI {plan.median.low:,} to {plan.median.high:,})"
+        in text
+    )
     assert json.loads(tables.TABLES["json"](found))["precision"]["widest"]["seeds"] == seeds[1]
 
 
@@ -67,7 +70,9 @@ def test_of_one_pair_the_plan_has_one_number_and_of_narrow_ones_none(tmp_path):
 
     assert comparison.seed_budget(only).median == comparison.seed_budget(only).widest
     assert comparison.seed_budget(only).median.half == pytest.approx(half_width(GAINS[8]))
-    assert f"half-width ±1.3 points. Seeds for ±0.5: about {needed} (95% CI " in " ".join(tables.TABLES["table"](only).split())
+    assert f"half-width ±1.3 points. For ±0.5 points you need about {needed} seeds (95% CI " in " ".join(
+        tables.TABLES["table"](only).split()
+    )
     assert "enough for differences of 50.0 points." in " ".join(tables.TABLES["table"](enough).split())
 
 
@@ -493,4 +498,6 @@ def test_depths_of_several_experiments_are_one_curve_with_the_first_ones_margin(
 
     assert found.margin == 0.02
     assert [row.degradation.depths for row in found.depths] == [(8, 64), (8, 64)]
-    assert comparison.depth_trends(runs.read_results(folders[::-1]))[0].degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE
+    assert (
+        comparison.depth_trends(runs.read_results(folders[::-1]))[0].degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE
+    )

@@ -17,7 +17,8 @@ def results(errors, slope=math.nan, arm="plain", condition="no normalization"):
     return pd.DataFrame(
         [
             {
-                "condition": condition, "arm": arm, "depth": depth, "seed": seed, "train_accuracy": None if e is None else 1 - e,
+                "condition": condition, "arm": arm, "depth": depth, "seed": seed,
+                "train_accuracy": None if e is None else 1 - e,
                 "outcome": "diverged" if e is None else "at_chance" if e >= 0.9 else "above_chance",
                 "test_accuracy": None if e is None else 0.9 - e, "slope_start": slope,
             }

@@ -27,7 +27,9 @@ METRICS = {
     "train_accuracy": Metric(f"training accuracy {LAST}", split=0),
     "val_accuracy": Metric(f"validation accuracy {LAST}", split=1),
     "test_loss": Metric(f"test loss {LAST}", percent=False, better=-1, split=None),
-    "best_test_loss": Metric("test loss of the weights with the best validation accuracy", percent=False, better=-1, split=None),
+    "best_test_loss": Metric(
+        "test loss of the weights with the best validation accuracy", percent=False, better=-1, split=None
+    ),
     "train_loss": Metric(f"training loss {LAST}", percent=False, better=-1, split=None),
     "slope_start": Metric("slope of the gradient before the first step", percent=False, better=0, split=None),
     "slope_end": Metric("slope of the gradient after the first epoch", percent=False, better=0, split=None),

@@ -67,7 +67,9 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
             if arm != "plain" and plain and residual:
                 same = plain.best[1:] == residual.best[1:]
                 for select in (plain,) if same else (plain, residual):
-                    rows += _row(label, keys, ALL_ELSE_EQUAL, _at(select, arms["plain"], "plain"), _at(select, arms[arm], arm), metric)
+                    rows += _row(
+                        label, keys, ALL_ELSE_EQUAL, _at(select, arms["plain"], "plain"), _at(select, arms[arm], arm), metric
+                    )
                 rows += _row(label, keys, EACH_AT_BEST, plain, residual, metric)
     return rows
 
@@ -147,7 +149,9 @@ def _reported(by_seed: Mapping[int, Setting], settings: SettingGroups) -> list[T
     return [record for seed, setting in by_seed.items() for record in settings.get(setting, []) if record.trial.seed == seed]
 
 
-def _row(label: Label, keys: Sequence[str], how: str, plain: _Selection, residual: _Selection, metric: str) -> list[TunedComparison]:
+def _row(
+    label: Label, keys: Sequence[str], how: str, plain: _Selection, residual: _Selection, metric: str
+) -> list[TunedComparison]:
     """One row; none where an arm has no trial at these settings."""
     if not (plain.records and residual.records):
         return []

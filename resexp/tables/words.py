@@ -40,7 +40,8 @@ SENTENCES = {
         "initialization",
     ),
     "profile": Sentence(
-        "{arm}, depth {depth}: gradients are {flow} at initialization ({growth} orders of magnitude from output to input){later}.",
+        "{arm}, depth {depth}: gradients are {flow} at initialization ({growth} orders of magnitude from output to "
+        "input){later}.",
         "gradients of networks of one stage were logged, at initialization at least",
     ),
     "always": Sentence(
