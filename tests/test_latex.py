@@ -153,8 +153,8 @@ def test_pdflatex_compiles_the_table_without_warnings(tmp_path, monkeypatch):
         for folder, first in (("100% {x} & #y_z", 0), ("~tilde^ $", 2))
     ]
     compared = comparison.compare_results(runs.read_results(folders))
-    document = "\n".join([r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}", as_latex(compared, JUDGMENTS),
-                          table(tmp_path / "one"), r"\end{document}"])  # fmt: skip
+    head = (r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}")
+    document = "\n".join([*head, as_latex(compared, JUDGMENTS), table(tmp_path / "one"), r"\end{document}"])
     (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
     command = [program, "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=60)

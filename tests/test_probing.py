@@ -345,7 +345,7 @@ def test_the_command_prints_and_writes_nothing(call: Program, tiny_file: Path, t
     plain = json.loads(as_json)[0]
 
     assert (code, err) == (0, "")
-    assert out.startswith("tiny: at initialization, without training; n = 2 seed(s), 2 batch(es) of 16\n")
+    assert out.startswith("tiny: at initialization, without training; n = 2 seeds, 2 batches of 16\n")
     assert f"{plain['slope']['mean']:+.3f}" in out
     assert plain["prediction"]["slope"][1] == pytest.approx(-math.log10(6))
     assert plain["ratio"] == pytest.approx(10 ** (plain["slope"]["mean"] - sum(plain["prediction"]["slope"]) / 2))

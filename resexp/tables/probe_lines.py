@@ -15,9 +15,10 @@ MAX_NAME = 9  # characters of an arm's name in the row of its numbers
 def probe_lines(name: str, diagnostics: Sequence[InitDiagnostics], batches: int, batch_size: int) -> list[str]:
     """For a terminal of 80 columns: measured and predicted slope of each arm, a chart of its profile, and its norms."""
     seeds = max((arm.seeds for arm in diagnostics), default=0)
-    lines = [f"{name}: at initialization, without training; n = {seeds} seed(s), {batches} batch(es) of {batch_size}"]
-    lines += legend("slope", "ratio")
-    lines += ["predicted: slope from theory, ± two SDs over seeds where theory predicts them"]
+    counts = f"n = {seeds} seed{'' if seeds == 1 else 's'}, {batches} batch{'' if batches == 1 else 'es'} of {batch_size}"
+    lines = [f"{name}: at initialization, without training; {counts}"]
+    lines += legend("slope", "ratio", "95% CI")
+    lines += ["predicted: slope from theory, ± two SDs over seeds if theory predicts them"]
     lines += ["chart: |dL/dx| from the stem to the last block; full: its maximum, blank: 1e-6 of it"]
     lines += ["below each arm: norms at the first and last block boundary or layer; RMS for x"]
     lines += ["", FORM.format("arm", "slope [95% CI]", "predicted", "ratio", "|dL/dx|").rstrip()]
