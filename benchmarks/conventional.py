@@ -1,7 +1,7 @@
-"""The loops that resexp is measured against: the one that people write, and the least that one network can cost.
+"""Reference loops for resexp: the conventional training loop, and the lower bound of a bare update.
 
-`conventional` is the loop of a tutorial: a Dataset with transforms, a DataLoader, Adam, `loss.item()` after every step, the
-accuracy on held-out images after every epoch; one network after another. `bare` repeats the update on one fixed batch.
+`conventional` is the loop of tutorials: a Dataset with transforms, a DataLoader, Adam, `loss.item()` after every step, and the
+accuracy on held-out images after every epoch. Networks train one after another. `bare` repeats the update on one fixed batch.
 """
 
 from itertools import pairwise
@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 
-class Pictures(Dataset):
-    """Images as PIL pictures, through the usual transforms, as torchvision's own data sets hand them out."""
+class PilImages(Dataset):
+    """Images as PIL images with the usual transforms, as in the data sets of torchvision."""
 
     def __init__(self, pixels: Tensor, labels: Tensor) -> None:
         self.pixels, self.labels = pixels, labels
@@ -24,12 +24,12 @@ class Pictures(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        picture = transforms.functional.to_pil_image(self.pixels[index])
-        return self.transform(picture), int(self.labels[index])
+        image = transforms.functional.to_pil_image(self.pixels[index])
+        return self.transform(image), int(self.labels[index])
 
 
 class Residual(nn.Module):
-    """x' = relu(F(x) + x), or relu(F(x))."""
+    """x' = relu(F(x) + x), or relu(F(x)) without a shortcut."""
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module | None) -> None:
         super().__init__()
@@ -40,15 +40,15 @@ class Residual(nn.Module):
         return functional.relu(out if self.shortcut is None else out + self.shortcut(x))
 
 
-class Halved(nn.Module):
-    """Option A: every second pixel, zero channels behind."""
+class OptionA(nn.Module):
+    """Shortcut of option A: every second pixel, padded with zero channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1]))
 
 
 def mlp(depth: int, width: int, *, residual: bool) -> nn.Module:
-    """784 inputs, two layers a block, 10 classes."""
+    """MLP with 784 inputs, two layers per block and 10 classes."""
 
     def block() -> nn.Module:
         branch = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
@@ -67,7 +67,7 @@ def resnet20(*, residual: bool) -> nn.Module:
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(),
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
         )  # fmt: skip
-        return Residual(branch, (nn.Identity() if stride == 1 else Halved()) if residual else None)
+        return Residual(branch, (nn.Identity() if stride == 1 else OptionA()) if residual else None)
 
     stages = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
     blocks = [block(*ends) for ends in pairwise(stages)]
@@ -76,10 +76,10 @@ def resnet20(*, residual: bool) -> nn.Module:
 
 
 def conventional(network: nn.Module, training: Dataset, held_out: Dataset, epochs: int, batch: int = 128) -> int:
-    """Trains and returns the number of images that the updates saw."""
-    loader, rest = DataLoader(training, batch, shuffle=True, drop_last=True), DataLoader(held_out, 1000)
+    """Trains the network and returns the number of training images processed."""
+    loader, held_out_loader = DataLoader(training, batch, shuffle=True, drop_last=True), DataLoader(held_out, 1000)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    seen = 0
+    count = 0
     for _ in range(epochs):
         network.train()
         for x, labels in loader:
@@ -88,16 +88,16 @@ def conventional(network: nn.Module, training: Dataset, held_out: Dataset, epoch
             loss.backward()
             optimizer.step()
             loss.item()
-            seen += len(labels)
+            count += len(labels)
         network.eval()
         with torch.no_grad():
-            for x, labels in rest:
+            for x, labels in held_out_loader:
                 (network(x).argmax(1) == labels).sum().item()
-    return seen
+    return count
 
 
 def bare(network: nn.Module, x: Tensor, labels: Tensor, optimizer: torch.optim.Optimizer, steps: int) -> None:
-    """Nothing but the update, on one fixed batch."""
+    """The update only, on one fixed batch."""
     for _ in range(steps):
         optimizer.zero_grad()
         functional.cross_entropy(network(x), labels).backward()

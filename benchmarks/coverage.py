@@ -1,11 +1,11 @@
-"""Simulated coverage of printed intervals, and how often flat curves are called degrading; in Markdown.
+"""Simulated coverage of intervals, and false-positive rates of verdicts; writes docs/statistics.md.
 
     python benchmarks/coverage.py [draws]
     python benchmarks/coverage.py claims [draws]
     python benchmarks/coverage.py levels [draws]
 
-Intervals of the first table are computed by `resexp.inference`. The other tables count over arrays, and the rules are checked
-against `resexp.inference` on some of the draws of every cell. The draws are numpy's, from a fixed seed.
+`resexp.inference` computes the intervals of the first table. The other tables use vectorized rules, which are checked against
+`resexp.inference` on some draws of every cell. Random numbers are from numpy with a fixed seed.
 """
 
 import math
@@ -40,8 +40,8 @@ DEPTHS = (2, 3, 4, 6, 8)
 CHANCE, PLAIN, RESIDUAL, SD = 0.1, 0.95, 0.96, 0.01  # accuracies
 RESAMPLES = 1000
 MARGIN = 0.01
-FEWEST = 200  # intervals for which a share is printed
-CHECKED = 20  # draws of each cell whose verdict or choice is computed by resexp.inference, too
+MIN_INTERVALS = 200  # for a share to be printed
+CHECKED = 20  # draws of each cell that are checked against resexp.inference
 Row = Sequence[str]
 
 
@@ -54,32 +54,37 @@ def main() -> None:
         return
     draws = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     generator = np.random.default_rng(20_261_126)
-    printed = ("differences", "n", "refused", "printed", "if none collapses", "as they ended", "t of all", "bootstrap of all")
+    means = ("mean of all", "mean if none collapses", "mean given outcomes")
+    coverage = ("differences", "n", "no interval", *means, "t over all", "bootstrap over all")
     over = [f"{depths} depths" for depths in DEPTHS]
-    selecting = ("accuracies", "settings", "n", "same seeds", "bias", "other seeds", "bias", "half-width", "of same seeds")
-    parts = [
-        table("95% intervals: how often they cover the truth, in %", list(intervals(draws, generator)), printed),
+    half_widths = ("half-width, other seeds", "half-width, same seeds")
+    selecting = ("accuracies", "settings", "n", "same seeds", "bias", "other seeds", "bias", *half_widths)
+    sections = [
+        table("Coverage of 95% intervals, in %", list(intervals(draws, generator)), coverage),
         table(
-            "No degradation: degrades / does not degrade / inconclusive, in %", list(flat(draws, generator)),
+            "Verdicts without degradation: degrades / does not degrade / inconclusive, in %", list(flat(draws, generator)),
             ("errors", "n", *over),
         ),
-        table("Degradation: the same", list(rising(draws, generator)), ("errors", "n", *over)),
+        table(
+            "Verdicts with degradation: degrades / does not degrade / inconclusive, in %", list(rising(draws, generator)),
+            ("errors", "n", *over),
+        ),
         table("Each at its best setting: coverage in %, bias in points", list(selected(draws, generator)), selecting),
         table(
-            "Repeated looks: coverage in % at the look at which one stops", list(repeated(draws, generator)),
+            "Repeated looks: coverage at the last look, in %", list(repeated(draws, generator)),
             ("first n", *(f"{looks} look{'s' if looks > 1 else ''}" for looks in LOOKS)),
         ),
         table(
             "Seeds for a given half-width, estimated from n", list(budgets(draws, generator)),
-            ("n", "needed", "estimates, 95% of them", "interval covers, in %", "median interval"),
+            ("n", "needed", "95% of estimates", "coverage of the interval, %", "median interval"),
         ),
         table(
-            "Contrast with the selected depth: how often its 95% interval covers the truth, in %",
+            "Contrast with the selected depth: coverage of its 95% interval, in %",
             list(contrasts(draws, generator)), ("errors", "n", *over),
         ),
-        table("The smallest p of a sign-flip test", [least()], ["n", *map(str, range(3, 11))]),
+        table("Smallest attainable p-value of a sign-flip test", [smallest_p()], ["n", *map(str, range(3, 11))]),
     ]  # fmt: skip
-    publish("coverage", f"python benchmarks/coverage.py {draws}", "\n".join(parts), DOCUMENT)
+    publish("coverage", f"python benchmarks/coverage.py {draws}", "\n".join(sections), DOCUMENT)
 
 
 def percent(share: float) -> str:
@@ -91,27 +96,27 @@ def percent(share: float) -> str:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Differences of (draws, n) pairs, which of each arm's networks collapsed, and the mean difference of all there can be."""
+    """Differences of (draws, n) pairs, collapsed networks of each arm, and the true mean difference of all networks."""
 
     differences: np.ndarray
     collapsed: np.ndarray  # (2, draws, n)
     truth: float
 
     @property
-    def refused(self) -> np.ndarray:
-        """(draws,) where an arm has both networks that collapsed and networks that trained."""
+    def has_no_interval(self) -> np.ndarray:
+        """(draws,): whether some but not all networks of an arm collapsed."""
         return (self.collapsed.any(-1) & ~self.collapsed.all(-1)).any(0)
 
 
-Noise = Callable[[tuple[int, int], np.random.Generator], Pairs]
+DrawPairs = Callable[[tuple[int, int], np.random.Generator], Pairs]
 
 
-def whole(differences: np.ndarray, truth: float) -> Pairs:
+def without_collapse(differences: np.ndarray, truth: float) -> Pairs:
     return Pairs(differences, np.zeros((2, *differences.shape), dtype=bool), truth)
 
 
-def collapsing(plain: float, residual: float) -> Noise:
-    """Networks of either arm that collapse to chance at these rates, and are the arm's accuracy +- its sd otherwise."""
+def collapsing(plain: float, residual: float) -> DrawPairs:
+    """Networks that collapse to chance at these rates; the accuracy of the others has mean PLAIN or RESIDUAL and SD 0.01."""
     rates, trained = np.reshape((plain, residual), (2, 1, 1)), np.reshape((PLAIN, RESIDUAL), (2, 1, 1))
     arms = ((1 - rates) * trained + rates * CHANCE).ravel()
 
@@ -123,10 +128,10 @@ def collapsing(plain: float, residual: float) -> Noise:
     return draw
 
 
-DRAWS: dict[str, Noise] = {
-    "normal": lambda shape, generator: whole(generator.normal(0.01, SD, shape), 0.01),
-    "exponential": lambda shape, generator: whole(generator.exponential(SD, shape), SD),
-    "lognormal, sigma 1": lambda shape, generator: whole(generator.lognormal(0, 1, shape), math.exp(0.5)),
+DRAWS: dict[str, DrawPairs] = {
+    "normal": lambda shape, generator: without_collapse(generator.normal(0.01, SD, shape), 0.01),
+    "exponential": lambda shape, generator: without_collapse(generator.exponential(SD, shape), SD),
+    "lognormal, sigma 1": lambda shape, generator: without_collapse(generator.lognormal(0, 1, shape), math.exp(0.5)),
     **{f"plain collapses, {rate:.0%}": collapsing(rate, 0) for rate in (0.1, 0.2, 0.4)},
     **{f"both collapse, {rate:.0%} each": collapsing(rate, rate) for rate in (0.1, 0.2, 0.4)},
 }
@@ -135,32 +140,32 @@ DRAWS: dict[str, Noise] = {
 def intervals(draws: int, generator: np.random.Generator) -> Iterator[Row]:
     for name, draw in DRAWS.items():
         for n in SEEDS:
-            yield name, str(n), *measured(draw((draws, n), generator), generator)
+            yield name, str(n), *coverages(draw((draws, n), generator), generator)
 
 
-def measured(pairs: Pairs, generator: np.random.Generator) -> Iterator[str]:
-    """Share refused; shares that cover the truth, of printed intervals and of those that are not used."""
-    found = [paired_difference(row) for row in pairs.differences.tolist()]
-    low, high = (np.array([getattr(one, end) for one in found]) for end in ("low", "high"))
-    shown = ~pairs.refused
-    alike = np.where(pairs.collapsed.all(-1), CHANCE, np.reshape((PLAIN, RESIDUAL), (2, 1)))
-    yield percent(float(pairs.refused.mean()))
-    yield percent(lease(low[shown], high[shown], pairs.truth))
+def coverages(pairs: Pairs, generator: np.random.Generator) -> Iterator[str]:
+    """Share without an interval, and coverage of the printed intervals and of methods that are not used."""
+    differences = [paired_difference(row) for row in pairs.differences.tolist()]
+    low, high = (np.array([getattr(difference, end) for difference in differences]) for end in ("low", "high"))
+    shown = ~pairs.has_no_interval
+    means = np.where(pairs.collapsed.all(-1), CHANCE, np.reshape((PLAIN, RESIDUAL), (2, 1)))
+    yield percent(float(pairs.has_no_interval.mean()))
+    yield percent(coverage_of(low[shown], high[shown], pairs.truth))
     if pairs.collapsed.any():
-        yield percent(lease(low[shown], high[shown], RESIDUAL - PLAIN))
-        yield percent(lease(low[shown], high[shown], (alike[1] - alike[0])[shown]))
+        yield percent(coverage_of(low[shown], high[shown], RESIDUAL - PLAIN))
+        yield percent(coverage_of(low[shown], high[shown], (means[1] - means[0])[shown]))
     else:
         yield from ("", "")
-    yield percent(lease(low, high, pairs.truth))
-    yield percent(lease(*bootstrap(pairs.differences, generator), pairs.truth))
+    yield percent(coverage_of(low, high, pairs.truth))
+    yield percent(coverage_of(*bootstrap(pairs.differences, generator), pairs.truth))
 
 
-def lease(low: np.ndarray, high: np.ndarray, truth: np.ndarray | float) -> float:
-    return float(((low <= truth) & (truth <= high)).mean()) if len(low) >= FEWEST else math.nan
+def coverage_of(low: np.ndarray, high: np.ndarray, truth: np.ndarray | float) -> float:
+    return float(((low <= truth) & (truth <= high)).mean()) if len(low) >= MIN_INTERVALS else math.nan
 
 
 def bootstrap(differences: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """2.5 and 97.5 % of the means of samples drawn again from each sample."""
+    """The 2.5% and 97.5% quantiles of the means of resamples of each sample."""
     n = differences.shape[1]
     weights = generator.multinomial(n, [1 / n] * n, RESAMPLES) / n
     low, high = np.quantile(differences @ weights.T, (0.025, 0.975), axis=1)
@@ -172,31 +177,31 @@ def bootstrap(differences: np.ndarray, generator: np.random.Generator) -> tuple[
 KINDS = (
     "normal",
     "exponential",
-    "sd grows fourfold",
-    "sd falls fourfold",
-    "sd five margins",
+    "SD grows fourfold",
+    "SD falls fourfold",
+    "SD five margins",
     "exponential at the shallowest",
-    "exponential at the shallowest, sd five margins",
+    "exponential at the shallowest, SD five margins",
     "collapses, 10%",
     "collapses, 20%",
     "collapses, 40%",
-    "collapses, 20%, sd grows",
+    "collapses, 20%, SD grows",
 )
 
 
 def curves(
     kind: str, shape: tuple[int, int, int], profile: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Training errors (draws, n, depths) around 0.05, sd 0.01, and which networks collapsed; `profile` in sd at each depth."""
+    """Training errors (draws, n, depths) with mean 0.05 + SD * profile and SD 0.01, and which networks collapsed."""
     errors = generator.normal(0.05, SD, shape)
     collapsed = np.zeros(shape, dtype=bool)
     if kind == "exponential":
         errors = 0.04 + generator.exponential(SD, shape)
-    elif kind == "sd grows fourfold":
+    elif kind == "SD grows fourfold":
         errors = 0.05 + (errors - 0.05) * np.geomspace(0.5, 2, shape[2])
-    elif kind == "sd falls fourfold":
+    elif kind == "SD falls fourfold":
         errors = 0.05 + (errors - 0.05) * np.geomspace(2, 0.5, shape[2])
-    elif kind == "sd five margins":
+    elif kind == "SD five margins":
         errors = 0.05 + (errors - 0.05) * 5
     elif kind.startswith("exponential at the shallowest"):
         scale = 5 if kind.endswith("margins") else 1
@@ -212,8 +217,8 @@ def curves(
     return np.where(collapsed, generator.normal(1 - CHANCE, SD, shape), errors), collapsed
 
 
-def halves_choose(costs: np.ndarray) -> np.ndarray:
-    """(draws, n): the option of each seed by the mean cost (draws, n, options) of the other half of the seeds."""
+def cross_fitted_options(costs: np.ndarray) -> np.ndarray:
+    """(draws, n): for each seed, the option with the lowest mean cost (draws, n, options) over the other half of the seeds."""
     middle = costs.shape[1] // 2
     first, second = (half.sum(1).argmin(1)[:, None] for half in (costs[:, :middle], costs[:, middle:]))
     chosen = np.repeat(np.concatenate([second, first], 1), (middle, costs.shape[1] - middle), 1)
@@ -222,42 +227,42 @@ def halves_choose(costs: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def at(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def take(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return np.take_along_axis(values, chosen[:, :, None], 2)[:, :, 0]
 
 
 def half_width(differences: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Half-width of Student's interval of the mean over axis 1, (draws, n, ...)."""
+    """Half-width of Student's t interval of the mean over axis 1 of (draws, n, ...)."""
     n = differences.shape[1]
     return np.asarray(stdtrit(n - 1, (1 + level) / 2) * differences.std(1, ddof=1) / math.sqrt(n))
 
 
 def rank_limit(n: int, depths: int) -> int:
-    """The smallest sum over n seeds of the deepest network's ranks that is significant."""
-    chances = np.ones(1)
+    """The smallest significant sum, over n seeds, of the ranks of the deepest network."""
+    probabilities = np.ones(1)
     for _ in range(n):
-        chances = np.convolve(chances, np.full(depths, 1 / depths))
-    above = chances[::-1].cumsum()[::-1]  # of a sum of n, n + 1, ...
+        probabilities = np.convolve(probabilities, np.full(depths, 1 / depths))
+    above = probabilities[::-1].cumsum()[::-1]  # probability of a sum of at least n, n + 1, ...
     return n + int(np.argmax(np.append(above, 0.0) <= RANK_ALPHA + 1e-12))
 
 
 def judgments(errors: np.ndarray, collapsed: np.ndarray) -> list[DegradationVerdict]:
-    """The verdict on each curve, checked against `degradation` on some."""
+    """The verdict on each curve; some are checked against `degradation`."""
     mixed = collapsed.any(1) & ~collapsed.all(1)
-    chosen = halves_choose(errors[:, :, :-1])
+    chosen = cross_fitted_options(errors[:, :, :-1])
     no_interval = mixed[:, -1] | np.take_along_axis(mixed, chosen, 1).any(1)
-    contrast = errors[:, :, -1] - at(errors[:, :, :-1], chosen)
+    contrast = errors[:, :, -1] - take(errors[:, :, :-1], chosen)
     mean, half = contrast.mean(1), half_width(contrast)
-    each = errors[:, :, -1:] - errors[:, :, :-1]
-    most = np.where(mixed[:, :-1], -math.inf, each.mean(1) + half_width(each)).max(1)
+    rises = errors[:, :, -1:] - errors[:, :, :-1]
+    most = np.where(mixed[:, :-1], -math.inf, rises.mean(1) + half_width(rises)).max(1)
     medians = np.median(errors, 1)
     ranks = 1 + (errors[:, :, :-1] < errors[:, :, -1:]).sum(2)
     high = (ranks.sum(1) >= rank_limit(*errors.shape[1:])) & (medians[:, -1] - medians[:, :-1].min(1) >= MARGIN)
     degrades = np.where(no_interval, high, (mean - half > 0) & (mean >= MARGIN))
-    not_so = ~no_interval & (np.maximum(most, mean + half) < MARGIN)
+    does_not = ~no_interval & (np.maximum(most, mean + half) < MARGIN)
     verdicts = [
         DegradationVerdict.DEGRADES if yes else DegradationVerdict.DOES_NOT_DEGRADE if no else DegradationVerdict.INCONCLUSIVE
-        for yes, no in zip(degrades, not_so, strict=True)
+        for yes, no in zip(degrades, does_not, strict=True)
     ]
     for verdict, rows, depths in zip(verdicts[:CHECKED], errors.transpose(0, 2, 1).tolist(), mixed, strict=False):
         curve = {depth: dict(enumerate(row)) for depth, row in enumerate(rows)}
@@ -268,9 +273,9 @@ def judgments(errors: np.ndarray, collapsed: np.ndarray) -> list[DegradationVerd
 
 
 def verdicts(kind: str, n: int, profile: np.ndarray, draws: int, generator: np.random.Generator) -> str:
-    reached = judgments(*curves(kind, (draws, n, len(profile)), profile, generator))
+    judged = judgments(*curves(kind, (draws, n, len(profile)), profile, generator))
     shown = (DegradationVerdict.DEGRADES, DegradationVerdict.DOES_NOT_DEGRADE, DegradationVerdict.INCONCLUSIVE)
-    return " / ".join(percent(reached.count(verdict) / draws) for verdict in shown)
+    return " / ".join(percent(judged.count(verdict) / draws) for verdict in shown)
 
 
 def flat(draws: int, generator: np.random.Generator) -> Iterator[Row]:
@@ -279,22 +284,22 @@ def flat(draws: int, generator: np.random.Generator) -> Iterator[Row]:
             yield kind, str(n), *(verdicts(kind, n, np.zeros(depths), draws, generator) for depths in DEPTHS)
     for n in SEEDS:
         falls = (np.array([3.0] + [0.0] * (depths - 1)) for depths in DEPTHS)
-        yield "normal, falls by 3 sd first", str(n), *(verdicts("normal", n, profile, draws, generator) for profile in falls)
+        yield "normal, first falls by 3 SD", str(n), *(verdicts("normal", n, profile, draws, generator) for profile in falls)
 
 
 def falling_first(start: float, depths: int) -> np.ndarray:
-    """The first of more than two depths is worse than the next; the deepest is 3 sd above the best."""
+    """The first of more than two depths is worse than the next; the deepest is 3 SD above the best."""
     return np.array([start, *[0.0] * (depths - 2), 3.0]) if depths > 2 else np.array([0.0, 3.0])
 
 
 RISES: dict[str, tuple[str, Callable[[int], np.ndarray]]] = {
-    "linear by 1 sd": ("normal", lambda depths: np.linspace(0, 1, depths)),
-    "linear by 3 sd": ("normal", lambda depths: np.linspace(0, 3, depths)),
-    "exponential, linear by 3 sd": ("exponential", lambda depths: np.linspace(0, 3, depths)),
-    "deepest alone by 3 sd": ("normal", lambda depths: np.array([0.0] * (depths - 1) + [3.0])),
-    "falls by 2, then rises by 3 sd": ("normal", lambda depths: falling_first(2, depths)),
-    "falls by 3, then rises by 3 sd": ("normal", lambda depths: falling_first(3, depths)),
-    "collapses, 20%, linear by 3 sd": ("collapses, 20%", lambda depths: np.linspace(0, 3, depths)),
+    "linear by 1 SD": ("normal", lambda depths: np.linspace(0, 1, depths)),
+    "linear by 3 SD": ("normal", lambda depths: np.linspace(0, 3, depths)),
+    "exponential, linear by 3 SD": ("exponential", lambda depths: np.linspace(0, 3, depths)),
+    "deepest only, by 3 SD": ("normal", lambda depths: np.array([0.0] * (depths - 1) + [3.0])),
+    "falls by 2, then rises by 3 SD": ("normal", lambda depths: falling_first(2, depths)),
+    "falls by 3, then rises by 3 SD": ("normal", lambda depths: falling_first(3, depths)),
+    "collapses, 20%, linear by 3 SD": ("collapses, 20%", lambda depths: np.linspace(0, 3, depths)),
     "deepest collapses, 60%": ("deepest collapses, 60%", np.zeros),
 }
 
@@ -309,16 +314,16 @@ def contrasts(draws: int, generator: np.random.Generator) -> Iterator[Row]:
     """The true value is the difference of the true means of the depths that are compared."""
     for name, kind, rise in (
         ("flat", "normal", 0),
-        ("flat, sd falls fourfold", "sd falls fourfold", 0),
-        ("linear by 3 sd", "normal", 3),
+        ("flat, SD falls fourfold", "SD falls fourfold", 0),
+        ("linear by 3 SD", "normal", 3),
     ):
         for n in SEEDS:
             covered = []
             for depths in DEPTHS:
                 profile = np.linspace(0, rise, depths)
                 errors, _ = curves(kind, (draws, n, depths), profile, generator)
-                chosen = halves_choose(errors[:, :, :-1])
-                contrast = errors[:, :, -1] - at(errors[:, :, :-1], chosen)
+                chosen = cross_fitted_options(errors[:, :, :-1])
+                contrast = errors[:, :, -1] - take(errors[:, :, :-1], chosen)
                 truth = SD * (profile[-1] - profile[chosen].mean(1))
                 covered.append(percent(float((abs(contrast.mean(1) - truth) <= half_width(contrast)).mean())))
             yield name, str(n), *covered
@@ -327,13 +332,13 @@ def contrasts(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 # ---- selected settings ------------------------------------------------------------------------------------------------------
 
 SETTINGS = (3, 12)
-# name: sd over seeds of plain and residual, sd of the true means of their settings, correlation of validation and test noise
+# name: SD over seeds of plain and residual, SD of the true means of their settings, correlation of validation and test noise
 SELECTIONS = {
-    "sd 10 and 0.5, settings equal, validation is test": ((10, 0.5), (0, 0), 1.0),
-    "sd 10 and 0.5, settings equal, correlation 0.8": ((10, 0.5), (0, 0), 0.8),
-    "sd 10 and 0.5, settings differ by 5 and 1": ((10, 0.5), (5, 1), 0.8),
-    "sd 1 and 1, settings equal, validation is test": ((1, 1), (0, 0), 1.0),
-    "sd 1 and 1, settings differ by 2 and 2": ((1, 1), (2, 2), 0.8),
+    "SD 10 and 0.5, settings equal, validation is test": ((10, 0.5), (0, 0), 1.0),
+    "SD 10 and 0.5, settings equal, correlation 0.8": ((10, 0.5), (0, 0), 0.8),
+    "SD 10 and 0.5, settings differ by 5 and 1": ((10, 0.5), (5, 1), 0.8),
+    "SD 1 and 1, settings equal, validation is test": ((1, 1), (0, 0), 1.0),
+    "SD 1 and 1, settings differ by 2 and 2": ((1, 1), (2, 2), 0.8),
 }
 
 
@@ -345,7 +350,7 @@ def selected(draws: int, generator: np.random.Generator) -> Iterator[Row]:
                     arm((draws, n, settings), spread, differ, correlation, generator)
                     for spread, differ in zip(spreads, between, strict=True)
                 ]
-                yield name, str(settings), str(n), *compare_results(arms)
+                yield name, str(settings), str(n), *selection_bias(arms)
 
 
 def arm(
@@ -357,15 +362,15 @@ def arm(
     return truth + correlation * common + math.sqrt(1 - correlation**2) * other, truth + common, truth
 
 
-def compare_results(arms: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Iterator[str]:
-    """Coverage and bias at the settings that all seeds select and that the other half selects; median half-widths in points."""
+def selection_bias(arms: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Iterator[str]:
+    """Coverage and bias for settings selected on all seeds and on the other half; median half-widths in points."""
     n = arms[0][0].shape[1]
     same = [np.repeat(validation.mean(1).argmax(1)[:, None], n, 1) for validation, _, _ in arms]
-    other = [halves_choose(-validation) for validation, _, _ in arms]
+    other = [cross_fitted_options(-validation) for validation, _, _ in arms]
     widths = []
     for chosen, level in ((same, LEVEL), (other, SELECTED_LEVEL)):
         (plain, plain_truth), (residual, truth) = (
-            (at(test, option), at(true, option).mean(1)) for (_, test, true), option in zip(arms, chosen, strict=True)
+            (take(test, option), take(true, option).mean(1)) for (_, test, true), option in zip(arms, chosen, strict=True)
         )
         difference, mean = residual - plain, truth - plain_truth
         half = half_width(difference, level)
@@ -383,16 +388,16 @@ LOOKS = (1, 2, 3, 4)
 
 
 def repeated(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """Coverage if you look at n seeds, 2 n, 4 n, ... and stop at the first interval that excludes 0, the true value."""
+    """Coverage with looks at n, 2 n, 4 n, ... seeds that stop at the first interval that excludes 0, the true value."""
     for n in SEEDS:
         values = generator.normal(0, 1, (draws, n * 2 ** (max(LOOKS) - 1)))
         looks = [values[:, : n * 2**look] for look in range(max(LOOKS))]
-        missed = [abs(seen.mean(1)) > half_width(seen) for seen in looks]
+        missed = [abs(look.mean(1)) > half_width(look) for look in looks]
         yield str(n), *(percent(float(1 - np.any(missed[:looks], axis=0).mean())) for looks in LOOKS)
 
 
 def budgets(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """Estimates from n seeds of the seeds for a half-width (true number: 18), and the interval of that number."""
+    """Number of seeds for a half-width (true value: 18), estimated from n seeds, and the interval of that number."""
     truth = 18
     aim = float(stdtrit(truth - 1, (1 + LEVEL) / 2)) / math.sqrt(truth)
     for n in SEEDS:
@@ -405,7 +410,7 @@ def budgets(draws: int, generator: np.random.Generator) -> Iterator[Row]:
         yield str(n), str(truth), f"{low:.0f} to {high:.0f}", percent(float(covered)), f"{median[0]:.0f} to {median[1]:.0f}"
 
 
-def least() -> Row:
+def smallest_p() -> Row:
     return ["p", *(f"{sign_flip([1.0] * n):.4f}" for n in range(3, 11))]
 
 
@@ -418,13 +423,15 @@ VIOLATION = 3  # SD by which one configuration violates the claim
 
 def publish_claims(draws: int) -> None:
     generator = np.random.default_rng(20_261_129)
-    head = ("configurations", "n", "false, uncorrected", "false, Holm", "found, uncorrected", "found, Holm")
-    text = table("Claims at 95% that are not supported, in %", list(contradictions(draws, generator)), head)
+    rates = [f"{rate}, {correction}" for rate in ("false positives", "detected") for correction in ("uncorrected", "Holm")]
+    text = table(
+        "Claims at 95% that are not supported, in %", list(contradictions(draws, generator)), ("configurations", "n", *rates)
+    )
     publish("claims", f"python benchmarks/coverage.py claims {draws}", text, DOCUMENT)
 
 
 def contradictions(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """How often `a > b @ 95%` is not supported: where a equals b everywhere, and where one configuration violates it."""
+    """How often `a > b @ 95%` is not supported: if a equals b in all configurations, and if one configuration violates it."""
     for configurations in CONFIGURATIONS:
         for n in SEEDS:
             equal = generator.normal(0, 1, (draws, configurations, n))
@@ -439,10 +446,10 @@ def contradictions(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 
 
 def contradicted(differences: np.ndarray) -> np.ndarray:
-    """(draws, configurations, 2): whether each speaks against the claim, uncorrected and with Holm's correction."""
+    """(draws, configurations, 2): whether each configuration contradicts the claim, uncorrected and with Holm's correction."""
     draws, configurations, n = differences.shape
     means, sds = differences.mean(-1), differences.std(-1, ddof=1)
-    p = np.array([p_below(*of, n) for of in zip(means.ravel().tolist(), sds.ravel().tolist(), strict=True)])
+    p = np.array([p_below(mean, sd, n) for mean, sd in zip(means.ravel().tolist(), sds.ravel().tolist(), strict=True)])
     rows = p.reshape(draws, configurations)
     corrected = np.array([holm(row) for row in rows.tolist()])
     return np.stack([rows, corrected], -1) <= (1 - CLAIM_LEVEL) / 2
@@ -451,30 +458,30 @@ def contradicted(differences: np.ndarray) -> np.ndarray:
 # ---- the level of a verdict ----------------------------------------------------------------------------------------------
 
 EFFECTS = (0, 2, 4, 8, 40)  # true differences, in SD of the paired differences
-PAIRS = 12  # of the table: Holm's correction of the smallest p-value, the strictest
+PAIRS = 12  # of the table; the correction is that of the smallest p-value, the strictest
 LEVELS = (0.05, ALPHA, 0.005)
 
 
 def publish_levels(draws: int) -> None:
     generator = np.random.default_rng(20_261_130)
-    head = ("difference, SD", "n", *(f"{what} at {level:.1%}" for what in ("verdict", "change") for level in LEVELS))
-    title = "Verdicts on one of 12 differences, and how often two trainings have different ones, in %"
+    head = ("difference, SD", "n", *(f"{rate} at {level:.1%}" for rate in ("verdict", "change") for level in LEVELS))
+    title = "Verdicts on one of 12 differences, and changes between two trainings, in %"
     text = table(title, list(at_levels(draws, generator)), head)
     publish("levels", f"python benchmarks/coverage.py levels {draws}", text, DOCUMENT)
 
 
 def at_levels(draws: int, generator: np.random.Generator) -> Iterator[Row]:
-    """How often an interval excludes 0 with Holm's correction, and how often one of two does, of trainings with other noise."""
+    """How often an interval excludes 0 with Holm's correction, and how often only one of two independent trainings does."""
     for effect in EFFECTS:
         for n in SEEDS:
-            both = [generator.normal(effect, 1, (draws, n)) for _ in range(2)]
-            exclusions = [[excludes_zero(each, level) for each in both] for level in LEVELS]
+            trainings = [generator.normal(effect, 1, (draws, n)) for _ in range(2)]
+            exclusions = [[excludes_zero(differences, level) for differences in trainings] for level in LEVELS]
             verdicts_in = (percent(float(first.mean())) for first, _ in exclusions)
             yield str(effect), str(n), *verdicts_in, *(percent(float((first != second).mean())) for first, second in exclusions)
 
 
 def excludes_zero(differences: np.ndarray, level: float) -> np.ndarray:
-    """(draws,) whether Student's interval excludes 0 at this level, divided by the number of pairs."""
+    """(draws,): whether Student's t interval excludes 0 at this level divided by the number of pairs."""
     return np.asarray(abs(differences.mean(1)) > half_width(differences, 1 - level / PAIRS))
 
 

@@ -1,8 +1,8 @@
-"""What one training step of the deepest published networks costs: 1202 layers, and 1001 in bottlenecks, at batch 8.
+"""Cost of one training step of the deepest published networks, with 1202 layers and 1001 (bottleneck), at batch size 8.
 
     python benchmarks/deepest.py [network]
 
-Prints one line per network, each measured in a process of its own; needs the module `resource`, so Linux or macOS.
+Prints one line per network, each measured in a separate process. Requires the module `resource` (Linux or macOS).
 """
 
 import resource
@@ -20,34 +20,34 @@ NETWORKS = {
     "resnet-1202": {"depth": 1202, "shortcut": "identity"},  # arXiv:1512.03385 §4.2
     "resnet-1001": {"depth": 1001, "shortcut": "projection", "placement": "pre", "block": "bottleneck"},  # arXiv:1603.05027
 }
-UNIT = 1 if sys.platform == "darwin" else 1024  # bytes that ru_maxrss counts in
+UNIT = 1 if sys.platform == "darwin" else 1024  # bytes per unit of ru_maxrss
 
 
 def peak() -> float:
-    """The most memory that this process has had resident, in GiB."""
+    """Peak resident memory of this process in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT / 2**30
 
 
 def measure(name: str) -> None:
-    """Prints parameters, seconds of one SGD step on noise, and the peak of memory from importing torch to the end."""
+    """Prints parameters, seconds of one SGD step on random images, and peak memory from importing torch to the end."""
     network = build_network("cnn", width=16, norm="batch", input_shape=SHAPE, classes=CLASSES, **NETWORKS[name])
     initialize(network, 0, "he")
     parameters = sum(p.numel() for p in network.parameters())
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     x = torch.randn(BATCH, *SHAPE, generator=torch.Generator().manual_seed(0))
-    begun = time.perf_counter()
+    start = time.perf_counter()
     loss = functional.cross_entropy(network(x), torch.arange(BATCH) % CLASSES)
     loss.backward()
     optimizer.step()
-    seconds = time.perf_counter() - begun
-    print(f"{name}  {parameters:>12,} parameters  {seconds:6.1f} s a step  {peak():5.2f} GiB at most  loss {loss.item():.3f}")
+    seconds = time.perf_counter() - start
+    print(f"{name}  {parameters:>12,} parameters  {seconds:6.1f} s per step  peak {peak():5.2f} GiB  loss {loss.item():.3f}")
 
 
 def main() -> None:
     if len(sys.argv) > 1:
         measure(sys.argv[1])
         return
-    print(f"one SGD step on {BATCH} images of noise {SHAPE}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
+    print(f"one SGD step on {BATCH} random images {SHAPE}, {torch.get_num_threads()} thread(s), torch {torch.__version__}")
     for name in NETWORKS:
         subprocess.run([sys.executable, __file__, name], check=True)
 

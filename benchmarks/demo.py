@@ -1,8 +1,8 @@
-"""Whole commands: the demo, a map of init_scales and depths, two trainings at once, start-up; writes docs/benchmarks.md.
+"""Times of whole commands: demo, grid of init scales and depths, two trainings at once, start-up; writes docs/benchmarks.md.
 
     python benchmarks/demo.py [rounds]
 
-Nothing else should run on the machine.
+Run it on an idle machine.
 """
 
 import subprocess
@@ -14,40 +14,40 @@ from pathlib import Path
 
 from tables import publish, ratio, resexp, seconds, spread, table
 
-MAP = (
-    "name=map", "network.norm=none", "network.init=he", "network.depth=[4,8,12,16,24,32,48,64]", "seeds=3",
+GRID = (
+    "name=grid", "network.norm=none", "network.init=he", "network.depth=[4,8,12,16,24,32,48,64]", "seeds=3",
     "network.init_scale=[0.25,0.333333,0.5,0.75,1,1.25,1.5,1.75,2,2.25,2.5,3]",
 )  # fmt: skip
 
 
 def trained(folder: str, *overrides: str) -> float:
-    """Seconds from the first step to the last row of an experiment: what its files say, start-up left out."""
+    """Seconds from the first step to the last row of an experiment, from the times of its files; excludes start-up."""
     resexp("train", "digits", "--quiet", "--runs", folder, *overrides)
     (plan,) = Path(folder).glob("*/plan.json")
     return max(path.stat().st_mtime for path in Path(folder).glob("*/trials/*/*")) - plan.stat().st_mtime
 
 
 def at_once(commands: Sequence[Sequence[str]]) -> float:
-    """Wall-clock seconds until all commands, started together, have ended."""
-    begun = time.perf_counter()
+    """Wall-clock seconds until all commands, started together, have finished."""
+    start = time.perf_counter()
     processes = [subprocess.Popen(line, stderr=subprocess.DEVNULL) for line in commands]
     if any(process.wait() for process in processes):
         raise SystemExit("a training failed")
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def two_at_once(rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of one small training alone, and of two of them together, in turn."""
-    alone, together = [], []
+    """Seconds of one small training, and of two of them at the same time, interleaved."""
+    single, together = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             small = ("--quiet", "seeds=2", "network.depth=[32]")
             lines = [
                 [sys.executable, "-m", "resexp", "train", "digits", "--runs", f"{folder}/{name}", *small] for name in "abc"
             ]
-            alone.append(at_once(lines[:1]))
+            single.append(at_once(lines[:1]))
             together.append(at_once(lines[1:]))
-    return alone, together
+    return single, together
 
 
 def main() -> None:
@@ -55,15 +55,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         demo = [trained(f"{folder}/{number}") for number in range(rounds)]
         compare = [seconds(lambda: resexp("compare", "--runs", f"{folder}/0")) for _ in range(7)]
-        init_scales = trained(f"{folder}/map", *MAP)
-    start = [seconds(lambda: resexp("--help")) for _ in range(7)]
-    alone, together = two_at_once(rounds)
+        grid = trained(f"{folder}/grid", *GRID)
+    startup = [seconds(lambda: resexp("--help")) for _ in range(7)]
+    single, together = two_at_once(rounds)
     rows = [
         ["digits: 120 trials, first step to last row, s", spread(demo)],
-        ["a map of 12 init_scales x 8 depths x 2 arms x 3 seeds (576 trials), the same, s", f"{init_scales:.0f}"],
-        ["digits, depth 32, 2 seeds, whole command alone, s", spread(alone)],
-        ["two of them at once, over one alone", ratio(together, alone)],
-        ["resexp --help, s", spread(start, ".2f")],
+        ["12 initialization scales x 8 depths x 2 arms x 3 seeds: 576 trials, first step to last row, s", f"{grid:.0f}"],
+        ["digits, depth 32, 2 seeds, one command alone, s", spread(single)],
+        ["two such commands at once / one alone", ratio(together, single)],
+        ["resexp --help, s", spread(startup, ".2f")],
         ["resexp compare on 120 trials, s", spread(compare, ".2f")],
     ]
     publish("demo", f"python benchmarks/demo.py {rounds}", table("Whole commands", rows, ("", "median (range)")))

@@ -2,9 +2,8 @@
 
     python benchmarks/forecast.py
 
-Names of configs after it train only those, and nothing is written. Wall-clock seconds of whole commands, one process of one
-thread.
-$RESEXP_DATA names the folder of MNIST and Fashion-MNIST. Nothing else should run.
+With names of configs as arguments, it trains only those and writes nothing. Times are wall-clock seconds of whole commands, in
+one process with one thread. $RESEXP_DATA is the folder of MNIST and Fashion-MNIST. Run it on an idle machine.
 """
 
 import os
@@ -82,7 +81,7 @@ CONFIGS = {
 ONE = ("--jobs", "1")
 
 
-def clock(text: str) -> int:
+def parse_clock(text: str) -> int:
     """Seconds of '1:02:03' or '2:03'."""
     total = 0
     for part in text.split(":"):
@@ -91,15 +90,15 @@ def clock(text: str) -> int:
 
 
 def row(name: str, folder: Path) -> list[str]:
-    """Name, seconds forecast, seconds taken, and their ratio."""
+    """Name, forecast seconds, seconds of start-up in them, measured seconds, and forecast / measured."""
     path = folder / f"{name}.yaml"
     path.write_text(CONFIGS[name], encoding="utf-8")
     command = [sys.executable, "-m", "resexp", "train", str(path), "--dry-run", *ONE]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    (said,) = re.findall(r": about (\S+), (\S+) of it to start", text)
-    forecast, startup = map(clock, said)
-    took = seconds(lambda: resexp("train", str(path), "--quiet", *ONE, "--runs", str(folder)))
-    return [name, f"{forecast}", f"{startup}", f"{took:.1f}", f"{forecast / took:.2f}"]
+    (durations,) = re.findall(r": about ([\d:]+), \D*([\d:]+)", text)
+    forecast, startup = map(parse_clock, durations)
+    measured = seconds(lambda: resexp("train", str(path), "--quiet", *ONE, "--runs", str(folder)))
+    return [name, f"{forecast}", f"{startup}", f"{measured:.1f}", f"{forecast / measured:.2f}"]
 
 
 def main() -> None:
@@ -107,7 +106,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         rows = [row(name, Path(folder)) for name in names]
-    columns = ("", "forecast, s", "of it to start, s", "took, s", "forecast / took")
+    columns = ("", "forecast, s", "of which start-up, s", "measured, s", "forecast / measured")
     text = table("Forecasts of whole commands, --jobs 1", rows, columns)
     if sys.argv[1:]:
         print(f"{machine()}\n\n{text}")

@@ -43,7 +43,7 @@ def collections() -> Iterator[tuple[str, str, Mapping[str, Sentence]]]:
     """(module, name, sentences) of every module-level dict of sentences in tables and report."""
     for module in modules():
         for name, value in vars(module).items():
-            if isinstance(value, dict) and value and all(isinstance(each, Sentence) for each in value.values()):
+            if isinstance(value, dict) and value and all(isinstance(entry, Sentence) for entry in value.values()):
                 yield module.__name__, name, value
 
 
@@ -57,7 +57,11 @@ def document() -> str:
     sections = [HEAD]
     for enum, rules in RULES.items():
         docstring = (enum.__doc__ or "").partition("\n")[0]
-        sections.append(_table(f"{enum.__name__}: verdicts", docstring, ("verdict", "rule"), [(m, rules[m]) for m in enum]))
+        sections.append(
+            _table(
+                f"{enum.__name__}: verdicts", docstring, ("verdict", "rule"), [(verdict, rules[verdict]) for verdict in enum]
+            )
+        )
     for module, name, sentences in collections():
         rows = [
             (f"`{sentence.text.strip()}`", key.value if isinstance(key, StrEnum) else "", sentence.condition)
@@ -69,11 +73,18 @@ def document() -> str:
     return "\n".join(sections)
 
 
-def _table(title: str, words: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(title: str, description: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = [[text.replace("|", "\\|") for text in row] for row in rows]
-    kept = [any(row[index] for row in cells) for index in range(len(columns))]
-    lines = [[text for text, keep in zip(row, kept, strict=True) if keep] for row in (columns, ["---"] * len(columns), *cells)]
-    return "\n".join([f"## {title}", "", *([words, ""] if words else []), *(f"| {' | '.join(row)} |" for row in lines)]) + "\n"
+    used = [any(row[index] for row in cells) for index in range(len(columns))]
+    lines = [
+        [text for text, is_used in zip(row, used, strict=True) if is_used] for row in (columns, ["---"] * len(columns), *cells)
+    ]
+    return (
+        "\n".join(
+            [f"## {title}", "", *([description, ""] if description else []), *(f"| {' | '.join(row)} |" for row in lines)]
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How stable the demo's verdicts are under changes of the size of rounding errors.
+"""Stability of the verdicts of the demo under perturbations as small as rounding errors.
 
     python benchmarks/stability.py [folder]
 
-The demo is trained once as shipped and once under each perturbation: other stack sizes, which change the order of sums, and
-initial weights that are each moved to an adjacent floating-point number. A verdict is stable if at most 1 of 5 perturbed
-trainings changes it. Existing results are continued, not repeated.
+The demo is trained as shipped and under each perturbation. Some perturbations change the stack size, and thereby the order of
+summation; the others move each initial weight to an adjacent floating-point number. A verdict is stable if at most 1 of 5
+perturbed trainings changes it. Existing results in the folder are resumed, not repeated.
 """
 
 import multiprocessing
@@ -32,13 +32,13 @@ AS_SHIPPED = "as shipped"
 STACKS = {"stacks of 5": "training.stack=5", "stacks of 10": "training.stack=10"}
 NOISE = {f"1 ulp, draw {draw}": draw for draw in (1, 2, 3)}
 TRAININGS = (AS_SHIPPED, *NOISE, *STACKS)
-COLUMNS = ("condition", "arm", "verdict on", "as shipped", "agree", "otherwise")
-MOVES = ("perturbation", "trials with another test accuracy", "mean change, points", "largest, points")
+COLUMNS = ("condition", "arm", "verdict on", "as shipped", "agree", "other verdicts")
+MOVES = ("perturbation", "trials with a different test accuracy", "mean change, points", "largest change, points")
 Verdicts = dict[tuple[str, str, str], str]  # (condition, arm, kind of verdict) -> verdict
 
 
 def moved(draw: int) -> AbstractContextManager[object]:
-    """Moves each initial weight up or down to the adjacent floating-point number; zeros remain."""
+    """Moves each initial weight up or down to the adjacent floating-point number, except zeros."""
 
     @torch.no_grad()
     def perturbed(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
@@ -58,31 +58,31 @@ def train(name: str, folder: str) -> None:
         resexp.train(CONFIG, *([STACKS[name]] if name in STACKS else []), runs_dir=Path(folder) / name)
 
 
-def comparison(name: str, folder: Path) -> Comparison:
+def load_comparison(name: str, folder: Path) -> Comparison:
     return compare_results(resexp.load(CONFIG, runs_dir=folder / name).results)
 
 
-def verdicts(of: Comparison) -> Iterator[tuple[tuple[str, str, str], str]]:
-    for row in of.depths:
-        yield (_named(row.condition), row.arm, "training error over depth"), row.degradation.verdict
-    for cell in of.cells:
+def verdicts(comparison: Comparison) -> Iterator[tuple[tuple[str, str, str], str]]:
+    for row in comparison.depths:
+        yield (_label_text(row.condition), row.arm, "training error over depth"), row.degradation.verdict
+    for cell in comparison.cells:
         for arm in cell.arms[1:]:
-            yield (_named(cell.label), arm.name, "test accuracy"), effect(cell.arms[0], arm)
+            yield (_label_text(cell.label), arm.name, "test accuracy"), effect(cell.arms[0], arm)
 
 
-def _named(label: dict[str, str]) -> str:
+def _label_text(label: dict[str, str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in label.items())
 
 
 def rows(shipped: Verdicts, perturbed: Sequence[Verdicts]) -> Iterator[Sequence[str]]:
     """Each verdict, the number of perturbed trainings that agree, and the verdicts of the others."""
     for key, verdict in shipped.items():
-        others = [each[key] for each in perturbed if each[key] != verdict]
+        others = [training[key] for training in perturbed if training[key] != verdict]
         yield *key, verdict, f"{len(perturbed) - len(others)} of {len(perturbed)}", ", ".join(others)
 
 
 def summary(shipped: Verdicts, perturbed: Sequence[Verdicts]) -> str:
-    changes = [sum(each[key] != verdict for each in perturbed) for key, verdict in shipped.items()]
+    changes = [sum(training[key] != verdict for training in perturbed) for key, verdict in shipped.items()]
     stable, once = changes.count(0), changes.count(1)
     return (
         f"{len(changes)} verdicts: {stable} change in none of {len(perturbed)} perturbed trainings, {once} in one, "
@@ -91,18 +91,19 @@ def summary(shipped: Verdicts, perturbed: Sequence[Verdicts]) -> str:
 
 
 def moved_results(shipped: Comparison, perturbed: Sequence[Comparison]) -> Iterator[Sequence[str]]:
-    """Over all trials: how many have another test accuracy, and the mean and largest change of it, in points."""
+    """Over all trials: number with a different test accuracy, and mean and largest change in points."""
     before = accuracies(shipped)
-    for name, each in zip(TRAININGS[1:], perturbed, strict=True):
-        changes = [abs(value - before[trial]) for trial, value in accuracies(each).items()]
+    for name, comparison in zip(TRAININGS[1:], perturbed, strict=True):
+        changes = [abs(value - before[trial]) for trial, value in accuracies(comparison).items()]
         moved_trials = sum(change > 0 for change in changes)
         mean, largest = 100 * sum(changes) / len(changes), 100 * max(changes)
         yield name, f"{moved_trials} of {len(changes)}", f"{mean:.1f}", f"{largest:.1f}"
 
 
-def accuracies(of: Comparison) -> dict[str, float]:
-    """Test accuracy by trial; 0 for a diverged one."""
-    return {state.trial.name: state.result["test_accuracy"] or 0.0 for state in of.results.records if state.result}
+def accuracies(comparison: Comparison) -> dict[str, float]:
+    """Test accuracy by trial; 0 for a diverged trial."""
+    records = comparison.results.records
+    return {record.trial.name: record.result["test_accuracy"] or 0.0 for record in records if record.result}
 
 
 def main() -> None:
@@ -110,10 +111,10 @@ def main() -> None:
         folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
         with multiprocessing.get_context("spawn").Pool(JOBS, maxtasksperchild=1) as pool:
             pool.starmap(train, [(name, str(folder)) for name in TRAININGS], chunksize=1)
-        shipped, *perturbed = [comparison(name, folder) for name in TRAININGS]
-    before, after = dict(verdicts(shipped)), [dict(verdicts(each)) for each in perturbed]
+        shipped, *perturbed = [load_comparison(name, folder) for name in TRAININGS]
+    before, after = dict(verdicts(shipped)), [dict(verdicts(comparison)) for comparison in perturbed]
     text = table("Verdicts of the demo under perturbations", list(rows(before, after)), COLUMNS)
-    moves = table("How far the perturbations move the results", list(moved_results(shipped, perturbed)), MOVES)
+    moves = table("Changes of results under perturbations", list(moved_results(shipped, perturbed)), MOVES)
     publish("stability", "python benchmarks/stability.py", f"{text}\n{summary(before, after)}\n\n{moves}", DOCUMENT)
 
 

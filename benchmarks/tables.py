@@ -1,4 +1,4 @@
-"""What benchmarks share: timing in turn, and a table that goes to the terminal and into docs/benchmarks.md."""
+"""Shared code of the benchmarks: interleaved timing, and tables for the terminal and for the docs."""
 
 import platform
 import statistics
@@ -17,31 +17,31 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 
 def seconds(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     call()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
-def in_turn(calls: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
-    """Seconds of each call, `rounds` times, one after another in every round; the first round is left out."""
-    every = [[seconds(call) for call in calls] for _ in range(rounds + 1)][1:]
-    return [list(column) for column in zip(*every, strict=True)]
+def interleaved(calls: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of each call in `rounds` rounds of all calls, after one round of warm-up."""
+    times = [[seconds(call) for call in calls] for _ in range(rounds + 1)][1:]
+    return [list(column) for column in zip(*times, strict=True)]
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> str:
-    """Median of the rounds' ratios with their range: '1.89 (1.85 to 1.97)'."""
-    each = sorted(a / b for a, b in zip(above, below, strict=True))
-    return f"{statistics.median(each):.2f} ({each[0]:.2f} to {each[-1]:.2f})"
+    """Median ratio over rounds with its range: '1.89 (1.85 to 1.97)'."""
+    ratios = sorted(a / b for a, b in zip(above, below, strict=True))
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 def spread(values: Sequence[float], form: str = ".1f") -> str:
-    """Median and range."""
+    """Median with the range."""
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def machine() -> str:
-    """Hardware, versions and date, as they belong beside every figure."""
-    import os  # noqa: PLC0415 - one line needs it
+    """Hardware, versions and date of a measurement."""
+    import os  # noqa: PLC0415 - only needed here
 
     system = f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
     return f"{processor()}, {os.cpu_count()} cores, {system}; {datetime.now(UTC):%Y-%m-%d}"
@@ -53,17 +53,21 @@ def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> 
 
 
 def publish(section: str, command: str, text: str, document: Path = DOCUMENT) -> None:
-    """Prints, and replaces the section of the document that this command writes."""
-    whole = f"```\n{command}\n```\n\n{machine()}\n\n{text}"
-    print(whole)
+    """Prints the text, and replaces the section of the document with it."""
+    content = f"```\n{command}\n```\n\n{machine()}\n\n{text}"
+    print(content)
     begin, end = f"<!-- begin {section} -->\n", f"<!-- end {section} -->\n"
     before, _, rest = document.read_text(encoding="utf-8").partition(begin)
     after = rest.partition(end)[2]
-    document.write_text(f"{before.rstrip()}\n\n{begin}{whole}{end}{after}", encoding="utf-8")
+    document.write_text(f"{before.rstrip()}\n\n{begin}{content}{end}{after}", encoding="utf-8")
 
 
 def resexp(*arguments: str) -> None:
-    """The program as a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "resexp", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"resexp {' '.join(arguments)}: {done.stderr}")
+    """Runs the program in a separate process.
+
+    Raises:
+        SystemExit: the program failed.
+    """
+    completed = subprocess.run([sys.executable, "-m", "resexp", *arguments], capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise SystemExit(f"resexp {' '.join(arguments)}: {completed.stderr}")

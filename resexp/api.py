@@ -1,9 +1,9 @@
-"""What was trained, for scripts and notebooks: frames, comparisons and charts of experiments as they stood when loaded.
+"""Results for scripts and notebooks: frames, comparisons and charts of experiments, as stored when they were loaded.
 
-run = load("digits")                                             # a name or a path; several are read side by side
-run.trials, run.metrics                                          # pandas frames
-run.compare().expect("test_accuracy: identity > plain @ 95%")    # verdicts
-run.charts()["accuracy"]                                         # an Altair chart
+results = load("digits")                                             # a name or a path; accepts several
+results.trials, results.metrics                                      # pandas frames
+results.compare().expect("test_accuracy: identity > plain @ 95%")    # verdicts
+results.charts()["accuracy"]                                         # an Altair chart
 """
 
 import csv
@@ -28,38 +28,38 @@ from resexp.tables.answer import answer
 from resexp.tables.findings import findings
 from resexp.tables.frames import read_frames
 
-WORDS, INTEGERS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # columns of logs; all others are floats
-NAMES = ("arm", "unmatched", "dead_layers")  # columns of a comparison that are no numbers
-CHECKSUMS = ("trial", "arm", "seed", "status", "sha256", "seal")  # what stands in result.json beside figures
+TEXT_COLUMNS, INTEGER_COLUMNS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # of logs; all others are floats
+COMPARISON_TEXT_COLUMNS = ("arm", "unmatched", "dead_layers")
+METADATA = ("trial", "arm", "seed", "status", "sha256", "seal")  # keys of result.json that are not results
 
 
 def load(sources: Sequence[str | Path], runs_dir: str | Path) -> "ExperimentResults":
-    """Experiments by path, or by name in `runs_dir`; the one that was started last where none is named.
+    """Experiments by path, or by name in `runs_dir`; the experiment that was started last if `sources` is empty.
 
     Raises:
-        RunsError: nothing there; a damaged or missing file, by name.
+        RunsError: no such experiment, or a damaged or missing file; the message names it.
     """
-    named: Sequence[str | None] = [str(source) for source in sources] or [None]
-    return ExperimentResults(runs.read_results([runs.find(source, Path(runs_dir)) for source in named]))
+    names: Sequence[str | None] = [str(source) for source in sources] or [None]
+    return ExperimentResults(runs.read_results([runs.find(name, Path(runs_dir)) for name in names]))
 
 
-# ---- verdicts and charts, which show themselves ---------------------------------------------------------------------------
+# ---- verdicts and charts with a display of their own ------------------------------------------------------------------------
 
 
 class Verdicts(list[Judgment]):
-    """What these experiments say to one expectation: a verdict for each arm that it is about."""
+    """The verdicts on one hypothesis: one for each arm that it is about."""
 
     @property
     def met(self) -> bool:
-        """Whether all of them are `supported`, as in the exit code of `resexp compare --expect`."""
-        return all(claim.verdict == Verdict.SUPPORTED for claim in self)
+        """Whether all verdicts are `supported`; determines the exit status of `resexp compare --expect`."""
+        return all(judgment.verdict == Verdict.SUPPORTED for judgment in self)
 
     def __repr__(self) -> str:
         return "\n".join(tables.fitted(tables.verdict_lines("expected", self)))
 
 
 class Charts(dict[str, Figure]):
-    """Charts by name; a notebook shows all of them, one below the other."""
+    """Charts by name; a notebook displays all of them, one below the other."""
 
     def __repr__(self) -> str:
         return f"charts: {', '.join(self)}"
@@ -74,7 +74,7 @@ class Charts(dict[str, Figure]):
 
 @dataclass(frozen=True, repr=False)
 class ComparisonView:
-    """`comparison`, the numbers; printed it is the table of `resexp compare`."""
+    """A comparison that prints as the table of `resexp compare`; `comparison` contains the numbers."""
 
     results: Results
     comparison: Comparison
@@ -90,18 +90,23 @@ class ComparisonView:
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """A row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
+        """One row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
         rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](self.comparison))))
-        whole = (*self.results.shown, "n", "missing", *Outcome, "parameters")
+        integers = (*self.results.shown, "n", "missing", *Outcome, "parameters")
         columns = {column: [row[column] for row in rows] for column in rows[0]}
-        return pd.DataFrame({key: _parsed(of, whole=key in whole) if key not in NAMES else of for key, of in columns.items()})
+        return pd.DataFrame(
+            {
+                key: cells if key in COMPARISON_TEXT_COLUMNS else _parsed(cells, integer=key in integers)
+                for key, cells in columns.items()
+            }
+        )
 
     def expect(self, text: str) -> Verdicts:
-        """Verdicts on an expectation in the grammar of `--expect`, such as "test_accuracy: identity > plain @ 95%".
+        """Verdicts on a hypothesis in the grammar of `--expect`, such as "test_accuracy: identity > plain @ 95%".
 
         Raises:
-            ConfigError: no expectation, with what is wrong.
-            RunsError: a damaged log, where the measure reads one.
+            ConfigError: `text` is not a valid hypothesis; the message states why.
+            RunsError: a damaged log that the measure needs.
         """
         return Verdicts(claims.judge(config.parse_expectation(text), self.results))
 
@@ -111,10 +116,10 @@ class ComparisonView:
 
 @dataclass(frozen=True, repr=False)
 class ExperimentResults:
-    """One experiment, or several side by side, as they stood when they were loaded.
+    """Results of one or several experiments, as stored when they were loaded.
 
-    Frames hold finished trials only, and are read when they are first asked for. All have `trial`, `arm`, a column for each
-    axis and `seed`; an axis with the name of another column there, such as lr of metrics.csv, has its dotted name.
+    Frames contain finished trials only, and are read at first access. All have `trial`, `arm`, a column for each axis, and
+    `seed`. An axis whose name is also another column, such as lr of metrics.csv, has its dotted name.
     """
 
     results: Results
@@ -125,28 +130,31 @@ class ExperimentResults:
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """A row per trial: its place in the grid, and the figures of its result.json; of dead_layers their number."""
-        found = [record.result or {} for record in self.finished]
-        figures = [key for key in dict.fromkeys(key for result in found for key in result) if key not in CHECKSUMS]
-        counted = [{key: len(value) if isinstance(value, list) else value for key, value in result.items()} for result in found]
-        columns = {key: pd.Series([result.get(key) for result in counted]) for key in figures}
-        numbers = {
-            key: of if key == "outcome" else of.astype("float64" if of.hasnans else of.dtype) for key, of in columns.items()
+        """One row per trial: its configuration and the values of its result.json; of dead_layers their number."""
+        results = [record.result or {} for record in self.finished]
+        keys = [key for key in dict.fromkeys(key for result in results for key in result) if key not in METADATA]
+        counted = [
+            {key: len(value) if isinstance(value, list) else value for key, value in result.items()} for result in results
+        ]
+        columns = {key: pd.Series([result.get(key) for result in counted]) for key in keys}
+        typed = {
+            key: column if key == "outcome" else column.astype("float64" if column.hasnans else column.dtype)
+            for key, column in columns.items()
         }
-        return pd.concat([self._places(figures), pd.DataFrame(numbers)], axis=1)
+        return pd.concat([self._configurations(keys), pd.DataFrame(typed)], axis=1)
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """Every row of metrics.csv: losses and accuracies over steps.
+        """All rows of metrics.csv: losses and accuracies over steps.
 
         Raises:
-            RunsError: a log that is damaged or missing, by name.
+            RunsError: a damaged or missing log; the message names it.
         """
         return self._log("metrics.csv")
 
     @cached_property
     def gradients(self) -> pd.DataFrame:
-        """Every row of gradients.csv: the weights of each layer and their gradients at each reading.
+        """All rows of gradients.csv: weights of each layer and their gradients at each logging step.
 
         Raises:
             RunsError: as `metrics`.
@@ -155,7 +163,7 @@ class ExperimentResults:
 
     @cached_property
     def signals(self) -> pd.DataFrame:
-        """Every row of signals.csv: the activations of each block boundary and their gradients at each reading.
+        """All rows of signals.csv: activations at each block boundary and their gradients at each logging step.
 
         Raises:
             RunsError: as `metrics`.
@@ -171,31 +179,31 @@ class ExperimentResults:
         images: bool = False,
         unmatched: bool = False,
     ) -> ComparisonView:
-        """Plain and residual networks, paired over seeds; options as `resexp compare` has them.
+        """Comparison of plain and residual networks, paired by seed, with the options of `resexp compare`.
 
         Args:
             metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start or slope_end.
-            at: last, best (of validation), or step:N of metrics.csv.
-            tune: axes, of which each arm is compared at its own best, too.
-            images: with the uncertainty of the test images.
-            unmatched: compare arms that differ in more than the shortcut, too.
+            at: last, best (highest validation accuracy), or step:N of metrics.csv.
+            tune: axes; also compare each arm at its best setting by validation accuracy.
+            images: add the uncertainty due to the choice of test images.
+            unmatched: also compare networks that differ in more than the shortcut.
 
         Raises:
-            ConfigError: an unknown metric, place or axis.
-            RunsError: damaged logs, where they are read.
+            ConfigError: an unknown metric, `at` or axis.
+            RunsError: a damaged log that the comparison needs.
         """
         keys = (tune,) if isinstance(tune, str) else tuple(tune)
-        found = comparison.compare_results(self.results, metric, at, tune=keys, unmatched=unmatched, images=images)
-        return ComparisonView(self.results, found)
+        compared = comparison.compare_results(self.results, metric, at, tune=keys, unmatched=unmatched, images=images)
+        return ComparisonView(self.results, compared)
 
     def charts(self) -> Charts:
         """The charts of the report by name.
 
         Raises:
-            RunsError: nothing finished yet; a log that is damaged or missing, by name.
+            RunsError: no trial has finished yet, or a damaged or missing log; the message names it.
         """
         if not self.finished:
-            raise runs.RunsError(f"{self.results.sources[0][0]}: no trial has finished yet; nothing to draw")
+            raise runs.RunsError(f"{self.results.sources[0][0]}: no trial has finished yet, so there are no charts")
         self._check(report.READ)
         return Charts(report.figures_of(self.results, read_frames(self.results)))
 
@@ -205,28 +213,30 @@ class ExperimentResults:
             key: dict.fromkeys(self.results.label(record)[key] for record in self.results.records) for key in self.results.shown
         }
         grid = "; ".join([f"arms {' '.join(arms)}", *(f"{key} {' '.join(values)}" for key, values in axes.items())])
-        return f"<{self.results.name}: {self._progress()}; {grid}; {', '.join(str(of) for of, _ in self.results.sources)}>"
+        return (
+            f"<{self.results.name}: {self._progress()}; {grid}; {', '.join(str(folder) for folder, _ in self.results.sources)}>"
+        )
 
     def _repr_html_(self) -> str:
-        words = [*self.results.questions, self._progress(), *(self._answer() if self.finished else [])]
-        return f"<h4>{escape(self.results.name)}</h4>" + "".join(f"<p>{escape(line)}</p>" for line in words)
+        lines = [*self.results.questions, self._progress(), *(self._answer() if self.finished else [])]
+        return f"<h4>{escape(self.results.name)}</h4>" + "".join(f"<p>{escape(line)}</p>" for line in lines)
 
     def _progress(self) -> str:
         return tables.progress_text(self.results.records)
 
     def _answer(self) -> list[str]:
-        found = comparison.compare_results(self.results)
+        compared = comparison.compare_results(self.results)
         pair_summaries = [pair_summary for folder, _ in self.results.sources for pair_summary in runs.pair_summaries(folder)]
-        return answer(found, findings(found.cells), pair_summaries)
+        return answer(compared, findings(compared.cells), pair_summaries)
 
     # ---- reading
 
-    def _places(self, taken: Collection[str]) -> pd.DataFrame:
-        """trial, arm, the axes and seed of every finished trial."""
-        named = zip(self.results.axes, self.results.columns, strict=True)
+    def _configurations(self, taken: Collection[str]) -> pd.DataFrame:
+        """trial, arm, axes and seed of every finished trial; an axis whose short name is `taken` has its dotted name."""
+        names = zip(self.results.axes, self.results.columns, strict=True)
         columns: dict[str, list[Any]] = {"trial": [record.trial.name for record in self.finished]}
         columns["arm"] = [record.trial.arm for record in self.finished]
-        for key, short in named:
+        for key, short in names:
             columns[key if short in taken else short] = [_plain(record.conditions.get(key)) for record in self.finished]
         columns["seed"] = [record.trial.seed for record in self.finished]
         return pd.DataFrame(columns)
@@ -236,9 +246,9 @@ class ExperimentResults:
         columns = runs.COLUMNS[name]
         logs = [_columns(runs.read_rows(record.folder / name), columns) for record in self.finished]
         rows = np.repeat(np.arange(len(logs)), [len(log[columns[0]]) for log in logs])
-        places = self._places(columns).take(rows).reset_index(drop=True)
-        read = {column: np.concatenate([_column(column, []), *(log[column] for log in logs)]) for column in columns}
-        return pd.concat([places, pd.DataFrame(read)], axis=1)
+        configurations = self._configurations(columns).take(rows).reset_index(drop=True)
+        values = {column: np.concatenate([_column(column, []), *(log[column] for log in logs)]) for column in columns}
+        return pd.concat([configurations, pd.DataFrame(values)], axis=1)
 
     def _check(self, names: Sequence[str]) -> None:
         for record in self.finished:
@@ -246,7 +256,7 @@ class ExperimentResults:
 
 
 def _plain(value: Any) -> Any:
-    """The value of an axis; one that is a mapping in words."""
+    """The value of an axis; mappings and lists are formatted as text."""
     return config.format_value(value) if isinstance(value, dict | list | tuple) else value
 
 
@@ -255,16 +265,18 @@ def _columns(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> dict[str
 
 
 def _column(name: str, cells: Sequence[str]) -> np.ndarray:
-    """The cells of a log with their type; an empty one is no number."""
-    if name in WORDS:
+    """The cells of a log column with their type; an empty cell is NaN."""
+    if name in TEXT_COLUMNS:
         return np.array(cells, dtype=object)
-    return np.array([int(of) for of in cells], np.int64) if name in INTEGERS else np.array([float(of or "nan") for of in cells])
+    if name in INTEGER_COLUMNS:
+        return np.array([int(cell) for cell in cells], np.int64)
+    return np.array([float(cell or "nan") for cell in cells])
 
 
-def _parsed(cells: Sequence[str], *, whole: bool) -> list[Any]:
-    """Numbers where all cells are numbers or empty, `whole` ones where they can be; else the cells."""
-    kinds: list[Callable[[str], float]] = [int, float] if whole else [float]
-    for kind in kinds:
+def _parsed(cells: Sequence[str], *, integer: bool) -> list[Any]:
+    """Numbers if all cells are numbers or empty, as integers if possible and `integer`; otherwise the cells."""
+    parsers: list[Callable[[str], float]] = [int, float] if integer else [float]
+    for parse in parsers:
         with suppress(ValueError):
-            return [kind(of or "nan") for of in cells]
+            return [parse(cell or "nan") for cell in cells]
     return list(cells)

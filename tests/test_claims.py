@@ -279,7 +279,7 @@ def test_cells_are_named_by_any_spelling_of_their_values(two: runs.Results, cell
     found = judgments(f"test_accuracy: identity > plain at {cells}", two)
 
     assert found.verdict == verdict
-    assert (found.scope == "no configuration has everything that it names") == (verdict == Verdict.NOT_TESTED)
+    assert (found.scope == "no configuration has everything that the claim names") == (verdict == Verdict.NOT_TESTED)
 
 
 @pytest.mark.parametrize("cells", ["norm=layer, depth=deepest", "depth=deepest, norm=layer"])

@@ -292,8 +292,8 @@ def test_a_config_that_is_not_there_is_answered_with_the_one_that_is(tmp_path, m
         ("help train", "write resexp train --help"),
         ("help", "write resexp --help"),
         ("compare --expect 'identity beats plain'", "'test_accuracy: identity > plain'"),
-        ("compare --expect claims.yaml", "no such file of claims"),
-        ("compare --expect C:\\\\claims.yaml", "no such file of claims"),
+        ("compare --expect claims.yaml", "no such claims file"),
+        ("compare --expect C:\\\\claims.yaml", "no such claims file"),
     ],
 )
 def test_a_slip_on_the_command_line_is_one_line_with_what_to_write(call, tmp_path, monkeypatch, line, cure):

@@ -108,9 +108,9 @@ def test_an_expectation_that_is_met_is_printed_with_its_scope_and_exits_0(folder
     [
         ("test_accuracy: identity < plain", "not supported (not supported in 1 of 1 configuration of digits, n = 4)"),
         (f"{HELPS} @ 99.9%", "undecided (undecided in 1 of 1 configuration of digits, n = 4)"),
-        (f"{HELPS} at depth=32", "not tested (no configuration has everything that it names)"),
+        (f"{HELPS} at depth=32", "not tested (no configuration has everything that the claim names)"),
         ("test_accuracy: residual < plain", "identity: not supported (not supported in 1 of 1 configuration of digits, n = 4)"),
-        ("step_seconds: identity > plain", "not tested (no configuration has everything that it names)"),
+        ("step_seconds: identity > plain", "not tested (no configuration has everything that the claim names)"),
     ],
 )
 def test_an_expectation_that_is_not_met_exits_3_and_says_which(folder: Path, compare: Call, expectation: str, verdict: str):
@@ -194,15 +194,15 @@ def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str
         (["--expect", f"{HELPS} at dpth=8"], ("--expect: at: 'dpth' is not one of family, depth,", "did you mean depth?")),
         (
             ["--expect", "tutoral"],
-            ("--expect: tutoral: no such file of claims; shipped are cifar10, he2015, tutorial", "did you mean tutorial?"),
+            ("--expect: tutoral: no such claims file; shipped: cifar10, he2015, tutorial", "did you mean tutorial?"),
         ),
-        (["--expect", "."], ("--expect: .: no such file of claims",)),
+        (["--expect", "."], ("--expect: .: no such claims file",)),
         (["--expect", "\x1b[31m: a > b"], ("--expect: ", "has no measure and colon")),
         (["--by", "width"], ("--by: 'width' does not vary here; keys that vary: depth",)),
         (["--tune", "width"], ("--tune",)),
         (["--at", "first"], ("--at: 'first' is not one of last, best, step:N",)),
         (["--at", "step:20"], ("--metric: 'test_accuracy' is not one of train_accuracy,",)),
-        (["--metric", "val_accuracy", "--at", "step:7"], ("--at: ", "has no row of step 7; it has 0, 20")),
+        (["--metric", "val_accuracy", "--at", "step:7"], ("--at: ", "has no row for step 7; it has 0, 20")),
         (["--format", "xls"], ("--format: 'xls' is not one of table, csv, json, md, tex",)),
         (["other"], ("other: no experiment of that name or path",)),
     ],

@@ -74,9 +74,9 @@ def test_at_a_step_the_figures_are_those_of_the_log(tmp_path):
         pytest.param("test_accuracy", "first", "'first' is not one of last, best, step:N", id="a place"),
         pytest.param("test_accuracy", "step:", "'step:' is not one of last", id="no step"),
         pytest.param("test_accuracy", "step:-1", "'step:-1' is not one of last", id="before the start"),
-        pytest.param("test_accuracy", "step:20", "the test part is read once, at the end", id="test figures at a step"),
+        pytest.param("test_accuracy", "step:20", "the test set is evaluated once, after training", id="test figures at a step"),
         pytest.param("train_loss", "best", "'best_train_loss' is not one of", id="never measured"),
-        pytest.param("train_loss", "step:7", "plain-d8-norm-none-init-he-s0 has no row of step 7; it has 0, 20", id="between"),
+        pytest.param("train_loss", "step:7", "plain-d8-norm-none-init-he-s0 has no row for step 7; it has 0, 20", id="between"),
     ],
 )
 def test_a_figure_that_is_measured_nowhere_is_refused_in_one_line(tmp_path, name, at, words):
@@ -91,7 +91,7 @@ def test_a_step_of_a_log_that_is_gone_is_refused(tmp_path):
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL)
     (results.records[0].folder / "metrics.csv").unlink()
 
-    with pytest.raises(ConfigError, match="has no row of step 20; it has none"):
+    with pytest.raises(ConfigError, match="has no row for step 20; it has none"):
         comparison.compare_results(results, "train_loss", "step:20")
 
 
@@ -315,7 +315,7 @@ def shorter(path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        pytest.param(lambda path: path.unlink(), "missing or empty; --by-image needs it", id="missing"),
+        pytest.param(lambda path: path.unlink(), "missing or empty; train its trial again", id="missing"),
         pytest.param(lambda path: path.write_bytes(gzip.compress(b"")), "missing or empty", id="empty"),
         pytest.param(lambda path: path.write_bytes(b"index,label"), "damaged", id="no gzip"),
         pytest.param(cut, "damaged", id="truncated"),

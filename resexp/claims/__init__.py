@@ -1,8 +1,8 @@
-"""Claims about shortcuts and verdicts on them: one grammar for `--expect`, acceptance ranges and papers' claims.
+"""Claims about shortcuts and verdicts on them; hypotheses, acceptance ranges and claims of papers share one grammar.
 
-read(source)                     the claims of a file, a shipped one by name
-primaries(results)               verdicts on what the configs name as confirmatory
-judge(expectation, results)      a verdict for each arm that it is about, with its scope
+read(source)                     the claims of a file, or of a shipped file by name
+primaries(results)               verdicts on the primary (confirmatory) hypotheses of the configs
+judge(expectation, results)      a verdict for each arm of a hypothesis, with its scope
 """
 
 from resexp.claims.claim_files import Claim, is_file, read, shipped

@@ -1,4 +1,4 @@
-"""Files of claims: an expectation each, with its text, its words in their own language, and where they stand."""
+"""Claims files: each claim has a hypothesis, a text, a source, and optionally a quotation in its original language."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent
 
 
 class Claim(Model):
-    """text: the claim in a sentence. quotation: the source's own words, in its `language`. expect: what it comes to here."""
+    """text: the claim in one sentence. quotation: text of the source, in `language`. expect: the claim as a hypothesis."""
 
     text: str
     expect: str
@@ -24,7 +24,7 @@ class Claim(Model):
 
     @field_validator("expect")
     @classmethod
-    def _readable(cls, text: str) -> str:
+    def _parses(cls, text: str) -> str:
         try:
             config.parse_expectation(text)
         except ConfigError as error:
@@ -37,7 +37,7 @@ class Claim(Model):
 
 
 class Document(Model):
-    """A file: its source, the claims, and conditions (`at`) that all of them share."""
+    """A claims file: its source, its claims, and the conditions (`at`) that all claims share."""
 
     source: str
     at: str = ""
@@ -45,42 +45,42 @@ class Document(Model):
 
 
 def shipped() -> dict[str, Path]:
-    """The files that come with resexp, by name."""
+    """The shipped claims files, by name."""
     return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
 
 
 def is_file(source: str | Path) -> bool:
-    """Whether that is a file, or the name of a shipped one."""
+    """Whether `source` is a file or the name of a shipped claims file."""
     try:
         return str(source) in shipped() or Path(source).is_file()
-    except OSError:  # a whole expectation is too long for a name
+    except OSError:  # the text of a hypothesis can be too long for a file name
         return False
 
 
 def read(source: str | Path) -> list[Claim]:
-    """The claims of a file, or of the shipped file of that name.
+    """The claims of a file, or of the shipped file with that name.
 
     Raises:
-        ConfigError: a file that is missing or cannot be used, by name.
+        ConfigError: a missing or invalid file; the message names it.
     """
     if not is_file(source):
         names = shipped()
-        cure = "for an expectation write 'test_accuracy: identity > plain'"
+        example = "a hypothesis looks like 'test_accuracy: identity > plain'"
         raise ConfigError(
-            f"{source}: no such file of claims; shipped are {', '.join(names)}{did_you_mean(source, names)}; {cure}",
+            f"{source}: no such claims file; shipped: {', '.join(names)}{did_you_mean(source, names)}; {example}",
             where="--expect",
         )
     path = shipped().get(str(source), Path(source))
     try:
         document = Document.model_validate(read_document(path)[0])
-        return [_whole(claim, document) for claim in document.claims]
+        return [_complete(claim, document) for claim in document.claims]
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(first["msg"].removeprefix("Value error, "), key=key, where=str(path)) from None
 
 
-def _whole(claim: Claim, document: Document) -> Claim:
-    """The claim with its own conditions and those of its file, and with a source."""
-    joint = f"{claim.expect}{', ' if ' at ' in claim.expect else ' at '}{document.at}" if document.at else claim.expect
-    return Claim.model_validate({**claim.model_dump(), "expect": joint, "source": claim.source or document.source})
+def _complete(claim: Claim, document: Document) -> Claim:
+    """The claim with the conditions and the source of its file added."""
+    expect = f"{claim.expect}{', ' if ' at ' in claim.expect else ' at '}{document.at}" if document.at else claim.expect
+    return Claim.model_validate({**claim.model_dump(), "expect": expect, "source": claim.source or document.source})

@@ -1,4 +1,4 @@
-"""An expectation and results -> a verdict for each arm that it is about, with its scope: the cells that were read, no more."""
+"""Hypothesis and results -> a verdict for each arm, with its scope: the configurations on which it was tested."""
 
 import math
 import re
@@ -14,11 +14,11 @@ from resexp.config.expectations import NUMBER
 from resexp.runs import Results, TrialRecord
 
 ENDS = {"deepest": max, "shallowest": min}
-DIGITS = 12  # after the decimal point, beyond which a difference is rounding
+DIGITS = 12  # after the decimal point; smaller differences are rounding errors
 
 
 class Verdict(StrEnum):
-    """The verdict of results on an expectation; its scope, the number of configurations, is printed separately."""
+    """The verdict on a hypothesis; its scope, the number of configurations, is printed separately."""
 
     SUPPORTED = "supported"
     NOT_SUPPORTED = "not supported"
@@ -35,12 +35,12 @@ RULES = {
     Verdict.UNDECIDED: "no configuration contradicts the claim, and at least one is undecided",
     Verdict.NOT_TESTED: "no configuration has everything that the claim names",
 }
-WORST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
+WORST_FIRST = (Verdict.NOT_SUPPORTED, Verdict.UNDECIDED, Verdict.SUPPORTED)
 
 
 @dataclass(frozen=True)
 class CellVerdict:
-    """One configuration: its verdict, and the number that decides it."""
+    """The verdict in one configuration; evidence: the numbers that decide it; n: number of seeds."""
 
     label: dict[str, str]
     verdict: Verdict
@@ -50,7 +50,7 @@ class CellVerdict:
 
 @dataclass(frozen=True)
 class Judgment:
-    """The verdict of one expectation, on one arm where it says `residual`: the worst of its configurations decides."""
+    """The verdict on a hypothesis (for one arm if it names `residual`): the worst verdict of its configurations."""
 
     expectation: Expectation
     arm: str | None
@@ -62,67 +62,73 @@ class Judgment:
     def scope(self) -> str:
         """'supported in 3, undecided in 1 of 4 configurations of digits, n = 5'."""
         if not self.cells:
-            return "no configuration has everything that it names"
-        verdicts = [place.verdict for place in self.cells]
-        counts = [f"{kind} in {verdicts.count(kind)}" for kind in reversed(WORST) if kind in verdicts]
-        seeds = sorted({place.n for place in self.cells if place.n})
+            return "no configuration has everything that the claim names"
+        verdicts = [cell.verdict for cell in self.cells]
+        counts = [f"{kind} in {verdicts.count(kind)}" for kind in reversed(WORST_FIRST) if kind in verdicts]
+        seeds = sorted({cell.n for cell in self.cells if cell.n})
         counted = f", n = {' or '.join(map(str, seeds))}" if seeds else ""
         several = f"{len(verdicts)} configuration{'' if len(verdicts) == 1 else 's'}"
         return f"{', '.join(counts)} of {several} of {', '.join(self.images)}{counted}"
 
 
 def judge(expectation: Expectation, results: Results) -> list[Judgment]:
-    """One verdict; for `residual` one for each arm with a shortcut.
+    """One verdict, or one for each arm with a shortcut if the hypothesis names `residual`.
 
     Raises:
-        RunsError: a damaged log, where the measure reads one.
+        RunsError: a damaged log that the measure needs.
     """
-    records = _named(expectation, results)
+    records = _matching_records(expectation, results)
     folders = {record.folder for record in records}
     cells = [cell for cell in MEASURES[expectation.measure](results, expectation.number) if cell[2].folder in folders]
     if ANY_RESIDUAL not in expectation.arms:
         return [_judgment(expectation, None, cells)]
     residual = [record.trial.arm for record in records if record.trial.parameters_of is None]
     arms = [arm for arm in dict.fromkeys(residual) if arm not in ("plain", *expectation.arms)]
-    bound = [replace(_judgment(_bound(expectation, arm), arm, cells), expectation=expectation) for arm in arms]
-    return bound if any(of.cells for of in bound) else [_judgment(expectation, None, [])]
+    judgments = [replace(_judgment(_for_arm(expectation, arm), arm, cells), expectation=expectation) for arm in arms]
+    return judgments if any(judgment.cells for judgment in judgments) else [_judgment(expectation, None, [])]
 
 
 def primaries(results: Results) -> list[Judgment]:
-    """Verdicts on the one contrast that each experiment names as confirmatory (`compare.primary`); all else is descriptive."""
-    named = dict.fromkeys(experiment.shared.compare.primary for _, experiment in results.sources)
-    return [of for text in named if text is not None for of in judge(config.parse_expectation(text), results)]
+    """Verdicts on the primary (confirmatory) hypothesis of each experiment, `compare.primary`; all else is exploratory."""
+    texts = dict.fromkeys(experiment.shared.compare.primary for _, experiment in results.sources)
+    expectations = [config.parse_expectation(text) for text in texts if text is not None]
+    return [judgment for expectation in expectations for judgment in judge(expectation, results)]
 
 
-def _bound(expectation: Expectation, arm: str) -> Expectation:
-    def side(of: Side) -> Side:
-        return replace(of, arm=arm) if of.arm == ANY_RESIDUAL else of
+def _for_arm(expectation: Expectation, arm: str) -> Expectation:
+    """The hypothesis with an arm in the place of `residual`."""
 
-    relations = tuple(Relation(side(of.left), of.sign, side(of.right)) for of in expectation.relations)
+    def with_arm(side: Side) -> Side:
+        return replace(side, arm=arm) if side.arm == ANY_RESIDUAL else side
+
+    relations = tuple(
+        Relation(with_arm(relation.left), relation.sign, with_arm(relation.right)) for relation in expectation.relations
+    )
     return replace(expectation, relations=relations)
 
 
-# ---- which cells ------------------------------------------------------------------------------------------------------------
+# ---- matching records -------------------------------------------------------------------------------------------------------
 
 
-def _named(expectation: Expectation, results: Results) -> list[TrialRecord]:
-    """The trials of the cells that it names, of all where it names none; deepest is the deepest that the other keys leave."""
-    found = list(results.records)
+def _matching_records(expectation: Expectation, results: Results) -> list[TrialRecord]:
+    """The trials that match the conditions; `deepest` is the deepest depth among those that match the other conditions."""
+    records = list(results.records)
     for key, wanted in sorted(expectation.where, key=_is_end):
         if _is_end((key, wanted)):
-            depths = [record.trial.settings.network.depth for record in found]
-            found = [record for record, depth in zip(found, depths, strict=True) if depth == ENDS[wanted](depths)]
+            depths = [record.trial.settings.network.depth for record in records]
+            records = [record for record, depth in zip(records, depths, strict=True) if depth == ENDS[wanted](depths)]
         else:
-            found = [record for record in found if _is_value(record.conditions.get(key), wanted)]
-    return found
+            records = [record for record in records if _is_value(record.conditions.get(key), wanted)]
+    return records
 
 
-def _is_end(of: tuple[str, str]) -> bool:
-    return of[0] == "network.depth" and of[1] in ENDS
+def _is_end(condition: tuple[str, str]) -> bool:
+    key, wanted = condition
+    return key == "network.depth" and wanted in ENDS
 
 
 def _is_value(value: Any, wanted: str) -> bool:
-    """Whether a condition is written so: as a cell names it, as Python prints it, or as any spelling of its number."""
+    """Whether `wanted` is the value: as in the label of a cell, as Python prints it, or any spelling of the same number."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and re.fullmatch(NUMBER, wanted)
     return wanted in (config.format_value(value), str(value).replace(" ", "")) or (bool(number) and float(wanted) == value)
 
@@ -132,42 +138,41 @@ def _is_value(value: Any, wanted: str) -> bool:
 
 @dataclass(frozen=True)
 class _Test:
-    """One relation in one configuration: verdict, the number in words, seeds; `against`: one-sided p that the relation holds.
+    """One relation in one configuration: its verdict, the numbers that decide it, and the number of seeds.
 
-    None where no level was asked for, or nothing is estimated from seeds.
+    p: one-sided p-value of the relation; None without a level, or if nothing is estimated from seeds.
     """
 
     verdict: Verdict
-    words: str
+    evidence: str
     n: int
-    against: float | None = None
+    p: float | None = None
 
 
 def _judgment(expectation: Expectation, arm: str | None, cells: Cells) -> Judgment:
-    tested = [(label, figures, record) for label, figures, record in cells if all(name in figures for name in expectation.arms)]
-    tests = [
-        [_relation(relation, figures, expectation.level) for relation in expectation.relations] for _, figures, _ in tested
-    ]
-    places = tuple(
-        _cell_verdict(label, each) for (label, _, _), each in zip(tested, _corrected(tests, expectation.level), strict=True)
+    tested = [(label, arms, record) for label, arms, record in cells if all(name in arms for name in expectation.arms)]
+    tests = [[_relation(relation, arms, expectation.level) for relation in expectation.relations] for _, arms, _ in tested]
+    verdicts = tuple(
+        _cell_verdict(label, cell_tests)
+        for (label, _, _), cell_tests in zip(tested, _corrected(tests, expectation.level), strict=True)
     )
-    verdict = next((kind for kind in WORST if any(row.verdict == kind for row in places)), Verdict.NOT_TESTED)
+    verdict = next((kind for kind in WORST_FIRST if any(cell.verdict == kind for cell in verdicts)), Verdict.NOT_TESTED)
     images = tuple(dict.fromkeys(record.trial.settings.data.name for _, _, record in tested))
-    return Judgment(expectation, arm, verdict, places, images)
+    return Judgment(expectation, arm, verdict, verdicts, images)
 
 
 def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[list[_Test]]:
-    """With Holm's correction over all tests of all configurations: tests that are then not significant become undecided.
+    """With Holm's correction over all tests of all configurations; tests that are no longer significant become undecided.
 
     Support needs no correction, because every configuration must support the claim.
     """
-    against = [test.against for each in tests for test in each if test.against is not None]
-    if level is None or len(against) < 2:
-        return [list(each) for each in tests]
-    holm = iter(inference.holm(against))
+    p_values = [test.p for cell_tests in tests for test in cell_tests if test.p is not None]
+    if level is None or len(p_values) < 2:
+        return [list(cell_tests) for cell_tests in tests]
+    holm = iter(inference.holm(p_values))
 
     def corrected(test: _Test) -> _Test:
-        if test.against is None:
+        if test.p is None:
             return test
         p = next(holm)
         if test.verdict != Verdict.NOT_SUPPORTED or p <= (1 - level) / 2:
@@ -175,105 +180,108 @@ def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[li
         return replace(
             test,
             verdict=Verdict.UNDECIDED,
-            words=f"{test.words}; no longer significant after correction for {len(against)} tests (Holm)",
+            evidence=f"{test.evidence}; no longer significant after correction for {len(p_values)} tests (Holm)",
         )
 
-    return [[corrected(test) for test in each] for each in tests]
+    return [[corrected(test) for test in cell_tests] for cell_tests in tests]
 
 
 def _cell_verdict(label: dict[str, str], tests: Sequence[_Test]) -> CellVerdict:
-    verdict = next(kind for kind in WORST if any(test.verdict == kind for test in tests))
-    return CellVerdict(label, verdict, "; ".join(dict.fromkeys(test.words for test in tests)), min(test.n for test in tests))
+    verdict = next(kind for kind in WORST_FIRST if any(test.verdict == kind for test in tests))
+    evidence = "; ".join(dict.fromkeys(test.evidence for test in tests))
+    return CellVerdict(label, verdict, evidence, min(test.n for test in tests))
 
 
-def _relation(relation: Relation, figures: dict[str, MeasuredValues], level: float | None) -> _Test:
+def _relation(relation: Relation, measured: dict[str, MeasuredValues], level: float | None) -> _Test:
     """Left minus right, with the sign chosen so that positive values agree with the claim."""
-    sides = [figures[side.arm] if side.arm else None for side in (relation.left, relation.right)]
-    turn = 1.0 if relation.sign.startswith(">") else -1.0
+    sides = [measured[side.arm] if side.arm else None for side in (relation.left, relation.right)]
+    sign = 1.0 if relation.sign.startswith(">") else -1.0
     loose = relation.sign.endswith("=")
-    arms = [figure for figure in sides if figure is not None]
+    arms = [values for values in sides if values is not None]
     shift = relation.left.offset - relation.right.offset
-    if any(figure.single for figure in arms):
-        return _by_ranges([figure.single if figure else (0.0, 0.0, 0.0) for figure in sides], shift, turn, loose=loose)
-    if len({figure.depths for figure in arms}) > 1:
-        words = f"between depths {', and '.join(' and '.join(map(str, figure.depths)) for figure in arms)}"
-        return _Test(Verdict.UNDECIDED, words, 0)
-    finished = set.intersection(*({*(figure.seeds or {}), *figure.lost} for figure in arms))
-    seeds = sorted(seed for seed in finished if not any(seed in figure.lost for figure in arms))
+    if any(values.single for values in arms):
+        return _by_ranges([values.single if values else (0.0, 0.0, 0.0) for values in sides], shift, sign, loose=loose)
+    if len({values.depths for values in arms}) > 1:
+        evidence = f"between depths {', and '.join(' and '.join(map(str, values.depths)) for values in arms)}"
+        return _Test(Verdict.UNDECIDED, evidence, 0)
+    finished = set.intersection(*({*(values.seeds or {}), *values.diverged} for values in arms))
+    seeds = sorted(seed for seed in finished if not any(seed in values.diverged for values in arms))
     if len(seeds) < len(finished):
-        words = f"no value at {len(finished) - len(seeds)} of {len(finished)} seeds, which diverged"
-        return _Test(Verdict.UNDECIDED, words, len(seeds))
-    mixed = any(figure.has_mixed_outcomes(seeds) for figure in arms)
+        evidence = f"no value at {len(finished) - len(seeds)} of {len(finished)} seeds, which diverged"
+        return _Test(Verdict.UNDECIDED, evidence, len(seeds))
+    mixed = any(values.has_mixed_outcomes(seeds) for values in arms)
     tests = []
-    for ends in ((1, 1), (0, 2), (2, 0)):  # of the range that a value may have, if there is one
+    for ends in ((1, 1), (0, 2), (2, 0)):  # of the range of a value, if it has one
         left, right = (
-            [figure.at(seed, end) if figure else 0.0 for seed in seeds] for figure, end in zip(sides, ends, strict=True)
+            [values.at(seed, end) if values else 0.0 for seed in seeds] for values, end in zip(sides, ends, strict=True)
         )
-        tests.append(_by_seeds(left, right, shift, turn, level, loose=loose, mixed=mixed, paired=len(arms) > 1))
+        tests.append(_by_seeds(left, right, shift, sign, level, loose=loose, mixed=mixed, paired=len(arms) > 1))
     first = tests[0]
     if any(test.verdict != first.verdict for test in tests):
-        reason = "the logging interval" if any(figure.since for figure in arms) else "the quartiles of the times"
-        return replace(first, verdict=Verdict.UNDECIDED, words=f"{first.words}; within {reason}")
-    return replace(first, against=None if first.against is None else max(test.against or 0.0 for test in tests))
+        reason = "the logging interval" if any(values.earliest for values in arms) else "the quartiles of the times"
+        return replace(first, verdict=Verdict.UNDECIDED, evidence=f"{first.evidence}; undecided within {reason}")
+    return replace(first, p=None if first.p is None else max(test.p or 0.0 for test in tests))
 
 
-def _by_ranges(singles: Sequence[tuple[float, float, float] | None], shift: float, turn: float, *, loose: bool) -> _Test:
-    """By values that are the same for all seeds; where they have a range (quartiles of times), the ranges must not overlap."""
-    left, right = (end or (math.nan,) * 3 for end in singles)
+def _by_ranges(singles: Sequence[tuple[float, float, float] | None], shift: float, sign: float, *, loose: bool) -> _Test:
+    """From values that are the same for all seeds; if they are ranges (quartiles of times), these must not overlap."""
+    left, right = (single or (math.nan,) * 3 for single in singles)
     ends = (left[0] - right[2] + shift, left[2] - right[0] + shift)
-    return _Test(_side_of_zero([turn * end for end in ends], loose=loose), f"{_written(left[1])} and {_written(right[1])}", 0)
+    return _Test(
+        _side_of_zero([sign * end for end in ends], loose=loose), f"{_number_text(left[1])} and {_number_text(right[1])}", 0
+    )
 
 
-def _written(value: float) -> str:
-    """A count to the last one, a time with four digits."""
+def _number_text(value: float) -> str:
+    """An integer with all digits, any other number with four significant digits."""
     return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def _by_seeds(
-    left: Sequence[float], right: Sequence[float], shift: float, turn: float, level: float | None, *, loose: bool, mixed: bool,
+    left: Sequence[float], right: Sequence[float], shift: float, sign: float, level: float | None, *, loose: bool, mixed: bool,
     paired: bool,
 ) -> _Test:  # fmt: skip
-    each = [a - b + shift for a, b in zip(left, right, strict=True)]
-    if not each:
+    differences = [a - b + shift for a, b in zip(left, right, strict=True)]
+    if not differences:
         return _Test(Verdict.UNDECIDED, "no seed in common", 0)
-    n, neither = len(each), sum(map(math.isnan, each))
+    n, neither = len(differences), sum(map(math.isnan, differences))
     if neither:
         return _Test(Verdict.UNDECIDED, f"neither arm reaches the loss at {neither} of {n} seeds", n)
-    if any(map(math.isinf, each)):
+    if any(map(math.isinf, differences)):
         p = inference.mann_whitney([a + shift for a in left], right) / 2 if paired else 2.0**-n
-        return _by_order([turn * value for value in each], p, level, loose=loose)
-    found = inference.paired_difference(each, level or inference.LEVEL)
-    words = f"{found.mean:+.4g}" + ("" if found.low is None else f" [{found.low:+.4g}, {found.high:+.4g}]")
+        return _by_order([sign * value for value in differences], p, level, loose=loose)
+    difference = inference.paired_difference(differences, level or inference.LEVEL)
+    low, high = difference.low, difference.high
+    evidence = f"{difference.mean:+.4g}" + ("" if low is None else f" [{low:+.4g}, {high:+.4g}]")
     if level is None:
-        return _Test(_side_of_zero([turn * found.mean], loose=loose), words, n)
+        return _Test(_side_of_zero([sign * difference.mean], loose=loose), evidence, n)
     if mixed:
         return _Test(Verdict.UNDECIDED, "outcomes differ across the seeds of one arm, so there is no interval", n)
-    if found.low is None or found.high is None or found.sd is None:
-        return _Test(Verdict.UNDECIDED, f"{words}; one seed has no interval", n)
-    verdict = _side_of_zero([turn * found.low, turn * found.high], loose=loose)
-    return _Test(verdict, words, n, inference.p_below(turn * found.mean, found.sd, n))
+    if low is None or high is None or difference.sd is None:
+        return _Test(Verdict.UNDECIDED, f"{evidence}; one seed has no interval", n)
+    verdict = _side_of_zero([sign * low, sign * high], loose=loose)
+    return _Test(verdict, evidence, n, inference.p_below(sign * difference.mean, difference.sd, n))
 
 
-def _by_order(turned: Sequence[float], p: float, level: float | None, *, loose: bool) -> _Test:
-    """If an arm never reaches the loss at some seeds: only what is true at every seed counts.
+def _by_order(signed: Sequence[float], p: float, level: float | None, *, loose: bool) -> _Test:
+    """If an arm never reaches the loss at some seeds, all seeds must agree.
 
-    With a level also by p, one-sided: of an exact Mann-Whitney test between two arms, of a sign test against a number.
+    With a level, the one-sided p-value must agree as well: of an exact Mann-Whitney test between two arms, or of a sign test
+    against a number.
     """
-    n = len(turned)
-    words, verdict = (
-        f"one arm never reaches the loss at {sum(map(math.isinf, turned))} of {n} seeds",
-        _side_of_zero(turned, loose=loose),
-    )
+    n = len(signed)
+    evidence = f"one arm never reaches the loss at {sum(map(math.isinf, signed))} of {n} seeds"
+    verdict = _side_of_zero(signed, loose=loose)
     if level is None:
-        return _Test(verdict, words, n)
+        return _Test(verdict, evidence, n)
     if verdict != Verdict.UNDECIDED and p > (1 - level) / 2:
-        return _Test(Verdict.UNDECIDED, f"{words}; {n} seeds are too few for {100 * level:g}%", n, 1.0)
-    return _Test(verdict, words, n, p if verdict == Verdict.NOT_SUPPORTED else 1.0)
+        return _Test(Verdict.UNDECIDED, f"{evidence}; {n} seeds are too few for {100 * level:g}%", n, 1.0)
+    return _Test(verdict, evidence, n, p if verdict == Verdict.NOT_SUPPORTED else 1.0)
 
 
-def _side_of_zero(turned: Sequence[float], *, loose: bool) -> Verdict:
-    """Supported if all are above 0, not supported if none is; rounding residue (0.71 - 0.7 - 0.01) is 0."""
-    values = [round(value, DIGITS) for value in turned]
+def _side_of_zero(signed: Sequence[float], *, loose: bool) -> Verdict:
+    """Supported if all values are above 0, not supported if none is; rounding errors (0.71 - 0.7 - 0.01) count as 0."""
+    values = [round(value, DIGITS) for value in signed]
     above = [value > 0 or (loose and value == 0) for value in values]
     if all(above):
         return Verdict.SUPPORTED

@@ -1,4 +1,4 @@
-"""Figures that an expectation can be about: of every arm of a cell seed by seed, or one for all seeds with its range."""
+"""Measures of a hypothesis: for each arm of a cell, a value per seed, or one value for all seeds with its range."""
 
 import math
 from collections.abc import Callable, Collection, Sequence
@@ -13,66 +13,71 @@ Range = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class MeasuredValues:
-    """Of one arm. seeds: a figure for each; or, the same for all seeds, low and high with the figure between them.
+    """A measure of one arm. seeds: a value per seed; or single: (low, value, high), the same for all seeds.
 
-    lost: seeds that diverged and have no value. ends: how each seed ended, where the value depends on the end. times: what
-    the values of the seeds are to be multiplied by, with low and high as well. since: the smallest value that a seed may have,
-    where a log has only every so many steps. depths: between which a value is a rise.
+    diverged: seeds without a value. outcomes: those of each seed, if the value depends on the final weights. times: factor
+    (low, value, high) for the values of the seeds. earliest: smallest possible value of a seed, if a log has gaps between its
+    steps. depths: the two depths between which a value is a rise.
     """
 
     seeds: dict[int, float] | None = None
     single: Range | None = None
-    lost: frozenset[int] = frozenset()
-    ends: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    diverged: frozenset[int] = frozenset()
+    outcomes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     times: Range = (1.0, 1.0, 1.0)
-    since: dict[int, float] = field(default_factory=dict)
+    earliest: dict[int, float] = field(default_factory=dict)
     depths: tuple[int, ...] = ()
 
     def at(self, seed: int, end: int) -> float:
-        """The value of a seed (`end` 1), the smallest (0) or the largest (2) that it may have."""
+        """The smallest possible (`end` 0), the measured (1) or the largest possible (2) value of a seed."""
         seeds = self.seeds or {}
-        return (self.since.get(seed, seeds[seed]) if end == 0 else seeds[seed]) * self.times[end]
+        return (self.earliest.get(seed, seeds[seed]) if end == 0 else seeds[seed]) * self.times[end]
 
     def has_mixed_outcomes(self, seeds: Collection[int]) -> bool:
-        """Whether these seeds ended differently."""
-        ends = [self.ends[seed] for seed in seeds if seed in self.ends]
-        return any(len(set(each)) > 1 for each in zip(*ends, strict=True))
+        """Whether the outcomes of these seeds differ."""
+        outcomes = [self.outcomes[seed] for seed in seeds if seed in self.outcomes]
+        return any(len(set(at_depth)) > 1 for at_depth in zip(*outcomes, strict=True))
 
 
 Cells = list[tuple[Label, dict[str, MeasuredValues], TrialRecord]]  # with a trial of the cell, for its settings
-OfTrial = Callable[[TrialRecord], float | None]
+ReadTrial = Callable[[TrialRecord], float | None]
 
 
-def _each(read: Callable[[TrialRecord, float | None], float | None], *, of_the_end: bool = True) -> "Measure":
+def _per_seed(read: Callable[[TrialRecord, float | None], float | None], *, final: bool = True) -> "Measure":
+    """A measure from the value of each trial; final: whether the value depends on the final weights."""
+
     def measure(results: Results, number: float | None) -> Cells:
-        found: Cells = []
+        cells: Cells = []
         for label, arms in groups(results):
-            figures = {arm: _figures(records, lambda record: read(record, number), of_the_end=of_the_end)
-                       for arm, records in arms.items()}  # fmt: skip
-            present = {arm: of for arm, of in figures.items() if of.seeds or of.lost}
-            found.append((label, present, next(iter(arms.values()))[0]))
-        return found
+            measured = {arm: _values(records, lambda record: read(record, number), final=final)
+                        for arm, records in arms.items()}  # fmt: skip
+            cells.append((label, _present(measured), next(iter(arms.values()))[0]))
+        return cells
 
     return measure
 
 
-def _figures(records: Sequence[TrialRecord], read: OfTrial, *, of_the_end: bool) -> MeasuredValues:
-    found = {record.trial.seed: figure for record in records if record.result and (figure := read(record)) is not None}
-    ends = _outcomes(records) if of_the_end else {}
-    lost = frozenset(seed for seed, outcome in ends.items() if outcome == "diverged" and seed not in found)
-    return MeasuredValues(seeds=found, lost=lost, ends={seed: (outcome,) for seed, outcome in ends.items()})
+def _present(measured: dict[str, MeasuredValues]) -> dict[str, MeasuredValues]:
+    return {arm: values for arm, values in measured.items() if values.seeds or values.diverged}
+
+
+def _values(records: Sequence[TrialRecord], read: ReadTrial, *, final: bool) -> MeasuredValues:
+    seeds = {record.trial.seed: number for record in records if record.result and (number := read(record)) is not None}
+    outcomes = _outcomes(records) if final else {}
+    diverged = frozenset(seed for seed, outcome in outcomes.items() if outcome == "diverged" and seed not in seeds)
+    return MeasuredValues(seeds=seeds, diverged=diverged, outcomes={seed: (outcome,) for seed, outcome in outcomes.items()})
 
 
 def _outcomes(records: Sequence[TrialRecord]) -> dict[int, str]:
     return {record.trial.seed: record.result["outcome"] for record in records if record.result}
 
 
-def _result(key: str, *, of_the_end: bool = True, error: bool = False) -> "Measure":
+def _result(key: str, *, final: bool = True, error: bool = False) -> "Measure":
     def read(record: TrialRecord, _number: float | None) -> float | None:
-        found = value(record, key)
-        return found if found is None or not error else 1 - found
+        number = value(record, key)
+        return number if number is None or not error else 1 - number
 
-    return _each(read, of_the_end=of_the_end)
+    return _per_seed(read, final=final)
 
 
 def _above_chance(record: TrialRecord, _number: float | None) -> float | None:
@@ -80,120 +85,118 @@ def _above_chance(record: TrialRecord, _number: float | None) -> float | None:
 
 
 def _steps_to_loss(results: Results, number: float | None) -> Cells:
-    """The first logged step at which the training loss is no higher than that, inf where it never is.
+    """The first logged step at which the training loss is at most `number`, inf if it never is.
 
-    It may have been so at any step after the one that was logged before: `since`.
+    The loss may have reached it at any step after the previous logged one: `earliest`.
     """
     cells: Cells = []
     for label, arms in groups(results):
-        figures = {arm: _steps(records, number or 0.0) for arm, records in arms.items()}
-        present = {arm: figure for arm, figure in figures.items() if figure.seeds or figure.lost}
-        cells.append((label, present, next(iter(arms.values()))[0]))
+        measured = {arm: _steps(records, number or 0.0) for arm, records in arms.items()}
+        cells.append((label, _present(measured), next(iter(arms.values()))[0]))
     return cells
 
 
 def _steps(records: Sequence[TrialRecord], loss: float) -> MeasuredValues:
-    ends = {record.folder: _first_at(record, loss) for record in records if record.result}
-    figures = _figures(records, lambda record: ends[record.folder][1], of_the_end=True)
-    return replace(figures, since={record.trial.seed: ends[record.folder][0] for record in records if record.result})
+    ranges = {record.folder: _step_range(record, loss) for record in records if record.result}
+    values = _values(records, lambda record: ranges[record.folder][1], final=True)
+    return replace(values, earliest={record.trial.seed: ranges[record.folder][0] for record in records if record.result})
 
 
-def _first_at(record: TrialRecord, loss: float) -> tuple[float, float]:
-    """(the step after the last one logged above that loss, the first one logged at it)."""
+def _step_range(record: TrialRecord, loss: float) -> tuple[float, float]:
+    """(step after the last logged one with a higher loss, first logged step with at most this loss)."""
     rows = runs.read_rows(record.folder / "metrics.csv")
     if not rows:
-        raise runs.RunsError(f"{record.folder / 'metrics.csv'}: missing or empty; resexp train trains its trial again")
-    since = 0.0
+        raise runs.RunsError(f"{record.folder / 'metrics.csv'}: missing or empty; run `resexp train` to train its trial again")
+    earliest = 0.0
     for row in rows:
         if float(row["train_loss"]) <= loss:
-            return since, float(row["step"])
-        since = float(row["step"]) + 1
+            return earliest, float(row["step"])
+        earliest = float(row["step"]) + 1
     return math.inf, math.inf
 
 
 def _degradation(results: Results, _number: float | None) -> Cells:
-    """Rise of the training error from the shallowest to the deepest network; a cell is a corner."""
-    found: Cells = []
+    """Rise of the training error from the shallowest to the deepest network; a cell contains all depths of a condition."""
+    cells: Cells = []
     for label, curves in by_depth(results):
         rises = {arm: _rise(curve) for arm, curve in curves.items() if len(curve) > 1}
         deepest = max(next(iter(curves.values())))
-        present = {arm: of for arm, of in rises.items() if of.seeds or of.lost}
-        found.append((label, present, next(iter(curves.values()))[deepest][0]))
-    return found
+        cells.append((label, _present(rises), next(iter(curves.values()))[deepest][0]))
+    return cells
 
 
 def _rise(curve: dict[int, list[TrialRecord]]) -> MeasuredValues:
     depths = min(curve), max(curve)
     low, high = (errors(curve)[depth] for depth in depths)
     shallow, deep = (_outcomes(curve[depth]) for depth in depths)
-    both = [seed for seed in high if seed in low]
-    rises = {seed: high[seed] - low[seed] for seed in both if math.isfinite(low[seed])}
-    ends: dict[int, tuple[str, ...]] = {seed: (shallow[seed], deep[seed]) for seed in both}
-    return MeasuredValues(seeds=rises, lost=frozenset(both) - rises.keys(), ends=ends, depths=depths)
+    common = [seed for seed in high if seed in low]
+    rises = {seed: high[seed] - low[seed] for seed in common if math.isfinite(low[seed])}
+    outcomes: dict[int, tuple[str, ...]] = {seed: (shallow[seed], deep[seed]) for seed in common}
+    return MeasuredValues(seeds=rises, diverged=frozenset(common) - rises.keys(), outcomes=outcomes, depths=depths)
 
 
-# ---- one for all seeds -----------------------------------------------------------------------------------------------------
+# ---- one value for all seeds ------------------------------------------------------------------------------------------------
 
 
 def _constant(key: str) -> "Measure":
     def measure(results: Results, _number: float | None) -> Cells:
-        found: Cells = []
+        cells: Cells = []
         for label, arms in groups(results):
-            counts = {arm: next((of for record in records if (of := value(record, key)) is not None), None)
+            counts = {arm: next((count for record in records if (count := value(record, key)) is not None), None)
                       for arm, records in arms.items()}  # fmt: skip
-            present = {arm: MeasuredValues(single=(of, of, of)) for arm, of in counts.items() if of is not None}
-            found.append((label, present, next(iter(arms.values()))[0]))
-        return found
+            measured = {arm: MeasuredValues(single=(count,) * 3) for arm, count in counts.items() if count is not None}
+            cells.append((label, measured, next(iter(arms.values()))[0]))
+        return cells
 
     return measure
 
 
 def _timed(key: str) -> "Measure":
-    """From cost.csv, which `resexp time` writes: arms that train in one stack have no time of their own."""
+    """From cost.csv, which `resexp time` writes: the training time of an arm in a stack cannot be separated from the others."""
 
     def measure(results: Results, _number: float | None) -> Cells:
         costs = _costs(results)
-        found: Cells = []
+        cells: Cells = []
         for label, arms in groups(results):
-            rows = {arm: next((costs[of] for record in records if (of := str(record.folder)) in costs), None)
+            rows = {arm: next((costs[folder] for record in records if (folder := str(record.folder)) in costs), None)
                     for arm, records in arms.items()}  # fmt: skip
-            present = {arm: MeasuredValues(single=_range(row, key)) for arm, row in rows.items() if row}
-            found.append((label, present, next(iter(arms.values()))[0]))
-        return found
+            measured = {arm: MeasuredValues(single=_range(row, key)) for arm, row in rows.items() if row}
+            cells.append((label, measured, next(iter(arms.values()))[0]))
+        return cells
 
     return measure
 
 
 def _range(row: dict[str, str], key: str) -> Range:
-    """Low, figure, high; an epoch is as uncertain as its steps."""
-    figure, low, step, high = (float(row[of]) for of in (key, "step_low", "step_seconds", "step_high"))
-    return (figure * low / step, figure, figure * high / step) if key.endswith("_seconds") else (figure, figure, figure)
+    """(low, value, high); the relative range of an epoch is that of its steps."""
+    number, low, step, high = (float(row[column]) for column in (key, "step_low", "step_seconds", "step_high"))
+    return (number * low / step, number, number * high / step) if key.endswith("_seconds") else (number, number, number)
 
 
 def _costs(results: Results) -> dict[str, dict[str, str]]:
     """Folder of a trial -> the row of its arm in cost.csv."""
-    found: dict[str, dict[str, str]] = {}
+    costs: dict[str, dict[str, str]] = {}
     for folder, experiment in results.sources:
         rows = {(row["cell"], row["arm"]): row for row in runs.read_rows(folder / "cost.csv")}
         for label, arms in config.cells(experiment.trials, experiment.axes).items() if rows else ():
             for arm, trials in arms.items():
                 if (" ".join(label), arm) in rows:
-                    found |= {str(runs.trial_folder(folder, trial.name)): rows[" ".join(label), arm] for trial in trials}
-    return found
+                    costs |= {str(runs.trial_folder(folder, trial.name)): rows[" ".join(label), arm] for trial in trials}
+    return costs
 
 
 def _time_to_loss(results: Results, number: float | None) -> Cells:
-    """Steps to that loss times the arm's own seconds a step, with their quartiles."""
-    seconds = {str(label): figures for label, figures, _ in _timed("step_seconds")(results, None)}
-    found: Cells = []
-    for label, figures, record in _steps_to_loss(results, number):
+    """Steps to this loss times the seconds per step of the arm, with their quartiles."""
+    seconds = {str(label): arms for label, arms, _ in _timed("step_seconds")(results, None)}
+    cells: Cells = []
+    for label, arms, record in _steps_to_loss(results, number):
         timed = {
-            arm: replace(of, times=times.single)
-            for arm, of in figures.items()
+            arm: replace(values, times=times.single)
+            for arm, values in arms.items()
             if (times := seconds[str(label)].get(arm)) and times.single
         }
-        found.append((label, timed, record))
-    return found
+        cells.append((label, timed, record))
+    return cells
 
 
 Measure = Callable[[Results, float | None], Cells]
@@ -208,10 +211,10 @@ MEASURES: dict[str, Measure] = {
     "val_error": _result("val_accuracy", error=True),
     "test_loss": _result("test_loss"),
     "train_loss": _result("train_loss"),
-    "slope_start": _result("slope_start", of_the_end=False),
-    "slope_end": _result("slope_end", of_the_end=False),
-    "gradient_growth": _each(lambda record, _number: growth(record), of_the_end=False),
-    "above_chance": _each(_above_chance, of_the_end=False),
+    "slope_start": _result("slope_start", final=False),
+    "slope_end": _result("slope_end", final=False),
+    "gradient_growth": _per_seed(lambda record, _number: growth(record), final=False),
+    "above_chance": _per_seed(_above_chance, final=False),
     "degradation": _degradation,
     "parameters": _constant("parameters"),
     "multiply_adds": _constant("multiply_adds"),

@@ -1,10 +1,10 @@
-"""Runs -> comparisons: what the arms of each cell are worth, beside each other. Numbers only; text is made of them in tables.
+"""Results -> comparisons of the arms of each cell. Numbers only; `resexp.tables` formats them.
 
-compared(results, metric, at)        all of it, as `resexp compare` and the report print it
-cells(results, metric)               every arm next to its plain counterpart, paired over seeds
-effect(plain, residual)              what the shortcut did to a pair, as far as there is evidence
-tuned(results, keys, metric)         both arms at one setting, and each at its best
-depth_trends(results)                  does training error rise with depth, and how much of it does the shortcut remove?
+compare_results(results, metric, at)  everything that `resexp compare` and the report print
+cells(results, metric)                each arm and its plain counterpart, paired by seed
+effect(plain, residual)               effect of the shortcut on a pair, as far as the evidence shows
+tuned(results, keys, metric)          both arms at one setting, and each at its best
+depth_trends(results)                 does training error rise with depth, and how much of the rise does the shortcut remove?
 """
 
 from resexp.comparison.cells import Arm, Cell, Contrast, Ranks, cells

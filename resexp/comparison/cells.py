@@ -1,4 +1,4 @@
-"""Results -> cells: each arm of each cell summarised, and paired with its plain counterpart."""
+"""Results -> cells: each arm of each cell summarized, and paired with its plain counterpart."""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from resexp.comparison.groups import (
     Group,
     Label,
     difference,
+    differing_seeds,
     error_summary,
     gap_difference,
     groups,
-    other_seeds,
     paired_differences,
     pairs,
     seeds,
@@ -22,17 +22,17 @@ from resexp.comparison.groups import (
     values,
 )
 from resexp.comparison.image_uncertainty import image_error, over_test_images
-from resexp.comparison.metrics import ANYWHERE, resolution
+from resexp.comparison.metrics import ALL_METRICS, resolution
 from resexp.inference import Difference, Pairing, Summary
 from resexp.runs import Outcome, Results, TrialRecord
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Exact rank test (Mann-Whitney) of all finished networks of two arms whose outcomes differ; a diverged one ranks worst.
+    """Exact rank test (Mann-Whitney) of all finished networks of two arms whose outcomes differ; a diverged network ranks last.
 
-    p: two-sided; least: the smallest attainable. above: the share of pairs of networks in which the residual one is above the
-    plain one, ties counted half. lowest, highest: the range of the paired differences; None without a pair of values.
+    p: two-sided p-value; least: the smallest attainable. above: share of pairs of networks in which the residual one is above
+    the plain one; ties count half. lowest, highest: range of the paired differences; None without a pair of values.
     """
 
     p: float
@@ -44,15 +44,15 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Contrast:
-    """An arm against its plain counterpart: more than the difference and its interval over seeds.
+    """Tests of an arm against its plain counterpart, in addition to the difference and its interval over seeds.
 
-    outcomes: Fisher's exact p of the counts above chance, where outcomes differ and there is no interval; `ranks` of the same
-    networks. sign_flip, and holm over all contrasts of the table: exact p of no difference; least: the smallest attainable.
-    images: half-width of the 95% interval over other test images.
+    outcomes: Fisher's exact p-value of the counts above chance, if outcomes differ and there is no interval; `ranks`: rank test
+    of the same networks. sign_flip: exact p-value of no difference; holm: corrected over all contrasts of the table; least: the
+    smallest attainable. images: half-width of the 95% interval over other test images.
 
-    p: the evidence for a difference, from the interval over seeds and test images together, else from the ranks; None below 3
-    seeds. p_table: the same with Holm's correction over the table. half: half-width of the 95% interval over both sources;
-    over_images: whether it counts the test images, which takes the predictions of every network.
+    p: p-value of the interval over seeds and test images together, otherwise of the ranks; None below 3 seeds. p_table: the
+    same with Holm's correction over the table. half: half-width of the 95% interval over both sources; over_images: whether it
+    includes the test images, which requires the predictions of every network.
     """
 
     outcomes: float | None = None
@@ -69,7 +69,7 @@ class Contrast:
 
     @property
     def shown(self) -> bool:
-        """Whether there is a difference at 1% (5% by ranks), both sources of uncertainty and the whole table considered."""
+        """Whether a difference is shown: p_table <= 0.01 (0.05 by ranks)."""
         return inference.is_significant(self.p_table, ranks=self.ranks is not None)
 
 
@@ -77,15 +77,15 @@ class Contrast:
 class Arm:
     """One arm of a cell: shares in [0, 1], mean slopes in orders of magnitude per block.
 
-    `difference` is this arm minus its plain counterpart; `beyond_width` a residual arm minus its `control`, the plain network
-    that is wide enough to have at least as many parameters. A control that is not wider than plain is the plain network
-    (`same_as_plain`) and is compared with nothing. `unmatched` says in what the plain arm that an arm is compared with differs
-    beside the shortcut: without consent there is no difference then.
+    difference: this arm minus its plain counterpart. beyond_width: a residual arm minus its parameter-matched plain baseline;
+    control: whether this arm is such a baseline. A baseline that is not wider than plain is the plain network (same_as_plain)
+    and is not compared. unmatched: everything except the shortcut in which the plain arm differs; there is no difference then,
+    unless unmatched arms are allowed.
 
-    train_error: error on the training set, final weights. training, gap: the difference of test accuracy from plain in two
-    parts, that of the training accuracy and that of test minus training accuracy. growth_start, growth_end: mean slopes times
-    the number of blocks, at initialization and at the end of the first epoch. diverged: (seed, step) of the trials that did.
-    dead_layers: (seed, names) of the layers whose weight gradient was exactly 0 at every logging step.
+    train_error: error on the training set, final weights. training, gap: the two parts of the difference in test accuracy,
+    that of training accuracy and that of test minus training accuracy. growth_start, growth_end: mean slopes times the number
+    of blocks, at initialization and at the end of the first epoch. diverged: (seed, step) of the diverged trials. dead_layers:
+    (seed, names) of the layers whose weight gradient was exactly 0 at every logging step.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Cell:
-    """All arms that share a network but for the shortcut, plain first."""
+    """All arms that differ in the shortcut only; plain comes first."""
 
     label: Label
     arms: list[Arm]
@@ -119,50 +119,51 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Measure:
-    """What cells are compared by; `grain`: the least by which two values can differ; `strict`: predictions must be there."""
+    """The metric of a comparison; one_image: the smallest possible difference; strict: predictions are required."""
 
     metric: str
-    grain: float
+    one_image: float
     strict: bool
 
 
 def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = False, images: bool = False) -> list[Cell]:
-    """Every cell with its arms, compared by a metric of their results; arms that are not a pair only if `unmatched`.
+    """All cells with their arms, compared by a metric of their results; unmatched arms are compared only if `unmatched`.
 
-    images: with the half-width over other test images; it needs predictions.csv.gz, otherwise evidence covers seeds only.
+    images: adds the half-width over other test images, which needs predictions.csv.gz.
 
     Raises:
         RunsError: missing or damaged predictions, with `images`.
     """
-    found = groups(results)
-    measure = _Measure(metric, resolution(results, ANYWHERE[metric]) or 0.0, strict=images)
-    everybody = [(label, arms["plain"]) for label, arms in found if "plain" in arms]
-    made = [
-        Cell(label, [_arm(label, name, arms, everybody, measure, unmatched=unmatched) for name in arms])
-        for label, arms in found
-    ]
-    return _corrected(made)
+    grouped = groups(results)
+    measure = _Measure(metric, resolution(results, ALL_METRICS[metric]) or 0.0, strict=images)
+    plain_arms = [(label, arms["plain"]) for label, arms in grouped if "plain" in arms]
+    return _corrected(
+        [
+            Cell(label, [_arm(label, name, arms, plain_arms, measure, unmatched=unmatched) for name in arms])
+            for label, arms in grouped
+        ]
+    )
 
 
-def _corrected(made: Sequence[Cell]) -> list[Cell]:
-    """With the p-values of all contrasts of the table corrected together."""
-    contrasts = [arm.contrast for cell in made for arm in cell.arms]
+def _corrected(table: Sequence[Cell]) -> list[Cell]:
+    """The same cells, with Holm's correction over all contrasts of the table."""
+    contrasts = [arm.contrast for cell in table for arm in cell.arms]
     holm = iter(inference.holm([contrast.sign_flip for contrast in contrasts if contrast.sign_flip is not None]))
-    table = iter(inference.holm([contrast.p for contrast in contrasts if contrast.p is not None]))
+    p_table = iter(inference.holm([contrast.p for contrast in contrasts if contrast.p is not None]))
 
     def corrected(arm: Arm) -> Arm:
         contrast = arm.contrast
         flip = None if contrast.sign_flip is None else next(holm)
-        return replace(arm, contrast=replace(contrast, holm=flip, p_table=None if contrast.p is None else next(table)))
+        return replace(arm, contrast=replace(contrast, holm=flip, p_table=None if contrast.p is None else next(p_table)))
 
-    return [Cell(cell.label, [corrected(arm) for arm in cell.arms]) for cell in made]
+    return [Cell(cell.label, [corrected(arm) for arm in cell.arms]) for cell in table]
 
 
 def _arm(
     label: Label,
     name: str,
     arms: Group,
-    everybody: Sequence[tuple[Label, list[TrialRecord]]],
+    plain_arms: Sequence[tuple[Label, list[TrialRecord]]],
     measure: _Measure,
     *,
     unmatched: bool,
@@ -170,23 +171,25 @@ def _arm(
     records, metric = arms[name], measure.metric
     results = [record.result for record in records if record.result]
     missing = [record.state for record in records if not record.result]
-    plain, differing = _twin(label, records, arms.get("plain"), everybody) if name != "plain" else ([], ())
+    plain, differing = _counterpart(label, records, arms.get("plain"), plain_arms) if name != "plain" else ([], ())
     control = arms.get(config.control_arm(name), [])
-    again = _is_plain(records, arms)
-    compared = not again and (unmatched or not differing)
-    uneven = seeds(control) != seeds(records)
+    is_plain = _is_plain(records, arms)
+    compared = not is_plain and (unmatched or not differing)
+    unequal_seeds = seeds(control) != seeds(records)
     return Arm(
         name=name,
         summary=summary(records, metric),
-        missing={record: missing.count(record) for record in dict.fromkeys(missing)},
-        slope_start=_mean([r["slope_start"] for r in results]),
-        slope_end=_mean([r["slope_end"] for r in results]),
+        missing={state: missing.count(state) for state in dict.fromkeys(missing)},
+        slope_start=_mean([result["slope_start"] for result in results]),
+        slope_end=_mean([result["slope_end"] for result in results]),
         parameters=_parameters(records),
         difference=difference(plain, records, metric) if compared else None,
-        beyond_width=None if _is_plain(control, arms) or (uneven and not unmatched) else difference(control, records, metric),
+        beyond_width=None
+        if _is_plain(control, arms) or (unequal_seeds and not unmatched)
+        else difference(control, records, metric),
         unmatched=differing,
         control=_is_control(records),
-        same_as_plain=again,
+        same_as_plain=is_plain,
         contrast=_contrast(plain, records, measure) if compared else Contrast(),
         train_error=error_summary(records),
         training=difference(plain, records, "train_accuracy") if compared else None,
@@ -201,22 +204,25 @@ def _arm(
 
 
 def _contrast(plain: Sequence[TrialRecord], records: Sequence[TrialRecord], measure: _Measure) -> Contrast:
-    figures = values(plain, records, measure.metric)
-    if figures is None:
+    paired_values = values(plain, records, measure.metric)
+    if paired_values is None:
         ranks = _ranks(plain, records, measure.metric)
         enough = ranks and min(_finished(plain), _finished(records)) >= inference.MIN_SEEDS
-        return Contrast(outcomes=_of_outcomes(plain, records), ranks=ranks, p=ranks.p if ranks and enough else None)
-    each = paired_differences(*figures)
-    n, mean = len(each), math.fsum(each) / len(each)
-    flip = inference.sign_flip(each) if n <= inference.MAX_PAIRS else None
-    over = over_test_images(pairs(plain, records)) if measure.strict and measure.metric == "test_accuracy" else None
-    contrast = Contrast(pairing=inference.pairing(*figures), sign_flip=flip, least=inference.smallest_sign_flip(n), images=over)
+        return Contrast(outcomes=_fisher_p(plain, records), ranks=ranks, p=ranks.p if ranks and enough else None)
+    differences = paired_differences(*paired_values)
+    n, mean = len(differences), math.fsum(differences) / len(differences)
+    flip = inference.sign_flip(differences) if n <= inference.MAX_PAIRS else None
+    half_images = over_test_images(pairs(plain, records)) if measure.strict and measure.metric == "test_accuracy" else None
+    contrast = Contrast(
+        pairing=inference.pairing(*paired_values),
+        sign_flip=flip,
+        least=inference.smallest_sign_flip(n),
+        images=half_images,
+    )
     if n < inference.MIN_SEEDS:
         return contrast
-    seeds_error = (
-        (inference.standard_deviation(each) or measure.grain) / math.sqrt(n),
-        n,
-    )  # equal values are known to within one image
+    # If all differences are equal, their resolution of one image replaces the standard deviation.
+    seeds_error = (inference.standard_deviation(differences) or measure.one_image) / math.sqrt(n), n
     images = image_error(pairs(plain, records)) if measure.metric == "test_accuracy" else None
     half, p = inference.half_width(seeds_error, images), inference.p_of_mean(mean, seeds_error, images)
     return replace(contrast, half=half, over_images=images is not None, p=p)
@@ -227,32 +233,32 @@ def _finished(records: Sequence[TrialRecord]) -> int:
 
 
 def _ranks(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord], metric: str) -> Ranks | None:
-    """None where all outcomes are the same, or an arm has no finished network."""
-    if _of_outcomes(plain, residual) is None:
+    """None if all outcomes are the same, or an arm has no finished network."""
+    if _fisher_p(plain, residual) is None:
         return None
-    worst = -math.inf * (ANYWHERE[metric].better or 1)
+    worst = -math.inf * (ALL_METRICS[metric].better or 1)
     first, second = (
         [worst if (accuracy := value(record, metric)) is None else accuracy for record in arm if record.result]
         for arm in (plain, residual)
     )
-    both = [(value(a, metric), value(b, metric)) for a, b in pairs(plain, residual)]
-    each = [b - a for a, b in both if a is not None and b is not None]
+    paired_values = [(value(a, metric), value(b, metric)) for a, b in pairs(plain, residual)]
+    differences = [b - a for a, b in paired_values if a is not None and b is not None]
     wins = sum((b > a) + (b == a) / 2 for a in first for b in second)
     return Ranks(
         p=inference.mann_whitney(first, second),
         least=inference.smallest_mann_whitney(first, second),
         above=wins / (len(first) * len(second)),
-        lowest=min(each, default=None),
-        highest=max(each, default=None),
+        lowest=min(differences, default=None),
+        highest=max(differences, default=None),
     )
 
 
-def _of_outcomes(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) -> float | None:
-    """Exact p of the counts of trained networks, all that have finished; None where all ended alike, or an arm has none."""
-    ended = [[record.result["outcome"] for record in arm if record.result] for arm in (plain, residual)]
-    if not all(ended) or len({outcome for arm in ended for outcome in arm}) < 2:
+def _fisher_p(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) -> float | None:
+    """Exact p-value of the counts above chance, of all finished networks; None if all outcomes are equal or an arm has none."""
+    outcomes = [[record.result["outcome"] for record in arm if record.result] for arm in (plain, residual)]
+    if not all(outcomes) or len({outcome for arm in outcomes for outcome in arm}) < 2:
         return None
-    first, second = ((arm.count(Outcome.ABOVE_CHANCE), len(arm)) for arm in ended)
+    first, second = ((arm.count(Outcome.ABOVE_CHANCE), len(arm)) for arm in outcomes)
     return inference.fisher_exact(first, second)
 
 
@@ -261,7 +267,7 @@ def _is_control(records: Sequence[TrialRecord]) -> bool:
 
 
 def _is_plain(records: Sequence[TrialRecord], arms: Group) -> bool:
-    """Whether an arm is a second control that came out no wider than the plain twin, for want of parameters to match."""
+    """Whether an arm is a parameter-matched baseline that is not wider than plain, because there are no parameters to match."""
     return _is_control(records) and _parameters(records) == _parameters(arms.get("plain", [])) is not None
 
 
@@ -269,26 +275,26 @@ def _parameters(records: Sequence[TrialRecord]) -> int | None:
     return next((record.result["parameters"] for record in records if record.result), None)
 
 
-def _twin(
+def _counterpart(
     label: Label,
     records: Sequence[TrialRecord],
     plain: list[TrialRecord] | None,
-    everybody: Sequence[tuple[Label, list[TrialRecord]]],
+    plain_arms: Sequence[tuple[Label, list[TrialRecord]]],
 ) -> tuple[list[TrialRecord], tuple[str, ...]]:
-    """(plain trials, what they differ in beside the shortcut): those of the cell, else those that differ least."""
-    if plain is None and not everybody:
+    """(plain trials, differences in addition to the shortcut): the plain arm of the cell, otherwise the closest one."""
+    if plain is None and not plain_arms:
         return [], ()
-    # of equally near ones the first by label, whatever the order of the folders
-    nearness = [(len(_unequal(label, other)), list(other.values()), place) for place, (other, _) in enumerate(everybody)]
-    there, did_you_mean = (label, plain) if plain else everybody[min(nearness)[2]]
-    differing = [f"{key} {there[key]} and {label[key]}" for key in _unequal(label, there)]
-    return did_you_mean, (*differing, *other_seeds(did_you_mean, records))
+    # Among equally close arms the first by label, which does not depend on the order of the folders.
+    distances = [(len(_unequal_keys(label, other)), list(other.values()), index) for index, (other, _) in enumerate(plain_arms)]
+    closest_label, closest = (label, plain) if plain else plain_arms[min(distances)[2]]
+    differing = [f"{key} {closest_label[key]} and {label[key]}" for key in _unequal_keys(label, closest_label)]
+    return closest, (*differing, *differing_seeds(closest, records))
 
 
-def _unequal(label: Label, other: Label) -> list[str]:
+def _unequal_keys(label: Label, other: Label) -> list[str]:
     return [key for key in label if label[key] != other[key]]
 
 
-def _mean(found: Sequence[float | None]) -> float | None:
-    present = [value for value in found if value is not None and math.isfinite(value)]
+def _mean(optional: Sequence[float | None]) -> float | None:
+    present = [value for value in optional if value is not None and math.isfinite(value)]
     return math.fsum(present) / len(present) if present else None

@@ -1,4 +1,4 @@
-"""The effect of a shortcut on one pair: a rule over outcomes and evidence; chips, sentences and colors use its values."""
+"""The effect of a shortcut on one pair: a rule over outcomes and evidence, on which chips, sentences and colors depend."""
 
 from enum import StrEnum
 
@@ -7,11 +7,11 @@ from resexp.comparison.cells import Arm
 from resexp.inference import Difference
 from resexp.runs import Outcome
 
-EXCEPTIONS = 0.2  # share of an arm's networks that may deviate from a verdict on trainability
+MAX_EXCEPTIONS = 0.2  # share of the networks of an arm that may deviate from a verdict on trainability
 
 
 class Effect(StrEnum):
-    """The effect of the shortcut on a pair; the value is its name in a report."""
+    """The effect of the shortcut on a pair; the value is its name in reports."""
 
     MAKES_TRAINABLE = "makes trainable"
     MAKES_UNTRAINABLE = "makes untrainable"
@@ -25,7 +25,7 @@ class Effect(StrEnum):
 
 
 class Part(StrEnum):
-    """Where a difference in test accuracy comes from."""
+    """The part of a difference in test accuracy that is shown."""
 
     TRAINING = "training"
     GENERALIZATION = "generalization"
@@ -37,19 +37,21 @@ SHOWN = (
     f"a difference is shown: each arm has at least 3 seeds, and p <= {inference.ALPHA:.0%} over seeds and test images "
     f"(p <= {inference.RANK_TEST_ALPHA:.0%} by ranks, if outcomes differ), corrected over the table (Holm)"
 )
-MOST, FEW = f"at least {1 - EXCEPTIONS:.0%} are", f"at most {EXCEPTIONS:.0%}"
+MOST_ARE, FEW_ARE = f"at least {1 - MAX_EXCEPTIONS:.0%} are", f"at most {MAX_EXCEPTIONS:.0%}"
 RULES: dict[Effect | Part, str] = {
-    Effect.MAKES_TRAINABLE: f"{MOST} above chance with the shortcut, {FEW} without it, and {SHOWN}",
-    Effect.MAKES_UNTRAINABLE: f"{MOST} above chance without the shortcut, {FEW} with it, and {SHOWN}",
+    Effect.MAKES_TRAINABLE: f"{MOST_ARE} above chance with the shortcut, {FEW_ARE} without it, and {SHOWN}",
+    Effect.MAKES_UNTRAINABLE: f"{MOST_ARE} above chance without the shortcut, {FEW_ARE} with it, and {SHOWN}",
     Effect.MORE_ACCURATE: f"{SHOWN}; the network with the shortcut has the higher test accuracy",
     Effect.LESS_ACCURATE: f"{SHOWN}; the network with the shortcut has the lower test accuracy",
     Effect.INCONCLUSIVE: "all seeds of an arm have the same outcome, at least 3 seeds, and no difference is shown",
     Effect.MIXED: "outcomes differ across the seeds of an arm, at least 3 seeds, and no difference is shown",
     Effect.NEITHER: "no network of either arm is above chance",
-    Effect.TOO_FEW: f"fewer than 3 seeds; or {MOST} above chance in one arm, {FEW} in the other, and no difference is shown",
+    Effect.TOO_FEW: (
+        f"fewer than 3 seeds; or {MOST_ARE} above chance in one arm, {FEW_ARE} in the other, and no difference is shown"
+    ),
     Effect.NO_PAIR: "the arms have no finished seed in common",
     Part.TRAINING: "the 95% CI of the difference in training accuracy excludes 0 on the side of the test accuracy",
-    Part.GENERALIZATION: "the same of the difference in test minus training accuracy, and not of that in training accuracy",
+    Part.GENERALIZATION: "the same for test minus training accuracy, but not for training accuracy",
     Part.BOTH: "both 95% CIs exclude 0 on the side of the test accuracy",
     Part.UNCLEAR: "neither 95% CI excludes 0 on that side, or there are fewer than 3 seeds",
 }
@@ -58,23 +60,23 @@ RULES: dict[Effect | Part, str] = {
 def effect(plain: Arm, residual: Arm) -> Effect:
     """The first effect whose rule applies.
 
-    A directional effect needs at least 3 seeds of each arm and a difference that is shown: over seeds and images, corrected
-    over the table (`Contrast.shown`). "makes trainable" needs in addition at least 80% of the networks of the one arm above
-    chance and at most 20% of the other: a single exception in 5 can appear or vanish with rounding errors.
+    A directional effect requires at least 3 seeds per arm and a difference that is shown: over seeds and images, corrected over
+    the table (`Contrast.shown`). "makes trainable" requires in addition that at least 80% of the networks of one arm and at
+    most 20% of the other are above chance. Rounding errors can cause or remove a single exception in 5.
     """
     above, above_plain = (arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0) for arm in (residual, plain))
     shown, better = residual.contrast.shown, _is_better(residual)
     share, share_plain = above / residual.summary.n, above_plain / plain.summary.n
-    apart = min(share, share_plain) <= EXCEPTIONS and max(share, share_plain) >= 1 - EXCEPTIONS
+    separated = min(share, share_plain) <= MAX_EXCEPTIONS and max(share, share_plain) >= 1 - MAX_EXCEPTIONS
     if not above and not above_plain:
         return Effect.NEITHER
-    if apart and shown:
+    if separated and shown:
         return Effect.MAKES_TRAINABLE if share > share_plain else Effect.MAKES_UNTRAINABLE
     if shown:
         return Effect.MORE_ACCURATE if better else Effect.LESS_ACCURATE
     if residual.difference is None and residual.contrast.ranks is None:
         return Effect.NO_PAIR
-    if apart or residual.contrast.p is None:
+    if separated or residual.contrast.p is None:
         return Effect.TOO_FEW
     return Effect.INCONCLUSIVE if residual.difference else Effect.MIXED
 
@@ -85,7 +87,7 @@ def _is_better(residual: Arm) -> bool:
 
 
 def part(residual: Arm) -> Part:
-    """The part of the difference whose 95% interval over seeds excludes 0 on the side of the whole difference."""
+    """The part of the difference whose 95% interval over seeds excludes 0 in the direction of the total difference."""
     if residual.difference is None:
         return Part.UNCLEAR
     sign = 1 if residual.difference.mean > 0 else -1

@@ -1,4 +1,4 @@
-"""Whether gradients vanish or explode: one rule over the whole network for every sentence, chip and title."""
+"""Whether gradients vanish or explode: one rule, over the whole network, for all sentences, chips and titles."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ RULES = {
 
 
 def flow(growth: float) -> Flow:
-    """By the change of log10 |dL/dx| over the whole network: below -1 vanishing, above 1 exploding, else stable."""
+    """From the change of log10 |dL/dx| over the whole network: below -1 vanishing, above 1 exploding, otherwise stable."""
     if abs(growth) <= THRESHOLD:
         return Flow.STABLE
     return Flow.EXPLODING if growth > 0 else Flow.VANISHING

@@ -1,4 +1,4 @@
-"""Everything that a comparison says, computed once; tables and the report print it."""
+"""All results of a comparison, computed once and printed by tables and the report."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,19 +8,18 @@ from itertools import accumulate
 from resexp import inference, runs
 from resexp.comparison.cells import Cell, cells
 from resexp.comparison.depths import DepthTrend, depth_trends
-from resexp.comparison.groups import named
+from resexp.comparison.groups import column_names
 from resexp.comparison.metrics import Metric, resolution, select_metric
 from resexp.comparison.tuning import TunedComparison, best_settings, tuned
-from resexp.inference import Pairing
 from resexp.runs import Results
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results beside each other by one figure: `key` in results, `metric` what it is; `resolution`: one image.
+    """Comparison of all arms by one metric; key: its key in a result; resolution: the value of one image.
 
-    tuned: the rows of `--tune`, or each arm at its best setting over all axes where nothing was asked for. looks: how many
-    seeds a pair had after each round of training, of the pair that has grown most often.
+    tuned: the rows of `--tune` (asked: its keys), or each arm at its best setting over all axes without `--tune`. looks: number
+    of seeds after each round of training, of the pair with the most rounds.
     """
 
     results: Results
@@ -44,38 +43,38 @@ def compare_results(
     unmatched: bool = False,
     images: bool = False,
 ) -> Comparison:
-    """The comparison of what has been trained; options as `resexp compare` has them.
+    """The comparison of all finished trials, with the options of `resexp compare`.
 
     Raises:
-        ConfigError: an unknown metric, place or key.
-        RunsError: damaged logs, where they are read.
+        ConfigError: an unknown metric, `at` or key.
+        RunsError: a damaged log that the comparison needs.
     """
-    found, key, what = select_metric(results, metric, at)
+    selected, key, chosen = select_metric(results, metric, at)
     return Comparison(
-        results=found,
+        results=selected,
         key=key,
-        metric=what,
-        resolution=resolution(found, what),
-        margin=found.sources[0][1].shared.compare.margin,
-        cells=cells(found, key, unmatched=unmatched, images=images),
-        tuned=tuned(found, tune, key) if tune else best_settings(found, key),
+        metric=chosen,
+        resolution=resolution(selected, chosen),
+        margin=selected.sources[0][1].shared.compare.margin,
+        cells=cells(selected, key, unmatched=unmatched, images=images),
+        tuned=tuned(selected, tune, key) if tune else best_settings(selected, key),
         depths=depth_trends(results),
-        asked=named(found, tune, "--tune"),
-        looks=_looks(found),
+        asked=column_names(selected, tune, "--tune"),
+        looks=_looks(selected),
     )
 
 
 def _looks(results: Results) -> tuple[int, ...]:
-    present = [folder for folder, _ in results.sources if (folder / "pairs.json").exists()]
-    rounds = [pair_summary.get("rounds", []) for folder in present for pair_summary in runs.pair_summaries(folder)]
-    return tuple(accumulate(len(each["seeds"]) for each in max(rounds, key=len))) if rounds else ()
+    folders = [folder for folder, _ in results.sources if (folder / "pairs.json").exists()]
+    rounds = [pair_summary.get("rounds", []) for folder in folders for pair_summary in runs.pair_summaries(folder)]
+    return tuple(accumulate(len(entry["seeds"]) for entry in max(rounds, key=len))) if rounds else ()
 
 
 @dataclass(frozen=True)
 class SeedEstimate:
-    """A pair's half-width, and the seeds needed for +-`aim`, with the 95% CI of that number; None above a million.
+    """Half-width of a pair, and the seeds needed for +-`aim` with the 95% CI of that number; None above a million.
 
-    The CI is from that of the pair's SD, which n seeds estimate imprecisely.
+    This CI results from that of the SD, which n seeds estimate imprecisely.
     """
 
     half: float
@@ -95,25 +94,25 @@ class SeedBudget:
 
 
 def seed_budget(comparison: Comparison) -> SeedBudget | None:
-    """The precision and the seeds for +- half the margin; None without an interval of positive width."""
+    """The precision, and the seeds needed for +- half the margin; None without an interval of positive width."""
     differences = [arm.difference for cell in comparison.cells for arm in cell.arms if arm.difference]
     spread = sorted((each.half, each.sd, each.n) for each in differences if each.half and each.sd)
     if not spread or not comparison.metric.percent or not comparison.margin:
         return None
     aim = comparison.margin / 2
     halves, sds, counts = zip(*spread, strict=True)
-    middle = statistics.median(halves), statistics.median(sds), statistics.median_low(counts)
-    return SeedBudget(len(spread), aim, _needed(*middle, aim), _needed(*spread[-1], aim))
+    median = statistics.median(halves), statistics.median(sds), statistics.median_low(counts)
+    return SeedBudget(len(spread), aim, _seed_estimate(*median, aim), _seed_estimate(*spread[-1], aim))
 
 
-def _needed(half: float, sd: float, n: int, aim: float) -> SeedEstimate:
+def _seed_estimate(half: float, sd: float, n: int, aim: float) -> SeedEstimate:
     low, high = (inference.seeds_for(end, aim) for end in inference.sd_interval(sd, n))
     return SeedEstimate(half, inference.seeds_for(sd, aim), low, high)
 
 
 @dataclass(frozen=True)
 class PairingGain:
-    """What pairing bought over all pairs: correlations of the arms over seeds; the median ratio of paired to unpaired sd."""
+    """Variance reduction from pairing, over all pairs: correlations between arms; median ratio of paired to unpaired SD."""
 
     pairs: int
     lowest: float
@@ -123,11 +122,11 @@ class PairingGain:
 
 
 def pairing_gain(comparison: Comparison) -> PairingGain | None:
-    """None where no pair of arms varies over at least 3 seeds."""
-    every = [arm.contrast.pairing for cell in comparison.cells for arm in cell.arms]
-    found: list[tuple[float, Pairing]] = [(of.correlation, of) for of in every if of and of.correlation is not None]
-    if not found:
+    """None if no pair of arms varies over at least 3 seeds."""
+    optional = [arm.contrast.pairing for cell in comparison.cells for arm in cell.arms]
+    pairings = [pairing for pairing in optional if pairing and pairing.correlation is not None]
+    if not pairings:
         return None
-    correlations = sorted(correlation for correlation, _ in found)
-    ratio = statistics.median(of.paired / of.unpaired for _, of in found)
-    return PairingGain(len(found), correlations[0], statistics.median(correlations), correlations[-1], ratio)
+    correlations = sorted(pairing.correlation for pairing in pairings if pairing.correlation is not None)
+    ratio = statistics.median(pairing.paired / pairing.unpaired for pairing in pairings)
+    return PairingGain(len(pairings), correlations[0], statistics.median(correlations), correlations[-1], ratio)

@@ -1,7 +1,7 @@
 """Each arm at its best setting: selected by validation accuracy on one half of the seeds, reported on the other half.
 
-A setting selected and reported on the same seeds looks better than it is (the winner's curse). Here no seed reports on a
-setting that it helped to select; the halves are the first and the second half of the seeds in their order.
+A setting that is selected and reported on the same seeds looks better than it is (the winner's curse). Here no seed reports on
+a setting that it helped to select. The halves are the first and the second half of the sorted seeds.
 """
 
 import math
@@ -9,21 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from resexp import config, inference
-from resexp.comparison.groups import Label, difference, mean_val_accuracy, named, other_seeds, seeds, summary, value
+from resexp.comparison.groups import Label, column_names, difference, differing_seeds, mean_val_accuracy, seeds, summary, value
 from resexp.inference import Difference, Summary
 from resexp.runs import Results, TrialRecord
 
 TIE = 1e-12
-Setting = tuple[str, ...]  # the arm, and its values of the keys
+Setting = tuple[str, ...]  # the arm, then its values of the keys
 ALL_ELSE_EQUAL, EACH_AT_BEST = "all else equal", "each at its best"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One arm and the setting that all seeds select. `halves`: arm and setting that each half selects, where they differ.
+    """One arm and the setting that all seeds select. halves: arm and setting that each half selects, if they differ.
 
-    summary: of every seed at the setting that the other half of the seeds selects. `flags`: a tie, or a number at the edge of
-    the grid.
+    summary: each seed at the setting that the other half of the seeds selects. flags: a tie, or a value at the edge of the
+    grid.
     """
 
     arm: str
@@ -35,10 +35,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class TunedComparison:
-    """Plain against a residual arm in one cell: at one setting (`all else equal`), or each at its best by validation.
+    """Plain and a residual arm in one cell, at one setting (all else equal) or each at its best by validation accuracy.
 
-    difference: of every seed at the settings that the other half of the seeds selects; no difference where outcomes are mixed
-    or other seeds have finished: see `unmatched`. cross_fitted: False for a single seed, which reports on its own choice.
+    difference: each seed at the settings that the other half of the seeds selects; None if outcomes are mixed or the finished
+    seeds differ (unmatched). cross_fitted: False for a single seed, which reports on its own selection.
     """
 
     label: Label
@@ -51,15 +51,15 @@ class TunedComparison:
 
 
 def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") -> list[TunedComparison]:
-    """Of every cell over all other keys and every residual arm: both at plain's best, at the arm's best, each at its best.
+    """For each cell of the other keys and each residual arm: both at plain's best, both at the arm's best, each at its best.
 
-    keys: axes, such as lr or training.lr. A setting counts once all its trials have finished.
+    keys: axes, such as lr or training.lr. A setting is a candidate once all its trials have finished.
 
     Raises:
-        ConfigError: a key that is no axis here, with those that are.
+        ConfigError: a key that does not vary here; the message lists those that do.
     """
     rows: list[TunedComparison] = []
-    keys = named(results, keys, "--tune")
+    keys = column_names(results, keys, "--tune")
     for label, arms in _by_arm(results, keys):
         plain = _selection(keys, arms.get("plain", {}))
         for arm in arms:
@@ -75,12 +75,12 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
 
 
 def best_settings(results: Results, metric: str = "test_accuracy") -> list[TunedComparison]:
-    """At each depth the best plain configuration and the best configuration of any residual arm, over all other axes.
+    """For each depth, the best plain setting and the best setting of any residual arm, over all other axes.
 
-    None where experiments differ in a key that none of them varies by itself: such cells are no alternatives.
+    Empty if experiments differ in a key that none of them varies: such cells are not alternatives.
     """
     keys = [key for key in results.shown if key != "depth"]
-    if not keys or _between(results) - _varied(results):
+    if not keys or _keys_that_differ(results) - _keys_varied_within(results):
         return []
     rows = []
     for label, arms in _by_arm(results, keys):
@@ -98,7 +98,7 @@ SettingGroups = dict[Setting, list[TrialRecord]]
 
 @dataclass(frozen=True)
 class _Selection:
-    """The setting that all seeds select, and that each seed reports on; `states`: its trials; `candidates`: how many."""
+    """best: the setting that all seeds select. by_seed: the one that each seed reports on. candidates: their number."""
 
     best: Setting
     by_seed: dict[int, Setting]
@@ -113,29 +113,29 @@ def _by_arm(results: Results, keys: Sequence[str]) -> list[tuple[Label, dict[str
     for record in results.records:
         if record.trial.parameters_of is None:
             label = results.label(record)
-            rest = {key: label[key] for key in label if key not in keys}
-            arms = cells.setdefault(tuple(rest.values()), (rest, {}))[1]
+            others = {key: label[key] for key in label if key not in keys}
+            arms = cells.setdefault(tuple(others.values()), (others, {}))[1]
             setting = (record.trial.arm, *(label[key] for key in keys))
             arms.setdefault(record.trial.arm, {}).setdefault(setting, []).append(record)
     return list(cells.values())
 
 
 def _selection(keys: Sequence[str], settings: SettingGroups) -> _Selection | None:
-    """The setting with the highest mean validation accuracy, the first of equals; None where no setting is complete."""
-    worths = {setting: mean for setting, records in settings.items() if (mean := mean_val_accuracy(records)) is not None}
-    if not worths:
+    """The setting with the highest mean validation accuracy (the first if several); None if no setting is complete."""
+    accuracies = {setting: mean for setting, records in settings.items() if (mean := mean_val_accuracy(records)) is not None}
+    if not accuracies:
         return None
-    best = max(worths, key=lambda setting: worths[setting])
+    best = max(accuracies, key=lambda setting: accuracies[setting])
     common = sorted(seeds(settings[best]))
-    candidates = [setting for setting in worths if seeds(settings[setting]).issuperset(common)]
+    candidates = [setting for setting in accuracies if seeds(settings[setting]).issuperset(common)]
     costs = {
         setting: {record.trial.seed: -(value(record, "val_accuracy") or 0.0) for record in settings[setting]}
         for setting in candidates
     }
-    chosen = inference.cross_fitted([[costs[setting][seed] for setting in candidates] for seed in common])
-    by_seed = {seed: candidates[option] for seed, option in zip(common, chosen, strict=True)}
+    options = inference.cross_fitted([[costs[setting][seed] for setting in candidates] for seed in common])
+    by_seed = {seed: candidates[option] for seed, option in zip(common, options, strict=True)}
     grid = [setting for setting, records in settings.items() if all(record.result for record in records)]
-    flags = _flags(keys, best, worths, [setting for setting in grid if setting[0] == best[0]])
+    flags = _flags(keys, best, accuracies, [setting for setting in grid if setting[0] == best[0]])
     return _Selection(best, by_seed, _reported(by_seed, settings), len(candidates), flags)
 
 
@@ -165,36 +165,38 @@ def _row(
         )
         for select in (plain, residual)
     ]
-    uneven = other_seeds(plain.records, residual.records)
+    unmatched = differing_seeds(plain.records, residual.records)
     selected = max(plain.candidates, residual.candidates) > 1
     level = inference.SELECTED_LEVEL if selected else inference.LEVEL
-    compared = None if uneven else difference(plain.records, residual.records, metric, level)
+    paired = None if unmatched else difference(plain.records, residual.records, metric, level)
     single = selected and min(len(plain.by_seed), len(residual.by_seed)) == 1
-    return [TunedComparison(label, how, choices[0], choices[1], compared, uneven, cross_fitted=not single)]
+    return [TunedComparison(label, how, choices[0], choices[1], paired, unmatched, cross_fitted=not single)]
 
 
 def _halves(keys: Sequence[str], select: _Selection) -> tuple[Label, ...]:
     settings = list(dict.fromkeys(select.by_seed.values()))
     if settings == [select.best]:
         return ()
-    named = [dict(zip(keys, setting[1:], strict=True)) for setting in settings]
-    arms = {setting[0] for setting in settings} != {select.best[0]}
-    return tuple({"arm": setting[0], **label} if arms else label for setting, label in zip(settings, named, strict=True))
+    labels = [dict(zip(keys, setting[1:], strict=True)) for setting in settings]
+    other_arm = {setting[0] for setting in settings} != {select.best[0]}
+    return tuple({"arm": setting[0], **label} if other_arm else label for setting, label in zip(settings, labels, strict=True))
 
 
-def _flags(keys: Sequence[str], chosen: Setting, worths: Mapping[Setting, float], grid: Sequence[Setting]) -> tuple[str, ...]:
-    """Notes on a selection: equally good settings, and values at the edge of the grid, diverged trials included."""
+def _flags(
+    keys: Sequence[str], selected: Setting, accuracies: Mapping[Setting, float], grid: Sequence[Setting]
+) -> tuple[str, ...]:
+    """Notes on a selection: equally good settings, and values at the edge of the grid; diverged trials count as tried."""
     ties = [
         setting
-        for setting, mean in worths.items()
-        if setting != chosen and setting[0] == chosen[0] and abs(mean - worths[chosen]) <= TIE
+        for setting, mean in accuracies.items()
+        if setting != selected and setting[0] == selected[0] and abs(mean - accuracies[selected]) <= TIE
     ]
     flags = [f"ties with {len(ties)} other"] if ties else []
     for index, key in enumerate(keys, start=1):
-        tried = [_number(setting[index]) for setting in grid]
-        if all(number is not None for number in tried):
-            numbers = sorted({number for number in tried if number is not None})
-            if len(numbers) > 1 and _number(chosen[index]) in (numbers[0], numbers[-1]):
+        values = [_number(setting[index]) for setting in grid]
+        if all(number is not None for number in values):
+            numbers = sorted({number for number in values if number is not None})
+            if len(numbers) > 1 and _number(selected[index]) in (numbers[0], numbers[-1]):
                 flags.append(f"{key} at the edge of the grid")
     return tuple(flags)
 
@@ -209,15 +211,15 @@ def _number(text: str) -> float | None:
 # ---- several experiments ------------------------------------------------------------------------------------------------
 
 
-def _between(results: Results) -> set[str]:
-    """The axes but the depth of which the cells have several values."""
+def _keys_that_differ(results: Results) -> set[str]:
+    """The axes, except depth, with several values over all experiments."""
     return {key for key, name in zip(results.axes, results.columns, strict=True) if name in results.shown and name != "depth"}
 
 
-def _varied(results: Results) -> set[str]:
-    """The keys of which one experiment alone has several values."""
-    found = set()
+def _keys_varied_within(results: Results) -> set[str]:
+    """The keys with several values within at least one experiment."""
+    keys = set()
     for _, experiment in results.sources:
         conditions = [config.conditions(trial.settings) for trial in experiment.trials]
-        found |= {key for key in experiment.axes if len({config.format_value(of.get(key)) for of in conditions}) > 1}
-    return found
+        keys |= {key for key in experiment.axes if len({config.format_value(values.get(key)) for values in conditions}) > 1}
+    return keys

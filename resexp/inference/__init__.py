@@ -1,10 +1,10 @@
-"""What can be said from a few seeds: outcomes first, then means and paired intervals where they mean something.
+"""Inference from a few seeds: outcomes, means, paired intervals, exact tests and verdicts.
 
-samples      how the trials of one arm ended, means, deviations
-intervals    paired differences and their intervals; what pairing bought; how many seeds a narrower interval takes
-exact        tests without assumptions on the distribution: sign flips, outcome counts, ranks
-selection    choosing an option on one half of the seeds and reporting on the other
-evidence     p of a mean difference over seeds and test images together; how many seeds a verdict needs
+samples      outcomes, means and standard deviations of the trials of one arm
+intervals    paired differences with their intervals; variance reduction from pairing; number of seeds for a given interval
+exact        tests that assume no distribution: sign flips, outcome counts, ranks
+selection    selecting an option on one half of the seeds and reporting on the other
+evidence     p-value of a mean difference over seeds and test images; number of seeds that a verdict needs
 degradation  is training error higher at the deepest depth than at the best shallower one?
 """
 

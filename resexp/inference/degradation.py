@@ -1,7 +1,7 @@
 """Is training error at the deepest depth higher than at the best shallower one? A paired interval, or an exact rank test.
 
-Only training error can show degradation (a high test error may be overfitting). The slope of the gradient is reported next to
-a verdict and is never part of it.
+Only training error can show degradation (a high test error may be overfitting). The gradient slope is reported next to a
+verdict but does not affect it.
 """
 
 import math
@@ -14,7 +14,7 @@ from resexp.inference.exact import highest_last
 from resexp.inference.intervals import Difference, paired_difference
 from resexp.inference.selection import cross_fitted
 
-RANK_ALPHA = 1 / 32  # of the rank test: with the interval of other curves false positives stay below 5% at unequal spread, too
+RANK_ALPHA = 1 / 32  # of the rank test; false positives of it and the interval together stay below 5% even if spreads differ
 
 Errors = Mapping[int, Mapping[int, float]]  # depth -> seed -> training error; inf where it diverged
 
@@ -48,10 +48,10 @@ RULES = {
 class Degradation:
     """Training error of one arm over depth, from the n seeds that finished every depth.
 
-    best: seed -> the shallower depth that it is compared with, the one with the lowest mean error over the other half of the
-    seeds. contrast: deepest minus best; None where a network diverged, or outcomes are mixed, at one of these depths. most: the
-    highest upper end of the intervals of the deepest minus each shallower depth. rank_p: exact one-sided p of the deepest
-    depth's ranks within seeds.
+    best: seed -> the shallower depth that it is compared with, which has the lowest mean error over the other half of the
+    seeds. contrast: deepest minus best; None if a network diverged, or outcomes are mixed, at one of these depths. most: the
+    highest upper end of the intervals of the deepest minus each shallower depth. rank_p: exact one-sided p-value of the ranks
+    of the deepest depth within seeds.
     """
 
     depths: tuple[int, ...]
@@ -69,18 +69,18 @@ def degradation(errors: Errors, margin: float, mixed: Collection[int] = ()) -> D
     mixed: the depths whose networks have different outcomes. DEGRADES: the interval of the contrast is above 0 and its mean at
     least `margin`; without a contrast, the deepest depth's ranks within seeds are high (p <= 1/32) and its median error is at
     least `margin` above the lowest median of a shallower depth. DOES_NOT_DEGRADE: the intervals of the contrast and of the
-    deepest minus every shallower depth are below `margin`. INCONCLUSIVE: everything else. UNTRAINED is for the caller, who
-    knows the outcomes.
+    deepest minus every shallower depth are below `margin`. INCONCLUSIVE: everything else. The caller, who
+    knows the outcomes, assigns UNTRAINED.
     """
-    depths, seeds = sorted(errors), whole_seeds(errors)
+    depths, seeds = sorted(errors), complete_seeds(errors)
     if len(depths) < 2 or not seeds:
         return None
     rows = [[errors[depth][seed] for depth in depths] for seed in seeds]
     best = {seed: depths[option] for seed, option in zip(seeds, cross_fitted([row[:-1] for row in rows]), strict=True)}
     deepest = errors[depths[-1]]
     usable = set() if depths[-1] in mixed else {depth for depth in depths[:-1] if depth not in mixed}
-    each = [deepest[seed] - errors[best[seed]][seed] for seed in seeds]
-    contrast = paired_difference(each) if usable.issuperset(best.values()) and all(map(math.isfinite, each)) else None
+    rises = [deepest[seed] - errors[best[seed]][seed] for seed in seeds]
+    contrast = paired_difference(rises) if usable.issuperset(best.values()) and all(map(math.isfinite, rises)) else None
     most = _highest_end([[deepest[seed] - errors[depth][seed] for seed in seeds] for depth in usable]) if contrast else None
     rank_p = highest_last(rows)
     verdict = _by_interval(contrast, most, margin) if contrast else _by_rank(rows, rank_p, margin)
@@ -88,8 +88,8 @@ def degradation(errors: Errors, margin: float, mixed: Collection[int] = ()) -> D
 
 
 def _highest_end(differences: Sequence[Sequence[float]]) -> float | None:
-    """Of the intervals; a depth at which a network diverged (-inf) is no better than the deepest one and is left out."""
-    ends = [paired_difference(each).high for each in differences if all(map(math.isfinite, each))]
+    """The highest upper end of the intervals, without depths at which a network diverged (-inf): they are not better."""
+    ends = [paired_difference(rises).high for rises in differences if all(map(math.isfinite, rises))]
     return None if None in ends else max(end for end in ends if end is not None)
 
 
@@ -103,26 +103,27 @@ def _by_interval(contrast: Difference, most: float | None, margin: float) -> Deg
 
 def _by_rank(rows: Sequence[Sequence[float]], rank_p: float, margin: float) -> DegradationVerdict:
     *shallower, deepest = [median(column) for column in zip(*rows, strict=True)]
-    far = math.isfinite(min(shallower)) and deepest - min(shallower) >= margin
-    return DegradationVerdict.DEGRADES if rank_p <= RANK_ALPHA and far else DegradationVerdict.INCONCLUSIVE
+    exceeds = math.isfinite(min(shallower)) and deepest - min(shallower) >= margin
+    return DegradationVerdict.DEGRADES if rank_p <= RANK_ALPHA and exceeds else DegradationVerdict.INCONCLUSIVE
 
 
-def whole_seeds(errors: Errors) -> list[int]:
+def complete_seeds(errors: Errors) -> list[int]:
     """The seeds that have an error at every depth."""
-    return sorted(set.intersection(*(set(of) for of in errors.values()))) if errors else []
+    return sorted(set.intersection(*(set(by_seed) for by_seed in errors.values()))) if errors else []
 
 
 def degradation_reduction(plain: Errors, residual: Errors) -> Difference | None:
-    """By how much less the residual arm's error rises from the shallowest to the deepest network, paired over seeds.
+    """Rise of the training error from the shallowest to the deepest network, plain minus residual, paired by seed.
 
-    Only this supports that a shortcut removes degradation. Depths and seeds are those that both arms have; None for fewer than
-    two such depths, no such seed, or a diverged network at an end. It is not to be formed where outcomes are mixed at an end.
+    Only this difference can show that a shortcut removes degradation. It uses the depths and seeds that both arms have; None
+    for fewer than two such depths, no such seed, or a diverged network at an end. It is not valid if outcomes are mixed at an
+    end.
     """
     depths = sorted(set(plain) & set(residual))
     if len(depths) < 2:
         return None
-    ends = [{depth: of[depth] for depth in (depths[0], depths[-1])} for of in (plain, residual)]
-    seeds = sorted(set(whole_seeds(ends[0])) & set(whole_seeds(ends[1])))
-    rises = [[of[depths[-1]][seed] - of[depths[0]][seed] for of in ends] for seed in seeds]
+    ends = [{depth: errors[depth] for depth in (depths[0], depths[-1])} for errors in (plain, residual)]
+    seeds = sorted(set(complete_seeds(ends[0])) & set(complete_seeds(ends[1])))
+    rises = [[errors[depths[-1]][seed] - errors[depths[0]][seed] for errors in ends] for seed in seeds]
     finite = all(math.isfinite(value) for row in rises for value in row)
     return paired_difference([a - b for a, b in rises]) if rises and finite else None

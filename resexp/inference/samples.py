@@ -1,4 +1,4 @@
-"""How the trials of one arm ended, and their values: outcomes first, means only where all trials ended alike."""
+"""Outcomes and values of the trials of one arm: counts always, means only if all trials have the same outcome."""
 
 import math
 from collections import Counter
@@ -10,9 +10,10 @@ from resexp.runs import Outcome
 
 @dataclass(frozen=True)
 class Summary:
-    """One arm of a cell: how its trials ended, and their values where they have one.
+    """Outcomes and values of one arm of a cell.
 
-    mean and sd (n - 1) are given only where all trials ended alike; median, lowest and highest always.
+    mean and sd (with n - 1) are given only if all trials have the same outcome; median, lowest and highest are given if any
+    trial has a value.
     """
 
     outcomes: dict[str, int]
@@ -25,15 +26,15 @@ class Summary:
 
 
 def summarize(outcomes: Sequence[str], values: Sequence[float | None]) -> Summary:
-    """The summary of one arm from the outcome and the value (None when diverged) of each of its trials."""
+    """The summary of one arm from the outcome and the value (None if diverged) of each trial."""
     counts = Counter(outcomes)
     present = sorted(value for value in values if value is not None)
-    alike = len(counts) == 1 and bool(present)
+    same_outcome = len(counts) == 1 and bool(present)
     return Summary(
         outcomes={outcome.value: counts[outcome] for outcome in Outcome if counts[outcome]},
         n=len(outcomes),
-        mean=math.fsum(present) / len(present) if alike else None,
-        sd=standard_deviation(present) if alike else None,
+        mean=math.fsum(present) / len(present) if same_outcome else None,
+        sd=standard_deviation(present) if same_outcome else None,
         median=_median(present) if present else None,
         lowest=present[0] if present else None,
         highest=present[-1] if present else None,
@@ -41,11 +42,11 @@ def summarize(outcomes: Sequence[str], values: Sequence[float | None]) -> Summar
 
 
 def standard_deviation(values: Sequence[float]) -> float | None:
-    """Standard deviation with n - 1; None for a single value, exactly 0 where all values are equal."""
+    """Standard deviation with n - 1; None for a single value, exactly 0 if all values are equal."""
     if len(values) < 2:
         return None
     if min(values) == max(values):
-        return 0.0  # their mean, rounded, may differ from them
+        return 0.0  # the rounded mean may differ from the values
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
 

@@ -142,8 +142,8 @@ def losses(folder: Path, trial: config.Trial, *each: float) -> None:
     [
         ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),  # 20 steps and 10
         # both at 10, which is some step from 1 to 10
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", Verdict.UNDECIDED, "+0 [+0, +0]; within the logging interval"),
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.UNDECIDED, "+0 [+0, +0]; within the logging interval"),
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", Verdict.UNDECIDED, "+0 [+0, +0]; undecided within the logging interval"),
+        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.UNDECIDED, "+0 [+0, +0]; undecided within the logging interval"),
         ([(0.5,)] * 2, [(0.4,)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 [+0, +0]"),  # both at step 0, which is no other step
         ([(2, 0.5)] * 2, [(0.4,)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),
         ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", Verdict.SUPPORTED, "one arm never reaches the loss at 2 of 2 seeds"),
