@@ -82,10 +82,10 @@ def test_the_limit_is_16_depth_scales_with_batch_norm_at_any_init_scale_and_infi
 
 def test_a_limit_covers_the_whole_heat_map_and_other_experiments_have_none(heat_map, tmp_path):
     init_scales = boundaries(heat_map)["init_scale"]
-    few = fabricated.results(tmp_path, values, *MAP[:3], "network.init_scale=[1,2]", "seeds=2")
+    two_scales = fabricated.results(tmp_path, values, *MAP[:3], "network.init_scale=[1,2]", "seeds=2")
 
     assert (init_scales.min(), init_scales.max()) == (pytest.approx(0.5 / math.sqrt(2)), pytest.approx(2 * math.sqrt(2)))
-    assert boundaries(few).empty
+    assert boundaries(two_scales).empty
 
 
 # ---- the chart and its sentences --------------------------------------------------------------------------------------------

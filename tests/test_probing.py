@@ -168,8 +168,8 @@ def test_gradient_growth_of_networks_is_within_the_predicted_range(
     ids=str,
 )
 def test_formulas_use_the_settings_of_shortcuts(overrides: tuple[str, ...], arm: str, tiny: Any):
-    wide = ("network.width=192", "network.depth=22", "network.init=he", "network.block_layers=2", "seeds=3")
-    diagnostics = measured(tiny(*wide, "training.batch_size=128", "data.limit=512", *overrides, "network.plain=false"))[0]
+    settings = ("network.width=192", "network.depth=22", "network.init=he", "network.block_layers=2", "seeds=3")
+    diagnostics = measured(tiny(*settings, "training.batch_size=128", "data.limit=512", *overrides, "network.plain=false"))[0]
     low, high = diagnostics.prediction.slope() or (math.nan, math.nan)
 
     assert diagnostics.arm == arm

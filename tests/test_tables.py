@@ -76,10 +76,10 @@ def test_a_seed_that_one_arm_has_not_finished_is_not_paired_and_counts_as_missin
         return {} if (trial.arm, trial.seed) == ("plain", 2) else both_above_chance(trial)
 
     ((cell),) = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL))
-    kept = [RESIDUAL[seed] - PLAIN[seed] for seed in (0, 1, 3)]
+    differences = [RESIDUAL[seed] - PLAIN[seed] for seed in (0, 1, 3)]
 
     assert cell.arms[1].difference.n == 3
-    assert np.mean(kept) == pytest.approx(cell.arms[1].difference.mean)
+    assert np.mean(differences) == pytest.approx(cell.arms[1].difference.mean)
     assert tables.outcome_text(cell.arms[0]) == "3/3"
     assert tables.missing_text(cell.arms[0]) == "n = 3 of 4, 1 waiting"
     assert tables.missing_text(cell.arms[1]) == ""

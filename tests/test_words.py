@@ -185,11 +185,16 @@ def test_the_sentence_on_accuracy_has_the_medians_at_both_ends():
 
 
 def test_the_sentence_on_accuracy_counts_diverged_networks():
-    some, none = results({8: [0.1], 64: [0.5, 0.6, None]}), results({8: [0, 0.2], 64: [None, None]}, arm="identity")
+    some_diverged, all_diverged = (
+        results({8: [0.1], 64: [0.5, 0.6, None]}),
+        results({8: [0, 0.2], 64: [None, None]}, arm="identity"),
+    )
 
     plain, identity = (
         "80.0% at depth 8, 35.0% (1 of 3 diverged) at depth 64",
         "80.0% at depth 8, 2 of 2 diverged at depth 64",
     )
 
-    assert sentences("accuracy", pd.concat([some, none])) == [f"no normalization: plain {plain}; identity {identity}."]
+    assert sentences("accuracy", pd.concat([some_diverged, all_diverged])) == [
+        f"no normalization: plain {plain}; identity {identity}."
+    ]

@@ -24,15 +24,15 @@ FINAL = "of the final weights"
 METRICS = {
     "test_accuracy": Metric(f"test accuracy {FINAL}"),
     "best_test_accuracy": Metric("test accuracy of the weights with the best validation accuracy"),
-    "train_accuracy": Metric(f"training accuracy {LAST}", split=0),
-    "val_accuracy": Metric(f"validation accuracy {LAST}", split=1),
-    "test_loss": Metric(f"test loss {LAST}", percent=False, better=-1, split=None),
+    "train_accuracy": Metric(f"training accuracy {FINAL}", split=0),
+    "val_accuracy": Metric(f"validation accuracy {FINAL}", split=1),
+    "test_loss": Metric(f"test loss {FINAL}", percent=False, better=-1, split=None),
     "best_test_loss": Metric(
         "test loss of the weights with the best validation accuracy", percent=False, better=-1, split=None
     ),
-    "train_loss": Metric(f"training loss {LAST}", percent=False, better=-1, split=None),
-    "slope_start": Metric("slope of the gradient before the first step", percent=False, better=0, split=None),
-    "slope_end": Metric("slope of the gradient after the first epoch", percent=False, better=0, split=None),
+    "train_loss": Metric(f"training loss {FINAL}", percent=False, better=-1, split=None),
+    "slope_start": Metric("gradient slope at initialization", percent=False, better=0, split=None),
+    "slope_end": Metric("gradient slope after epoch 1", percent=False, better=0, split=None),
 }
 STEP_METRICS = {
     "train_accuracy": Metric("training accuracy", split=0),

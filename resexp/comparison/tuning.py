@@ -152,7 +152,7 @@ def _reported(by_seed: Mapping[int, Setting], settings: SettingGroups) -> list[T
 def _row(
     label: Label, keys: Sequence[str], how: str, plain: _Selection, residual: _Selection, metric: str
 ) -> list[TunedComparison]:
-    """One row; none where an arm has no trial at these settings."""
+    """One row; none if an arm has no trial at these settings."""
     if not (plain.records and residual.records):
         return []
     choices = [

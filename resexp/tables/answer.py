@@ -145,8 +145,8 @@ def _gradients(comparison: Comparison) -> str:
     if not plain:
         return ""
     kinds = {key: flow(arm.growth_start or 0.0) for key, arm in plain.items()}
-    here = [(words, list(kinds.values()).count(kind)) for kind, words in FLOWS.items()]
-    counted = ", ".join(words.format(count) for words, count in here if count)
+    counts = [(sentence, list(kinds.values()).count(kind)) for kind, sentence in FLOWS.items()]
+    counted = ", ".join(sentence.format(count) for sentence, count in counts if count)
     stable = [key for key, kind in kinds.items() if kind == Flow.STABLE]
     later = sum((end := plain[key].growth_end) is not None and flow(end) == Flow.VANISHING for key in stable)
     degrading = {
@@ -162,7 +162,7 @@ def _gradients(comparison: Comparison) -> str:
 
 
 def _deepest_plain(comparison: Comparison) -> dict[tuple[tuple[str, str], ...], Arm]:
-    """Condition (all of a label but the depth) -> its deepest plain arm."""
+    """Condition (a label without the depth) -> its deepest plain arm."""
     deepest: dict[tuple[tuple[str, str], ...], Arm] = {}
     for cell in sorted(comparison.cells, key=lambda cell: int(cell.label["depth"])):
         plain = next((arm for arm in cell.arms if arm.name == "plain" and arm.summary.n), None)
@@ -172,17 +172,17 @@ def _deepest_plain(comparison: Comparison) -> dict[tuple[tuple[str, str], ...], 
 
 
 def _matching(comparison: Comparison, pair_summaries: Sequence[Mapping[str, Any]]) -> str:
-    """What pairs share, as their summaries have it, and what a number rests on."""
+    """The matched properties of pairs according to their summaries, number of seeds, resolution and margin."""
     equal = [all(value is not False for value in pair_summary["equal"].values()) for pair_summary in pair_summaries]
     pairs = [arm for cell in comparison.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
     shared = SENTENCES["matching" if pairs else "no pair"].text
     if pair_summaries and not all(equal):
         shared = SENTENCES["not matched"].format(count=equal.count(False), total=len(pair_summaries))
     unmatched = sum(bool(arm.unmatched) for cell in comparison.cells for arm in cell.arms)
-    apart = SENTENCES["unmatched"].format(count=unmatched) if unmatched else ""
+    exceptions = SENTENCES["unmatched"].format(count=unmatched) if unmatched else ""
     facts = [f"n = {seeds_text(comparison.cells)} seeds"]
     facts += [f"one test image = {100 * comparison.resolution:.2g} points"] if comparison.resolution else []
     facts += [f"margin = {percent(comparison.margin)} points"] if comparison.metric.percent else []
-    lost = sum(sum(arm.missing.values()) for cell in comparison.cells for arm in cell.arms)
-    facts += [SENTENCES["missing"].format(count=lost)] if lost else []
-    return SENTENCES["facts"].format(shared=f"{shared}{apart}", facts="; ".join(facts))
+    missing = sum(sum(arm.missing.values()) for cell in comparison.cells for arm in cell.arms)
+    facts += [SENTENCES["missing"].format(count=missing)] if missing else []
+    return SENTENCES["facts"].format(shared=f"{shared}{exceptions}", facts="; ".join(facts))

@@ -154,8 +154,8 @@ def notes(comparison: Comparison) -> list[str]:
         lines += ["No gradient reached: the weight gradient of these layers was exactly 0 at every logging step."]
     lines += precision_notes(comparison)
     if pairs := pairing_gain(comparison):
-        several = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f} (median {pairs.median:+.2f}, {pairs.pairs} pairs)"
-        spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else several
+        spread_of_pairs = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f} (median {pairs.median:+.2f}, {pairs.pairs} pairs)"
+        spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else spread_of_pairs
         lines += [
             f"Pairing by seed: correlation between arms {spread}; SD of paired differences = {pairs.ratio:.2f} x unpaired."
         ]
@@ -220,8 +220,8 @@ def depths_heading(comparison: Comparison) -> str:
     """'Training error after 20 epochs, depth 64 - depth 8, points [95% CI], margin 1.0'."""
     budget = budget_text(comparison)
     after = f" after {budget}" if budget else ""
-    shown = _shared_ends(comparison) or "deepest - best shallower depth"
-    return f"Training error{after}, {shown}, points [95% CI], margin {percent(comparison.margin)}"
+    depths = _shared_ends(comparison) or "deepest - best shallower depth"
+    return f"Training error{after}, {depths}, points [95% CI], margin {percent(comparison.margin)}"
 
 
 def _shared_ends(comparison: Comparison) -> str:
@@ -265,13 +265,15 @@ def seed_budget_lines(comparison: Comparison) -> list[str]:
     if not precision:
         return []
     median, widest = precision.median, precision.widest
-    several = precision.pairs > 1
+    has_several_pairs = precision.pairs > 1
     current = f"Precision: 95% CI half-width ±{percent(median.half)} points" + (
-        f" (median of {precision.pairs} pairs), ±{percent(widest.half)} (widest)" if several else ""
+        f" (median of {precision.pairs} pairs), ±{percent(widest.half)} (widest)" if has_several_pairs else ""
     )
     if widest.half <= precision.aim:
         return ["", f"{current}; enough for differences of {percent(comparison.margin)} points."]
-    needed = f"{needed_text(median, 'median pair')} or {needed_text(widest, 'widest')}" if several else needed_text(median)
+    needed = (
+        f"{needed_text(median, 'median pair')} or {needed_text(widest, 'widest')}" if has_several_pairs else needed_text(median)
+    )
     return ["", f"{current}. For ±{percent(precision.aim)} points you need about {needed}."]
 
 

@@ -58,8 +58,8 @@ def measured_text(arm: InitDiagnostics) -> str:
     """The slope with its interval over seeds, or the reason why there is none."""
     slope = arm.slope
     if slope is None:
-        lost = any(spread.zero or spread.infinite for spread in arm.spreads["activation_grad_norm"][1:-1])
-        return "- (0 or not finite)" if lost else "- (too few blocks)"
+        has_gaps = any(spread.zero or spread.infinite for spread in arm.spreads["activation_grad_norm"][1:-1])
+        return "- (0 or not finite)" if has_gaps else "- (too few blocks)"
     return _signed(slope.mean) + ("" if slope.low is None else f" [{_signed(slope.low)}, {_signed(slope.high or 0.0)}]")
 
 

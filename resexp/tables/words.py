@@ -89,8 +89,8 @@ def reversals(findings: Sequence[Finding]) -> list[str]:
     lines = []
     by_arm = sorted(findings, key=lambda finding: (finding.residual.name, int(finding.label["depth"])))
     for (arm, depth), group in groupby(by_arm, key=lambda finding: (finding.residual.name, int(finding.label["depth"]))):
-        here = list(group)
-        good, bad = ([finding for finding in here if finding.effect in effects] for effects in (GOOD, BAD))
+        members = list(group)
+        good, bad = ([finding for finding in members if finding.effect in effects] for effects in (GOOD, BAD))
         if good and bad:
             first, second = ((GOOD | BAD)[finding.effect].format(_condition(finding.label)) for finding in (good[0], bad[0]))
             lines.append(SENTENCES["reversal"].format(arm=arm, depth=depth, first=first, second=second))
