@@ -1,4 +1,4 @@
-"""A finished experiment made by hand: every number in it is chosen by the test, none by a training."""
+"""Finished experiments without training: the test chooses every number."""
 
 import math
 from collections.abc import Callable
@@ -32,34 +32,34 @@ Values = Callable[[Trial], dict[str, Any]]
 
 
 def experiment(runs_dir: Path, values: Values, *overrides: str) -> tuple[Path, Experiment]:
-    """digits with `overrides`, every trial finished with `values(trial)`; a trial for which it is empty is not trained."""
-    found = config.load("digits", list(overrides))
-    folder = runs_dir / found.name
+    """The config digits with `overrides`; every trial is finished with `values(trial)`, or waiting if these are empty."""
+    created = config.load("digits", list(overrides))
+    folder = runs_dir / created.name
     folder.mkdir(parents=True)
-    runs.begin(found, folder, config.make_plan(found, "cpu", 2), START, pair_summaries=[])
-    for trial in found.trials:
+    runs.begin(created, folder, config.make_plan(created, "cpu", 2), START, pair_summaries=[])
+    for trial in created.trials:
         chosen = values(trial)
         if chosen:
             finish(folder, trial, chosen)
-    return folder, found
+    return folder, created
 
 
 def results(*arguments: Any) -> runs.Results:
-    """What has been trained of such an experiment."""
+    """The results of such an experiment."""
     return runs.results_of(*experiment(*arguments))
 
 
 def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
-    """The files of one finished trial: two epochs of metrics, two readings at four block boundaries."""
-    place = runs.trial_folder(folder, trial.name)
-    runs.clear(place)
+    """Writes the files of one finished trial: metrics of two epochs, activations at two steps and four block boundaries."""
+    trial_folder = runs.trial_folder(folder, trial.name)
+    runs.clear(trial_folder)
     accuracy = values.get("val_accuracy", values.get("test_accuracy"))
     logged = math.nan if accuracy is None else accuracy
     for step in (0, 20):
-        runs.append(place / "metrics.csv", [(step, step // 20, 0.001, 2.0 / (1 + step), logged, 2.0, logged)])
-        runs.append(place / "timing.csv", [(step, step // 20, 0.5 if step else 0.0, 0.1)])
+        runs.append(trial_folder / "metrics.csv", [(step, step // 20, 0.001, 2.0 / (1 + step), logged, 2.0, logged)])
+        runs.append(trial_folder / "timing.csv", [(step, step // 20, 0.5 if step else 0.0, 0.1)])
         flows = [values.get("flow", 1.0) ** (3 - index) for index in range(4)]
         rows = [(step, 0, index, f"blocks.{index}", 1.0, flow) for index, flow in enumerate(flows)]
-        runs.append(place / "signals.csv", rows)
+        runs.append(trial_folder / "signals.csv", rows)
     named = {"trial": trial.name, "arm": trial.arm, "seed": trial.seed, "status": "finished"}
-    runs.write_result(place, {**RESULT, **named, "train_accuracy": accuracy, "val_accuracy": accuracy, **values})
+    runs.write_result(trial_folder, {**RESULT, **named, "train_accuracy": accuracy, "val_accuracy": accuracy, **values})

@@ -1,4 +1,4 @@
-"""What was trained, from Python: the frames are the files, the comparison is what the command line prints, HTML is escaped."""
+"""The Python API: frames equal the files, comparisons equal the command line output, and HTML is escaped."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ FOUR = ("network.depth=[8,64]", "network.init=[he]", "network.norm=[none,layer]"
 
 @pytest.fixture(scope="module")
 def folder(tiny_file, tmp_path_factory) -> Path:
-    """32 tiny networks, trained: two depths, norms and rates, two arms and seeds."""
+    """32 trained networks: two depths, normalizations, learning rates, arms and seeds."""
     return resexp.train(tiny_file, *GRID, runs_dir=tmp_path_factory.mktemp("runs"))
 
 
@@ -36,48 +36,48 @@ def values(trial):
     return {"test_accuracy": 0.70 + 0.05 * trial.seed, "slope_start": 0.0}
 
 
-def loaded(runs_dir, *overrides, made=values):
-    folder, _ = fabricated.experiment(runs_dir, made, *overrides)
+def loaded(runs_dir, *overrides, values_of=values):
+    folder, _ = fabricated.experiment(runs_dir, values_of, *overrides)
     return resexp.load(folder)
 
 
 def printed(capsys, monkeypatch, *arguments):
-    """What `resexp ...` writes to stdout."""
+    """The output of `resexp ARGUMENTS`."""
     monkeypatch.setattr(sys, "argv", ["resexp", *map(str, arguments)])
     try:
         cli.main()
     except SystemExit as end:
-        assert end.code in (None, 0, 3)  # noqa: PT017 - 3: said, and not met
+        assert end.code in (None, 0, 3)  # noqa: PT017 - 3: a hypothesis is not supported
     return capsys.readouterr().out
 
 
-# ---- which experiments ------------------------------------------------------------------------------------------------
+# ---- loading ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_experiment_is_found_by_path_by_name_and_without_a_name_the_last_one(tmp_path):
+def test_an_experiment_is_loaded_by_path_by_name_or_as_the_last_one(tmp_path):
     first, _ = fabricated.experiment(tmp_path, values, "name=first", *ONE_CELL)
     runs_dir = str(tmp_path)
 
-    for found in (
+    for loaded_results in (
         resexp.load(first),
         resexp.load(str(first)),
         resexp.load("first", runs_dir=runs_dir),
         resexp.load(runs_dir=tmp_path),
     ):
-        assert [folder for folder, _ in found.results.sources] == [first]
+        assert [folder for folder, _ in loaded_results.results.sources] == [first]
 
 
-def test_several_experiments_are_read_side_by_side(tmp_path):
+def test_several_experiments_are_loaded_together(tmp_path):
     fabricated.experiment(tmp_path, values, "name=one", *ONE_CELL)
     fabricated.experiment(tmp_path, values, "name=two", *ONE_CELL, "training.epochs=7")
-    found = resexp.load("one", "two", runs_dir=tmp_path)
+    both = resexp.load("one", "two", runs_dir=tmp_path)
 
-    assert len(found.trials) == 12
-    assert sorted(found.trials["training.epochs"].unique()) == [7, 20]
-    assert str(found.compare()).startswith("one + two: test accuracy of the final weights in percent")
+    assert len(both.trials) == 12
+    assert sorted(both.trials["training.epochs"].unique()) == [7, 20]
+    assert str(both.compare()).startswith("one + two: test accuracy of the final weights in percent")
 
 
-def test_what_is_not_there_is_named_with_what_is(tmp_path):
+def test_a_missing_experiment_is_refused_with_the_names_of_existing_ones(tmp_path):
     fabricated.experiment(tmp_path, values, "name=first", *ONE_CELL)
 
     with pytest.raises(RunsError, match=r"frist: no experiment of that name or path; .* holds first"):
@@ -96,61 +96,61 @@ def test_the_folder_that_training_returns_can_be_loaded(folder):
         pytest.param("import resexp; resexp.load({!r}).compare()", ["torch", "torchvision"], id="load and compare"),
     ],
 )
-def test_no_more_is_imported_than_is_needed(program, absent, folder):
+def test_unneeded_packages_are_not_imported(program, absent, folder):
     text = f"{program.format(str(folder))}; import sys; print(*[m for m in {absent} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=120)
+    completed = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, timeout=120)
 
-    assert done.stdout.split() == []
+    assert completed.stdout.split() == []
 
 
 # ---- frames ---------------------------------------------------------------------------------------------------------------
 
 
 def cells(row, columns):
-    """A row of a frame as csv has it, numbers as numbers."""
+    """The cells of a row; text that is a number is converted."""
     return [number(row[column]) for column in columns]
 
 
 def number(value):
-    """Text that is a number, as one; an empty cell and a number that is none, as None."""
+    """Text that is a number is converted; empty cells and NaN become None."""
     try:
-        found = float(value)
+        parsed = float(value)
     except (TypeError, ValueError):
         return None if value in ("", None) else value
-    return None if math.isnan(found) else found
+    return None if math.isnan(parsed) else parsed
 
 
-def test_there_is_a_row_for_each_trial_with_the_figures_of_its_result(folder):
+def test_trials_has_one_row_per_trial_with_the_values_of_its_result(folder):
     frame = resexp.load(folder).trials
-    figures = [
+    columns = [
         "outcome", "test_accuracy", "test_loss", "best_test_accuracy", "best_test_loss", "best_epoch", "train_accuracy",
         "train_loss", "val_accuracy", "slope_start", "slope_end", "parameters", "multiply_adds", "steps",
     ]  # fmt: skip
 
     assert list(frame.columns[:6]) == ["trial", "arm", "depth", "norm", "lr", "seed"]
-    assert set(frame.columns[6:]) == {*figures, "dead_layers"}
+    assert set(frame.columns[6:]) == {*columns, "dead_layers"}
     assert len(frame) == 32
     for _, row in frame.iterrows():
-        place = folder / "trials" / row["trial"]
-        result = json.loads((place / "result.json").read_text())
-        settings = config.read_document(place / "trial.yaml")[0]["settings"]
+        trial_folder = folder / "trials" / row["trial"]
+        result = json.loads((trial_folder / "result.json").read_text())
+        settings = config.read_document(trial_folder / "trial.yaml")[0]["settings"]
         assert [row["arm"], row["seed"]] == [result["arm"], result["seed"]]
         assert [row["depth"], row["norm"]] == [settings["network"]["depth"], settings["network"]["norm"]]
         assert row["lr"] == settings["training"]["lr"]
-        assert cells(row, figures) == [number(result[key]) for key in figures]
+        assert cells(row, columns) == [number(result[key]) for key in columns]
         assert row["dead_layers"] == len(result["dead_layers"])
 
 
 @pytest.mark.parametrize(("name", "file"), LOGS.items())
-def test_a_frame_holds_every_row_of_the_logs_beside_the_place_of_its_trial(name, file, folder):
-    run = resexp.load(folder)
-    frame = getattr(run, name)
+def test_a_frame_has_every_row_of_the_logs_with_the_configuration_of_its_trial(name, file, folder):
+    results = resexp.load(folder)
+    frame = getattr(results, name)
     expected = []
-    for _, trial in run.trials.iterrows():
+    for _, trial in results.trials.iterrows():
         with (folder / "trials" / trial["trial"] / file).open(newline="") as opened:
             rows = list(csv.DictReader(opened))
-        place = [trial[key] for key in ("trial", "arm", "depth", "norm", "lr", "seed")]
-        expected += [[*place, *map(number, row.values())] for row in rows]
+        configuration = [trial[key] for key in ("trial", "arm", "depth", "norm", "lr", "seed")]
+        expected += [[*configuration, *map(number, row.values())] for row in rows]
         columns = list(rows[0])
 
     assert list(frame.columns[6:]) == columns
@@ -159,7 +159,7 @@ def test_a_frame_holds_every_row_of_the_logs_beside_the_place_of_its_trial(name,
 
 
 @pytest.mark.parametrize("name", ["trials", *LOGS])
-def test_columns_are_numbers_but_for_names(name, folder):
+def test_all_columns_are_numeric_except_names(name, folder):
     frame = getattr(resexp.load(folder), name)
     words = [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column])]
     counts = [column for column in ("depth", "seed", "step", "epoch", "index", "parameters", "steps") if column in frame]
@@ -168,16 +168,16 @@ def test_columns_are_numbers_but_for_names(name, folder):
     assert all(pd.api.types.is_integer_dtype(frame[column]) for column in counts)
 
 
-def test_an_axis_that_a_log_has_a_column_for_keeps_its_dotted_name_there(folder):
-    run = resexp.load(folder)
+def test_an_axis_with_the_name_of_a_log_column_has_its_dotted_name(folder):
+    results = resexp.load(folder)
 
-    assert set(run.trials["lr"]) == set(run.metrics["training.lr"]) == {0.001, 0.01}
-    assert "lr" in run.metrics
-    assert run.metrics.columns.is_unique
+    assert set(results.trials["lr"]) == set(results.metrics["training.lr"]) == {0.001, 0.01}
+    assert "lr" in results.metrics
+    assert results.metrics.columns.is_unique
 
 
-def test_figures_that_a_diverged_network_does_not_have_are_no_numbers(tmp_path):
-    frame = loaded(tmp_path, *ONE_CELL, made=lambda _: {"outcome": "diverged", "best_epoch": None}).trials
+def test_missing_values_of_a_diverged_network_are_nan(tmp_path):
+    frame = loaded(tmp_path, *ONE_CELL, values_of=lambda _: {"outcome": "diverged", "best_epoch": None}).trials
 
     assert frame[["test_accuracy", "best_epoch", "slope_start"]].isna().all(axis=None)
     assert (frame.dtypes[["test_accuracy", "best_epoch", "slope_start"]] == "float64").all()
@@ -185,22 +185,22 @@ def test_figures_that_a_diverged_network_does_not_have_are_no_numbers(tmp_path):
 
 @pytest.mark.parametrize("name", ["trials", *LOGS])
 def test_a_frame_is_read_once(name, folder):
-    run = resexp.load(folder)
+    results = resexp.load(folder)
 
-    assert getattr(run, name) is getattr(run, name)
+    assert getattr(results, name) is getattr(results, name)
 
 
 @pytest.mark.parametrize(("name", "file"), LOGS.items())
 def test_only_finished_trials_are_in_frames(name, file, tmp_path):
-    run = loaded(tmp_path, *ONE_CELL, made=lambda trial: values(trial) if trial.seed else {})
+    results = loaded(tmp_path, *ONE_CELL, values_of=lambda trial: values(trial) if trial.seed else {})
 
-    assert set(run.trials["seed"]) == {1, 2}
-    assert set(run.metrics["seed"]) == {1, 2}
+    assert set(results.trials["seed"]) == {1, 2}
+    assert set(results.metrics["seed"]) == {1, 2}
 
 
 @pytest.mark.parametrize("name", ["trials", *LOGS])
-def test_frames_of_an_experiment_of_which_nothing_has_finished_have_no_rows(name, tmp_path):
-    frame = getattr(loaded(tmp_path, *ONE_CELL, made=lambda _: {}), name)
+def test_frames_of_an_experiment_without_finished_trials_are_empty(name, tmp_path):
+    frame = getattr(loaded(tmp_path, *ONE_CELL, values_of=lambda _: {}), name)
 
     assert len(frame) == 0
     assert {"trial", "arm", "depth", "seed"} <= set(frame.columns)
@@ -208,33 +208,33 @@ def test_frames_of_an_experiment_of_which_nothing_has_finished_have_no_rows(name
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "problem"),
     [
         pytest.param(lambda path: path.write_text(path.read_text().replace("0.001", "0.002", 1)), "damaged", id="edited"),
-        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:-5]), "damaged", id="torn"),
-        pytest.param(lambda path: path.unlink(), "missing", id="gone"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:-5]), "damaged", id="truncated"),
+        pytest.param(lambda path: path.unlink(), "missing", id="missing"),
     ],
 )
-def test_a_log_is_read_when_it_is_asked_for_and_damage_is_named(change, said, tmp_path):
+def test_a_log_is_read_at_first_access_and_a_damaged_one_is_refused_by_name(change, problem, tmp_path):
     folder, experiment = fabricated.experiment(tmp_path, values, *ONE_CELL)
     path = folder / "trials" / experiment.trials[0].name / "metrics.csv"
     change(path)
-    run = resexp.load(folder)
+    results = resexp.load(folder)
 
-    assert len(run.trials) == len(set(run.signals["trial"])) == 6
-    for ask in (lambda: run.metrics, run.charts):
-        with pytest.raises(RunsError, match=rf"{path.name}: {said}"):
-            ask()
+    assert len(results.trials) == len(set(results.signals["trial"])) == 6
+    for access in (lambda: results.metrics, results.charts):
+        with pytest.raises(RunsError, match=rf"{path.name}: {problem}"):
+            access()
 
 
-def test_layers_without_a_gradient_are_words_where_some_results_have_none(tmp_path):
-    def made(trial):  # an earlier release wrote no such list
+def test_dead_layers_are_text_even_if_some_results_have_no_list(tmp_path):
+    def values_of(trial):  # results of earlier releases have no such list
         return values(trial) | ({"dead_layers": ["blocks.0.layer1"]} if trial.arm == "identity" else {})
 
-    run = loaded(tmp_path, *ONE_CELL, made=made)
-    frame = run.compare().frame.set_index("arm")
+    results = loaded(tmp_path, *ONE_CELL, values_of=values_of)
+    frame = results.compare().frame.set_index("arm")
 
-    counts = run.trials.groupby("arm")["dead_layers"]
+    counts = results.trials.groupby("arm")["dead_layers"]
     assert (counts.min()["identity"], counts.count()["plain"]) == (1, 0)
     assert dict(frame["dead_layers"]) == {"plain": "", "identity": "blocks.0.layer1"}
     assert set(loaded(tmp_path / "none", *ONE_CELL).compare().frame["dead_layers"]) == {""}
@@ -246,52 +246,54 @@ def test_layers_without_a_gradient_are_words_where_some_results_have_none(tmp_pa
 @pytest.mark.parametrize(
     ("options", "flags"),
     [
-        pytest.param({}, [], id="as it is"),
+        pytest.param({}, [], id="default"),
         pytest.param({"metric": "train_loss"}, ["--metric", "train_loss"], id="another metric"),
-        pytest.param({"at": "best"}, ["--at", "best"], id="the best weights"),
-        pytest.param(
-            {"metric": "val_loss", "at": "step:4"}, ["--metric", "val_loss", "--at", "step:4"], id="a step of the training"
-        ),
-        pytest.param({"tune": "lr"}, ["--tune", "lr"], id="tuned by name"),
-        pytest.param({"tune": ["lr", "norm"]}, ["--tune", "lr", "--tune", "norm"], id="tuned over two"),
-        pytest.param({"images": True}, ["--by-image"], id="with the luck of the images"),
+        pytest.param({"at": "best"}, ["--at", "best"], id="best weights"),
+        pytest.param({"metric": "val_loss", "at": "step:4"}, ["--metric", "val_loss", "--at", "step:4"], id="a training step"),
+        pytest.param({"tune": "lr"}, ["--tune", "lr"], id="tuned over one key"),
+        pytest.param({"tune": ["lr", "norm"]}, ["--tune", "lr", "--tune", "norm"], id="tuned over two keys"),
+        pytest.param({"images": True}, ["--by-image"], id="with the uncertainty of the test images"),
     ],
 )
-def test_a_comparison_is_printed_as_the_command_line_prints_it(options, flags, folder, capsys, monkeypatch):
-    found = resexp.load(folder).compare(**options)
+def test_a_comparison_prints_the_output_of_the_command_line(options, flags, folder, capsys, monkeypatch):
+    compared = resexp.load(folder).compare(**options)
     expected = printed(capsys, monkeypatch, "compare", folder, *flags)
 
-    assert f"{found}\n" == f"{found!r}\n" == expected
+    assert f"{compared}\n" == f"{compared!r}\n" == expected
     assert len(expected.splitlines()) > 20
 
 
-def test_a_primary_contrast_stands_in_it(tmp_path, capsys, monkeypatch):
-    run = loaded(tmp_path, *FOUR, 'compare.primary="test_accuracy: identity > plain @ 95%"')
+def test_a_comparison_contains_the_primary_hypothesis(tmp_path, capsys, monkeypatch):
+    results = loaded(tmp_path, *FOUR, 'compare.primary="test_accuracy: identity > plain @ 95%"')
 
-    assert f"{run.compare()}\n" == printed(capsys, monkeypatch, "compare", *(of for of, _ in run.results.sources))
+    assert f"{results.compare()}\n" == printed(
+        capsys, monkeypatch, "compare", *(source for source, _ in results.results.sources)
+    )
     assert "primary hypothesis (everything else is exploratory)\n  test_accuracy: identity > plain @ 95%\n" in str(
-        run.compare()
+        results.compare()
     )
 
 
 @pytest.mark.parametrize("unmatched", [False, True])
-def test_arms_that_are_no_pair_are_compared_only_where_that_is_asked_for(unmatched, tmp_path, capsys, monkeypatch):
+def test_unmatched_arms_are_compared_only_on_request(unmatched, tmp_path, capsys, monkeypatch):
     plain, _ = fabricated.experiment(tmp_path, values, "name=one", *ONE_CELL, "network.shortcut=[plain]")
     other, _ = fabricated.experiment(
         tmp_path, values, "name=two", *ONE_CELL, "network.plain=false", "training.epochs=7", "network.shortcut=[identity]"
     )
-    found = resexp.load(plain, other).compare(unmatched=unmatched)
+    compared = resexp.load(plain, other).compare(unmatched=unmatched)
     flags = ["--allow-unmatched"] if unmatched else []
 
-    assert f"{found}\n" == printed(capsys, monkeypatch, "compare", plain, other, *flags)
-    assert found.frame["difference"].notna().any() == unmatched
+    assert f"{compared}\n" == printed(capsys, monkeypatch, "compare", plain, other, *flags)
+    assert compared.frame["difference"].notna().any() == unmatched
 
 
-@pytest.mark.parametrize("made", [values, lambda trial: {"outcome": "diverged"} if trial.arm == "plain" else values(trial)])
-def test_its_frame_is_the_csv_of_the_command_line(made, tmp_path, capsys, monkeypatch):
-    run = loaded(tmp_path, *FOUR, made=made)
-    frame = run.compare().frame
-    (folder, _), *_ = run.results.sources
+@pytest.mark.parametrize(
+    "values_of", [values, lambda trial: {"outcome": "diverged"} if trial.arm == "plain" else values(trial)]
+)
+def test_the_frame_of_a_comparison_equals_the_csv_of_the_command_line(values_of, tmp_path, capsys, monkeypatch):
+    results = loaded(tmp_path, *FOUR, values_of=values_of)
+    frame = results.compare().frame
+    (folder, _), *_ = results.results.sources
     rows = list(csv.reader(io.StringIO(printed(capsys, monkeypatch, "compare", folder, "--format", "csv"))))
     words = [column for column in frame if not pd.api.types.is_numeric_dtype(frame[column])]
 
@@ -301,32 +303,32 @@ def test_its_frame_is_the_csv_of_the_command_line(made, tmp_path, capsys, monkey
     assert set(frame["unmatched"]) == {""}
 
 
-def test_an_expectation_has_the_verdicts_of_the_command_line(tmp_path, capsys, monkeypatch):
-    run = loaded(tmp_path, *FOUR)
+def test_a_hypothesis_has_the_verdicts_of_the_command_line(tmp_path, capsys, monkeypatch):
+    results = loaded(tmp_path, *FOUR)
     for text, met in (("test_accuracy: identity > plain @ 95%", True), ("test_accuracy: residual < plain", False)):
-        found = run.compare().expect(text)
-        (folder, _), *_ = run.results.sources
+        verdicts = results.compare().expect(text)
+        (folder, _), *_ = results.results.sources
 
-        assert found == claims.judge(config.parse_expectation(text), run.results)
-        assert f"\n\n{found!r}\n\n" in printed(capsys, monkeypatch, "compare", folder, "--expect", text)
-        assert found.met is met
+        assert verdicts == claims.judge(config.parse_expectation(text), results.results)
+        assert f"\n\n{verdicts!r}\n\n" in printed(capsys, monkeypatch, "compare", folder, "--expect", text)
+        assert verdicts.met is met
 
 
-def test_an_expectation_that_is_none_and_a_metric_that_is_none_are_refused(tmp_path):
-    run = loaded(tmp_path, *ONE_CELL)
+def test_an_invalid_hypothesis_metric_or_key_is_refused(tmp_path):
+    results = loaded(tmp_path, *ONE_CELL)
 
     with pytest.raises(config.ConfigError):
-        run.compare().expect("identity is better")
+        results.compare().expect("identity is better")
     with pytest.raises(config.ConfigError, match="'accuracy' is not one of test_accuracy"):
-        run.compare("accuracy")
+        results.compare("accuracy")
     with pytest.raises(config.ConfigError, match="'lr' does not vary here"):
-        run.compare(tune="lr")
+        results.compare(tune="lr")
 
 
 # ---- charts -----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_charts_are_those_of_the_report_and_show_themselves(folder, monkeypatch):
+def test_the_charts_are_those_of_the_report_and_are_displayed_in_a_notebook(folder, monkeypatch):
     charts = resexp.load(folder).charts()
     shown = []
     for kind in (alt.FacetChart, alt.VConcatChart):
@@ -339,22 +341,22 @@ def test_the_charts_are_those_of_the_report_and_show_themselves(folder, monkeypa
     assert repr(charts) == f"charts: {', '.join(charts)}"
 
 
-def test_there_is_nothing_to_draw_before_a_trial_has_finished(tmp_path):
-    with pytest.raises(RunsError, match=r"digits: no trial has finished yet; nothing to draw"):
-        loaded(tmp_path, *ONE_CELL, made=lambda _: {}).charts()
+def test_there_are_no_charts_before_a_trial_has_finished(tmp_path):
+    with pytest.raises(RunsError, match=r"digits: no trial has finished yet, so there are no charts"):
+        loaded(tmp_path, *ONE_CELL, values_of=lambda _: {}).charts()
 
 
-# ---- how it shows itself ----------------------------------------------------------------------------------------------------
+# ---- representations -------------------------------------------------------------------------------------------------------
 
 
-def test_it_says_what_it_is_in_a_line(tmp_path):
-    run = loaded(tmp_path, *FOUR, made=lambda trial: values(trial) if trial.seed else {})
-    (folder, _), *_ = run.results.sources
+def test_the_repr_of_results_is_one_line(tmp_path):
+    results = loaded(tmp_path, *FOUR, values_of=lambda trial: values(trial) if trial.seed else {})
+    (folder, _), *_ = results.results.sources
 
-    assert repr(run) == f"<digits: 16 of 24 trials finished; arms plain identity; depth 8 64; norm none layer; {folder}>"
+    assert repr(results) == f"<digits: 16 of 24 trials finished; arms plain identity; depth 8 64; norm none layer; {folder}>"
 
 
-def test_a_notebook_shows_name_question_progress_and_the_answer(folder):
+def test_a_notebook_shows_name_question_progress_and_summary(folder):
     shown = resexp.load(folder)._repr_html_()
 
     assert re.match(
@@ -365,16 +367,16 @@ def test_a_notebook_shows_name_question_progress_and_the_answer(folder):
     assert "n = 2 seeds" in shown
 
 
-def test_a_notebook_shows_an_experiment_of_which_nothing_has_finished(tmp_path):
-    shown = loaded(tmp_path, *ONE_CELL, made=lambda _: {})._repr_html_()
+def test_a_notebook_shows_an_experiment_without_finished_trials(tmp_path):
+    shown = loaded(tmp_path, *ONE_CELL, values_of=lambda _: {})._repr_html_()
 
     assert shown.endswith("<p>0 of 6 trials finished</p>")
 
 
-def test_what_an_experiment_says_cannot_be_code_in_a_notebook(tmp_path):
-    run = loaded(tmp_path, *ONE_CELL, "question=<script>alert('why?')</script> & <b>so</b>")
+def test_text_of_an_experiment_is_escaped_in_a_notebook(tmp_path):
+    results = loaded(tmp_path, *ONE_CELL, "question=<script>alert('why?')</script> & <b>so</b>")
 
-    for shown in (run._repr_html_(), run.compare()._repr_html_()):
+    for shown in (results._repr_html_(), results.compare()._repr_html_()):
         assert "&lt;script&gt;alert(&#x27;why?&#x27;)&lt;/script&gt; &amp; &lt;b&gt;so&lt;/b&gt;" in shown
         assert "<script" not in shown
         assert "<b>" not in shown

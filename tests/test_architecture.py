@@ -1,4 +1,4 @@
-"""The house rules of DESIGN 2, read from the source: who may import whom, what stays free of torch, names, sizes."""
+"""Architecture rules, checked in the source: import order, modules without torch, names, sizes, portability."""
 
 import ast
 import subprocess
@@ -19,7 +19,7 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
-# Left may never import right. Modules that do not exist yet are just absent.
+# A module may import only modules to its left.
 ORDER = words(
     "renamed config streams theory shortcuts networks datasets probes runs checkpoint stacking training pairs costs "
     "initial_diagnostics describe "
@@ -27,7 +27,8 @@ ORDER = words(
     "inference comparison claims reproduction tables figures report api trackers screen cli __main__"
 )
 TRAINING_HALF = words(
-    "streams shortcuts networks datasets probes checkpoint stacking training pairs costs initial_diagnostics describe doctor dissect"
+    "streams shortcuts networks datasets probes checkpoint stacking training pairs costs initial_diagnostics describe doctor "
+    "dissect"
 )
 REPORTING_HALF = words(
     "renamed config theory runs inference comparison claims reproduction tables figures report api trackers screen cli"
@@ -44,16 +45,16 @@ def present(modules: list[str]) -> list[str]:
     return [module for module in modules if module in {module_of(file) for file in FILES}]
 
 
-def at_start(tree: ast.AST) -> Iterator[ast.AST]:
-    """Everything that runs when a module is imported: all but the bodies of functions."""
+def import_time_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes that run when a module is imported: everything except the bodies of functions."""
     for node in ast.iter_child_nodes(tree):
         yield node
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield from at_start(node)
+            yield from import_time_nodes(node)
 
 
 def imported(nodes: Iterator[ast.AST]) -> set[str]:
-    """The dotted names that the import statements among `nodes` may load."""
+    """The dotted names that import statements among `nodes` may load."""
     names = set()
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -63,7 +64,7 @@ def imported(nodes: Iterator[ast.AST]) -> set[str]:
     return names
 
 
-def ours(names: set[str]) -> set[str]:
+def own_modules(names: set[str]) -> set[str]:
     """The modules of resexp among dotted names."""
     return {name.split(".")[1] for name in names if name.startswith("resexp.") and name.split(".")[1] in ORDER}
 
@@ -72,54 +73,52 @@ def packages(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-# ---- who may import whom ------------------------------------------------------------------------------------------------
+# ---- imports -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_module_has_its_place_in_the_order():
+def test_every_module_is_in_the_order():
     assert {module_of(file) for file in FILES} - {"__init__", *ORDER} == set()
 
 
 @every_file
-def test_a_module_imports_only_what_stands_left_of_it(file):
+def test_a_module_imports_only_modules_to_its_left(file):
     module = module_of(file)
-    allowed = set(ORDER[: ORDER.index(module) + 1]) if module in ORDER else set(ORDER)  # the package's face sees all
+    allowed = set(ORDER[: ORDER.index(module) + 1]) if module in ORDER else set(ORDER)  # __init__ may import all
 
-    assert ours(imported(ast.walk(FILES[file]))) - allowed == set()
+    assert own_modules(imported(ast.walk(FILES[file]))) - allowed == set()
 
 
 @every_file
-def test_imports_are_absolute_and_name_what_they_import(file):
-    found = [node for node in ast.walk(FILES[file]) if isinstance(node, ast.ImportFrom)]
+def test_imports_are_absolute_and_explicit(file):
+    imports = [node for node in ast.walk(FILES[file]) if isinstance(node, ast.ImportFrom)]
 
-    assert [node.lineno for node in found if node.level or node.names[0].name == "*"] == []
+    assert [node.lineno for node in imports if node.level or node.names[0].name == "*"] == []
 
 
 @pytest.mark.parametrize(
     "file", [file for file in FILES if module_of(file) in {*REPORTING_HALF, "executors", "__init__", "__main__"}]
 )
-def test_the_reporting_half_and_the_executors_start_without_torch(file):
-    names = imported(at_start(FILES[file]))
+def test_the_reporting_half_and_the_executors_do_not_import_torch(file):
+    names = imported(import_time_nodes(FILES[file]))
 
     assert packages(names) & {"torch", "torchvision"} == set()
-    assert ours(names) & set(TRAINING_HALF) == set()
+    assert own_modules(names) & set(TRAINING_HALF) == set()
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in REPORTING_HALF and module_of(file) != "cli"])
-def test_the_halves_meet_only_in_files(file):
-    """Not even late imports; only the command line may call the training half."""
-    assert ours(imported(ast.walk(FILES[file]))) & {*TRAINING_HALF, "executors"} == set()
+def test_the_reporting_half_never_imports_the_training_half(file):
+    """Includes imports inside functions; only the command line may import both halves."""
+    assert own_modules(imported(ast.walk(FILES[file]))) & {*TRAINING_HALF, "executors"} == set()
 
 
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
-        pytest.param(present(["cli", "executors"]), ["torch", "pandas", "altair", "scipy.stats"], id="what --help imports"),
-        pytest.param(
-            present(REPORTING_HALF), ["torch", "torchvision", "sklearn", "scipy.stats"], id="the whole reporting half"
-        ),
+        pytest.param(present(["cli", "executors"]), ["torch", "pandas", "altair", "scipy.stats"], id="imports of --help"),
+        pytest.param(present(REPORTING_HALF), ["torch", "torchvision", "sklearn", "scipy.stats"], id="reporting half"),
     ],
 )
-def test_importing_loads_no_more_than_is_needed(modules, absent):
+def test_unneeded_packages_are_not_imported(modules, absent):
     program = f"import sys, {', '.join(f'resexp.{m}' for m in modules)}; print(*[m for m in {absent} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
 
@@ -130,14 +129,14 @@ def test_importing_loads_no_more_than_is_needed(modules, absent):
 
 
 @every_file
-def test_a_file_is_named_after_what_it_holds(file):
+def test_file_names_contain_no_generic_words(file):
     words = {word for part in Path(file).with_suffix("").parts for word in part.split("_")}
 
     assert words & FORBIDDEN == set()
 
 
 @every_file
-def test_a_class_is_named_after_what_it_is(file):
+def test_class_names_contain_no_generic_words(file):
     classes = [node.name for node in ast.walk(FILES[file]) if isinstance(node, ast.ClassDef)]
     endings = tuple(word.capitalize() for word in FORBIDDEN | {"trainer", "callback", "hook"})
 
@@ -152,12 +151,12 @@ def test_a_file_has_at_most_350_lines(file):
 @every_file
 def test_a_function_has_at_most_60_lines(file):
     functions = [node for node in ast.walk(FILES[file]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno >= 60}
+    too_long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno >= 60}
 
-    assert long == {}
+    assert too_long == {}
 
 
-# ---- what nobody does -------------------------------------------------------------------------------------------------------
+# ---- forbidden code ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if module_of(file) != "cli"])
@@ -171,7 +170,7 @@ def test_only_the_command_line_prints(file):
 
 
 @every_file
-def test_an_exception_is_caught_by_its_name(file):
+def test_no_handler_catches_all_exceptions(file):
     handlers = [node for node in ast.walk(FILES[file]) if isinstance(node, ast.ExceptHandler)]
     caught = [(handler.lineno, node) for handler in handlers for node in ast.walk(handler.type or ast.Name("Exception"))]
 
@@ -179,11 +178,11 @@ def test_an_exception_is_caught_by_its_name(file):
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if module_of(file) in TRAINING_HALF])
-def test_no_code_path_asks_whether_a_network_is_residual(file):
+def test_no_code_branches_on_whether_a_network_is_residual(file):
     branches = [node.test for node in ast.walk(FILES[file]) if isinstance(node, ast.If | ast.IfExp)]
-    asked = [node for test in branches for node in ast.walk(test) if isinstance(node, ast.Name | ast.Attribute)]
+    conditions = [node for test in branches for node in ast.walk(test) if isinstance(node, ast.Name | ast.Attribute)]
 
-    assert [node.lineno for node in asked if ast.unparse(node).split(".")[-1] in ("residual", "is_residual")] == []
+    assert [node.lineno for node in conditions if ast.unparse(node).split(".")[-1] in ("residual", "is_residual")] == []
 
 
 POSIX_CALLS = {f"os.{name}" for name in words("fork killpg setsid getuid geteuid getpgid mkfifo sched_getaffinity")}
@@ -191,7 +190,7 @@ POSIX_MODULES = set(words("fcntl pwd grp resource termios pty"))
 
 
 @every_file
-def test_nothing_is_called_that_only_posix_has(file):
+def test_no_posix_only_function_or_module_is_used(file):
     calls = {ast.unparse(node) for node in ast.walk(FILES[file]) if isinstance(node, ast.Attribute)}
     allowed = {"os.sched_getaffinity"} if module_of(file) in ("runs", "executors") else set()
 

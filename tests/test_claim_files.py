@@ -1,4 +1,4 @@
-"""Files of claims, and the contrast that a config names as confirmatory."""
+"""Claims files, and the primary hypothesis of a config."""
 
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,22 @@ def better_by_ten(trial: config.Trial) -> dict[str, Any]:
 
 
 def shipped_recipe(tmp_path: Path, *overrides: str) -> runs.Results:
-    """The shipped recipe at 20, 56 and 110 layers as if it had been trained, all with a test error of 6.5%."""
+    """Fabricated results of the shipped recipe at 20, 56 and 110 layers, all with a test error of 6.5%."""
     fixed = [f"data.root={tmp_path}", "network.depth=[20, 56, 110]", "device=cpu", "seeds=1"]
     experiment = config.load("cifar10-he2015", [*fixed, *overrides])
-    done = {"outcome": "above_chance", "test_accuracy": 0.935}
-    states = [
-        runs.TrialRecord(trial, tmp_path / trial.name, "finished", done, config.conditions(trial.settings))
+    result = {"outcome": "above_chance", "test_accuracy": 0.935}
+    records = [
+        runs.TrialRecord(trial, tmp_path / trial.name, "finished", result, config.conditions(trial.settings))
         for trial in experiment.trials
     ]
-    return runs.Results(((tmp_path, experiment),), ("network.depth",), tuple(states))
+    return runs.Results(((tmp_path, experiment),), ("network.depth",), tuple(records))
 
 
 def depths(claim: claims.Claim, results: runs.Results) -> list[str]:
-    return [place.label["depth"] for of in claims.judge(claim.expectation, results) for place in of.cells]
+    return [cell.label["depth"] for judgment in claims.judge(claim.expectation, results) for cell in judgment.cells]
 
 
-def test_every_acceptance_range_of_cifar10_is_about_the_shipped_recipe_at_its_depth(tmp_path: Path):
+def test_every_acceptance_range_of_cifar10_applies_to_the_shipped_recipe_at_one_depth(tmp_path: Path):
     assert [depths(claim, shipped_recipe(tmp_path)) for claim in claims.read("cifar10")] == [["20"], ["56"], ["110"]]
 
 
@@ -47,19 +47,19 @@ def test_every_acceptance_range_of_cifar10_is_about_the_shipped_recipe_at_its_de
         "network.width=32", "network.norm=group", "training.steps=32000 training.milestones=[16000,24000]",
     ],
 )  # fmt: skip
-def test_a_recipe_that_differs_in_one_key_is_in_no_acceptance_range(tmp_path: Path, other: str):
+def test_no_acceptance_range_applies_to_a_recipe_that_differs_in_one_key(tmp_path: Path, other: str):
     results = shipped_recipe(tmp_path, *other.split())
 
     assert [depths(claim, results) for claim in claims.read("cifar10")] == [[], [], []]
 
 
-def test_each_range_of_cifar10_names_the_published_errors_inside_and_outside_of_it():
+def test_the_source_of_each_acceptance_range_lists_the_published_errors_inside_and_outside():
     names = {"github.com/akamaster/pytorch_resnet_cifar10": "akamaster/pytorch_resnet_cifar10",
              "github.com/surajit-13-sutradhar/resnet": "surajit-13-sutradhar/resnet"}  # fmt: skip
     recipe = config.load("cifar10-he2015", ["network.depth=[20, 56, 110]", "network.plain=false"]).trials
     networks = {trial.settings.network.depth: trial.settings.network for trial in recipe if trial.arm == "identity"}
     for claim, depth in zip(claims.read("cifar10"), (20, 56, 110), strict=True):
-        low, high = (of.left.offset or of.right.offset for of in claim.expectation.relations)
+        low, high = (relation.left.offset or relation.right.offset for relation in claim.expectation.relations)
         sides: dict[bool, list[str]] = {True: [], False: []}
         for entry in entries():
             if entry.settings.network == networks[depth] and entry.figure.error:
@@ -69,15 +69,15 @@ def test_each_range_of_cifar10_names_the_published_errors_inside_and_outside_of_
         assert claim.source == f"inside: {inside}; outside: {outside}"
 
 
-def test_a_file_of_claims_has_a_source_that_a_claim_may_replace(tmp_path: Path):
+def test_a_claim_may_override_the_source_of_its_file(tmp_path: Path):
     claim = "- {text: Better., expect: 'test_accuracy: identity > plain'"
     (tmp_path / "x.yaml").write_text(
         f"source: a book\nclaims:\n{claim}}}\n{claim}, source: a page, quotation: So., language: de}}\n"
     )
 
-    assert [(of.source, of.quotation, of.language) for of in claims.read(tmp_path / "x.yaml")] == [
-        ("a book", None, "en"), ("a page", "So.", "de"),
-    ]  # fmt: skip
+    first, second = claims.read(tmp_path / "x.yaml")
+    assert (first.source, first.quotation, first.language) == ("a book", None, "en")
+    assert (second.source, second.quotation, second.language) == ("a page", "So.", "de")
 
 
 @pytest.mark.parametrize(
@@ -94,30 +94,30 @@ def test_a_file_of_claims_has_a_source_that_a_claim_may_replace(tmp_path: Path):
         ("source: [", "not valid YAML"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path, content: str, words: str):
+def test_an_invalid_claims_file_is_refused_with_its_name_and_the_problem(tmp_path: Path, content: str, words: str):
     (tmp_path / "x.yaml").write_text(content)
 
-    with pytest.raises(config.ConfigError) as found:
+    with pytest.raises(config.ConfigError) as error:
         claims.read(tmp_path / "x.yaml")
-    assert str(found.value).startswith(str(tmp_path / "x.yaml"))
-    assert words in str(found.value)
+    assert str(error.value).startswith(str(tmp_path / "x.yaml"))
+    assert words in str(error.value)
 
 
-def test_primaries_are_those_of_every_config_each_once(tmp_path: Path):
+def test_the_primary_hypotheses_of_several_configs_are_listed_without_duplicates(tmp_path: Path):
     better, worse = "test_accuracy: identity > plain", "test_accuracy: identity < plain"
     folders = []
     for lr, text in ((0.1, better), (0.2, worse), (0.3, better)):
         named = (f"name=lr{lr}", f"training.lr={lr}", f"compare.primary='{text}'")
         folders.append(fabricated.experiment(tmp_path, better_by_ten, *SMALL, *named)[0])
-    found = claims.primaries(runs.read_results(folders))
+    judgments = claims.primaries(runs.read_results(folders))
 
-    assert [(of.expectation.text, of.verdict, len(of.cells)) for of in found] == [
+    assert [(judgment.expectation.text, judgment.verdict, len(judgment.cells)) for judgment in judgments] == [
         (better, Verdict.SUPPORTED, 3), (worse, Verdict.NOT_SUPPORTED, 3),
     ]  # fmt: skip
     assert claims.primaries(fabricated.results(tmp_path / "none", better_by_ten, *SMALL)) == []
 
 
-def test_a_primary_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path):
+def test_an_invalid_primary_hypothesis_is_refused_with_its_line(tmp_path: Path):
     (tmp_path / "x.yaml").write_text("seeds: 2\ncompare:\n  primary: 'test_acuracy: identity > plain'\n")
 
     with pytest.raises(config.ConfigError, match=r"x\.yaml:3: compare\.primary: 'test_acuracy' is not .* mean test_accuracy\?"):
@@ -125,10 +125,10 @@ def test_a_primary_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize("form", report.FORMATS)
-def test_the_primary_contrast_stands_in_every_format_of_the_report(tmp_path: Path, form: str):
+def test_every_format_of_the_report_contains_the_primary_hypothesis(tmp_path: Path, form: str):
     primary = "test_accuracy: identity > plain + 0.05"
-    found = fabricated.results(tmp_path, better_by_ten, *SMALL, f"compare.primary='{primary}'")
-    page = report.FORMATS[form](found)
+    results = fabricated.results(tmp_path, better_by_ten, *SMALL, f"compare.primary='{primary}'")
+    page = report.FORMATS[form](results)
 
     assert primary.replace(">", "&gt;") in page if form == "html" else primary in page
     assert "everything else is exploratory" in page

@@ -1,4 +1,4 @@
-"""What expectations are about beside accuracy: rises over depth, costs, counts, steps to a loss."""
+"""Measures other than accuracy: degradation, costs, counts, steps to a loss, gradient growth."""
 
 import math
 from pathlib import Path
@@ -27,7 +27,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 # ---- degradation -------------------------------------------------------------------------------------------------------------
 
 
-def test_degradation_is_the_rise_of_the_training_error_from_the_shallowest_to_the_deepest(two: runs.Results):
+def test_degradation_is_the_rise_of_the_training_error_from_the_shallowest_to_the_deepest_network(two: runs.Results):
     # plain rises by 10 points at every seed, identity by 6
     assert judgments("degradation: identity < plain @ 95%", two).verdict == Verdict.SUPPORTED
     assert judgments("degradation: plain <= 0.1", two).verdict == Verdict.SUPPORTED
@@ -36,14 +36,14 @@ def test_degradation_is_the_rise_of_the_training_error_from_the_shallowest_to_th
     assert judgments("degradation: identity > 0.06", two).scope == "not supported in 1 of 1 configuration of digits, n = 4"
 
 
-def test_one_depth_shows_no_degradation(one: runs.Results):
+def test_degradation_requires_two_depths(one: runs.Results):
     assert judgments("degradation: identity < plain", one).verdict == Verdict.NOT_TESTED
 
 
-def test_training_that_diverges_at_the_deep_end_is_the_largest_rise_and_at_the_shallow_end_none(tmp_path: Path):
+def test_divergence_at_the_deepest_depth_is_the_largest_rise_and_at_the_shallowest_there_is_no_rise(tmp_path: Path):
     def diverging(depth: int) -> Any:
-        lost = {("plain", depth)}
-        return lambda t: {"outcome": "diverged"} if (t.arm, t.settings.network.depth) in lost else {"test_accuracy": 0.9}
+        diverged = {("plain", depth)}
+        return lambda t: {"outcome": "diverged"} if (t.arm, t.settings.network.depth) in diverged else {"test_accuracy": 0.9}
 
     deep, shallow = (fabricated.results(tmp_path / str(depth), diverging(depth), *TWO_CELLS) for depth in (64, 16))
 
@@ -55,21 +55,21 @@ def test_rises_between_different_depths_are_not_compared(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         return {"test_accuracy": 0.9 - trial.settings.network.depth / 1000}
 
-    alone = ("name=deeper", "network.plain=false", "network.depth=[16, 128]", *ONE_CELL[1:])
-    every = [fabricated.experiment(tmp_path, values, *of)[0] for of in (TWO_CELLS, alone)]
-    results = runs.read_results(every)
+    deeper = ("name=deeper", "network.plain=false", "network.depth=[16, 128]", *ONE_CELL[1:])
+    folders = [fabricated.experiment(tmp_path, values, *overrides)[0] for overrides in (TWO_CELLS, deeper)]
+    results = runs.read_results(folders)
 
     assert judgments("degradation: plain > 0.04", results).verdict == Verdict.SUPPORTED  # from 16 to 64
     assert judgments("degradation: identity > 0.1", results).verdict == Verdict.SUPPORTED  # from 16 to 128
-    found = judgments("degradation: identity > plain", results)
-    assert (found.verdict, found.cells[0].evidence) == (Verdict.UNDECIDED, "between depths 16 and 128, and 16 and 64")
+    judgment = judgments("degradation: identity > plain", results)
+    assert (judgment.verdict, judgment.cells[0].evidence) == (Verdict.UNDECIDED, "between depths 16 and 128, and 16 and 64")
 
 
 # ---- costs ----------------------------------------------------------------------------------------------------------------
 
 
-def timed(folder: Path, **steps: tuple[float, float, float]) -> None:
-    """cost.csv with low, median and high of a step for each arm; 50 steps an epoch, memory in proportion."""
+def write_costs(folder: Path, **steps: tuple[float, float, float]) -> None:
+    """Writes cost.csv with (low, median, high) seconds per step of each arm; 50 steps per epoch, memory proportional."""
     rows = [
         ("d64 norm-none init-he", arm, 100, 90, 1000 * middle, 2000 * middle, middle, low, high, 50 * middle, 1.0)
         for arm, (low, middle, high) in steps.items()
@@ -78,7 +78,7 @@ def timed(folder: Path, **steps: tuple[float, float, float]) -> None:
 
 
 @pytest.fixture(scope="module")
-def in_time(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+def timed_results(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
     return fabricated.results(tmp_path_factory.mktemp("timed"), both, *ONE_CELL)
 
 
@@ -92,26 +92,26 @@ def in_time(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
         ((3.0, 4.0, 5.0), (1.0, 2.0, 3.5), Verdict.UNDECIDED),
     ],
 )
-def test_times_differ_where_their_quartiles_do_not_overlap(in_time: runs.Results, plain: Any, identity: Any, verdict: str):
-    timed(in_time.sources[0][0], plain=plain, identity=identity)
-    for state in in_time.records:  # every step is logged, so that steps have no range of their own
-        path = state.folder / "metrics.csv"
+def test_times_differ_if_their_quartiles_do_not_overlap(timed_results: runs.Results, plain: Any, identity: Any, verdict: str):
+    write_costs(timed_results.sources[0][0], plain=plain, identity=identity)
+    for record in timed_results.records:  # every step is logged, so steps have no range
+        path = record.folder / "metrics.csv"
         path.unlink(missing_ok=True)
         runs.append(path, [(step, 0, 0.001, 2.0 if step < 20 else 0.4, 0.5, 2.0, 0.5) for step in range(21)])
 
     for measure in ("step_seconds", "epoch_seconds", "time_to_loss(0.5)"):
-        assert judgments(f"{measure}: identity > plain", in_time).verdict == verdict
+        assert judgments(f"{measure}: identity > plain", timed_results).verdict == verdict
 
 
-def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Path):
+def test_costs_are_read_from_cost_csv_only_and_counts_from_results(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         return {**both(trial), "parameters": 100 + 10 * (trial.arm != "plain")}
 
-    folder, found = fabricated.experiment(tmp_path, values, *ONE_CELL)
+    folder, experiment = fabricated.experiment(tmp_path, values, *ONE_CELL)
     for measure in ("step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "time_to_loss(0.5)"):
-        assert judgments(f"{measure}: identity > 0", runs.results_of(folder, found)).verdict == Verdict.NOT_TESTED
-    timed(folder, identity=(1.0, 2.0, 3.0))
-    results = runs.results_of(folder, found)
+        assert judgments(f"{measure}: identity > 0", runs.results_of(folder, experiment)).verdict == Verdict.NOT_TESTED
+    write_costs(folder, identity=(1.0, 2.0, 3.0))
+    results = runs.results_of(folder, experiment)
 
     assert judgments("step_seconds: identity > plain", results).verdict == Verdict.NOT_TESTED
     assert judgments("step_seconds: 0.9 < identity < 3.1", results).verdict == Verdict.SUPPORTED
@@ -130,21 +130,21 @@ def test_costs_come_from_cost_csv_alone_and_counts_from_the_results(tmp_path: Pa
 # ---- steps to a loss ------------------------------------------------------------------------------------------------------
 
 
-def losses(folder: Path, trial: config.Trial, *each: float) -> None:
-    """metrics.csv with these training losses at steps 0, 10, 20 and so on."""
+def write_losses(folder: Path, trial: config.Trial, *values: float) -> None:
+    """Writes metrics.csv with these training losses at steps 0, 10, 20, ..."""
     path = runs.trial_folder(folder, trial.name) / "metrics.csv"
     path.unlink()
-    runs.append(path, [(10 * place, place, 0.001, loss, 0.5, 2.0, 0.5) for place, loss in enumerate(each)])
+    runs.append(path, [(10 * index, index, 0.001, loss, 0.5, 2.0, 0.5) for index, loss in enumerate(values)])
 
 
 @pytest.mark.parametrize(
-    ("plain", "identity", "sign", "verdict", "words"),
+    ("plain", "identity", "sign", "verdict", "evidence"),
     [
         ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),  # 20 steps and 10
-        # both at 10, which is some step from 1 to 10
+        # both logged at step 10, reached at steps 1 to 10
         ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", Verdict.UNDECIDED, "+0 [+0, +0]; undecided within the logging interval"),
         ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.UNDECIDED, "+0 [+0, +0]; undecided within the logging interval"),
-        ([(0.5,)] * 2, [(0.4,)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 [+0, +0]"),  # both at step 0, which is no other step
+        ([(0.5,)] * 2, [(0.4,)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 [+0, +0]"),  # both at step 0, which is exact
         ([(2, 0.5)] * 2, [(0.4,)] * 2, ">", Verdict.SUPPORTED, "+10 [+10, +10]"),
         ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", Verdict.SUPPORTED, "one arm never reaches the loss at 2 of 2 seeds"),
         ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", Verdict.NOT_SUPPORTED, "one arm never reaches the loss at 2 of 2 seeds"),
@@ -155,31 +155,31 @@ def losses(folder: Path, trial: config.Trial, *each: float) -> None:
         ([(2, 1)] * 2, [(2, 1)] * 2, ">=", Verdict.UNDECIDED, "neither arm reaches the loss at 2 of 2 seeds"),
     ],
 )
-def test_steps_to_a_loss_are_those_of_the_first_row_that_has_it_or_never(
-    tmp_path: Path, plain: Any, identity: Any, sign: str, verdict: str, words: str
+def test_steps_to_a_loss_are_the_step_of_the_first_row_with_it_or_infinite(
+    tmp_path: Path, plain: Any, identity: Any, sign: str, verdict: str, evidence: str
 ):
-    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL[:3], "seeds=2")
-    for trial in found.trials:
-        losses(folder, trial, *(plain if trial.arm == "plain" else identity)[trial.seed])
-    timed(folder, plain=(2.0, 2.0, 2.0), identity=(2.0, 2.0, 2.0))
-    results = runs.results_of(folder, found)
+    folder, experiment = fabricated.experiment(tmp_path, both, *ONE_CELL[:3], "seeds=2")
+    for trial in experiment.trials:
+        write_losses(folder, trial, *(plain if trial.arm == "plain" else identity)[trial.seed])
+    write_costs(folder, plain=(2.0, 2.0, 2.0), identity=(2.0, 2.0, 2.0))
+    results = runs.results_of(folder, experiment)
 
-    (place,) = judgments(f"steps_to_loss(0.5): plain {sign} identity", results).cells
-    assert (place.verdict, place.evidence) == (verdict, words)
+    (cell,) = judgments(f"steps_to_loss(0.5): plain {sign} identity", results).cells
+    assert (cell.verdict, cell.evidence) == (verdict, evidence)
     assert judgments(f"time_to_loss(0.5): plain {sign} identity", results).verdict == verdict
 
 
-def test_a_difference_shorter_than_the_logging_interval_is_undecided_until_every_step_is_logged(tmp_path: Path):
-    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL)
+def test_a_difference_shorter_than_the_logging_interval_is_undecided(tmp_path: Path):
+    folder, experiment = fabricated.experiment(tmp_path, both, *ONE_CELL)
 
     def verdict(*, every: int) -> Verdict:
-        for trial in found.trials:
+        for trial in experiment.trials:
             reached = (20 if trial.arm == "plain" else 25) + trial.seed % 2
             path = runs.trial_folder(folder, trial.name) / "metrics.csv"
             path.unlink()
             steps = [*range(0, reached, every), reached]
             runs.append(path, [(step, 0, 0.1, 2.0 if step < reached else 0.4, 0.5, 2.0, 0.5) for step in steps])
-        return judgments("steps_to_loss(0.5): identity < plain @ 95%", runs.results_of(folder, found)).verdict
+        return judgments("steps_to_loss(0.5): identity < plain @ 95%", runs.results_of(folder, experiment)).verdict
 
     assert verdict(every=10) == Verdict.UNDECIDED  # plain after 10 to 20, identity after 20 to 25
     assert verdict(every=1) == Verdict.NOT_SUPPORTED
@@ -191,36 +191,38 @@ def test_a_difference_shorter_than_the_logging_interval_is_undecided_until_every
 @pytest.mark.parametrize(
     ("slope", "verdict"),
     [
-        pytest.param(0.4, Verdict.SUPPORTED, id="they grow toward the input: they do not vanish"),
+        pytest.param(0.4, Verdict.SUPPORTED, id="gradients grow toward the input"),
         pytest.param(-0.02, Verdict.SUPPORTED, id="31 blocks lose 0.62 orders of magnitude"),
-        pytest.param(-0.05, Verdict.NOT_SUPPORTED, id="31 blocks lose 1.55 orders of magnitude, if 0.05 per block"),
+        pytest.param(-0.05, Verdict.NOT_SUPPORTED, id="31 blocks lose 1.55 orders of magnitude, at 0.05 per block"),
     ],
 )
-def test_vanishing_is_judged_over_the_whole_network_and_growth_does_not_count_as_vanishing(
+def test_vanishing_is_measured_over_the_whole_network_and_growth_is_not_vanishing(
     tmp_path: Path, slope: float, verdict: Verdict
 ):
     one_cell = ("network.depth=[64]", "network.init=[he]", "network.norm=[batch]", "seeds=4")
-    found = fabricated.results(tmp_path, lambda t: {**both(t), "slope_start": slope + t.seed / 10_000}, *one_cell)
-    (claim,) = (of for of in claims.read("he2015") if "Vanishing" in of.text)
+    results = fabricated.results(tmp_path, lambda t: {**both(t), "slope_start": slope + t.seed / 10_000}, *one_cell)
+    (claim,) = (candidate for candidate in claims.read("he2015") if "Vanishing" in candidate.text)
 
-    assert claims.judge(claim.expectation, found)[0].verdict == verdict
-    assert judgments("gradient_growth: plain > -1", found).cells[0].evidence.startswith(f"{31 * (slope + 0.00015) + 1:+.4g} [")
+    assert claims.judge(claim.expectation, results)[0].verdict == verdict
+    assert (
+        judgments("gradient_growth: plain > -1", results).cells[0].evidence.startswith(f"{31 * (slope + 0.00015) + 1:+.4g} [")
+    )
 
 
-def test_a_log_that_is_missing_is_named_and_not_read_as_never(tmp_path: Path):
-    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL)
-    (runs.trial_folder(folder, found.trials[0].name) / "metrics.csv").unlink()
+def test_a_missing_log_is_an_error_and_not_an_unreached_loss(tmp_path: Path):
+    folder, experiment = fabricated.experiment(tmp_path, both, *ONE_CELL)
+    (runs.trial_folder(folder, experiment.trials[0].name) / "metrics.csv").unlink()
 
     with pytest.raises(runs.RunsError, match=r"metrics\.csv: missing or empty"):
-        judgments("steps_to_loss(0.5): plain > identity", runs.results_of(folder, found))
+        judgments("steps_to_loss(0.5): plain > identity", runs.results_of(folder, experiment))
 
 
 # ---- every measure ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
-    """Two depths; at the deep end plain mixes all three outcomes; costs of the deep cell."""
+def results_of_all_measures(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    """Two depths; the deepest plain networks have all three outcomes; costs of the deepest cell."""
     outcomes = ("above_chance", "at_chance", "diverged", "above_chance")
 
     def values(trial: config.Trial) -> dict[str, Any]:
@@ -228,9 +230,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
         outcome = outcomes[trial.seed] if mixed else "above_chance"
         return {"outcome": outcome, **({} if outcome == "diverged" else both(trial))}
 
-    found = fabricated.results(tmp_path_factory.mktemp("whole"), values, *TWO_CELLS)
-    timed(found.sources[0][0], plain=(1.0, 2.0, 3.0), identity=(2.0, 3.0, 4.0))
-    return found
+    results = fabricated.results(tmp_path_factory.mktemp("all"), values, *TWO_CELLS)
+    write_costs(results.sources[0][0], plain=(1.0, 2.0, 3.0), identity=(2.0, 3.0, 4.0))
+    return results
 
 
 OPPOSITE = {
@@ -247,17 +249,19 @@ SIDES = st.sampled_from(["plain", "identity", "identity + 0.09", "plain - 10", "
     st.sampled_from(config.MEASURES), SIDES, st.sampled_from([(">", "<="), (">=", "<")]), SIDES,
     st.sampled_from(["", "@ 95%", "@ 50%"]), st.sampled_from(["deepest", "shallowest", "8"]),
 )  # fmt: skip
-def test_what_supports_an_expectation_contradicts_its_opposite_in_every_cell(
-    whole: runs.Results, measure: str, left: str, signs: tuple[str, str], right: str, level: str, depth: str
+def test_the_verdict_on_the_opposite_hypothesis_is_the_opposite_verdict(
+    results_of_all_measures: runs.Results, measure: str, left: str, signs: tuple[str, str], right: str, level: str, depth: str
 ):
     assume((left, right) != ("0.5", "0.5"))
     name = f"{measure}(0.5)" if measure in ("steps_to_loss", "time_to_loss") else measure
-    found = [judgments(f"{name}: {left} {sign} {right} {level} at depth={depth}", whole).verdict for sign in signs]
+    verdicts = [
+        judgments(f"{name}: {left} {sign} {right} {level} at depth={depth}", results_of_all_measures).verdict for sign in signs
+    ]
 
-    assert found[1] == OPPOSITE[found[0]]
+    assert verdicts[1] == OPPOSITE[verdicts[0]]
 
 
-def test_counts_are_written_out_to_the_last_one(tmp_path: Path):
-    found = fabricated.results(tmp_path, lambda t: {**both(t), "parameters": 1_703_258 + (t.arm == "plain")}, *ONE_CELL)
+def test_counts_are_printed_with_all_digits(tmp_path: Path):
+    results = fabricated.results(tmp_path, lambda t: {**both(t), "parameters": 1_703_258 + (t.arm == "plain")}, *ONE_CELL)
 
-    assert judgments("parameters: identity < plain", found).cells[0].evidence == "1,703,258 and 1,703,259"
+    assert judgments("parameters: identity < plain", results).cells[0].evidence == "1,703,258 and 1,703,259"

@@ -1,4 +1,4 @@
-"""Expectations -> verdicts: every number chosen here, every verdict worked out by hand or by scipy."""
+"""Verdicts on hypotheses: results are fabricated, and verdicts are checked by hand or with scipy."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from resexp.claims import Verdict
 
 
 def verdicts(text: str, results: runs.Results) -> dict[str | None, str]:
-    return {of.arm: of.verdict for of in claims.judge(config.parse_expectation(text), results)}
+    return {judgment.arm: judgment.verdict for judgment in claims.judge(config.parse_expectation(text), results)}
 
 
 @pytest.fixture(scope="module")
@@ -29,19 +29,19 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
 # ---- one cell -----------------------------------------------------------------------------------------------------------
 
 
-def test_judging_changes_nothing_in_the_folder(tmp_path: Path):
-    folder, found = fabricated.experiment(tmp_path, both, *ONE_CELL)
+def test_judging_changes_no_file(tmp_path: Path):
+    folder, experiment = fabricated.experiment(tmp_path, both, *ONE_CELL)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for name in claims.shipped():
         for claim in claims.read(name):
-            claims.judge(claim.expectation, runs.results_of(folder, found))
+            claims.judge(claim.expectation, runs.results_of(folder, experiment))
 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
     ("text", "verdict"),
-    [  # the mean of the differences is 0.09 (0.11, 0.06, 0.13, 0.06)
+    [  # differences 0.11, 0.06, 0.13, 0.06, mean 0.09
         ("identity > plain", Verdict.SUPPORTED),
         ("plain < identity", Verdict.SUPPORTED),
         ("plain > identity", Verdict.NOT_SUPPORTED),
@@ -50,7 +50,7 @@ def test_judging_changes_nothing_in_the_folder(tmp_path: Path):
         ("identity - 0.1 < plain", Verdict.SUPPORTED),
         ("identity > plain + 0.09", Verdict.NOT_SUPPORTED),  # equal except for rounding
         ("identity >= plain + 0.09", Verdict.SUPPORTED),
-        ("identity > 0.69", Verdict.SUPPORTED),  # its mean is 0.7
+        ("identity > 0.69", Verdict.SUPPORTED),  # mean 0.7
         ("0.71 < identity", Verdict.NOT_SUPPORTED),
         ("0.69 < identity < 0.71", Verdict.SUPPORTED),
         ("0.69 < identity < 0.7", Verdict.NOT_SUPPORTED),
@@ -66,19 +66,19 @@ def test_without_a_level_the_mean_decides(one: runs.Results, text: str, verdict:
 
 @pytest.mark.parametrize("level", [50, 80, 95, 99, 99.9])
 @pytest.mark.parametrize("shift", [0.0, 0.03, 0.04, 0.08, 0.1, 0.15, 0.2])
-def test_with_a_level_the_bound_of_scipys_paired_interval_decides(one: runs.Results, level: float, shift: float):
+def test_with_a_level_the_interval_of_the_paired_t_test_decides(one: runs.Results, level: float, shift: float):
     interval = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(level / 100)
     expected = (
         Verdict.SUPPORTED if interval.low > shift else Verdict.NOT_SUPPORTED if interval.high < shift else Verdict.UNDECIDED
     )
-    found = judgments(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
+    judgment = judgments(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
 
-    assert found.verdict == expected
-    assert found.cells[0].evidence == f"{0.09 - shift:+.4g} [{interval.low - shift:+.4g}, {interval.high - shift:+.4g}]"
+    assert judgment.verdict == expected
+    assert judgment.cells[0].evidence == f"{0.09 - shift:+.4g} [{interval.low - shift:+.4g}, {interval.high - shift:+.4g}]"
     assert judgments(f"test_accuracy: plain + {shift} < identity @ {level}%", one).verdict == expected
 
 
-def test_a_window_with_a_level_holds_the_whole_interval(one: runs.Results):
+def test_with_a_level_a_range_must_contain_the_whole_interval(one: runs.Results):
     low, high = stats.ttest_1samp(RESIDUAL, 0).confidence_interval(0.95)
 
     assert judgments(f"test_accuracy: {low - 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.SUPPORTED
@@ -86,43 +86,45 @@ def test_a_window_with_a_level_holds_the_whole_interval(one: runs.Results):
     assert judgments("test_accuracy: 0.1 < identity < 0.2 @ 95%", one).verdict == Verdict.NOT_SUPPORTED
 
 
-def test_an_error_is_one_minus_the_accuracy_and_its_rounding_decides_nothing(tmp_path: Path):
-    found = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.92}, *ONE_CELL)  # 1 - 0.92 is a little less than 0.08
+def test_an_error_is_one_minus_the_accuracy_and_rounding_does_not_affect_the_verdict(tmp_path: Path):
+    results = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.92}, *ONE_CELL)  # 1 - 0.92 < 0.08
 
-    assert judgments("test_error: 0.08 <= identity <= 0.08", found).verdict == Verdict.SUPPORTED
-    assert judgments("test_error: 0.08 <= identity <= 0.08 @ 95%", found).verdict == Verdict.SUPPORTED
-    assert judgments("test_error: identity < 0.08", found).verdict == Verdict.NOT_SUPPORTED
+    assert judgments("test_error: 0.08 <= identity <= 0.08", results).verdict == Verdict.SUPPORTED
+    assert judgments("test_error: 0.08 <= identity <= 0.08 @ 95%", results).verdict == Verdict.SUPPORTED
+    assert judgments("test_error: identity < 0.08", results).verdict == Verdict.NOT_SUPPORTED
 
 
 @pytest.mark.parametrize(("level", "verdict"), [("", Verdict.SUPPORTED), (" @ 95%", Verdict.UNDECIDED)])
 def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict: str):
-    found = judgments(f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, both, *ONE_CELL[:3], "seeds=1"))
+    judgment = judgments(
+        f"test_accuracy: identity > plain{level}", fabricated.results(tmp_path, both, *ONE_CELL[:3], "seeds=1")
+    )
 
-    assert (found.verdict, found.cells[0].n) == (verdict, 1)
-    assert found.cells[0].evidence == "+0.11" + ("; one seed has no interval" if level else "")
+    assert (judgment.verdict, judgment.cells[0].n) == (verdict, 1)
+    assert judgment.cells[0].evidence == "+0.11" + ("; one seed has no interval" if level else "")
 
 
-def test_seeds_that_one_arm_has_not_finished_are_in_no_pair(tmp_path: Path):
+def test_seeds_that_one_arm_has_not_finished_are_left_out(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         return {} if (trial.arm, trial.seed) in (("plain", 2), ("identity", 0)) else both(trial)
 
-    (place,) = judgments("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).cells
+    (cell,) = judgments("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).cells
 
-    assert (place.n, place.evidence[:5]) == (2, "+0.06")
+    assert (cell.n, cell.evidence[:5]) == (2, "+0.06")
 
 
 def test_arms_without_a_seed_in_common_are_undecided(tmp_path: Path):
-    found = fabricated.results(tmp_path, lambda t: both(t) if (t.seed < 2) == (t.arm == "plain") else {}, *ONE_CELL)
+    results = fabricated.results(tmp_path, lambda t: both(t) if (t.seed < 2) == (t.arm == "plain") else {}, *ONE_CELL)
 
-    assert judgments("test_accuracy: identity > plain", found).verdict == Verdict.UNDECIDED
-    assert judgments("test_accuracy: identity > plain", found).cells[0].evidence == "no seed in common"
+    assert judgments("test_accuracy: identity > plain", results).verdict == Verdict.UNDECIDED
+    assert judgments("test_accuracy: identity > plain", results).cells[0].evidence == "no seed in common"
 
 
 # ---- outcomes --------------------------------------------------------------------------------------------------------------
 
 
-def ending(**outcomes: str) -> Any:
-    """Seeds of plain and identity that end as the letters say: t(rained), s(tuck), d(iverged)."""
+def with_outcomes(**outcomes: str) -> Any:
+    """Outcomes by seed of plain and identity: t (above chance), s (at chance), d (diverged)."""
     names = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
 
     def values(trial: config.Trial) -> dict[str, Any]:
@@ -139,67 +141,67 @@ def ending(**outcomes: str) -> Any:
         ("ssss", "tttt", Verdict.SUPPORTED, Verdict.SUPPORTED),
         ("ssst", "tttt", Verdict.SUPPORTED, Verdict.UNDECIDED),
         ("tttt", "tsts", Verdict.SUPPORTED, Verdict.UNDECIDED),
-        ("dddt", "tttt", Verdict.UNDECIDED, Verdict.UNDECIDED),  # the one that is left speaks for none of the others
+        ("dddt", "tttt", Verdict.UNDECIDED, Verdict.UNDECIDED),  # one seed cannot represent the others
         ("tttt", "tttd", Verdict.UNDECIDED, Verdict.UNDECIDED),
         ("dddd", "tttt", Verdict.UNDECIDED, Verdict.UNDECIDED),
     ],
 )
-def test_mixed_outcomes_have_no_interval_and_diverged_seeds_no_figure(
+def test_mixed_outcomes_have_no_interval_and_diverged_seeds_have_no_value(
     tmp_path: Path, plain: str, identity: str, mean: str, interval: str
 ):
-    found = fabricated.results(tmp_path, ending(plain=plain, identity=identity), *ONE_CELL)
+    results = fabricated.results(tmp_path, with_outcomes(plain=plain, identity=identity), *ONE_CELL)
 
-    assert judgments("test_accuracy: identity > plain", found).verdict == mean
-    assert judgments("test_accuracy: identity > plain @ 95%", found).verdict == interval
+    assert judgments("test_accuracy: identity > plain", results).verdict == mean
+    assert judgments("test_accuracy: identity > plain @ 95%", results).verdict == interval
 
 
-def test_only_the_seeds_of_the_pairs_can_be_mixed(tmp_path: Path):
+def test_only_outcomes_of_paired_seeds_count_as_mixed(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
-        return {} if (trial.arm, trial.seed) == ("identity", 3) else ending(plain="ttts", identity="tttt")(trial)
+        return {} if (trial.arm, trial.seed) == ("identity", 3) else with_outcomes(plain="ttts", identity="tttt")(trial)
 
-    found = judgments("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *ONE_CELL))
+    judgment = judgments("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *ONE_CELL))
 
-    assert (found.verdict, found.cells[0].n) == (Verdict.SUPPORTED, 3)  # as the table has it
+    assert (judgment.verdict, judgment.cells[0].n) == (Verdict.SUPPORTED, 3)  # as in the table
 
 
-def test_whether_networks_trained_is_a_figure_of_its_own(tmp_path: Path):
-    found = fabricated.results(tmp_path, ending(plain="ssst", identity="tttt"), *ONE_CELL)
+def test_the_share_above_chance_is_a_measure(tmp_path: Path):
+    results = fabricated.results(tmp_path, with_outcomes(plain="ssst", identity="tttt"), *ONE_CELL)
 
-    assert judgments("above_chance: identity > plain", found).verdict == Verdict.SUPPORTED
+    assert judgments("above_chance: identity > plain", results).verdict == Verdict.SUPPORTED
     assert (
-        judgments("above_chance: plain > 0.25", found).verdict == Verdict.NOT_SUPPORTED
-    )  # one of four is no more than a quarter
-    assert judgments("above_chance: plain >= 0.25", found).verdict == Verdict.SUPPORTED
+        judgments("above_chance: plain > 0.25", results).verdict == Verdict.NOT_SUPPORTED
+    )  # one of four is not more than a quarter
+    assert judgments("above_chance: plain >= 0.25", results).verdict == Verdict.SUPPORTED
 
 
 # ---- several cells ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_expectation_must_hold_in_every_cell(two: runs.Results):
+def test_a_hypothesis_must_be_supported_in_every_cell(two: runs.Results):
     assert judgments("test_accuracy: identity >= plain", two).scope == "supported in 2 of 2 configurations of digits, n = 4"
     strictly = judgments("test_accuracy: identity > plain", two)
     assert (strictly.verdict, strictly.scope) == (
         Verdict.NOT_SUPPORTED, "supported in 1, not supported in 1 of 2 configurations of digits, n = 4",
     )  # fmt: skip
-    assert [(of.label, of.verdict) for of in strictly.cells] == [
+    assert [(cell.label, cell.verdict) for cell in strictly.cells] == [
         ({"depth": "16"}, Verdict.NOT_SUPPORTED), ({"depth": "64"}, Verdict.SUPPORTED),
     ]  # fmt: skip
 
 
-def test_undecided_in_one_cell_is_undecided(tmp_path: Path):
+def test_a_hypothesis_that_is_undecided_in_one_cell_is_undecided(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         jitter = (trial.seed % 2) * 0.2 * (trial.settings.network.depth == 16)
         return {"test_accuracy": 0.5 + (0.05 + trial.seed / 1000 - jitter) * (trial.arm != "plain")}
 
-    found = judgments("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *TWO_CELLS))
+    judgment = judgments("test_accuracy: identity > plain @ 95%", fabricated.results(tmp_path, values, *TWO_CELLS))
 
-    assert (found.verdict, found.scope) == (
+    assert (judgment.verdict, judgment.scope) == (
         Verdict.UNDECIDED,
         "supported in 1, undecided in 1 of 2 configurations of digits, n = 4",
     )
 
 
-AGAINST = (-0.006, -0.012, -0.008, -0.016, -0.004)  # one-sided p = 0.0065 that identity is better
+AGAINST = (-0.006, -0.012, -0.008, -0.016, -0.004)  # one-sided p-value of 0.0065 for identity being better
 FOR = (0.05, 0.06, 0.055, 0.052, 0.058)
 
 
@@ -211,24 +213,24 @@ FOR = (0.05, 0.06, 0.055, 0.052, 0.058)
         pytest.param("[8, 16, 32, 64]", Verdict.UNDECIDED, id="4: 4 x 0.0065 > 0.025"),
     ],
 )
-def test_one_configuration_of_many_speaks_against_a_claim_only_after_holms_correction(
+def test_one_of_several_configurations_contradicts_a_claim_only_if_significant_after_holm_correction(
     tmp_path: Path, depths: str, verdict: Verdict
 ):
     p = stats.ttest_1samp(AGAINST, 0, alternative="less").pvalue
     assert 0.025 / 4 < p < 0.025 / 3
 
     def values(trial: config.Trial) -> dict[str, Any]:
-        each = AGAINST if trial.settings.network.depth == 8 else FOR
-        return {"test_accuracy": 0.8 + each[trial.seed] * (trial.arm != "plain")}
+        differences = AGAINST if trial.settings.network.depth == 8 else FOR
+        return {"test_accuracy": 0.8 + differences[trial.seed] * (trial.arm != "plain")}
 
-    found = fabricated.results(tmp_path, values, f"network.depth={depths}", *ONE_CELL[1:3], "seeds=5")
-    claim = judgments("test_accuracy: identity > plain @ 95%", found)
+    results = fabricated.results(tmp_path, values, f"network.depth={depths}", *ONE_CELL[1:3], "seeds=5")
+    judgment = judgments("test_accuracy: identity > plain @ 95%", results)
 
-    assert claim.verdict == claim.cells[0].verdict == verdict
-    assert {place.verdict for place in claim.cells[1:]} <= {Verdict.SUPPORTED}  # support is not corrected
-    assert ("after correction for 4 tests (Holm)" in claim.cells[0].evidence) == (verdict == Verdict.UNDECIDED)
+    assert judgment.verdict == judgment.cells[0].verdict == verdict
+    assert {cell.verdict for cell in judgment.cells[1:]} <= {Verdict.SUPPORTED}  # support is not corrected
+    assert ("after correction for 4 tests (Holm)" in judgment.cells[0].evidence) == (verdict == Verdict.UNDECIDED)
     assert (
-        judgments("test_accuracy: identity > plain", found).verdict == Verdict.NOT_SUPPORTED
+        judgments("test_accuracy: identity > plain", results).verdict == Verdict.NOT_SUPPORTED
     )  # without a level the mean decides
 
 
@@ -239,17 +241,17 @@ def test_one_configuration_of_many_speaks_against_a_claim_only_after_holms_corre
         pytest.param(4, (Verdict.SUPPORTED, Verdict.NOT_SUPPORTED), id="1 of 70 orders: 0.014 < 0.025"),
     ],
 )
-def test_where_all_networks_of_one_arm_diverge_a_level_needs_enough_seeds(
+def test_if_all_networks_of_one_arm_diverge_a_level_requires_enough_seeds(
     tmp_path: Path, seeds: int, verdicts_of_both: tuple[Verdict, Verdict]
 ):
     def values(trial: config.Trial) -> dict[str, Any]:
-        lost = trial.arm == "plain" and trial.settings.network.depth == 64
-        return {"outcome": "diverged"} if lost else {"test_accuracy": 0.9 + trial.seed / 1000}
+        is_diverged = trial.arm == "plain" and trial.settings.network.depth == 64
+        return {"outcome": "diverged"} if is_diverged else {"test_accuracy": 0.9 + trial.seed / 1000}
 
-    found = fabricated.results(tmp_path, values, *TWO_CELLS[:3], f"seeds={seeds}")
+    results = fabricated.results(tmp_path, values, *TWO_CELLS[:3], f"seeds={seeds}")
 
-    assert tuple(judgments(f"degradation: identity {sign} plain @ 95%", found).verdict for sign in "<>") == verdicts_of_both
-    assert judgments("degradation: identity < plain", found).verdict == Verdict.SUPPORTED
+    assert tuple(judgments(f"degradation: identity {sign} plain @ 95%", results).verdict for sign in "<>") == verdicts_of_both
+    assert judgments("degradation: identity < plain", results).verdict == Verdict.SUPPORTED
 
 
 @pytest.mark.parametrize(
@@ -275,23 +277,23 @@ def test_where_all_networks_of_one_arm_diverge_a_level_needs_enough_seeds(
         ("depth=16, depth=64", Verdict.NOT_TESTED),
     ],
 )
-def test_cells_are_named_by_any_spelling_of_their_values(two: runs.Results, cells: str, verdict: str):
-    found = judgments(f"test_accuracy: identity > plain at {cells}", two)
+def test_conditions_accept_any_spelling_of_a_value(two: runs.Results, cells: str, verdict: str):
+    judgment = judgments(f"test_accuracy: identity > plain at {cells}", two)
 
-    assert found.verdict == verdict
-    assert (found.scope == "no configuration has everything that the claim names") == (verdict == Verdict.NOT_TESTED)
+    assert judgment.verdict == verdict
+    assert (judgment.scope == "no configuration has everything that the claim names") == (verdict == Verdict.NOT_TESTED)
 
 
 @pytest.mark.parametrize("cells", ["norm=layer, depth=deepest", "depth=deepest, norm=layer"])
-def test_the_deepest_is_the_deepest_of_what_the_other_keys_leave(tmp_path: Path, cells: str):
-    ends = [("none", "[8, 64]"), ("layer", "[8, 16]")]
+def test_deepest_is_the_deepest_depth_that_matches_the_other_conditions(tmp_path: Path, cells: str):
+    grids = [("none", "[8, 64]"), ("layer", "[8, 16]")]
     folders = [
         fabricated.experiment(tmp_path, both, f"name={norm}", *ONE_CELL[1:2], f"network.norm=[{norm}]",
-                              f"network.depth={depths}", "seeds=4")[0] for norm, depths in ends
+                              f"network.depth={depths}", "seeds=4")[0] for norm, depths in grids
     ]  # fmt: skip
-    found = judgments(f"test_accuracy: identity > plain at {cells}", runs.read_results(folders))
+    judgment = judgments(f"test_accuracy: identity > plain at {cells}", runs.read_results(folders))
 
-    assert [of.label["depth"] for of in found.cells] == ["16"]
+    assert [cell.label["depth"] for cell in judgment.cells] == ["16"]
 
 
 # ---- each arm with a shortcut ----------------------------------------------------------------------------------------------
@@ -300,39 +302,42 @@ ARMS = ("network.shortcut=[identity, gate, rezero]", "network.plain_width=parame
 
 
 def by_arm(**accuracy: float) -> Any:
-    return lambda trial: {"test_accuracy": of + trial.seed / 100} if (of := accuracy.get(trial.arm)) is not None else {}
+    return lambda trial: {"test_accuracy": mean + trial.seed / 100} if (mean := accuracy.get(trial.arm)) is not None else {}
 
 
-def test_residual_is_every_arm_with_a_shortcut_in_turn_and_no_second_control(tmp_path: Path):
+def test_residual_means_each_arm_with_a_shortcut_but_not_the_parameter_matched_baseline(tmp_path: Path):
     accuracy = {"plain": 0.5, "identity": 0.6, "gate": 0.4, "rezero": 0.7, "plain-as-gate": 0.9}
-    found = fabricated.results(tmp_path, by_arm(**accuracy), *ONE_CELL, *ARMS)
+    results = fabricated.results(tmp_path, by_arm(**accuracy), *ONE_CELL, *ARMS)
 
-    assert verdicts("test_accuracy: residual > plain @ 95%", found) == {
+    assert verdicts("test_accuracy: residual > plain @ 95%", results) == {
         "identity": Verdict.SUPPORTED, "gate": Verdict.NOT_SUPPORTED, "rezero": Verdict.SUPPORTED,
     }  # fmt: skip
-    assert {of.expectation.text for of in claims.judge(config.parse_expectation("test_loss: residual > plain"), found)} == {
-        "test_loss: residual > plain"
+    assert {
+        judgment.expectation.text for judgment in claims.judge(config.parse_expectation("test_loss: residual > plain"), results)
+    } == {"test_loss: residual > plain"}
+
+
+def test_residual_excludes_arms_that_the_hypothesis_names(tmp_path: Path):
+    results = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, gate=0.4, rezero=0.7), *ONE_CELL, *ARMS)
+
+    assert verdicts("test_accuracy: residual > identity", results) == {
+        "gate": Verdict.NOT_SUPPORTED,
+        "rezero": Verdict.SUPPORTED,
     }
 
 
-def test_residual_is_not_an_arm_that_the_expectation_names(tmp_path: Path):
-    found = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, gate=0.4, rezero=0.7), *ONE_CELL, *ARMS)
-
-    assert verdicts("test_accuracy: residual > identity", found) == {"gate": Verdict.NOT_SUPPORTED, "rezero": Verdict.SUPPORTED}
-
-
 @pytest.mark.parametrize("key", ["epochs", "validation", "depth", "momentum", "augment"])
-def test_a_condition_needs_no_section_where_a_config_needs_none(key: str):
+def test_a_condition_accepts_keys_without_their_section(key: str):
     ((short, _),) = config.parse_expectation(f"test_accuracy: identity > plain at {key}=1").where
 
     assert short == config.SHORT[key]
 
 
-def test_a_residual_arm_of_which_nothing_is_finished_is_not_tested_beside_those_that_are(tmp_path: Path):
-    found = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, rezero=0.7), *ONE_CELL, *ARMS)
+def test_a_residual_arm_without_finished_trials_is_not_tested(tmp_path: Path):
+    results = fabricated.results(tmp_path, by_arm(plain=0.5, identity=0.6, rezero=0.7), *ONE_CELL, *ARMS)
 
-    assert verdicts("test_accuracy: residual > plain", found) == {
+    assert verdicts("test_accuracy: residual > plain", results) == {
         "identity": Verdict.SUPPORTED, "gate": Verdict.NOT_TESTED, "rezero": Verdict.SUPPORTED,
     }  # fmt: skip
-    assert verdicts("test_accuracy: residual > plain at depth=8", found) == {None: Verdict.NOT_TESTED}
-    assert verdicts("step_seconds: residual > plain", found) == {None: Verdict.NOT_TESTED}
+    assert verdicts("test_accuracy: residual > plain at depth=8", results) == {None: Verdict.NOT_TESTED}
+    assert verdicts("step_seconds: residual > plain", results) == {None: Verdict.NOT_TESTED}

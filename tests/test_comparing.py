@@ -1,4 +1,4 @@
-"""`resexp compare` on results made by hand: what it prints, and what its exit code says."""
+"""`resexp compare` on fabricated results: output and exit status."""
 
 import csv
 import io
@@ -31,14 +31,14 @@ Call = Callable[..., Answer]
 
 
 def both(trial: config.Trial) -> dict[str, Any]:
-    """Pairs at the default rate; at 0.01 plain is ten points better, identity as good."""
-    faster = 0.1 * (trial.settings.training.lr == 0.01 and trial.arm == "plain")
-    return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed] + faster, "slope_start": -0.5}
+    """PLAIN and RESIDUAL accuracies; at a learning rate of 0.01, plain is ten points better and identity unchanged."""
+    gain = 0.1 * (trial.settings.training.lr == 0.01 and trial.arm == "plain")
+    return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed] + gain, "slope_start": -0.5}
 
 
 @pytest.fixture
 def compare(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """`resexp compare ARGUMENTS --runs FOLDER` in this process; its answer fits a terminal, its complaint a line."""
+    """`resexp compare ARGUMENTS --runs FOLDER` in this process; output fits a terminal, and an error is one line."""
 
     def answer(folder: Path, *arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["resexp", "compare", *map(str, arguments), "--runs", str(folder)])
@@ -47,10 +47,10 @@ def compare(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
             cli.main()
         except SystemExit as end:
             code = end.code or 0
-        found = Answer(int(str(code)), *capsys.readouterr())
-        assert len(found.err.splitlines()) == (found.code != 0)
-        assert "--format" in arguments or all(len(line) <= 80 for line in found.out.splitlines())
-        return found
+        completed = Answer(int(str(code)), *capsys.readouterr())
+        assert len(completed.err.splitlines()) == (completed.code != 0)
+        assert "--format" in arguments or all(len(line) <= 80 for line in completed.out.splitlines())
+        return completed
 
     return answer
 
@@ -58,43 +58,43 @@ def compare(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """digits at depth 64: identity is 9 points better."""
-    found = tmp_path_factory.mktemp("one")
-    fabricated.experiment(found, both, *CELL, f"compare.primary='{HELPS} @ 99%'")
-    return found
+    runs_dir = tmp_path_factory.mktemp("one")
+    fabricated.experiment(runs_dir, both, *CELL, f"compare.primary='{HELPS} @ 99%'")
+    return runs_dir
 
 
 @pytest.fixture(scope="module")
 def rates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two learning rates: 9 points better at 0.001, 1 point worse at 0.01."""
-    found = tmp_path_factory.mktemp("rates")
-    fabricated.experiment(found, both, *CELL, RATES)
-    return found
+    runs_dir = tmp_path_factory.mktemp("rates")
+    fabricated.experiment(runs_dir, both, *CELL, RATES)
+    return runs_dir
 
 
 @pytest.fixture(scope="module")
 def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One plain network has not been trained."""
-    found = tmp_path_factory.mktemp("unfinished")
-    fabricated.experiment(found, lambda t: {} if (t.arm, t.seed) == ("plain", 2) else both(t), *CELL)
-    return found
+    """One plain trial has not finished."""
+    runs_dir = tmp_path_factory.mktemp("unfinished")
+    fabricated.experiment(runs_dir, lambda t: {} if (t.arm, t.seed) == ("plain", 2) else both(t), *CELL)
+    return runs_dir
 
 
-# ---- what is expected -----------------------------------------------------------------------------------------------------
+# ---- hypotheses ----------------------------------------------------------------------------------------------------------
 
 
-def test_comparing_changes_no_file_and_says_the_same_again(folder: Path, compare: Call):
+def test_comparing_changes_no_file_and_repeats_its_output(folder: Path, compare: Call):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    first, again = (compare(folder, "--expect", HELPS) for _ in range(2))
+    first, second = (compare(folder, "--expect", HELPS) for _ in range(2))
 
-    assert first == again
+    assert first == second
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_without_an_expectation_a_finished_comparison_exits_0_whatever_it_shows(rates: Path, compare: Call):
+def test_without_a_hypothesis_a_comparison_of_finished_trials_exits_0(rates: Path, compare: Call):
     assert compare(rates).code == 0
 
 
-def test_an_expectation_that_is_met_is_printed_with_its_scope_and_exits_0(folder: Path, compare: Call):
+def test_a_supported_hypothesis_is_printed_with_its_scope_and_exits_0(folder: Path, compare: Call):
     low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.95)
     answer = compare(folder, "--expect", f"{HELPS} @ 95%")
 
@@ -113,7 +113,7 @@ def test_an_expectation_that_is_met_is_printed_with_its_scope_and_exits_0(folder
         ("step_seconds: identity > plain", "not tested (no configuration has everything that the claim names)"),
     ],
 )
-def test_an_expectation_that_is_not_met_exits_3_and_says_which(folder: Path, compare: Call, expectation: str, verdict: str):
+def test_a_hypothesis_that_is_not_supported_exits_3_and_is_named(folder: Path, compare: Call, expectation: str, verdict: str):
     answer = compare(folder, "--expect", HELPS, "--expect", expectation)
 
     assert answer.code == 3
@@ -121,7 +121,7 @@ def test_an_expectation_that_is_not_met_exits_3_and_says_which(folder: Path, com
     assert answer.out.count("expected\n") == 2
 
 
-def test_several_that_are_not_met_are_counted(rates: Path, compare: Call):
+def test_several_hypotheses_that_are_not_supported_are_counted(rates: Path, compare: Call):
     answer = compare(rates, "--expect", HELPS, "--expect", "test_accuracy: identity < plain", "--expect", f"{HELPS} at lr=1e-3")
 
     assert answer.code == 3
@@ -131,7 +131,9 @@ def test_several_that_are_not_met_are_counted(rates: Path, compare: Call):
     assert answer.err.endswith(" (and 1 more)\n")
 
 
-def test_the_primary_contrast_is_judged_and_printed_and_decides_no_exit_code(folder: Path, compare: Call, tmp_path: Path):
+def test_the_primary_hypothesis_is_printed_with_its_verdict_and_does_not_affect_the_exit_status(
+    folder: Path, compare: Call, tmp_path: Path
+):
     low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.99)
     assert low < 0 < high
     verdict = "undecided (undecided in 1 of 1 configuration of digits, n = 4)"
@@ -143,7 +145,7 @@ def test_the_primary_contrast_is_judged_and_printed_and_decides_no_exit_code(fol
     assert compare(tmp_path).code == 0
 
 
-def test_primaries_of_two_experiments_stand_each_under_its_own_words(tmp_path: Path, compare: Call):
+def test_the_primary_hypotheses_of_two_experiments_are_printed_separately(tmp_path: Path, compare: Call):
     for name, rate, sign in (("a", 0.1, ">"), ("b", 0.2, "<")):
         primary = f"compare.primary='test_accuracy: identity {sign} plain'"
         fabricated.experiment(tmp_path, both, *CELL, f"name={name}", f"training.lr={rate}", primary)
@@ -156,10 +158,10 @@ def test_primaries_of_two_experiments_stand_each_under_its_own_words(tmp_path: P
     assert out.count(tables.PRIMARY) == 1
 
 
-# ---- files of claims ------------------------------------------------------------------------------------------------------
+# ---- claims files -------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_of_claims_is_judged_claim_by_claim(folder: Path, compare: Call, tmp_path: Path):
+def test_each_claim_of_a_file_has_a_verdict(folder: Path, compare: Call, tmp_path: Path):
     file = tmp_path / "claims.yaml"
     more = f"- {{text: A lot., expect: '{HELPS} + 0.01'}}\n"
     file.write_text(f"source: me\nclaims:\n- {{text: It helps., expect: '{HELPS}'}}\n{more}")
@@ -171,7 +173,7 @@ def test_a_file_of_claims_is_judged_claim_by_claim(folder: Path, compare: Call, 
 
 
 @pytest.mark.parametrize("name", ["tutorial", "he2015", "cifar10"])
-def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str):
+def test_shipped_claims_are_available_by_name(folder: Path, compare: Call, name: str):
     answer = compare(folder, "--expect", name)
 
     assert answer.code == 3
@@ -207,7 +209,7 @@ def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str
         (["other"], ("other: no experiment of that name or path",)),
     ],
 )
-def test_a_mistake_is_one_line_with_code_2_and_no_table(
+def test_a_usage_error_is_one_line_with_exit_status_2_and_no_table(
     folder: Path, compare: Call, arguments: list[str], words: tuple[str, ...]
 ):
     answer = compare(folder, *arguments)
@@ -218,19 +220,19 @@ def test_a_mistake_is_one_line_with_code_2_and_no_table(
         assert part in answer.err
 
 
-def test_a_bad_expectation_is_told_before_anything_is_read(compare: Call, tmp_path: Path):
+def test_an_invalid_hypothesis_is_reported_before_results_are_read(compare: Call, tmp_path: Path):
     assert "has no signs of" in compare(tmp_path / "nothing", "--expect", "test_loss: identity").err
 
 
 @pytest.mark.parametrize(("more", "code"), [(700, 0), (1_000, 2)])
-def test_an_expectation_may_be_longer_than_the_name_of_a_file(folder: Path, compare: Call, more: int, code: int):
+def test_a_hypothesis_may_be_longer_than_a_file_name(folder: Path, compare: Call, more: int, code: int):
     assert compare(folder, "--expect", f"{HELPS} @ 90% at {'depth=64, ' * (more // 10)} depth=64").code == code
 
 
-# ---- trials that are missing ----------------------------------------------------------------------------------------------
+# ---- missing trials ----------------------------------------------------------------------------------------------------
 
 
-def test_missing_trials_exit_1_after_the_table_and_0_with_consent(unfinished: Path, compare: Call):
+def test_missing_trials_exit_1_after_the_table_and_0_if_they_are_allowed(unfinished: Path, compare: Call):
     refused, allowed = compare(unfinished), compare(unfinished, "--allow-missing")
 
     assert (refused.code, allowed.code) == (1, 0)
@@ -248,7 +250,7 @@ def test_missing_trials_exit_1_after_the_table_and_0_with_consent(unfinished: Pa
         (["--expect", "test_accuracy: identity < plain", "--allow-missing"], 3),
     ],
 )
-def test_missing_trials_come_before_an_expectation_that_is_not_met(
+def test_the_exit_status_of_missing_trials_takes_precedence_over_that_of_a_hypothesis(
     unfinished: Path, compare: Call, arguments: list[str], code: int
 ):
     answer = compare(unfinished, *arguments)
@@ -257,43 +259,46 @@ def test_missing_trials_come_before_an_expectation_that_is_not_met(
     assert "of 1 configuration of digits, n = 3)" in answer.out
 
 
-# ---- figures, order, tuning -----------------------------------------------------------------------------------------------
+# ---- metrics, order, tuning -----------------------------------------------------------------------------------------------
 
 
-def test_by_orders_and_names_cells_by_that_key_first(rates: Path, compare: Call):
+def test_by_sorts_and_labels_cells_by_this_key_first(rates: Path, compare: Call):
     plain, by = compare(rates).out, compare(rates, "--by", "lr").out
 
     assert "\ndepth 64, lr 0.001 " in plain
     assert "\nlr 0.001, depth 64 " in by
 
 
-def test_tuned_arms_each_have_their_own_best_rate(rates: Path, compare: Call):
+def test_tuned_arms_are_compared_at_their_own_best_learning_rates(rates: Path, compare: Call):
     answer = compare(rates, "--tune", "lr")
 
     assert answer.code == 0
     assert f"{100 * np.mean(np.subtract(RESIDUAL, PLAIN) - 0.1):+.1f} [" in answer.out.split("Each at its best lr")[1]
 
 
-def test_a_figure_of_a_step_comes_from_the_log(folder: Path, compare: Call):
+def test_a_metric_at_a_step_is_read_from_the_log(folder: Path, compare: Call):
     lines = compare(folder, "--metric", "train_loss", "--at", "step:20").out.splitlines()
-    (line,) = (of for of in lines if of.startswith("  plain "))
+    (line,) = (text for text in lines if text.startswith("  plain "))
 
     assert f"{2.0 / 21:.4g}" in line
 
 
-def test_a_test_prints_the_exact_p_of_the_sign_flips(folder: Path, compare: Call):
+def test_p_values_prints_the_exact_p_value_of_the_sign_flip_test(folder: Path, compare: Call):
     assert f"sign-flip p {2 / 2**4:.2g}" in compare(folder, "--p-values").out  # all four differences are positive
     assert "sign-flip" not in compare(folder).out
 
 
-def test_by_image_gives_the_uncertainty_of_the_test_images(tmp_path: Path, compare: Call):
-    folder, found = fabricated.experiment(tmp_path, both, *CELL)
+def test_by_image_adds_the_uncertainty_of_the_test_images(tmp_path: Path, compare: Call):
+    folder, experiment = fabricated.experiment(tmp_path, both, *CELL)
     generator = np.random.default_rng(0)
-    right = {trial.name: generator.random(200) < both(trial)["test_accuracy"] for trial in found.trials}
-    for trial in found.trials:
-        rows = [(index, 1, int(hit), 0.5) for index, hit in enumerate(right[trial.name])]
+    correct = {trial.name: generator.random(200) < both(trial)["test_accuracy"] for trial in experiment.trials}
+    for trial in experiment.trials:
+        rows = [(index, 1, int(is_correct), 0.5) for index, is_correct in enumerate(correct[trial.name])]
         runs.write_rows(runs.trial_folder(folder, trial.name) / "predictions.csv.gz", rows)
-    arms = [np.mean([right[of.name] for of in found.trials if of.arm == arm], axis=0) for arm in ("identity", "plain")]
+    arms = [
+        np.mean([correct[trial.name] for trial in experiment.trials if trial.arm == arm], axis=0)
+        for arm in ("identity", "plain")
+    ]
     low, high = stats.ttest_rel(*arms).confidence_interval(0.95)
 
     assert f"± {50 * (high - low):.1f} over other test images" in compare(tmp_path, "--by-image").out
@@ -306,15 +311,13 @@ def test_by_image_gives_the_uncertainty_of_the_test_images(tmp_path: Path, compa
         pytest.param("metrics.csv", ["--metric", "val_accuracy", "--at", "step:20"], id="metrics"),
     ],
 )
-def test_a_log_that_changed_since_its_trial_was_finished_is_read_by_nothing(
-    tmp_path: Path, compare: Call, file: str, options: list[str]
-):
-    folder, found = fabricated.experiment(tmp_path, both, *CELL)
-    for place in (runs.trial_folder(folder, trial.name) for trial in found.trials):
-        runs.write_rows(place / "predictions.csv.gz", [(image, image % 3, image % 3, 0.5) for image in range(9)])
-        runs.write_result(place, {**(runs.result(place) or {}), "steps": 20})
+def test_a_log_that_changed_since_its_trial_finished_is_not_read(tmp_path: Path, compare: Call, file: str, options: list[str]):
+    folder, experiment = fabricated.experiment(tmp_path, both, *CELL)
+    for trial_folder in (runs.trial_folder(folder, trial.name) for trial in experiment.trials):
+        runs.write_rows(trial_folder / "predictions.csv.gz", [(image, image % 3, image % 3, 0.5) for image in range(9)])
+        runs.write_result(trial_folder, {**(runs.result(trial_folder) or {}), "steps": 20})
     before = compare(tmp_path, *options)
-    changed = runs.trial_folder(folder, found.trials[0].name) / file
+    changed = runs.trial_folder(folder, experiment.trials[0].name) / file
     changed.write_bytes(changed.read_bytes() + b"\n")
     after = compare(tmp_path, *options)
 
@@ -324,7 +327,7 @@ def test_a_log_that_changed_since_its_trial_was_finished_is_read_by_nothing(
 
 
 @pytest.mark.parametrize("form", tables.TABLES)
-def test_every_format_carries_the_figures_and_the_exit_code_of_an_expectation(folder: Path, compare: Call, form: str):
+def test_every_format_contains_the_difference_and_the_verdict_of_a_hypothesis(folder: Path, compare: Call, form: str):
     low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.95)
     answer = compare(folder, "--format", form, "--expect", f"{HELPS} + 0.2 @ 95%")
 

@@ -1,4 +1,4 @@
-"""What a comparison computes, against scipy, numpy and counting by hand: figures, exact tests, the luck of the images."""
+"""Comparisons, checked against scipy, numpy and manual counts: metrics, exact tests, uncertainty of the test images."""
 
 import csv
 import gzip
@@ -27,14 +27,14 @@ def accuracy(trial):
     return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed], "slope_start": -0.5}
 
 
-def one(tmp_path, values=accuracy, *overrides):
+def residual_arm(tmp_path, values=accuracy, *overrides):
     """The residual arm of the only cell."""
     (cell,) = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL, *overrides))
     return cell.arms[1]
 
 
-def ended(*outcomes):
-    """Values by arm: the outcome of each seed, '' for a trial that has not finished."""
+def with_outcomes(*outcomes):
+    """Outcome letters by arm, one per seed; a space is a trial that has not finished."""
     words = {"t": "above_chance", "s": "at_chance", "d": "diverged"}
     accuracies = {"t": 0.9, "s": 0.1, "d": None}
     plain, residual = outcomes
@@ -46,10 +46,10 @@ def ended(*outcomes):
     return values
 
 
-# ---- figures ----------------------------------------------------------------------------------------------------------------
+# ---- metrics ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_last_weights_are_compared_by_what_their_result_says(tmp_path):
+def test_final_weights_are_compared_by_the_values_of_their_results(tmp_path):
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL)
     same, key, metric = comparison.select_metric(results, "test_accuracy", "last")
 
@@ -58,28 +58,33 @@ def test_the_last_weights_are_compared_by_what_their_result_says(tmp_path):
     assert comparison.compare_results(results).cells == comparison.cells(results)
 
 
-def test_at_a_step_the_figures_are_those_of_the_log(tmp_path):
+def test_at_a_step_the_values_are_those_of_the_log(tmp_path):
     def values(trial):
         return {**accuracy(trial), "val_accuracy": PLAIN[trial.seed], "train_loss": 9.0}
 
-    found = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL), "train_loss", "step:20")
+    compared = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL), "train_loss", "step:20")
 
-    assert found.cells[0].arms[0].summary.mean == pytest.approx(2 / 21, rel=1e-8)  # as fabricated logs have it
-    assert found.metric.label == "training loss at step 20"
+    assert compared.cells[0].arms[0].summary.mean == pytest.approx(2 / 21, rel=1e-8)  # from the fabricated log
+    assert compared.metric.label == "training loss at step 20"
 
 
 @pytest.mark.parametrize(
     ("name", "at", "words"),
     [
-        pytest.param("test_accuracy", "first", "'first' is not one of last, best, step:N", id="a place"),
-        pytest.param("test_accuracy", "step:", "'step:' is not one of last", id="no step"),
-        pytest.param("test_accuracy", "step:-1", "'step:-1' is not one of last", id="before the start"),
-        pytest.param("test_accuracy", "step:20", "the test set is evaluated once, after training", id="test figures at a step"),
-        pytest.param("train_loss", "best", "'best_train_loss' is not one of", id="never measured"),
-        pytest.param("train_loss", "step:7", "plain-d8-norm-none-init-he-s0 has no row for step 7; it has 0, 20", id="between"),
+        pytest.param("test_accuracy", "first", "'first' is not one of last, best, step:N", id="unknown at"),
+        pytest.param("test_accuracy", "step:", "'step:' is not one of last", id="no step number"),
+        pytest.param("test_accuracy", "step:-1", "'step:-1' is not one of last", id="negative step"),
+        pytest.param("test_accuracy", "step:20", "the test set is evaluated once, after training", id="test metric at a step"),
+        pytest.param("train_loss", "best", "'best_train_loss' is not one of", id="metric not measured for the best weights"),
+        pytest.param(
+            "train_loss",
+            "step:7",
+            "plain-d8-norm-none-init-he-s0 has no row for step 7; it has 0, 20",
+            id="step that was not logged",
+        ),
     ],
 )
-def test_a_figure_that_is_measured_nowhere_is_refused_in_one_line(tmp_path, name, at, words):
+def test_a_metric_that_was_not_measured_is_refused_in_one_line(tmp_path, name, at, words):
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL)
 
     with pytest.raises(ConfigError, match=re.escape(words)) as error:
@@ -87,7 +92,7 @@ def test_a_figure_that_is_measured_nowhere_is_refused_in_one_line(tmp_path, name
     assert "\n" not in str(error.value)
 
 
-def test_a_step_of_a_log_that_is_gone_is_refused(tmp_path):
+def test_a_step_of_a_missing_log_is_refused(tmp_path):
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL)
     (results.records[0].folder / "metrics.csv").unlink()
 
@@ -95,26 +100,26 @@ def test_a_step_of_a_log_that_is_gone_is_refused(tmp_path):
         comparison.compare_results(results, "train_loss", "step:20")
 
 
-def test_a_network_that_diverged_before_the_step_has_no_figure_there(tmp_path):
-    results = fabricated.results(tmp_path, ended("dddd", "tttt"), *ONE_CELL)
-    for state in results.records:
-        if state.trial.arm == "plain":
-            path = state.folder / "metrics.csv"
+def test_a_network_that_diverged_before_the_step_has_no_value(tmp_path):
+    results = fabricated.results(tmp_path, with_outcomes("dddd", "tttt"), *ONE_CELL)
+    for record in results.records:
+        if record.trial.arm == "plain":
+            path = record.folder / "metrics.csv"
             path.write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")
-    found = comparison.compare_results(results, "train_loss", "step:20")
+    compared = comparison.compare_results(results, "train_loss", "step:20")
 
-    assert [arm.summary.mean is None for arm in found.cells[0].arms] == [True, False]
+    assert [arm.summary.mean is None for arm in compared.cells[0].arms] == [True, False]
 
 
 @pytest.mark.parametrize(
-    ("metric", "least"),
+    ("metric", "resolution"),
     [("test_accuracy", 1 / 359), ("val_accuracy", 1 / 144), ("train_accuracy", 1 / 1294), ("test_loss", None)],
 )
-def test_the_least_difference_is_one_image_of_the_part(tmp_path, metric, least):
-    assert comparison.compare_results(fabricated.results(tmp_path, accuracy, *ONE_CELL), metric).resolution == least
+def test_the_resolution_is_one_image_of_the_data_set(tmp_path, metric, resolution):
+    assert comparison.compare_results(fabricated.results(tmp_path, accuracy, *ONE_CELL), metric).resolution == resolution
 
 
-def test_of_several_experiments_the_smallest_part_counts_and_of_many_images_the_sample(tmp_path):
+def test_the_resolution_is_that_of_the_smallest_data_set_or_of_the_training_sample(tmp_path):
     folders = [fabricated.experiment(tmp_path, accuracy, *ONE_CELL, f"name={name}")[0] for name in "ab"]
     for folder, images in zip(folders, ("60000,\n   5000,\n   10000", "50000,\n   100,\n   20000"), strict=True):
         path = folder / "environment.json"
@@ -130,23 +135,23 @@ def test_of_several_experiments_the_smallest_part_counts_and_of_many_images_the_
     assert measured == {"test_accuracy": 1 / 10_000, "val_accuracy": 1 / 100, "train_accuracy": 1 / 10_000}
 
 
-def test_cells_are_ordered_and_named_by_the_keys_that_were_asked_for(tmp_path):
+def test_cells_are_sorted_and_labeled_by_the_given_keys_first(tmp_path):
     results = fabricated.results(tmp_path, accuracy, "network.depth=[64,8]", "network.init=[he,pytorch]", *ONE_CELL[2:])
 
     for keys in (["init"], ["init", "init"]):
         labels = [list(cell.label.items()) for cell in comparison.cells(comparison.order_by(results, keys))]
-        assert labels == [[("init", of), ("depth", depth)] for of in ("he", "pytorch") for depth in ("64", "8")]
+        assert labels == [[("init", init), ("depth", depth)] for init in ("he", "pytorch") for depth in ("64", "8")]
     table = comparison.compare_results(comparison.order_by(results, ["init", "init"]))
     assert all(None not in (*row, *row.values()) for row in csv.DictReader(io.StringIO(tables.TABLES["csv"](table))))
     with pytest.raises(ConfigError, match="'norm' does not vary here; keys that vary: depth, init"):
         comparison.order_by(results, ["norm"])
 
 
-# ---- an arm and its twin ----------------------------------------------------------------------------------------------------
+# ---- plain counterparts ---------------------------------------------------------------------------------------------------
 
 
-def test_a_contrast_is_scipys_sign_flip_and_numpys_correlation(tmp_path):
-    arm = one(tmp_path)
+def test_a_contrast_has_the_sign_flip_test_of_scipy_and_the_correlation_of_numpy(tmp_path):
+    arm = residual_arm(tmp_path)
     flips = stats.permutation_test((DIFFERENCES,), np.mean, permutation_type="samples", n_resamples=np.inf)
 
     assert arm.contrast.sign_flip == pytest.approx(flips.pvalue)
@@ -165,15 +170,15 @@ def test_holm_corrects_over_all_contrasts_of_the_table(tmp_path):
     results = fabricated.results(tmp_path, values, *TWO_DEPTHS)
     first, second = (cell.arms[1].contrast for cell in comparison.cells(results))
 
-    assert (first.sign_flip, first.holm) == (1 / 8, 2 / 8)  # the least of two is doubled
+    assert (first.sign_flip, first.holm) == (1 / 8, 2 / 8)  # the smaller of two is doubled
     assert second.holm == second.sign_flip > 1 / 8
 
 
-def test_two_arms_with_equal_means_differ_by_nothing_and_neither_is_best(tmp_path):
+def test_two_arms_with_equal_means_have_a_difference_of_zero_and_no_star(tmp_path):
     results = fabricated.results(
         tmp_path, lambda t: {"test_accuracy": PLAIN[t.seed if t.arm == "plain" else 3 - t.seed]}, *ONE_CELL
     )
-    ((cell),) = comparison.cells(results)
+    (cell,) = comparison.cells(results)
     interval = stats.ttest_rel(PLAIN[::-1], PLAIN).confidence_interval(0.95)
 
     assert cell.arms[1].difference.mean == pytest.approx(0.0, abs=1e-12)
@@ -181,130 +186,135 @@ def test_two_arms_with_equal_means_differ_by_nothing_and_neither_is_best(tmp_pat
     assert "*" not in tables.TABLES["table"](comparison.compare_results(results))
 
 
-def test_differences_that_the_nine_digits_of_results_make_unequal_are_equal(tmp_path):
+def test_differences_that_are_unequal_only_by_rounding_to_nine_digits_are_equal(tmp_path):
     def values(trial):
         return {"test_accuracy": (300 + 10 * trial.seed + (trial.arm != "plain")) / 359}
 
     results = fabricated.results(tmp_path, values, *ONE_CELL[:3], "seeds=3")
-    found = comparison.compare_results(results)
+    compared = comparison.compare_results(results)
 
-    assert found.cells[0].arms[1].difference.sd == 0.0
-    assert comparison.seed_budget(found) is None
-    assert "+0.3 (1 image: 0.28)" in tables.TABLES["table"](found)
+    assert compared.cells[0].arms[1].difference.sd == 0.0
+    assert comparison.seed_budget(compared) is None
+    assert "+0.3 (1 image: 0.28)" in tables.TABLES["table"](compared)
 
 
 @pytest.mark.parametrize("step", ["9" * 17, "9" * 5000])
-def test_a_step_that_no_training_has_is_refused_in_one_line(tmp_path, step):
+def test_an_impossibly_large_step_is_refused_in_one_line(tmp_path, step):
     with pytest.raises(ConfigError, match=r"--at: 'step:9+' is not one of last, best, step:N"):
         comparison.compare_results(fabricated.results(tmp_path, lambda _: {}, *ONE_CELL), "val_accuracy", f"step:{step}")
 
 
-def test_of_many_steps_the_nearest_are_named(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, lambda _: {"test_accuracy": 0.5}, *ONE_CELL)
+def test_a_missing_step_is_refused_with_the_nearest_steps(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, lambda _: {"test_accuracy": 0.5}, *ONE_CELL)
     rows = [(step, 0, 0.1, 1.0, 0.5, 1.0, 0.5) for step in range(40, 1040, 20)]
-    for trial in found.trials:
+    for trial in experiment.trials:
         runs.append(runs.trial_folder(folder, trial.name) / "metrics.csv", rows)
 
-    with pytest.raises(ConfigError, match=r"no row of step 105; it has 60, 80, 100, 120, 140, 160 and 46 others$"):
-        comparison.compare_results(runs.results_of(folder, found), "val_accuracy", "step:105")
+    with pytest.raises(ConfigError, match=r"no row for step 105; it has 60, 80, 100, 120, 140, 160 and 46 others$"):
+        comparison.compare_results(runs.results_of(folder, experiment), "val_accuracy", "step:105")
 
 
-@pytest.mark.parametrize("gained", [0, 1, 72])
-def test_arms_that_differ_by_the_same_images_in_every_seed_have_no_interval(tmp_path, gained):
+@pytest.mark.parametrize("gain", [0, 1, 72])
+def test_an_equal_difference_at_every_seed_is_printed_with_the_value_of_one_image(tmp_path, gain):
     def values(trial):
-        right = 100 + 37 * trial.seed + (gained if trial.arm != "plain" else 0)
-        return {"test_accuracy": right / 359}  # of which differences are not equal, but for their rounding
+        correct = 100 + 37 * trial.seed + (gain if trial.arm != "plain" else 0)
+        return {"test_accuracy": correct / 359}  # differences are equal only up to rounding
 
     results = fabricated.results(tmp_path, values, *ONE_CELL)
     text = tables.TABLES["table"](comparison.compare_results(results))
 
-    assert one(tmp_path / "again", values).difference.sd == 0.0
-    assert f"{100 * gained / 359:+.1f} (1 image: 0.28)" in text
+    assert residual_arm(tmp_path / "again", values).difference.sd == 0.0
+    assert f"{100 * gain / 359:+.1f} (1 image: 0.28)" in text
     assert "nan" not in text
 
 
 @pytest.mark.parametrize(
     ("plain", "residual", "p"),
     [
-        pytest.param("tttt", "tttt", None, id="all trained"),
-        pytest.param("ssss", "tttt", None, id="each arm alike: their means are compared"),
-        pytest.param("sstt", "tttt", stats.fisher_exact([[2, 2], [4, 0]]).pvalue, id="one mixes"),
-        pytest.param("sdts", "tttd", stats.fisher_exact([[1, 3], [3, 1]]).pvalue, id="both mix"),
-        pytest.param("dddd", "tttt", stats.fisher_exact([[0, 4], [4, 0]]).pvalue, id="one diverged: it has no mean"),
+        pytest.param("tttt", "tttt", None, id="all above chance"),
+        pytest.param("ssss", "tttt", None, id="one outcome per arm: means are compared"),
+        pytest.param("sstt", "tttt", stats.fisher_exact([[2, 2], [4, 0]]).pvalue, id="one arm is mixed"),
+        pytest.param("sdts", "tttd", stats.fisher_exact([[1, 3], [3, 1]]).pvalue, id="both arms are mixed"),
+        pytest.param("dddd", "tttt", stats.fisher_exact([[0, 4], [4, 0]]).pvalue, id="one arm diverged: no mean"),
         pytest.param("dddd", "dddd", None, id="both diverged"),
-        pytest.param("tts ", "tttt", stats.fisher_exact([[2, 1], [4, 0]]).pvalue, id="one is missing"),
-        pytest.param("ttts", "ttt ", stats.fisher_exact([[3, 1], [3, 0]]).pvalue, id="the stuck one has no twin"),
-        pytest.param("    ", "ttts", None, id="no twin has finished"),
+        pytest.param("tts ", "tttt", stats.fisher_exact([[2, 1], [4, 0]]).pvalue, id="one trial is missing"),
+        pytest.param(
+            "ttts", "ttt ", stats.fisher_exact([[3, 1], [3, 0]]).pvalue, id="the trial at chance has no plain counterpart"
+        ),
+        pytest.param("    ", "ttts", None, id="no plain counterpart has finished"),
     ],
 )
-def test_where_networks_end_differently_their_counts_are_compared_and_no_means(tmp_path, plain, residual, p):
-    arm = one(tmp_path, ended(plain, residual))
+def test_if_outcomes_differ_counts_are_compared_instead_of_means(tmp_path, plain, residual, p):
+    arm = residual_arm(tmp_path, with_outcomes(plain, residual))
 
     assert arm.contrast.outcomes == (None if p is None else pytest.approx(p))
     assert (arm.difference is None) == (p is not None or "t" not in residual or plain.isspace())
     assert arm.contrast.sign_flip is None or arm.difference
 
 
-def test_a_small_p_of_counts_is_printed_once(tmp_path):
-    results = fabricated.results(tmp_path, ended("s" * 9 + "t", "t" * 10), *ONE_CELL[:3], "seeds=10")
+def test_a_very_small_p_value_of_counts_is_printed_as_a_bound(tmp_path):
+    results = fabricated.results(tmp_path, with_outcomes("s" * 9 + "t", "t" * 10), *ONE_CELL[:3], "seeds=10")
 
     assert "counts: p < 0.001" in tables.TABLES["table"](comparison.compare_results(results))
 
 
-def test_what_lies_beyond_width_is_told_in_the_unit_of_the_figure(tmp_path):
+def test_the_difference_from_the_parameter_matched_baseline_has_the_unit_of_the_metric(tmp_path):
     def values(trial):
         wide = trial.parameters_of is not None
         loss = (1.0 if wide else 2.0 if trial.arm == "plain" else 0.5) * (1 + trial.seed)
         return {"test_accuracy": 0.5, "test_loss": loss, "parameters": 300 if wide else 100}
 
     overrides = ["network.shortcut=[gate]", "network.plain_width=parameters"]
-    found = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL, *overrides), "test_loss")
+    compared = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL, *overrides), "test_loss")
     low, high = stats.t.interval(0.95, 3, -1.25, stats.sem([0.5, 1.0, 1.5, 2.0]))
 
     for form in ("table", "md"):
-        assert f"-1.25 [{low:+.4g}, {high:+.4g}]" in tables.TABLES[form](found)
-    assert "-125.0" not in tables.TABLES["table"](found)
+        assert f"-1.25 [{low:+.4g}, {high:+.4g}]" in tables.TABLES[form](compared)
+    assert "-125.0" not in tables.TABLES["table"](compared)
 
 
-# ---- the luck of the test images --------------------------------------------------------------------------------------------
+# ---- uncertainty of the test images ------------------------------------------------------------------------------------------
 
 LABELS = np.array([0, 1, 2, 3, 4, 5])
-NAMED = {
+PREDICTIONS = {
     ("plain", 0): [0, 1, 2, 0, 0, 0], ("plain", 1): [0, 1, 0, 3, 0, 0],
     ("identity", 0): [0, 1, 2, 3, 4, 0], ("identity", 1): [9, 1, 2, 3, 4, 0],
 }  # fmt: skip
 
 
-def predicted(tmp_path):
+def results_with_predictions(tmp_path):
     results = fabricated.results(tmp_path, accuracy, *ONE_CELL[:3], "seeds=2")
-    for state in results.records:
-        named = NAMED[state.trial.arm, state.trial.seed]
-        rows = [f"{index},{label},{of},0.5" for index, (label, of) in enumerate(zip(LABELS, named, strict=True))]
+    for record in results.records:
+        predictions = PREDICTIONS[record.trial.arm, record.trial.seed]
+        rows = [
+            f"{index},{label},{prediction},0.5"
+            for index, (label, prediction) in enumerate(zip(LABELS, predictions, strict=True))
+        ]
         text = "\n".join(["index,label,prediction,label_probability", *rows, ""])
-        (state.folder / "predictions.csv.gz").write_bytes(gzip.compress(text.encode()))
+        (record.folder / "predictions.csv.gz").write_bytes(gzip.compress(text.encode()))
     return results
 
 
-def test_the_interval_over_other_images_is_students_of_the_images_mean_differences(tmp_path):
-    results = predicted(tmp_path)
-    right = {key: np.array(named) == LABELS for key, named in NAMED.items()}
-    each = np.mean([right["identity", seed].astype(float) - right["plain", seed] for seed in (0, 1)], axis=0)
-    half = stats.t.ppf(0.975, 5) * each.std(ddof=1) / np.sqrt(6)
-    found = comparison.compare_results(results, images=True)
+def test_the_interval_over_test_images_is_students_t_of_the_mean_differences_of_images(tmp_path):
+    results = results_with_predictions(tmp_path)
+    correct = {key: np.array(predictions) == LABELS for key, predictions in PREDICTIONS.items()}
+    by_image = np.mean([correct["identity", seed].astype(float) - correct["plain", seed] for seed in (0, 1)], axis=0)
+    half = stats.t.ppf(0.975, 5) * by_image.std(ddof=1) / np.sqrt(6)
+    compared = comparison.compare_results(results, images=True)
 
-    assert found.cells[0].arms[1].contrast.images == pytest.approx(half)
-    assert comparison.cells(results)[0].arms[1].contrast.images is None  # only where it is asked for
+    assert compared.cells[0].arms[1].contrast.images == pytest.approx(half)
+    assert comparison.cells(results)[0].arms[1].contrast.images is None  # only on request
     for form in ("table", "md"):
-        assert f"± {100 * half:.1f} over other test images" in tables.TABLES[form](found)
-    assert rf"$\pm$ {100 * half:.1f} over other test images" in tables.TABLES["tex"](found)
+        assert f"± {100 * half:.1f} over other test images" in tables.TABLES[form](compared)
+    assert rf"$\pm$ {100 * half:.1f} over other test images" in tables.TABLES["tex"](compared)
     assert comparison.compare_results(results, "test_loss", images=True).cells[0].arms[1].contrast.images is None
 
 
-def cut(path):
+def truncated(path):
     path.write_bytes(path.read_bytes()[:-12])
 
 
-def relabelled(path):
+def relabeled(path):
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"\n5,5,", b"\n5,6,")))
 
 
@@ -317,27 +327,27 @@ def shorter(path):
     [
         pytest.param(lambda path: path.unlink(), "missing or empty; train its trial again", id="missing"),
         pytest.param(lambda path: path.write_bytes(gzip.compress(b"")), "missing or empty", id="empty"),
-        pytest.param(lambda path: path.write_bytes(b"index,label"), "damaged", id="no gzip"),
-        pytest.param(cut, "damaged", id="truncated"),
+        pytest.param(lambda path: path.write_bytes(b"index,label"), "damaged", id="not gzip"),
+        pytest.param(truncated, "damaged", id="truncated"),
         pytest.param(lambda path: path.write_bytes(gzip.compress(b"a,b\n1,2\n")), "damaged", id="other columns"),
-        pytest.param(shorter, "the test images differ from those of", id="an image less"),
-        pytest.param(relabelled, "the test images differ from those of", id="another label"),
+        pytest.param(shorter, "the test images differ from those of", id="one image is missing"),
+        pytest.param(relabeled, "the test images differ from those of", id="another label"),
     ],
 )
-@pytest.mark.parametrize("place", [1, 3], ids=["plain", "residual"])
-def test_predictions_that_cannot_be_compared_are_named_in_one_line(tmp_path, damage, words, place):
-    results = predicted(tmp_path)
-    state = sorted(results.records, key=lambda of: (of.trial.arm != "plain", of.trial.seed))[place]
-    damage(state.folder / "predictions.csv.gz")
+@pytest.mark.parametrize("index", [1, 3], ids=["plain", "residual"])
+def test_predictions_that_cannot_be_compared_are_named_in_one_line(tmp_path, damage, words, index):
+    results = results_with_predictions(tmp_path)
+    damaged = sorted(results.records, key=lambda record: (record.trial.arm != "plain", record.trial.seed))[index]
+    damage(damaged.folder / "predictions.csv.gz")
 
     with pytest.raises(RunsError, match=words) as error:
         comparison.compare_results(results, images=True)
     assert "\n" not in str(error.value)
-    assert str(state.folder / "predictions.csv.gz") in str(error.value)
+    assert str(damaged.folder / "predictions.csv.gz") in str(error.value)
 
 
-def test_over_test_images_takes_pairs_in_any_order(tmp_path):
-    arms = comparison.groups(predicted(tmp_path))[0][1]
-    found = comparison.pairs(arms["plain"], arms["identity"])
+def test_the_interval_over_test_images_does_not_depend_on_the_order_of_pairs(tmp_path):
+    arms = comparison.groups(results_with_predictions(tmp_path))[0][1]
+    seed_pairs = comparison.pairs(arms["plain"], arms["identity"])
 
-    assert over_test_images(found) == pytest.approx(over_test_images(found[::-1]))
+    assert over_test_images(seed_pairs) == pytest.approx(over_test_images(seed_pairs[::-1]))

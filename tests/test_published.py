@@ -1,4 +1,4 @@
-"""Published figures beside measured ones: never beside another network, never under another recipe."""
+"""Published errors next to measured ones: only for the same network and the same recipe."""
 
 import json
 from dataclasses import asdict
@@ -20,28 +20,28 @@ FIRST_EPOCH = "training.warmup={steps: 390, factor: 0.1}"
 
 
 def arms(name, *overrides, seeds=5):
-    """(depth, placement, arm) -> what is published on that network."""
+    """(depth, placement, arm) -> published results of this network."""
     trials = config.load(name, overrides).trials
     cells = {(t.settings.network.depth, t.settings.network.placement, t.arm): t.settings for t in trials}
     return {cell: published_for(settings, seeds) for cell, settings in cells.items()}
 
 
-def alone(name, *overrides):
-    """What is published on the one network that is not plain."""
-    (found,) = [matches for (_, _, arm), matches in arms(name, "network.plain=false", *overrides).items()]
-    return found
+def residual_matches(name, *overrides):
+    """Published results of the only network that is not plain."""
+    (matches,) = arms(name, "network.plain=false", *overrides).values()
+    return matches
 
 
-def beside(matches, source):
-    """(error, or None for a failure, and where) of those figures of a source that may stand beside a measurement."""
-    return [(of.error, of.where) for of in matches if of.source == source and not of.differences]
+def comparable(matches, source):
+    """(error or None for a failure, table) of the results of a source that are comparable with a measurement."""
+    return [(match.error, match.where) for match in matches if match.source == source and not match.differences]
 
 
 def accuracies(*values):
     return summarize(["above_chance"] * len(values), values)
 
 
-# ---- what must not match ------------------------------------------------------------------------------------------------
+# ---- networks without a match----------------------------------------------------------------------------------------------
 
 D20 = ("cifar10-he2015", "network.depth=20")
 D110 = ("cifar10-he2016-shortcuts", "network.shortcut=identity")
@@ -52,12 +52,12 @@ D110 = ("cifar10-he2016-shortcuts", "network.shortcut=identity")
     [
         pytest.param((*D20, "network.width=32"), id="another width"),
         pytest.param((*D20, "network.depth=26"), id="a depth between two published ones"),
-        pytest.param((*D20, "network.norm=layer"), id="another norm"),
-        pytest.param((*D20, "network.norm=none"), id="no norm"),
+        pytest.param((*D20, "network.norm=layer"), id="another normalization"),
+        pytest.param((*D20, "network.norm=none"), id="no normalization"),
         pytest.param((*D20, "network.activation=gelu"), id="another activation"),
-        pytest.param((*D20, "network.init=pytorch"), id="another init"),
+        pytest.param((*D20, "network.init=pytorch"), id="another initialization"),
         pytest.param((*D20, "network.init_scale=1"), id="another init_scale"),
-        pytest.param((*D20, "network.zero_init_residual=true"), id="branches that start at zero"),
+        pytest.param((*D20, "network.zero_init_residual=true"), id="zero-initialized branches"),
         pytest.param((*D20, "network.placement=pre"), id="pre-activation at depth 20"),
         pytest.param((*D20, "network.block=bottleneck"), id="bottleneck blocks at depth 20"),
         pytest.param((*D20, "network.block_layers=1"), id="one-layer blocks at depth 20"),
@@ -68,14 +68,14 @@ D110 = ("cifar10-he2016-shortcuts", "network.shortcut=identity")
         pytest.param((*D110, "network.shortcut={gate: {bias: -8}}"), id="a bias beyond the table"),
         pytest.param((*D110, "network.shortcut={gate: {bias: -5.5}}"), id="a bias between two rows"),
         pytest.param((*D110, "network.shortcut={gate-shortcut: {bias: -5}}"), id="a bias of the other gate"),
-        pytest.param((*D110, "network.shortcut={dropout: {p: 0.4}}"), id="another share dropped"),
+        pytest.param((*D110, "network.shortcut={dropout: {p: 0.4}}"), id="another dropout rate"),
         pytest.param((*D110, "network.shortcut=rezero"), id="a shortcut of another paper"),
         pytest.param((*D110, "network.shortcut=projection-all", "network.placement=pre"), id="two changes at once"),
         pytest.param((*D110, "network.depth=164", "network.block=bottleneck"), id="bottlenecks without projections"),
     ],
 )
-def test_another_network_has_nothing_published(cell):
-    assert alone(*cell) == []
+def test_another_network_has_no_published_result(cell):
+    assert residual_matches(*cell) == []
 
 
 @pytest.mark.parametrize(
@@ -89,41 +89,41 @@ def test_another_network_has_nothing_published(cell):
         pytest.param("training.lr=0.01", "training.lr 0.01, not 0.1", id="lr"),
         pytest.param("training.nesterov=true", "training.nesterov true, not false", id="nesterov"),
         pytest.param("training.milestones=[100]", "training.milestones [100], not [32000, 48000]", id="milestones"),
-        pytest.param(WARM, "training.warmup steps 400 factor 0.1, not none", id="a warm-up where there was none"),
-        pytest.param("training.schedule=cosine", "training.schedule cosine, not step", id="a schedule, once"),
-        pytest.param("training.optimizer=adam", "training.optimizer adam, not sgd", id="an optimizer, once"),
+        pytest.param(WARM, "training.warmup steps 400 factor 0.1, not none", id="an additional warmup"),
+        pytest.param("training.schedule=cosine", "training.schedule cosine, not step", id="schedule, stated once"),
+        pytest.param("training.optimizer=adam", "training.optimizer adam, not sgd", id="optimizer, stated once"),
     ],
 )
-def test_each_key_of_the_recipe_that_differs_is_said_in_one_phrase(override, difference):
+def test_each_differing_key_of_the_recipe_is_stated_in_one_phrase(override, difference):
     drops = {"training.schedule=cosine": ("training.milestones=[]",), "training.optimizer=adam": ("training.momentum=0",)}
-    (match,) = [of for of in alone(*D20, override, *drops.get(override, ())) if of.source == HE2015]
+    (match,) = [match for match in residual_matches(*D20, override, *drops.get(override, ())) if match.source == HE2015]
 
     assert match.differences == [difference]
 
 
-def test_what_a_publication_does_not_state_is_not_compared():
-    """Precision, device, seeds, readings; for this one the per-channel statistics too."""
+def test_settings_that_a_publication_does_not_state_are_not_compared():
+    """These are precision, device, seeds, logging, and for this publication the per-channel statistics."""
     free = ("precision=float64", "device=cpu", "seeds=[7]", "gradients.every=10", "data.normalize=none")
-    matches = alone(*D20, *free, *LONG)
+    matches = residual_matches(*D20, *free, *LONG)
 
-    assert beside(matches, IDELBAYEV) == [(8.27, "README")]
+    assert comparable(matches, IDELBAYEV) == [(8.27, "README")]
 
 
-# ---- every number, typed once more ----------------------------------------------------------------------------------------
+# ---- every published number -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("depth", "error"), [(20, 8.75), (32, 7.51), (44, 7.17), (56, 6.97), (1202, 7.93)])
 def test_he_2015_table_6_is_a_single_run_of_each_depth(depth, error):
-    matches = alone("cifar10-he2015", f"network.depth={depth}")
-    (match,) = [of for of in matches if of.source == HE2015]
+    matches = residual_matches("cifar10-he2015", f"network.depth={depth}")
+    (match,) = [match for match in matches if match.source == HE2015]
 
     assert (error, None, "table 6", 1, "single") == (match.error, match.sd, match.where, match.runs, match.statistic)
     assert match.differences == []
 
 
 def test_he_2015_table_6_is_a_mean_of_five_warmed_up_runs_at_110_layers():
-    (match,) = [of for of in alone("cifar10-he2015", "network.depth=110", WARM) if of.source == HE2015]
-    (cold,) = [of for of in alone("cifar10-he2015", "network.depth=110") if of.source == HE2015]
+    (match,) = [match for match in residual_matches("cifar10-he2015", "network.depth=110", WARM) if match.source == HE2015]
+    (cold,) = [match for match in residual_matches("cifar10-he2015", "network.depth=110") if match.source == HE2015]
 
     assert (match.error, match.sd, match.runs, match.statistic) == (6.61, 0.16, 5, "mean")
     assert "6.43" in match.note
@@ -158,40 +158,40 @@ TABLE_2 = {  # ResNet-110, ResNet-164
 }
 
 
-def test_every_arm_of_the_shipped_shortcuts_stands_in_table_1():
-    found = arms("cifar10-he2016-shortcuts")
+def test_every_arm_of_the_shipped_shortcuts_has_its_error_in_table_1():
+    matches_by_cell = arms("cifar10-he2016-shortcuts")
 
-    assert len(found) == 11
-    for (_, _, arm), matches in found.items():
-        ((error, where),) = beside(matches, HE2016)
+    assert len(matches_by_cell) == 11
+    for (_, _, arm), matches in matches_by_cell.items():
+        ((error, where),) = comparable(matches, HE2016)
         assert TABLE_1[arm] == error
         assert where in ("table 1", "tables 1-3")
-        assert {(5, "median")} == {(of.runs, of.statistic) for of in matches if of.source == HE2016}
+        assert {(5, "median")} == {(match.runs, match.statistic) for match in matches if match.source == HE2016}
 
 
-def test_the_gates_between_the_shipped_ones_failed_as_well():
+def test_gates_with_other_biases_of_table_1_failed():
     biases = ", ".join(f"{{gate: {{bias: -{n}}}}}" for n in range(1, 6))
-    found = arms("cifar10-he2016-shortcuts", f"network.shortcut=[{biases}]", "network.plain=false")
+    matches_by_cell = arms("cifar10-he2016-shortcuts", f"network.shortcut=[{biases}]", "network.plain=false")
 
-    assert [beside(matches, HE2016) for matches in found.values()] == [[(None, "table 1")]] * 5
-    assert all(of.failed for matches in found.values() for of in matches)
+    assert [comparable(matches, HE2016) for matches in matches_by_cell.values()] == [[(None, "table 1")]] * 5
+    assert all(match.failed for matches in matches_by_cell.values() for match in matches)
 
 
-def test_every_placement_of_the_shipped_config_stands_in_table_2():
-    found = arms("cifar10-he2016-placements", "network.plain=false")
+def test_every_placement_of_the_shipped_config_has_its_error_in_table_2():
+    matches_by_cell = arms("cifar10-he2016-placements", "network.plain=false")
 
-    assert {place: error for place, (error, _) in TABLE_2.items()} == {
-        place: beside(matches, HE2016)[0][0] for (_, place, _), matches in found.items()
+    assert {placement: error for placement, (error, _) in TABLE_2.items()} == {
+        placement: comparable(matches, HE2016)[0][0] for (_, placement, _), matches in matches_by_cell.items()
     }
 
 
-def test_resnet_164_has_bottlenecks_with_projections_where_shapes_change():
-    found = arms("cifar10-he2016-placements", "network.depth=164", *BOTTLENECK, "network.plain=false")
+def test_resnet_164_has_its_errors_in_table_2():
+    matches_by_cell = arms("cifar10-he2016-placements", "network.depth=164", *BOTTLENECK, "network.plain=false")
 
-    assert {place: [error] for place, (_, error) in TABLE_2.items()} == {
-        place: [of.error for of in matches] for (_, place, _), matches in found.items()
+    assert {placement: [error] for placement, (_, error) in TABLE_2.items()} == {
+        placement: [match.error for match in matches] for (_, placement, _), matches in matches_by_cell.items()
     }
-    assert all(of.differences == [] for matches in found.values() for of in matches)
+    assert all(match.differences == [] for matches in matches_by_cell.values() for match in matches)
 
 
 @pytest.mark.parametrize(
@@ -206,14 +206,14 @@ def test_resnet_164_has_bottlenecks_with_projections_where_shapes_change():
     ],
 )
 def test_he_2016_table_3(overrides, expected):
-    matches = alone(*D110, *overrides)
+    matches = residual_matches(*D110, *overrides)
 
-    assert expected == [(of.error, of.statistic) for of in matches]
-    assert [of.sd for of in matches if of.statistic == "mean"] in ([], [0.14])
+    assert expected == [(match.error, match.statistic) for match in matches]
+    assert [match.sd for match in matches if match.statistic == "mean"] in ([], [0.14])
 
 
-def test_the_smaller_batches_of_1001_layers_stand_in_its_note():
-    (median, _) = alone(*D110, "network.depth=1001", *BOTTLENECK, "network.placement=pre")
+def test_the_note_on_1001_layers_states_the_error_with_smaller_batches():
+    (median, _) = residual_matches(*D110, "network.depth=1001", *BOTTLENECK, "network.placement=pre")
 
     assert median.note == "4.62 with mini-batches of 64"
 
@@ -229,34 +229,39 @@ def test_the_smaller_batches_of_1001_layers_stand_in_its_note():
         (1202, 6.18, FIRST_EPOCH),
     ],
 )
-def test_idelbayevs_runs_take_200_epochs_and_keep_the_best(depth, error, warmup):
-    matches = alone("cifar10-he2015", f"network.depth={depth}", *LONG, warmup)
+def test_idelbayev_trains_200_epochs_and_reports_the_best(depth, error, warmup):
+    matches = residual_matches("cifar10-he2015", f"network.depth={depth}", *LONG, warmup)
 
-    assert [(error, "README")] == beside(matches, IDELBAYEV)
-    assert beside(matches, HE2015) == []
-    assert "best test epoch" in next(of.note for of in matches if of.source == IDELBAYEV)
+    assert [(error, "README")] == comparable(matches, IDELBAYEV)
+    assert comparable(matches, HE2015) == []
+    assert "best test error" in next(match.note for match in matches if match.source == IDELBAYEV)
 
 
-def test_sutradhars_runs_are_the_only_ones_of_plain_networks_and_stand_beside_none():
-    """Half precision and a start by fan-out are nothing that a config can say."""
+def test_only_sutradhar_lists_plain_networks_of_he_2015_and_none_is_comparable():
+    """No config key can express half precision and initialization by fan-out."""
     plain = {20: 9.63, 32: 9.92, 44: 10.36, 56: 14.22}
     residual = {20: 8.24, 32: 7.36, 44: 7.38, 56: 8.30, 110: 6.96}
-    found = arms("cifar10-he2015", "network.depth=[20, 32, 44, 56, 110]")
+    matches_by_cell = arms("cifar10-he2015", "network.depth=[20, 32, 44, 56, 110]")
     tables = {"plain": plain, "identity": residual}
 
-    for (depth, _, arm), matches in found.items():
+    for (depth, _, arm), matches in matches_by_cell.items():
         expected = tables[arm].get(depth)
-        theirs = [of for of in matches if of.source == SUTRADHAR]
-        assert ([expected] if expected else []) == [of.error for of in theirs]
-        assert all("half precision but for plain-56, first weights by fan-out" in of.differences for of in theirs)
-        assert beside(matches, SUTRADHAR) == []
-        assert [len(of.differences) for of in theirs] == [2 if depth == 110 else 1] * len(theirs)  # and a warm-up
-    assert {SUTRADHAR} == {of.source for (depth, _, arm), ms in found.items() if arm == "plain" and depth < 110 for of in ms}
+        theirs = [match for match in matches if match.source == SUTRADHAR]
+        assert ([expected] if expected else []) == [match.error for match in theirs]
+        assert all("half precision except for plain-56, initial weights by fan-out" in match.differences for match in theirs)
+        assert comparable(matches, SUTRADHAR) == []
+        assert [len(match.differences) for match in theirs] == [2 if depth == 110 else 1] * len(theirs)  # warmup at 110 layers
+    assert {SUTRADHAR} == {
+        match.source
+        for (depth, _, arm), cell_matches in matches_by_cell.items()
+        if arm == "plain" and depth < 110
+        for match in cell_matches
+    }
 
 
-def test_no_figure_stands_in_the_files_that_is_not_typed_in_this_file():
+def test_the_files_contain_exactly_the_numbers_of_this_test():
     typed = [8.75, 7.51, 7.17, 6.97, 6.61, 7.93, *TABLE_1.values(), 9.90, 8.91, 7.61, 4.92, 4.89]
-    typed += [figure for place, row in TABLE_2.items() for figure in row[place == "post" :]]
+    typed += [error for placement, row in TABLE_2.items() for error in row[placement == "post" :]]
     typed += [8.27, 7.37, 6.90, 6.61, 6.32, 6.18, 9.63, 9.92, 10.36, 14.22, 8.24, 7.36, 7.38, 8.30, 6.96]
 
     assert sorted(map(str, typed)) == sorted(str(entry.value.error) for entry in published.entries())
@@ -265,10 +270,10 @@ def test_no_figure_stands_in_the_files_that_is_not_typed_in_this_file():
 # ---- shipped configs ------------------------------------------------------------------------------------------------------
 
 
-def test_the_shipped_residual_networks_of_he_2015_stand_beside_table_6():
+def test_the_shipped_residual_networks_of_he_2015_are_comparable_with_table_6():
     residual = {cell: matches for cell, matches in arms("cifar10-he2015").items() if cell[2] == "identity"}
 
-    assert {depth: beside(matches, HE2015)[0][0] for (depth, _, _), matches in residual.items()} == {
+    assert {depth: comparable(matches, HE2015)[0][0] for (depth, _, _), matches in residual.items()} == {
         20: 8.75,
         32: 7.51,
         44: 7.17,
@@ -276,11 +281,11 @@ def test_the_shipped_residual_networks_of_he_2015_stand_beside_table_6():
     }
 
 
-def test_the_small_mnist_networks_differ_in_all_that_makes_them_small():
-    found = arms("mnist-cnn")
-    (match,) = [of for of in found[20, "post", "identity"] if of.source == HE2015]
+def test_the_differences_of_the_small_mnist_networks_are_listed():
+    matches_by_cell = arms("mnist-cnn")
+    (match,) = [candidate for candidate in matches_by_cell[20, "post", "identity"] if candidate.source == HE2015]
 
-    assert found[8, "post", "identity"] == []
+    assert matches_by_cell[8, "post", "identity"] == []
     assert match.differences == [
         "data.name mnist, not cifar10",
         "data.validation 0.1, not 0",
@@ -294,8 +299,8 @@ def test_the_small_mnist_networks_differ_in_all_that_makes_them_small():
     ]
 
 
-def test_of_other_images_only_the_images_are_named_and_how_much_else_differs():
-    rows = [(f"d{depth}", arm, accuracies(0.9), of) for (depth, _, arm), of in arms("mnist-cnn").items()]
+def test_with_other_images_only_the_images_and_the_number_of_other_differences_are_printed():
+    rows = [(f"d{depth}", arm, accuracies(0.9), matches) for (depth, _, arm), matches in arms("mnist-cnn").items()]
     text = " ".join(line.strip() for line in published_lines(rows))
 
     assert f"{HE2015} table 6 has d20 identity; not compared: data.name mnist, not cifar10 and 8 more" in text
@@ -304,20 +309,22 @@ def test_of_other_images_only_the_images_are_named_and_how_much_else_differs():
 
 def test_the_published_networks_on_digits_differ_in_the_images():
     digits = ("data.name=digits", "data.augment=none")
-    found = alone(*D20, *digits)
+    matches = residual_matches(*D20, *digits)
 
-    assert published_lines([("d20", "identity", accuracies(0.9), [of for of in found if of.source == HE2015])])[1:] == [
+    assert published_lines([("d20", "identity", accuracies(0.9), [match for match in matches if match.source == HE2015])])[
+        1:
+    ] == [
         "arXiv:1512.03385 table 6 has d20 identity; not compared: data.name digits, not",
         "  cifar10 and 1 more",
     ]
     assert {"data.name digits, not cifar10", "data.augment none, not crop-flip"} == {
-        phrase for of in found if of.source == HE2015 for phrase in of.differences
+        phrase for match in matches if match.source == HE2015 for phrase in match.differences
     }
-    assert all(of.differences for of in found)
+    assert all(match.differences for match in matches)
 
 
 @pytest.mark.parametrize("name", ["digits", "tutorial", "mnist-mlp"])
-def test_an_mlp_has_nothing_published(name):
+def test_an_mlp_has_no_published_result(name):
     assert not any(arms(name).values())
 
 
@@ -328,25 +335,25 @@ def test_an_mlp_has_nothing_published(name):
     ("one", "other"),
     [
         pytest.param("gate", "{gate: {bias: -6}}", id="a default is a value"),
-        pytest.param("{gate: {bias: -6.0}}", "{gate: {bias: -6}}", id="whole numbers are numbers"),
-        pytest.param("{scaled: {scale: 0.5}}", "{scaled: {scale: 0.5, branch: 1}}", id="half of the parameters"),
+        pytest.param("{gate: {bias: -6.0}}", "{gate: {bias: -6}}", id="an integer equals a float"),
+        pytest.param("{scaled: {scale: 0.5}}", "{scaled: {scale: 0.5, branch: 1}}", id="a default of one of two parameters"),
         pytest.param("{scaled: {branch: 1, scale: 0.5}}", "{scaled: {scale: 0.5, branch: 1}}", id="in another order"),
         pytest.param("dropout", "{dropout: {p: 0.5}}", id="dropout"),
     ],
 )
-def test_the_same_shortcut_in_other_words_is_the_same_network(one, other):
-    first, second = (alone(*D110, f"network.shortcut={shortcut}") for shortcut in (one, other))
+def test_equivalent_spellings_of_a_shortcut_are_the_same_network(one, other):
+    first, second = (residual_matches(*D110, f"network.shortcut={shortcut}") for shortcut in (one, other))
 
     assert first == second != []
 
 
-def test_layers_per_block_mean_nothing_to_a_bottleneck():
-    """A list of blocks may leave block_layers beside a bottleneck."""
+def test_layers_per_block_have_no_effect_on_a_bottleneck():
+    """A list of blocks can combine block_layers with a bottleneck."""
     blocks = "network.block=[basic, bottleneck]"
     overrides = (blocks, "network.depth=164", "network.block_layers=1", "network.shortcut=projection", "network.plain=false")
     trials = config.load(D110[0], overrides).trials
     (errors,) = [
-        [of.error for of in published_for(trial.settings, 5)]
+        [match.error for match in published_for(trial.settings, 5)]
         for trial in trials
         if trial.settings.network.block == "bottleneck" and trial.seed == 0
     ]
@@ -357,16 +364,16 @@ def test_layers_per_block_mean_nothing_to_a_bottleneck():
 # ---- text and data ----------------------------------------------------------------------------------------------------------
 
 
-def test_measured_and_published_stand_side_by_side_with_their_samples():
+def test_measured_and_published_errors_are_printed_side_by_side_with_their_samples():
     rows = [
-        ("d20", "identity", accuracies(0.910, 0.914, 0.918), alone(*D20)),
+        ("d20", "identity", accuracies(0.910, 0.914, 0.918), residual_matches(*D20)),
         (
             "d110",
             "dropout-p0.5",
             summarize(["at_chance", "above_chance"], [0.1, 0.9]),
-            alone(*D110, "network.shortcut=dropout"),
+            residual_matches(*D110, "network.shortcut=dropout"),
         ),
-        ("d110", "projection-all", summarize(["diverged"], [None]), alone(*D110, "network.shortcut=projection-all")),
+        ("d110", "projection-all", summarize(["diverged"], [None]), residual_matches(*D110, "network.shortcut=projection-all")),
     ]
     lines = published_lines(rows)
 
@@ -379,23 +386,29 @@ def test_measured_and_published_stand_side_by_side_with_their_samples():
     ]
 
 
-def test_seeds_and_runs_are_said_and_never_a_difference():
+def test_numbers_of_seeds_and_runs_are_stated_and_are_not_a_difference():
     one, five = (arms(*D110, "network.plain=false", seeds=seeds)[110, "post", "identity"] for seeds in (1, 5))
 
-    assert {of.source: of.samples for of in one if not of.differences}[HE2016] == "1 seed; published: median of 5 runs"
-    assert {of.source: of.samples for of in five if not of.differences}[HE2015] == "5 seeds; published: mean of 5 runs"
+    assert {match.source: match.samples for match in one if not match.differences}[
+        HE2016
+    ] == "1 seed; published: median of 5 runs"
+    assert {match.source: match.samples for match in five if not match.differences}[
+        HE2015
+    ] == "5 seeds; published: mean of 5 runs"
 
 
-def test_a_published_spread_is_printed():
-    rows = [("d110", "identity", accuracies(0.93), alone(*D110))]
+def test_a_published_standard_deviation_is_printed():
+    rows = [("d110", "identity", accuracies(0.93), residual_matches(*D110))]
 
     assert any("7.00           6.61 ± 0.16" in line for line in published_lines(rows))
 
 
-def test_another_recipe_is_one_line_for_each_publication_and_no_figure():
+def test_another_recipe_is_one_line_per_publication_without_errors():
     overrides = ("network.depth=[20, 56]", "training.steps=400", "training.milestones=[200, 300]", "network.plain=false")
-    found = arms("cifar10-he2015", *overrides)
-    lines = published_lines([(f"d{depth}", arm, accuracies(0.5), ms) for (depth, _, arm), ms in found.items()])
+    matches_by_cell = arms("cifar10-he2015", *overrides)
+    lines = published_lines(
+        [(f"d{depth}", arm, accuracies(0.5), cell_matches) for (depth, _, arm), cell_matches in matches_by_cell.items()]
+    )
     text = " ".join(line.strip() for line in lines)
 
     assert text.count("not compared:") == 3
@@ -403,11 +416,11 @@ def test_another_recipe_is_one_line_for_each_publication_and_no_figure():
         "arXiv:1512.03385 table 6 has d20 identity, d56 identity; not compared: training.steps 400, not 64000; "
         "training.milestones [200, 300], not [32000, 48000]"
     ) in text
-    assert not any(str(of.error) in text for matches in found.values() for of in matches)
+    assert not any(str(match.error) in text for matches in matches_by_cell.values() for match in matches)
     assert lines[0] == "Published (test error, percent)"
 
 
-def test_nothing_published_is_no_line():
+def test_without_published_results_there_is_no_line():
     assert published_lines([("d64", "identity", accuracies(0.9), [])]) == []
 
 
@@ -416,18 +429,21 @@ def test_nothing_published_is_no_line():
 )
 @pytest.mark.parametrize("name", ["cifar10-he2015", "cifar10-he2016-shortcuts", "cifar10-he2016-placements", "mnist-cnn"])
 def test_the_lines_fit_a_terminal_of_80_columns(name, axes):
-    found = arms(name)
-    rows = [(f"d{depth} {axes}{place}", arm, accuracies(0.9, 0.8), of) for (depth, place, arm), of in found.items()]
+    matches_by_cell = arms(name)
+    rows = [
+        (f"d{depth} {axes}{placement}", arm, accuracies(0.9, 0.8), matches)
+        for (depth, placement, arm), matches in matches_by_cell.items()
+    ]
     lines = published_lines(rows)
 
     assert max(map(len, lines)) <= 80
     assert lines[0].split()[-2:] in (["measured", "published"], ["error,", "percent)"])
 
 
-def test_a_published_figure_goes_into_json_whole():
-    figure = alone(*D20, "training.lr=0.01")[0]
+def test_a_published_result_is_complete_in_json():
+    match = residual_matches(*D20, "training.lr=0.01")[0]
 
-    assert json.loads(json.dumps(asdict(figure))) == {
+    assert json.loads(json.dumps(asdict(match))) == {
         "source": HE2015,
         "where": "table 6",
         "error": 8.75,
@@ -435,7 +451,7 @@ def test_a_published_figure_goes_into_json_whole():
         "runs": 1,
         "statistic": "single",
         "failed": False,
-        "note": "whether trained on 50,000 images or on 45,000 is not explicit",
+        "note": "the paper does not state whether it trained on 50,000 or 45,000 images",
         "differences": ["training.lr 0.01, not 0.1"],
         "samples": "5 seeds; published: a single run",
     }
@@ -454,7 +470,7 @@ entries:
 """
 
 
-def test_the_package_holds_four_publications_and_each_names_its_source():
+def test_the_package_contains_four_publications_with_their_sources():
     files = sorted(published.FOLDER.iterdir())
     sources = [published.Publication.model_validate(published.read_document(path)[0]) for path in files]
 
@@ -463,7 +479,7 @@ def test_the_package_holds_four_publications_and_each_names_its_source():
     assert all(source.authors and source.title for source in sources)
 
 
-def test_a_file_of_ones_own_is_read(tmp_path):
+def test_a_custom_file_is_read(tmp_path):
     (tmp_path / "own.yaml").write_text(FILE)
     (entry,) = published.entries(tmp_path)
 
@@ -475,10 +491,10 @@ def test_a_file_of_ones_own_is_read(tmp_path):
     ("old", "new"),
     [
         pytest.param("title: T", "title: T\nnever: half precision", id="a publication"),
-        pytest.param("error: 5.0", "error: 5.0, never: half precision", id="a figure"),
+        pytest.param("error: 5.0", "error: 5.0, never: half precision", id="an entry"),
     ],
 )
-def test_what_no_key_can_say_always_differs(tmp_path, monkeypatch, old, new):
+def test_a_setting_that_no_key_can_express_always_differs(tmp_path, monkeypatch, old, new):
     (tmp_path / "own.yaml").write_text(FILE.replace(old, new))
     (entry,) = published.entries(tmp_path)
     monkeypatch.setattr(published, "entries", lambda: (entry,))
@@ -509,7 +525,7 @@ def test_what_no_key_can_say_always_differs(tmp_path, monkeypatch, old, new):
         pytest.param("training.steps", "network.depth", "recipe.network.depth", id="a network in the recipe"),
     ],
 )
-def test_a_damaged_file_is_named_with_the_key(tmp_path, old, new, problem):
+def test_an_invalid_file_is_refused_with_its_name_and_the_key(tmp_path, old, new, problem):
     (tmp_path / "own.yaml").write_text(FILE.replace(old, new))
 
     with pytest.raises(ConfigError, match=rf"own\.yaml.*{problem}"):

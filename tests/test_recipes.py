@@ -1,4 +1,4 @@
-"""Every headline names learning rate and budget; without tuning, a command that tunes it is printed, and runs."""
+"""Every headline states learning rate and training length; if the rate was not tuned, a command that tunes it is printed."""
 
 import shlex
 from pathlib import Path
@@ -24,14 +24,16 @@ def good(trial: config.Trial) -> dict[str, float]:
         pytest.param((), "learning rate 0.001, 20 epochs", id="the demo"),
         pytest.param(("training.epochs=1",), "learning rate 0.001, 1 epoch", id="one epoch"),
         pytest.param(("training.epochs=null", "training.steps=300"), "learning rate 0.001, 300 steps", id="steps"),
-        pytest.param(("training.lr=[0.003,1e-4,0.001]",), "learning rates 0.0001 to 0.003, 20 epochs", id="several rates"),
+        pytest.param(
+            ("training.lr=[0.003,1e-4,0.001]",), "learning rates 0.0001 to 0.003, 20 epochs", id="several learning rates"
+        ),
     ],
 )
-def test_the_recipe_names_learning_rate_and_budget(tmp_path: Path, overrides: tuple[str, ...], words: str):
+def test_the_recipe_states_learning_rate_and_training_length(tmp_path: Path, overrides: tuple[str, ...], words: str):
     assert recipe(fabricated.results(tmp_path, good, *CELL, *overrides)) == words
 
 
-def test_of_several_experiments_the_recipe_is_the_range(tmp_path: Path):
+def test_the_recipe_of_several_experiments_is_a_range(tmp_path: Path):
     folders = [
         fabricated.experiment(tmp_path, good, *CELL, f"name=e{epochs}", f"training.epochs={epochs}")[0] for epochs in (5, 20)
     ]
@@ -42,16 +44,16 @@ def test_of_several_experiments_the_recipe_is_the_range(tmp_path: Path):
 def test_every_headline_has_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pages.vl_convert, "javascript_bundle", lambda *_, **__: "")
     results = fabricated.results(tmp_path, good, *CELL)
-    found = collect(results)
+    content = collect(results)
 
-    assert found.recipe in found.headline
-    assert found.recipe in found.answer[0]
-    assert report.html(results).count(found.recipe) >= 3  # lead, summary, heading of the conditions
+    assert content.recipe in content.headline
+    assert content.recipe in content.answer[0]
+    assert report.html(results).count(content.recipe) >= 3  # lead, summary, heading of the conditions
     for form in ("table", "md", "tex", "json"):
-        assert found.recipe in tables.TABLES[form](comparison.compare_results(results))
+        assert content.recipe in tables.TABLES[form](comparison.compare_results(results))
 
 
-def test_an_untuned_learning_rate_is_said_with_a_command_that_trains_a_new_experiment(tmp_path: Path):
+def test_an_untuned_learning_rate_is_stated_with_a_command_that_tunes_it_in_a_new_experiment(tmp_path: Path):
     results = fabricated.results(tmp_path, good, *CELL, "training.lr=0.002")
     sentence, tune, compare = untuned(results)
     program, verb, source, *overrides = shlex.split(tune.removeprefix("To tune it: "))
@@ -67,7 +69,7 @@ def test_an_untuned_learning_rate_is_said_with_a_command_that_trains_a_new_exper
 
 
 @pytest.mark.parametrize("form", ["table", "md"])
-def test_it_is_said_once_and_not_where_the_rate_is_an_axis(tmp_path: Path, form: str):
+def test_an_untuned_learning_rate_is_stated_once_and_only_if_it_is_not_an_axis(tmp_path: Path, form: str):
     one = fabricated.results(tmp_path / "one", good, *CELL)
     several = fabricated.results(tmp_path / "several", good, *CELL, "training.lr=[0.001,0.01]")
 

@@ -1,4 +1,4 @@
-"""Plans, what pairing bought, settings that are chosen, losses that still fall: each number counted by hand."""
+"""Precision, pairing, selected settings and degradation: every number is checked by hand or with scipy."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ from resexp.tables.findings import findings
 TWO_DEPTHS = ("network.depth=[8,64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
 TUNED = ("network.depth=[8]", "network.init=he", "network.norm=none", "seeds=2")
 GRID = "training.lr=[0.1,0.01,0.001]"
-CARDS = Path(__file__).parent / "data" / "layout-1" / "finished" / "pairs.json"
+PAIR_SUMMARIES = Path(__file__).parent / "data" / "layout-1" / "finished" / "pairs.json"
 PLAIN = (0.50, 0.60, 0.70, 0.64)
 GAINS = {8: (0.01, 0.02, 0.03, 0.02), 64: (0.02, 0.10, 0.06, 0.16)}
 
@@ -33,40 +33,40 @@ def gained(trial):
     return {"test_accuracy": PLAIN[trial.seed] + gain}
 
 
-# ---- the plan, and what pairing bought --------------------------------------------------------------------------------------
+# ---- precision and pairing --------------------------------------------------------------------------------------------------
 
 
-def fewest(sd, aim):
+def seeds_needed(sd, aim):
     return next(n for n in range(2, 10_000) if stats.t.ppf(0.975, n - 1) * sd / np.sqrt(n) <= aim)
 
 
-def test_the_plan_is_counted_from_the_deviations_of_the_differences(tmp_path):
-    found = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, "compare.margin=0.02"))
-    plan = comparison.seed_budget(found)
+def test_the_seed_budget_follows_from_the_sd_of_the_differences(tmp_path):
+    compared = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, "compare.margin=0.02"))
+    budget = comparison.seed_budget(compared)
     deviations = [np.std(GAINS[depth], ddof=1) for depth in (8, 64)]
-    seeds = [fewest(sd, 0.01) for sd in (np.mean(deviations), deviations[1])]  # of two the median is the mean
+    seeds = [seeds_needed(sd, 0.01) for sd in (np.mean(deviations), deviations[1])]  # the median of two is their mean
 
-    assert plan.pairs == 2
-    assert plan.median.half == pytest.approx((half_width(GAINS[8]) + half_width(GAINS[64])) / 2)
-    assert plan.aim == 0.01
-    assert plan.widest.half == pytest.approx(half_width(GAINS[64]))
-    assert [plan.median.seeds, plan.widest.seeds] == seeds
-    assert [(needed.low, needed.high) for needed in (plan.median, plan.widest)] == [
-        tuple(fewest(sd * np.sqrt(3 / stats.chi2.ppf(tail, 3)), 0.01) for tail in (0.975, 0.025))
+    assert budget.pairs == 2
+    assert budget.median.half == pytest.approx((half_width(GAINS[8]) + half_width(GAINS[64])) / 2)
+    assert budget.aim == 0.01
+    assert budget.widest.half == pytest.approx(half_width(GAINS[64]))
+    assert [budget.median.seeds, budget.widest.seeds] == seeds
+    assert [(estimate.low, estimate.high) for estimate in (budget.median, budget.widest)] == [
+        tuple(seeds_needed(sd * np.sqrt(3 / stats.chi2.ppf(tail, 3)), 0.01) for tail in (0.975, 0.025))
         for sd in (np.mean(deviations), deviations[1])
-    ]  # of the sd of 4 differences
-    text = " ".join(tables.TABLES["table"](found).split())
+    ]  # interval of the SD of 4 differences
+    text = " ".join(tables.TABLES["table"](compared).split())
     assert (
-        f"For ±1.0 points you need about {seeds[0]} seeds (median pair; 95% CI {plan.median.low:,} to {plan.median.high:,})"
+        f"For ±1.0 points you need about {seeds[0]} seeds (median pair; 95% CI {budget.median.low:,} to {budget.median.high:,})"
         in text
     )
-    assert json.loads(tables.TABLES["json"](found))["precision"]["widest"]["seeds"] == seeds[1]
+    assert json.loads(tables.TABLES["json"](compared))["precision"]["widest"]["seeds"] == seeds[1]
 
 
-def test_of_one_pair_the_plan_has_one_number_and_of_narrow_ones_none(tmp_path):
+def test_the_median_and_widest_pair_are_equal_for_one_pair_and_narrow_intervals_suffice(tmp_path):
     only = comparison.compare_results(fabricated.results(tmp_path, gained, "network.depth=[8]", *TWO_DEPTHS[1:]))
     enough = comparison.compare_results(fabricated.results(tmp_path / "2", gained, *TWO_DEPTHS, "compare.margin=0.5"))
-    needed = fewest(np.std(GAINS[8], ddof=1), 0.005)
+    needed = seeds_needed(np.std(GAINS[8], ddof=1), 0.005)
 
     assert comparison.seed_budget(only).median == comparison.seed_budget(only).widest
     assert comparison.seed_budget(only).median.half == pytest.approx(half_width(GAINS[8]))
@@ -81,25 +81,27 @@ def test_of_one_pair_the_plan_has_one_number_and_of_narrow_ones_none(tmp_path):
     [
         pytest.param("test_accuracy", ["compare.margin=0"], id="no margin"),
         pytest.param("test_accuracy", ["seeds=1"], id="one seed"),
-        pytest.param("test_loss", [], id="no share"),
+        pytest.param("test_loss", [], id="a metric without percent"),
         pytest.param("test_accuracy", ["network.plain=false", "network.shortcut=[identity]"], id="no plain arm"),
     ],
 )
-def test_there_is_no_plan_for(tmp_path, metric, overrides):
-    found = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, *overrides), metric)
-    text = tables.TABLES["table"](found)
+def test_there_is_no_seed_budget(tmp_path, metric, overrides):
+    compared = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, *overrides), metric)
+    text = tables.TABLES["table"](compared)
 
-    assert comparison.seed_budget(found) is None
+    assert comparison.seed_budget(compared) is None
     assert "Precision:" not in text
     assert "nan" not in text
 
 
-def test_what_pairing_bought_is_numpys_over_all_pairs(tmp_path):
-    found = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS))
+def test_the_pairing_gain_over_all_pairs_agrees_with_numpy(tmp_path):
+    compared = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS))
     residuals = [np.add(PLAIN, GAINS[depth]) for depth in (8, 64)]
-    correlations = sorted(np.corrcoef(PLAIN, of)[0, 1] for of in residuals)
-    ratios = [np.std(of - PLAIN, ddof=1) / np.hypot(np.std(of, ddof=1), np.std(PLAIN, ddof=1)) for of in residuals]
-    pairing_gain = comparison.pairing_gain(found)
+    correlations = sorted(np.corrcoef(PLAIN, residual)[0, 1] for residual in residuals)
+    ratios = [
+        np.std(residual - PLAIN, ddof=1) / np.hypot(np.std(residual, ddof=1), np.std(PLAIN, ddof=1)) for residual in residuals
+    ]
+    pairing_gain = comparison.pairing_gain(compared)
 
     assert pairing_gain.pairs == 2
     assert [pairing_gain.lowest, pairing_gain.highest] == pytest.approx(correlations)
@@ -107,11 +109,11 @@ def test_what_pairing_bought_is_numpys_over_all_pairs(tmp_path):
     assert pairing_gain.ratio == pytest.approx(np.median(ratios))
     ends = f"{correlations[0]:+.2f} to {correlations[1]:+.2f}"
     line = f"correlation between arms {ends} (median {np.median(correlations):+.2f}, 2 pairs)"
-    assert line in " ".join(tables.TABLES["table"](found).split())
+    assert line in " ".join(tables.TABLES["table"](compared).split())
 
 
 @pytest.mark.parametrize("overrides", [["seeds=2"], ["network.plain=false", "network.shortcut=[identity]"]])
-def test_nothing_is_said_of_pairing_where_two_seeds_or_no_pair_tell_nothing(tmp_path, overrides):
+def test_there_is_no_pairing_gain_with_two_seeds_or_without_a_pair(tmp_path, overrides):
     assert (
         comparison.pairing_gain(comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, *overrides)))
         is None
@@ -121,46 +123,46 @@ def test_nothing_is_said_of_pairing_where_two_seeds_or_no_pair_tell_nothing(tmp_
 # ---- each arm at its best ---------------------------------------------------------------------------------------------------
 
 
-def by_rate(plain, residual):
-    """Values from (validation, test) accuracies of lr 0.1, 0.01, 0.001; 'd' for a diverged trial, None for one that waits."""
-    places = {0.1: 0, 0.01: 1, 0.001: 2}
+def by_learning_rate(plain, residual):
+    """(validation, test) accuracies at lr 0.1, 0.01, 0.001; 'd' is a diverged trial, None means that seed 1 is missing."""
+    indices = {0.1: 0, 0.01: 1, 0.001: 2}
 
     def values(trial):
-        found = (plain if trial.arm == "plain" else residual)[places[trial.settings.training.lr]]
-        if found == "d":
+        accuracies = (plain if trial.arm == "plain" else residual)[indices[trial.settings.training.lr]]
+        if accuracies == "d":
             return {"outcome": "diverged"}
-        if found is None and trial.seed == 1:
+        if accuracies is None and trial.seed == 1:
             return {}
-        validation, test = found or (0.99, 0.99)
+        validation, test = accuracies or (0.99, 0.99)
         return {"val_accuracy": validation + trial.seed / 100, "test_accuracy": test + trial.seed / 10}
 
     return values
 
 
-def rows_of(tmp_path, plain, residual, *overrides):
-    results = fabricated.results(tmp_path, by_rate(plain, residual), *TUNED, GRID, *overrides)
+def tuned_rows(tmp_path, plain, residual, *overrides):
+    results = fabricated.results(tmp_path, by_learning_rate(plain, residual), *TUNED, GRID, *overrides)
     return results, comparison.tuned(results, ["lr"])
 
 
 PEAK = [(0.7, 0.1), (0.9, 0.2), (0.8, 0.3)]
 
 
-def test_both_arms_are_chosen_by_validation_and_compared_on_test(tmp_path):
-    _, rows = rows_of(tmp_path, PEAK, [(0.7, 0.5), (0.9, 0.6), (0.8, 0.9)])
-    alike, best = rows
+def test_settings_are_selected_by_validation_accuracy_and_compared_by_test_accuracy(tmp_path):
+    _, rows = tuned_rows(tmp_path, PEAK, [(0.7, 0.5), (0.9, 0.6), (0.8, 0.9)])
+    equal, best = rows
 
     assert [row.how for row in rows] == ["all else equal", "each at its best"]
-    for row in (alike, best):
+    for row in (equal, best):
         assert (row.plain.setting, row.residual.setting) == ({"lr": "0.01"}, {"lr": "0.01"})
         assert row.difference == Difference(*(pytest.approx(0.4),) * 3, 2, 0.0)
         assert row.plain.flags == row.residual.flags == ()
     assert best.plain.summary == Summary(
-        {"above_chance": 2}, 2, *(pytest.approx(of) for of in (0.25, 0.005**0.5, 0.25, 0.2, 0.3))
+        {"above_chance": 2}, 2, *(pytest.approx(number) for number in (0.25, 0.005**0.5, 0.25, 0.2, 0.3))
     )
 
 
-def test_where_the_arms_bests_differ_both_are_compared_at_either_too(tmp_path):
-    results, rows = rows_of(tmp_path, PEAK, [(0.9, 0.5), (0.8, 0.6), (0.7, 0.9)])
+def test_if_the_best_settings_differ_both_arms_are_also_compared_at_each(tmp_path):
+    results, rows = tuned_rows(tmp_path, PEAK, [(0.9, 0.5), (0.8, 0.6), (0.7, 0.9)])
 
     assert [(row.how, row.plain.setting["lr"], row.residual.setting["lr"]) for row in rows] == [
         ("all else equal", "0.01", "0.01"),
@@ -176,23 +178,23 @@ def test_where_the_arms_bests_differ_both_are_compared_at_either_too(tmp_path):
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_ties_are_flagged_and_the_first_is_taken(tmp_path):
-    results, rows = rows_of(tmp_path, [(0.9, 0.1), (0.9, 0.2), (0.9, 0.3)], PEAK)
+def test_ties_are_flagged_and_the_first_is_selected(tmp_path):
+    results, rows = tuned_rows(tmp_path, [(0.9, 0.1), (0.9, 0.2), (0.9, 0.3)], PEAK)
 
     assert rows[-1].plain.setting == {"lr": "0.1"}
     assert rows[-1].plain.flags == ("ties with 2 other", "lr at the edge of the grid")
     assert comparison.tuned(results, ["lr", "lr"]) == rows
 
 
-def test_a_setting_of_which_a_trial_is_missing_is_not_chosen_and_widens_no_grid(tmp_path):
-    _, rows = rows_of(tmp_path, [None, (0.9, 0.2), (0.8, 0.3)], PEAK)
+def test_an_incomplete_setting_is_not_selected_and_does_not_extend_the_grid(tmp_path):
+    _, rows = tuned_rows(tmp_path, [None, (0.9, 0.2), (0.8, 0.3)], PEAK)
 
     assert rows[-1].plain.setting == {"lr": "0.01"}
     assert rows[-1].plain.flags == ("lr at the edge of the grid",)
 
 
-def test_a_setting_that_diverged_is_not_chosen_but_was_tried(tmp_path):
-    results, rows = rows_of(tmp_path, ["d", (0.9, 0.2), (0.8, 0.3)], [(0.95, 0.4), *PEAK[1:]])
+def test_a_diverged_setting_is_not_selected_but_counts_as_tried(tmp_path):
+    results, rows = tuned_rows(tmp_path, ["d", (0.9, 0.2), (0.8, 0.3)], [(0.95, 0.4), *PEAK[1:]])
     text = " ".join(tables.TABLES["table"](comparison.compare_results(results, tune=["lr"])).split())
 
     assert rows[-1].plain.setting == {"lr": "0.01"}
@@ -201,10 +203,10 @@ def test_a_setting_that_diverged_is_not_chosen_but_was_tried(tmp_path):
     assert "all else equal: no difference: mixed outcomes or diverged networks both at lr 0.1" in text
 
 
-def test_a_setting_that_one_arm_has_not_begun_says_so(tmp_path):
+def test_a_setting_without_finished_trials_of_one_arm_has_no_difference(tmp_path):
     def values(trial):
-        waits = trial.arm == "plain" and trial.settings.training.lr == 0.1
-        return {} if waits else by_rate(PEAK, [(0.95, 0.4), *PEAK[1:]])(trial)
+        is_missing = trial.arm == "plain" and trial.settings.training.lr == 0.1
+        return {} if is_missing else by_learning_rate(PEAK, [(0.95, 0.4), *PEAK[1:]])(trial)
 
     results = fabricated.results(tmp_path, values, *TUNED, GRID)
     text = " ".join(tables.TABLES["table"](comparison.compare_results(results, tune=["lr"])).split())
@@ -212,22 +214,22 @@ def test_a_setting_that_one_arm_has_not_begun_says_so(tmp_path):
     assert "all else equal: no difference: no pair has finished both at lr 0.1" in text
 
 
-def test_where_one_arm_has_no_whole_setting_there_are_no_rows(tmp_path):
-    assert rows_of(tmp_path, [None, None, None], PEAK)[1] == []
+def test_an_arm_without_a_complete_setting_has_no_rows(tmp_path):
+    assert tuned_rows(tmp_path, [None, None, None], PEAK)[1] == []
 
 
 def by_seed(accuracies):
-    """Values from (validation, test) accuracies of each seed at lr 0.1, 0.01, 0.001; residual networks have 10 points more."""
+    """(validation, test) accuracies of each seed at lr 0.1, 0.01, 0.001; test accuracy of residual networks is 0.1 higher."""
 
     def values(trial):
-        place = {0.1: 0, 0.01: 1, 0.001: 2}[trial.settings.training.lr]
-        validation, test = accuracies[trial.seed][place]
+        index = {0.1: 0, 0.01: 1, 0.001: 2}[trial.settings.training.lr]
+        validation, test = accuracies[trial.seed][index]
         return {"val_accuracy": validation, "test_accuracy": test + (0.1 if trial.arm != "plain" else 0)}
 
     return values
 
 
-TWO_MINDS = [  # seeds 0 and 1 select lr 0.1, seeds 2 and 3 select lr 0.01, all together lr 0.1
+HALVES_DIFFER = [  # seeds 0 and 1 select lr 0.1, seeds 2 and 3 select lr 0.01, all seeds select lr 0.1
     [(0.9, 0.10), (0.7, 0.20), (0.1, 0.9)],
     [(0.9, 0.11), (0.7, 0.21), (0.1, 0.9)],
     [(0.7, 0.12), (0.8, 0.22), (0.1, 0.9)],
@@ -236,7 +238,7 @@ TWO_MINDS = [  # seeds 0 and 1 select lr 0.1, seeds 2 and 3 select lr 0.01, all 
 
 
 def test_no_seed_reports_on_a_setting_that_it_helped_to_select(tmp_path):
-    results = fabricated.results(tmp_path, by_seed(TWO_MINDS), *TUNED[:-1], "seeds=4", GRID)
+    results = fabricated.results(tmp_path, by_seed(HALVES_DIFFER), *TUNED[:-1], "seeds=4", GRID)
     best = comparison.tuned(results, ["lr"])[-1]
 
     assert best.cross_fitted
@@ -251,7 +253,7 @@ def test_no_seed_reports_on_a_setting_that_it_helped_to_select(tmp_path):
     )
 
 
-def test_the_interval_of_two_selected_arms_is_wider_than_of_arms_that_nothing_selects(tmp_path):
+def test_the_interval_of_selected_settings_has_a_higher_nominal_level(tmp_path):
     def values(trial):
         noise = (0.01, 0.03, 0.02, 0.05)[trial.seed] if trial.arm != "plain" else 0
         return {"val_accuracy": trial.settings.training.lr, "test_accuracy": 0.5 + noise}
@@ -264,8 +266,8 @@ def test_the_interval_of_two_selected_arms_is_wider_than_of_arms_that_nothing_se
         assert best.difference.half == pytest.approx(stats.t.ppf((1 + level) / 2, 3) * sem)
 
 
-def test_a_single_seed_that_selects_for_itself_is_called_biased(tmp_path):
-    results = fabricated.results(tmp_path, by_seed(TWO_MINDS[:1]), *TUNED[:-1], "seeds=1", GRID)
+def test_a_single_seed_that_selects_for_itself_is_marked_as_biased(tmp_path):
+    results = fabricated.results(tmp_path, by_seed(HALVES_DIFFER[:1]), *TUNED[:-1], "seeds=1", GRID)
     best = comparison.tuned(results, ["lr"])[-1]
 
     assert not best.cross_fitted
@@ -275,11 +277,11 @@ def test_a_single_seed_that_selects_for_itself_is_called_biased(tmp_path):
     )
 
 
-def test_the_best_arm_is_selected_on_other_seeds_too(tmp_path):
+def test_the_best_arm_is_selected_on_the_other_half_of_the_seeds(tmp_path):
     def values(trial):
-        first = trial.seed < 2
-        better = {"plain": 0.5, "identity": 0.9 if first else 0.6, "gate": 0.7}[trial.arm]
-        return {"val_accuracy": better, "test_accuracy": {"plain": 0.1, "identity": 0.2, "gate": 0.4}[trial.arm]}
+        in_first_half = trial.seed < 2
+        validation = {"plain": 0.5, "identity": 0.9 if in_first_half else 0.6, "gate": 0.7}[trial.arm]
+        return {"val_accuracy": validation, "test_accuracy": {"plain": 0.1, "identity": 0.2, "gate": 0.4}[trial.arm]}
 
     results = fabricated.results(
         tmp_path, values, "network.depth=[8]", "network.init=[he,pytorch]", "network.norm=none", "seeds=4",
@@ -295,25 +297,25 @@ def test_the_best_arm_is_selected_on_other_seeds_too(tmp_path):
     )
 
 
-def test_an_experiment_that_grew_says_how_often_it_was_looked_at(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, gained, *TWO_DEPTHS)
-    pair_summaries = json.loads(CARDS.read_text())
-    once = comparison.compare_results(runs.results_of(folder, found))
+def test_the_number_of_looks_at_a_growing_experiment_is_printed(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, gained, *TWO_DEPTHS)
+    pair_summaries = json.loads(PAIR_SUMMARIES.read_text())
+    once = comparison.compare_results(runs.results_of(folder, experiment))
     for pair_summary in pair_summaries:
         pair_summary["rounds"] = [{"round": 1, "seeds": [0, 1, 2]}, {"round": 3, "seeds": [3]}]
     (folder / "pairs.json").write_text(json.dumps(pair_summaries))
-    grown = comparison.compare_results(runs.results_of(folder, found))
+    grown = comparison.compare_results(runs.results_of(folder, experiment))
 
     assert (once.looks, grown.looks) == ((), (3, 4))
-    said = "n = 3, then 4 seeds: looked at twice. If you stop because an interval excludes 0, it covers 91% of the time"
+    sentence = "n = 3, then 4 seeds: looked at twice. If you stop because an interval excludes 0, it covers 91% of the time"
     for form in ("table", "md"):
-        assert said in " ".join(tables.TABLES[form](grown).split())
+        assert sentence in " ".join(tables.TABLES[form](grown).split())
         assert "looked at" not in tables.TABLES[form](once)
     assert "n = 3, then 4 seeds: looked at twice" in tables.TABLES["tex"](grown)
     assert json.loads(tables.TABLES["json"](grown))["looks"] == [3, 4]
 
 
-def test_words_have_no_edge_and_unknown_keys_are_refused(tmp_path):
+def test_text_values_have_no_edge_and_unknown_keys_are_refused(tmp_path):
     results = fabricated.results(
         tmp_path, lambda t: {"test_accuracy": 0.9 if t.settings.network.init == "he" else 0.8}, "network.depth=[8]",
         "network.init=[he,pytorch]", "network.norm=none", "seeds=2",
@@ -332,32 +334,32 @@ def rising(trial):
     return {"test_accuracy": (0.6 if collapsed else 0.95) - (0.001, 0.004, 0.002, 0.003)[trial.seed], "slope_start": -0.01}
 
 
-def logged(results, accuracies):
-    """Every metrics.csv with the training accuracies of `accuracies(trial)` at step 90 and at the end, 0.1 before."""
-    for state in results.records:
-        found = [0.1] * 9 + list(accuracies(state.trial))
-        rows = [f"{10 * place},{place},0.1,1.0,{accuracy},1.0,0.5" for place, accuracy in enumerate(found)]
+def write_logs(results, accuracies):
+    """Writes logs with training accuracy 0.1 up to step 80, then `accuracies(trial)` at step 90 and at the end."""
+    for record in results.records:
+        logged_accuracies = [0.1] * 9 + list(accuracies(record.trial))
+        rows = [f"{10 * index},{index},0.1,1.0,{accuracy},1.0,0.5" for index, accuracy in enumerate(logged_accuracies)]
         head = "step,epoch,lr,train_loss,train_accuracy,val_loss,val_accuracy"
-        (state.folder / "metrics.csv").write_text("\n".join([head, *rows, ""]))
+        (record.folder / "metrics.csv").write_text("\n".join([head, *rows, ""]))
 
 
-CLOSES = [(0.50, 0.60), (0.50, 0.61), (0.50, 0.60), (0.50, 0.62)]  # accuracy at step 90 and at the end, by seed
+CLOSING = [(0.50, 0.60), (0.50, 0.61), (0.50, 0.60), (0.50, 0.62)]  # accuracy at step 90 and at the end, by seed
 
 
 @pytest.mark.parametrize(
     ("deep", "shallow", "closing"),
     [
-        pytest.param(CLOSES, (0.9, 0.9), True, id="the deepest networks still learn"),
-        pytest.param(CLOSES, (0.7, 0.9), False, id="the shallow ones learn as fast"),
-        pytest.param([(0.5, 0.9), (0.5, 0.5), (0.5, 0.4), (0.5, 0.6)], (0.9, 0.9), False, id="an interval around 0"),
-        pytest.param([(0.6, 0.5)] * 4, (0.9, 0.9), False, id="the gap opens"),
-        pytest.param([(0.6, 0.6)] * 4, (0.9, 0.9), False, id="at rest"),
-        pytest.param([("nan", 0.6), *CLOSES[1:]], (0.9, 0.9), False, id="a logged value is nan"),
+        pytest.param(CLOSING, (0.9, 0.9), True, id="the deepest networks still learn"),
+        pytest.param(CLOSING, (0.7, 0.9), False, id="the shallow networks learn as fast"),
+        pytest.param([(0.5, 0.9), (0.5, 0.5), (0.5, 0.4), (0.5, 0.6)], (0.9, 0.9), False, id="the interval includes 0"),
+        pytest.param([(0.6, 0.5)] * 4, (0.9, 0.9), False, id="the gap grows"),
+        pytest.param([(0.6, 0.6)] * 4, (0.9, 0.9), False, id="constant accuracy"),
+        pytest.param([("nan", 0.6), *CLOSING[1:]], (0.9, 0.9), False, id="a logged value is nan"),
     ],
 )
-def test_what_degrades_degrades_and_a_gap_that_closes_is_said_so(tmp_path, deep, shallow, closing):
+def test_a_degrading_arm_has_its_verdict_and_whether_the_gap_is_still_closing(tmp_path, deep, shallow, closing):
     results = fabricated.results(tmp_path, rising, *TWO_DEPTHS)
-    logged(results, lambda t: deep[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else shallow)
+    write_logs(results, lambda t: deep[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else shallow)
     plain, identity = comparison.depth_trends(results)
 
     assert (plain.degradation.verdict, plain.closing) == (DegradationVerdict.DEGRADES, closing)
@@ -365,56 +367,59 @@ def test_what_degrades_degrades_and_a_gap_that_closes_is_said_so(tmp_path, deep,
     assert identity.reduction.mean == pytest.approx(0.35)
 
 
-def test_a_gap_that_closes_is_followed_by_the_command_that_trains_longer(tmp_path):
+def test_a_closing_gap_is_printed_with_a_command_that_trains_longer(tmp_path):
     results = fabricated.results(tmp_path, rising, *TWO_DEPTHS)
-    logged(results, lambda t: CLOSES[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else (0.9, 0.9))
-    found = comparison.compare_results(results)
+    write_logs(results, lambda t: CLOSING[t.seed] if t.arm == "plain" and t.settings.network.depth == 64 else (0.9, 0.9))
+    compared = comparison.compare_results(results)
     command = f"resexp train {tmp_path / 'digits'} training.epochs=40 name=digits-40-epochs"
 
-    changes = [before - after for before, after in CLOSES]
-    assert found.depths[0].change == paired_difference(changes)
+    changes = [before - after for before, after in CLOSING]
+    assert compared.depths[0].change == paired_difference(changes)
     for form in ("table", "md"):
-        assert command in " ".join(tables.TABLES[form](found).replace("\\\n", "").split())
-        assert "the gap is still closing: -10.7 [" in tables.TABLES[form](found)
+        assert command in " ".join(tables.TABLES[form](compared).replace("\\\n", "").split())
+        assert "the gap is still closing: -10.7 [" in tables.TABLES[form](compared)
     longer, folder, _ = runs.target(tmp_path / "digits", command.split()[3:], tmp_path)
     assert (longer.shared.training.epochs, folder.name) == (40, "digits-40-epochs")
-    row, _ = json.loads(tables.TABLES["json"](found))["over_depth"]
+    row, _ = json.loads(tables.TABLES["json"](compared))["over_depth"]
     assert (row["closing"], row["found"]["verdict"]) == (True, "degrades")
 
 
-def test_a_long_command_continues_as_a_shell_reads_it():
+def test_a_long_command_is_split_into_lines_that_a_shell_joins():
     words = ["resexp", "train", "digits", "training.warmup={steps: 260, factor: 0.00001}", *(f"key={10**n}" for n in range(12))]
     lines = command_lines(shlex.join(words), "    ")
 
     assert max(map(len, lines)) <= 80
     assert len(lines) > 2
-    assert shlex.split("\n".join(lines).replace("\\\n", "")) == words  # as a shell removes it
+    assert shlex.split("\n".join(lines).replace("\\\n", "")) == words  # a shell removes it
 
 
 @pytest.mark.parametrize(
     ("outcome", "accuracy", "verdict"),
     [
         pytest.param(
-            {8: "at_chance", 64: "at_chance"}, {8: 0.1, 64: 0.1}, DegradationVerdict.UNTRAINED, id="none trains at any depth"
+            {8: "at_chance", 64: "at_chance"},
+            {8: 0.1, 64: 0.1},
+            DegradationVerdict.UNTRAINED,
+            id="none above chance at any depth",
         ),
         pytest.param({8: "diverged", 64: "diverged"}, {8: None, 64: None}, DegradationVerdict.UNTRAINED, id="all diverge"),
         pytest.param(
             {8: "at_chance", 64: "diverged"},
             {8: 0.1, 64: None},
             DegradationVerdict.UNTRAINED,
-            id="none trains, the deepest diverge",
+            id="none above chance, the deepest diverge",
         ),
         pytest.param(
             {8: "above_chance", 64: "at_chance"},
             {8: 0.104, 64: 0.1},
             DegradationVerdict.UNTRAINED,
-            id="hardly, and not at the deepest",
+            id="barely above chance, the deepest at chance",
         ),
         pytest.param(
             {8: "above_chance", 64: "at_chance"},
             {8: 0.9, 64: 0.1},
             DegradationVerdict.DEGRADES,
-            id="the deepest does not train",
+            id="the deepest at chance",
         ),
         pytest.param(
             {8: "above_chance", 64: "diverged"}, {8: 0.9, 64: None}, DegradationVerdict.DEGRADES, id="the deepest diverges"
@@ -423,11 +428,11 @@ def test_a_long_command_continues_as_a_shell_reads_it():
             {8: "at_chance", 64: "above_chance"},
             {8: 0.1, 64: 0.9},
             DegradationVerdict.DOES_NOT_DEGRADE,
-            id="only the deepest trains",
+            id="only the deepest above chance",
         ),
     ],
 )
-def test_networks_that_do_not_train_are_not_said_to_resist_degradation(tmp_path, outcome, accuracy, verdict):
+def test_networks_that_do_not_train_have_a_separate_verdict(tmp_path, outcome, accuracy, verdict):
     def values(trial):
         depth = trial.settings.network.depth
         return {"outcome": outcome[depth], "test_accuracy": accuracy[depth], "train_accuracy": accuracy[depth]}
@@ -441,10 +446,10 @@ def test_networks_that_do_not_train_are_not_said_to_resist_degradation(tmp_path,
 
 
 @pytest.mark.parametrize("slope", [-0.01, -0.5])
-def test_the_summary_says_where_training_error_rises_although_gradients_are_stable(tmp_path, slope):
+def test_the_summary_counts_conditions_with_degradation_and_stable_gradients(tmp_path, slope):
     results = fabricated.results(tmp_path, lambda t: {**rising(t), "slope_start": slope}, *TWO_DEPTHS)
-    found = comparison.compare_results(results)
-    lines = answer(found, findings(found.cells), [])
+    compared = comparison.compare_results(results)
+    lines = answer(compared, findings(compared.cells), [])
 
     assert ("under 1 of those 1, training error still rises with depth" in " ".join(lines)) is (slope == -0.01)
     rises = "training error of plain networks rises with depth under 1 of 1 condition"
@@ -453,28 +458,28 @@ def test_the_summary_says_where_training_error_rises_although_gradients_are_stab
     assert lines[-1].startswith("Matching: within a pair, shared weights have equal initial values")
 
 
-def test_arms_that_have_not_begun_are_no_count_of_seeds(tmp_path):
-    found = comparison.compare_results(
+def test_n_is_the_number_of_seeds_of_arms_with_finished_trials(tmp_path):
+    compared = comparison.compare_results(
         fabricated.results(tmp_path, lambda t: rising(t) if t.arm == "plain" else {}, *TWO_DEPTHS)
     )
     none = comparison.compare_results(fabricated.results(tmp_path / "none", lambda _: {}, *TWO_DEPTHS))
 
-    assert "; 8 trials are missing;" in answer(found, findings(found.cells), [])[-1]
-    assert "\nn = 4 seeds." in tables.TABLES["table"](found)
-    assert "$n = 4$ seeds" in tables.TABLES["tex"](found)
+    assert "; 8 trials are missing;" in answer(compared, findings(compared.cells), [])[-1]
+    assert "\nn = 4 seeds." in tables.TABLES["table"](compared)
+    assert "$n = 4$ seeds" in tables.TABLES["tex"](compared)
     assert "\nn = 0 seeds." in tables.TABLES["table"](none)
 
 
-def test_without_a_plain_arm_the_summary_calls_nothing_matched(tmp_path):
-    found = comparison.compare_results(
+def test_without_a_plain_arm_the_summary_states_that_there_is_no_matched_pair(tmp_path):
+    compared = comparison.compare_results(
         fabricated.results(tmp_path, rising, *TWO_DEPTHS, "network.plain=false", "network.shortcut=[identity]")
     )
-    (line,) = answer(found, findings(found.cells), [])
+    (line,) = answer(compared, findings(compared.cells), [])
 
     assert line.startswith("Nothing is compared: there is no matched pair. n = 4 seeds")
 
 
-def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
+def test_if_all_networks_at_a_depth_diverged_there_is_no_contrast_and_the_outcome_is_not_mixed(tmp_path):
     def values(trial):
         return {"outcome": "diverged"} if trial.settings.network.depth == 64 and trial.arm == "plain" else rising(trial)
 
@@ -490,15 +495,15 @@ def test_an_end_where_all_diverged_is_not_called_mixed(tmp_path):
         assert "mixed outcomes or diverged networks" in text
 
 
-def test_depths_of_several_experiments_are_one_curve_with_the_first_ones_margin(tmp_path):
+def test_depths_of_several_experiments_form_one_curve_with_the_margin_of_the_first(tmp_path):
     folders = [
         fabricated.experiment(tmp_path, rising, f"network.depth=[{depth}]", *TWO_DEPTHS[1:], f"name=d{depth}", margin)[0]
         for depth, margin in ((8, "compare.margin=0.02"), (64, "compare.margin=0.5"))
     ]
-    found = comparison.compare_results(runs.read_results(folders))
+    compared = comparison.compare_results(runs.read_results(folders))
 
-    assert found.margin == 0.02
-    assert [row.degradation.depths for row in found.depths] == [(8, 64), (8, 64)]
+    assert compared.margin == 0.02
+    assert [row.degradation.depths for row in compared.depths] == [(8, 64), (8, 64)]
     assert (
         comparison.depth_trends(runs.read_results(folders[::-1]))[0].degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE
     )

@@ -51,7 +51,10 @@ RULES: dict[Effect | Part, str] = {
     ),
     Effect.NO_PAIR: "the arms have no finished seed in common",
     Part.TRAINING: "the 95% CI of the difference in training accuracy excludes 0 on the side of the test accuracy",
-    Part.GENERALIZATION: "the same for test minus training accuracy, but not for training accuracy",
+    Part.GENERALIZATION: (
+        "the 95% CI of the difference in test minus training accuracy excludes 0 on the side of the test accuracy, and that of "
+        "the difference in training accuracy does not"
+    ),
     Part.BOTH: "both 95% CIs exclude 0 on the side of the test accuracy",
     Part.UNCLEAR: "neither 95% CI excludes 0 on that side, or there are fewer than 3 seeds",
 }
