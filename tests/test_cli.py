@@ -138,7 +138,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
         [f"{arm}-d4-lr{lr}-s0", "6", "steps"] for lr in ("0.1", "0.001") for arm in ("plain", "identity")
     ]
     assert [pair_summary.splitlines()[:2] for pair_summary in pair_summaries] == [
-        [f"d4 lr{lr}: plain / identity", "  8 shared weight tensors equal, first batch equal, recipe equal"]
+        [f"d4 lr{lr}: plain / identity", "  8 shared weight tensors equal, first batch equal, hyperparameters equal"]
         for lr in ("0.1", "0.001")
     ]
     assert not (tmp_path / "runs").exists()
@@ -303,7 +303,7 @@ def test_compare_of_two_experiments_that_are_no_pair_prints_what_can_be_said_and
     assert refused.code == 3
     assert "identity is no pair with its nearest plain arm: they differ in lr 0.001 and 0.1" in refused.err
     assert "--allow-unmatched" in refused.err
-    assert "no difference: the nearest plain arm differs in lr 0.001 and 0.1" in refused.out
+    assert "not compared: the closest plain arm differs in lr 0.001 and 0.1" in refused.out
     assert (allowed.code, allowed.err) == (0, "")
     assert "compared with a plain arm that differs in lr 0.001 and 0.1" in allowed.out
 

@@ -140,7 +140,7 @@ def test_the_card_of_padded_channels_says_what_trains_them(tiny: Any):
     (pair_summary,) = pairs.pair_summaries(tiny(*chosen, "network.zero_init_residual=true"), "cpu")
     (other,) = pairs.pair_summaries(tiny(*chosen), "cpu")
 
-    assert [line for line in tables.card_notes(pair_summary) if "network.shortcut=projection" in line]
+    assert [line for line in tables.pair_notes(pair_summary) if "network.shortcut=projection" in line]
     assert tables.pair_warnings(other) == []
 
 
@@ -303,7 +303,7 @@ def test_a_gap_of_more_than_5_percent_is_a_warning(gap: float | None, warned: bo
     pair_summary["at_start"]["identity"]["precision_gap"] = 0.0
 
     assert bool(tables.pair_warnings(pair_summary)) == warned
-    assert tables.pair_warnings(pair_summary) == [line for line in tables.card_notes(pair_summary) if "bfloat16" in line]
+    assert tables.pair_warnings(pair_summary) == [line for line in tables.pair_notes(pair_summary) if "bfloat16" in line]
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])

@@ -491,32 +491,32 @@ def test_what_it_says_is_what_the_tables_hold(dissected: Any, call: Program, mon
     for words in (
         "identity: removing one block changes the error by +0.0 (blocks.0) to +20.0 points (blocks.2), median +1.0",
         "plain: removing one block changes the error by +0.0 (blocks.0) to +15.0 points (blocks.2), median +7.5; blocks.1",
-        "blocks.1 cannot be removed: shapes change and S is 0; S is 0, so the identity took the block's place",
-        "plain: 2 of 2 stuck at the most frequent class: no change there says anything",
+        "blocks.1 cannot be removed: shapes change and S is 0; S is 0, so the identity replaces the block",
+        "plain: 2 of 2 networks are at chance, so their changes have no meaning",
         "blocks.2 25.0 (+15.0) 30.0 (+20.0)",
         "blocks.1 - 11.0 (+1.0)",
-        "identity: error 10.0 as trained, more than a point above that from s = 0.5 on, 80.0 at s = 0",
-        "identity 0.5 0.5 2.5 33 %",
-        "identity: in 2 of 2 the loss is lowest at the trained weights",
+        "identity: error 10.0 at s = 1, more than 1 point higher from s = 0.5 on, 80.0 at s = 0",
+        "identity 0.5 0.5 2.5 33%",
+        "identity: in 2 of 2 networks the loss is lowest at the final weights",
     ):
         assert words in said
-    assert "identity: 2 of 2 stuck" not in said
+    assert "identity: 2 of 2 networks are" not in said
     assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
     ("errors", "expected"),
     [
-        ((10.0, 10.5, 10.9), "more than a point above that nowhere, 10.9 at s = 0"),
-        ((10.0, 12.0, 30.0), "more than a point above that from s = 0.5 on, 30.0 at s = 0"),
-        ((10.0, 12.0, 10.5), "more than a point above that first at s = 0.5, 10.5 at s = 0"),
+        ((10.0, 10.5, 10.9), "more than 1 point higher never, 10.9 at s = 0"),
+        ((10.0, 12.0, 30.0), "more than 1 point higher from s = 0.5 on, 30.0 at s = 0"),
+        ((10.0, 12.0, 10.5), "more than 1 point higher first at s = 0.5, 10.5 at s = 0"),
     ],
     ids=str,
 )
 def test_an_error_that_comes_down_again_is_not_above_from_there_on(errors: tuple[float, ...], expected: str):
     told = ablation._scale_sentence(dict(zip(("1", "0.5", "0"), errors, strict=True)))
 
-    assert told == f"error 10.0 as trained, {expected}"
+    assert told == f"error 10.0 at s = 1, {expected}"
 
 
 def test_many_arms_stand_in_tables_below_each_other():

@@ -1,4 +1,4 @@
-"""LaTeX: text is printed as it is, the table is one that pdflatex sets, the paragraph of methods says no more than is known."""
+"""LaTeX: escaped text, a table that pdflatex compiles, and a paragraph on methods."""
 
 import re
 import shutil
@@ -38,7 +38,7 @@ def rows(text):
 # ---- text -------------------------------------------------------------------------------------------------------------------
 
 
-def test_letters_digits_and_points_are_left_as_they_are():
+def test_letters_digits_and_punctuation_are_unchanged():
     text = string.ascii_letters + string.digits + " .,;:!?()[]/=+-*'@"
 
     assert latex(text) == text
@@ -57,14 +57,14 @@ def test_letters_digits_and_points_are_left_as_they_are():
         ("\u7f51 é 😀", "? \\'{e} ?"),
     ],
 )
-def test_what_latex_would_read_as_a_command_is_escaped(text, printed):
+def test_characters_with_a_meaning_in_latex_are_escaped(text, printed):
     assert latex(text) == printed
 
 
 # ---- the table --------------------------------------------------------------------------------------------------------------
 
 
-def test_every_row_has_a_cell_for_every_column(tmp_path):
+def test_every_row_has_a_value_for_every_column(tmp_path):
     text = table(tmp_path)
     columns = re.search(r"\\begin\{tabular\}\{@\{\}(\w+)@\{\}\}", text).group(1)
     head = re.search(r"\\toprule\n(.*) \\\\", text).group(1).split(" & ")
@@ -73,59 +73,63 @@ def test_every_row_has_a_cell_for_every_column(tmp_path):
     assert {len(columns), len(head)} == {len(row) for row in rows(text)} == {11}
     assert first == ["2", "none", "plain", "4/4", r"61.0 $\pm$ 8.4", r"39.0 $\pm$ 8.4", "", "$-$0.79", "", "", ""]
     assert second[:6] == ["", "", "identity", "4/4", r"70.0 $\pm$ 9.4", r"30.0 $\pm$ 9.4"]
-    assert second[6] == "+9.0 [+3.3, +14.7]"  # no star: three other pairs count, too
+    assert second[6] == "+9.0 [+3.3, +14.7]"  # no star: the correction includes three other pairs
     assert second[8:] == ["0.12", "0.25", "0.12"]  # 2/16, of two contrasts, 2/16
     assert "Holm: corrected for all contrasts of the table" in text
 
 
-def test_where_outcomes_are_mixed_or_diverged_counts_stand_in_the_place_of_means(tmp_path):
-    every = rows(table(tmp_path))
-    found = {(row[2], row[3]): row for row in every}
+def test_counts_replace_means_if_outcomes_differ_or_networks_diverged(tmp_path):
+    all_rows = rows(table(tmp_path))
+    by_outcomes = {(row[2], row[3]): row for row in all_rows}
 
-    assert found["plain", "1/4 (3 at chance)"][4] == "median 10.0 (10.0 to 90.0)"
-    assert found["plain", "0/4 4 diverged"][4] == "--"
-    counts = [row[6] for row in every if row[6].startswith("counts")]
-    assert sorted(of.split("; ")[0] for of in counts) == [
+    assert by_outcomes["plain", "1/4 (3 at chance)"][4] == "median 10.0 (10.0 to 90.0)"
+    assert by_outcomes["plain", "0/4 (4 diverged)"][4] == "--"
+    counts = [row[6] for row in all_rows if row[6].startswith("counts")]
+    assert sorted(text.split("; ")[0] for text in counts) == [
         "counts: p = 0.029",
         "counts: p = 0.14",
     ]  # scipy: 0 and 1 against 4 of 4
-    assert all("; ranks: p = " in of for of in counts)
-    assert "nan" not in str(every)
+    assert all("; ranks: p = " in text for text in counts)
+    assert "nan" not in str(all_rows)
 
 
-def test_diverged_networks_are_named_with_the_step(tmp_path):
-    def made(trial):
-        ended = {"outcome": "diverged", "steps": 101} if (trial.arm, trial.seed) == ("plain", 1) else {"test_accuracy": 0.9}
-        return {**ended, "slope_start": 0.0}
+def test_diverged_networks_are_listed_with_their_step(tmp_path):
+    def one_diverged(trial):
+        diverges = (trial.arm, trial.seed) == ("plain", 1)
+        result = {"outcome": "diverged", "steps": 101} if diverges else {"test_accuracy": 0.9}
+        return {**result, "slope_start": 0.0}
 
-    assert table(tmp_path, values=made).count("plain: diverged: seed 1 at step 101.") == len(rows(table(tmp_path / "b"))) / 2
+    assert (
+        table(tmp_path, values=one_diverged).count("plain: diverged: seed 1 at step 101.")
+        == len(rows(table(tmp_path / "b"))) / 2
+    )
 
 
-def test_losses_are_no_percents(tmp_path):
+def test_losses_are_not_in_percent(tmp_path):
     text = table(tmp_path, values=lambda trial: {"test_accuracy": 0.5, "test_loss": 1.25 + trial.seed}, metric="test_loss")
 
-    assert r"mean $\pm$ sd &" in text
+    assert r"mean $\pm$ SD &" in text
     assert r"2.75 $\pm$ 1.291" in text
 
 
 @pytest.mark.parametrize(
-    ("overrides", "there", "absent"),
+    ("overrides", "present", "absent"),
     [
-        pytest.param([], ["learning rate 0.001", "20 epochs"], [], id="nothing of the recipe varies"),
-        pytest.param(["training.lr=[0.1,0.01]"], ["20 epochs"], ["learning rate"], id="the rate stands in the table"),
-        pytest.param(["training.batch_size=[8,16]"], ["learning rate 0.001"], ["batches of"], id="the batches do"),
+        pytest.param([], ["learning rate 0.001", "20 epochs"], [], id="no setting varies"),
+        pytest.param(["training.lr=[0.1,0.01]"], ["20 epochs"], ["learning rate"], id="the learning rate varies"),
+        pytest.param(["training.batch_size=[8,16]"], ["learning rate 0.001"], ["batches of"], id="the batch size varies"),
     ],
 )
-def test_methods_name_the_recipe_but_for_what_varies(tmp_path, overrides, there, absent):
+def test_methods_state_the_recipe_without_the_settings_that_vary(tmp_path, overrides, present, absent):
     methods = table(tmp_path, *overrides).partition("Methods.")[2]
 
-    assert [words for words in there if words not in methods] == []
+    assert [words for words in present if words not in methods] == []
     assert [words for words in absent if words in methods] == []
-    assert "1,294 images to train on, 144 held out for validation, 359 to test" in methods
-    assert "Nothing was tuned" in methods
+    assert "1,294 training images, 144 validation images and 359 test images" in methods
+    assert "No setting was tuned" in methods
 
 
-def test_methods_name_what_was_tuned_and_where_it_ended(tmp_path):
+def test_methods_state_the_tuned_keys_and_the_selected_values(tmp_path):
     text = table(tmp_path, "training.lr=[0.1,0.01]", tune=["lr"], values=lambda _trial: {"test_accuracy": 0.5})
 
     assert (
@@ -136,21 +140,21 @@ def test_methods_name_what_was_tuned_and_where_it_ended(tmp_path):
 
 # ---- pdflatex ---------------------------------------------------------------------------------------------------------------
 
-JUDGED = ["primary: test_accuracy: identity > plain @ 95%", "  a {b} \\c $d & #e ~f ^g |h \u7f51 100 % --"]
+JUDGMENTS = ["primary: test_accuracy: identity > plain @ 95%", "  a {b} \\c $d & #e ~f ^g |h \u7f51 100 % --"]
 
 
-def test_pdflatex_sets_the_table_without_a_complaint(tmp_path, monkeypatch):
+def test_pdflatex_compiles_the_table_without_warnings(tmp_path, monkeypatch):
     program = shutil.which("pdflatex")
     if program is None:
         pytest.skip("pdflatex is not installed")
-    monkeypatch.chdir(tmp_path)  # folders stand in the caption
+    monkeypatch.chdir(tmp_path)  # the caption contains the folders
     folders = [
-        fabricated.experiment(Path(place), values, *CELLS, "name=a_b", f"seeds=[{first},{first + 1}]")[0]
-        for place, first in (("100% {x} & #y_z", 0), ("~tilde^ $", 2))
+        fabricated.experiment(Path(folder), values, *CELLS, "name=a_b", f"seeds=[{first},{first + 1}]")[0]
+        for folder, first in (("100% {x} & #y_z", 0), ("~tilde^ $", 2))
     ]
-    found = comparison.compare_results(runs.read_results(folders))
-    document = "\n".join([r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}", as_latex(found, JUDGED),
-                          table(tmp_path / "one"), r"\end{document}"])  # fmt: skip
+    compared = comparison.compare_results(runs.read_results(folders))
+    head = (r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}")
+    document = "\n".join([*head, as_latex(compared, JUDGMENTS), table(tmp_path / "one"), r"\end{document}"])
     (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
     command = [program, "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=60)

@@ -1,11 +1,11 @@
-"""The card of a pair in words."""
+"""Pair summaries as text."""
 
 import pytest
 
 from resexp import tables
 
 START = {"loss": 2.3026, "output_rms": 0.125, "slope": None, "parameters": 1000}
-CARD = {
+PAIR = {
     "cell": "d8", "plain": "plain", "residual": "gate", "seed": 0,
     "equal": {"weights": 16, "weights_bit_equal": True, "first_batch": True, "recipe": True},
     "width": {"plain": 64, "gate": 64},
@@ -16,19 +16,19 @@ CARD = {
 
 
 def changed(**parts):
-    return {**CARD, **{key: {**CARD[key], **value} if isinstance(value, dict) else value for key, value in parts.items()}}
+    return {**PAIR, **{key: {**PAIR[key], **value} if isinstance(value, dict) else value for key, value in parts.items()}}
 
 
-def test_a_card_is_told_in_80_columns():
-    assert tables.pair_summary_lines([CARD]) == [
+def test_a_pair_summary_lists_matched_properties_extra_cost_and_initial_values():
+    assert tables.pair_summary_lines([PAIR]) == [
         "",
         "d8: plain / gate",
-        "  16 shared weight tensors equal, first batch equal, recipe equal",
-        "  beyond its twin: +12,480 parameters, -3 multiply-adds",
-        "    +768 B kept for backward",
-        "  at step 0, loss: 2.303 / 2.5",
-        "  at step 0, RMS of the logits: 0.125 / 0.125",
-        "  at step 0, slope of the gradient: - / 0.01234",
+        "  16 shared weight tensors equal, first batch equal, hyperparameters equal",
+        "  extra cost: +12,480 parameters, -3 multiply-adds",
+        "    +768 B activation memory per image",
+        "  loss at initialization, plain / residual: 2.303 / 2.5",
+        "  RMS of the logits at initialization, plain / residual: 0.125 / 0.125",
+        "  gradient slope at initialization, plain / residual: - / 0.01234",
     ]
 
 
@@ -37,22 +37,22 @@ def test_a_card_is_told_in_80_columns():
     [
         pytest.param({"equal": {"weights_bit_equal": False}}, "16 shared weight tensors DIFFERENT", id="weights"),
         pytest.param({"equal": {"first_batch": False}}, "first batch DIFFERENT", id="batch"),
-        pytest.param({"equal": {"recipe": False}}, "recipe DIFFERENT", id="recipe"),
+        pytest.param({"equal": {"recipe": False}}, "hyperparameters DIFFERENT", id="hyperparameters"),
         pytest.param(
             {"equal": {"weights": 0, "weights_bit_equal": None}, "width": {"plain": 78}},
-            "width 78 and 64, at least as many parameters (1,000 and 1,000), weights of its own, first batch equal, recipe",
-            id="the second control",
+            "width 78 and 64, at least as many parameters (1,000 and 1,000), different weights, first batch equal, hyper",
+            id="parameter-matched baseline",
         ),
     ],
 )
-def test_what_is_not_equal_is_not_called_equal(parts, words):
+def test_unequal_properties_are_reported_as_different(parts, words):
     assert words in tables.equalities(changed(**parts))
 
 
-def test_a_pair_without_any_extra_cost_has_nothing_beyond_its_twin():
-    assert tables.beyond(changed(beyond=dict.fromkeys(CARD["beyond"], 0))) == ["nothing"]
+def test_the_extra_cost_of_a_pair_is_none_if_all_costs_are_equal():
+    assert tables.beyond(changed(beyond=dict.fromkeys(PAIR["beyond"], 0))) == ["none"]
     assert tables.beyond(changed(beyond={"parameters": 0, "multiply_adds": 0})) == [
-        "+0 parameters", "+0 multiply-adds", "+768 B kept for backward",
+        "+0 parameters", "+0 multiply-adds", "+768 B activation memory per image",
     ]  # fmt: skip
 
 
@@ -60,25 +60,27 @@ def test_a_pair_without_any_extra_cost_has_nothing_beyond_its_twin():
     ("note", "words"),
     [
         pytest.param(
-            {"start_differs": ["zero_init_residual"]}, "start differs: the plain twin starts without", id="zero_init_residual"
+            {"start_differs": ["zero_init_residual"]},
+            "initialization differs: the plain counterpart has no",
+            id="zero_init_residual",
         ),
-        pytest.param({"start_differs": ["fixup"]}, "start differs: the plain twin starts from he", id="fixup"),
+        pytest.param({"start_differs": ["fixup"]}, "initialization differs: the plain counterpart has init he", id="fixup"),
         pytest.param({"same_function_class": True}, "same function class", id="function class"),
         pytest.param({"nothing_to_skip": True}, "depth 2: nothing to skip", id="depth 2"),
-        pytest.param({"same_as_plain": True}, "the same network as plain", id="a control of nothing"),
+        pytest.param({"same_as_plain": True}, "the same network as plain", id="no shortcut parameters"),
     ],
 )
-def test_what_has_to_be_said_beside_the_numbers_is_said(note, words):
+def test_pairs_have_notes_on_special_properties(note, words):
     lines = tables.pair_summary_lines([changed(**note)])
 
-    assert tables.card_notes(CARD) == []
-    assert words in tables.card_notes(changed(**note))[0]
-    assert len(tables.card_notes(changed(**note))) == 1
+    assert tables.pair_notes(PAIR) == []
+    assert words in tables.pair_notes(changed(**note))[0]
+    assert len(tables.pair_notes(changed(**note))) == 1
     assert f"note: {words}" in " ".join(line.strip() for line in lines)
     assert max(map(len, lines)) <= 80
 
 
-def test_a_card_of_long_names_and_two_widths_fits_80_columns():
+def test_a_pair_summary_with_long_names_and_two_widths_fits_80_columns():
     arm = "scaled-scale0.123456789-branch0.987654321"
     pair_summary = {
         **changed(equal={"weights_bit_equal": None}),
@@ -97,15 +99,13 @@ def test_a_card_of_long_names_and_two_widths_fits_80_columns():
     [
         pytest.param([], None, id="not planned yet"),
         pytest.param([(1, [0, 1, 2])], None, id="all at once"),
+        pytest.param([(1, [0, 1, 2]), (3, [5])], "seeds were added later: seeds 0-2 in round 1, seed 5 in round 3", id="grown"),
         pytest.param(
-            [(1, [0, 1, 2]), (3, [5])], "planned at different times: seeds 0-2 in round 1, seed 5 in round 3", id="grown"
-        ),
-        pytest.param(
-            [(1, [0, 7]), (2, [3, 4])], "planned at different times: seeds 0, 7 in round 1, seeds 3, 4 in round 2", id="gaps"
+            [(1, [0, 7]), (2, [3, 4])], "seeds were added later: seeds 0, 7 in round 1, seeds 3, 4 in round 2", id="gaps"
         ),
     ],
 )
-def test_seeds_that_came_later_are_told_with_their_rounds(rounds, words):
-    pair_summary = {**CARD, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
+def test_seeds_that_were_added_later_are_listed_with_their_rounds(rounds, words):
+    pair_summary = {**PAIR, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
 
-    assert tables.card_notes(pair_summary) == ([words] if words else [])
+    assert tables.pair_notes(pair_summary) == ([words] if words else [])

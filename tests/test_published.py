@@ -264,7 +264,7 @@ def test_the_files_contain_exactly_the_numbers_of_this_test():
     typed += [error for placement, row in TABLE_2.items() for error in row[placement == "post" :]]
     typed += [8.27, 7.37, 6.90, 6.61, 6.32, 6.18, 9.63, 9.92, 10.36, 14.22, 8.24, 7.36, 7.38, 8.30, 6.96]
 
-    assert sorted(map(str, typed)) == sorted(str(entry.figure.error) for entry in published.entries())
+    assert sorted(map(str, typed)) == sorted(str(entry.value.error) for entry in published.entries())
 
 
 # ---- shipped configs ------------------------------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ def test_with_other_images_only_the_images_and_the_number_of_other_differences_a
     rows = [(f"d{depth}", arm, accuracies(0.9), matches) for (depth, _, arm), matches in arms("mnist-cnn").items()]
     text = " ".join(line.strip() for line in published_lines(rows))
 
-    assert f"{HE2015} table 6 has d20 identity; not set beside: data.name mnist, not cifar10 and 8 more" in text
+    assert f"{HE2015} table 6 has d20 identity; not compared: data.name mnist, not cifar10 and 8 more" in text
     assert "training.lr" not in text
 
 
@@ -314,7 +314,7 @@ def test_the_published_networks_on_digits_differ_in_the_images():
     assert published_lines([("d20", "identity", accuracies(0.9), [match for match in matches if match.source == HE2015])])[
         1:
     ] == [
-        "arXiv:1512.03385 table 6 has d20 identity; not set beside: data.name digits, not",
+        "arXiv:1512.03385 table 6 has d20 identity; not compared: data.name digits, not",
         "  cifar10 and 1 more",
     ]
     assert {"data.name digits, not cifar10", "data.augment none, not crop-flip"} == {
@@ -411,9 +411,9 @@ def test_another_recipe_is_one_line_per_publication_without_errors():
     )
     text = " ".join(line.strip() for line in lines)
 
-    assert text.count("not set beside:") == 3
+    assert text.count("not compared:") == 3
     assert (
-        "arXiv:1512.03385 table 6 has d20 identity, d56 identity; not set beside: training.steps 400, not 64000; "
+        "arXiv:1512.03385 table 6 has d20 identity, d56 identity; not compared: training.steps 400, not 64000; "
         "training.milestones [200, 300], not [32000, 48000]"
     ) in text
     assert not any(str(match.error) in text for matches in matches_by_cell.values() for match in matches)
@@ -483,7 +483,7 @@ def test_a_custom_file_is_read(tmp_path):
     (tmp_path / "own.yaml").write_text(FILE)
     (entry,) = published.entries(tmp_path)
 
-    assert (entry.figure.error, entry.stated) == (5.0, ("training.steps",))
+    assert (entry.value.error, entry.stated) == (5.0, ("training.steps",))
     assert entry.settings.network.depth == 20
 
 
@@ -502,7 +502,7 @@ def test_a_setting_that_no_key_can_express_always_differs(tmp_path, monkeypatch,
 
     assert match.differences == ["half precision"]
     assert published_lines([("d20", "identity", accuracies(0.9), [match])])[1:] == [
-        "arXiv:0000.00000 table 1 has d20 identity; not set beside: half precision",
+        "arXiv:0000.00000 table 1 has d20 identity; not compared: half precision",
     ]
 
 
@@ -515,12 +515,12 @@ def test_a_setting_that_no_key_can_express_always_differs(tmp_path, monkeypatch,
         pytest.param("error: 5.0", "error: 0", "entries.0.error", id="an error of 0"),
         pytest.param("error: 5.0, ", "", "entries.0: .*either an error in percent or fail", id="neither error nor failure"),
         pytest.param("error: 5.0", "error: 5.0, fail: true", "either an error in percent or fail", id="both"),
-        pytest.param("runs: 1", "runs: 5", "statistic: single does not go with runs: 5", id="a single run of five"),
+        pytest.param("runs: 1", "runs: 5", "statistic: single is not possible with runs: 5", id="a single run of five"),
         pytest.param("runs: 1", "runs: 1, seed: 1", "entries.0.seed", id="an unknown key"),
         pytest.param("statistic: single", "statistic: best", "entries.0.statistic", id="an unknown statistic"),
         pytest.param("width: 16", "widht: 16", "entries.0: network.widht: unknown key; did you mean width", id="a network key"),
         pytest.param("depth: 20", "depth: 21", "entries.0: network.depth: 21 is no depth", id="an impossible network"),
-        pytest.param("depth: 20", "depth: [20, 32]", "entries.0: a figure belongs to one network", id="a list of networks"),
+        pytest.param("depth: 20", "depth: [20, 32]", "entries.0: a published value has one network", id="a list of networks"),
         pytest.param("training.steps", "training.stops", "entries.0: training.stops: unknown key", id="a recipe key"),
         pytest.param("training.steps", "network.depth", "recipe.network.depth", id="a network in the recipe"),
     ],

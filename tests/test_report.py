@@ -1,4 +1,4 @@
-"""The report: one file, no network, the numbers of the runs in it."""
+"""The report: one self-contained file with the numbers of the experiment."""
 
 import colorsys
 import json
@@ -30,11 +30,11 @@ def values(trial):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    folder, found = fabricated.experiment(tmp_path_factory.mktemp("runs"), values, *SMALL)
-    return folder, found, report.html(runs.results_of(folder, found))
+    folder, experiment = fabricated.experiment(tmp_path_factory.mktemp("runs"), values, *SMALL)
+    return folder, experiment, report.html(runs.results_of(folder, experiment))
 
 
-def test_nothing_in_it_is_fetched_from_anywhere(page):
+def test_the_page_loads_nothing_from_a_server(page):
     body = re.sub(r"<script>.*?</script>", "", page[2], flags=re.DOTALL)
 
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", body)
@@ -42,7 +42,7 @@ def test_nothing_in_it_is_fetched_from_anywhere(page):
     assert "url(" not in body
 
 
-def test_it_states_the_question_the_corners_the_command_and_the_environment(page):
+def test_the_page_states_the_question_conditions_command_and_environment(page):
     for expected in (
         "What does a shortcut change",
         "Results by condition at depth 64 (learning rate 0.001, 20 epochs)",
@@ -56,7 +56,7 @@ def test_it_states_the_question_the_corners_the_command_and_the_environment(page
         assert expected in page[2]
 
 
-def test_every_figure_is_there_with_its_caption_and_valid_data(page):
+def test_the_page_has_every_figure_with_its_caption_and_data(page):
     specs = json.loads(re.search(r"const specs = (\{.*\});\n", page[2]).group(1).replace("<\\/script", "</script"))
 
     assert list(specs) == [name for name in FIGURES if name != "atlas"]
@@ -66,19 +66,19 @@ def test_every_figure_is_there_with_its_caption_and_valid_data(page):
         assert all(spec["datasets"].values())
 
 
-def test_it_says_what_is_no_pair_and_finds_nothing_there(tmp_path):
+def test_arms_that_are_not_a_pair_are_reported_without_a_finding(tmp_path):
     one_arm = ("network.depth=[8]", "network.norm=[none]", "seeds=2", "network.plain=false")
     plain, _ = fabricated.experiment(tmp_path, values, *one_arm, "name=a", "network.shortcut=[plain]")
     other, _ = fabricated.experiment(tmp_path, values, *one_arm, "name=b", "network.shortcut=[identity]", "training.lr=0.1")
     page = report.html(runs.read_results([plain, other]))
 
     assert "<h2>The arms are not a pair: they differ in more than the shortcut</h2>" in page
-    assert "nearest plain arm differs in lr 0.001 and 0.1" in page
+    assert "closest plain arm differs in lr 0.001 and 0.1" in page
     assert 'class="condition"' not in page
     assert "The shortcut" not in page
 
 
-def test_it_says_what_lies_beyond_width(tmp_path):
+def test_the_page_has_differences_beyond_width(tmp_path):
     def wider(trial):
         return {**values(trial), "parameters": 42_832 if trial.parameters_of else 100}
 
@@ -86,24 +86,24 @@ def test_it_says_what_lies_beyond_width(tmp_path):
     results = fabricated.results(tmp_path, wider, *gate)
     same = fabricated.results(tmp_path / "same", values, *gate)
 
-    assert "+0.0 (1 image: 0.28) against plain-as-gate (42,832 parameters)" in report.html(results)
-    assert "against plain-as-gate" not in report.html(same)
-    assert report.html(same).count("the same network as plain") == 2  # in both cells, of pytorch's and of He's start
+    assert "+0.0 (1 image: 0.28) beyond width (plain-as-gate, 42,832 parameters)" in report.html(results)
+    assert "beyond width (plain-as-gate" not in report.html(same)
+    assert report.html(same).count("the same network as plain") == 2  # for both initializations
 
 
 @pytest.mark.parametrize("arms", [17, 19])
-def test_every_arm_has_a_colour_of_its_own_and_controls_have_tones_of_plains(arms):
+def test_every_arm_has_a_different_color_and_parameter_matched_arms_have_shades_of_plain(arms):
     names = [f"arm{n}" for n in range(arms - 1)] + ["plain", "plain-as-gate", "plain-as-rezero"]
     scale = charts.color(pd.DataFrame({"arm": names})).to_dict()["scale"]
-    paint = dict(zip(scale["domain"], scale["range"], strict=True))
-    hues = {arm: colorsys.rgb_to_hsv(*(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)))[0] for arm, c in paint.items()}
+    colors = dict(zip(scale["domain"], scale["range"], strict=True))
+    hues = {arm: colorsys.rgb_to_hsv(*(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)))[0] for arm, c in colors.items()}
 
-    assert len(set(paint.values())) == len(names)
-    assert paint["plain"] == "#D55E00"
+    assert len(set(colors.values())) == len(names)
+    assert colors["plain"] == "#D55E00"
     assert all(abs(hues[arm] - hues["plain"]) < 0.06 for arm in ("plain-as-gate", "plain-as-rezero"))
 
 
-def test_the_scripts_are_javascript_that_parses(page, tmp_path):
+def test_the_scripts_are_valid_javascript(page, tmp_path):
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
@@ -122,21 +122,24 @@ def specs_of(html):
 
 
 def unpacked(columns):
-    """What `unpack` of the page does."""
-    whole = {key: [of["names"][at] for at in of["at"]] if isinstance(of, dict) else of for key, of in columns.items()}
-    return [dict(zip(whole, row, strict=True)) for row in zip(*whole.values(), strict=True)]
+    """The result of `unpack` on the page."""
+    values = {
+        key: [column["names"][index] for index in column["at"]] if isinstance(column, dict) else column
+        for key, column in columns.items()
+    }
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
 
-def test_the_columns_of_the_page_are_the_rows_of_the_charts(page):
+def test_the_columns_of_the_page_contain_the_rows_of_the_charts(page):
     results = runs.results_of(*page[:2])
-    charts_own = figures_of(results, read_frames(results))
+    charts_of_results = figures_of(results, read_frames(results))
 
     for name, spec in specs_of(page[2]).items():
-        own = specification(charts_own[name])["datasets"]
-        assert {key: unpacked(columns) for key, columns in spec["datasets"].items()} == json.loads(json.dumps(own))
+        expected = specification(charts_of_results[name])["datasets"]
+        assert {key: unpacked(columns) for key, columns in spec["datasets"].items()} == json.loads(json.dumps(expected))
 
 
-def test_the_page_unpacks_its_columns_as_the_charts_have_them(page, tmp_path):
+def test_the_page_unpacks_columns_to_the_rows_of_the_charts(page, tmp_path):
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
@@ -150,7 +153,7 @@ def test_the_page_unpacks_its_columns_as_the_charts_have_them(page, tmp_path):
     assert json.loads(result.stdout) == [unpacked(columns) for columns in [*sets, *odd]]
 
 
-def test_no_word_of_the_data_can_close_the_script(page, monkeypatch):
+def test_no_text_in_the_data_can_close_the_script(page, monkeypatch):
     monkeypatch.setattr(pages, "title", lambda *_: "</SCRIPT><img src=x onerror=alert(1)><!--<script>")
     html = report.html(runs.results_of(*page[:2]))
 
@@ -159,7 +162,7 @@ def test_no_word_of_the_data_can_close_the_script(page, monkeypatch):
     assert specs_of(html)["accuracy"]["description"] == "</SCRIPT><img src=x onerror=alert(1)><!--<script>"
 
 
-# ---- what a config may say --------------------------------------------------------------------------------------------------
+# ---- questions in a config --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ def test_no_word_of_the_data_can_close_the_script(page, monkeypatch):
         pytest.param("Deep \U0001f680 or \U0001f422?", "Deep \U0001f680 or \U0001f422?", id="emoji"),
     ],
 )
-def test_a_question_is_shown_as_it_was_written_and_is_no_markup(tmp_path, monkeypatch, question, escaped):
+def test_a_question_is_shown_unchanged_and_never_as_markup(tmp_path, monkeypatch, question, escaped):
     monkeypatch.setattr(pages.vl_convert, "javascript_bundle", lambda *_, **__: "")  # seconds faster
     results = fabricated.results(tmp_path, values, *ONE_CELL, f"question={json.dumps(question, ensure_ascii=False)}")
     html = report.html(results)
@@ -189,7 +192,7 @@ def test_a_question_is_shown_as_it_was_written_and_is_no_markup(tmp_path, monkey
     assert report.markdown(results).splitlines()[0] == f"# {question}"
 
 
-# ---- titles, and the three formats -----------------------------------------------------------------------------------------
+# ---- titles and the three formats ------------------------------------------------------------------------------------------
 
 
 def better(trial):
@@ -198,8 +201,8 @@ def better(trial):
 
 
 def rising(trial):
-    lost = 0.3 if trial.settings.network.depth == 64 and trial.arm == "plain" else 0.0
-    return {"test_accuracy": 0.9 - lost + (0.001, 0.004, 0.002)[trial.seed] * (1 + lost), "slope_start": -0.01}
+    drop = 0.3 if trial.settings.network.depth == 64 and trial.arm == "plain" else 0.0
+    return {"test_accuracy": 0.9 - drop + (0.001, 0.004, 0.002)[trial.seed] * (1 + drop), "slope_start": -0.01}
 
 
 @pytest.mark.parametrize(
@@ -214,25 +217,29 @@ def rising(trial):
         pytest.param(
             lambda t: better(t) if t.settings.network.init == "he" else {"test_accuracy": 0.5 + 0.1 * t.seed},
             QUESTIONS["accuracy"].text,
-            id="one of two holds 0",
+            id="one of two intervals contains 0",
         ),
         pytest.param(
             lambda t: better(t) if t.seed or t.arm == "plain" else {"test_accuracy": 0.1, "outcome": "at_chance"},
             QUESTIONS["accuracy"].text,
-            id="outcomes are mixed",
+            id="outcomes differ",
         ),
         pytest.param(lambda t: better(t) if t.seed == 1 else {}, QUESTIONS["accuracy"].text, id="a single pair"),
         pytest.param(lambda _: {"test_accuracy": 0.9}, QUESTIONS["accuracy"].text, id="ties"),
     ],
 )
-def test_the_title_of_accuracies_is_a_finding_only_where_all_intervals_agree(tmp_path, values, words):
+def test_the_title_of_accuracies_is_a_finding_only_if_all_intervals_agree(tmp_path, values, words):
     assert title("accuracy", collect(fabricated.results(tmp_path, values, *SMALL))).removesuffix(RECIPE) == words
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        pytest.param(rising, "Training error of plain networks rises with depth, and less with a shortcut", id="removed"),
+        pytest.param(
+            rising,
+            "Training error of plain networks rises with depth, and less with a shortcut",
+            id="rises less with a shortcut",
+        ),
         pytest.param(
             lambda t: {"test_accuracy": 0.9 - (0.3 + t.seed / 1000 if t.settings.network.depth == 64 else 0)},
             "Training error of plain networks rises with depth",
@@ -241,16 +248,16 @@ def test_the_title_of_accuracies_is_a_finding_only_where_all_intervals_agree(tmp
         pytest.param(
             lambda t: rising(t) if t.settings.network.init == "he" else {"test_accuracy": 0.9},
             QUESTIONS["training-error"].text,
-            id="in one corner of two",
+            id="under one of two conditions",
         ),
         pytest.param(better, QUESTIONS["training-error"].text, id="no rise"),
     ],
 )
-def test_the_title_of_training_errors_is_a_finding_only_where_every_plain_network_degrades(tmp_path, values, words):
-    found = collect(fabricated.results(tmp_path, values, *SMALL))
+def test_the_title_of_training_errors_is_a_finding_only_if_every_plain_arm_degrades(tmp_path, values, words):
+    content = collect(fabricated.results(tmp_path, values, *SMALL))
 
-    assert title("training-error", found).removesuffix(RECIPE) == words
-    assert title("training-error", found).endswith((RECIPE, "?"))
+    assert title("training-error", content).removesuffix(RECIPE) == words
+    assert title("training-error", content).endswith((RECIPE, "?"))
 
 
 @pytest.mark.parametrize(
@@ -264,47 +271,52 @@ def test_the_title_of_training_errors_is_a_finding_only_where_every_plain_networ
         pytest.param(-0.033, QUESTIONS["gradient-at-start"].text, id="in between"),
     ],
 )
-def test_the_title_of_gradients_is_about_plain_networks_before_the_first_step(tmp_path, slope, words):
-    found = collect(fabricated.results(tmp_path, lambda t: {**better(t), "slope_start": slope + t.seed / 1000}, *SMALL))
+def test_the_title_of_gradients_is_about_plain_networks_at_initialization(tmp_path, slope, words):
+    content = collect(fabricated.results(tmp_path, lambda t: {**better(t), "slope_start": slope + t.seed / 1000}, *SMALL))
 
-    assert title("gradient-at-start", found) == words
+    assert title("gradient-at-start", content) == words
 
 
-def test_text_and_markdown_say_what_the_page_says(tmp_path, monkeypatch):
+def test_text_and_markdown_have_the_content_of_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(pages.vl_convert, "javascript_bundle", lambda *_, **__: "")
     primary = "compare.primary='test_accuracy: identity > plain @ 95%'"
-    folder, found = fabricated.experiment(tmp_path, rising, *SMALL, primary)
-    (runs.trial_folder(folder, found.trials[-1].name) / "result.json").write_text("{")
-    results = runs.results_of(folder, found)
+    folder, experiment = fabricated.experiment(tmp_path, rising, *SMALL, primary)
+    (runs.trial_folder(folder, experiment.trials[-1].name) / "result.json").write_text("{")
+    results = runs.results_of(folder, experiment)
     html, text, markdown = (" ".join(form(results).split()) for form in (report.html, report.text, report.markdown))
     content = collect(results)
 
     assert len(content.answer) <= 5
     assert content.primary
-    shared = [*content.answer, "Damaged, counted as missing: " + results.damaged[0], "resexp train digits"]
-    shared += [row.degradation.verdict for row in content.comparison.depths]
-    shared += [of.expectation.text for of in content.primary]
+    texts = [*content.answer, "Damaged, counted as missing: " + results.damaged[0], "resexp train digits"]
+    texts += [row.degradation.verdict for row in content.comparison.depths]
+    texts += [judgment.expectation.text for judgment in content.primary]
     for form in (text, markdown):
-        assert [words for words in shared if words.lower() not in form.lower()] == []
-    assert [words for words in shared if words.replace(">", "&gt;").lower() not in html.lower()] == []
-    for heading in ("Claims and verdicts", "How to repeat this", "Gradients by block and reading", "Primary hypothesis"):
+        assert [words for words in texts if words.lower() not in form.lower()] == []
+    assert [words for words in texts if words.replace(">", "&gt;").lower() not in html.lower()] == []
+    for heading in (
+        "Claims and verdicts",
+        "Reproduce this report",
+        "Gradients by block and logging step",
+        "Primary hypothesis",
+    ):
         assert heading in text
         assert f"## {heading}" in markdown
 
 
-def test_without_a_finished_trial_there_is_one_clear_line(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, lambda _trial: {}, *SMALL)
+def test_a_report_without_a_finished_trial_is_an_error(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, lambda _trial: {}, *SMALL)
 
     with pytest.raises(runs.RunsError, match="no trial has finished yet"):
-        report.html(runs.results_of(folder, found))
+        report.html(runs.results_of(folder, experiment))
 
 
-def test_without_signals_the_figures_of_gradients_are_left_out(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
+def test_the_figures_of_gradients_are_left_out_without_signals(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
     for log in folder.glob("trials/*/signals.csv"):
         log.unlink()
 
-    page = report.html(runs.results_of(folder, found))
+    page = report.html(runs.results_of(folder, experiment))
 
     assert 'id="figure-accuracy"' in page
     assert 'id="figure-gradient-map"' not in page
@@ -313,36 +325,36 @@ def test_without_signals_the_figures_of_gradients_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("flows", "missing"),
     [
-        pytest.param({"0": "0", "20": "1"}, {"gradient-at-start"}, id="0 at the start"),
+        pytest.param({"0": "0", "20": "1"}, {"gradient-at-start"}, id="0 at initialization"),
         pytest.param({"0": "nan", "20": "inf"}, {"gradient-at-start", "gradient-profile", "gradient-map"}, id="never finite"),
     ],
 )
-def test_figures_of_gradients_that_were_0_or_not_finite_are_left_out(flows, missing, tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
+def test_figures_of_gradients_that_are_0_or_not_finite_are_left_out(flows, missing, tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
     for log in folder.glob("trials/*/signals.csv"):
         head, *rows = log.read_text(encoding="utf-8").splitlines()
         log.write_text("\n".join([head, *(f"{row.rsplit(',', 1)[0]},{flows[row.split(',')[0]]}" for row in rows), ""]))
-    page = report.html(runs.results_of(folder, found))
+    page = report.html(runs.results_of(folder, experiment))
 
     for name in ("accuracy", "gradient-at-start", "gradient-profile", "gradient-map"):
         assert (f'id="figure-{name}"' in page) == (name not in missing)
 
 
 @pytest.mark.parametrize(("form", "magic"), [("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")])
-def test_figures_are_written_as(page, form, magic):
+def test_figures_are_written_in_every_format(page, form, magic):
     written = report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", [form])
 
     assert [path.name for path in written] == [f"{name}.{form}" for name in FIGURES if name != "atlas"]
     assert all(path.read_bytes().startswith(magic) for path in written)
 
 
-def test_panels_are_named_where_there_are_several(page, tmp_path):
+def test_panels_have_titles_if_there_are_several(page, tmp_path):
     one = fabricated.results(tmp_path, values, SMALL[0], "network.norm=none", "network.init=he", "seeds=1")
 
     for path in report.save_figures(one, tmp_path / "figures", ["svg"]):
         assert ">all<" not in path.read_text(encoding="utf-8")
     for path in report.save_figures(runs.results_of(*page[:2]), tmp_path / "several", ["svg"]):
-        assert "init pytorch<" in path.read_text(encoding="utf-8")
+        assert "PyTorch init<" in path.read_text(encoding="utf-8")
 
 
 def test_an_unknown_figure_format_is_refused(page):

@@ -57,7 +57,7 @@ def test_a_trial_that_stands_in_two_folders_is_counted_once(tmp_path):
 
     assert results.repeated == 4
     assert [arm.summary.n for arm in cell.arms] == [3, 3]
-    assert "4 trials stand in more than one folder and are counted once" in tables.TABLES["table"](
+    assert "4 trials are in more than one folder and are counted once" in tables.TABLES["table"](
         comparison.compare_results(results)
     )
 
@@ -202,7 +202,7 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_t
     assert refused.unmatched == allowed.unmatched == words
     assert refused.difference is None
     assert (allowed.difference is None) == ("5, 6" in words[0])  # without a common seed nothing can be paired
-    assert f"no difference: the nearest plain arm differs in {'; '.join(words)}" in text
+    assert f"not compared: the closest plain arm differs in {'; '.join(words)}" in text
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -235,7 +235,7 @@ def test_csv_json_and_markdown_give_the_difference_of_what_is_no_pair_only_with_
             "The arms are not a pair: they differ in more than the shortcut",
             id="other seeds",
         ),
-        pytest.param([RESIDUAL], "The arms are not a pair: it takes a plain and a residual one", id="no plain arm"),
+        pytest.param([RESIDUAL], "The arms are not a pair: a pair requires a plain and a residual arm", id="no plain arm"),
         pytest.param([["name=one"]], "Results by condition at depth 8 (at a rate)", id="a pair"),
     ],
 )
@@ -312,7 +312,7 @@ def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_
     assert residual.difference.mean == pytest.approx(0.3)
     assert residual.beyond_width.mean == pytest.approx(0.2)
     assert plain.beyond_width is control.beyond_width is None
-    line = "+20.0 (1 image: 0.28) against plain-as-projection-all (42,832 parameters)"
+    line = "+20.0 (1 image: 0.28) beyond width (plain-as-projection-all, 42,832 parameters)"
     assert line in tables.TABLES["table"](comparison.compare_results(results))
     assert len(findings(comparison.cells(results))) == 1
     row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compare_results(results)))))[2]
@@ -360,7 +360,9 @@ def test_gates_that_start_elsewhere_are_compared_with_one_control(tmp_path):
     assert [(arm.name, arm.beyond_width is not None) for arm in cell.arms] == [
         ("plain", False), ("plain-as-gate", False), ("gate", True), ("gate-bias-1", True),
     ]  # fmt: skip
-    assert tables.TABLES["table"](comparison.compare_results(results)).count("against plain-as-gate (300 parameters)") == 2
+    assert (
+        tables.TABLES["table"](comparison.compare_results(results)).count("beyond width (plain-as-gate, 300 parameters)") == 2
+    )
 
 
 def test_the_second_control_is_no_cell_of_best_against_best_and_has_nothing_published(tmp_path):

@@ -1,4 +1,4 @@
-"""docs/sentences.md lists every sentence template with its condition, and every template is printed in some case."""
+"""docs/sentences.md lists every sentence template with its condition, and some test case prints every template."""
 
 import runpy
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import fabricated
 import pandas as pd
 import pytest
 
-from resexp import claims, config, figures, runs, tables
+from resexp import claims, config, figures, inference, runs, tables
 from resexp.comparison import DepthTrend, compare_results
 from resexp.config import Trial
 from resexp.inference import Degradation, DegradationVerdict, Difference
@@ -19,6 +19,7 @@ from resexp.report.pictures import QUESTIONS, title
 from resexp.tables import formats, words
 from resexp.tables.answer import answer
 from resexp.tables.budget import longer_commands
+from resexp.tables.definitions import DEFINITIONS
 from resexp.tables.findings import findings, headline
 from resexp.tables.frames import Frames
 from resexp.tables.sentences import Sentence
@@ -27,7 +28,7 @@ GENERATOR = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "se
 Values = dict[str, Any]
 
 
-def test_the_list_of_sentences_is_current():
+def test_docs_list_the_current_sentences():
     assert GENERATOR["DOCUMENT"].read_text(encoding="utf-8") == GENERATOR["document"]()
 
 
@@ -43,7 +44,23 @@ def test_every_verdict_has_a_rule_and_every_sentence_a_condition():
     assert all(set(enum) <= set(rules) for enum, rules in GENERATOR["RULES"].items())
 
 
-# ---- every template is printed ----------------------------------------------------------------------------------------------
+GLOSSARY = " ".join((Path(__file__).parent.parent / "docs" / "glossary.md").read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("term", DEFINITIONS)
+def test_definitions_are_those_of_the_glossary(term: str):
+    marked = {"*": "`*`", "±": "+- or ±"}.get(term, term)
+
+    assert f"- **{marked}**: {DEFINITIONS[term].removesuffix('.')}" in GLOSSARY
+
+
+def test_the_definition_of_a_shown_difference_states_the_levels_and_the_number_of_seeds():
+    levels = f"p <= {inference.ALPHA:g} ({inference.RANK_TEST_ALPHA:g} by ranks), and at least {inference.MIN_SEEDS} seeds"
+
+    assert levels in DEFINITIONS["*"]
+
+
+# ---- all templates are printed ----------------------------------------------------------------------------------------------
 
 JITTER = (0.001, -0.002, 0.003, 0.0, -0.001)
 DEEPEST = "network.depth=[8,64]"
@@ -58,7 +75,7 @@ def network(test: float, train: float | None = None, *, growth: tuple[float, flo
 
 CHANCE = network(0.1, outcome="at_chance", growth=(0.0, -5.0))
 DIVERGED = {"outcome": "diverged"}
-# (plain, identity) at depth 64 under each condition; a list has one network for each seed, of which {} is not trained
+# (plain, identity) at depth 64 under each condition; a list has one network for each seed; {} is not trained
 CASES: dict[tuple[str, str], tuple[Values | list[Values], Values | list[Values]]] = {
     ("none", "pytorch"): (CHANCE, network(0.9)),
     ("none", "he"): (network(0.9, growth=(-3.0, 3.0)), {**CHANCE, "slope_start": 0.2}),
@@ -81,13 +98,13 @@ def of_cases(trial: Trial) -> Values:
 
 
 def jittered(trial: Trial, values: Values) -> Values:
-    """So that arms have an SD, and differences, too."""
+    """The values with a small change for each seed, so that arms and differences have an SD."""
     sign = 1 if trial.arm == "plain" else -1
-    return {key: of + sign * JITTER[trial.seed] if key == "test_accuracy" else of for key, of in values.items()}
+    return {key: value + sign * JITTER[trial.seed] if key == "test_accuracy" else value for key, value in values.items()}
 
 
 def everywhere(plain: Values, identity: Values) -> Callable[[Trial], Values]:
-    """These at depth 64, 90% accuracy at depth 8."""
+    """The given networks at depth 64, and 90% accuracy at depth 8."""
     return lambda trial: jittered(
         trial, network(0.9) if trial.settings.network.depth == 8 else plain if trial.arm == "plain" else identity
     )
@@ -101,10 +118,12 @@ def of_map(trial: Trial) -> Values:
 
 
 def of_reversal(trial: Trial) -> Values:
-    """Less accurate without normalization and more accurate with it, at depth 64; all of it neither training nor its gap."""
+    """Less accurate without normalization and more accurate with it, at depth 64."""
     settings = trial.settings.network
     sign = 0 if trial.arm == "plain" or settings.depth == 8 else 1 if settings.norm == "layer" else -1
-    spread = 40 * JITTER[trial.seed] * (settings.norm == "layer")  # of training accuracy: its part of the difference is unclear
+    spread = (
+        40 * JITTER[trial.seed] * (settings.norm == "layer")
+    )  # of training accuracy, so that the part of the difference is unclear
     test = 0.8 + sign * 0.1 + JITTER[trial.seed] * (1 if trial.arm == "plain" else -1)
     return network(test, 0.9 + sign * (0.05 + spread))
 
@@ -128,21 +147,21 @@ EXPERIMENTS: tuple[tuple[Callable[[Trial], Values], tuple[str, ...]], ...] = (
 
 
 def printed(content: Content) -> list[str]:
-    """All that a report says of its figures and pairs, and the comparison in the terminal."""
+    """The sentences of a report on figures and pairs, and the comparison in the terminal."""
     judgments = [*claims.judge(config.parse_expectation(CLAIM), content.results), *content.primary]
-    lines = [*content.answer, content.headline, *(of.sentence for of in content.found), *content.reversals]
+    lines = [*content.answer, content.headline, *(finding.sentence for finding in content.pair_findings), *content.reversals]
     lines += [title(name, content) for name in QUESTIONS]
     lines += [line for name in figures.chosen(content.frames) for line in sentences(name, content)]
     return [*lines, tables.TABLES["table"](content.comparison, tables.verdict_lines(tables.PRIMARY, judgments))]
 
 
 def over_depth(
-    verdict: DegradationVerdict, *, growth: float, trained: tuple[int, int] = (3, 3), closing: bool = False
+    verdict: DegradationVerdict, *, growth: float, above_chance: tuple[int, int] = (3, 3), closing: bool = False
 ) -> DepthTrend:
     contrast = Difference(0.05, 0.02, 0.08, 3, 0.01)
-    found = Degradation((8, 16, 64), 3, dict.fromkeys(range(3), 8), contrast, 0.2, 0.1, verdict)
+    degradation = Degradation((8, 16, 64), 3, dict.fromkeys(range(3), 8), contrast, 0.2, 0.1, verdict)
     change = Difference(-0.02, -0.03, -0.01, 3, 0.004) if closing else None
-    return DepthTrend({"norm": "none"}, "plain", found, growth / 31, None, trained, change=change, growth=growth)
+    return DepthTrend({"norm": "none"}, "plain", degradation, growth / 31, None, above_chance, change=change, growth=growth)
 
 
 def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -164,7 +183,7 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ]
     text += "\n".join([*words.training_error(rows), *map(formats.most_text, rows), formats.looks_text((5, 10))])
     text += "\n".join([*two_experiments(tmp_path), *of_one_value(tmp_path / "tuned"), *map(profile_words, PROFILES)])
-    templates = {sentence.text for _, _, of in GENERATOR["collections"]() for sentence in of.values()}
+    templates = {sentence.text for _, _, collection in GENERATOR["collections"]() for sentence in collection.values()}
     constant = {template for template in templates if "{" not in template and template in text}
 
     assert sorted(templates - formatted - constant) == []
@@ -172,15 +191,15 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def two_experiments(folder: Path) -> list[str]:
     """The sentences for arms that are not pairs or have not finished, and for a pair summary with a difference."""
-    alone = ["network.depth=[8]", "network.norm=none", "network.init=he", "seeds=2"]
+    settings = ["network.depth=[8]", "network.norm=none", "network.init=he", "seeds=2"]
     arms = [
         ["name=plain", "network.shortcut=[plain]"],
         ["name=identity", "network.shortcut=[identity]", "network.plain=false", "training.lr=0.1"],
     ]
-    both = runs.read_results([fabricated.experiment(folder, lambda _: network(0.9), *alone, *arm)[0] for arm in arms])
-    waiting = fabricated.results(folder / "waiting", lambda t: network(0.9) if t.arm == "plain" else {}, *alone)
+    unmatched = runs.read_results([fabricated.experiment(folder, lambda _: network(0.9), *settings, *arm)[0] for arm in arms])
+    waiting = fabricated.results(folder / "waiting", lambda t: network(0.9) if t.arm == "plain" else {}, *settings)
     lines = []
-    for results in (both, waiting):
+    for results in (unmatched, waiting):
         cells = compare_results(results)
         lines += [*answer(cells, findings(cells.cells), []), headline(cells.cells, findings(cells.cells), "a rate")]
     return [*lines, *answer(cells, [], [{"equal": {"batches": False}}])]
@@ -204,12 +223,16 @@ def profile_words(growths: dict[int, float]) -> str:
 
 
 def of_one_value(folder: Path) -> list[str]:
-    """Where a gap is closing and the budget is an axis; best settings without a difference; evidence with test images."""
+    """Sentences for a closing gap if the budget is an axis, best settings without a difference, evidence with test images."""
     grid = ("network.depth=[8]", "network.norm=none", "network.init=he", "seeds=5", "training.lr=[0.1,0.01]")
     lengths = [("name=short", "training.epochs=10"), ("name=long", "training.epochs=20")]
-    made = [fabricated.experiment(folder, everywhere(network(0.8), network(0.9)), *grid, *length)[0] for length in lengths]
-    of = compare_results(runs.read_results(made), tune=["lr"])
-    closing = replace(of, depths=[over_depth(DegradationVerdict.DEGRADES, growth=0.0, closing=True)])
-    arm = of.cells[0].arms[1]
+    folders = [fabricated.experiment(folder, everywhere(network(0.8), network(0.9)), *grid, *length)[0] for length in lengths]
+    comparison = compare_results(runs.read_results(folders), tune=["lr"])
+    closing = replace(comparison, depths=[over_depth(DegradationVerdict.DEGRADES, growth=0.0, closing=True)])
+    arm = comparison.cells[0].arms[1]
     both = replace(arm, contrast=replace(arm.contrast, over_images=True))
-    return [*longer_commands(closing), formats.tuned_text(replace(of.tuned[0], difference=None)), formats.evidence_text(both)]
+    return [
+        *longer_commands(closing),
+        formats.tuned_text(replace(comparison.tuned[0], difference=None)),
+        formats.evidence_text(both),
+    ]

@@ -1,4 +1,4 @@
-"""Runs -> tables: outcomes first, pairs by seed, means only where outcomes are alike."""
+"""Tables: outcomes, differences paired by seed, and means only if all seeds have the same outcome."""
 
 import csv
 import io
@@ -14,39 +14,40 @@ from resexp import comparison, runs, tables
 from resexp.comparison import Effect
 from resexp.tables.findings import findings
 from resexp.tables.frames import profiles, read_frames
+from resexp.tables.labels import label_text
 
 ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
 PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
 
 
-def both_trained(trial):
+def both_above_chance(trial):
     return {"test_accuracy": (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed], "slope_start": -0.5}
 
 
 def raised(points):
-    """Residual networks that are by so much more accurate, with an SD of a quarter of a point."""
+    """Residual networks that are more accurate by `points`, with an SD of a quarter of a point."""
     return lambda trial: {
         "test_accuracy": PLAIN[trial.seed] + (points + 0.002 * trial.seed) * (trial.arm != "plain"), "slope_start": -0.5
     }  # fmt: skip
 
 
 def plain_mixed(trial):
-    stuck = trial.arm == "plain" and trial.seed < 3
-    return {"test_accuracy": 0.1 if stuck else 0.9, "outcome": "at_chance" if stuck else "above_chance"}
+    at_chance = trial.arm == "plain" and trial.seed < 3
+    return {"test_accuracy": 0.1 if at_chance else 0.9, "outcome": "at_chance" if at_chance else "above_chance"}
 
 
-def plain_stuck(trial):
+def plain_at_chance(trial):
     return {
         "test_accuracy": 0.1 if trial.arm == "plain" else 0.9,
         "outcome": "at_chance" if trial.arm == "plain" else "above_chance",
     }
 
 
-def none_trained(trial):
+def none_above_chance(trial):
     return {"outcome": "diverged"} if trial.arm == "plain" else {"test_accuracy": 0.1 + trial.seed / 10, "outcome": "at_chance"}
 
 
-def in_turn(trial):
+def no_common_seed(trial):
     return {"test_accuracy": 0.9} if (trial.seed < 2) == (trial.arm == "plain") else {}
 
 
@@ -58,8 +59,8 @@ def plain_diverged(trial):
     return {"outcome": "diverged"} if trial.arm == "plain" else {"test_accuracy": 0.9}
 
 
-def test_a_paired_difference_is_scipys_over_seeds(tmp_path):
-    ((cell),) = comparison.cells(fabricated.results(tmp_path, both_trained, *ONE_CELL))
+def test_paired_differences_and_their_intervals_equal_those_of_scipy(tmp_path):
+    ((cell),) = comparison.cells(fabricated.results(tmp_path, both_above_chance, *ONE_CELL))
     plain, residual = cell.arms
     interval = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.95)
 
@@ -70,47 +71,52 @@ def test_a_paired_difference_is_scipys_over_seeds(tmp_path):
     assert residual.difference.n == 4
 
 
-def test_a_seed_that_one_arm_has_not_finished_leaves_the_pair_and_is_counted_as_missing(tmp_path):
+def test_a_seed_that_one_arm_has_not_finished_is_not_paired_and_counts_as_missing(tmp_path):
     def values(trial):
-        return {} if (trial.arm, trial.seed) == ("plain", 2) else both_trained(trial)
+        return {} if (trial.arm, trial.seed) == ("plain", 2) else both_above_chance(trial)
 
     ((cell),) = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL))
-    kept = [RESIDUAL[seed] - PLAIN[seed] for seed in (0, 1, 3)]
+    differences = [RESIDUAL[seed] - PLAIN[seed] for seed in (0, 1, 3)]
 
     assert cell.arms[1].difference.n == 3
-    assert np.mean(kept) == pytest.approx(cell.arms[1].difference.mean)
+    assert np.mean(differences) == pytest.approx(cell.arms[1].difference.mean)
     assert tables.outcome_text(cell.arms[0]) == "3/3"
     assert tables.missing_text(cell.arms[0]) == "n = 3 of 4, 1 waiting"
     assert tables.missing_text(cell.arms[1]) == ""
 
 
 @pytest.mark.parametrize(
-    ("values", "outcome", "accuracy", "compare_results"),
+    ("values", "outcome", "accuracy", "has_difference"),
     [
-        pytest.param(both_trained, "4/4", "61.0 ± 8.4", True, id="all trained"),
-        pytest.param(plain_stuck, "0/4 (4 at chance)", "10.0 ± 0.0", True, id="all stuck"),
+        pytest.param(both_above_chance, "4/4", "61.0 ± 8.4", True, id="all above chance"),
+        pytest.param(plain_at_chance, "0/4 (4 at chance)", "10.0 ± 0.0", True, id="all at chance"),
         pytest.param(plain_mixed, "1/4 (3 at chance)", "median 10.0 (10.0 to 90.0)", False, id="mixed: no mean, no interval"),
         pytest.param(plain_diverged, "0/4 (4 diverged)", "-", False, id="diverged: no accuracy"),
     ],
 )
-def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outcome, accuracy, compare_results):
+def test_outcomes_decide_whether_there_is_a_mean_and_a_difference(tmp_path, values, outcome, accuracy, has_difference):
     ((cell),) = comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL))
 
     assert tables.outcome_text(cell.arms[0]) == outcome
     assert tables.accuracy_text(cell.arms[0].summary) == accuracy
-    assert (cell.arms[1].difference is not None) == compare_results
+    assert (cell.arms[1].difference is not None) == has_difference
 
 
 @pytest.mark.parametrize(
     ("values", "effect", "words"),
     [
-        pytest.param(plain_stuck, Effect.MAKES_TRAINABLE, "makes the network trainable", id="makes trainable"),
+        pytest.param(plain_at_chance, Effect.MAKES_TRAINABLE, "makes the network trainable", id="makes trainable"),
         pytest.param(plain_mixed, Effect.MIXED, "Outcomes differ across seeds", id="mixed"),
         pytest.param(
-            none_trained, Effect.NEITHER, "Neither network trains at this learning rate", id="neither: diverged and stuck"
+            none_above_chance,
+            Effect.NEITHER,
+            "Neither network trains at this learning rate",
+            id="neither: diverged and at chance",
         ),
-        pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "at_chance"}, Effect.NEITHER, "Neither", id="neither: stuck"),
-        pytest.param(in_turn, Effect.NO_PAIR, "no finished seed in common", id="no seed in common"),
+        pytest.param(
+            lambda _: {"test_accuracy": 0.1, "outcome": "at_chance"}, Effect.NEITHER, "Neither", id="neither: at chance"
+        ),
+        pytest.param(no_common_seed, Effect.NO_PAIR, "no finished seed in common", id="no seed in common"),
         pytest.param(
             one_pair,
             Effect.TOO_FEW,
@@ -121,7 +127,7 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
             raised(0.09), Effect.MORE_ACCURATE, "more accurate: test accuracy +9.3 [+8.9, +9.7] points", id="more accurate"
         ),
         pytest.param(
-            both_trained, Effect.INCONCLUSIVE, "Inconclusive: test accuracy +9.0 [+3.3, +14.7] points", id="p = 0.015"
+            both_above_chance, Effect.INCONCLUSIVE, "Inconclusive: test accuracy +9.0 [+3.3, +14.7] points", id="p = 0.015"
         ),
         pytest.param(
             raised(-0.09),
@@ -136,23 +142,23 @@ def test_outcomes_come_first_and_decide_what_else_is_said(tmp_path, values, outc
             id="none",
         ),
         pytest.param(
-            lambda t: {**plain_stuck(t), "outcome": "above_chance" if t.arm == "plain" else "at_chance"},
+            lambda t: {**plain_at_chance(t), "outcome": "above_chance" if t.arm == "plain" else "at_chance"},
             Effect.MAKES_UNTRAINABLE,
             "untr",
             id="makes untrainable",
         ),
     ],
 )
-def test_a_finding_says_what_was_measured(tmp_path, values, effect, words):
+def test_a_finding_states_the_measured_effect(tmp_path, values, effect, words):
     (finding,) = findings(comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL)))
 
     assert finding.effect == effect
     assert words in finding.sentence
 
 
-def test_where_gradients_have_no_slope_none_is_told(tmp_path):
-    found = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.9, "slope_start": None}, *ONE_CELL)
-    (finding,) = findings(comparison.cells(found))
+def test_gradients_without_a_slope_are_not_measured(tmp_path):
+    results = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.9, "slope_start": None}, *ONE_CELL)
+    (finding,) = findings(comparison.cells(results))
 
     assert finding.sentence.endswith("from output to input: plain not measured; identity not measured.")
 
@@ -166,46 +172,61 @@ def test_where_gradients_have_no_slope_none_is_told(tmp_path):
         pytest.param(None, None, None, id="not measured"),
     ],
 )
-def test_that_a_network_with_stable_gradients_does_not_train_is_said_with_the_step(tmp_path, start, end, words):
-    results = fabricated.results(tmp_path, lambda t: {**plain_stuck(t), "slope_start": start, "slope_end": end}, *ONE_CELL)
+def test_a_network_with_stable_gradients_that_does_not_train_is_reported(tmp_path, start, end, words):
+    results = fabricated.results(tmp_path, lambda t: {**plain_at_chance(t), "slope_start": start, "slope_end": end}, *ONE_CELL)
     (finding,) = findings(comparison.cells(results))
 
     assert (words in finding.sentence) if words else ("are stable" not in finding.sentence)
 
 
-def test_best_against_best_is_chosen_by_validation_and_reported_on_test(tmp_path):
+def test_best_settings_are_selected_by_validation_and_reported_on_the_test_set(tmp_path):
     def values(trial):
         he = trial.settings.network.init == "he"  # better on validation, worse on test
         return {"test_accuracy": 0.5 if he else 0.8, "val_accuracy": 0.9 if he else 0.6}
 
-    folder, found = fabricated.experiment(tmp_path, values, "network.depth=[64]", "network.norm=[none]", "seeds=2")
-    (best,) = comparison.best_settings(runs.results_of(folder, found))
+    folder, experiment = fabricated.experiment(tmp_path, values, "network.depth=[64]", "network.norm=[none]", "seeds=2")
+    (best,) = comparison.best_settings(runs.results_of(folder, experiment))
 
     assert (best.plain.setting, best.residual.setting) == ({"init": "he"}, {"init": "he"})
     assert best.plain.summary.mean == 0.5
 
 
-def test_the_terminal_table_fits_80_columns_and_names_everything(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, plain_mixed)
-    text = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, found)))
+def test_the_terminal_table_fits_80_columns_and_explains_outcomes(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, plain_mixed)
+    text = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, experiment)))
 
     assert max(map(len, text.splitlines())) <= 80
-    assert "depth 64, norm layer, init he  (100 parameters each)" in text
+    assert "depth 64, layer norm, He init  (100 parameters each)" in text
     assert "median 10.0 (10.0 to 90.0)" in text
     assert "median and range, no mean and no interval" in " ".join(text.split())
 
 
-def test_depth_2_is_marked_as_nothing_to_skip(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL[1:], "network.depth=[2]")
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        pytest.param({"depth": "64", "norm": "layer", "init": "he"}, "depth 64, layer norm, He init", id="names"),
+        pytest.param({"norm": "none", "init": "pytorch"}, "no normalization, PyTorch init", id="defaults"),
+        pytest.param({"init": "delta-orthogonal", "lr": "0.1"}, "delta-orthogonal init, lr 0.1", id="values without a name"),
+        pytest.param({}, "all", id="no axis"),
+    ],
+)
+def test_labels_use_the_names_of_the_field(label, text):
+    assert label_text(label) == text
 
-    assert "nothing to skip at depth 2" in tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, found)))
+
+def test_depth_2_has_a_note_that_there_is_nothing_to_skip(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL[1:], "network.depth=[2]")
+
+    assert "nothing to skip at depth 2" in tables.TABLES["table"](
+        comparison.compare_results(runs.results_of(folder, experiment))
+    )
 
 
-def test_long_arms_and_many_of_them_stay_apart_and_within_80_columns(tmp_path):
+def test_tables_with_many_long_arm_names_fit_80_columns(tmp_path):
     arms = "[identity, stochastic-depth, {gate-shortcut: {bias: -6}}, rezero, projection-all]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
-    folder, found = fabricated.experiment(tmp_path, lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, *axes)
-    lines = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, found))).splitlines()
+    folder, experiment = fabricated.experiment(tmp_path, lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, *axes)
+    lines = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, experiment))).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert any(line.startswith("  gate-shortcut-bias-6 2/2") for line in lines)
@@ -217,34 +238,60 @@ LONG = "scaled: {scale: 0.123456789, branch: 0.987654321}"
 @pytest.mark.parametrize(
     ("values", "question"),
     [
-        pytest.param(lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, "why?", id="trained"),
+        pytest.param(lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, "why?", id="above chance"),
         pytest.param(lambda _trial: {"outcome": "diverged"}, " ".join(["why?"] * 30), id="diverged, a long question"),
         pytest.param(
             lambda t: {"test_accuracy": [1.0, 0.02][(t.seed + (t.arm == "plain")) % 2], "slope_start": -12.3},
             "why?",
-            id="an interval as wide as they come",
+            id="the widest possible interval",
         ),
     ],
 )
-def test_every_line_fits_80_columns_whatever_stands_in_it(tmp_path, values, question):
+def test_every_line_fits_80_columns_with_any_content(tmp_path, values, question):
     arms = f"[{{{LONG}}}, {{gate-shortcut: {{bias: -6}}}}, projection-all, {{gate: {{bias: -6.25}}}}]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     results = fabricated.results(tmp_path, values, *axes, "network.plain_width=parameters", f"question={question}")
     lines = tables.TABLES["table"](comparison.compare_results(results)).splitlines()
 
     assert max(map(len, lines)) <= 80
-    assert all(line.count("[") == line.count("]") for line in lines)  # no interval is broken
+    assert all(line.count("[") == line.count("]") for line in lines)  # no interval continues on the next line
     assert {"  scaled-scale0.123456789-branch0.987654321", "  plain-as-gate-shortcut", "  plain-as-projection-all"} <= set(
         lines
     )
 
 
-def test_a_count_of_outcomes_that_fills_its_column_stays_apart_from_the_next(tmp_path):
-    text = tables.TABLES["table"](
-        comparison.compare_results(fabricated.results(tmp_path, plain_diverged, *ONE_CELL[:3], "seeds=2"))
-    )
+@pytest.mark.parametrize(
+    ("values", "outcomes"),
+    [
+        pytest.param(plain_diverged, "0/2 (2 diverged)", id="diverged"),
+        pytest.param(plain_at_chance, "0/2 (2 at chance)", id="at chance"),
+        pytest.param(both_above_chance, "2/2", id="above chance"),
+    ],
+)
+def test_a_row_has_one_line_with_its_difference_whatever_the_outcomes(tmp_path, values, outcomes):
+    compared = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL[:3], "seeds=2"))
+    plain_arm, residual_arm = compared.cells[0].arms
+    lines = tables.TABLES["table"](compared).splitlines()
+    header = next(line for line in lines if line.startswith("  arm "))
+    plain, identity = (next(line for line in lines if line.startswith(f"  {arm} ")) for arm in ("plain", "identity"))
+    start = header.index("above chance")
 
-    assert "  plain          0/2 (2 diverged) -" in text
+    assert plain[start:].startswith(f"{outcomes} ")
+    assert plain[start - 1] == " "
+    assert header.index("accuracy") == plain.index(tables.accuracy_text(plain_arm.summary), start)
+    assert identity.endswith(tables.contrast_text(residual_arm, compared.metric, compared.resolution))
+
+
+def test_outcomes_that_are_too_long_for_their_column_are_above_the_row(tmp_path):
+    def ended(trial):
+        outcomes = ("at_chance", "diverged", "above_chance", "above_chance")
+        return {"outcome": outcomes[trial.seed]} if trial.arm == "plain" else {"test_accuracy": 0.9}
+
+    lines = tables.TABLES["table"](comparison.compare_results(fabricated.results(tmp_path, ended, *ONE_CELL))).splitlines()
+    (index,) = (number for number, line in enumerate(lines) if line.strip() == "2/4 (1 at chance, 1 diverged)")
+
+    assert lines[index + 1].startswith("  plain ")
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(
@@ -258,7 +305,7 @@ def test_a_count_of_outcomes_that_fills_its_column_stays_apart_from_the_next(tmp
                      "32, identity-d8-s3 at step 33, identity-d8-s4 at step 34 and 2 more", id="many are counted"),
     ],
 )  # fmt: skip
-def test_how_trials_ended_is_counted_and_the_steps_of_divergence_are_named(tmp_path, seeds, text):
+def test_outcomes_are_counted_and_the_steps_of_divergence_are_listed(tmp_path, seeds, text):
     def ended(trial):
         if not 0 < trial.seed <= seeds:
             return {"test_accuracy": 0.9}
@@ -268,16 +315,17 @@ def test_how_trials_ended_is_counted_and_the_steps_of_divergence_are_named(tmp_p
             else {"outcome": "diverged", "steps": 30 + trial.seed}
         )
 
-    found = fabricated.results(tmp_path, ended, *ONE_CELL[:3], f"seeds={2 + seeds}")
-    (arm,) = (arm for arm in comparison.compare_results(found).cells[0].arms if arm.name == "identity")
+    results = fabricated.results(tmp_path, ended, *ONE_CELL[:3], f"seeds={2 + seeds}")
+    (arm,) = (arm for arm in comparison.compare_results(results).cells[0].arms if arm.name == "identity")
 
-    assert tables.progress_text(found.records) == text.replace("-d8-", "-d64-norm-none-init-he-")
+    assert tables.progress_text(results.records) == text.replace("-d8-", "-d64-norm-none-init-he-")
     assert arm.diverged == tuple((seed, 30 + seed) for seed in range(1, seeds + 1))
     assert tables.diverged_text(arm) == {0: "", 1: "seed 1 at step 31", 6: "6 seeds at steps 31 to 36"}[seeds]
 
 
-def test_accuracy_rows_name_keys_that_belong_to_no_section(tmp_path):
-    both = [fabricated.experiment(tmp_path, both_trained, *ONE_CELL, f"name={of}", f"precision={of}") for of in PRECISIONS]
+def test_accuracy_rows_contain_keys_outside_of_sections(tmp_path):
+    both = [fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL, f"name={precision}", f"precision={precision}")
+            for precision in PRECISIONS]  # fmt: skip
     columns, rows = tables.trial_rows(runs.read_results([folder for folder, _ in both]))
 
     assert columns[:7] == ["trial", "arm", "depth", "norm", "init", "precision", "seed"]
@@ -287,33 +335,35 @@ def test_accuracy_rows_name_keys_that_belong_to_no_section(tmp_path):
 PRECISIONS = ("float32", "float64")
 
 
-def test_csv_json_and_markdown_carry_the_same_numbers(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
+def test_csv_json_and_markdown_contain_the_same_numbers(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
     (plain, residual) = csv.DictReader(
-        io.StringIO(tables.TABLES["csv"](comparison.compare_results(runs.results_of(folder, found))))
+        io.StringIO(tables.TABLES["csv"](comparison.compare_results(runs.results_of(folder, experiment))))
     )
-    arms = json.loads(tables.TABLES["json"](comparison.compare_results(runs.results_of(folder, found))))["cells"][0]["arms"]
+    arms = json.loads(tables.TABLES["json"](comparison.compare_results(runs.results_of(folder, experiment))))["cells"][0][
+        "arms"
+    ]
 
     assert float(residual["mean"]) == pytest.approx(arms[1]["summary"]["mean"])
     assert float(residual["low"]) == pytest.approx(arms[1]["difference"]["low"])
     assert plain["difference"] == ""
     assert "| identity | 4/4 | 70.0 ± 9.4 | 30.0 ± 9.4 | 4 | +9.0 [+3.3, +14.7] |" in tables.TABLES["md"](
-        comparison.compare_results(runs.results_of(folder, found))
+        comparison.compare_results(runs.results_of(folder, experiment))
     )
 
 
 def test_accuracy_csv_has_a_row_per_finished_trial(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
-    tables.write_accuracy(runs.results_of(folder, found))
+    folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
+    tables.write_accuracy(runs.results_of(folder, experiment))
     frame = pd.read_csv(folder / "accuracy.csv")
 
     assert list(frame.columns[:6]) == ["trial", "arm", "depth", "norm", "init", "seed"]
-    assert list(frame["trial"]) == [trial.name for trial in found.trials]
+    assert list(frame["trial"]) == [trial.name for trial in experiment.trials]
     assert (folder / "accuracy.md").read_text().startswith("# digits")
 
 
-def test_a_trial_that_left_the_config_is_named(tmp_path):
-    folder, _ = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
+def test_a_trial_that_is_no_longer_in_the_config_is_listed(tmp_path):
+    folder, _ = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
     smaller = fabricated.config.load("digits", [*ONE_CELL[:3], "seeds=3"])
 
     assert "no longer in the config: identity-d64-norm-none-init-he-s3" in tables.TABLES["table"](
@@ -321,20 +371,20 @@ def test_a_trial_that_left_the_config_is_named(tmp_path):
     )
 
 
-def test_profiles_are_relative_to_the_arms_own_last_block_and_leave_zeros_out(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, lambda t: {**both_trained(t), "flow": 0.1}, *ONE_CELL)
-    frame = profiles(read_frames(runs.results_of(folder, found)).signals)
-    zeroed = read_frames(runs.results_of(folder, found)).signals
+def test_profiles_are_relative_to_the_last_block_of_the_arm_and_skip_zeros(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, lambda t: {**both_above_chance(t), "flow": 0.1}, *ONE_CELL)
+    frame = profiles(read_frames(runs.results_of(folder, experiment)).signals)
+    zeroed = read_frames(runs.results_of(folder, experiment)).signals
     zeroed.loc[zeroed["index"] == 1, "activation_grad_norm"] = 0.0
 
     assert frame[frame["step"] == 0].groupby("arm")["relative"].apply(list).loc["plain"] == pytest.approx([-3, -2, -1, 0])
     assert profiles(zeroed).query("index == 1")["relative"].isna().all()
 
 
-def test_a_damaged_log_is_named(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, both_trained, *ONE_CELL)
-    path = runs.trial_folder(folder, found.trials[0].name) / "signals.csv"
+def test_a_damaged_log_is_an_error_that_names_the_file(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
+    path = runs.trial_folder(folder, experiment.trials[0].name) / "signals.csv"
     path.write_text("step,what\n1,2\n")
 
     with pytest.raises(runs.RunsError, match=r"signals\.csv: damaged"):
-        read_frames(runs.results_of(folder, found))
+        read_frames(runs.results_of(folder, experiment))

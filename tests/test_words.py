@@ -1,4 +1,4 @@
-"""Charts in words: each sentence follows from numbers that the test chose, and none is said that they do not carry."""
+"""Sentences on charts follow from the numbers that a test chooses; without such numbers, there is no sentence."""
 
 import math
 
@@ -12,23 +12,24 @@ from resexp.tables import words
 from resexp.tables.frames import Frames
 
 
-def results(errors, slope=math.nan, arm="plain", condition="norm none"):
-    """Rows of results: {depth: training errors of seeds 0, 1, ...}; None diverged, from 0.9 on it is stuck."""
+def results(errors, slope=math.nan, arm="plain", condition="no normalization"):
+    """Rows of results: {depth: training errors of seeds 0, 1, ...}; None diverged, an error of 0.9 or more is at chance."""
     return pd.DataFrame(
         [
             {
-                "condition": condition, "arm": arm, "depth": depth, "seed": seed, "train_accuracy": None if e is None else 1 - e,
+                "condition": condition, "arm": arm, "depth": depth, "seed": seed,
+                "train_accuracy": None if e is None else 1 - e,
                 "outcome": "diverged" if e is None else "at_chance" if e >= 0.9 else "above_chance",
                 "test_accuracy": None if e is None else 0.9 - e, "slope_start": slope,
             }
-            for depth, of in errors.items()
-            for seed, e in enumerate(of)
+            for depth, errors_of_seeds in errors.items()
+            for seed, e in enumerate(errors_of_seeds)
         ]
     )  # fmt: skip
 
 
 def signals(slopes, *, blocks=6, staged=False, depth=8):
-    """Profiles of one arm: {step: decades per block towards the input}."""
+    """Profiles of one arm: {step: slope}."""
     return pd.DataFrame(
         [
             {
@@ -43,20 +44,20 @@ def signals(slopes, *, blocks=6, staged=False, depth=8):
     )  # fmt: skip
 
 
-def said(name, results_frame=None, signals_frame=None):
+def sentences(name, results_frame=None, signals_frame=None):
     empty = pd.DataFrame()
     return words.words(name, Frames(empty if results_frame is None else results_frame, empty, signals_frame, empty, empty))
 
 
-def test_of_a_chart_without_words_nothing_is_said():
-    assert said("curves") == []
+def test_some_charts_have_no_sentence():
+    assert sentences("curves") == []
 
 
-def over_depth(verdict, contrast=None, slope=-0.01, trained=(3, 3), change=None):
-    """One arm of one corner, its verdict and its slope chosen."""
-    found = Degradation((8, 64), 3, dict.fromkeys(range(3), 8), contrast, contrast and contrast.high, 0.125, verdict)
+def over_depth(verdict, contrast=None, slope=-0.01, above_chance=(3, 3), change=None):
+    """One arm under one condition, with a given verdict and slope."""
+    degradation = Degradation((8, 64), 3, dict.fromkeys(range(3), 8), contrast, contrast and contrast.high, 0.125, verdict)
     growth = None if slope is None else 31 * slope
-    return DepthTrend({"norm": "none"}, "plain", found, slope, None, trained, change=change, growth=growth)
+    return DepthTrend({"norm": "none"}, "plain", degradation, slope, None, above_chance, change=change, growth=growth)
 
 
 RISE = Difference(0.51, 0.467, 0.553, 3, 0.0173)
@@ -85,17 +86,17 @@ ENDS = "depth 64 - depth 8"
         (DegradationVerdict.UNTRAINED, Difference(0.0, -0.001, 0.002, 3, 0.001), "is at chance, or training diverged."),
     ],
 )
-def test_what_became_of_the_training_error_follows_from_its_verdict(verdict, contrast, text):
+def test_the_sentence_on_training_error_follows_from_its_verdict(verdict, contrast, text):
     (line,) = words.training_error([over_depth(verdict, contrast)])
 
-    assert line.startswith(f"norm none, plain: training error {text}")
+    assert line.startswith(f"no normalization, plain: training error {text}")
 
 
-def test_every_verdict_has_its_words_and_those_that_decide_a_color():
-    decided = {DegradationVerdict.DEGRADES: "bad", DegradationVerdict.DOES_NOT_DEGRADE: "good"}
+def test_every_verdict_has_a_sentence_and_two_have_a_color():
+    colors = {DegradationVerdict.DEGRADES: "bad", DegradationVerdict.DOES_NOT_DEGRADE: "good"}
 
-    assert set(words.SAID) == set(DegradationVerdict)
-    assert {verdict: pages.COLORS[verdict] for verdict in DegradationVerdict if verdict in pages.COLORS} == decided
+    assert set(words.VERDICTS) == set(DegradationVerdict)
+    assert {verdict: pages.COLORS[verdict] for verdict in DegradationVerdict if verdict in pages.COLORS} == colors
 
 
 @pytest.mark.parametrize(
@@ -104,10 +105,10 @@ def test_every_verdict_has_its_words_and_those_that_decide_a_color():
         pytest.param(Difference(-0.02, -0.03, -0.01, 3, 0.004), True, id="below 0"),
         pytest.param(Difference(-0.02, -0.05, 0.01, 3, 0.012), False, id="around 0"),
         pytest.param(Difference(-0.02, None, None, 1), False, id="one seed"),
-        pytest.param(None, False, id="not read"),
+        pytest.param(None, False, id="not logged"),
     ],
 )
-def test_a_gap_is_still_closing_where_the_interval_of_its_change_is_below_0(change, closing):
+def test_a_gap_is_still_closing_if_the_interval_of_its_change_is_below_0(change, closing):
     row = over_depth(DegradationVerdict.DEGRADES, RISE, change=change)
     (line,) = words.training_error([row])
 
@@ -116,33 +117,27 @@ def test_a_gap_is_still_closing_where_the_interval_of_its_change_is_below_0(chan
 
 
 @pytest.mark.parametrize(
-    ("verdict", "slope", "trained", "text"),
+    ("verdict", "slope", "above_chance", "text"),
     [
-        pytest.param(
-            DegradationVerdict.DEGRADES, -0.01, (3, 3), "can rise although gradients do not vanish", id="degrades, stable"
-        ),
-        pytest.param(
-            DegradationVerdict.DEGRADES, 0.3, (0, 3), "can rise although gradients do not vanish", id="degrades, explodes"
-        ),
+        pytest.param(DegradationVerdict.DEGRADES, -0.01, (3, 3), "can rise without vanishing gradients", id="degrades, stable"),
+        pytest.param(DegradationVerdict.DEGRADES, 0.3, (0, 3), "can rise without vanishing gradients", id="degrades, explodes"),
         pytest.param(
             DegradationVerdict.DOES_NOT_DEGRADE,
             -0.78,
             (3, 3),
-            "can vanish at initialization although training error",
-            id="trains",
+            "can vanish although training error does not rise",
+            id="does not degrade, vanishes",
         ),
-        pytest.param(DegradationVerdict.UNTRAINED, -0.78, (0, 3), None, id="never trained"),
-        pytest.param(DegradationVerdict.INCONCLUSIVE, -0.78, (3, 3), None, id="nothing shown"),
+        pytest.param(DegradationVerdict.UNTRAINED, -0.78, (0, 3), None, id="untrained"),
+        pytest.param(DegradationVerdict.INCONCLUSIVE, -0.78, (3, 3), None, id="inconclusive"),
         pytest.param(DegradationVerdict.DEGRADES, -0.78, (3, 3), None, id="both"),
         pytest.param(DegradationVerdict.DEGRADES, -0.05, (3, 3), None, id="both: 0.05 per block are 1.55 over 31 blocks"),
         pytest.param(DegradationVerdict.DOES_NOT_DEGRADE, 0.0, (3, 3), None, id="neither"),
-        pytest.param(DegradationVerdict.DEGRADES, None, (3, 3), None, id="gradients not read"),
+        pytest.param(DegradationVerdict.DEGRADES, None, (3, 3), None, id="gradients not logged"),
     ],
 )
-def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen_without_the_other(
-    verdict, slope, trained, text
-):
-    (line,) = words.training_error([over_depth(verdict, RISE, slope, trained)])
+def test_a_sentence_separates_degradation_from_vanishing_if_only_one_of_them_occurs(verdict, slope, above_chance, text):
+    (line,) = words.training_error([over_depth(verdict, RISE, slope, above_chance)])
 
     assert (text in line) if text else ("at initialization" not in line)
 
@@ -160,37 +155,46 @@ def test_that_degradation_and_vanishing_are_two_things_is_said_where_one_is_seen
         pytest.param({0: -0.5, 10: 0, 25: 0.4, 50: 0}, "vanishing (-3.0 {}); stable from step 50 on", id="late"),
     ],
 )  # fmt: skip
-def test_gradients_are_named_with_the_step_from_which_they_are_of_another_kind(slopes, expected):
+def test_the_kind_of_gradients_is_reported_with_the_step_at_which_it_changes(slopes, expected):
     at_first, _, later = expected.partition(" (")
     growth = later.format("orders of magnitude from output to input")
-    line = f"plain, depth 8: gradients {at_first} at initialization ({growth}."
+    line = f"plain, depth 8: gradients are {at_first} at initialization ({growth}."
 
-    assert said("gradient-profile", None, signals(slopes)) == [line]
+    assert sentences("gradient-profile", None, signals(slopes)) == [line]
 
 
 def test_the_same_slope_is_stable_in_a_shallow_network_and_vanishing_in_a_deep_one():
-    shallow, deep = (said("gradient-profile", None, signals({0: -0.09}, blocks=blocks)) for blocks in (6, 31))
+    shallow, deep = (sentences("gradient-profile", None, signals({0: -0.09}, blocks=blocks)) for blocks in (6, 31))
 
-    assert shallow == ["plain, depth 8: gradients stable at initialization (-0.5 orders of magnitude from output to input)."]
-    assert deep == ["plain, depth 8: gradients vanishing at initialization (-2.8 orders of magnitude from output to input)."]
-
-
-def test_blocks_of_several_shapes_have_no_one_slope_and_no_sentence():
-    assert said("gradient-profile", None, signals({0: -0.5}, staged=True)) == []
-
-
-def test_accuracy_is_told_as_the_medians_of_the_ends():
-    lines = said("accuracy", results({8: [0.1, 0.2, 0.4], 32: [0, 0, 0], 64: [0.5, 0.6, 0.7]}))
-
-    assert lines == ["norm none: plain 70.0% at depth 8, 30.0% at depth 64."]
+    assert shallow == [
+        "plain, depth 8: gradients are stable at initialization (-0.5 orders of magnitude from output to input)."
+    ]
+    assert deep == [
+        "plain, depth 8: gradients are vanishing at initialization (-2.8 orders of magnitude from output to input)."
+    ]
 
 
-def test_beside_an_accuracy_stands_how_many_networks_diverged():
-    some, none = results({8: [0.1], 64: [0.5, 0.6, None]}), results({8: [0, 0.2], 64: [None, None]}, arm="identity")
+def test_networks_with_several_block_shapes_have_no_slope_and_no_sentence():
+    assert sentences("gradient-profile", None, signals({0: -0.5}, staged=True)) == []
+
+
+def test_the_sentence_on_accuracy_has_the_medians_at_both_ends():
+    lines = sentences("accuracy", results({8: [0.1, 0.2, 0.4], 32: [0, 0, 0], 64: [0.5, 0.6, 0.7]}))
+
+    assert lines == ["no normalization: plain 70.0% at depth 8, 30.0% at depth 64."]
+
+
+def test_the_sentence_on_accuracy_counts_diverged_networks():
+    some_diverged, all_diverged = (
+        results({8: [0.1], 64: [0.5, 0.6, None]}),
+        results({8: [0, 0.2], 64: [None, None]}, arm="identity"),
+    )
 
     plain, identity = (
         "80.0% at depth 8, 35.0% (1 of 3 diverged) at depth 64",
         "80.0% at depth 8, 2 of 2 diverged at depth 64",
     )
 
-    assert said("accuracy", pd.concat([some, none])) == [f"norm none: plain {plain}; identity {identity}."]
+    assert sentences("accuracy", pd.concat([some_diverged, all_diverged])) == [
+        f"no normalization: plain {plain}; identity {identity}."
+    ]

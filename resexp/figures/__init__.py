@@ -1,4 +1,4 @@
-"""Runs -> charts: one function per figure, interactive in the report and the same as PNG, SVG or PDF."""
+"""Charts of results, one function per figure: interactive in the report, static as PNG, SVG or PDF."""
 
 from collections.abc import Callable
 
@@ -29,25 +29,25 @@ FIGURES: dict[str, Callable[[Frames], Figure]] = {
     "gradient-level": gradient_level,
     "gradient-map": gradient_map,
 }
-OF_SIGNALS = {"gradient-at-start", "gradient-profile", "gradient-level", "gradient-map"}
+GRADIENT_FIGURES = {"gradient-at-start", "gradient-profile", "gradient-level", "gradient-map"}
 
 
 def chosen(frames: Frames) -> list[str]:
-    """The figures that these frames have rows for: where init_scale and depth span a plane, its map in the place of all others.
+    """The names of the figures that have data. A heat map over depth and init_scale replaces all other figures.
 
-    Networks without a init_scale of their own are on no map; where there are some, all others are drawn as well.
+    If some networks have no init_scale, they are not on the heat map, and all other figures are drawn as well.
     """
-    mapped = ["atlas"] if is_plane(frames.results) else []
-    if mapped and frames.results["init_scale"].notna().all():
-        return mapped
-    without = _without(frames)
-    return [*mapped, *(name for name in FIGURES if name != "atlas" and name not in without)]
+    heat_map = ["atlas"] if is_plane(frames.results) else []
+    if heat_map and frames.results["init_scale"].notna().all():
+        return heat_map
+    missing = _without_data(frames)
+    return [*heat_map, *(name for name in FIGURES if name != "atlas" and name not in missing)]
 
 
-def _without(frames: Frames) -> set[str]:
-    """The figures of gradients that have nothing to draw: none was read, or none is finite and above 0."""
+def _without_data(frames: Frames) -> set[str]:
+    """The figures of gradients without data: none were logged, or none are positive and finite."""
     if frames.signals.empty or levels(frames.signals)["relative"].isna().all():
-        return OF_SIGNALS
+        return GRADIENT_FIGURES
     return {"gradient-at-start"} if at_start(frames).empty else set()
 
 

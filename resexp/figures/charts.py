@@ -1,4 +1,4 @@
-"""Charts with a panel for each corner: over depth, over steps, over blocks."""
+"""Charts with a panel for each condition: over depth, over steps, over blocks."""
 
 from collections.abc import Sequence
 
@@ -9,24 +9,24 @@ from resexp.tables.colors import arm_colors
 from resexp.tables.frames import Frames, at_start, profiles
 
 PANEL = 330
-CONDITION = "datum.value == 'all' ? '' : datum.value"  # the words over a panel; a corner without another needs none
+CONDITION = "datum.value == 'all' ? '' : datum.value"  # the title of a panel; a single panel has none
 BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
 
 
 def color(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.Color:
     """The color of each arm of the frame; `arms`: all arms of the experiment, whose order decides the colors."""
-    shown = ["plain", *(arm for arm in frame["arm"].unique() if arm != "plain")]
-    paints = arm_colors([*arms, *shown])
-    scale = alt.Scale(domain=shown, range=[paints[arm] for arm in shown])
+    domain = ["plain", *(arm for arm in frame["arm"].unique() if arm != "plain")]
+    colors = arm_colors([*arms, *domain])
+    scale = alt.Scale(domain=domain, range=[colors[arm] for arm in domain])
     return alt.Color("arm:N", title=None, scale=scale, legend=alt.Legend(orient="top", columns=6, symbolOpacity=1))
 
 
 def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
-    """One panel per corner, two in a row."""
-    corners = list(frame["condition"].unique())
+    """One panel per condition, two in a row."""
+    conditions = list(frame["condition"].unique())
     header = alt.Header(labelFontSize=13, labelFontWeight="bold", labelExpr=CONDITION)
-    facet = alt.Facet("condition:N", title=None, sort=corners, header=header)
-    panels = chart.facet(facet, columns=min(2, len(corners)))
+    facet = alt.Facet("condition:N", title=None, sort=conditions, header=header)
+    panels = chart.facet(facet, columns=min(2, len(conditions)))
     figure: alt.FacetChart = panels.resolve_axis(x="independent", y="independent")
     return figure
 
@@ -44,12 +44,12 @@ def _over_depth(frame: pd.DataFrame, arms: Sequence[str], column: str, title: st
 
 
 def accuracy_over_depth(frames: Frames) -> alt.FacetChart:
-    """Test accuracy with the final weights over depth. Each dot is a seed, the line joins medians."""
+    """Test accuracy with the final weights over depth. Each dot is a seed, and the line connects medians."""
     return _over_depth(frames.results, frames.arms, "test_accuracy", "test accuracy")
 
 
 def training_error_over_depth(frames: Frames) -> alt.FacetChart:
-    """Training error over depth, in eval mode: only this can show degradation; a high test error could be overfitting."""
+    """Training error over depth, in eval mode. Only it can show degradation: a high test error could be overfitting."""
     frame = frames.results.assign(train_error=1 - frames.results["train_accuracy"])
     return _over_depth(frame, frames.arms, "train_error", "training error")
 
@@ -60,14 +60,14 @@ def depth_choice(data: pd.DataFrame) -> alt.Parameter:
 
 
 def curves(frames: Frames) -> alt.FacetChart:
-    """Training loss over steps: one thin line per seed, and the median over seeds. By default of the deepest network."""
+    """Training loss over steps: one thin line per seed and a thick line for the median over seeds."""
     data = frames.metrics[["condition", "arm", "depth", "seed", "step", "train_loss"]]
     data = data.assign(train_loss=data["train_loss"].map(lambda loss: float(f"{loss:.4g}")))
     choice = depth_choice(data)
     base = (
         alt.Chart(data)
         .transform_filter("datum.depth == depth_shown && datum.train_loss > 0")
-        .encode(x=alt.X("step:Q", title="step"), color=color(data, frames.arms))
+        .encode(x=alt.X("step:Q", title="training step"), color=color(data, frames.arms))
     )
     y = alt.Y("train_loss:Q", title="training loss", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5))
     thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=y, detail="seed:N")
@@ -78,10 +78,10 @@ def curves(frames: Frames) -> alt.FacetChart:
 
 
 def gradient_at_start(frames: Frames) -> alt.FacetChart:
-    """Gradient of the activations at initialization, relative to the arm's last block. Dots are seeds, bands are theory.
+    """Gradient norm of the activations at initialization, relative to the arm's last block. Dots are seeds, bands are theory.
 
-    A band spans the range that the formula allows, plus two standard deviations over seeds if theory predicts them. An arm
-    without a band has no known formula.
+    A band covers the range that the formula allows, plus two SDs over seeds if theory predicts them. An arm without a band has
+    no known formula.
     """
     data = at_start(frames).round({"relative": 3, "low": 3, "high": 3})
     x = alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1))
@@ -98,7 +98,7 @@ def gradient_at_start(frames: Frames) -> alt.FacetChart:
 
 
 def shown_steps(frame: pd.DataFrame) -> list[int]:
-    """Steps at which profiles are drawn: the first, the tenth, and the last."""
+    """Steps at which profiles are drawn: the first, the last one up to step 10, and the last."""
     steps = sorted(int(step) for step in frame["step"].unique())
     return sorted({steps[0], max((step for step in steps if step <= 10), default=steps[0]), steps[-1]})
 
@@ -124,39 +124,43 @@ def _profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
 
 
 def gradient_profile(frames: Frames) -> alt.FacetChart:
-    """Gradient of the activations at each block, in orders of magnitude relative to the arm's last block: mean over seeds."""
+    """Gradient norm of the activations over blocks, relative to the arm's last block: mean of log10 over seeds."""
     return _profile(frames, "relative", "log10 |dL/dx|, last block = 0")
 
 
 def gradient_level(frames: Frames) -> alt.FacetChart:
-    """The same in absolute size: a network that has fitted its data has small gradients in all blocks, without vanishing."""
+    """Gradient norm of the activations over blocks, in absolute terms: mean of log10 over seeds.
+
+    A network that has fitted its data has small gradients in all blocks, although they do not vanish.
+    """
     return _profile(frames, "level", "log10 |dL/dx|")
 
 
 def gradient_map(frames: Frames) -> alt.FacetChart:
-    """Block against step: log10 of the gradient relative to the arm's last block, mean over seeds; dark means vanished."""
+    """Gradient norm over blocks and steps, relative to the arm's last block, in orders of magnitude: mean over seeds.
+
+    Black and purple mean vanishing gradients, orange and red exploding gradients.
+    """
     data = profiles(frames.signals).dropna(subset=["relative"]).round({"relative": 2}).drop(columns=["level", "block"])
     data["relative"] = data["relative"].clip(-8, 8)
-    steps = sorted(data["step"].unique())
-    data["reading"] = data["step"].map({step: number for number, step in enumerate(steps)})
     chart = (
         alt.Chart(data)
         .transform_filter("datum.depth == depth_shown")
         .mark_rect()
         .encode(
-            x=alt.X("step:O", title="step (readings)", axis=alt.Axis(labelOverlap=True, ticks=False)),
+            x=alt.X("step:O", title="training step (logging steps)", axis=alt.Axis(labelOverlap=True, ticks=False)),
             y=alt.Y("index:O", title="block boundary", axis=alt.Axis(labelOverlap=True, ticks=False)),
             color=alt.Color(
                 "relative:Q",
-                title="decades",
+                title="orders of magnitude",
                 scale=alt.Scale(domain=[-8, -2, 0, 2, 8], range=["#000000", "#5b2a6e", "#e9e4da", "#c2571a", "#7a1f0d"]),
             ),
             tooltip=["arm:N", "step:Q", "index:Q", alt.Tooltip("relative:Q", format=".2f")],
         )
         .properties(width=PANEL, height=170)
     )
-    corners, arms = list(data["condition"].unique()), list(data["arm"].unique())
-    row = alt.Row("condition:N", sort=corners, title=None, header=alt.Header(labelExpr=CONDITION))
+    conditions, arms = list(data["condition"].unique()), list(data["arm"].unique())
+    row = alt.Row("condition:N", sort=conditions, title=None, header=alt.Header(labelExpr=CONDITION))
     panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
     figure: alt.FacetChart = panels.add_params(depth_choice(data)).resolve_scale(y="independent")
     return figure

@@ -1,4 +1,4 @@
-"""Tables of `resexp dissect` -> charts, in the colours of all other figures."""
+"""Charts of the results of `resexp dissect`, in the colors of all other figures."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,30 +12,30 @@ from resexp.figures.charts import CONDITION, PANEL, color, depth_choice, paneled
 from resexp.runs import Results
 from resexp.tables.labels import condition
 
-WORST = 100.0  # losses above it, and those that are no number, have one colour
-TEXT = ["block", "without"]
+MAX_LOSS = 100.0  # higher losses and NaN have the same color
+TEXT_COLUMNS = ["block", "without"]
 
 
 def read_dissection(results: Results, part: str) -> pd.DataFrame:
-    """The rows of <part>.csv of every finished trial, with its corner, arm, depth and seed; no rows where there are none.
+    """The rows of <part>.csv of every finished trial, with its condition, arm, depth and seed; empty if no trial has the file.
 
     Raises:
-        RunsError: a damaged file, by name.
+        RunsError: a file is damaged; the message names it.
     """
     columns = [*runs.COLUMNS[runs.ABLATION_FILES[part]], "condition", "arm", "depth", "seed"]
     frames = [pd.DataFrame(columns=columns)]
     for record in results.records:
         rows = runs.read_rows(record.folder / runs.ABLATION_FILES[part]) if record.result else []
         if rows:
-            found = pd.DataFrame(rows)
-            numbers = [column for column in found if column not in TEXT]
+            frame = pd.DataFrame(rows)
+            numbers = [column for column in frame if column not in TEXT_COLUMNS]
             keys: dict[str, Any] = {
                 "condition": condition(results.label(record)),
                 "arm": record.trial.arm,
                 "seed": record.trial.seed,
             }
-            found = found.astype(dict.fromkeys(numbers, float)).assign(**keys, depth=record.trial.settings.network.depth)
-            frames.append(found)
+            frame = frame.astype(dict.fromkeys(numbers, float)).assign(**keys, depth=record.trial.settings.network.depth)
+            frames.append(frame)
     return pd.concat(frames[1:], ignore_index=True) if frames[1:] else frames[0]
 
 
@@ -53,7 +53,7 @@ def lesions(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
     without = base.transform_filter("datum.index > 0").encode(
         x=alt.X(
             "index:Q",
-            title="block that is left out (1 = nearest to the input)",
+            title="removed block (1 = nearest to the input)",
             scale=alt.Scale(zero=False, nice=False, padding=12),
             axis=alt.Axis(tickMinStep=1, grid=False),
         )
@@ -62,10 +62,10 @@ def lesions(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetChart:
     tips = ["arm:N", "seed:Q", "block:N", "without:N", alt.Tooltip("val_error:Q", format=".2%")]
     dots = without.mark_circle(size=30, opacity=0.5).encode(y=_error(title), tooltip=tips)
     lines = without.mark_line(strokeWidth=2).encode(y=alt.Y("mean(val_error):Q", title=title))
-    whole = (
+    intact = (
         base.transform_filter("datum.index == 0").mark_rule(strokeDash=[4, 3]).encode(y=alt.Y("mean(val_error):Q", title=title))
     )
-    panels = paneled((lines + dots + whole).properties(width=PANEL, height=190), data)
+    panels = paneled((lines + dots + intact).properties(width=PANEL, height=190), data)
     figure: alt.FacetChart = panels.add_params(depth_choice(data))
     return figure
 
@@ -76,7 +76,9 @@ def shortcut_scales(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetC
     An arm without shortcuts has no line.
     """
     data = frame[["condition", "arm", "depth", "seed", "scale", "val_error"]]
-    x = alt.X("scale:Q", title="s (1 = as trained, 0 = no shortcut)", scale=alt.Scale(domain=[1, 0]), axis=alt.Axis(grid=False))
+    x = alt.X(
+        "scale:Q", title="s (1 = trained network, 0 = no shortcut)", scale=alt.Scale(domain=[1, 0]), axis=alt.Axis(grid=False)
+    )
     base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=color(data, arms))
     thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=_error("validation error"), detail="seed:N")
     thick = base.mark_line(strokeWidth=2.5, point=True).encode(y=alt.Y("mean(val_error):Q", title="validation error"))
@@ -86,13 +88,13 @@ def shortcut_scales(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.FacetC
 
 
 def surfaces(frame: pd.DataFrame, _arms: Sequence[str] = ()) -> alt.FacetChart:
-    """Validation loss around the trained weights of the first seed, with one scale for all panels.
+    """Validation loss around the final weights of the first seed, with one scale for all panels.
 
     The two directions are random, filter-normalized, and the same for both arms. A loss that is above 100 or not finite is
     black.
     """
     data = frame[frame["seed"] == frame["seed"].min()][["condition", "arm", "depth", "alpha", "beta", "val_loss"]]
-    clipped = data["val_loss"].fillna(np.inf).clip(1e-6, WORST)
+    clipped = data["val_loss"].fillna(np.inf).clip(1e-6, MAX_LOSS)
     data = data.assign(level=np.log10(clipped).round(3), val_loss=data["val_loss"].map(lambda loss: f"{loss:.4g}"))
     half = 1 / (data["alpha"].nunique() - 1)
     data = data.assign(left=data["alpha"] - half, right=data["alpha"] + half, low=data["beta"] - half, high=data["beta"] + half)
@@ -112,8 +114,8 @@ def surfaces(frame: pd.DataFrame, _arms: Sequence[str] = ()) -> alt.FacetChart:
         )
         .properties(width=220, height=220)
     )
-    corners, arms = list(data["condition"].unique()), list(data["arm"].unique())
-    row = alt.Row("condition:N", sort=corners, title=None, header=alt.Header(labelExpr=CONDITION))
+    conditions, arms = list(data["condition"].unique()), list(data["arm"].unique())
+    row = alt.Row("condition:N", sort=conditions, title=None, header=alt.Header(labelExpr=CONDITION))
     panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
     figure: alt.FacetChart = panels.add_params(depth_choice(data))
     return figure

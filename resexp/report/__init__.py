@@ -1,4 +1,4 @@
-"""Tables and figures of experiments as one HTML file that opens from disk, or the same content as Markdown or plain text."""
+"""Reports on experiments: one self-contained HTML file, or the same content as Markdown or plain text."""
 
 from resexp.report.content import READ
 from resexp.report.pages import html

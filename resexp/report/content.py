@@ -1,4 +1,4 @@
-"""Everything that a report says, gathered once; pages and plain text print it in the same order."""
+"""The content of a report; HTML, Markdown and plain text print it in the same order."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,12 @@ from resexp.tables.probe_lines import agreement
 from resexp.tables.recipes import recipe, untuned
 from resexp.tables.words import reversals, training_error, words
 
-READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report is made from, beside its result
+READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report reads, in addition to its result
 
 
 @dataclass(frozen=True)
 class Source:
-    """One experiment: its images, their classes by label and what was remarked about them, starts, cards, costs and config."""
+    """One experiment: images, their classes by label, remarks on them, pair summaries, launches, costs and config."""
 
     folder: Path
     images: str
@@ -40,9 +40,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Content:
-    """found: a finding for each pair. recipe: learning rate and budget. untuned: that no other learning rate was tried, if so.
+    """pair_findings: one finding for each pair. recipe: learning rate and budget. untuned: lines if there is one learning rate.
 
-    start: at initialization, measured and predicted. claimed: verdicts on claims.
+    at_initialization: gradients, measured and predicted. claim_verdicts: verdicts on each claim.
     """
 
     results: Results
@@ -51,26 +51,26 @@ class Content:
     untuned: list[str]
     answer: list[str]
     headline: str
-    found: list[Finding]
+    pair_findings: list[Finding]
     reversals: list[str]
     frames: Frames
-    start: list[InitDiagnostics]
-    claimed: list[tuple[Claim, list[Judgment]]]
+    at_initialization: list[InitDiagnostics]
+    claim_verdicts: list[tuple[Claim, list[Judgment]]]
     primary: list[Judgment]
     published: list[str]
     sources: list[Source]
 
 
 def collect(results: Results) -> Content:
-    """The content of a report of what has been trained so far.
+    """The content of a report on all finished trials.
 
     Raises:
-        RunsError: nothing finished yet, or a damaged file.
+        RunsError: no trial has finished, or a damaged file.
     """
     if not any(record.result for record in results.records):
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
     compared = comparison.compare_results(results)
-    found, trained_at = findings(compared.cells), recipe(results)
+    pair_findings, trained_at = findings(compared.cells), recipe(results)
     frames = read_frames(results)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     return Content(
@@ -82,14 +82,14 @@ def collect(results: Results) -> Content:
             *limits(results),
             *dead_lines(compared.cells),
             *precision_notes(compared),
-            *answer(compared, found, [pair_summary for source in sources for pair_summary in source.pair_summaries]),
+            *answer(compared, pair_findings, [pair_summary for source in sources for pair_summary in source.pair_summaries]),
         ],
-        headline=headline(compared.cells, found, trained_at),
-        found=found,
-        reversals=reversals(found),
+        headline=headline(compared.cells, pair_findings, trained_at),
+        pair_findings=pair_findings,
+        reversals=reversals(pair_findings),
         frames=frames,
-        start=[] if is_plane(frames.results) or frames.signals.empty else logged_init_diagnostics(results),
-        claimed=_claimed(results),
+        at_initialization=[] if is_plane(frames.results) or frames.signals.empty else logged_init_diagnostics(results),
+        claim_verdicts=_claim_verdicts(results),
         primary=claims.primaries(results),
         published=published_lines(published_rows(results)),
         sources=sources,
@@ -112,18 +112,20 @@ def _source(folder: Path, experiment: Experiment) -> Source:
     )
 
 
-def _claimed(results: Results) -> list[tuple[Claim, list[Judgment]]]:
-    """The shipped claims; of a file of which nothing was tested here none, but for the article's."""
-    found: list[tuple[Claim, list[Judgment]]] = []
+def _claim_verdicts(results: Results) -> list[tuple[Claim, list[Judgment]]]:
+    """Verdicts on the shipped claims. Files without a tested claim are left out, except the tutorial."""
+    verdicts: list[tuple[Claim, list[Judgment]]] = []
     for name in claims.shipped():
         judgments = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
-        if name == "tutorial" or any(judgment.verdict != Verdict.NOT_TESTED for _, each in judgments for judgment in each):
-            found += judgments
-    return found
+        if name == "tutorial" or any(
+            judgment.verdict != Verdict.NOT_TESTED for _, of_claim in judgments for judgment in of_claim
+        ):
+            verdicts += judgments
+    return verdicts
 
 
 def sentences(name: str, content: Content) -> list[str]:
-    """What the figure of that name shows, in a sentence or two."""
+    """One or two sentences on a figure."""
     if name == "training-error":
         return training_error(content.comparison.depths)
-    return agreement(content.start) if name == "gradient-at-start" else words(name, content.frames)
+    return agreement(content.at_initialization) if name == "gradient-at-start" else words(name, content.frames)

@@ -1,4 +1,4 @@
-"""Content -> one HTML file, light and dark, that asks nothing of any network."""
+"""Content -> one self-contained HTML file, light and dark, that loads nothing from a server."""
 
 import json
 import re
@@ -17,15 +17,15 @@ from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
 from resexp.runs import Results
 from resexp.tables.budget import longer_commands
-from resexp.tables.compared import SELECTED, depths_heading, looks_lines, seed_budget_lines, tuned_heading
+from resexp.tables.compared import SELECTED, depths_heading, looks_lines, seed_budget_lines, terms, tuned_heading
 from resexp.tables.costs import cost_row
+from resexp.tables.definitions import DEFINITIONS, legend
 from resexp.tables.findings import deepest
 from resexp.tables.formats import (
     choice_text,
     closing_text,
     ends_text,
     most_text,
-    named,
     p_text,
     ranks_text,
     rise_text,
@@ -33,10 +33,11 @@ from resexp.tables.formats import (
     train_error_spread,
     verdict_text,
 )
+from resexp.tables.labels import NO_AXIS, condition, label_text
 from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
-from resexp.tables.verdict_lines import place_lines
+from resexp.tables.verdict_lines import configuration_lines
 
-# Effects and verdicts -> their color in the page; all others are neutral.
+# Effects and verdicts -> their color on the page; all others are neutral.
 COLORS: dict[str, str] = {
     Effect.MAKES_TRAINABLE: "good",
     Effect.MORE_ACCURATE: "good",
@@ -47,7 +48,7 @@ COLORS: dict[str, str] = {
     DegradationVerdict.DOES_NOT_DEGRADE: "good",
     DegradationVerdict.DEGRADES: "bad",
 }
-# In this order, and each under the heading of its section.
+# Sections of the page -> their figures, in order.
 SECTIONS = (
     ("error", ("training-error",)),
     ("gradients", ("gradient-profile", "gradient-at-start", "gradient-map", "gradient-level")),
@@ -58,10 +59,10 @@ SECTIONS = (
 
 
 def html(results: Results) -> str:
-    """The report of what has been trained so far.
+    """The report on all finished trials.
 
     Raises:
-        RunsError: nothing finished yet, or a damaged file.
+        RunsError: no trial has finished, or a damaged file.
     """
     content = collect(results)
     charts = figures_of(results, content.frames)
@@ -80,7 +81,11 @@ def html(results: Results) -> str:
             looks=looks_lines(content.comparison),
             precision=seed_budget_lines(content.comparison),
             evidence=_evidence(content),
-            conditions=[finding for finding in content.found if int(finding.label["depth"]) == deepest(content.found)],
+            definitions=DEFINITIONS,
+            legend=legend(*terms(content.comparison)),
+            conditions=[
+                finding for finding in content.pair_findings if int(finding.label["depth"]) == deepest(content.pair_findings)
+            ],
             figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
             specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),
@@ -89,7 +94,7 @@ def html(results: Results) -> str:
 
 
 def _evidence(content: Content) -> dict[str, object]:
-    """What a verdict on a pair asks for: over what, and at which levels."""
+    """The requirements of a verdict on a pair: number of seeds, sources of uncertainty and significance levels."""
     sources = sources_text([arm for cell in content.comparison.cells for arm in cell.arms])
     return {
         "seeds": inference.MIN_SEEDS,
@@ -100,13 +105,12 @@ def _evidence(content: Content) -> dict[str, object]:
 
 
 def _figure(name: str, content: Content) -> dict[str, Any]:
-    """What stands around a chart: what it shows, how it is read, and sentences from its data."""
-    said = sentences(name, content)
-    return {"name": name, "title": title(name, content), "caption": caption(name), "words": said}
+    """The texts of a chart: its title, its caption, and sentences from its data."""
+    return {"name": name, "title": title(name, content), "caption": caption(name), "words": sentences(name, content)}
 
 
 def _packed(name: str, spec: dict[str, Any], content: Content) -> dict[str, Any]:
-    """With its data by column, words by number: a sixth of the bytes; the page unpacks them. Its title is its description."""
+    """A specification with its data by column and strings by index, which takes a sixth of the bytes; the page unpacks them."""
     sets = {key: _columns(rows) for key, rows in spec.get("datasets", {}).items()}
     return {**spec, "datasets": sets, "description": title(name, content)}
 
@@ -117,22 +121,22 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         values = [row.get(key) for row in rows]
         if any(isinstance(value, str) for value in values):
             names = list(dict.fromkeys(values))
-            place = {value: at for at, value in enumerate(names)}
-            columns[key] = {"names": names, "at": [place[value] for value in values]}
+            index = {value: number for number, value in enumerate(names)}
+            columns[key] = {"names": names, "at": [index[value] for value in values]}
         else:
             columns[key] = values
     return columns
 
 
 def _script(text: str) -> Markup:
-    """Our bundle of JavaScript, which cannot close the script element it stands in, nor open a comment in it."""
+    """The JavaScript bundle, escaped so that it cannot close its script element or open a comment in it."""
     safe = re.sub(r"<(?=/script|!--)", r"\\x3c", text, flags=re.IGNORECASE)
-    return Markup(safe)  # noqa: S704 - not HTML from anybody
+    return Markup(safe)  # noqa: S704 - the bundle is not user input
 
 
 def _data(value: Any) -> Markup:
-    """JSON without a single <, whatever words are in it."""
-    return Markup(json.dumps(value).replace("<", r"\u003c"))  # noqa: S704 - no markup is left in it
+    """JSON without the character <."""
+    return Markup(json.dumps(value).replace("<", r"\u003c"))  # noqa: S704 - contains no markup
 
 
 def _environment() -> jinja2.Environment:
@@ -153,26 +157,27 @@ def _environment() -> jinja2.Environment:
         difference=tables.difference_text,
         beyond_width=tables.beyond_width_text,
         tuned=tables.tuned_text,
-        named=named,
+        label=label_text,
         setting=choice_text,
         slope=tables.slope_text,
         verdict=verdict_text,
         ends=ends_text,
         rise=rise_text,
-        most=most_text,
+        bound=most_text,
         closing=closing_text,
         p=p_text,
-        places=place_lines,
+        lower_first=lambda text: text[:1].lower() + text[1:],
+        configurations=configuration_lines,
         measured=measured_text,
         predicted=predicted_text,
         ratio=ratio_text,
         reasons=reasons,
-        labelled=labelled,
+        condition=condition_heading,
         css=lambda value: COLORS.get(value, "open"),
         equalities=tables.equalities,
         beyond=tables.beyond,
         at_start=tables.at_start,
-        notes=tables.card_notes,
+        notes=tables.pair_notes,
         cost=cost_row,
         versions=lambda packages: ", ".join(f"{name} {version}" for name, version in packages.items()),
     )
@@ -180,10 +185,11 @@ def _environment() -> jinja2.Environment:
 
 
 def brief(summary: Summary) -> str:
-    """The accuracy in few characters: a median where outcomes are mixed."""
+    """The accuracy in few characters: mean and SD, or the median if outcomes differ."""
     return tables.accuracy_text(summary).split(" (")[0]
 
 
-def labelled(label: dict[str, str]) -> str:
+def condition_heading(label: dict[str, str]) -> str:
     """A condition in words."""
-    return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "plain and residual"
+    text = condition(label)
+    return "plain and residual" if text == NO_AXIS else text

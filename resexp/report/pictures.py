@@ -1,4 +1,4 @@
-"""The figures of a report: which there are, what their titles say, and the same as PNG, SVG or PDF."""
+"""The figures of a report, their titles and captions, and their export as PNG, SVG or PDF."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from resexp.tables.sentences import Sentence
 FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 FONT = 'system-ui, "Segoe UI", "Helvetica Neue", "DejaVu Sans", sans-serif'
-LOOK = {
+STYLE = {
     "font": FONT,
     "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "gridColor": "#88888833", "domain": False},
     "legend": {"labelFontSize": 12, "titleFontSize": 11, "titleFontWeight": "normal"},
@@ -33,7 +33,7 @@ LOOK = {
 
 
 def figures_of(results: Results, frames: Frames) -> dict[str, Figure]:
-    """Every figure that there are rows for, those of `resexp dissect` last."""
+    """All figures with data; figures of `resexp dissect` are last."""
     alt.data_transformers.disable_max_rows()
     drawn = {name: FIGURES[name](frames) for name in chosen(frames)}
     dissected = {part: read_dissection(results, part) for part in DISSECTION_FIGURES}
@@ -41,9 +41,9 @@ def figures_of(results: Results, frames: Frames) -> dict[str, Figure]:
 
 
 def specification(figure: Figure) -> dict[str, Any]:
-    """Vega-Lite, in the look of the report."""
+    """The Vega-Lite specification with the style of the report."""
     spec: dict[str, Any] = figure.to_dict()
-    return {**spec, "config": LOOK}
+    return {**spec, "config": STYLE}
 
 
 def caption(name: str) -> str:
@@ -80,19 +80,19 @@ FLOWS = {
 
 def title(name: str, content: Content) -> str:
     """A finding, with learning rate and budget, if all results agree; otherwise the question."""
-    finding = FOUND[name](content) if name in FOUND else ""
-    if finding and name in TRAINED:
+    finding = FINDINGS[name](content) if name in FINDINGS else ""
+    if finding and name in AFTER_TRAINING:
         return TITLES["trained"].format(finding=finding, recipe=content.recipe)
     return finding or QUESTIONS[name].text
 
 
-def _above(of: Difference | None) -> bool:
-    return of is not None and of.low is not None and of.low > 0
+def _is_above_zero(difference: Difference | None) -> bool:
+    return difference is not None and difference.low is not None and difference.low > 0
 
 
 def _accuracy(content: Content) -> str:
-    depth = deepest(content.found)
-    effects = {finding.effect for finding in content.found if int(finding.label["depth"]) == depth}
+    depth = deepest(content.pair_findings)
+    effects = {finding.effect for finding in content.pair_findings if int(finding.label["depth"]) == depth}
     if effects and effects <= {Effect.MAKES_TRAINABLE, Effect.MORE_ACCURATE}:
         return TITLES["more accurate"].format(depth=depth)
     worse = effects and effects <= {Effect.MAKES_UNTRAINABLE, Effect.LESS_ACCURATE}
@@ -104,14 +104,14 @@ def _training_error(content: Content) -> str:
     plain, residual = ([row for row in rows if (row.arm == "plain") is is_plain] for is_plain in (True, False))
     if not plain or any(row.degradation.verdict != DegradationVerdict.DEGRADES for row in plain):
         return ""
-    less = residual and all(_above(row.reduction) for row in residual)
+    less = residual and all(_is_above_zero(row.reduction) for row in residual)
     return TITLES["rises less" if less else "rises"].text
 
 
 def _at_start(content: Content) -> str:
-    """The kind of the gradients, if the whole interval of every plain network's slope is of this kind."""
-    depth = max((int(row.depth) for row in content.start), default=0)
-    plain = [row for row in content.start if row.depth == depth and row.arm == "plain"]
+    """The kind of the gradients, if the intervals of the slopes of all plain networks are entirely of this kind."""
+    depth = max((int(row.depth) for row in content.at_initialization), default=0)
+    plain = [row for row in content.at_initialization if row.depth == depth and row.arm == "plain"]
     ends = [(row.blocks * row.slope.low, row.blocks * row.slope.high) for row in plain
             if row.slope and row.slope.low is not None and row.slope.high is not None]  # fmt: skip
     kinds = {flow(end) for pair in ends for end in pair}
@@ -120,25 +120,25 @@ def _at_start(content: Content) -> str:
     return FLOWS[kinds.pop()].text
 
 
-FOUND: dict[str, Callable[[Content], str]] = {
+FINDINGS: dict[str, Callable[[Content], str]] = {
     "accuracy": _accuracy,
     "training-error": _training_error,
     "gradient-at-start": _at_start,
 }
-TRAINED = ("accuracy", "training-error")  # these findings are limited to the learning rate and budget
+AFTER_TRAINING = ("accuracy", "training-error")  # these findings are limited to the learning rate and budget
 NO_FINDING = "the figure is drawn, and no finding is printed as its title"
 QUESTIONS = {
-    "atlas": Sentence("Where does a shortcut help, do nothing, and hurt?", NO_FINDING),
+    "atlas": Sentence("Where does a shortcut help, make no difference, or hurt?", NO_FINDING),
     "accuracy": Sentence("How accurate are networks with and without a shortcut?", NO_FINDING),
     "training-error": Sentence("Does training error rise with depth?", NO_FINDING),
     "curves": Sentence("How does the training loss fall?", NO_FINDING),
     "gradient-at-start": Sentence("How large are gradients at initialization, and what does theory predict?", NO_FINDING),
-    "gradient-profile": Sentence("How does the gradient's profile change while a network trains?", NO_FINDING),
+    "gradient-profile": Sentence("How does the gradient profile change during training?", NO_FINDING),
     "gradient-level": Sentence("How large are gradients, in absolute terms?", NO_FINDING),
     "gradient-map": Sentence("Where and when do gradients vanish or explode?", NO_FINDING),
     "lesion": Sentence("How much does a trained network's error rise when one block is removed?", NO_FINDING),
-    "scale": Sentence("How much of its shortcuts does a trained network need?", NO_FINDING),
-    "surface": Sentence("What does the loss look like around the weights?", NO_FINDING),
+    "scale": Sentence("How strongly does a trained network depend on its shortcuts?", NO_FINDING),
+    "surface": Sentence("What does the loss surface look like around the final weights?", NO_FINDING),
 }
 
 

@@ -1,4 +1,4 @@
-"""The same content for a README or a terminal."""
+"""The content of a report as Markdown or plain text."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -17,81 +17,85 @@ from resexp.tables.verdict_lines import PRIMARY, verdict_lines
 
 
 def text(results: Results) -> str:
-    """For a terminal of 80 columns.
+    """Plain text for a terminal of 80 columns.
 
     Raises:
-        RunsError: nothing finished yet, or a damaged file.
+        RunsError: no trial has finished, or a damaged file.
     """
     content = collect(results)
     sections = {
         "Summary": [f"- {line}" for line in content.answer],
         "Results by condition": tables.TABLES["table"](content.comparison).splitlines(),
-        **_shared(content),
+        **_shared_sections(content),
     }
     lines = [*(results.questions or [results.name]), "=" * 80, tables.progress_text(results.records)]
-    for heading, of in sections.items():
-        lines += ["", heading, "-" * len(heading), *of] if of else []
+    for heading, section in sections.items():
+        lines += ["", heading, "-" * len(heading), *section] if section else []
     return "\n".join(tables.fitted(lines)) + "\n"
 
 
 def markdown(results: Results) -> str:
-    """For a README.
+    """Markdown, for example for a README.
 
     Raises:
-        RunsError: nothing finished yet, or a damaged file.
+        RunsError: no trial has finished, or a damaged file.
     """
     content = collect(results)
-    whole, _, cells = as_markdown(content.comparison).partition("\n")
-    lines = [f"# {' '.join(results.questions) or whole.removeprefix('# ')}", "", tables.progress_text(results.records), ""]
+    heading, _, tables_text = as_markdown(content.comparison).partition("\n")
+    heading = heading.removeprefix("# ")
+    lines = [f"# {' '.join(results.questions) or heading}", "", tables.progress_text(results.records), ""]
     lines += [*(f"- {line}" for line in content.answer)]
-    lines += ["", f"## {whole.removeprefix('# ')}", cells.rstrip()]
-    for heading, of in _shared(content).items():
-        lines += ["", f"## {heading}", "", "```text", *tables.fitted(of), "```"] if of else []
+    lines += ["", f"## {heading}", tables_text.rstrip()]
+    for section_heading, section in _shared_sections(content).items():
+        lines += ["", f"## {section_heading}", "", "```text", *tables.fitted(section), "```"] if section else []
     return "\n".join(lines) + "\n"
 
 
-def _shared(content: Content) -> dict[str, list[str]]:
-    """What both have, as lines."""
+def _shared_sections(content: Content) -> dict[str, list[str]]:
+    """The sections of both formats: heading -> lines."""
     return {
         "Primary hypothesis": verdict_lines(PRIMARY, content.primary),
         "What the charts show": [line for name in chosen(content.frames) for line in sentences(name, content)],
-        "Gradients by block and reading": heat_lines(content),
+        "Gradients by block and logging step": heat_lines(content),
         "Reversals": content.reversals,
         "Claims and verdicts": [
-            line for claim, judgments in content.claimed for line in ["", *verdict_lines(claim.text, judgments)]
+            line for claim, judgments in content.claim_verdicts for line in ["", *verdict_lines(claim.text, judgments)]
         ],
-        "Cost": [line for of in content.sources if of.costs for line in tables.cost_lines(of.folder.name, of.costs)],
-        "What is equal, and what else changed": [
-            line for of in content.sources for line in tables.pair_summary_lines(of.pair_summaries)
+        "Cost": [
+            line for source in content.sources if source.costs for line in tables.cost_lines(source.folder.name, source.costs)
         ],
-        "How to repeat this": [line for of in content.sources for line in _repeat(of)],
+        "Pair summaries: matched properties and other changes": [
+            line for source in content.sources for line in tables.pair_summary_lines(source.pair_summaries)
+        ],
+        "Reproduce this report": [line for source in content.sources for line in _launch_lines(source)],
     }
 
 
-def _repeat(source: Source) -> list[str]:
+def _launch_lines(source: Source) -> list[str]:
     lines = []
-    for start in source.launches:
-        machine = f"{start['system']}, {start['processor']}, {start['cores']} cores, device {start['device']}"
-        if start.get("kernels"):
-            machine += f", CPU kernels {start['kernels']}"
-        lines += [" ".join(start["command"])]
-        lines += [f"  {start['time']}; resexp {start['resexp']}, Python {start['python']}, {machine}"]
+    for launch in source.launches:
+        machine = f"{launch['system']}, {launch['processor']}, {launch['cores']} cores, device {launch['device']}"
+        if launch.get("kernels"):
+            machine += f", CPU kernels {launch['kernels']}"
+        lines += [" ".join(launch["command"])]
+        lines += [f"  {launch['time']}; resexp {launch['resexp']}, Python {launch['python']}, {machine}"]
     lines += [f"  {source.images}", *(f"  {remark}" for remark in source.remarks)]
     return [*lines, *([f"  classes by label: {source.classes}"] if source.classes else [])]
 
 
 # ---- heat maps of block characters -------------------------------------------------------------------------------------------
 
-READINGS = 6
+MAX_STEPS = 6  # logging steps per arm
 
 
 def heat_lines(content: Content) -> list[str]:
-    """The deepest networks' gradient, input first: a row per reading, full where it is as large as at the arm's last block."""
+    """Gradient norms of the deepest networks, input first: one row per logging step, relative to the arm's last block."""
     if content.frames.signals.empty:
         return []
-    found = profiles(content.frames.signals)
-    deepest = found[found["depth"] == found["depth"].max()].dropna(subset=["relative"])
-    lines = [f"depth {found['depth'].max()}, from the stem to the last block; full: as large as at the last block, blank: 1e-6"]
+    levels = profiles(content.frames.signals)
+    deepest = levels[levels["depth"] == levels["depth"].max()].dropna(subset=["relative"])
+    depth = levels["depth"].max()
+    lines = [f"depth {depth}, |dL/dx| from the stem to the last block; full: norm of the last block, blank: 1e-6 of it"]
     rows = deepest.groupby(["condition", "arm"], sort=False)
     for condition, arms in groupby(rows, key=lambda row: row[0][0]):
         lines += ["", str(condition)]
@@ -102,7 +106,7 @@ def heat_lines(content: Content) -> list[str]:
 
 def _heat(arm: str, of_arm: pd.DataFrame) -> list[str]:
     steps: Sequence[Any] = sorted(of_arm["step"].unique())
-    chosen = sorted({steps[round(n * (len(steps) - 1) / max(1, min(READINGS, len(steps)) - 1))] for n in range(READINGS)
+    chosen = sorted({steps[round(n * (len(steps) - 1) / max(1, min(MAX_STEPS, len(steps)) - 1))] for n in range(MAX_STEPS)
                      if n < len(steps)})  # fmt: skip
     lines = []
     for step in chosen:

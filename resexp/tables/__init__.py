@@ -1,4 +1,4 @@
-"""Runs -> tables."""
+"""Tables and texts of results."""
 
 from resexp.tables.ablation import dissection_lines
 from resexp.tables.at_initialization import (
@@ -27,12 +27,12 @@ from resexp.tables.formats import (
     tuned_text,
 )
 from resexp.tables.pair_summaries import at_start, beyond, equalities, pair_summary_lines
-from resexp.tables.pair_summaries import notes as card_notes
+from resexp.tables.pair_summaries import notes as pair_notes
 from resexp.tables.pair_summaries import warnings as pair_warnings
 from resexp.tables.probe_lines import probe_lines
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.terminal import fitted
-from resexp.tables.verdict_lines import PRIMARY, place_lines, verdict_line, verdict_lines
+from resexp.tables.verdict_lines import PRIMARY, configuration_lines, verdict_line, verdict_lines
 
 __all__ = [
     "PRIMARY",
@@ -43,7 +43,7 @@ __all__ = [
     "at_start",
     "beyond",
     "beyond_width_text",
-    "card_notes",
+    "configuration_lines",
     "contrast_text",
     "cost_lines",
     "dead_text",
@@ -57,10 +57,10 @@ __all__ = [
     "logged_init_diagnostics",
     "missing_text",
     "outcome_text",
+    "pair_notes",
     "pair_summary_lines",
     "pair_warnings",
     "percent",
-    "place_lines",
     "probe_csv",
     "probe_json",
     "probe_lines",

@@ -1,4 +1,4 @@
-"""What `resexp dissect` measured, in words for a terminal of 80 columns."""
+"""The results of `resexp dissect` as text for a terminal of 80 columns."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,6 +6,7 @@ from statistics import fmean, median
 
 from resexp import runs
 from resexp.runs import Outcome, Results, TrialRecord
+from resexp.tables.labels import NO_AXIS, label_text
 from resexp.tables.terminal import fitted
 
 Rows = list[dict[str, str]]
@@ -13,37 +14,38 @@ Seeds = list[Rows]  # the rows of each seed of an arm
 
 
 def dissection_lines(records: Sequence[TrialRecord], results: Results, parts: Iterable[str]) -> list[str]:
-    """A table for each part and cell, means over seeds, and a sentence for each arm."""
-    lines = [f"{results.name}: measured on the validation images; means over seeds"]
+    """A table of means over seeds for each part and configuration, and a sentence for each arm."""
+    lines = [f"{results.name}: measured on the validation set; means over seeds"]
     for part in parts:
         cells: dict[str, dict[str, list[TrialRecord]]] = {}
         for record in records:
-            label = ", ".join(f"{key} {value}" for key, value in results.label(record).items())
+            label = label_text(results.label(record))
             cells.setdefault(label, {}).setdefault(record.trial.arm, []).append(record)
         title, text = TEXTS[part]
         for label, arms in cells.items():
-            read = {
-                arm: [runs.read_rows(of.folder / runs.ABLATION_FILES[part]) for of in members] for arm, members in arms.items()
+            rows_of_arms = {
+                arm: [runs.read_rows(record.folder / runs.ABLATION_FILES[part]) for record in members]
+                for arm, members in arms.items()
             }
-            lines += ["", f"{title}; {label}" if label else title, *text(read), *_stuck(arms)]
+            lines += ["", title if label == NO_AXIS else f"{title}; {label}", *text(rows_of_arms), *_at_chance(arms)]
     return fitted(lines)
 
 
-def _stuck(arms: dict[str, list[TrialRecord]]) -> Iterator[str]:
+def _at_chance(arms: dict[str, list[TrialRecord]]) -> Iterator[str]:
     for arm, records in arms.items():
-        stuck = sum(record.result is not None and record.result["outcome"] == Outcome.AT_CHANCE for record in records)
-        if stuck:
-            yield f"  {arm}: {stuck} of {len(records)} stuck at the most frequent class: no change there says anything"
+        count = sum(record.result is not None and record.result["outcome"] == Outcome.AT_CHANCE for record in records)
+        if count:
+            yield f"  {arm}: {count} of {len(records)} networks are at chance, so their changes have no meaning"
 
 
 def _columns(first: str, names: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """A table with a column for each name; those that do not fit into 80 columns have a table of their own below it."""
-    wide = max(16, *(len(name) + 2 for name in names))
-    many, rows, lines = max(1, 66 // wide), list(rows), list[str]()
-    for start in range(0, len(names), many):
-        shown = slice(start, start + many)
+    """A table with a column for each name. Columns beyond 80 characters continue in another table below it."""
+    width = max(16, *(len(name) + 2 for name in names))
+    count, rows, lines = max(1, 66 // width), list(rows), list[str]()
+    for start in range(0, len(names), count):
+        columns = slice(start, start + count)
         for head, cells in [(first, names), *rows]:
-            lines.append(f"  {head:<12}" + "".join(f"{cell:>{wide}}" for cell in cells[shown]))
+            lines.append(f"  {head:<12}" + "".join(f"{cell:>{width}}" for cell in cells[columns]))
     return lines
 
 
@@ -68,20 +70,19 @@ def _lesion_text(arms: dict[str, Seeds]) -> list[str]:
 
 
 def _lesion_sentence(rows: Rows, changes: dict[str, float]) -> str:
-    left = {row["block"]: row["without"] for row in rows[1:]}
-    removed = {block: changes[block] for block, of in left.items() if of != "nothing"}
-    fixed = [block for block, of in left.items() if of == "nothing"]
-    words = [f"{', '.join(fixed)} cannot be removed: shapes change and S is 0"] if fixed else []
+    replacements = {row["block"]: row["without"] for row in rows[1:]}
+    removed = {block: changes[block] for block, replacement in replacements.items() if replacement != "nothing"}
+    fixed = [block for block, replacement in replacements.items() if replacement == "nothing"]
+    clauses = [f"{', '.join(fixed)} cannot be removed: shapes change and S is 0"] if fixed else []
     if removed:
-        least, most = min(removed, key=removed.__getitem__), max(removed, key=removed.__getitem__)
-        middle = median(removed.values())
-        words.insert(
+        lowest, highest = min(removed, key=removed.__getitem__), max(removed, key=removed.__getitem__)
+        clauses.insert(
             0,
-            f"removing one block changes the error by {_points(removed[least])} ({least}) to "
-            f"{_points(removed[most])} points ({most}), median {_points(middle)}",
+            f"removing one block changes the error by {_points(removed[lowest])} ({lowest}) to "
+            f"{_points(removed[highest])} points ({highest}), median {_points(median(removed.values()))}",
         )
-    words += ["S is 0, so the identity took the block's place"] if "identity" in left.values() else []
-    return "; ".join(words) or "no blocks"
+    clauses += ["S is 0, so the identity replaces the block"] if "identity" in replacements.values() else []
+    return "; ".join(clauses) or "no blocks"
 
 
 def _scale_text(arms: dict[str, Seeds]) -> list[str]:
@@ -90,35 +91,44 @@ def _scale_text(arms: dict[str, Seeds]) -> list[str]:
     if not errors:
         return unscaled
     shortcut_scales = next(iter(errors.values()))
-    rows = [(shortcut_scale, [f"{of[shortcut_scale]:.1f}" for of in errors.values()]) for shortcut_scale in shortcut_scales]
-    return [*_columns("s", list(errors), rows), *(f"  {arm}: {_scale_sentence(of)}" for arm, of in errors.items()), *unscaled]
+    rows = [
+        (shortcut_scale, [f"{arm_errors[shortcut_scale]:.1f}" for arm_errors in errors.values()])
+        for shortcut_scale in shortcut_scales
+    ]
+    return [
+        *_columns("s", list(errors), rows),
+        *(f"  {arm}: {_scale_sentence(arm_errors)}" for arm, arm_errors in errors.items()),
+        *unscaled,
+    ]
 
 
 def _scale_sentence(errors: dict[str, float]) -> str:
     shortcut_scales, (trained, *_, last) = list(errors), list(errors.values())
     above = [error > trained + 1 for error in errors.values()]
     first = above.index(True) if any(above) else None
-    beyond = (
-        "nowhere"
+    threshold = (
+        "never"
         if first is None
         else f"from s = {shortcut_scales[first]} on"
         if all(above[first:])
         else f"first at s = {shortcut_scales[first]}"
     )
-    return f"error {trained:.1f} as trained, more than a point above that {beyond}, {last:.1f} at s = 0"
+    return f"error {trained:.1f} at s = 1, more than 1 point higher {threshold}, {last:.1f} at s = 0"
 
 
 def _surface_text(arms: dict[str, Seeds]) -> list[str]:
-    names = ("as trained", "lowest", "median at edge", "not finite")
+    names = ("final weights", "lowest", "median at edge", "not finite")
     rows, sentences = [], []
     for arm, seeds in arms.items():
-        losses = [[_loss(row) for row in of] for of in seeds]
-        edges = [_loss(row) for of in seeds for row in of if 1 in (abs(float(row["alpha"])), abs(float(row["beta"])))]
-        trained, lost = [of[len(of) // 2] for of in losses], [loss for of in losses for loss in of if loss == math.inf]
-        values = (fmean(trained), fmean(map(min, losses)), median(edges))
-        rows.append((arm, [*(f"{value:.4g}" for value in values), f"{100 * len(lost) / sum(map(len, losses)):.0f} %"]))
-        at_lowest = sum(loss == min(of) for loss, of in zip(trained, losses, strict=True))
-        sentences.append(f"  {arm}: in {at_lowest} of {len(seeds)} the loss is lowest at the trained weights")
+        surfaces = [[_loss(row) for row in rows_of_seed] for rows_of_seed in seeds]
+        edges = [_loss(row) for rows_of_seed in seeds for row in rows_of_seed
+                 if 1 in (abs(float(row["alpha"])), abs(float(row["beta"])))]  # fmt: skip
+        trained = [losses[len(losses) // 2] for losses in surfaces]
+        infinite = sum(loss == math.inf for losses in surfaces for loss in losses)
+        values = (fmean(trained), fmean(map(min, surfaces)), median(edges))
+        rows.append((arm, [*(f"{value:.4g}" for value in values), f"{100 * infinite / sum(map(len, surfaces)):.0f}%"]))
+        at_lowest = sum(loss == min(losses) for loss, losses in zip(trained, surfaces, strict=True))
+        sentences.append(f"  {arm}: in {at_lowest} of {len(seeds)} networks the loss is lowest at the final weights")
     return [*_columns("loss", names, rows), *sentences]
 
 
@@ -128,7 +138,7 @@ def _loss(row: dict[str, str]) -> float:
 
 
 TEXTS: dict[str, tuple[str, Callable[[dict[str, Seeds]], list[str]]]] = {
-    "lesion": ("lesion: error in % without one block's branch", _lesion_text),
-    "scale": ("scale: error in % with every shortcut scaled by s", _scale_text),
-    "surface": ("surface: loss around the trained weights", _surface_text),
+    "lesion": ("lesion: validation error in % (change in points) without one block's branch", _lesion_text),
+    "scale": ("scale: validation error in % with every shortcut scaled by s", _scale_text),
+    "surface": ("surface: validation loss around the final weights", _surface_text),
 }

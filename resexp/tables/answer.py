@@ -1,21 +1,22 @@
-"""The summary in at most five lines, the last of which states what was matched; all counts are from the comparison."""
+"""The summary in at most five lines; the last one states what was matched. All counts are from the comparison."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, flow
 from resexp.tables.findings import ACCURACY, Finding
-from resexp.tables.formats import choice_text, difference_text, named, percent, seeds_text
+from resexp.tables.formats import choice_text, difference_text, percent, seeds_text
+from resexp.tables.labels import label_text
 from resexp.tables.recipes import recipe
 from resexp.tables.sentences import Sentence
 
-WORDS = {
+EFFECTS = {
     Effect.MAKES_TRAINABLE: Sentence("made the network trainable in {}"),
     Effect.MORE_ACCURATE: Sentence("improved test accuracy in {}"),
     Effect.MAKES_UNTRAINABLE: Sentence("made the network untrainable in {}"),
     Effect.LESS_ACCURATE: Sentence("reduced test accuracy in {}"),
 }
-REST = {
+NO_EFFECTS = {
     Effect.INCONCLUSIVE: Sentence("the comparison was inconclusive in {}"),
     Effect.MIXED: Sentence("outcomes varied across seeds in {}"),
     Effect.NEITHER: Sentence("neither network was above chance in {}"),
@@ -75,50 +76,62 @@ SENTENCES = {
 }
 
 
-def answer(of: Comparison, found: Sequence[Finding], pair_summaries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the shortcut did, each at its best, training error, gradients, matching: those that there is something to say of."""
-    lines = [_pairs(of, found), _best(of), _degradation(of), _gradients(of), _matching(of, pair_summaries)]
+def answer(comparison: Comparison, pair_findings: Sequence[Finding], pair_summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on effects, best settings, training error, gradients and matching; topics without results have none."""
+    lines = [
+        _pairs(comparison, pair_findings),
+        _best(comparison),
+        _degradation(comparison),
+        _gradients(comparison),
+        _matching(comparison, pair_summaries),
+    ]
     return [line for line in lines if line]
 
 
-def _pairs(of: Comparison, found: Sequence[Finding]) -> str:
-    if not found:
+def _pairs(comparison: Comparison, pair_findings: Sequence[Finding]) -> str:
+    if not pair_findings:
         return ""
-    effects = [finding.effect for finding in found]
-    done = [words.format(effects.count(kind)) + _generalizing(found, kind) for kind, words in WORDS.items() if kind in effects]
-    rest = [words.format(effects.count(kind)) for kind, words in REST.items() if kind in effects]
-    clauses = [SENTENCES["shortcut"].format(clauses=", ".join(done))] if done else []
-    pairs = f"{len(found)} matched pair{'' if len(found) == 1 else 's'}"
-    return SENTENCES["pairs"].format(pairs=pairs, recipe=recipe(of.results), clauses="; ".join([*clauses, *rest]))
+    effects = [finding.effect for finding in pair_findings]
+    shown = [
+        sentence.format(effects.count(kind)) + _generalizing(pair_findings, kind)
+        for kind, sentence in EFFECTS.items()
+        if kind in effects
+    ]
+    others = [sentence.format(effects.count(kind)) for kind, sentence in NO_EFFECTS.items() if kind in effects]
+    clauses = [SENTENCES["shortcut"].format(clauses=", ".join(shown))] if shown else []
+    pairs = f"{len(pair_findings)} matched pair{'' if len(pair_findings) == 1 else 's'}"
+    return SENTENCES["pairs"].format(pairs=pairs, recipe=recipe(comparison.results), clauses="; ".join([*clauses, *others]))
 
 
-def _generalizing(found: Sequence[Finding], kind: Effect) -> str:
+def _generalizing(pair_findings: Sequence[Finding], kind: Effect) -> str:
     """The number of pairs in which training error does not explain the difference in test accuracy."""
-    count = sum(finding.effect == kind and finding.part == Part.GENERALIZATION for finding in found)
+    count = sum(finding.effect == kind and finding.part == Part.GENERALIZATION for finding in pair_findings)
     return SENTENCES["generalization"].format(count=count) if count and kind in ACCURACY else ""
 
 
-def _best(of: Comparison) -> str:
-    rows = [row for row in of.tuned if row.how == EACH_AT_BEST and row.difference]
+def _best(comparison: Comparison) -> str:
+    rows = [row for row in comparison.tuned if row.how == EACH_AT_BEST and row.difference]
     if not rows:
         return ""
     row = rows[-1]
     arms = f"{row.residual.arm} with {choice_text(row.residual)} against plain with {choice_text(row.plain)}"
-    difference = difference_text(row.difference, of.metric)
-    return SENTENCES["best"].format(recipe=recipe(of.results), cell=named(row.label), difference=difference, arms=arms)
+    difference = difference_text(row.difference, comparison.metric)
+    return SENTENCES["best"].format(
+        recipe=recipe(comparison.results), cell=label_text(row.label), difference=difference, arms=arms
+    )
 
 
-def _degradation(of: Comparison) -> str:
-    plain = [row for row in of.depths if row.arm == "plain"]
+def _degradation(comparison: Comparison) -> str:
+    plain = [row for row in comparison.depths if row.arm == "plain"]
     if not plain:
         return ""
     rising = sum(row.degradation.verdict == "degrades" for row in plain)
-    reduction = [row for row in of.depths if row.reduction and row.reduction.low is not None]
+    reduction = [row for row in comparison.depths if row.reduction and row.reduction.low is not None]
     less = [row for row in reduction if row.reduction and row.reduction.low is not None and row.reduction.low > 0]
     pairs = f"{len(reduction)} pair{'' if len(reduction) == 1 else 's'}"
     compared = SENTENCES["removed"].format(less=len(less), pairs=pairs) if reduction else ""
     return SENTENCES["degradation"].format(
-        recipe=recipe(of.results), rising=rising, conditions=_conditions(len(plain)), reduction=compared
+        recipe=recipe(comparison.results), rising=rising, conditions=_conditions(len(plain)), reduction=compared
     )
 
 
@@ -126,18 +139,20 @@ def _conditions(count: int) -> str:
     return f"{count} condition{'' if count == 1 else 's'}"
 
 
-def _gradients(of: Comparison) -> str:
+def _gradients(comparison: Comparison) -> str:
     """Gradients of the deepest plain networks of every condition, at initialization and at the end of the first epoch."""
-    plain = {key: arm for key, arm in _deepest_plain(of).items() if arm.growth_start is not None}
+    plain = {key: arm for key, arm in _deepest_plain(comparison).items() if arm.growth_start is not None}
     if not plain:
         return ""
     kinds = {key: flow(arm.growth_start or 0.0) for key, arm in plain.items()}
-    here = [(words, list(kinds.values()).count(kind)) for kind, words in FLOWS.items()]
-    counted = ", ".join(words.format(count) for words, count in here if count)
+    counts = [(sentence, list(kinds.values()).count(kind)) for kind, sentence in FLOWS.items()]
+    counted = ", ".join(sentence.format(count) for sentence, count in counts if count)
     stable = [key for key, kind in kinds.items() if kind == Flow.STABLE]
     later = sum((end := plain[key].growth_end) is not None and flow(end) == Flow.VANISHING for key in stable)
     degrading = {
-        tuple(row.condition.items()) for row in of.depths if row.arm == "plain" and row.degradation.verdict == "degrades"
+        tuple(row.condition.items())
+        for row in comparison.depths
+        if row.arm == "plain" and row.degradation.verdict == "degrades"
     }
     rising = sum(key in degrading for key in stable)
     clauses = [SENTENCES["gradients"].format(counted=counted, conditions=_conditions(len(plain)))]
@@ -146,28 +161,28 @@ def _gradients(of: Comparison) -> str:
     return "; ".join(clauses) + "."
 
 
-def _deepest_plain(of: Comparison) -> dict[tuple[tuple[str, str], ...], Arm]:
-    """Condition (all of a label but the depth) -> its deepest plain arm."""
+def _deepest_plain(comparison: Comparison) -> dict[tuple[tuple[str, str], ...], Arm]:
+    """Condition (a label without the depth) -> its deepest plain arm."""
     deepest: dict[tuple[tuple[str, str], ...], Arm] = {}
-    for cell in sorted(of.cells, key=lambda cell: int(cell.label["depth"])):
+    for cell in sorted(comparison.cells, key=lambda cell: int(cell.label["depth"])):
         plain = next((arm for arm in cell.arms if arm.name == "plain" and arm.summary.n), None)
         if plain:
             deepest[tuple((key, value) for key, value in cell.label.items() if key != "depth")] = plain
     return deepest
 
 
-def _matching(of: Comparison, pair_summaries: Sequence[Mapping[str, Any]]) -> str:
-    """What pairs share, as their summaries have it, and what a number rests on."""
+def _matching(comparison: Comparison, pair_summaries: Sequence[Mapping[str, Any]]) -> str:
+    """The matched properties of pairs according to their summaries, number of seeds, resolution and margin."""
     equal = [all(value is not False for value in pair_summary["equal"].values()) for pair_summary in pair_summaries]
-    pairs = [arm for cell in of.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
+    pairs = [arm for cell in comparison.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
     shared = SENTENCES["matching" if pairs else "no pair"].text
     if pair_summaries and not all(equal):
         shared = SENTENCES["not matched"].format(count=equal.count(False), total=len(pair_summaries))
-    unmatched = sum(bool(arm.unmatched) for cell in of.cells for arm in cell.arms)
-    apart = SENTENCES["unmatched"].format(count=unmatched) if unmatched else ""
-    facts = [f"n = {seeds_text(of.cells)} seeds"]
-    facts += [f"one test image = {100 * of.resolution:.2g} points"] if of.resolution else []
-    facts += [f"margin = {percent(of.margin)} points"] if of.metric.percent else []
-    lost = sum(sum(arm.missing.values()) for cell in of.cells for arm in cell.arms)
-    facts += [SENTENCES["missing"].format(count=lost)] if lost else []
-    return SENTENCES["facts"].format(shared=f"{shared}{apart}", facts="; ".join(facts))
+    unmatched = sum(bool(arm.unmatched) for cell in comparison.cells for arm in cell.arms)
+    exceptions = SENTENCES["unmatched"].format(count=unmatched) if unmatched else ""
+    facts = [f"n = {seeds_text(comparison.cells)} seeds"]
+    facts += [f"one test image = {100 * comparison.resolution:.2g} points"] if comparison.resolution else []
+    facts += [f"margin = {percent(comparison.margin)} points"] if comparison.metric.percent else []
+    missing = sum(sum(arm.missing.values()) for cell in comparison.cells for arm in cell.arms)
+    facts += [SENTENCES["missing"].format(count=missing)] if missing else []
+    return SENTENCES["facts"].format(shared=f"{shared}{exceptions}", facts="; ".join(facts))

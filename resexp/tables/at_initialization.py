@@ -1,7 +1,7 @@
-"""Gradients and signals at initialisation, measured beside predicted: rows, CSV, JSON.
+"""Gradients and activations at initialization, measured and predicted: rows, CSV, JSON.
 
-probed(experiment, readings)        from `resexp probe`
-probed_results(results)             from the first step that a run has logged, for the report
+init_diagnostics(experiment, measurements)  from `resexp probe`
+logged_init_diagnostics(results)            from step 0 of the logs of trained networks, for the report
 """
 
 import csv
@@ -16,17 +16,18 @@ from resexp import config, inference, runs, theory
 from resexp.config import Experiment, Trial
 from resexp.inference import Difference
 from resexp.runs import Results
+from resexp.tables.labels import label_text
 from resexp.tables.theory_bands import prediction_of
 from resexp.theory import Prediction
 
 QUANTITIES = ("activation_rms", "activation_grad_norm", "weight_grad_norm")
 
-Measured = Mapping[str, Any]  # survey.Reading as plain values
+Measured = Mapping[str, Any]  # a measurement of resexp.initial_diagnostics as plain values
 
 
 @dataclass(frozen=True)
 class Spread:
-    """log10 of a norm over seeds and batches: mean and standard deviation of those above 0 and finite; counts of the others."""
+    """log10 of a norm over seeds and batches: mean and SD of positive finite values, counts of zeros and infinite values."""
 
     mean: float | None
     sd: float | None
@@ -36,7 +37,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class InitDiagnostics:
-    """One arm of a cell at initialisation: spreads by place, the slope with its interval over seeds, what theory says of it.
+    """One arm of a configuration at initialization: spreads by position, slope with its interval over seeds, prediction.
 
     `places` names the block boundaries of both activation quantities and the layers of weight_grad_norm.
     """
@@ -59,26 +60,28 @@ class InitDiagnostics:
         return None if expected is None or self.slope is None else 10 ** (self.slope.mean - sum(expected) / 2)
 
 
-# ---- measured beside predicted ----------------------------------------------------------------------------------------------
+# ---- measured and predicted -------------------------------------------------------------------------------------------------
 
 
-def init_diagnostics(experiment: Experiment, readings: Sequence[Measured]) -> list[InitDiagnostics]:
-    """Each arm of each cell, in the order of the experiment, from the readings of its trials."""
+def init_diagnostics(experiment: Experiment, measurements: Sequence[Measured]) -> list[InitDiagnostics]:
+    """Each arm of each configuration, in the order of the experiment, from the measurements of its trials."""
     cells = config.cells(experiment.trials, experiment.axes)
     return [
-        _probed(" ".join(label), trials, [reading for reading in readings if reading["trial"] in {of.name for of in trials}])
+        _probed(
+            " ".join(label), trials, [entry for entry in measurements if entry["trial"] in {trial.name for trial in trials}]
+        )
         for label, arms in cells.items()
         for trials in arms.values()
     ]
 
 
 def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
-    """The same from what finished trials logged in signals.csv at step 0; weight gradients are left to gradients.csv.
+    """The same from the rows of step 0 in signals.csv of finished trials, without weight gradients.
 
     Raises:
-        RunsError: a damaged log, by name.
+        RunsError: a log is damaged; the message names the file.
     """
-    found: dict[tuple[str, str], list[tuple[Trial, Measured]]] = {}
+    measured: dict[tuple[str, str], list[tuple[Trial, Measured]]] = {}
     for record in results.records:
         rows = [row for row in runs.read_rows(record.folder / "signals.csv") if row["step"] == "0"] if record.result else []
         if rows and record.result:
@@ -87,17 +90,17 @@ def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
                 "blocks": [row["block"] for row in rows],
                 **{name: [float(row[name]) for row in rows] for name in QUANTITIES[:2]},
             }
-            label = ", ".join(f"{key} {value}" for key, value in results.label(record).items())
+            label = label_text(results.label(record))
             reading["trial"] = record.trial.name
-            found.setdefault((label, record.trial.arm), []).append((record.trial, reading))
-    return [_probed(label, *map(list, zip(*of, strict=True))) for (label, _), of in found.items()]
+            measured.setdefault((label, record.trial.arm), []).append((record.trial, reading))
+    return [_probed(label, *map(list, zip(*pairs, strict=True))) for (label, _), pairs in measured.items()]
 
 
-def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -> InitDiagnostics:
-    settings, first = trials[0].settings, readings[0]
+def _probed(label: str, trials: Sequence[Trial], measurements: Sequence[Measured]) -> InitDiagnostics:
+    settings, first = trials[0].settings, measurements[0]
     places = {"activation_rms": "blocks", "activation_grad_norm": "blocks", "weight_grad_norm": "layers"}
     network = settings.network.model_copy(update={"width": first.get("width", settings.network.width)})
-    slopes = [of for trial in trials if math.isfinite(of := _mean_slope(trial, readings))]
+    slopes = [slope for trial in trials if math.isfinite(slope := _mean_slope(trial, measurements))]
     return InitDiagnostics(
         cell=label,
         depth=settings.network.depth,
@@ -106,7 +109,7 @@ def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -
         seeds=len(trials),
         places={name: tuple(first[key]) for name, key in places.items() if name in first},
         spreads={
-            name: tuple(_spread(values) for values in zip(*(reading[name] for reading in readings), strict=True))
+            name: tuple(_spread(values) for values in zip(*(entry[name] for entry in measurements), strict=True))
             for name in QUANTITIES
             if name in first
         },
@@ -116,8 +119,8 @@ def _probed(label: str, trials: Sequence[Trial], readings: Sequence[Measured]) -
     )
 
 
-def _mean_slope(trial: Trial, readings: Sequence[Measured]) -> float:
-    slopes = [reading["slope"] for reading in readings if reading["trial"] == trial.name]
+def _mean_slope(trial: Trial, measurements: Sequence[Measured]) -> float:
+    slopes = [entry["slope"] for entry in measurements if entry["trial"] == trial.name]
     return math.fsum(slopes) / len(slopes)
 
 
@@ -136,16 +139,17 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def probe_csv(found: Sequence[InitDiagnostics]) -> str:
-    """One row per arm, quantity and place; predictions are log10 too, level with the measured gradient at the last block."""
+def probe_csv(diagnostics: Sequence[InitDiagnostics]) -> str:
+    """One row per arm, quantity and position; predictions are log10 too and equal the measured gradient at the last block."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for arm in found:
+    for arm in diagnostics:
         for name, spreads in arm.spreads.items():
             levels = _predicted_levels(arm) if name == "activation_grad_norm" else [(None, None)] * len(spreads)
-            for index, (place, of, level) in enumerate(zip(arm.places[name], spreads, levels, strict=True)):
-                writer.writerow([arm.cell, arm.arm, name, index, place, of.mean, of.sd, of.zero, of.infinite, *level])
+            for index, (position, spread, level) in enumerate(zip(arm.places[name], spreads, levels, strict=True)):
+                values = (spread.mean, spread.sd, spread.zero, spread.infinite, *level)
+                writer.writerow([arm.cell, arm.arm, name, index, position, *values])
     return text.getvalue()
 
 
@@ -157,9 +161,9 @@ def _predicted_levels(arm: InitDiagnostics) -> Sequence[tuple[float | None, floa
     return [(last + low, last + high) for low, high in arm.prediction.profile()]
 
 
-def probe_json(found: Sequence[InitDiagnostics]) -> str:
-    """Everything: spreads and predicted profile by place, slopes, laws, sources; null for what is not known or infinite."""
-    return json.dumps([_finite(_entry(arm)) for arm in found], indent=1)
+def probe_json(diagnostics: Sequence[InitDiagnostics]) -> str:
+    """All spreads, predicted profiles, slopes, laws and sources; null for unknown and infinite values."""
+    return json.dumps([_finite(_entry(arm)) for arm in diagnostics], indent=1)
 
 
 def _entry(arm: InitDiagnostics) -> dict[str, Any]:
@@ -181,7 +185,7 @@ def _entry(arm: InitDiagnostics) -> dict[str, Any]:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(of) for key, of in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(of) for of in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""The command that trains an experiment for longer, if a gap in training error is still closing."""
+"""The command that trains an experiment longer, if a gap in training error is still closing."""
 
 import shlex
 
@@ -11,27 +11,27 @@ from resexp.tables.terminal import WIDTH
 SENTENCES = {"more": Sentence("more {key}", "a gap is still closing, and the length of training is an axis")}
 
 
-def budget_text(of: Comparison) -> str:
+def budget_text(comparison: Comparison) -> str:
     """'20 epochs', '300 steps'; '' if experiments differ in it."""
-    budgets = {_budget(experiment.shared.training) for _, experiment in of.results.sources}
-    varies = {"training.epochs", "training.steps"} & set(of.results.axes)
+    budgets = {_budget(experiment.shared.training) for _, experiment in comparison.results.sources}
+    varies = {"training.epochs", "training.steps"} & set(comparison.results.axes)
     if len(budgets) > 1 or varies:
         return ""
     ((key, budget),) = budgets
     return f"{budget:,} {key}"
 
 
-def longer_commands(of: Comparison) -> list[str]:
+def longer_commands(comparison: Comparison) -> list[str]:
     """'resexp train runs/digits training.epochs=40 name=digits-40-epochs', each experiment for twice its budget.
 
     Nothing if no gap is closing. If the budget is an axis, no single command exists, and the key is named instead.
     """
-    if not any(row.closing for row in of.depths):
+    if not any(row.closing for row in comparison.depths):
         return []
     commands = []
-    for folder, experiment in of.results.sources:
+    for folder, experiment in comparison.results.sources:
         key, budget = _budget(experiment.shared.training)
-        if f"training.{key}" in of.results.axes:
+        if f"training.{key}" in comparison.results.axes:
             commands.append(SENTENCES["more"].format(key=f"training.{key}"))
         else:
             commands.append(changed(folder, f"training.{key}={2 * budget}", f"{experiment.name}-{2 * budget}-{key}"))

@@ -6,7 +6,7 @@ from itertools import cycle
 from resexp import config
 
 PLAIN = "#D55E00"
-CONTROLS = ("#F2A477", "#8A3A00", "#FFD3B5", "#B8703F", "#FF7D50", "#5E3A26")  # tones of plain's
+CONTROLS = ("#F2A477", "#8A3A00", "#FFD3B5", "#B8703F", "#FF7D50", "#5E3A26")  # shades of the color of plain
 RESIDUAL = (
     "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4F9E", "#1616E5", "#16E516", "#E516C3", "#3E0859", "#E5165B",
     "#778C0E", "#165BE5", "#777777", "#590823", "#16E57E", "#355923", "#994CBF",
@@ -14,9 +14,9 @@ RESIDUAL = (
 
 
 def arm_colors(arms: Iterable[str]) -> dict[str, str]:
-    """Arm -> hex color: plain is vermilion, parameter-matched plain networks are tones of it, the others follow in order.
+    """Arm -> hex color: plain is vermilion, parameter-matched plain networks have shades of it, the others follow in order.
 
-    `arms` are those of a whole experiment, so that an arm without results changes no other arm's color.
+    `arms` are all arms of an experiment, so that an arm without results does not change the color of another.
     """
     others = [arm for arm in dict.fromkeys(arms) if arm != "plain"]
     controls = [arm for arm in others if arm.startswith(config.control_arm(""))]

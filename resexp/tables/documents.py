@@ -14,6 +14,7 @@ from resexp.inference import Difference
 from resexp.runs import Outcome, Results
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import (
+    DEPTH_TERMS,
     SELECTED,
     as_text,
     depths_heading,
@@ -23,6 +24,7 @@ from resexp.tables.compared import (
     seed_budget_lines,
     tuned_heading,
 )
+from resexp.tables.definitions import legend
 from resexp.tables.formats import (
     accuracy_text,
     choice_text,
@@ -36,7 +38,6 @@ from resexp.tables.formats import (
     images_text,
     missing_text,
     most_text,
-    named,
     outcome_text,
     ranks_text,
     rise_text,
@@ -45,64 +46,102 @@ from resexp.tables.formats import (
     tuned_text,
     verdict_text,
 )
+from resexp.tables.labels import label_text
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.recipes import recipe, untuned
 
 
-def as_markdown(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False, commands: bool = True) -> str:
-    """A row per arm of each cell, then training error over depth, and each arm at its best.
+def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False, commands: bool = True) -> str:
+    """A row for each arm of each configuration, then training error over depth, then each arm at its best setting.
 
     commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
     """
-    keys = list(of.results.shown)
-    columns = [*keys, "arm", "above chance", "accuracy (%)" if of.metric.percent else "mean", "train error (%)", "n"]
-    columns += ["difference [95% CI]", "beyond width [95% CI]", "slope", "parameters", "unmatched", *(["test"] if test else [])]
-    lines = [f"# {of.results.name}: {of.metric.label}", "", *(f"- {line}" for line in judgments), *([""] if judgments else [])]
-    lines += [f"trained at {recipe(of.results)}", ""]
-    lines += [f"fixed: {named(of.results.common)}", ""] if of.results.common else []
-    lines += _markdown(columns, [_markdown_row(of, cell, arm, test=test) for cell in of.cells for arm in cell.arms])
-    lines += ["", *(line.replace("*: a", "\\*: a", 1) for line in notes(of))]
-    lines += untuned(of.results) if commands else []
-    if of.depths:
+    keys = list(comparison.results.shown)
+    columns = [*keys, "arm", "above chance", "accuracy (%)" if comparison.metric.percent else "mean", "train error (%)", "n"]
+    columns += ["residual - plain [95% CI]", "beyond width [95% CI]", "slope", "parameters", "unmatched"]
+    columns += ["sign-flip test"] if test else []
+    lines = [
+        f"# {comparison.results.name}: {comparison.metric.label}",
+        "",
+        *(f"- {line}" for line in judgments),
+        *([""] if judgments else []),
+    ]
+    lines += [f"trained at {recipe(comparison.results)}", ""]
+    lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
+    lines += _markdown(
+        columns, [_markdown_row(comparison, cell, arm, test=test) for cell in comparison.cells for arm in cell.arms]
+    )
+    lines += ["", *(f"- {line}".replace("*", "\\*") for line in notes(comparison))]
+    lines += untuned(comparison.results) if commands else []
+    if comparison.depths:
         rows = [
-            [named(row.condition), row.arm, verdict_text(row), ends_text(row), rise_text(row), most_text(row),
+            [label_text(row.condition), row.arm, verdict_text(row), ends_text(row), rise_text(row), most_text(row),
              difference_text(row.reduction), slope_text(row.slope), closing_text(row)]
-            for row in of.depths
+            for row in comparison.depths
         ]  # fmt: skip
         columns = [
             "condition",
             "arm",
             "verdict",
             "depths",
-            "difference",
+            "difference [95% CI]",
             "bound",
-            "degradation avoided vs plain",
+            "degradation avoided vs plain [95% CI]",
             "slope",
             "gap",
         ]
-        kept = [any(row[index] for row in rows) for index in range(len(columns))]
-        lines += ["", "## Training error over depth", "", f"{depths_heading(of)}.", ""]
-        lines += _markdown(list(compress(columns, kept)), [list(compress(row, kept)) for row in rows])
-        lines += ["", "Train longer:", "", "```", *longer, "```"] if commands and (longer := longer_commands(of)) else []
-    if of.tuned:
-        lines += ["", f"## {tuned_heading(of)}", "", f"Settings are {SELECTED}.", ""]
-        found = [[named(row.label), row.how, *_choices(row, of), tuned_text(row, of.metric, of.resolution)] for row in of.tuned]
-        lines += _markdown(["cell", "how", "plain", "", "residual", "", "difference [95% CI]"], found)
-    beside = published_lines(published_rows(of.results))
-    lines += [*seed_budget_lines(of), *(["", "```", *beside, "```"] if beside else []), *remarks(of.results)]
+        not_empty = [any(row[index] for row in rows) for index in range(len(columns))]
+        lines += [
+            "",
+            "## Training error over depth",
+            "",
+            f"{depths_heading(comparison)}.",
+            "",
+            *(f"- {line}" for line in legend(*DEPTH_TERMS)),
+            "",
+        ]
+        lines += _markdown(list(compress(columns, not_empty)), [list(compress(row, not_empty)) for row in rows])
+        lines += (
+            ["", "To train longer:", "", "```", *longer, "```"] if commands and (longer := longer_commands(comparison)) else []
+        )
+    if comparison.tuned:
+        lines += ["", f"## {tuned_heading(comparison)}", "", f"Settings are {SELECTED}.", ""]
+        tuned_rows = [
+            [
+                label_text(row.label),
+                row.how,
+                *_choices(row, comparison),
+                tuned_text(row, comparison.metric, comparison.resolution),
+            ]
+            for row in comparison.tuned
+        ]
+        lines += _markdown(
+            ["configuration", "selection", "plain", "accuracy (%)", "residual", "accuracy (%)", "residual - plain [95% CI]"],
+            tuned_rows,
+        )
+    published = published_lines(published_rows(comparison.results))
+    lines += [
+        *seed_budget_lines(comparison),
+        *(["", "```", *published, "```"] if published else []),
+        *remarks(comparison.results),
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_row(of: Comparison, cell: Any, arm: Any, *, test: bool) -> list[str]:
-    compared_with = [contrast_text(arm, of.metric, of.resolution), ranks_text(arm.contrast, of.metric), images_text(arm)]
-    ended = f"{outcome_text(arm)} ({diverged_text(arm)})" if arm.diverged else outcome_text(arm)
-    values = [arm.name, ended, accuracy_text(arm.summary, of.metric), train_error_spread(arm)]
+def _markdown_row(comparison: Comparison, cell: Any, arm: Any, *, test: bool) -> list[str]:
+    differences = [
+        contrast_text(arm, comparison.metric, comparison.resolution),
+        ranks_text(arm.contrast, comparison.metric),
+        images_text(arm),
+    ]
+    outcomes = f"{outcome_text(arm)} ({diverged_text(arm)})" if arm.diverged else outcome_text(arm)
+    values = [arm.name, outcomes, accuracy_text(arm.summary, comparison.metric), train_error_spread(arm)]
     values += [
         missing_text(arm).removeprefix("n = ") or str(arm.summary.n),
-        "; ".join(filter(None, compared_with)).replace("*", "\\*"),
+        "; ".join(filter(None, differences)).replace("*", "\\*"),
     ]
-    values += [difference_text(arm.beyond_width, of.metric, of.resolution), slope_text(arm.slope_start)]
+    values += [difference_text(arm.beyond_width, comparison.metric, comparison.resolution), slope_text(arm.slope_start)]
     values += [
         "" if arm.parameters is None else f"{arm.parameters:,}",
         "; ".join(filter(None, (*arm.unmatched, dead_text(arm)))),
@@ -110,9 +149,9 @@ def _markdown_row(of: Comparison, cell: Any, arm: Any, *, test: bool) -> list[st
     return [*cell.label.values(), *values, *([flip_text(arm)] if test else [])]
 
 
-def _choices(row: Any, of: Comparison) -> list[str]:
+def _choices(row: Any, comparison: Comparison) -> list[str]:
     return [text for choice in (row.plain, row.residual)
-            for text in (f"{choice.arm}, {choice_text(choice)}", accuracy_text(choice.summary, of.metric))]  # fmt: skip
+            for text in (f"{choice.arm}, {choice_text(choice)}", accuracy_text(choice.summary, comparison.metric))]  # fmt: skip
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -120,28 +159,50 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def as_csv(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - all formats are called alike
-    """One row per arm of a cell; shares in [0, 1]; every figure that there is."""
+def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - all formats have the same parameters
+    """One row for each arm of a configuration; shares in [0, 1]; every number of the comparison."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     outcomes = list(Outcome)
     beyond = ("beyond_width", "beyond_width_low", "beyond_width_high")
-    of_ranks = ("ranks_p", "ranks_least_p", "lowest", "highest")
-    exact = ("outcomes_p", *of_ranks, "correlation", "sd_paired", "sd_unpaired", "sign_flip_p", "holm_p", "least_p", "images")
+    rank_columns = ("ranks_p", "ranks_least_p", "lowest", "highest")
+    exact = (
+        "outcomes_p",
+        *rank_columns,
+        "correlation",
+        "sd_paired",
+        "sd_unpaired",
+        "sign_flip_p",
+        "holm_p",
+        "least_p",
+        "images",
+    )
     evidence = ("half", "p", "p_table", "train_error", "train_error_sd")
-    columns = [*of.results.shown, "arm", "n", "missing", *outcomes, "mean", "sd", "difference", "low", "high", *beyond]
+    columns = [*comparison.results.shown, "arm", "n", "missing", *outcomes, "mean", "sd", "difference", "low", "high", *beyond]
     writer.writerow([*columns, *exact, *evidence, "slope", "parameters", "unmatched", "dead_layers"])
-    for cell in of.cells:
+    for cell in comparison.cells:
         for arm in cell.arms:
             counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
-            compared_with = [value for difference in (arm.difference, arm.beyond_width) for value in _interval(difference)]
-            more, pairing = arm.contrast, arm.contrast.pairing
+            intervals = [value for difference in (arm.difference, arm.beyond_width) for value in _interval(difference)]
+            contrast, pairing = arm.contrast, arm.contrast.pairing
             pairing_gain = [pairing.correlation, pairing.paired, pairing.unpaired] if pairing else [None] * 3
-            ranks = [more.ranks.p, more.ranks.least, more.ranks.lowest, more.ranks.highest] if more.ranks else [None] * 4
+            ranks = (
+                [contrast.ranks.p, contrast.ranks.least, contrast.ranks.lowest, contrast.ranks.highest]
+                if contrast.ranks
+                else [None] * 4
+            )
             error = [arm.train_error.mean, arm.train_error.sd] if arm.train_error else [None] * 2
-            values = [arm.summary.n, sum(arm.missing.values()), *counts, arm.summary.mean, arm.summary.sd, *compared_with]
-            values += [more.outcomes, *ranks, *pairing_gain, more.sign_flip, more.holm, more.least, more.images]
-            values += [more.half, more.p, more.p_table, *error]
+            values = [arm.summary.n, sum(arm.missing.values()), *counts, arm.summary.mean, arm.summary.sd, *intervals]
+            values += [
+                contrast.outcomes,
+                *ranks,
+                *pairing_gain,
+                contrast.sign_flip,
+                contrast.holm,
+                contrast.least,
+                contrast.images,
+            ]
+            values += [contrast.half, contrast.p, contrast.p_table, *error]
             values += [arm.slope_start, arm.parameters]
             dead = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
             texts = ["; ".join(arm.unmatched), "; ".join(dead)]
@@ -149,28 +210,28 @@ def as_csv(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False)
     return text.getvalue()
 
 
-def _interval(of: Difference | None) -> list[float | None]:
-    return [of.mean, of.low, of.high] if of else [None] * 3
+def _interval(difference: Difference | None) -> list[float | None]:
+    return [difference.mean, difference.low, difference.high] if difference else [None] * 3
 
 
-def as_json(of: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - as above
+def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - as above
     """Everything as data."""
     value = {
-        "experiment": of.results.name,
-        "metric": of.key,
-        "resolution": of.resolution,
-        "recipe": recipe(of.results),
-        "everywhere": of.results.common,
-        "not_a_result": limits(of.results),
+        "experiment": comparison.results.name,
+        "metric": comparison.key,
+        "resolution": comparison.resolution,
+        "recipe": recipe(comparison.results),
+        "everywhere": comparison.results.common,
+        "not_a_result": limits(comparison.results),
         "judged": list(judgments),
-        "cells": [asdict(cell) for cell in of.cells],
-        "looks": list(of.looks),
-        "precision": asdict(precision) if (precision := seed_budget(of)) else None,
-        "over_depth": [_over_depth(row) for row in of.depths],
-        "tuned" if of.asked else "best_settings": [asdict(row) for row in of.tuned],
+        "cells": [asdict(cell) for cell in comparison.cells],
+        "looks": list(comparison.looks),
+        "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
+        "over_depth": [_over_depth(row) for row in comparison.depths],
+        "tuned" if comparison.asked else "best_settings": [asdict(row) for row in comparison.tuned],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}
-            for cell, arm, _, matches in published_rows(of.results)
+            for cell, arm, _, matches in published_rows(comparison.results)
             for match in matches
         ],
     }
@@ -216,7 +277,7 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
 
 
 def write_accuracy(results: Results) -> None:
-    """accuracy.csv and accuracy.md of what has been trained so far, in the folder of the experiment."""
+    """Write accuracy.csv and accuracy.md of all finished trials to the folder of the experiment."""
     ((folder, _),) = results.sources
     columns, rows = trial_rows(results)
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""What was measured, one sentence for each pair: every verdict is from `comparison.effect`, which requires evidence."""
+"""One sentence on the results of each pair; every verdict is from `comparison.effect`, which requires evidence."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ SENTENCES = {
         "Gradients at initialization, orders of magnitude from output to input: {arms}.", "both arms have finished trials"
     ),
     "later": Sentence(", {gradients} at the end of epoch 1", "gradients are then of another kind than at initialization"),
-    "healthy": Sentence(
+    "stable": Sentence(
         "Gradients of the plain network are stable at initialization{yet}; it still does not train at this learning rate.",
         "the shortcut makes the network trainable, and gradients of the plain one are stable at initialization",
     ),
@@ -49,7 +49,7 @@ SENTENCES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A pair, what the shortcut did there, where the difference comes from, and the sentence that states it."""
+    """A pair, the effect of the shortcut, the part of the accuracy that differs, and the sentence that states both."""
 
     label: dict[str, str]
     plain: Arm
@@ -60,33 +60,33 @@ class Finding:
 
     @property
     def chip(self) -> str:
-        """The effect; of a difference in accuracy also whether it is one of training or of generalization."""
+        """The effect; for a difference in accuracy also whether it is in training or in generalization."""
         return f"{self.effect}: {self.part}" if self.effect in ACCURACY and self.part != Part.UNCLEAR else str(self.effect)
 
 
 def findings(cells: list[Cell]) -> list[Finding]:
     """One finding for every residual arm with a plain counterpart in its cell, once both have finished trials."""
-    found = []
+    pair_findings = []
     for label, plain, arm in _pairs(cells):
         if plain.summary.n and arm.summary.n:
             kind = effect(plain, arm)
-            found.append(Finding(label, plain, arm, kind, part(arm), _sentence(plain, arm, kind)))
-    return found
+            pair_findings.append(Finding(label, plain, arm, kind, part(arm), _sentence(plain, arm, kind)))
+    return pair_findings
 
 
-def headline(cells: list[Cell], found: list[Finding], recipe: str) -> str:
+def headline(cells: list[Cell], pair_findings: list[Finding], recipe: str) -> str:
     """The heading of the conditions, with learning rate and budget, or why there are none."""
-    if found:
-        return HEADLINES["results"].format(depth=deepest(found), recipe=recipe)
+    if pair_findings:
+        return HEADLINES["results"].format(depth=deepest(pair_findings), recipe=recipe)
     if _pairs(cells):
         return HEADLINES["unfinished"].text
     refused = any(arm.unmatched for cell in cells for arm in cell.arms)
-    reason = "they differ in more than the shortcut" if refused else "it takes a plain and a residual one"
+    reason = "they differ in more than the shortcut" if refused else "a pair requires a plain and a residual arm"
     return HEADLINES["no pair"].format(reason=reason)
 
 
-def deepest(found: list[Finding]) -> int:
-    return max((int(finding.label["depth"]) for finding in found), default=0)
+def deepest(pair_findings: list[Finding]) -> int:
+    return max((int(finding.label["depth"]) for finding in pair_findings), default=0)
 
 
 def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
@@ -105,9 +105,9 @@ def _sentence(plain: Arm, residual: Arm, kind: Effect) -> str:
     counts = counts_text(plain, residual)
     points = f"test accuracy {points_text(residual.difference)}" if residual.difference else ""
     numbers = points or ranks_text(residual.contrast)
-    lead = LEADS[kind].format(counts=counts, numbers=numbers)
+    first = LEADS[kind].format(counts=counts, numbers=numbers)
     evidence = "" if kind in (Effect.NEITHER, Effect.TOO_FEW, Effect.NO_PAIR) else evidence_text(residual)
-    parts = [lead, evidence, _part(plain, residual) if kind in ACCURACY else "", _flows(plain, residual), _healthy(plain, kind)]
+    parts = [first, evidence, _part(plain, residual) if kind in ACCURACY else "", _flows(plain, residual), _stable(plain, kind)]
     return " ".join(filter(None, parts))
 
 
@@ -123,18 +123,18 @@ def _flows(plain: Arm, residual: Arm) -> str:
 
 
 def _later(arm: Arm) -> str:
-    """', vanishing (-6.0) at the end of epoch 1', if that is another kind."""
+    """', vanishing (-6.0) at the end of epoch 1', if the kind has changed since initialization."""
     if arm.growth_start is None or arm.growth_end is None or flow(arm.growth_start) == flow(arm.growth_end):
         return ""
     return SENTENCES["later"].format(gradients=gradient_words(arm.growth_end))
 
 
-def _healthy(plain: Arm, kind: Effect) -> str:
-    """That a plain network does not train although its gradients are stable at initialization."""
+def _stable(plain: Arm, kind: Effect) -> str:
+    """A sentence if a plain network does not train although its gradients are stable at initialization."""
     if kind != Effect.MAKES_TRAINABLE or plain.growth_start is None or flow(plain.growth_start) != Flow.STABLE:
         return ""
     later = plain.growth_end is not None and flow(plain.growth_end) == Flow.VANISHING
-    return SENTENCES["healthy"].format(yet=SENTENCES["yet"].text if later else "")
+    return SENTENCES["stable"].format(yet=SENTENCES["yet"].text if later else "")
 
 
 def gradient_words(growth: float | None) -> str:

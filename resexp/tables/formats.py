@@ -1,4 +1,4 @@
-"""Numbers of a comparison in a few characters each."""
+"""Numbers of a comparison as short texts."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,14 @@ from resexp import config, inference
 from resexp.comparison import Arm, Cell, Choice, Contrast, DepthTrend, Metric, SeedEstimate, TunedComparison
 from resexp.inference import DegradationVerdict, Difference, Summary
 from resexp.runs import Outcome, TrialRecord
+from resexp.tables.labels import label_text
 from resexp.tables.sentences import Sentence
 
 SHARE = Metric("")
-NAMED = 4  # trials with the same outcome that are listed
+MAX_LISTED = 4  # trials with the same outcome
 SENTENCES = {
     "no contrast": Sentence(
-        "outcomes mixed or diverged",
+        "mixed outcomes or diverged networks",
         "outcomes differ across the seeds of a configuration that is compared, or a network diverged",
     ),
     "looks": Sentence("n = {counts} seeds: looked at {times}", "seeds were added to the experiment after a first training"),
@@ -62,7 +63,7 @@ def outcome_text(arm: Arm) -> str:
 def diverged_text(arm: Arm) -> str:
     """'seed 0 at step 101, seed 3 at step 88'; for more than four 'seeds at steps 88 to 240'; '' if none diverged."""
     steps = [step for _, step in arm.diverged]
-    if len(steps) > NAMED:
+    if len(steps) > MAX_LISTED:
         return f"{len(steps)} seeds at steps {min(steps)} to {max(steps)}"
     return ", ".join(f"seed {seed} at step {step}" for seed, step in arm.diverged)
 
@@ -72,19 +73,21 @@ def dead_text(arm: Arm) -> str:
     if not arm.dead_layers:
         return ""
     layers = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
-    some = f"{len(layers)} layers, {layers[0]} to {layers[-1]}," if len(layers) > 2 else " and ".join(layers)
-    return SENTENCES["dead"].format(layers=some, count=len(arm.dead_layers), total=arm.summary.n)
+    names = f"{len(layers)} layers, {layers[0]} to {layers[-1]}," if len(layers) > 2 else " and ".join(layers)
+    return SENTENCES["dead"].format(layers=names, count=len(arm.dead_layers), total=arm.summary.n)
 
 
 def dead_lines(cells: Sequence[Cell]) -> list[str]:
     """A line for each arm with a layer whose gradient is exactly 0 at every logging step; four at most."""
-    lines = [f"{named(cell.label)}, {arm.name}: {dead_text(arm)}" for cell in cells for arm in cell.arms if arm.dead_layers]
-    more = [f"and {len(lines) - NAMED} more arms with layers that no gradient reached"] if len(lines) > NAMED else []
-    return [*lines[:NAMED], *more]
+    lines = [
+        f"{label_text(cell.label)}, {arm.name}: {dead_text(arm)}" for cell in cells for arm in cell.arms if arm.dead_layers
+    ]
+    more = [f"and {len(lines) - MAX_LISTED} more arms with layers that no gradient reached"] if len(lines) > MAX_LISTED else []
+    return [*lines[:MAX_LISTED], *more]
 
 
 def dead_trials(records: Sequence[TrialRecord]) -> list[str]:
-    """The same of finished trials: a line for each arm, with the first few of its trials."""
+    """The arms of finished trials with such layers: a line for each arm, which lists a few trials."""
     lines = []
     for arm in dict.fromkeys(record.trial.arm for record in records):
         dead = {record.trial.name: record.result.get("dead_layers", []) for record in records
@@ -93,9 +96,9 @@ def dead_trials(records: Sequence[TrialRecord]) -> list[str]:
             names = list(dead)
             fewest, most = min(map(len, dead.values())), max(map(len, dead.values()))
             layers = f"{'up to ' if fewest < most else ''}{most} layer{'' if most == 1 else 's'}"
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
             lines.append(
-                f"{arm}: the gradient of {layers} was exactly 0 at every logging step: {', '.join(names[:NAMED])}{more}"
+                f"{arm}: the gradient of {layers} was exactly 0 at every logging step: {', '.join(names[:MAX_LISTED])}{more}"
             )
     return lines
 
@@ -105,18 +108,18 @@ def progress_text(records: Sequence[TrialRecord], noun: str = "trials") -> str:
     finished = [record for record in records if record.result]
     at_chance = sum(record.result["outcome"] == Outcome.AT_CHANCE for record in finished if record.result)
     diverged = [f"{record.trial.name} at step {record.diverged_at}" for record in finished if record.diverged_at is not None]
-    more = f" and {len(diverged) - NAMED} more" if len(diverged) > NAMED else ""
+    more = f" and {len(diverged) - MAX_LISTED} more" if len(diverged) > MAX_LISTED else ""
     parts = [f"{len(finished)} of {len(records)} {noun} finished"]
     parts += [f"{at_chance} at chance"] if at_chance else []
-    parts += [f"{len(diverged)} diverged: {', '.join(diverged[:NAMED])}{more}"] if diverged else []
+    parts += [f"{len(diverged)} diverged: {', '.join(diverged[:MAX_LISTED])}{more}"] if diverged else []
     return ", ".join(parts)
 
 
 def missing_text(arm: Arm) -> str:
-    """'n = 4 of 5, 1 failed'; nothing where all have finished."""
+    """'n = 4 of 5, 1 failed'; '' if all trials have finished."""
     total = arm.summary.n + sum(arm.missing.values())
-    lost = [f"{count} {record}" for record, count in arm.missing.items()]
-    return f"n = {arm.summary.n} of {total}, {', '.join(lost)}" if lost else ""
+    states = [f"{count} {state}" for state, count in arm.missing.items()]
+    return f"n = {arm.summary.n} of {total}, {', '.join(states)}" if states else ""
 
 
 def seeds_text(cells: Sequence[Cell], word: str = " or ") -> str:
@@ -138,12 +141,13 @@ def looks_coverage(looks: Sequence[int]) -> str:
 
 
 def accuracy_text(summary: Summary, metric: Metric = SHARE) -> str:
-    """'96.2 ± 0.7' in percent; where outcomes are mixed 'median 91.2 (8.1 to 96.0)'; '-' for none."""
+    """'96.2 ± 0.7' in percent; 'median 91.2 (8.1 to 96.0)' if outcomes differ; '-' without a value."""
     if summary.median is None:
         return "-"
     if summary.mean is not None:
         return number_text(summary.mean, metric) + (f" ± {number_text(summary.sd, metric)}" if summary.sd is not None else "")
-    return f"median {number_text(summary.median, metric)} ({number_text(summary.lowest, metric)} to {number_text(summary.highest, metric)})"
+    lowest, highest = (number_text(end, metric) for end in (summary.lowest, summary.highest))
+    return f"median {number_text(summary.median, metric)} ({lowest} to {highest})"
 
 
 def number_text(value: float | None, metric: Metric = SHARE, sign: str = "") -> str:
@@ -162,7 +166,7 @@ def slope_text(value: float | None) -> str:
 
 
 def difference_text(difference: Difference | None, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """'+2.8 [+2.1, +3.5]' in points; where all seeds differ by the same, which has no interval, '+0.0 (1 image: 0.28)'."""
+    """'+2.8 [+2.1, +3.5]' in points; '+0.0 (1 image: 0.28)' if the difference is the same for all seeds."""
     if difference is None:
         return ""
     text = number_text(difference.mean, metric, "+")
@@ -196,19 +200,19 @@ def ranks_text(contrast: Contrast, metric: Metric = SHARE) -> str:
     ranks = contrast.ranks
     if ranks is None:
         return ""
-    words = SENTENCES["ranks"].format(p=f"{p_equals(ranks.p)}{_star(contrast)}", least=p_text(ranks.least))
+    test = SENTENCES["ranks"].format(p=f"{p_equals(ranks.p)}{_star(contrast)}", least=p_text(ranks.least))
     if ranks.lowest is None:
-        return words
+        return test
     lowest, highest = (number_text(end, metric, "+") for end in (ranks.lowest, ranks.highest))
-    return words + SENTENCES["range"].format(lowest=lowest, highest=highest)
+    return test + SENTENCES["range"].format(lowest=lowest, highest=highest)
 
 
 def counts_text(plain: Arm, residual: Arm) -> str:
     """'5/5 seeds above chance, 0/5 for plain', with Fisher's exact test if there is one."""
-    above, of_plain = (f"{arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0)}/{arm.summary.n}" for arm in (residual, plain))
+    above, plain_above = (f"{arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0)}/{arm.summary.n}" for arm in (residual, plain))
     p = residual.contrast.outcomes
     fisher = "" if p is None else SENTENCES["fisher"].format(p=p_equals(p))
-    return SENTENCES["counts"].format(above=above, plain=of_plain) + fisher
+    return SENTENCES["counts"].format(above=above, plain=plain_above) + fisher
 
 
 def evidence_text(arm: Arm) -> str:
@@ -230,7 +234,7 @@ def sources_text(arms: Sequence[Arm]) -> str:
 
 
 def train_error_text(arm: Arm) -> str:
-    """Error on the training set in percent: the mean, where outcomes differ the median; '-' for none."""
+    """Train error in percent: the mean, or the median if outcomes differ; '-' without a value."""
     summary = arm.train_error
     if summary is None or summary.median is None:
         return "-"
@@ -238,7 +242,7 @@ def train_error_text(arm: Arm) -> str:
 
 
 def train_error_spread(arm: Arm) -> str:
-    """'1.6 ± 0.4' in percent; where outcomes differ 'median 89.9 (2.1 to 90.0)'."""
+    """'1.6 ± 0.4' in percent; 'median 89.9 (2.1 to 90.0)' if outcomes differ."""
     return "-" if arm.train_error is None else accuracy_text(arm.train_error)
 
 
@@ -256,28 +260,24 @@ def p_equals(p: float) -> str:
 
 
 def flip_text(arm: Arm) -> str:
-    """'sign-flip p 0.062, Holm 0.75, least possible 0.062'; nothing without a difference."""
-    of = arm.contrast
-    if of.sign_flip is None or of.holm is None or of.least is None:
+    """'sign-flip p 0.062, Holm 0.75, smallest attainable 0.062'; '' without a difference."""
+    contrast = arm.contrast
+    if contrast.sign_flip is None or contrast.holm is None or contrast.least is None:
         return ""
-    return f"sign-flip p {p_text(of.sign_flip)}, Holm {p_text(of.holm)}, least possible {p_text(of.least)}"
+    smallest = f"smallest attainable {p_text(contrast.least)}"
+    return f"sign-flip p {p_text(contrast.sign_flip)}, Holm {p_text(contrast.holm)}, {smallest}"
 
 
 def images_text(arm: Arm) -> str:
-    """'± 1.9 over other test images'; nothing where it was not asked for."""
+    """'± 1.9 over other test images', a 95% CI half-width; '' if it was not requested."""
     return "" if arm.contrast.images is None else f"± {percent(arm.contrast.images)} over other test images"
 
 
 def beyond_width_text(arm: Arm, cell: Cell, metric: Metric = SHARE, resolution: float | None = None) -> str:
-    """'+2.8 [+2.1, +3.5] against plain-as-gate (42,832 parameters)': the second difference of a residual arm."""
+    """'+2.8 [+2.1, +3.5] beyond width (plain-as-gate, 42,832 parameters)'."""
     name = config.control_arm(arm.name)
     (control,) = (other for other in cell.arms if other.name == name)
-    return f"{difference_text(arm.beyond_width, metric, resolution)} against {name} ({control.parameters:,} parameters)"
-
-
-def named(label: dict[str, str]) -> str:
-    """'depth 64, norm layer'; 'all' where nothing tells cells apart."""
-    return ", ".join(f"{key} {value}" for key, value in label.items()) or "all"
+    return f"{difference_text(arm.beyond_width, metric, resolution)} beyond width ({name}, {control.parameters:,} parameters)"
 
 
 # ---- each at its best setting ------------------------------------------------------------------------------------------
@@ -285,9 +285,9 @@ def named(label: dict[str, str]) -> str:
 
 def tuned_text(row: TunedComparison, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """The difference of two selections, or the reason why there is none; a selection by a single seed is marked as biased."""
-    ended = [choice.summary.outcomes for choice in (row.plain, row.residual)]
-    apart = any(len(of) > 1 or "diverged" in of for of in ended)
-    reason = "; ".join(row.unmatched) or (NO_CONTRAST if apart else "no pair has finished")
+    outcomes = [choice.summary.outcomes for choice in (row.plain, row.residual)]
+    mixed = any(len(counts) > 1 or Outcome.DIVERGED in counts for counts in outcomes)
+    reason = "; ".join(row.unmatched) or (NO_CONTRAST if mixed else "no pair has finished")
     text = difference_text(row.difference, metric, resolution)
     if not text:
         return SENTENCES["no difference"].format(reason=reason)
@@ -296,9 +296,9 @@ def tuned_text(row: TunedComparison, metric: Metric = SHARE, resolution: float |
 
 def choice_text(choice: Choice) -> str:
     """'lr 0.01 (lr at the edge of the grid)', 'lr 0.01 (by half: lr 0.1; lr 0.01)'."""
-    halves = [f"by half: {'; '.join(map(named, choice.halves))}"] if choice.halves else []
+    halves = [f"by half: {'; '.join(map(label_text, choice.halves))}"] if choice.halves else []
     notes = "; ".join([*halves, *choice.flags])
-    return f"{named(choice.setting)} ({notes})" if notes else named(choice.setting)
+    return f"{label_text(choice.setting)} ({notes})" if notes else label_text(choice.setting)
 
 
 # ---- training error over depth ------------------------------------------------------------------------------------------
@@ -328,11 +328,11 @@ def rise_text(row: DepthTrend) -> str:
 
 def most_text(row: DepthTrend) -> str:
     """'at most +1.3 above any shallower depth', if this bound is above the interval and decides the verdict."""
-    verdict = row.degradation
-    if verdict.most is None or verdict.contrast is None or verdict.verdict == DegradationVerdict.DEGRADES:
+    degradation = row.degradation
+    if degradation.most is None or degradation.contrast is None or degradation.verdict == DegradationVerdict.DEGRADES:
         return ""
-    more = verdict.contrast.high is not None and percent(verdict.most) != percent(verdict.contrast.high)
-    return SENTENCES["bound"].format(most=percent(verdict.most, "+")) if more else ""
+    is_higher = degradation.contrast.high is not None and percent(degradation.most) != percent(degradation.contrast.high)
+    return SENTENCES["bound"].format(most=percent(degradation.most, "+")) if is_higher else ""
 
 
 def closing_text(row: DepthTrend) -> str:
@@ -344,6 +344,6 @@ def closing_text(row: DepthTrend) -> str:
 
 
 def needed_text(needed: SeedEstimate, pair: str = "") -> str:
-    """'63 seeds (95% CI 23 to 520; median pair)'."""
+    """'63 seeds (median pair; 95% CI 23 to 520)'."""
     seeds, low, high = ("over a million" if n is None else f"{n:,}" for n in (needed.seeds, needed.low, needed.high))
-    return f"{seeds} (95% CI {low} to {high}{f'; {pair}' if pair else ''})"
+    return f"{seeds} seeds ({f'{pair}; ' if pair else ''}95% CI {low} to {high})"

@@ -1,4 +1,4 @@
-"""Logs of all trials as data frames for figures: one row per reading, the trial's arm, depth and corner beside it."""
+"""Logs of all trials as data frames for figures: one row per logged row, with the arm, depth and condition of its trial."""
 
 from dataclasses import dataclass
 from io import StringIO
@@ -19,7 +19,7 @@ from resexp.tables.theory_bands import bands
 class Frames:
     """results: a row per finished trial. metrics, signals: a row per logged row of these trials.
 
-    `staged` marks signals of networks whose blocks have several shapes. bands, boundaries: what theory says, from the
+    `staged` marks signals of networks whose blocks have several shapes. bands, boundaries: predictions of theory, from the
     functions of that name. arms: all arms, with or without a finished trial, in the order of the experiment.
     """
 
@@ -31,20 +31,20 @@ class Frames:
     arms: tuple[str, ...] = ()
 
 
-def read_frames(found: Results) -> Frames:
+def read_frames(experiment_results: Results) -> Frames:
     """Frames of every finished trial.
 
     Raises:
-        RunsError: a damaged log, by name.
+        RunsError: a log is damaged; the message names the file.
     """
     results, metrics, signals = [], [], []
-    for record in found.records:
+    for record in experiment_results.records:
         if record.result:
             keys: dict[str, Any] = {
                 "arm": record.trial.arm,
                 "depth": record.trial.settings.network.depth,
-                "condition": condition(found.label(record)),
-                "region": region(found.label(record)),
+                "condition": condition(experiment_results.label(record)),
+                "region": region(experiment_results.label(record)),
                 "init_scale": record.trial.settings.network.init_scale,
                 "seed": record.trial.seed,
             }
@@ -56,9 +56,9 @@ def read_frames(found: Results) -> Frames:
         results=pd.DataFrame(results),
         metrics=pd.concat(metrics, ignore_index=True),
         signals=pd.concat(signals, ignore_index=True),
-        bands=bands(found),
-        boundaries=boundaries(found),
-        arms=tuple(dict.fromkeys(record.trial.arm for record in found.records)),
+        bands=bands(experiment_results),
+        boundaries=boundaries(experiment_results),
+        arms=tuple(dict.fromkeys(record.trial.arm for record in experiment_results.records)),
     )
 
 
@@ -72,9 +72,9 @@ def _log(path: Path) -> pd.DataFrame:
 
 
 def levels(signals: pd.DataFrame) -> pd.DataFrame:
-    """The same rows with `level`, log10 of activation_grad_norm, and `relative`, how far it lies above the own last block's.
+    """The same rows with `level`, log10 of activation_grad_norm, and `relative`, its difference from the last block's level.
 
-    Zeros (below 1e-38) and non-finite values have none.
+    Both are NaN for zeros (below 1e-38) and non-finite values.
     """
     frame = signals.copy()
     frame["level"] = np.log10(frame["activation_grad_norm"].where(lambda norm: (norm > 0) & np.isfinite(norm)))
@@ -86,15 +86,15 @@ def levels(signals: pd.DataFrame) -> pd.DataFrame:
 
 
 def profiles(signals: pd.DataFrame) -> pd.DataFrame:
-    """`levels` per corner, depth, arm, step and block, averaged over seeds."""
+    """`levels` per condition, depth, arm, step and block, averaged over seeds."""
     keys = ["condition", "depth", "arm", "step", "index", "block"]
     return levels(signals).groupby(keys, as_index=False, sort=False)[["relative", "level"]].mean()
 
 
 def at_start(frames: Frames) -> pd.DataFrame:
-    """Before the first step: `relative` of every seed and block, then `low` and `high`, theory's band, of every block."""
+    """At initialization: `relative` of every seed and block; then `low` and `high`, the predicted band, of every block."""
     keys = ["condition", "depth", "arm", "index"]
-    found = frames.signals[frames.signals["step"] == 0]
-    measured = levels(found).dropna(subset=["relative"])[[*keys, "seed", "block", "relative"]]
+    initial = frames.signals[frames.signals["step"] == 0]
+    measured = levels(initial).dropna(subset=["relative"])[[*keys, "seed", "block", "relative"]]
     shown = measured[["condition", "depth", "arm"]].drop_duplicates()
     return pd.concat([measured, frames.bands.merge(shown, on=["condition", "depth", "arm"])], ignore_index=True)

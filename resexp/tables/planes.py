@@ -1,4 +1,4 @@
-"""Experiments that span a plane of first weights and depth: its fields, and where theory sees the end of training on it."""
+"""Heat maps over depth and init_scale: their cells, and the predicted trainability limit."""
 
 import math
 from collections.abc import Sequence
@@ -15,36 +15,36 @@ from resexp.tables.labels import region
 from resexp.tables.theory_bands import prediction_of
 
 # Depth scales of |dL/dx|^2 over which networks were found to train: Schoenholz 2017, arXiv:1611.01232; Yang 2019, 1902.08129.
-SCALES = {"batch": 16}
-WITHOUT_BATCH_NORM = 6
+DEPTH_SCALES = {"batch": 16}
+DEFAULT_DEPTH_SCALES = 6
 INIT_SCALES = 97  # of a boundary
-MIN_VALUES = 3  # init_scales and depths of a map
-MIXED, GONE = "outcomes differ", "all diverged"  # marks on the cells of the heat map
+MIN_VALUES = 3  # init_scales and depths of a heat map
+MIXED, ALL_DIVERGED = "outcomes differ", "all diverged"  # marks on the cells of the heat map
 
 
 def is_plane(results: pd.DataFrame) -> bool:
-    """Whether the init_scales and depths of what has an accuracy span a plane that can be drawn as a map."""
-    found = _placed(results)
-    return min(found["init_scale"].nunique(), found["depth"].nunique()) >= MIN_VALUES
+    """Whether the results have enough init_scales and depths for a heat map."""
+    valid = _with_accuracy(results)
+    return min(valid["init_scale"].nunique(), valid["depth"].nunique()) >= MIN_VALUES
 
 
-def _placed(results: pd.DataFrame) -> pd.DataFrame:
-    """What has a place on a map, and an accuracy: diverged networks have none."""
+def _with_accuracy(results: pd.DataFrame) -> pd.DataFrame:
+    """The results with an init_scale and an accuracy; diverged networks have no accuracy."""
     return results.dropna(subset=["test_accuracy", "init_scale"]).astype({"test_accuracy": float, "init_scale": float})
 
 
 def plane(results: pd.DataFrame) -> pd.DataFrame:
-    """A row per region, arm, depth and init_scale: the median test accuracy of its n seeds, their outcomes, the difference to plain.
+    """A row per region, arm, depth and init_scale: median test accuracy of n seeds, their outcomes, difference from plain.
 
     `accuracy`, `lowest`, `highest`: median and range in [0, 1]. Diverged networks have no accuracy and rank below all others,
-    so that they count in the median, which is nan if the middle seed diverged (of an even number: either middle one).
-    `outcomes`: '2 trained, 1 diverged'; `mark`: MIXED where these differ, GONE where all seeds diverged, else "".
-    `difference`: median minus the plain arm's. `left`, `right`, `below`, `above` bound the cell on the map: geometric means of
-    neighboring depths and init_scales.
+    so that they count in the median. It is NaN if a middle seed diverged.
+    `outcomes`: '2 above chance, 1 diverged'; `mark`: MIXED if these differ, ALL_DIVERGED if all seeds diverged, else "".
+    `difference`: median minus the plain arm's. `left`, `right`, `below`, `above` bound the cell on the heat map: geometric
+    means of neighboring depths and init_scales.
     """
-    placed = results.dropna(subset=["init_scale"]).astype({"test_accuracy": float, "init_scale": float})
+    valid = results.dropna(subset=["init_scale"]).astype({"test_accuracy": float, "init_scale": float})
     keys = ["region", "arm", "depth", "init_scale"]
-    rows = [{**dict(zip(keys, key, strict=True)), **_cell(seeds)} for key, seeds in placed.groupby(keys, sort=False)]
+    rows = [{**dict(zip(keys, key, strict=True)), **_cell(seeds)} for key, seeds in valid.groupby(keys, sort=False)]
     cells = pd.DataFrame(rows)
     plain_columns = {"accuracy": "plain_accuracy", "outcomes": "plain_outcomes", "mark": "plain_mark"}
     plain = cells[cells["arm"] == "plain"][["region", "depth", "init_scale", *plain_columns]].rename(columns=plain_columns)
@@ -67,23 +67,23 @@ def _cell(seeds: pd.DataFrame) -> dict[str, Any]:
         "lowest": seeds["test_accuracy"].min(),
         "highest": seeds["test_accuracy"].max(),
         "n": len(seeds),
-        "outcomes": ", ".join(f"{counts[outcome]} {outcome}" for outcome in kinds),
-        "mark": MIXED if len(kinds) > 1 else GONE if kinds == ["diverged"] else "",
+        "outcomes": ", ".join(f"{counts[outcome]} {outcome.replace('_', ' ')}" for outcome in kinds),
+        "mark": MIXED if len(kinds) > 1 else ALL_DIVERGED if kinds == ["diverged"] else "",
     }
 
 
 def edges(values: Sequence[float]) -> dict[float, tuple[float, float]]:
-    """(lower, upper) edge of each value on a logarithmic axis; the outer ones lie as far out as the nearest inner ones."""
+    """(lower, upper) edge of each value on a logarithmic axis; the outermost cells are symmetric around their value."""
     inner = [math.sqrt(a * b) for a, b in pairwise(values)]
     lines = [values[0] ** 2 / inner[0], *inner, values[-1] ** 2 / inner[-1]]
     return dict(zip(values, pairwise(lines), strict=True))
 
 
 def boundaries(results: Results) -> pd.DataFrame:
-    """region, arm, init_scale, reach: the depth at which theory sees the end of training, over the whole map.
+    """region, arm, init_scale, reach: the predicted trainability limit, in weighted layers, over the range of the heat map.
 
-    In weighted layers: 6 depth scales of the gradient, 16 with batch norm. inf where the gradient keeps its size; no rows for
-    arms whose gradient changes otherwise than exponentially, or whose formula is not known.
+    It is 6 depth scales of the gradient, 16 with batch norm, and inf for stable gradients. Arms whose gradient does not change
+    exponentially, or whose formula is not known, have no rows.
     """
     deepest: dict[tuple[str, str], Settings] = {}
     init_scales: set[float] = set()
@@ -96,25 +96,25 @@ def boundaries(results: Results) -> pd.DataFrame:
     rows = [
         (*keys, init_scale, reach)
         for keys, settings in deepest.items()
-        for init_scale in _over(sorted(init_scales))
+        for init_scale in _init_scale_axis(sorted(init_scales))
         if (reach := _reach(settings, init_scale)) is not None
     ]
     return pd.DataFrame(rows, columns=["region", "arm", "init_scale", "reach"])
 
 
-def _over(init_scales: Sequence[float]) -> list[float]:
-    """The init_scales trained and others between and around them, from edge to edge of the map; none where there is no map."""
+def _init_scale_axis(init_scales: Sequence[float]) -> list[float]:
+    """The init_scales of the results and others between and around them, from edge to edge; empty without a heat map."""
     if len(init_scales) < MIN_VALUES:
         return []
-    fields = edges(init_scales)
-    return sorted({*init_scales, *map(float, np.geomspace(fields[init_scales[0]][0], fields[init_scales[-1]][1], INIT_SCALES))})
+    bounds = edges(init_scales)
+    return sorted({*init_scales, *map(float, np.geomspace(bounds[init_scales[0]][0], bounds[init_scales[-1]][1], INIT_SCALES))})
 
 
 def _reach(settings: Settings, init_scale: float) -> float | None:
     network = settings.network.model_copy(update={"init_scale": init_scale})
-    found = prediction_of(settings, network).depth_scale()
-    if found is None:
+    depth_scales = prediction_of(settings, network).depth_scale()
+    if depth_scales is None:
         return None
-    rate = sum(1 / blocks for blocks in found) / 2
-    blocks = SCALES.get(network.norm, WITHOUT_BATCH_NORM) / rate if rate else math.inf
+    rate = sum(1 / blocks for blocks in depth_scales) / 2
+    blocks = DEPTH_SCALES.get(network.norm, DEFAULT_DEPTH_SCALES) / rate if rate else math.inf
     return 2 + theory.layers_of_block(network) * blocks

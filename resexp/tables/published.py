@@ -1,8 +1,8 @@
-"""Published test errors, set beside measured ones only where the network is the same and no stated part of the recipe differs.
+"""Published test errors, compared with measured ones only for the same network and the same training recipe.
 
-A file of resexp/published/ is one publication. A network is every key of `network`; a recipe is compared in the keys that
-the publication states and in no other; what no key can say (`never`) always differs. Runs never make a mismatch: they are
-said.
+Each file of resexp/published/ is one publication. Networks must agree in all keys of `network`, recipes in all keys that the
+publication states. A published value with `never` is never compared, because its recipe has a part that no key expresses. A
+different number of runs is reported, but it does not prevent a comparison.
 """
 
 import functools
@@ -27,9 +27,9 @@ RecipeKey = Annotated[str, Field(pattern=r"^(data|training)\.\w+$")]
 
 
 class PublishedValue(Model):
-    """One test error in percent, or `fail` where only a failure is printed (above 20 %); keys beside those of the file.
+    """One test error in percent, or `fail` if only a failure is published (above 20%); keys in addition to those of the file.
 
-    `never`: what of its training no key of a config can say, so that it never stands beside a measurement.
+    `never`: the part of its training that no key of a config expresses, so that it is never compared with a measurement.
     """
 
     network: dict[str, Any] = Field({})
@@ -44,16 +44,16 @@ class PublishedValue(Model):
     never: str | None = None
 
     @model_validator(mode="after")
-    def _whole(self) -> "PublishedValue":
+    def _check_consistency(self) -> "PublishedValue":
         if self.fail == (self.error is not None):
             raise ValueError("has either an error in percent or fail: true")
         if (self.runs == 1) != (self.statistic == "single"):
-            raise ValueError(f"statistic: {self.statistic} does not go with runs: {self.runs}")
+            raise ValueError(f"statistic: {self.statistic} is not possible with runs: {self.runs}")
         return self
 
 
 class Publication(Model):
-    """A file: its source, what its networks and recipes share, its figures."""
+    """A file: its source, the shared keys of its networks and recipes, its values."""
 
     authors: str
     title: str
@@ -67,10 +67,10 @@ class Publication(Model):
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure with the settings that its network and recipe come to, and the keys that the recipe states."""
+    """A published value with the settings of its network and recipe, and the keys that the recipe states."""
 
     source: str
-    figure: PublishedValue
+    value: PublishedValue
     note: str | None
     settings: Settings
     stated: tuple[str, ...]
@@ -79,7 +79,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Published:
-    """What is published on a network: percent; `differences` in the recipe, none where it may stand beside a measurement."""
+    """A published result of a network, in percent; without `differences` in the recipe it is compared with a measurement."""
 
     source: str
     where: str
@@ -93,9 +93,7 @@ class Published:
     samples: str
 
 
-PublishedRow = tuple[
-    str, str, Summary, Sequence[Published]
-]  # cell, arm, measured test accuracy, what is published on its network
+PublishedRow = tuple[str, str, Summary, Sequence[Published]]  # configuration, arm, measured test accuracy, published results
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------------
@@ -103,10 +101,10 @@ PublishedRow = tuple[
 
 @functools.cache
 def entries(folder: Path = FOLDER) -> tuple[Entry, ...]:
-    """Every published figure, file by file.
+    """All published values, file by file.
 
     Raises:
-        ConfigError: a damaged file, by name.
+        ConfigError: a file is damaged; the message names it.
     """
     return tuple(entry for path in sorted(folder.glob("*.yaml")) for entry in _read(path))
 
@@ -118,33 +116,35 @@ def _read(path: Path) -> list[Entry]:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(first["msg"], key=key, where=str(path)) from None
-    return [_entry(path, publication, place) for place in range(len(publication.entries))]
+    return [_entry(path, publication, index) for index in range(len(publication.entries))]
 
 
-def _entry(path: Path, publication: Publication, place: int) -> Entry:
-    figure = publication.entries[place]
-    recipe = {**publication.recipe, **figure.recipe}
-    network = {**publication.network, **figure.network, "plain": False}
+def _entry(path: Path, publication: Publication, index: int) -> Entry:
+    value = publication.entries[index]
+    recipe = {**publication.recipe, **value.recipe}
+    network = {**publication.network, **value.network, "plain": False}
     raw: dict[str, Any] = {"name": "published", "seeds": 1, "network": network, "data": {}, "training": {}}
-    for key, value in recipe.items():
+    for key, setting in recipe.items():
         section, name = key.split(".")
-        raw[section][name] = value
+        raw[section][name] = setting
     try:
         trials = config.experiment_from(raw).trials
     except ConfigError as error:
-        raise ConfigError(error.problem, key=f"entries.{place}: {error.key}", where=str(path)) from None
+        raise ConfigError(error.problem, key=f"entries.{index}: {error.key}", where=str(path)) from None
     if len(trials) != 1:
-        raise ConfigError("a figure belongs to one network and one recipe; no lists", key=f"entries.{place}", where=str(path))
-    notes = [note for note in (publication.note, figure.note) if note]
-    never = tuple(reason for reason in (publication.never, figure.never) if reason)
-    return Entry(publication.reference, figure, "; ".join(notes) or None, trials[0].settings, tuple(recipe), never)
+        raise ConfigError(
+            "a published value has one network and one recipe; remove the list", key=f"entries.{index}", where=str(path)
+        )
+    notes = [note for note in (publication.note, value.note) if note]
+    never = tuple(reason for reason in (publication.never, value.never) if reason)
+    return Entry(publication.reference, value, "; ".join(notes) or None, trials[0].settings, tuple(recipe), never)
 
 
 # ---- matching -----------------------------------------------------------------------------------------------------------
 
 
 def published_rows(results: Results) -> list[PublishedRow]:
-    """What is published on the networks of all cells, the second control apart: that one is of our own making."""
+    """The published results for all configurations and arms, except parameter-matched baselines, which have none."""
     rows: list[PublishedRow] = []
     for label, arms in groups(results):
         for arm, records in arms.items():
@@ -156,16 +156,16 @@ def published_rows(results: Results) -> list[PublishedRow]:
 
 
 def published_for(settings: Settings, seeds: int) -> list[Published]:
-    """What is published on the network of a trial, of which `seeds` were trained.
+    """The published results for the network of a trial that was trained with this number of seeds.
 
-    Not for the second control: its settings hold the width that it was made from, not its own.
+    Not for parameter-matched baselines: their settings contain the width of the residual network.
     """
     network = _identity(settings.network)
     return [_published(entry, settings, seeds) for entry in entries() if _identity(entry.settings.network) == network]
 
 
 def _identity(network: Network) -> dict[str, Any]:
-    """What makes a network the same network: every key that shapes it, parameters of the shortcut with their defaults."""
+    """The keys that identify a network, with parameters of the shortcut and their defaults."""
     without = {"plain", "plain_width", *(["block_layers"] if network.block == "bottleneck" else [])}  # a bottleneck has 3
     name = config.shortcut_name(network.shortcut)
     given = network.shortcut[name] if isinstance(network.shortcut, dict) else {}
@@ -175,38 +175,42 @@ def _identity(network: Network) -> dict[str, Any]:
 
 
 def _published(entry: Entry, settings: Settings, seeds: int) -> Published:
-    figure = entry.figure
-    runs = "a single run" if figure.statistic == "single" else f"{figure.statistic} of {figure.runs} runs"
+    value = entry.value
+    runs = "a single run" if value.statistic == "single" else f"{value.statistic} of {value.runs} runs"
     return Published(
         source=entry.source,
-        failed=figure.fail,
+        failed=value.fail,
         note=entry.note,
-        **figure.model_dump(include={"where", "error", "sd", "runs", "statistic"}),
+        **value.model_dump(include={"where", "error", "sd", "runs", "statistic"}),
         differences=_differences(settings, entry),
         samples=f"{seeds} seed{'' if seeds == 1 else 's'}; published: {runs}",
     )
 
 
-# Keys that mean nothing, or something else, under another value of the key beside them: that one already says it.
-_BESIDE = {
+# Keys whose meaning depends on another key; if that key differs, only that difference is printed.
+_DEPENDS_ON = {
     "training.momentum": "training.optimizer",
     "training.nesterov": "training.optimizer",
     "training.milestones": "training.schedule",
     "training.gamma": "training.schedule",
 }
-_OTHER_LENGTH = {"training.steps": "training.epochs", "training.epochs": "training.steps"}
+_ALTERNATIVE = {"training.steps": "training.epochs", "training.epochs": "training.steps"}
 
 
 def _differences(settings: Settings, entry: Entry) -> list[str]:
-    """'training.lr 0.01, not 0.1' for every stated key of the recipe that differs, and what no key can say."""
+    """'training.lr 0.01, not 0.1' for every stated key of the recipe that differs, and differences that no key expresses."""
     differing = [key for key in entry.stated if _value(settings, key) != _value(entry.settings, key)]
-    return [*(_phrase(key, settings, entry.settings) for key in differing if _BESIDE.get(key) not in differing), *entry.never]
+    return [
+        *(_phrase(key, settings, entry.settings) for key in differing if _DEPENDS_ON.get(key) not in differing),
+        *entry.never,
+    ]
 
 
 def _phrase(key: str, ours: Settings, theirs: Settings) -> str:
-    other = _OTHER_LENGTH.get(key)
-    if other and _value(ours, key) is None:  # 'training.epochs 1, not 64000 steps'
-        return f"{other} {_shown(_value(ours, other))}, not {_shown(_value(theirs, key))} {key.removeprefix('training.')}"
+    alternative = _ALTERNATIVE.get(key)
+    if alternative and _value(ours, key) is None:  # 'training.epochs 1, not 64000 steps'
+        unit = key.removeprefix("training.")
+        return f"{alternative} {_shown(_value(ours, alternative))}, not {_shown(_value(theirs, key))} {unit}"
     return f"{key} {_shown(_value(ours, key))}, not {_shown(_value(theirs, key))}"
 
 
@@ -221,7 +225,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, Model):
-        return " ".join(f"{name} {_shown(of)}" for name, of in value)
+        return " ".join(f"{name} {_shown(setting)}" for name, setting in value)
     return config.format_value(value)
 
 
@@ -229,44 +233,44 @@ def _shown(value: Any) -> str:
 
 
 def published_lines(rows: Sequence[PublishedRow]) -> list[str]:
-    """Measured beside published for a terminal of 80 columns; then what is published on these networks under other recipes.
+    """Measured and published test errors for a terminal of 80 columns, then publications on the same networks.
 
-    Figures of other recipes are not printed. No lines where nothing is published on any of the networks.
+    Values with other recipes are named but not printed. Empty if there is no publication on any of the networks.
     """
-    found = [(f"{cell} {arm}".strip(), measured, of) for cell, arm, measured, matches in rows for of in matches]
-    if not found:
+    results = [(f"{cell} {arm}".strip(), measured, result) for cell, arm, measured, matches in rows for result in matches]
+    if not results:
         return []
-    wide = min(40, max([34, *(len(name) + 4 for name, _, of in found if not of.differences)]))
-    form = f"{{:<{wide}}}{{:<15}}{{:<13}}{{}}"
-    beside: dict[str, list[str]] = {}
-    apart: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for name, measured, of in found:
-        if of.differences:
-            apart.setdefault((of.source, _in_short(of.differences)), []).append((of.where, name))
+    width = min(40, max([34, *(len(name) + 4 for name, _, result in results if not result.differences)]))
+    form = f"{{:<{width}}}{{:<15}}{{:<13}}{{}}"
+    comparable: dict[str, list[str]] = {}
+    others: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, measured, result in results:
+        if result.differences:
+            others.setdefault((result.source, _shortened(result.differences)), []).append((result.where, name))
             continue
-        group = beside.setdefault(f"{of.source}: {of.samples}" + (f" ({of.note})" if of.note else ""), [])
-        late = [] if len(name) + 4 <= wide else [f"  {name}"]
-        error = "> 20" if of.error is None else _with_sd(of.error, of.sd)
-        group += [*late, form.format("" if late else f"  {name}", _measured(measured), error, of.where)]
-    columns = ("measured", "published") if beside else ("", "")
+        group = comparable.setdefault(f"{result.source}: {result.samples}" + (f" ({result.note})" if result.note else ""), [])
+        long_name = [] if len(name) + 4 <= width else [f"  {name}"]
+        error = "> 20" if result.error is None else _with_sd(result.error, result.sd)
+        group += [*long_name, form.format("" if long_name else f"  {name}", _measured(measured), error, result.where)]
+    columns = ("measured", "published") if comparable else ("", "")
     lines = [form.format("Published (test error, percent)", *columns, "").rstrip()]
-    for head, group in sorted(beside.items()):
+    for head, group in sorted(comparable.items()):
         lines += [head, *group]
-    for (source, differences), pairs in sorted(apart.items()):
-        places, names = (dict.fromkeys(words) for words in zip(*pairs, strict=True))
-        lines.append(f"{source} {' and '.join(places)} has {', '.join(names)}; not set beside: {differences}")
+    for (source, differences), pairs in sorted(others.items()):
+        tables, names = (dict.fromkeys(column) for column in zip(*pairs, strict=True))
+        lines.append(f"{source} {' and '.join(tables)} has {', '.join(names)}; not compared: {differences}")
     return fitted(lines)
 
 
-def _in_short(differences: Sequence[str]) -> str:
-    """All differences; where even the images are others, that one and how many more."""
+def _shortened(differences: Sequence[str]) -> str:
+    """All differences; if even the data differ, only that difference and the number of the others."""
     images = [phrase for phrase in differences if phrase.startswith("data.name ")]
     more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
     return f"{images[0]}{more}" if images else "; ".join(differences)
 
 
 def _measured(summary: Summary) -> str:
-    """'8.61 ± 0.20': the error of all seeds; 'median 9.10' where they ended differently; '-' where there is none."""
+    """'8.61 ± 0.20': the error of all seeds; 'median 9.10' if outcomes differ; '-' without a value."""
     if summary.mean is None:
         return "-" if summary.median is None else f"median {100 * (1 - summary.median):.2f}"
     return _with_sd(100 * (1 - summary.mean), None if summary.sd is None else 100 * summary.sd)

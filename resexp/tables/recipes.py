@@ -1,4 +1,4 @@
-"""The learning rate and length of training, which every headline names."""
+"""The learning rate and length of training, which every headline states."""
 
 import shlex
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ SENTENCES = {
 
 
 def recipe(results: Results) -> str:
-    """'learning rate 0.001, 20 epochs'; for several values their range."""
+    """'learning rate 0.001, 20 epochs'; the range if there are several values."""
     lengths = []
     for key, unit in (("training.epochs", "epoch"), ("training.steps", "step")):
         values = _values(results, key)
         if values:
             lengths.append(f"{_range(values)} {unit}{'' if values == [1] else 's'}")
     rates = _values(results, LR)
-    words = SENTENCES["recipe"].format(plural="s" if len(rates) > 1 else "", rates=_range(rates))
-    return ", ".join([words, " or ".join(lengths)])
+    rate = SENTENCES["recipe"].format(plural="s" if len(rates) > 1 else "", rates=_range(rates))
+    return ", ".join([rate, " or ".join(lengths)])
 
 
 def untuned(results: Results) -> list[str]:
@@ -51,7 +51,7 @@ def changed(folder: Path, override: str, name: str) -> str:
 
 
 def _values(results: Results, key: str) -> list[float]:
-    """All values of the trials in order, without None."""
+    """All values of a key in the trials, sorted, without None."""
     return sorted({record.conditions[key] for record in results.records if record.conditions.get(key) is not None})
 
 

@@ -5,12 +5,12 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 WIDTH = 80
-BAR_WIDTH, DARKEST = 16, -6.0  # characters of a chart in a line, and the decades at which it is blank
+BAR_WIDTH, DARKEST = 16, -6.0  # characters of a chart in a line; log10 of the relative norm at which it is blank
 SHADES = " ▁▂▃▄▅▆▇█"
 
 
 def fitted(lines: Iterable[str]) -> list[str]:
-    """The same lines; one that is too long goes on in the next, two columns further in than it began."""
+    """The same lines; long lines continue on the next line, indented by two more spaces."""
     return [part for line in lines for part in (_parts(line) if len(line) > WIDTH else [line])]
 
 
@@ -20,16 +20,16 @@ def _parts(line: str) -> list[str]:
 
 
 def shade_levels(flow: Sequence[float], full: float) -> list[float]:
-    """A norm at up to 16 block boundaries, input first, on a scale of decades: 1 is `full` or more, 0 is 1e-6 of it or less.
+    """A norm at up to 16 block boundaries, input first, on a log scale: 1 is `full` or more, 0 is 1e-6 of it or less.
 
-    Nothing where `full` is 0 or not finite.
+    Empty if `full` is 0 or not finite.
     """
     if not (full > 0 and math.isfinite(full)):
         return []
     count = min(BAR_WIDTH, len(flow))
     chosen = [flow[round(n * (len(flow) - 1) / max(1, count - 1))] for n in range(count)]
-    decades = [math.log10(value) - math.log10(full) if value > 0 and math.isfinite(value) else DARKEST for value in chosen]
-    return [1 - min(1.0, max(0.0, of / DARKEST)) for of in decades]
+    log_ratios = [math.log10(value) - math.log10(full) if value > 0 and math.isfinite(value) else DARKEST for value in chosen]
+    return [1 - min(1.0, max(0.0, value / DARKEST)) for value in log_ratios]
 
 
 def shade(level: float) -> str:

@@ -1,4 +1,4 @@
-"""What theory says of the networks of an experiment, as rows for tables and figures. Nothing here is measured."""
+"""Predictions of theory for the networks of an experiment, as rows for tables and figures; nothing is measured."""
 
 from typing import TYPE_CHECKING
 
@@ -11,21 +11,21 @@ from resexp.theory import Prediction
 if TYPE_CHECKING:
     import pandas as pd
 
-SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}  # pixels, for a cnn's borders
+SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}  # pixels, for the padding of CNNs
 
 
 def prediction_of(settings: Settings, network: Network | None = None) -> Prediction:
-    """Of one trial's network, or of another one on its images and in its batches."""
+    """The prediction for the network of a trial, or for another network with the same images and batch size."""
     side = settings.data.image_size or SIDES.get(settings.data.name)
     return theory.predict(network or settings.network, settings.training.batch_size, side)
 
 
 def bands(results: Results) -> "pd.DataFrame":
-    """corner, depth, arm, index, low, high: log10 |dL/dx| at each block boundary, relative to the last, as theory has it.
+    """condition, depth, arm, index, low, high: predicted log10 |dL/dx| at each block boundary, relative to the last.
 
-    Two standard deviations over seeds are added where theory knows them. No rows where it knows no formula.
+    The band includes two SDs over seeds if theory predicts them. Arms without a formula have no rows.
     """
-    import pandas as pd  # noqa: PLC0415 - takes half a second, which `compare` does not need
+    import pandas as pd  # noqa: PLC0415 - takes half a second, and `compare` does not need it
 
     rows, seen = [], set()
     for record in results.records:

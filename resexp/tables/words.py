@@ -1,4 +1,4 @@
-"""Each chart in a sentence or two, from the data that it draws; every statement follows from these data."""
+"""One or two sentences on each chart; every statement follows from the data of the chart."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -14,35 +14,34 @@ from resexp.tables.frames import Frames, profiles
 from resexp.tables.planes import MIXED, plane
 from resexp.tables.sentences import Sentence
 
-MOVED = 0.05  # of accuracy: a smaller change counts as none
+MIN_CHANGE = 0.05  # of accuracy, in the sentences on heat maps
 GOOD = {
-    Effect.MAKES_TRAINABLE: Sentence("makes networks trainable with {}"),
-    Effect.MORE_ACCURATE: Sentence("makes them more accurate with {}"),
+    Effect.MAKES_TRAINABLE: Sentence("makes networks trainable ({})"),
+    Effect.MORE_ACCURATE: Sentence("makes them more accurate ({})"),
 }
 BAD = {
-    Effect.MAKES_UNTRAINABLE: Sentence("makes them untrainable with {}"),
-    Effect.LESS_ACCURATE: Sentence("makes them less accurate with {}"),
+    Effect.MAKES_UNTRAINABLE: Sentence("makes them untrainable ({})"),
+    Effect.LESS_ACCURATE: Sentence("makes them less accurate ({})"),
 }
 SENTENCES = {
     "reversal": Sentence(
         "The effect of {arm} reverses at depth {depth}: it {first}, and {second}.",
         "at this depth the shortcut helps under one condition and hurts under another (a verdict of each kind)",
     ),
-    "error": Sentence("{arm}: training error {verdict}.{apart}", "the arm has finished networks of at least 2 depths"),
+    "error": Sentence("{arm}: training error {verdict}.{addition}", "the arm has finished networks of at least 2 depths"),
     "closing": Sentence("; {closing} of training", "as 'closing' in resexp.tables.formats"),
     "rises": Sentence(
-        " Its gradients at initialization: {gradients}: training error can rise although gradients do not vanish at "
-        "initialization.",
+        " Its gradients at initialization are {gradients}, so training error can rise without vanishing gradients.",
         "the verdict is 'degrades', and gradients of the deepest networks are not vanishing at initialization",
     ),
     "vanishes": Sentence(
-        " Its gradients at initialization: {gradients}: gradients can vanish at initialization although training error does "
-        "not rise.",
+        " Its gradients at initialization are {gradients}, so gradients can vanish although training error does not rise.",
         "the verdict is 'does not degrade', and the deepest networks are all above chance with gradients that are vanishing at "
         "initialization",
     ),
     "profile": Sentence(
-        "{arm}, depth {depth}: gradients {flow} at initialization ({growth} orders of magnitude from output to input){later}.",
+        "{arm}, depth {depth}: gradients are {flow} at initialization ({growth} orders of magnitude from output to "
+        "input){later}.",
         "gradients of networks of one stage were logged, at initialization at least",
     ),
     "always": Sentence(
@@ -59,39 +58,39 @@ SENTENCES = {
     "accuracy": Sentence("{arms}.", "always: medians over seeds at the smallest and the largest depth"),
     "diverged": Sentence("{count} of {total} diverged", "networks diverged at this depth"),
     "map": Sentence(
-        "{arm}: {moved} points or more above plain in {better} of {total} configurations, below it in {worse}; "
-        "from {least} to {most} points.",
+        "{arm}: at least {change} points above plain in {better} of {total} configurations, at least {change} below in {worse} "
+        "(range {lowest} to {highest}).",
         "both arms have an accuracy in a configuration of the heat map",
     ),
     "mixed": Sentence(
-        "seeds differ in outcome in {count} of {total} configurations (circles)",
+        "outcomes differ across seeds in {count} of {total} configurations (circles)",
         "seeds of a configuration of the heat map have different outcomes",
     ),
-    "gone": Sentence("{count} of {total} networks diverged", "networks of the heat map diverged"),
+    "diverged networks": Sentence("{count} of {total} networks diverged", "networks of the heat map diverged"),
     "blank": Sentence(
-        "configurations left blank, as their median network diverged: {count}",
+        "{count} configurations are blank because their median network diverged",
         "the median network of a configuration diverged",
     ),
-    "theory": Sentence("{arm}: {sides}.", "a formula predicts up to which depth gradients can train"),
-    "fields": Sentence(
-        "{where} {count} configurations with accuracies from {lowest}% to {highest}% (median {median}%)",
+    "theory": Sentence("{arm}: {sides}.", "a formula predicts the trainability limit"),
+    "side": Sentence(
+        "{side}: {count} configurations, median accuracy {median}% (range {lowest}% to {highest}%)",
         "configurations are on this side of the predicted limit",
     ),
 }
 
 
 def words(name: str, frames: Frames) -> list[str]:
-    """What the figure of that name shows; nothing where there is no sentence for it."""
+    """The sentences on a figure; empty for figures without sentences."""
     return WORDS[name](frames) if name in WORDS else []
 
 
-def reversals(found: Sequence[Finding]) -> list[str]:
-    """Where a shortcut has opposite effects under two conditions, at one depth."""
+def reversals(findings: Sequence[Finding]) -> list[str]:
+    """The shortcuts that have opposite effects under two conditions at one depth."""
     lines = []
-    by_arm = sorted(found, key=lambda finding: (finding.residual.name, int(finding.label["depth"])))
+    by_arm = sorted(findings, key=lambda finding: (finding.residual.name, int(finding.label["depth"])))
     for (arm, depth), group in groupby(by_arm, key=lambda finding: (finding.residual.name, int(finding.label["depth"]))):
-        here = list(group)
-        good, bad = ([finding for finding in here if finding.effect in effects] for effects in (GOOD, BAD))
+        members = list(group)
+        good, bad = ([finding for finding in members if finding.effect in effects] for effects in (GOOD, BAD))
         if good and bad:
             first, second = ((GOOD | BAD)[finding.effect].format(_condition(finding.label)) for finding in (good[0], bad[0]))
             lines.append(SENTENCES["reversal"].format(arm=arm, depth=depth, first=first, second=second))
@@ -99,17 +98,18 @@ def reversals(found: Sequence[Finding]) -> list[str]:
 
 
 def _named(condition: object, *arm: object) -> str:
-    """'norm layer, plain'; without the condition if there is only one."""
-    return ", ".join(str(part) for part in (condition, *arm) if part != "all")
+    """'layer norm, plain'; without the condition if there is only one."""
+    return ", ".join(str(part) for part in (condition, *arm) if part != labels.NO_AXIS)
 
 
 def _condition(label: dict[str, str]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in label.items() if key != "depth") or "these settings"
+    text = labels.condition(label)
+    return "these settings" if text == labels.NO_AXIS else text
 
 
 # ---- training error over depth -----------------------------------------------------------------------------------------
 
-SAID = {
+VERDICTS = {
     DegradationVerdict.DEGRADES: Sentence("is higher at the deepest than at the best shallower depth"),
     DegradationVerdict.DOES_NOT_DEGRADE: Sentence("does not rise with depth by the margin"),
     DegradationVerdict.INCONCLUSIVE: Sentence("is not shown to rise with depth"),
@@ -122,8 +122,8 @@ def training_error(rows: Sequence[DepthTrend]) -> list[str]:
     return [
         SENTENCES["error"].format(
             arm=_named(labels.condition(row.condition), row.arm),
-            verdict=f"{SAID[row.degradation.verdict].text}{_by(row)}",
-            apart=_apart(row),
+            verdict=f"{VERDICTS[row.degradation.verdict].text}{_by(row)}",
+            addition=_contrast_with_gradients(row),
         )
         for row in rows
     ]
@@ -139,8 +139,8 @@ def _by(row: DepthTrend) -> str:
     return text + (SENTENCES["closing"].format(closing=closing) if closing else "")
 
 
-def _apart(row: DepthTrend) -> str:
-    """That degradation and vanishing gradients differ, if this arm shows only one of them."""
+def _contrast_with_gradients(row: DepthTrend) -> str:
+    """A sentence on the difference between degradation and vanishing gradients, if this arm shows only one of them."""
     if row.growth is None:
         return ""
     vanishing = flow(row.growth) == Flow.VANISHING
@@ -159,7 +159,7 @@ def _apart(row: DepthTrend) -> str:
 
 
 def gradient_profile(frames: Frames) -> list[str]:
-    """The gradients of the deepest networks at initialization, and the logging step from which they are of another kind."""
+    """The gradients of the deepest networks at initialization, and the logging step at which their kind changes."""
     return [
         SENTENCES["profile"].format(
             arm=_named(condition, arm),
@@ -175,7 +175,7 @@ def gradient_profile(frames: Frames) -> list[str]:
 def _growths(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
     """(condition, arm, depth, growth over the whole network by step) of the deepest networks: mean profile, inner boundaries.
 
-    Only of networks of one stage, in which every block has one shape.
+    Only networks of one stage are included, in which all blocks have the same shape.
     """
     level = profiles(frames.signals[~frames.signals["staged"]]).dropna(subset=["relative"])
     rows = []
@@ -195,7 +195,7 @@ def _slope(rows: pd.DataFrame) -> float:
 
 
 def _later(growths: pd.Series) -> str:
-    """'; vanishing from step 5 on', if it remains so; otherwise that it never changes, or that it changes and returns."""
+    """'; vanishing from step 5 on'; or that the kind never changes, or that it changes and returns."""
     kinds = [flow(growth) for growth in growths]
     if len(kinds) < 2:
         return ""
@@ -230,64 +230,66 @@ def _median(rows: pd.DataFrame) -> str:
     """'94.2%'; diverged networks are left out of the median and counted."""
     known = rows["test_accuracy"].dropna().astype(float)
     missing = len(rows) - len(known)
-    gone = SENTENCES["diverged"].format(count=missing, total=len(rows)) if missing else ""
+    diverged = SENTENCES["diverged"].format(count=missing, total=len(rows)) if missing else ""
     if not len(known):
-        return gone
-    return f"{percent(known.median())}%" + (f" ({gone})" if gone else "")
+        return diverged
+    return f"{percent(known.median())}%" + (f" ({diverged})" if diverged else "")
 
 
-# ---- the map -------------------------------------------------------------------------------------------------------------
+# ---- heat maps ----------------------------------------------------------------------------------------------------------
 
 
 def atlas(frames: Frames) -> list[str]:
-    """In how many configurations each shortcut helps or hurts, and the accuracies on either side of the predicted limit."""
+    """The number of configurations in which each shortcut helps or hurts, and the accuracies around the predicted limit."""
     lines = []
     for (region, arm), of_arm in plane(frames.results).groupby(["region", "arm"], sort=False):
-        moved = of_arm["difference"].dropna()
-        if arm != "plain" and len(moved):
-            least, most = (percent(value, sign="+") for value in (moved.min(), moved.max()))
-            better, worse = int((moved >= MOVED).sum()), int((moved <= -MOVED).sum())
-            counts = {"better": better, "worse": worse, "total": len(moved)}
-            ends = {"moved": f"{100 * MOVED:g}", "least": least, "most": most}
+        differences = of_arm["difference"].dropna()
+        if arm != "plain" and len(differences):
+            lowest, highest = (percent(value, sign="+") for value in (differences.min(), differences.max()))
+            better, worse = int((differences >= MIN_CHANGE).sum()), int((differences <= -MIN_CHANGE).sum())
+            counts = {"better": better, "worse": worse, "total": len(differences)}
+            ends = {"change": f"{100 * MIN_CHANGE:g}", "lowest": lowest, "highest": highest}
             lines.append(SENTENCES["map"].format(arm=_named(region, arm), **counts, **ends))
-        lines += _parted(_named(region, arm), of_arm, frames.boundaries)
-    return [*lines, *_uneven(frames.results)]
+        lines += _sides(_named(region, arm), of_arm, frames.boundaries)
+    return [*lines, *_outcomes(frames.results)]
 
 
-def _uneven(results: pd.DataFrame) -> list[str]:
-    """For each arm: configurations whose seeds differ in outcome, diverged networks, configurations without a median."""
-    placed = results.dropna(subset=["init_scale"])
+def _outcomes(results: pd.DataFrame) -> list[str]:
+    """For each arm: configurations whose seeds have different outcomes, diverged networks, configurations without a median."""
+    with_scale = results.dropna(subset=["init_scale"])
     lines = []
-    for (region, arm), fields in plane(results).groupby(["region", "arm"], sort=False):
-        outcomes = placed[(placed["region"] == region) & (placed["arm"] == arm)]["outcome"]
-        gone, mixed, blank = (outcomes == "diverged").sum(), (fields["mark"] == MIXED).sum(), fields["accuracy"].isna().sum()
-        parts = [SENTENCES["mixed"].format(count=mixed, total=len(fields))] if mixed else []
-        parts += [SENTENCES["gone"].format(count=gone, total=len(outcomes))] if gone else []
+    for (region, arm), cells in plane(results).groupby(["region", "arm"], sort=False):
+        outcomes = with_scale[(with_scale["region"] == region) & (with_scale["arm"] == arm)]["outcome"]
+        diverged, mixed, blank = (outcomes == "diverged").sum(), (cells["mark"] == MIXED).sum(), cells["accuracy"].isna().sum()
+        parts = [SENTENCES["mixed"].format(count=mixed, total=len(cells))] if mixed else []
+        parts += [SENTENCES["diverged networks"].format(count=diverged, total=len(outcomes))] if diverged else []
         parts += [SENTENCES["blank"].format(count=blank)] if blank else []
         if parts:
             lines.append(f"{_named(region, arm)}: {', '.join(parts)}.")
     return lines
 
 
-def _parted(named: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
-    """How well the predicted limit separates configurations that train from the others; nothing if no formula is known."""
+def _sides(name: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
+    """The accuracies within and beyond the predicted limit; empty if no formula is known."""
     known = of_arm.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "init_scale"])
     near = known["depth"] <= known["reach"]
     sides = (
-        [("within the predicted limit", near), ("beyond it", ~near)] if not near.all() else [("no limit is predicted:", near)]
+        [("within the predicted limit", near), ("beyond it", ~near)]
+        if not near.all()
+        else [("no limit is predicted in this range", near)]
     )
     counts = [
-        SENTENCES["fields"].format(
-            where=where,
-            count=here.sum(),
-            lowest=percent(known["accuracy"][here].min()),
-            highest=percent(known["accuracy"][here].max()),
-            median=percent(known["accuracy"][here].median()),
+        SENTENCES["side"].format(
+            side=side,
+            count=inside.sum(),
+            lowest=percent(known["accuracy"][inside].min()),
+            highest=percent(known["accuracy"][inside].max()),
+            median=percent(known["accuracy"][inside].median()),
         )
-        for where, here in sides
-        if here.any()
+        for side, inside in sides
+        if inside.any()
     ]
-    return [SENTENCES["theory"].format(arm=named, sides=", ".join(counts))] if counts else []
+    return [SENTENCES["theory"].format(arm=name, sides="; ".join(counts))] if counts else []
 
 
 WORDS: dict[str, Callable[[Frames], list[str]]] = {

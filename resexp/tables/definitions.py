@@ -1,0 +1,34 @@
+"""Definitions of the terms that tables, charts and reports print, in the order of legends; docs/glossary.md agrees."""
+
+DEFINITIONS = {
+    "arm": "Network variant within a configuration, named after its shortcut: plain, identity, and so on.",
+    "above chance": "Outcome of a trial whose final weights classify the training sample better than guessing.",
+    "at chance": "Outcome of a trial that did not diverge and is not above chance.",
+    "diverged": "Outcome of a trial whose training loss became infinite or NaN.",
+    "±": "Standard deviation (SD, with n - 1) over seeds, printed after a mean.",
+    "train error": (
+        "Share of the training sample that the final weights classify incorrectly, in percent, without augmentation."
+    ),
+    "slope": (
+        "Change of log10 |dL/dx| per block from output to input (gradient growth). Negative values mean vanishing gradients, "
+        "positive values exploding gradients."
+    ),
+    "ratio": "Measured divided by predicted factor by which the gradient norm changes per block.",
+    "95% CI": "95% confidence interval of a mean; for paired differences, Student's t interval over seeds.",
+    "*": "Marks a difference that is shown: Holm-corrected p <= 0.01 (0.05 by ranks), and at least 3 seeds in each arm.",
+    "counts": "P-value of Fisher's exact test of whether two arms have the same rate of networks above chance.",
+    "ranks": "P-value of the exact Mann-Whitney test between all finished networks of two arms whose outcomes differ.",
+    "beyond width": "Difference of a residual arm from its parameter-matched plain baseline.",
+    "degradation avoided": (
+        "Rise of training error from shallowest to deepest depth, plain minus residual, paired by seed."
+    ),
+    "margin": "Smallest effect of interest in accuracy or error.",
+    "extra cost": (
+        "Parameters, multiply-adds and activation memory of a residual network minus those of its plain counterpart."
+    ),
+}  # fmt: skip
+
+
+def legend(*terms: str) -> list[str]:
+    """'slope: change of log10 |dL/dx| ...', a line for each of the terms."""
+    return [f"{term}: {definition[:1].lower()}{definition[1:]}" for term, definition in DEFINITIONS.items() if term in terms]
