@@ -99,7 +99,7 @@ def test_an_expectation_that_is_met_is_printed_with_its_scope_and_exits_0(folder
     answer = compare(folder, "--expect", f"{HELPS} @ 95%")
 
     assert answer.code == 0
-    assert f"expected\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
+    assert f"hypothesis\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
     assert f"    depth 64: +0.09 [{low:+.4g}, {high:+.4g}]\n" in answer.out
 
 
@@ -118,7 +118,7 @@ def test_an_expectation_that_is_not_met_exits_3_and_says_which(folder: Path, com
 
     assert answer.code == 3
     assert answer.err == f"resexp: not met: {expectation}: {verdict}\n"
-    assert answer.out.count("expected\n") == 2
+    assert answer.out.count("hypothesis\n") == 2
 
 
 def test_several_that_are_not_met_are_counted(rates: Path, compare: Call):
@@ -335,7 +335,7 @@ def test_every_format_carries_the_figures_and_the_exit_code_of_an_expectation(fo
     elif form == "json":
         assert json.loads(answer.out)["cells"][0]["arms"][1]["difference"]["low"] == pytest.approx(low)
         assert json.loads(answer.out)["judged"][-4:-1] == [
-            "expected", f"  {HELPS} + 0.2 @ 95%", "  not supported (not supported in 1 of 1 configuration of digits, n = 4)",
+            "hypothesis", f"  {HELPS} + 0.2 @ 95%", "  not supported (not supported in 1 of 1 configuration of digits, n = 4)",
         ]  # fmt: skip
     else:
         assert f"+9.0 [+{100 * low:.1f}, +{100 * high:.1f}]" in answer.out

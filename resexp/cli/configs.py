@@ -49,7 +49,7 @@ def configs_show(name: Annotated[str, typer.Argument(help="Name of a shipped con
 @configs_app.command("cp")
 def configs_cp(
     name: Annotated[str, typer.Argument(help="Name of a shipped config.")],
-    target: Annotated[Path, typer.Argument(help="File or folder to copy to. Default: the current folder.")] = Path(),
+    target: Annotated[Path, typer.Argument(help="File or folder to copy to.")] = Path(),
 ) -> None:
     """Copy a shipped config for editing."""
     path = target / f"{name}.yaml" if target.is_dir() else target

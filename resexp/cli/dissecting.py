@@ -170,9 +170,7 @@ def _check_images(task: Task, rows: Sequence[Sequence[CsvValue]]) -> None:
     now, then = float(intact[column] or 0), 1 - (task.record.result or {})["val_accuracy"]
     if abs(now - then) > 0.01:
         name = task.record.trial.name
-        log(
-            f"{name}: validation error {100 * now:.1f}% now, {100 * then:.1f}% after training; check that the images are the same"
-        )
+        log(f"{name}: validation error {100 * now:.1f}% now, {100 * then:.1f}% after training; are these the same images?")
 
 
 def _tasks(

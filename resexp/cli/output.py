@@ -52,7 +52,7 @@ def _end() -> NoReturn:
 
 
 class Commands(TyperGroup):
-    """The commands. Unlike Typer, this class does not treat every broken pipe as a closed stdout, nor every EOFError as Ctrl-D."""
+    """The commands. Unlike Typer, it does not treat every broken pipe as a closed stdout, or every EOFError as Ctrl-D."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -58,7 +58,7 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="EXPR|FILE",
-            help="Check 'test_accuracy: identity > plain @ 95%' or the claims cifar10, he2015, tutorial or a file.",
+            help="Check a hypothesis ('test_loss: identity < plain') or claims: cifar10, he2015, tutorial, or a file.",
         ),
     ] = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
@@ -101,7 +101,7 @@ def _expectations(text: str) -> list[tuple[str, config.Expectation]]:
     from resexp import claims  # noqa: PLC0415 - as above
 
     if any(sign in text for sign in ":<>") and not text.endswith((".yaml", ".yml")) and not claims.is_file(text):
-        return [("expected", config.parse_expectation(text))]
+        return [("hypothesis", config.parse_expectation(text))]
     return [(" ".join(f"claimed: {claim.text} ({claim.source})".split()), claim.expectation) for claim in claims.read(text)]
 
 

@@ -1,8 +1,8 @@
-"""The experiment: strict YAML, overrides, grid -> trials, the plan.
+"""The experiment: strict YAML, overrides, grid -> trials, execution plan.
 
     load(source, overrides) -> Experiment -> .trials -> plan(experiment, ...)
 
-No module but this one knows how a config is written; no module below `train.build` sees a config.
+Only this package knows the format of a config. Modules below `train.build` do not use configs.
 """
 
 from resexp.config.editors import schema
