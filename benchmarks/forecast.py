@@ -96,7 +96,7 @@ def row(name: str, folder: Path) -> list[str]:
     path.write_text(CONFIGS[name], encoding="utf-8")
     command = [sys.executable, "-m", "resexp", "train", str(path), "--dry-run", *ONE]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    (said,) = re.findall(r": about (\S+), (\S+) of it to start", text)
+    (said,) = re.findall(r": about (\S+), of which (\S+) to start", text)
     forecast, startup = map(clock, said)
     took = seconds(lambda: resexp("train", str(path), "--quiet", *ONE, "--runs", str(folder)))
     return [name, f"{forecast}", f"{startup}", f"{took:.1f}", f"{forecast / took:.2f}"]

@@ -503,7 +503,7 @@ def test_what_no_key_can_say_always_differs(tmp_path, monkeypatch, old, new):
         pytest.param("runs: 1", "runs: 1, seed: 1", "entries.0.seed", id="an unknown key"),
         pytest.param("statistic: single", "statistic: best", "entries.0.statistic", id="an unknown statistic"),
         pytest.param("width: 16", "widht: 16", "entries.0: network.widht: unknown key; did you mean width", id="a network key"),
-        pytest.param("depth: 20", "depth: 21", "entries.0: network.depth: 21 is no depth", id="an impossible network"),
+        pytest.param("depth: 20", "depth: 21", "entries.0: network.depth: 21 is not a valid depth", id="an impossible network"),
         pytest.param("depth: 20", "depth: [20, 32]", "entries.0: a figure belongs to one network", id="a list of networks"),
         pytest.param("training.steps", "training.stops", "entries.0: training.stops: unknown key", id="a recipe key"),
         pytest.param("training.steps", "network.depth", "recipe.network.depth", id="a network in the recipe"),

@@ -246,7 +246,7 @@ def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
     return tags
 
 
-# ---- data of an experiment ---------------------------------------------------------------------------------------------
+# ---- data of an experiment --------------------------------------------------------------------------------------
 
 
 def with_data_root(experiment: Experiment, root: str) -> Experiment:
@@ -270,7 +270,7 @@ def limits(settings: Settings) -> list[str]:
     ]
 
 
-# ---- differences between experiments -------------------------------------------------------------------------------
+# ---- differences between experiments ----------------------------------------------------------------------------
 
 
 def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[str]) -> list[tuple[str, Any, Any]]:

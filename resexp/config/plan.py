@@ -136,7 +136,7 @@ def halved(plan: Plan, name: str) -> Plan:
     return plan.model_copy(update={"stacks": (*plan.stacks[:index], *halves, *plan.stacks[index + 1 :])})
 
 
-# ---- cells and pairs ----------------------------------------------------------------------------------------------
+# ---- cells and pairs --------------------------------------------------------------------------------------------------
 
 
 def cell_label(settings: Settings, axes: Iterable[str]) -> tuple[str, ...]:
