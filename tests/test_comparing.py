@@ -189,7 +189,7 @@ def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str
             ["--expect", "test_acuracy: identity > plain"],
             ("--expect: 'test_acuracy' is not one", "mean test_accuracy?"),
         ),
-        (["--expect", "identity > plain"], ("--expect: 'identity > plain' has no measure and colon; such as",)),
+        (["--expect", "identity > plain"], ("--expect: 'identity > plain' does not begin with a measure and a colon; write",)),
         (["--expect", "test_accuracy: identity"], ("--expect: 'identity' contains none of",)),
         (["--expect", f"{HELPS} at dpth=8"], ("--expect: at: 'dpth' is not one of family, depth,", "did you mean depth?")),
         (
@@ -197,7 +197,7 @@ def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str
             ("--expect: tutoral: no such file of claims; shipped are cifar10, he2015, tutorial", "did you mean tutorial?"),
         ),
         (["--expect", "."], ("--expect: .: no such file of claims",)),
-        (["--expect", "\x1b[31m: a > b"], ("--expect: ", "has no measure and colon")),
+        (["--expect", "\x1b[31m: a > b"], ("--expect: ", "does not begin with a measure and a colon")),
         (["--by", "width"], ("--by: 'width' does not vary here; keys that vary: depth",)),
         (["--tune", "width"], ("--tune",)),
         (["--at", "first"], ("--at: 'first' is not one of last, best, step:N",)),

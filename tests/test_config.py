@@ -205,7 +205,7 @@ REFUSED = [
     ("duplicate section", "data: {}\nseeds: 1\ndata: {}", 3, "data", ["twice", "line 1"]),
     ("a time for seeds", "seeds: 1:30", 1, "seeds", ["'1:30'", "whole numbers"]),
     ("an octal depth", "network: {depth: 010}", 1, "network.depth", ["'010'", "must be a whole number"]),
-    ("an alias", "network: &n {depth: 8}\ndata: *n", 1, "data", ["aliases", "write the value out"]),
+    ("an alias", "network: &n {depth: 8}\ndata: *n", 1, "data", ["aliases", "repeat the value"]),
     ("unknown section", "seeds: 1\nnetwrk: {depth: 8}", 2, "netwrk", ["unknown key", "did you mean network?"]),
     ("unknown key", "network:\n  depth: 8\n  widht: 8", 3, "network.widht", ["unknown key", "did you mean width?"]),
     ("unknown inner key", "training: {warmup: {steps: 1, factr: 1}}", 1, "training.warmup.factor", ["is missing"]),

@@ -31,36 +31,37 @@ if TYPE_CHECKING:
     from resexp.comparison import Cell
 
 
+Metric = Annotated[
+    str,
+    typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
+]
+Tune = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
+]
+Expect = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="EXPR|FILE",
+        help="Check a hypothesis ('test_loss: identity < plain') or claims: cifar10, he2015, tutorial, or a file.",
+    ),
+]
+
+
 @app.command()
 def compare(
     sources: SourcesArgument = None,
     *,
     runs_dir: Runs = Path("runs"),
-    metric: Annotated[
-        str,
-        typer.Option(
-            help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."
-        ),
-    ] = "test_accuracy",
+    metric: Metric = "test_accuracy",
     at: Annotated[
         str, typer.Option(help="Point in training: last, best (highest validation accuracy), or step:N of metrics.csv.")
     ] = "last",
     by: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")
     ] = None,
-    tune: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."
-        ),
-    ] = None,
-    expect: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="EXPR|FILE",
-            help="Check a hypothesis ('test_loss: identity < plain') or claims: cifar10, he2015, tutorial, or a file.",
-        ),
-    ] = None,
+    tune: Tune = None,
+    expect: Expect = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
     images: Annotated[bool, typer.Option("--by-image", help="Add the uncertainty due to the choice of test images.")] = False,
     form: Annotated[str, typer.Option("--format", help="Output format: table, csv, json, md or tex.")] = "table",

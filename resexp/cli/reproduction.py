@@ -79,5 +79,5 @@ def _check_data_and_device(folder: Path, target: Path | None, prepared: dict[str
     plan = target and runs.read_plan(target)
     if plan and plan.device != prepared["device"]:
         raise RunsError(
-            f"{target}: was begun on {plan.device}, not on {prepared['device']}; add --fresh to rename it and start over"
+            f"{target}: is trained on {plan.device}, not on {prepared['device']}; add --fresh to rename it and start over"
         )

@@ -26,6 +26,11 @@ from resexp.cli.running import (
 )
 
 EXECUTORS = {"local": "processes of this machine", "ray": "a Ray cluster"}
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with time, disk and memory estimates, then exit.")]
+Address = Annotated[str | None, typer.Option(help="Address of the Ray cluster. Default: $RAY_ADDRESS, else this machine.")]
+Shard = Annotated[
+    str | None, typer.Option(metavar="I/N", help="Train only part I of N, for job arrays. Parts may run at the same time.")
+]
 
 
 @app.command()
@@ -36,20 +41,14 @@ def train(
     runs_dir: Runs = Path("runs"),
     device: Device = None,
     jobs: Jobs = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan with time, disk and memory estimates, then exit.")
-    ] = False,
+    dry_run: DryRun = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an existing experiment of this name and start over.")] = False,
     break_lock: BreakLock = False,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     executor: Annotated[str, typer.Option(help="Where to train: local, or ray (a cluster, see docs/cluster.md).")] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Address of the Ray cluster. Default: $RAY_ADDRESS, else this machine.")
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Train only part I of N, for job arrays. Parts may run at the same time.")
-    ] = None,
+    address: Address = None,
+    shard: Shard = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files during training.")] = False,
 ) -> None:
     """Train all trials of an experiment. Run the same command again to resume."""
