@@ -10,7 +10,7 @@ import pytest
 
 from resexp import comparison, config, tables
 from resexp.config import ConfigError
-from resexp.config.keys import KEYS, LISTS, SHORT, key_meant
+from resexp.config.keys import KEYS, LISTS, SHORT, suggested_key
 from resexp.config.synonyms import KEYS as KEY_SYNONYMS
 from resexp.config.synonyms import VALUES as VALUE_SYNONYMS
 
@@ -236,7 +236,7 @@ def test_every_synonym_means_a_valid_key_or_value():
 
     assert set(KEY_SYNONYMS.values()) <= set(KEYS)
     assert set(VALUE_SYNONYMS.values()) <= allowed
-    assert {key: key_meant(key) for key in KEYS} == {key: key for key in KEYS}
+    assert {key: suggested_key(key) for key in KEYS} == {key: key for key in KEYS}
     assert set(LISTS) <= set(KEYS)
 
 

@@ -69,11 +69,11 @@ class Program(Commands):
 
 def _command_hint(name: str, rest: Sequence[str], commands: Mapping[str, Any]) -> str:
     """The advice for a command that does not exist."""
-    meant = COMMANDS.get(name.lower()) or (name.lower() if name.lower() in commands else None)
-    if meant == "--help":
-        return f"write resexp {shlex.join([*rest[:1], meant])}"
-    if meant:
-        return f"write resexp {meant} {shlex.join(rest)}".rstrip()
+    suggestion = COMMANDS.get(name.lower()) or (name.lower() if name.lower() in commands else None)
+    if suggestion == "--help":
+        return f"write resexp {shlex.join([*rest[:1], suggestion])}"
+    if suggestion:
+        return f"write resexp {suggestion} {shlex.join(rest)}".rstrip()
     if _is_config(name):
         return f"write resexp train {shlex.join([name, *rest])}"
     return f"choose one of {', '.join(commands)}{config.did_you_mean(name, commands)}"
@@ -124,5 +124,5 @@ def _option_hint(option: str, value: str, known: Collection[str], *, overrides: 
         return None
     if name in OPTIONS:
         return OPTIONS[name]
-    key = config.key_meant(option.lstrip("-"))
+    key = config.suggested_key(option.lstrip("-"))
     return f"write {key}={value}, without dashes" if key else None

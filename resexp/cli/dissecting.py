@@ -167,10 +167,12 @@ def _check_images(task: Task, rows: Sequence[Sequence[CsvValue]]) -> None:
     """Prints a warning if the error of the intact network differs by more than a point from the error after training."""
     intact = rows[len(rows) // 2 if task.part == "surface" else 0]
     column = runs.COLUMNS[runs.ABLATION_FILES[task.part]].index("val_error")
-    now, then = float(intact[column] or 0), 1 - (task.record.result or {})["val_accuracy"]
-    if abs(now - then) > 0.01:
+    current, original = float(intact[column] or 0), 1 - (task.record.result or {})["val_accuracy"]
+    if abs(current - original) > 0.01:
         name = task.record.trial.name
-        log(f"{name}: validation error {100 * now:.1f}% now, {100 * then:.1f}% after training; are these the same images?")
+        log(
+            f"{name}: validation error {100 * current:.1f}% now, {100 * original:.1f}% after training; are these the same images?"
+        )
 
 
 def _tasks(

@@ -70,10 +70,10 @@ def reproduce(
 
 def _check_data_and_device(folder: Path, target: Path | None, prepared: dict[str, Any]) -> None:
     """Raises RunsError if the images differ from those of the original, or the reproduction was begun on another device."""
-    before, here = runs.launches(folder)[-1]["data_sha256"], prepared["data_sha256"]
-    if before != here:
+    before, now = runs.launches(folder)[-1]["data_sha256"], prepared["data_sha256"]
+    if before != now:
         raise RunsError(
-            f"{folder}: was trained on other images (SHA-256 {before}) than those found here ({here}), so it cannot be "
+            f"{folder}: was trained on other images (SHA-256 {before}) than those found here ({now}), so it cannot be "
             "reproduced; name the folder of its images with --data DIR (default: data.root of its config, then $RESEXP_DATA)"
         )
     plan = target and runs.read_plan(target)

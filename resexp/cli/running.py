@@ -129,7 +129,7 @@ def with_data(experiment: config.Experiment, data_option: str | None) -> config.
     if not (variable := os.environ.get("RESEXP_DATA")):
         hint = "name their folder with --data DIR, or set RESEXP_DATA"
         raise config.ConfigError(
-            f"{data.root}: the images were read from this folder, which does not exist here; {hint}", where="data.root"
+            f"{data.root}: no such folder on this machine, although the images were read from it; {hint}", where="data.root"
         )
     root = config.expanded(variable, "RESEXP_DATA")
     if data.name == "image-folder" and (root / Path(data.root).name).is_dir():
@@ -150,7 +150,7 @@ def carry_out(
     quiet: bool,
     watch: Callable[[Path, Iterable[str]], Callable[[], None]] | None = None,
 ) -> set[str]:
-    """Trains all unfinished trials, shows their progress and writes the accuracy table; returns the names of the trials.
+    """Trains the unfinished trials of an experiment or shard and writes the accuracy table; returns the names of its trials.
 
     plan: makes the plan from the existing one, once the folder is locked. watch: gives, for a folder and the names of trials,
     a function that is called regularly and at the end.
@@ -180,9 +180,10 @@ def carry_out(
         for message in runs.damaged_checkpoints(folder, [stack.name for stack in stacks]):
             log(message)
         ticks = executors.train_stacks(executor, lease, experiment, plans[0], shard)
-        shown = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in names))
-        shown = replace(shown, name=f"{shown.name}, shard {shard[0]} of {shard[1]}") if shard else shown
-        _follow(_watched(ticks, watch(folder, names), folder) if watch else ticks, folder, shown, quiet=quiet)
+        shard_experiment = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in names))
+        if shard:
+            shard_experiment = replace(shard_experiment, name=f"{experiment.name}, shard {shard[0]} of {shard[1]}")
+        _follow(_watched(ticks, watch(folder, names), folder) if watch else ticks, folder, shard_experiment, quiet=quiet)
         with runs.whole_lock(lease):
             tables.write_accuracy(runs.results_of(folder, experiment))
     return names
@@ -219,7 +220,7 @@ def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -
 def bring_up_to_date(
     folder: Path, experiment: config.Experiment, shard: tuple[int, int] | None, *, break_lock: bool
 ) -> set[str]:
-    """Writes the accuracy table of an experiment that `runs.is_complete`; returns the names of the trials."""
+    """Writes the accuracy table of an experiment that `runs.is_complete`; returns the names of the trials of the shard."""
     from resexp import executors, tables  # noqa: PLC0415 - as above
 
     plan = runs.read_plan(folder)

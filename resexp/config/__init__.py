@@ -21,7 +21,7 @@ from resexp.config.grid import (
     shipped,
     with_data_root,
 )
-from resexp.config.keys import SHORT, key_meant
+from resexp.config.keys import SHORT, suggested_key
 from resexp.config.models import (
     ACTIVATION_NAMES,
     AXES,
@@ -93,7 +93,6 @@ __all__ = [
     "experiment_from",
     "format_value",
     "halved",
-    "key_meant",
     "limits",
     "load",
     "make_plan",
@@ -106,6 +105,7 @@ __all__ = [
     "shipped",
     "shortcut_name",
     "stack_kind",
+    "suggested_key",
     "with_data_root",
     "with_rounds",
 ]

@@ -89,12 +89,12 @@ def parse_expectation(text: str, where: str = "--expect") -> Expectation:
             f"{problem}; write, for example, 'test_accuracy: identity > plain + 0.01 @ 95% at depth=64'", where=where
         )
 
-    shown = " ".join(text.split())
+    one_line = " ".join(text.split())
     if len(text) > MAX_LENGTH:
         raise error(f"has {len(text):,} characters, more than the limit of {MAX_LENGTH:,}")
     match = _MEASURE.fullmatch(text)
     if not match:
-        raise error(f"{shown!r} does not begin with a measure and a colon")
+        raise error(f"{one_line!r} does not begin with a measure and a colon")
     measure, number, rest = match.groups()
     if measure not in MEASURES:
         raise ConfigError(f"{measure!r} is not one of {', '.join(MEASURES)}{did_you_mean(measure, MEASURES)}", where=where)
@@ -104,7 +104,7 @@ def parse_expectation(text: str, where: str = "--expect") -> Expectation:
     if "@" in body and not _level(level):
         raise error(f"{level.strip()!r} is not a level from 50% to below 100%")
     selection = _where(cells[0], where, error) if cells else ()
-    return Expectation(shown, measure, _number(measure, number, error), relations, _level(level), selection)
+    return Expectation(one_line, measure, _number(measure, number, error), relations, _level(level), selection)
 
 
 def _number(measure: str, text: str | None, error: ErrorFactory) -> float | None:

@@ -31,7 +31,7 @@ def is_float(key: str) -> bool:
     return section in SECTIONS and "float" in str(SECTIONS[section].model_fields[name].annotation)
 
 
-def key_meant(name: str) -> str | None:
+def suggested_key(name: str) -> str | None:
     """The key that `name` probably means: in other spelling, in another section, or a term of another tool; else None."""
     dotted_keys = {_letters(key): key for key in KEYS}
     short_keys = {_letters(name): key for name, key in SHORT.items()}
@@ -54,7 +54,7 @@ def hint_for_unknown(keys: Sequence[str], fields: Sequence[str]) -> str:
         section, name = dotted.split(".")
         return f"; in a file write {section}: {{{name}: ...}}"
     near = closest(keys[-1], [*fields, *SHORT])
-    meant = key_meant(dotted) or (f"{section}.{near}".lstrip(".") if near in fields else SHORT.get(near or ""))
+    meant = suggested_key(dotted) or (f"{section}.{near}".lstrip(".") if near in fields else SHORT.get(near or ""))
     if meant is None:
         return ""
     return f"; did you mean {meant.removeprefix(f'{section}.')}?"

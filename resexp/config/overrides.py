@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from resexp import renamed
-from resexp.config.keys import KEYS, LISTS, MAPPINGS, SECTIONS, SHORT, TEXTS, is_float, key_meant
+from resexp.config.keys import KEYS, LISTS, MAPPINGS, SECTIONS, SHORT, TEXTS, is_float, suggested_key
 from resexp.config.parsing import MAX_DEPTH, ConfigError, parse_yaml
 
 _ASSIGNMENT = re.compile(r"\s*[A-Za-z_][\w.-]*\s*=")
@@ -70,7 +70,7 @@ def apply_overrides(overrides: Sequence[str], raw: dict[str, Any], where: dict[s
         if present := renamed.present_key(key):
             raise ConfigError(f"{key} is now {present}", where=source)
         key = SHORT.get(key, key)
-        if not _is_known(key) and (meant := key_meant(key)):
+        if not _is_known(key) and (meant := suggested_key(key)):
             raise ConfigError(f"unknown key; did you mean {meant}?", key=key, where=source)
         _set(raw, key, _value(key, text, source))
         where[key] = source
@@ -84,7 +84,7 @@ def _is_known(key: str) -> bool:
 def _hint(override: str, previous: str) -> str:
     """The advice for an argument that is not an override; `previous` is the override before it."""
     name = re.match(r"[\w.-]*", override)
-    key = key_meant(name[0]) if name else None
+    key = suggested_key(name[0]) if name else None
     previous_key = previous.partition("=")[0].strip()
     if name and key:
         return f"write {key}={override[name.end() :].lstrip(':= ') or 'VALUE'}"

@@ -134,8 +134,8 @@ def _check(node: yaml.Node, prefix: str, lines: dict[str, int], where: str, seen
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if key_node.tag != "tag:yaml.org,2002:str" or len(key_node.value) > MAX_CHARACTERS:
-                shown = repr(key_node.value)[:60] if isinstance(key_node, yaml.ScalarNode) else "of several values"
-                problem = f"key {shown} is not text of at most {MAX_CHARACTERS} characters"
+                key_text = repr(key_node.value)[:60] if isinstance(key_node, yaml.ScalarNode) else "of several values"
+                problem = f"key {key_text} is not text of at most {MAX_CHARACTERS} characters"
                 raise ConfigError(problem, key=prefix, where=f"{where}:{line}")
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             if key in lines:

@@ -87,13 +87,12 @@ def _shape(trial: Trial) -> str:
     At depth 2 all arms are the same network. They train individually, because results in a stack may differ in the last bits.
     """
     settings = trial.settings
-    individually = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.stack == 1
-    if individually or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
+    trains_individually = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.stack == 1
+    if trains_individually or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
         return trial.name
     stack_conditions = sorted((key, value) for key, value in conditions(settings).items() if key not in INITIALIZATION_KEYS)
-    return repr(
-        (stack_kind(trial), trial.parameters_of, settings.network.init == "fixup", stack_conditions)
-    )  # fixup adds scalars
+    has_scalars = settings.network.init == "fixup"
+    return repr((stack_kind(trial), trial.parameters_of, has_scalars, stack_conditions))
 
 
 def stack_kind(trial: Trial) -> str:

@@ -19,7 +19,7 @@ from resexp.config.shortcut_parameters import (
 )
 from resexp.config.synonyms import VALUES
 from resexp.config.types import Scalars, trial_name
-from resexp.config.validation import Problem, broken_rule, shown
+from resexp.config.validation import Problem, broken_rule, value_text
 
 
 def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
@@ -152,7 +152,7 @@ def _arm_name_problem(arm: str) -> Problem | None:
     try:
         trial_name(arm)
     except ValueError as error:
-        return "network.shortcut", f"{shown(arm)} {error}"
+        return "network.shortcut", f"{value_text(arm)} {error}"
     return None
 
 

@@ -58,13 +58,13 @@ def _translate(error: ErrorDetails) -> Problem:
         return key, f"unknown key{hint_for_unknown(keys, _fields_at(keys[:-1]))}"
     if kind == "literal_error":
         allowed = _literals_at(keys)
-        return key, f"{shown(value)} is not one of {', '.join(allowed)}{did_you_mean(value, allowed)}"
+        return key, f"{value_text(value)} is not one of {', '.join(allowed)}{did_you_mean(value, allowed)}"
     if kind == "value_error":
-        return key, f"{shown(value)} {context['error']}"
+        return key, f"{value_text(value)} {context['error']}"
     if kind == "model_type":
-        return key, f"{shown(value)} {_WORDS[kind]}, such as {key}.{_fields_at(keys)[0]}"
+        return key, f"{value_text(value)} {_WORDS[kind]}, such as {key}.{_fields_at(keys)[0]}"
     if kind == "missing" and isinstance(error["loc"][-1], int):
-        return key, f"{shown(value)} {_WORDS['too_short']}"
+        return key, f"{value_text(value)} {_WORDS['too_short']}"
     if kind == "missing":
         return key, "is missing"
     return key, broken_rule(error)
@@ -76,7 +76,7 @@ def broken_rule(error: ErrorDetails) -> str:
     context = error.get("ctx", {})
     bound = f"{_BOUNDS[kind]} {context.get('max_length', next(iter(context.values())))}" if kind in _BOUNDS else None
     value = error["input"]
-    return f"{shown(value)} {bound or _WORDS.get(kind, error['msg'].lower())}{_rewritten(value, kind)}"
+    return f"{value_text(value)} {bound or _WORDS.get(kind, error['msg'].lower())}{_rewritten(value, kind)}"
 
 
 def _rewritten(value: Any, kind: str) -> str:
@@ -98,7 +98,7 @@ def _rewritten(value: Any, kind: str) -> str:
     return ""
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     text = {None: "null", True: "true", False: "false"}.get(value) if isinstance(value, bool | None) else repr(value)
     return str(text) if len(str(text)) <= 60 else f"{str(text)[:57]}..."
 
