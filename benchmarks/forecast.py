@@ -96,7 +96,7 @@ def row(name: str, folder: Path) -> list[str]:
     path.write_text(CONFIGS[name], encoding="utf-8")
     command = [sys.executable, "-m", "resexp", "train", str(path), "--dry-run", *ONE]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    (said,) = re.findall(r": about (\S+), of which (\S+) to start", text)
+    (said,) = re.findall(r": about (\S+), of which (\S+) for startup", text)
     forecast, startup = map(clock, said)
     took = seconds(lambda: resexp("train", str(path), "--quiet", *ONE, "--runs", str(folder)))
     return [name, f"{forecast}", f"{startup}", f"{took:.1f}", f"{forecast / took:.2f}"]
@@ -107,7 +107,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         rows = [row(name, Path(folder)) for name in names]
-    columns = ("", "forecast, s", "of it to start, s", "took, s", "forecast / took")
+    columns = ("", "forecast, s", "startup, s", "took, s", "forecast / took")
     text = table("Forecasts of whole commands, --jobs 1", rows, columns)
     if sys.argv[1:]:
         print(f"{machine()}\n\n{text}")

@@ -148,7 +148,7 @@ def test_a_dry_run_estimates_time_disk_and_memory(tmp_path: Path, tiny_file: Pat
     lines = call("train", tiny_file, "seeds=3", "--dry-run", "--jobs", "auto", "--runs", tmp_path / "runs").out.splitlines()
 
     assert lines[0] == f"tiny: 6 trials in {min(6, executors.cores())} stacks of up to {-(-6 // min(6, executors.cores()))}"
-    assert re.fullmatch(r"cpu, 1 thread\(s\) per process: about \d+:\d\d, of which \d+:\d\d to start", lines[1])
+    assert re.fullmatch(r"cpu, 1 thread\(s\) per process: about \d+:\d\d, of which \d+:\d\d for startup", lines[1])
     assert re.fullmatch(r"about \d MB on disk and \d+\.\d GB of memory", lines[2])
 
 

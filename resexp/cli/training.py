@@ -147,7 +147,7 @@ def _plan_text(
         lines += [f"  longest stack: {screen.clock(forecast['longest'])} (lower bound on the wall time, however many tasks)"]
     else:
         seconds, startup = (screen.clock(forecast[key]) for key in ("seconds", "startup"))
-        lines += [f"{plan.device}, {plan.threads} thread(s) per process: about {seconds}, of which {startup} to start"]
+        lines += [f"{plan.device}, {plan.threads} thread(s) per process: about {seconds}, of which {startup} for startup"]
     lines += [f"about {forecast['disk_bytes'] / 1e6:,.0f} MB on disk and {forecast['memory_bytes'] / 1e9:.1f} GB of memory"]
     lines += [f"{forecast['multiply_adds']:.3g} multiply-adds in total, counting a backward pass as two forward passes"]
     lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
