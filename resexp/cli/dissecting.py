@@ -171,7 +171,8 @@ def _check_images(task: Task, rows: Sequence[Sequence[CsvValue]]) -> None:
     if abs(current - original) > 0.01:
         name = task.record.trial.name
         log(
-            f"{name}: validation error {100 * current:.1f}% now, {100 * original:.1f}% after training; are these the same images?"
+            f"{name}: validation error {100 * current:.1f}% now, {100 * original:.1f}% after training; "
+            "are these the same images?"
         )
 
 
