@@ -95,7 +95,7 @@ def row(name: str, folder: Path) -> list[str]:
     path.write_text(CONFIGS[name], encoding="utf-8")
     command = [sys.executable, "-m", "resexp", "train", str(path), "--dry-run", *ONE]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    (durations,) = re.findall(r": about ([\d:]+), \D*([\d:]+)", text)
+    (durations,) = re.findall(r": about ([\d:]+), of which ([\d:]+) for startup", text)
     forecast, startup = map(parse_clock, durations)
     measured = seconds(lambda: resexp("train", str(path), "--quiet", *ONE, "--runs", str(folder)))
     return [name, f"{forecast}", f"{startup}", f"{measured:.1f}", f"{forecast / measured:.2f}"]

@@ -1,9 +1,9 @@
-"""resexp: a laboratory for one question, what does a shortcut change?
+"""resexp: measures what skip connections (shortcuts) change in matched plain and residual networks.
 
 import resexp
-resexp.SHORTCUTS["mine"] = Mine                                 # (a, S) of your own, see resexp.shortcuts
+resexp.SHORTCUTS["mine"] = Mine                                 # a custom shortcut, see resexp.shortcuts
 folder = resexp.train("digits", "network.shortcut=identity,mine")
-print(resexp.load(folder).compare())                            # the comparison
+print(resexp.load(folder).compare())                            # the comparison of plain and residual networks
 """
 
 from pathlib import Path
@@ -18,28 +18,29 @@ _EXPORTS = {"SHORTCUTS": "shortcuts", "NORMS": "networks", "INITS": "networks", 
 
 
 def __getattr__(name: str) -> Any:
-    """The dicts of variants, imported when they are asked for: `import resexp` alone stays without torch."""
+    """Imports the dicts of variants at first use, so that `import resexp` does not import torch."""
     if name not in _EXPORTS:
         raise AttributeError(f"module 'resexp' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - as the docstring says
+    from importlib import import_module  # noqa: PLC0415 - see the docstring
 
     return getattr(import_module(f"resexp.{_EXPORTS[name]}"), name)
 
 
 def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") -> Path:
-    """Trains every trial of an experiment in this process, one after another, and returns its folder.
+    """Trains all trials of an experiment in this process, one after another, and returns the folder.
 
-    A shipped config is trained as NAME, or as the first of NAME-2, NAME-3, ... that is free or that it continues, where
-    another experiment has that name: see `runs.target`.
+    A shipped config is trained as NAME. If another experiment has this name, it is trained as the first of NAME-2, NAME-3, ...
+    that is free or that it continues, see `runs.target`.
 
     Args:
-        source: a YAML file, the name of a shipped config, or an experiment in `runs_dir` by name or path, to continue it.
-        overrides: such as "seeds=3".
+        source: a YAML file, the name of a shipped config, or the name in `runs_dir` or the path of an experiment to
+            continue.
+        overrides: config keys and values, such as "seeds=3".
         runs_dir: the results folder.
 
     Raises:
-        ConfigError: a config, a device or images that cannot be used.
-        RunsError: a results folder that cannot be used.
+        ConfigError: the config, the device or the images cannot be used.
+        RunsError: the results folder cannot be used.
     """
     from resexp import config, executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
 
@@ -51,14 +52,14 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
 
 
 def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "ExperimentResults":
-    """What has been trained: frames, comparison and charts; several experiments are read side by side.
+    """The results of one or several experiments: data frames, comparison and charts.
 
     Args:
-        sources: folders, such as `train` returns, or names in `runs_dir`; none is the experiment that was started last.
+        sources: folders, as returned by `train`, or names in `runs_dir`. Default: the experiment that was started last.
         runs_dir: the results folder.
 
     Raises:
-        RunsError: nothing there; a damaged or missing file, by name.
+        RunsError: there are no results, or a file is damaged or missing; the message names it.
     """
     from resexp import api, config  # noqa: PLC0415 - as above
 

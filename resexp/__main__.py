@@ -1,4 +1,4 @@
-"""`python -m resexp` is the same program as `resexp`."""
+"""`python -m resexp` runs the same program as `resexp`."""
 
 from resexp.cli import main
 

@@ -1,4 +1,4 @@
-"""The networks of an experiment in words: what each layer costs; and the card of every pair."""
+"""The networks of an experiment as text: the cost of each layer, and the summary of every pair."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,18 +12,18 @@ from resexp.networks import LayerCost, NetworkCost, count
 
 
 def describe(experiment: Experiment) -> tuple[list[str], list[pairs.PairSummary], str | None]:
-    """(layer tables for a terminal of 80 columns, cards, why there are no cards); reads the data, trains nothing.
+    """(layer tables for a terminal of 80 columns, pair summaries, reason if there are none); reads the data, trains nothing.
 
     Raises:
-        DataError: an image folder that is missing or damaged; other sets are laid out without their images.
-        DeviceError: the named device is absent.
+        DataError: an image folder is missing or damaged; tables of other data sets need no images.
+        DeviceError: the device is not available.
     """
     data = experiment.shared.data
     device = training.resolve_device(experiment.shared.device)
     input_shape: tuple[int, ...]
     try:
-        found = training.load_training_data(data, device, training.DTYPES[experiment.shared.precision])
-        input_shape, classes, missing = found.input_shape, found.classes, None
+        training_data = training.load_training_data(data, device, training.DTYPES[experiment.shared.precision])
+        input_shape, classes, missing = training_data.input_shape, training_data.classes, None
     except datasets.DataError as error:
         if data.name not in datasets.SHAPES:
             raise
@@ -38,25 +38,25 @@ def describe(experiment: Experiment) -> tuple[list[str], list[pairs.PairSummary]
 
 
 def layer_table(arm: str, cost: NetworkCost) -> list[str]:
-    """Weighted layers with output shape, parameters, multiply-adds and bytes kept for backward, all of one image."""
+    """Layers with weights: output shape, parameters, multiply-adds and activation memory saved for backward, for one image."""
     form = "  {:<21}{:<15}{:>12}{:>15}{:>15}"
 
-    def row(name: str, output: str, of: LayerCost | NetworkCost) -> str:
-        return form.format(name, output, f"{of.parameters:,}", f"{of.multiply_adds:,}", f"{of.activation_bytes:,} B")
+    def row(name: str, output: str, cost: LayerCost | NetworkCost) -> str:
+        return form.format(name, output, f"{cost.parameters:,}", f"{cost.multiply_adds:,}", f"{cost.activation_bytes:,} B")
 
     lines = [f"  arm {arm}", form.format("layer", "output", "parameters", "multiply-adds", "activations")]
-    for layers, orphaned_trials in _folded(cost.layers):
+    for layers, omitted_blocks in _folded(cost.layers):
         lines += [row(layer.name, str(layer.output), layer) for layer in layers]
-        lines += [f"  ... {orphaned_trials} more blocks of the same"] if orphaned_trials else []
-    return [*lines, row("total, norms included", "", cost)]
+        lines += [f"  ... {omitted_blocks} more blocks of the same"] if omitted_blocks else []
+    return [*lines, row("total (+ norm layers)", "", cost)]
 
 
 def _folded(layers: Sequence[LayerCost]) -> list[tuple[list[LayerCost], int]]:
-    """(layers of a block, number of blocks to leave out after it): of more than three equal ones in a row, all but the ends."""
+    """(layers of a block, number of equal blocks omitted after it); of more than three, only first and last are shown."""
     blocks = [list(block) for _, block in groupby(layers, key=lambda layer: layer.name.rpartition(".")[0])]
     runs = [list(run) for _, run in groupby(blocks, key=lambda block: [replace(layer, name="") for layer in block])]
-    kept = []
+    shown = []
     for run in runs:
-        long = len(run) > 3
-        kept += [(run[0], len(run) - 2), (run[-1], 0)] if long else [(block, 0) for block in run]
-    return kept
+        is_long = len(run) > 3
+        shown += [(run[0], len(run) - 2), (run[-1], 0)] if is_long else [(block, 0) for block in run]
+    return shown

@@ -1,4 +1,4 @@
-"""What several test files share: the real data folder, small experiments, a pool without processes, torch's global state."""
+"""Shared fixtures: the real data folder, small experiments, a pool without processes, and the global state of torch."""
 
 import os
 import sys
@@ -23,15 +23,15 @@ seeds: 1
 device: cpu
 """
 
-# Number of cases in test_torture.py, test_cluster.py and test_memory.py; `make torture` runs more.
+# Numbers of cases in test_torture.py, test_cluster.py and test_memory.py; `make torture` runs more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
     "--kills": (5, "SIGKILLs at random moments"),
-    "--faults": (1, "real commands that meet a broken disk"),
-    "--fault-stride": (24, "in this process the disk breaks at every n-th write (a full one at every write)"),
+    "--faults": (1, "real commands on a failing disk"),
+    "--fault-stride": (24, "in this process the disk fails at every n-th write (a full disk at every write)"),
     "--cluster-kills": (1, "rounds in which a node and the driver of a Ray cluster are killed"),
-    "--together": (1, "rounds of trainings that are started together"),
-    "--guarded-networks": (8, "random CNNs that run under an allocator that finds overwrites, for each instruction set"),
+    "--together": (1, "rounds of simultaneously started trainings"),
+    "--guarded-networks": (8, "random CNNs run with an allocator that detects overwrites, for each instruction set"),
     "--fuzz-seconds": (8, "seconds of fuzzing the readers"),
 }
 
@@ -43,17 +43,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder with real MNIST and Fashion-MNIST ($RESEXP_DATA); skips where there is none."""
-    named = os.environ.get("RESEXP_DATA")
-    root = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    """The folder with real MNIST and Fashion-MNIST ($RESEXP_DATA); skips the test if there is none."""
+    variable = os.environ.get("RESEXP_DATA")
+    root = Path(variable) if variable else Path(__file__).parents[2] / "shared" / "data"
     if not root.is_dir():
-        pytest.skip(f"no real data: {root} is absent; set RESEXP_DATA to the folder that holds MNIST/ and FashionMNIST/")
+        pytest.skip(
+            f"no real data: {root} does not exist; set RESEXP_DATA to the folder that contains MNIST/ and FashionMNIST/"
+        )
     return root
 
 
 @pytest.fixture(scope="session")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tiny.yaml: 64 digits, 4 layers of width 8, 6 steps (4 an epoch), plain and identity, one seed."""
+    """tiny.yaml: 64 digits, 4 layers of width 8, 6 steps (4 per epoch), plain and identity, one seed."""
     path = tmp_path_factory.mktemp("config") / "tiny.yaml"
     path.write_text(TINY, encoding="utf-8")
     return path
@@ -67,8 +69,8 @@ def tiny(tiny_file: Path) -> Callable[..., Experiment]:
 
 @pytest.fixture
 def torch_state() -> Iterator[None]:
-    """One thread, and torch's process-wide switches put back afterwards."""
-    import torch  # noqa: PLC0415 - tests of the desk do without
+    """One thread; restores the global state of torch afterwards."""
+    import torch  # noqa: PLC0415 - many tests do not need torch
 
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)
@@ -80,11 +82,11 @@ def torch_state() -> Iterator[None]:
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Program:
-    """The program in this process; its workers are processes, unless `in_process`.
+    """Calls the program in this process; its workers are processes, unless the test uses `in_process`.
 
-    Its stages, such as "starting torch ...", are not among what it answers: test_stages.py looks at them.
+    The answer does not include the stages, such as "starting torch ..."; test_stages.py tests them.
     """
-    from resexp import cli  # noqa: PLC0415 - most tests do without
+    from resexp import cli  # noqa: PLC0415 - most tests do not need it
 
     monkeypatch.setattr(cli.program, "stage_line", lambda _stage: None)
 
@@ -101,7 +103,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 class _InThisProcess:
-    """What a pool needs of a worker, done at once and here."""
+    """A worker of a pool that runs each task immediately in this process."""
 
     def __init__(self) -> None:
         self.arrival: Future[None] = Future()
@@ -111,7 +113,7 @@ class _InThisProcess:
         future: Future[Any] = Future()
         try:
             future.set_result(function(*arguments))
-        except Exception as error:  # noqa: BLE001 - what an executor does
+        except Exception as error:  # noqa: BLE001 - as an executor does
             future.set_exception(error)
         return future
 
@@ -120,7 +122,7 @@ class _InThisProcess:
 
 @pytest.fixture
 def in_process(torch_state: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pools train in this process: seconds faster, the same code but for the process boundary."""
+    """Pools train in this process, which is seconds faster; the code is the same except for the process boundary."""
     from resexp import executors  # noqa: PLC0415 - as above
 
     monkeypatch.setattr(executors.Pool, "_worker", lambda _pool: _InThisProcess())

@@ -1,4 +1,4 @@
-"""The program as it is used: commands, exit codes, one line for every mistake, nothing half-written."""
+"""The command line: commands, exit codes, one line for every error, no partly written files."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ from resexp import config, dissect, executors, runs
 
 
 def program(*arguments: object, **options: Any) -> Answer:
-    """`python -m resexp ...` as a process of its own."""
+    """`python -m resexp ...` in a separate process."""
     command = [sys.executable, "-m", "resexp", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
     return Answer(done.returncode, done.stdout, done.stderr)
@@ -46,26 +46,26 @@ def trained(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 @pytest.fixture
 def results(trained: tuple[Path, Answer], tmp_path: Path) -> Path:
-    """A copy of the trained results that a test may add to."""
+    """A copy of the trained results that a test may change."""
     shutil.copytree(trained[0], tmp_path / "runs")
     return tmp_path / "runs"
 
 
 def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of change of every file."""
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+    """Content and modification time of every file."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
 def measured_accuracies(folder: Path) -> dict[str, float]:
-    found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("tiny/trials/*/result.json")}
-    return {name: result["test_accuracy"] for name, result in found.items()}
+    results = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("tiny/trials/*/result.json")}
+    return {name: result["test_accuracy"] for name, result in results.items()}
 
 
-# ---- the whole path --------------------------------------------------------------------------------------------------
+# ---- train and compare -----------------------------------------------------------------------------------------------
 
 
-def test_train_says_what_it_did_on_stderr_and_exits_0(trained: tuple[Path, Answer]):
+def test_train_prints_a_summary_on_stderr_and_exits_with_0(trained: tuple[Path, Answer]):
     folder, answer = trained
 
     assert (answer.code, answer.out) == (0, "")
@@ -75,7 +75,7 @@ def test_train_says_what_it_did_on_stderr_and_exits_0(trained: tuple[Path, Answe
     assert "Warning" not in answer.err
 
 
-def test_the_results_folder_holds_what_the_design_lists(trained: tuple[Path, Answer]):
+def test_the_results_folder_contains_the_documented_files(trained: tuple[Path, Answer]):
     folder = trained[0] / "tiny"
     logs = {"trial.yaml", "status.json", "result.json", "metrics.csv", "gradients.csv", "signals.csv", "timing.csv"}
 
@@ -101,7 +101,7 @@ def test_accuracy_csv_has_one_row_per_trial(trained: tuple[Path, Answer]):
     }
 
 
-def test_the_same_command_again_trains_nothing_and_touches_no_finished_trial(results: Path, tiny_file: Path, call: Program):
+def test_the_same_command_again_trains_nothing_and_changes_no_finished_trial(results: Path, tiny_file: Path, call: Program):
     before = tree(results / "tiny" / "trials")
     answer = call("train", tiny_file, "seeds=2", "--runs", results)
 
@@ -110,7 +110,7 @@ def test_the_same_command_again_trains_nothing_and_touches_no_finished_trial(res
     assert tree(results / "tiny" / "trials") == before
 
 
-def test_added_seeds_and_depths_extend_and_the_removed_are_named(results: Path, tiny_file: Path, call: Program):
+def test_added_seeds_and_depths_are_trained_and_removed_ones_are_named(results: Path, tiny_file: Path, call: Program):
     before = tree(results / "tiny" / "trials")
     plan = json.loads((results / "tiny" / "plan.json").read_text())
     answer = call("train", tiny_file, "seeds=3", "network.depth=[4, 6]", "--runs", results)
@@ -124,8 +124,8 @@ def test_added_seeds_and_depths_extend_and_the_removed_are_named(results: Path, 
     assert sum(len(stack["trials"]) for stack in stacks) == 12
 
     assert call("train", tiny_file, "seeds=[0, 2]", "network.depth=[6]", "--runs", results).code == 0
-    compare_results = " ".join(call("compare", "--runs", results).out.split())
-    assert "left out, no longer in the config: identity-d4-s0, identity-d4-s1" in compare_results
+    table = " ".join(call("compare", "--runs", results).out.split())
+    assert "left out, no longer in the config: identity-d4-s0, identity-d4-s1" in table
     assert tree(results / "tiny" / "trials") == after
 
 
@@ -144,15 +144,15 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dry_run_says_how_long_how_large_and_how_much_memory(tmp_path: Path, tiny_file: Path, call: Program):
+def test_a_dry_run_estimates_time_disk_and_memory(tmp_path: Path, tiny_file: Path, call: Program):
     lines = call("train", tiny_file, "seeds=3", "--dry-run", "--jobs", "auto", "--runs", tmp_path / "runs").out.splitlines()
 
     assert lines[0] == f"tiny: 6 trials in {min(6, executors.cores())} stacks of up to {-(-6 // min(6, executors.cores()))}"
-    assert re.fullmatch(r"cpu, 1 thread\(s\) a process: about \d+:\d\d, \d+:\d\d of it to start", lines[1])
+    assert re.fullmatch(r"cpu, 1 thread\(s\) per process: about \d+:\d\d, of which \d+:\d\d for startup", lines[1])
     assert re.fullmatch(r"about \d MB on disk and \d+\.\d GB of memory", lines[2])
 
 
-def test_time_prints_every_arm_and_keeps_the_numbers_in_cost_csv(tmp_path: Path, tiny_file: Path, call: Program):
+def test_time_prints_every_arm_and_writes_the_numbers_to_cost_csv(tmp_path: Path, tiny_file: Path, call: Program):
     answer = call("time", tiny_file, "--runs", tmp_path)
     with (tmp_path / "tiny" / "cost.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -167,7 +167,7 @@ def test_time_prints_every_arm_and_keeps_the_numbers_in_cost_csv(tmp_path: Path,
         assert f"{1e3 * float(row['step_seconds']):.2f}" in line
 
 
-def test_json_alone_stands_on_stdout(results: Path, tiny_file: Path, call: Program):
+def test_with_json_stdout_has_only_json(results: Path, tiny_file: Path, call: Program):
     answer = call("train", tiny_file, "seeds=2", "--json", "--runs", results)
     accuracies = measured_accuracies(results)
     arms = {arm["name"]: arm for arm in json.loads(answer.out)["cells"][0]["arms"]}
@@ -177,51 +177,51 @@ def test_json_alone_stands_on_stdout(results: Path, tiny_file: Path, call: Progr
     assert answer.err.startswith("nothing to train: 4 of 4 trials finished")
 
 
-def test_quiet_leaves_the_last_line_only(tmp_path: Path, tiny_file: Path, call: Program):
+def test_quiet_prints_only_the_last_line(tmp_path: Path, tiny_file: Path, call: Program):
     answer = call("train", tiny_file, "--quiet", "--runs", tmp_path / "runs")
 
     assert (answer.code, answer.out) == (0, "")
     assert re.fullmatch(r"2 of 2 trials finished(, \d at chance)?; results in .*\n", answer.err)
 
 
-def test_fresh_sets_the_old_experiment_aside_and_starts_again(results: Path, tiny_file: Path, call: Program):
+def test_fresh_renames_the_existing_experiment_and_starts_over(results: Path, tiny_file: Path, call: Program):
     before = tree(results / "tiny")
     answer = call("train", tiny_file, "network.width=6", "--fresh", "--runs", results)
 
     assert answer.code == 0
     assert tree(results / "tiny-old-1") == before
     assert runs.read_experiment(results / "tiny").shared.network.width == 6
-    assert f"the older experiment is now {results / 'tiny-old-1'}" in answer.err
+    assert f"the existing experiment was renamed to {results / 'tiny-old-1'}" in answer.err
 
 
-def test_a_failed_trial_is_named_with_its_reason_and_the_code_is_1(
+def test_a_failed_trial_is_named_with_its_reason_and_the_exit_code_is_1(
     tmp_path: Path, tiny_file: Path, call: Program, monkeypatch: pytest.MonkeyPatch
 ):
-    from resexp import training  # noqa: PLC0415 - the one test that reaches into the lab
+    from resexp import training  # noqa: PLC0415 - only this test needs the module
 
-    run = training.train_stack
+    train_stack = training.train_stack
 
-    def unlucky(trials: list[config.Trial], *arguments: Any) -> str:
+    def failing(trials: list[config.Trial], *arguments: Any) -> str:
         if trials[0].arm == "plain":
             raise RuntimeError("out of luck")
-        return run(trials, *arguments)
+        return train_stack(trials, *arguments)
 
-    monkeypatch.setattr(training, "train_stack", unlucky)
+    monkeypatch.setattr(training, "train_stack", failing)
     answer = call("train", tiny_file, "--quiet", "--runs", tmp_path / "runs")
 
     assert answer.code == 1
     assert answer.err.splitlines()[-1] == "failed: plain-d4-s0: RuntimeError: out of luck"
 
 
-def test_a_diverged_net_is_a_result_and_the_code_is_0(tmp_path: Path, tiny_file: Path, call: Program):
+def test_a_diverged_network_is_a_result_and_the_exit_code_is_0(tmp_path: Path, tiny_file: Path, call: Program):
     recipe = ["training.optimizer=sgd", "training.lr=1e30"]
 
     assert call("train", tiny_file, *recipe, "--runs", tmp_path / "runs").code == 0
     assert "0/1 (1 diverged)" in call("compare", "--runs", tmp_path / "runs").out
 
 
-def test_where_a_net_diverged_is_in_every_summary(tmp_path: Path, tiny_file: Path, call: Program):
-    """Under SGD at this rate the loss is infinite at step 1, as result.json has it."""
+def test_every_summary_names_the_step_at_which_a_network_diverged(tmp_path: Path, tiny_file: Path, call: Program):
+    """With SGD at this learning rate the loss is infinite at step 1."""
     folder = tmp_path / "runs"
     recipe = ["network.plain=false", "training.optimizer=sgd", "training.lr=1e30"]
     trained = call("train", tiny_file, *recipe, "--runs", folder).err
@@ -239,16 +239,14 @@ def test_where_a_net_diverged_is_in_every_summary(tmp_path: Path, tiny_file: Pat
     assert "diverged: seed 0 at step 1" in page
 
 
-def test_where_all_networks_diverged_dissect_does_not_ask_to_train_them_to_their_end(
-    tmp_path: Path, tiny_file: Path, call: Program
-):
+def test_if_all_networks_diverged_dissect_does_not_ask_to_finish_their_training(tmp_path: Path, tiny_file: Path, call: Program):
     recipe = ["training.optimizer=sgd", "training.lr=1e30", "data.validation=8"]
     call("train", tiny_file, *recipe, "--runs", tmp_path)
     answer = call("dissect", "--runs", tmp_path)
 
     assert answer.code == 2
     assert answer.err.count("diverged at step 1\n") == 2
-    assert "to its end" not in answer.err
+    assert "finish" not in answer.err
     assert "training.lr" in answer.err.splitlines()[-1]
     with pytest.raises(runs.RunsError, match="diverged at step 1"):
         dissect.load(next(tmp_path.glob("tiny/trials/plain*")), config.load(tiny_file).trials[0], "cpu")
@@ -270,7 +268,7 @@ def test_compare_shows_both_arms_in_80_columns(source: list[str], trained: tuple
         assert f"{sum(values) / 2:.1f} ± " in line
 
 
-def test_compare_by_path_gives_the_same_from_anywhere(
+def test_compare_by_path_gives_the_same_table_in_any_folder(
     trained: tuple[Path, Answer], call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -279,36 +277,37 @@ def test_compare_by_path_gives_the_same_from_anywhere(
 
 
 def test_every_format_of_compare_has_the_paired_difference(trained: tuple[Path, Answer], call: Program):
-    found = {form: call("compare", "--format", form, "--runs", trained[0]).out for form in ("csv", "json", "md", "table")}
+    outputs = {form: call("compare", "--format", form, "--runs", trained[0]).out for form in ("csv", "json", "md", "table")}
     value = measured_accuracies(trained[0])
     expected = sum(value[f"identity-d4-s{seed}"] - value[f"plain-d4-s{seed}"] for seed in (0, 1)) / 2
 
-    table = {row["arm"]: row for row in csv.DictReader(io.StringIO(found["csv"]))}
+    table = {row["arm"]: row for row in csv.DictReader(io.StringIO(outputs["csv"]))}
     assert float(table["identity"]["difference"]) == pytest.approx(expected, rel=1e-8)
-    arms = {arm["name"]: arm for arm in json.loads(found["json"])["cells"][0]["arms"]}
+    arms = {arm["name"]: arm for arm in json.loads(outputs["json"])["cells"][0]["arms"]}
     assert arms["identity"]["difference"]["mean"] == pytest.approx(expected)
     assert arms["identity"]["difference"]["n"] == 2
     for form in ("md", "table"):
-        assert f"{100 * expected:+.1f} [" in found[form]
+        assert f"{100 * expected:+.1f} [" in outputs[form]
 
 
-def test_compare_of_two_experiments_that_are_no_pair_prints_what_can_be_said_and_exits_3(
+def test_compare_of_two_unmatched_experiments_prints_no_difference_and_exits_with_3(
     results: Path, tiny_file: Path, call: Program
 ):
-    alone = ["network.plain=false", "network.shortcut=[identity]"]
+    without_plain = ["network.plain=false", "network.shortcut=[identity]"]
     call("train", tiny_file, "name=plain", "network.shortcut=[plain]", "--runs", results)
-    call("train", tiny_file, "name=other", "training.lr=0.1", *alone, "--runs", results)
+    call("train", tiny_file, "name=other", "training.lr=0.1", *without_plain, "--runs", results)
     refused, allowed = (call("compare", "plain", "other", "--runs", results, *more) for more in ([], ["--allow-unmatched"]))
 
     assert refused.code == 3
-    assert "identity is no pair with its nearest plain arm: they differ in lr 0.001 and 0.1" in refused.err
+    assert "identity has no matching plain network" in refused.err
+    assert "differs in lr 0.001 and 0.1. " in refused.err
     assert "--allow-unmatched" in refused.err
     assert "not compared: the closest plain arm differs in lr 0.001 and 0.1" in refused.out
     assert (allowed.code, allowed.err) == (0, "")
     assert "compared with a plain arm that differs in lr 0.001 and 0.1" in allowed.out
 
 
-def test_a_report_of_two_experiments_has_the_card_and_the_command_of_both(results: Path, tiny_file: Path, call: Program):
+def test_a_report_of_two_experiments_has_the_data_and_the_commands_of_both(results: Path, tiny_file: Path, call: Program):
     call("train", tiny_file, "name=deeper", "network.depth=[8]", "--runs", results)
     answer = call("report", "tiny", "deeper", "--runs", results)
     page = (results / "report.html").read_text(encoding="utf-8")
@@ -319,7 +318,7 @@ def test_a_report_of_two_experiments_has_the_card_and_the_command_of_both(result
         assert words in page
 
 
-def test_a_report_of_folders_elsewhere_is_written_here_and_its_figures_beside_it(
+def test_a_report_of_other_folders_is_written_to_the_current_folder_with_its_figures(
     results: Path, tiny_file: Path, call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     call("train", tiny_file, "name=deeper", "network.depth=[8]", "--runs", results)
@@ -333,16 +332,16 @@ def test_a_report_of_folders_elsewhere_is_written_here_and_its_figures_beside_it
     assert Path("deep/er/figures/accuracy.svg").is_file()
 
 
-# ---- looking without training ------------------------------------------------------------------------------------------
+# ---- configs and show ------------------------------------------------------------------------------------------------
 
 
 def test_shipped_configs_are_listed_with_their_questions_in_80_columns(call: Program):
     lines = call("configs", "ls").out.splitlines()
-    named = {line.split()[0]: line for line in lines if not line.startswith(" ")}
+    entries = {line.split()[0]: line for line in lines if not line.startswith(" ")}
 
-    assert list(named) == list(config.shipped())
+    assert list(entries) == list(config.shipped())
     assert max(map(len, lines)) <= 80
-    assert all("  " in line for line in named.values())
+    assert all("  " in line for line in entries.values())
 
 
 def test_show_fits_80_columns_without_images_and_with_a_long_question(call: Program, tmp_path: Path):
@@ -353,16 +352,16 @@ def test_show_fits_80_columns_without_images_and_with_a_long_question(call: Prog
 
     assert max(map(len, lines)) <= 80
     assert question in " ".join(line.strip() for line in lines)
-    assert any(line.startswith("no cards: ") for line in lines)
+    assert any(line.startswith("no pair summaries: ") for line in lines)
 
 
-# ---- starting up -----------------------------------------------------------------------------------------------------
+# ---- startup ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["train", "--help"], ["--version"], ["compare", "--runs", "RUNS"]], ids=" ".join
 )
-def test_the_desk_starts_without_torch(arguments: list[str], trained: tuple[Path, Answer]):
+def test_commands_that_do_not_train_start_without_torch(arguments: list[str], trained: tuple[Path, Answer]):
     arguments = [str(trained[0]) if argument == "RUNS" else argument for argument in arguments]
     code = "import sys, resexp.cli\ntry: resexp.cli.main()\nexcept SystemExit as end: assert not end.code\n"
     code += "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
@@ -373,11 +372,11 @@ def test_the_desk_starts_without_torch(arguments: list[str], trained: tuple[Path
     assert done.stdout
 
 
-def test_python_m_resexp_is_the_same_program():
+def test_python_m_resexp_runs_the_same_program():
     assert program("--version") == Answer(0, f"resexp {resexp.__version__}\n", "")
 
 
-# ---- bad input: one line, the code, nothing written ------------------------------------------------------------------
+# ---- bad input: one line, exit code 2, nothing written ---------------------------------------------------------------
 
 TINY_DATA = "name: x\ndata: {{name: {name}, root: '{root}', image_size: 8}}\nnetwork: {{depth: 4, width: 8}}\n"
 
@@ -389,10 +388,10 @@ def idx(numbers: list[int], *shape: int) -> bytes:
 def mnist_folder(root: Path, cut: int) -> None:
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for part in ("train", "t10k"):
+    for split in ("train", "t10k"):
         images = idx([n % 30 for n in range(30 * 64)], 30, 8, 8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(images[: len(images) - cut])
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx([n % 10 for n in range(30)], 30))
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(images[: len(images) - cut])
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(idx([n % 10 for n in range(30)], 30))
 
 
 def image_folder(root: Path, **classes: int) -> None:
@@ -409,7 +408,7 @@ def with_text_file(root: Path) -> None:
 
 
 class Bad(NamedTuple):
-    """A mistake: the config's text (none: no file), overrides, how to lay out the data folder, and words of the message."""
+    """An error: text of the config (None: no file), words of the message, overrides, and a function that writes the data."""
 
     text: str | None
     words: tuple[str, ...]
@@ -428,12 +427,12 @@ BAD = {
     "not text": Bad("caf\udce9", ("x.yaml", "not a text file")),
     "an unknown key": Bad("netwerk: {}\n", ("x.yaml:1", "netwerk", "unknown key", "did you mean network?")),
     "an unknown inner key": Bad("network:\n  widht: 8\n", ("x.yaml:2", "network.widht", "did you mean width?")),
-    "a duplicate key": Bad("seeds: 1\ndevice: cpu\nseeds: 2\n", ("x.yaml:3", "seeds", "stands twice (first in line 1)")),
-    "lr that is no number": Bad("training:\n  lr: 1e-3x\n", ("x.yaml:2", "training.lr", "'1e-3x' must be a number")),
+    "a duplicate key": Bad("seeds: 1\ndevice: cpu\nseeds: 2\n", ("x.yaml:3", "seeds", "appears twice (first in line 1)")),
+    "lr that is not a number": Bad("training:\n  lr: 1e-3x\n", ("x.yaml:2", "training.lr", "'1e-3x' must be a number")),
     "lr of 0": Bad("training: {lr: 0}\n", ("training.lr", "greater than 0")),
     "norm: no": Bad("network: {norm: no}\n", ("network.norm", "'no' is not one of none, batch, layer, group")),
     "seeds: 0": Bad("seeds: 0\n", ("x.yaml:1", "seeds", "at least 1")),
-    "seeds: [1, 1]": Bad("seeds: [1, 1]\n", ("x.yaml:1", "seeds", "seed 1 stands twice")),
+    "seeds: [1, 1]": Bad("seeds: [1, 1]\n", ("x.yaml:1", "seeds", "contains seed 1 twice")),
     "a depth that an mlp cannot have": Bad("network: {depth: [4, 7]}\n", ("network.depth", "7", "nearest are 6 and 8")),
     "a depth that a cnn cannot have": Bad(
         "network: {family: cnn, depth: 21}\n", ("network.depth", "21", "nearest are 20 and 26")
@@ -446,7 +445,7 @@ BAD = {
     "a batch larger than the data": Bad("seeds: 1\n", ("training.batch_size", "9999"), ("training.batch_size=9999",)),
     "a data root without the files": Bad(MNIST, (RAW, "missing", "under data", "data.root", "data.download=true")),
     "a truncated idx file": Bad(MNIST, (RAW, "damaged"), (), lambda root: mnist_folder(root, 5)),
-    "an image folder that is absent": Bad(FOLDER, ("data: no such folder",)),
+    "a missing image folder": Bad(FOLDER, ("data: no such folder",)),
     "an image folder with one class": Bad(FOLDER, ("data: one class (cats)",), (), lambda root: image_folder(root, cats=5)),
     "an image folder without classes": Bad(FOLDER, ("data: no class folders",), (), image_folder),
     "an image folder without images": Bad(FOLDER, ("no images",), (), lambda root: image_folder(root, cats=5, dogs=0)),
@@ -464,7 +463,7 @@ def refused(answer: Answer, *words: str, code: int = 2) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_mistake_is_one_line_with_code_2_and_leaves_nothing(
+def test_an_error_is_one_line_with_exit_code_2_and_writes_nothing(
     name: str, call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -480,10 +479,10 @@ def test_a_mistake_is_one_line_with_code_2_and_leaves_nothing(
     assert not Path("runs").exists()
 
 
-def test_the_rows_of_bad_data_are_bad_for_one_reason_only(call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_bad_data_folders_have_only_one_problem(call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    for name, text, lay_out in (("m", MNIST, lambda root: mnist_folder(root, 0)), ("f", FOLDER, with_text_file)):
-        lay_out(Path("data"))
+    for name, text, write_data in (("m", MNIST, lambda root: mnist_folder(root, 0)), ("f", FOLDER, with_text_file)):
+        write_data(Path("data"))
         Path("x.yaml").write_text(text)
         for file in Path("data").rglob("notes.txt"):
             file.unlink()
@@ -514,7 +513,7 @@ def test_a_learning_rate_of_1e_minus_3_is_a_number(call: Program, tmp_path: Path
         pytest.param(["compare", "--metric", "loss"], ("--metric", "'loss' is not one of test_accuracy,"), id="a metric"),
     ],
 )
-def test_a_wrong_name_is_one_line_with_code_2(
+def test_a_wrong_name_is_one_line_with_exit_code_2(
     arguments: list[str], words: tuple[str, ...], call: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -523,9 +522,7 @@ def test_a_wrong_name_is_one_line_with_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_results_folder_that_cannot_be_written_is_named_before_anything_is_trained(
-    call: Program, tiny_file: Path, tmp_path: Path
-):
+def test_a_results_folder_that_cannot_be_written_is_named_before_training(call: Program, tiny_file: Path, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     before = tree(tmp_path)
 
@@ -533,7 +530,7 @@ def test_a_results_folder_that_cannot_be_written_is_named_before_anything_is_tra
     assert tree(tmp_path) == before
 
 
-def test_a_changed_shared_key_over_an_experiment_is_refused_with_the_line_to_type(
+def test_a_changed_shared_key_of_an_experiment_is_refused_with_another_name_to_use(
     call: Program, tiny_file: Path, results: Path
 ):
     before = tree(results)
@@ -571,7 +568,7 @@ def test_a_damaged_file_of_an_experiment_is_named(command: str, file: str, call:
         ("report", "environment.json", '{"a": 1}'),
     ],
 )
-def test_json_that_holds_something_else_is_named_and_said_how_to_mend(
+def test_json_with_other_content_is_named_with_the_remedy(
     command: str, file: str, content: str, call: Program, tiny_file: Path, results: Path
 ):
     (results / "tiny" / file).write_text(content, encoding="utf-8")
@@ -581,7 +578,7 @@ def test_json_that_holds_something_else_is_named_and_said_how_to_mend(
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"outcome": "above_chance"}', "[]"])
 @pytest.mark.parametrize("command", ["compare", "report", "train"])
-def test_a_damaged_result_is_missing_from_the_table_named_and_its_trial_left_alone(
+def test_a_damaged_result_is_named_left_out_of_the_table_and_not_overwritten(
     command: str, content: str, call: Program, tiny_file: Path, results: Path
 ):
     file = results / "tiny" / "trials" / "plain-d4-s0" / "result.json"
@@ -598,7 +595,7 @@ def test_a_damaged_result_is_missing_from_the_table_named_and_its_trial_left_alo
     assert call("compare", "--runs", results).code == 0
 
 
-def test_a_report_names_a_damaged_log_and_is_made_from_the_other_trials(call: Program, results: Path):
+def test_a_report_names_a_damaged_log_and_covers_the_other_trials(call: Program, results: Path):
     file = results / "tiny" / "trials" / "plain-d4-s0" / "signals.csv"
     file.write_bytes(file.read_bytes().replace(b"1", b"2", 1))
     answer = call("report", "--runs", results)
@@ -608,20 +605,20 @@ def test_a_report_names_a_damaged_log_and_is_made_from_the_other_trials(call: Pr
     assert "1 damaged" in (results / "tiny" / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_damaged_status_is_written_anew(call: Program, tiny_file: Path, results: Path):
+def test_a_damaged_status_is_rewritten(call: Program, tiny_file: Path, results: Path):
     file = results / "tiny" / "trials" / "plain-d4-s1" / "status.json"
     file.write_bytes(b"{")
     file.with_name("result.json").unlink()
-    compare_results, watched = call("compare", "--runs", results), call("watch", "--runs", results)
+    compared, watched = call("compare", "--runs", results), call("watch", "--runs", results)
 
-    assert (compare_results.code, watched.code) == (1, 0)
-    assert f"{file}: damaged" in compare_results.err
+    assert (compared.code, watched.code) == (1, 0)
+    assert f"{file}: damaged" in compared.err
     assert "1 damaged" in watched.out
     assert call("train", tiny_file, "seeds=2", "--runs", results).code == 0
     assert call("compare", "--runs", results).code == 0
 
 
-def test_training_again_mends_what_belongs_to_no_trial(call: Program, tiny_file: Path, results: Path):
+def test_training_again_repairs_files_that_belong_to_no_trial(call: Program, tiny_file: Path, results: Path):
     for file in ("environment.json", "pairs.json"):
         (results / "tiny" / file).write_text('{"a": 1}', encoding="utf-8")
 
@@ -641,7 +638,7 @@ def test_an_experiment_that_is_being_trained_is_refused(call: Program, tiny_file
 
 
 @pytest.mark.slow
-def test_a_mistake_that_a_worker_finds_comes_through_the_process_boundary_as_one_line(tmp_path: Path):
+def test_an_error_in_a_worker_process_is_one_line(tmp_path: Path):
     (tmp_path / "x.yaml").write_text(MNIST)
 
     refused(program("train", "x.yaml", "--quiet", cwd=tmp_path), RAW, "missing")
@@ -654,7 +651,7 @@ LONG = ("data.limit=640", "training.steps=1000", "training.checkpoint_every=5", 
 
 
 def interrupt(process: subprocess.Popen[str], ready: Callable[[], bool], number: int = signal.SIGINT) -> None:
-    """Sends the program and its workers what a terminal sends on Ctrl-C, or a queue, once it is ready for it."""
+    """Sends the program and its workers a signal, as a terminal or a queue does, once `ready` is true."""
     while process.poll() is None and not ready():
         time.sleep(0.005)
     os.killpg(process.pid, number)
@@ -665,11 +662,11 @@ def interrupt(process: subprocess.Popen[str], ready: Callable[[], bool], number:
     ("number", "code", "jobs", "other"),
     [
         pytest.param(signal.SIGINT, 130, "1", ["waiting"], id="Ctrl-C"),
-        pytest.param(signal.SIGTERM, 143, "2", ["waiting", "interrupted"], id="the system, two at once"),
-        pytest.param(getattr(signal, "SIGUSR1", None), 143, "1", ["waiting"], id="the early signal of a queue"),
+        pytest.param(signal.SIGTERM, 143, "2", ["waiting", "interrupted"], id="SIGTERM, two processes"),
+        pytest.param(getattr(signal, "SIGUSR1", None), 143, "1", ["waiting"], id="the early warning of a queue"),
     ],
 )
-def test_a_signal_stops_after_the_step_and_the_same_command_goes_on_to_the_same_bytes(
+def test_a_signal_stops_after_the_step_and_the_same_command_resumes_to_the_same_bytes(
     number: int, code: int, jobs: str, other: list[str], call: Program, tiny_file: Path, tmp_path: Path
 ):
     arguments = ["train", str(tiny_file), *LONG, "--quiet", "--runs", str(tmp_path / "runs")]
@@ -679,34 +676,37 @@ def test_a_signal_stops_after_the_step_and_the_same_command_goes_on_to_the_same_
     ) as process:
         interrupt(process, lambda: runs.status(first).get("step", 0) > 10, number)
         _, err = process.communicate(timeout=60)
-    left = runs.status(first)
+    stopped = runs.status(first)
 
     assert process.returncode == code
-    assert (left["state"], left["steps"]) == ("interrupted", 1000)
-    assert 10 < left["step"] < 1000
+    assert (stopped["state"], stopped["steps"]) == ("interrupted", 1000)
+    assert 10 < stopped["step"] < 1000
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("interrupted; continue with: resexp train ")
     assert runs.status(first.with_name("identity-d4-s0"))["state"] in other
 
     assert call(*arguments).code == 0
-    assert call(*arguments[:-1], tmp_path / "whole").code == 0
-    free = ("timing.csv", "status.json", "environment.json", ".lock")
-    parts, whole = ({n: f[0] for n, f in tree(tmp_path / d).items() if Path(n).name not in free} for d in ("runs", "whole"))
-    assert parts == whole
-    assert {"tiny/plan.json", "tiny/pairs.json", "tiny/accuracy.csv", "tiny/accuracy.md"} < whole.keys()
+    assert call(*arguments[:-1], tmp_path / "uninterrupted").code == 0
+    ignored = ("timing.csv", "status.json", "environment.json", ".lock")
+    resumed, uninterrupted = (
+        {name: file[0] for name, file in tree(tmp_path / folder).items() if Path(name).name not in ignored}
+        for folder in ("runs", "uninterrupted")
+    )
+    assert resumed == uninterrupted
+    assert {"tiny/plan.json", "tiny/pairs.json", "tiny/accuracy.csv", "tiny/accuracy.md"} < uninterrupted.keys()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
-def test_a_second_ctrl_c_ends_a_worker_that_does_not_answer(tiny_file: Path, tmp_path: Path):
+def test_a_second_ctrl_c_kills_a_worker_that_does_not_respond(tiny_file: Path, tmp_path: Path):
     pipe = runs.checkpoint_file(tmp_path / "tiny", "plain-d4-s0")
     pipe.parent.mkdir(parents=True)
-    os.mkfifo(pipe)  # the worker waits here for ever
+    os.mkfifo(pipe)  # the worker waits here indefinitely
     command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "--runs", str(tmp_path), "--jobs", "1", "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         interrupt(process, (tmp_path / "tiny" / "pairs.json").exists)
         assert process.stderr
-        assert process.stderr.readline() == "stopping after this step; once more to stop at once\n"
+        assert process.stderr.readline() == "stopping after this step; press Ctrl-C again to stop immediately\n"
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
 

@@ -1,4 +1,4 @@
-"""First commands of new users: each is accepted, or refused with one line that suggests the valid form."""
+"""First commands of new users: each is accepted, or refused with one line that suggests a valid form."""
 
 import codecs
 import itertools
@@ -10,11 +10,11 @@ import pytest
 
 from resexp import comparison, config, tables
 from resexp.config import ConfigError
-from resexp.config.keys import KEYS, LISTS, SHORT, key_meant
+from resexp.config.keys import KEYS, LISTS, SHORT, suggested_key
 from resexp.config.synonyms import KEYS as KEY_SYNONYMS
 from resexp.config.synonyms import VALUES as VALUE_SYNONYMS
 
-LEAST = "seeds: 1\n"
+MINIMAL = "seeds: 1\n"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def written(tmp_path):
 
 @pytest.fixture
 def refusal(written):
-    """The one line with which a config and its overrides are refused."""
+    """The one-line error about a config and its overrides."""
 
     def message(content, *overrides):
         with pytest.raises(ConfigError) as caught:
@@ -42,7 +42,7 @@ def refusal(written):
     return message
 
 
-# ---- what is typed differently and means the same -------------------------------------------------------------------------
+# ---- accepted: other notations with the same meaning ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def refusal(written):
         ("compare.primary", "test_accuracy: identity > plain at depth=8, norm=none", None),
     ],
 )
-def test_a_text_is_taken_as_it_is_with_its_commas_and_colons(written, key, text, value):
-    settings = written(LEAST, f"{key}={text}").settings
+def test_a_text_value_may_contain_commas_and_colons(written, key, text, value):
+    settings = written(MINIMAL, f"{key}={text}").settings
     section, _, name = key.rpartition(".")
 
     assert (settings[section] if section else settings)[name] == (text if key == "compare.primary" else value)
@@ -94,8 +94,8 @@ def test_a_text_is_taken_as_it_is_with_its_commas_and_colons(written, key, text,
     ],
     ids=" ".join,
 )
-def test_an_override_may_be_short_and_a_list_needs_no_brackets(written, typed, meant):
-    assert written(LEAST, *typed) == written(LEAST, *meant)
+def test_sections_and_brackets_are_optional_in_an_override(written, typed, meant):
+    assert written(MINIMAL, *typed) == written(MINIMAL, *meant)
 
 
 @pytest.mark.parametrize(
@@ -111,26 +111,26 @@ def test_an_override_may_be_short_and_a_list_needs_no_brackets(written, typed, m
         ("depth: 8\ntraining: {lr: 0.1}\n", "network: {depth: 8}\ntraining: {lr: 0.1}\n"),
     ],
 )
-def test_a_file_may_leave_sections_and_brackets_out_by_the_same_rule(written, text, meant):
+def test_sections_and_brackets_are_optional_in_a_file_too(written, text, meant):
     assert written(text) == written(meant)
-    assert set(written(text).settings) == set(written(LEAST).settings)  # what is stored has the long form
+    assert set(written(text).settings) == set(written(MINIMAL).settings)  # stored settings have the long form
 
 
-def test_a_key_may_leave_its_section_out_exactly_where_no_other_key_has_that_name():
+def test_the_section_is_optional_exactly_if_no_other_key_has_the_same_name():
     last = [key.rpartition(".")[2] for key in KEYS]
 
-    assert {key for key in KEYS if "." in key} - set(SHORT.values()) == {"data.name"}  # name is the experiment's
+    assert {key for key in KEYS if "." in key} - set(SHORT.values()) == {"data.name"}  # "name" is the name of the experiment
     assert [name for name in SHORT if last.count(name) > 1] == []
     assert set(config.AXES) <= set(SHORT.values())
 
 
-def test_an_override_changes_a_key_that_the_file_has_without_its_section(written):
+def test_an_override_changes_a_key_that_is_without_its_section_in_the_file(written):
     assert written("depth: 8\nwidth: 4\n", "network.depth=16") == written("network: {depth: 16, width: 4}")
     assert written("network: {depth: 8, width: 4}\n", "depth=16") == written("network: {depth: 16, width: 4}")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-def test_an_encoding_that_the_file_names_in_its_first_bytes_is_read(written, encoding):
+def test_a_byte_order_mark_selects_the_encoding(written, encoding):
     text = "question: café?\r\nseeds: 1\r\n"
     mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")
 
@@ -138,7 +138,7 @@ def test_an_encoding_that_the_file_names_in_its_first_bytes_is_read(written, enc
     assert written(text).question == "café?"
 
 
-# ---- what is refused, with what to write -----------------------------------------------------------------------------------
+# ---- refused, with the text to write --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_an_encoding_that_the_file_names_in_its_first_bytes_is_read(written, enc
         ("seeds: 1\nshortcut: decayed\n", 2, ["network.shortcut", "resexp.SHORTCUTS['decayed']", "resexp.train("]),
     ],
 )
-def test_a_line_of_a_file_is_answered_with_the_line_to_write(refusal, text, line, parts):
+def test_an_error_in_a_file_names_the_line_and_the_text_to_write(refusal, text, line, parts):
     message = refusal(text)
 
     assert f"mine.yaml:{line}: {parts[0]}: " in message
     assert [part for part in parts if part not in message] == []
 
 
-CURES = [
+HINTS = [
     # typed, the override that the refusal says to write
     ("training.lr=0,01", "training.lr=0.01"),
     ("training.lr=0,1", "training.lr=0.1"),
@@ -189,14 +189,12 @@ CURES = [
 ]
 
 
-@pytest.mark.parametrize(("typed", "cure"), CURES)
-def test_a_value_is_answered_with_the_value_to_write(refusal, typed, cure):
-    message = refusal(LEAST, typed)
+@pytest.mark.parametrize(("typed", "hint"), HINTS)
+def test_a_wrong_value_is_answered_with_the_value_to_write(refusal, typed, hint):
+    message = refusal(MINIMAL, typed)
 
     assert message.startswith(f"override {typed!r}: {typed.partition('=')[0]}: ")
-    assert re.search(
-        rf"; (write|several values are written|did you mean) (.* )?{re.escape(cure.partition('=')[2])}(?=$|\?| )", message
-    )
+    assert re.search(rf"; (write|did you mean) (.* )?{re.escape(hint.partition('=')[2])}(?=$|\?| )", message)
 
 
 @pytest.mark.parametrize(
@@ -215,30 +213,30 @@ def test_a_value_is_answered_with_the_value_to_write(refusal, typed, cure):
         ("data", "data.name"),
     ],
 )
-def test_a_key_is_answered_with_the_dotted_key(refusal, typed, key):
-    assert key in refusal(LEAST, f"{typed}=3").removeprefix(f"override '{typed}=3': {typed}: ")
+def test_a_wrong_key_is_answered_with_the_dotted_key(refusal, typed, key):
+    assert key in refusal(MINIMAL, f"{typed}=3").removeprefix(f"override '{typed}=3': {typed}: ")
 
 
 @pytest.mark.parametrize(
-    ("words", "cure"),
+    ("words", "hint"),
     [
         (["depth", "8"], "write network.depth=VALUE"),
         (["depth:8"], "write network.depth=8"),
-        (["network.depth=8", "64"], "with commas between them, network.depth=8,64"),
-        (["network.shortcut=gate(bias=-6)"], "written as in {gate: {bias: -6}}"),
+        (["network.depth=8", "64"], "separate several values with commas: network.depth=8,64"),
+        (["network.shortcut=gate(bias=-6)"], "write parameters as in {gate: {bias: -6}}"),
     ],
 )
-def test_what_is_no_override_is_answered_with_one(refusal, words, cure):
-    assert cure in refusal(LEAST, *words)
+def test_an_argument_that_is_not_an_override_is_answered_with_one(refusal, words, hint):
+    assert hint in refusal(MINIMAL, *words)
 
 
-def test_every_synonym_stands_for_what_a_config_can_hold():
+def test_every_synonym_means_a_valid_key_or_value():
     allowed = {*config.SHORTCUT_NAMES, *config.NORM_NAMES, *config.INIT_NAMES, *config.DATASET_NAMES, "true", "false"}
     allowed |= {"cuda", "mps", "mlp", "cnn", "step", "float32", "float64", "bfloat16"}
 
     assert set(KEY_SYNONYMS.values()) <= set(KEYS)
     assert set(VALUE_SYNONYMS.values()) <= allowed
-    assert {key: key_meant(key) for key in KEYS} == {key: key for key in KEYS}
+    assert {key: suggested_key(key) for key in KEYS} == {key: key for key in KEYS}
     assert set(LISTS) <= set(KEYS)
 
 
@@ -252,9 +250,9 @@ def test_every_synonym_stands_for_what_a_config_can_hold():
         (".\\mine.yaml", "mine.yaml"),
     ],
 )
-def test_a_config_that_is_not_there_is_answered_with_the_one_that_is(tmp_path, monkeypatch, typed, near):
+def test_a_missing_config_is_answered_with_a_similar_name(tmp_path, monkeypatch, typed, near):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.yaml").write_text(LEAST)
+    (tmp_path / "mine.yaml").write_text(MINIMAL)
 
     with pytest.raises(ConfigError, match=rf"did you mean {re.escape(near)}\?"):
         config.load(typed)
@@ -264,7 +262,7 @@ def test_a_config_that_is_not_there_is_answered_with_the_one_that_is(tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("line", "cure"),
+    ("line", "hint"),
     [
         ("train digits --depth 56", "write network.depth=56"),
         ("train digits --network.depth=8,64", "write network.depth=8,64"),
@@ -276,7 +274,7 @@ def test_a_config_that_is_not_there_is_answered_with_the_one_that_is(tmp_path, m
         ("time digits --depth 8", "write network.depth=8"),
         ("show digits --depth 8", "write network.depth=8"),
         ("train digits --gpu", "write device=cuda"),
-        ("train digits --resume", "the same command continues"),
+        ("train digits --resume", "the same command resumes"),
         ("train digits --dryrun", "write --dry-run"),
         ("train digits —dry-run", "write --dry-run"),
         ("compare digits --allow_missing", "write --allow-missing"),
@@ -296,11 +294,11 @@ def test_a_config_that_is_not_there_is_answered_with_the_one_that_is(tmp_path, m
         ("compare --expect C:\\\\claims.yaml", "no such claims file"),
     ],
 )
-def test_a_slip_on_the_command_line_is_one_line_with_what_to_write(call, tmp_path, monkeypatch, line, cure):
+def test_a_typo_on_the_command_line_is_one_line_with_the_text_to_write(call, tmp_path, monkeypatch, line, hint):
     monkeypatch.chdir(tmp_path)
     answer = call(*shlex.split(line))
 
-    assert cure in answer.err
+    assert hint in answer.err
     assert answer.err.startswith("resexp: ")
     assert answer.err.count("\n") == 1
     assert (answer.code, answer.out) == (2, "")
@@ -311,7 +309,7 @@ def test_a_slip_on_the_command_line_is_one_line_with_what_to_write(call, tmp_pat
     "line",
     ["train digits --runs digits --jobs none", "train digits --jobs none depth=8", "train --jobs none -- digits"],
 )
-def test_options_and_their_values_are_what_they_were(call, line):
+def test_options_and_their_values_are_not_taken_for_configs(call, line):
     assert call(*shlex.split(line)).err == "resexp: --jobs: 'none' is neither auto nor a number of processes, 1 or more\n"
 
 
@@ -319,17 +317,17 @@ def test_options_and_their_values_are_what_they_were(call, line):
 
 
 def test_tune_and_by_take_an_axis_by_its_short_and_by_its_long_name(tmp_path):
-    rate = {0.1: 0.5, 0.01: 0.9}
+    accuracies = {0.1: 0.5, 0.01: 0.9}
     results = fabricated.results(
         tmp_path,
-        lambda trial: {"test_accuracy": rate[trial.settings.training.lr]},
+        lambda trial: {"test_accuracy": accuracies[trial.settings.training.lr]},
         "depth=8,64", "init=he", "norm=none", "seeds=2", "lr=0.1,0.01",
     )  # fmt: skip
     for short, long in [("lr", "training.lr"), ("depth", "network.depth")]:
         assert comparison.order_by(results, [long]) == comparison.order_by(results, [short])
         assert comparison.tuned(results, [long, short]) == comparison.tuned(results, [short])
-        said = [tables.TABLES["table"](comparison.compare_results(results, tune=[key])) for key in (long, short)]
-        assert said[0] == said[1]
+        printed = [tables.TABLES["table"](comparison.compare_results(results, tune=[key])) for key in (long, short)]
+        assert printed[0] == printed[1]
     for axes in itertools.permutations(["depth", "training.lr"]):
         assert comparison.order_by(results, axes).columns[:2] == [axis.rpartition(".")[2] for axis in axes]
     with pytest.raises(

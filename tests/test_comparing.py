@@ -99,7 +99,7 @@ def test_a_supported_hypothesis_is_printed_with_its_scope_and_exits_0(folder: Pa
     answer = compare(folder, "--expect", f"{HELPS} @ 95%")
 
     assert answer.code == 0
-    assert f"expected\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
+    assert f"hypothesis\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
     assert f"    depth 64: +0.09 [{low:+.4g}, {high:+.4g}]\n" in answer.out
 
 
@@ -118,7 +118,7 @@ def test_a_hypothesis_that_is_not_supported_exits_3_and_is_named(folder: Path, c
 
     assert answer.code == 3
     assert answer.err == f"resexp: not met: {expectation}: {verdict}\n"
-    assert answer.out.count("expected\n") == 2
+    assert answer.out.count("hypothesis\n") == 2
 
 
 def test_several_hypotheses_that_are_not_supported_are_counted(rates: Path, compare: Call):
@@ -191,15 +191,15 @@ def test_shipped_claims_are_available_by_name(folder: Path, compare: Call, name:
             ["--expect", "test_acuracy: identity > plain"],
             ("--expect: 'test_acuracy' is not one", "mean test_accuracy?"),
         ),
-        (["--expect", "identity > plain"], ("--expect: 'identity > plain' has no measure and colon; such as",)),
-        (["--expect", "test_accuracy: identity"], ("--expect: 'identity' has no signs of",)),
+        (["--expect", "identity > plain"], ("--expect: 'identity > plain' does not begin with a measure and a colon; write",)),
+        (["--expect", "test_accuracy: identity"], ("--expect: 'identity' contains none of",)),
         (["--expect", f"{HELPS} at dpth=8"], ("--expect: at: 'dpth' is not one of family, depth,", "did you mean depth?")),
         (
             ["--expect", "tutoral"],
             ("--expect: tutoral: no such claims file; shipped: cifar10, he2015, tutorial", "did you mean tutorial?"),
         ),
         (["--expect", "."], ("--expect: .: no such claims file",)),
-        (["--expect", "\x1b[31m: a > b"], ("--expect: ", "has no measure and colon")),
+        (["--expect", "\x1b[31m: a > b"], ("--expect: ", "does not begin with a measure and a colon")),
         (["--by", "width"], ("--by: 'width' does not vary here; keys that vary: depth",)),
         (["--tune", "width"], ("--tune",)),
         (["--at", "first"], ("--at: 'first' is not one of last, best, step:N",)),
@@ -221,7 +221,7 @@ def test_a_usage_error_is_one_line_with_exit_status_2_and_no_table(
 
 
 def test_an_invalid_hypothesis_is_reported_before_results_are_read(compare: Call, tmp_path: Path):
-    assert "has no signs of" in compare(tmp_path / "nothing", "--expect", "test_loss: identity").err
+    assert "contains none of" in compare(tmp_path / "nothing", "--expect", "test_loss: identity").err
 
 
 @pytest.mark.parametrize(("more", "code"), [(700, 0), (1_000, 2)])
@@ -338,7 +338,7 @@ def test_every_format_contains_the_difference_and_the_verdict_of_a_hypothesis(fo
     elif form == "json":
         assert json.loads(answer.out)["cells"][0]["arms"][1]["difference"]["low"] == pytest.approx(low)
         assert json.loads(answer.out)["judged"][-4:-1] == [
-            "expected", f"  {HELPS} + 0.2 @ 95%", "  not supported (not supported in 1 of 1 configuration of digits, n = 4)",
+            "hypothesis", f"  {HELPS} + 0.2 @ 95%", "  not supported (not supported in 1 of 1 configuration of digits, n = 4)",
         ]  # fmt: skip
     else:
         assert f"+9.0 [+{100 * low:.1f}, +{100 * high:.1f}]" in answer.out

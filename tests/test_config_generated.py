@@ -1,7 +1,7 @@
-"""Whatever a config holds, loading it gives an experiment or one line that says what is wrong: generated and mutated configs.
+"""Loading any config gives an experiment or a one-line error: generated and mutated configs.
 
-`pytest --configs N` sets how many there are in all; a fiftieth of them goes through the command line as well. Examples are
-the same in every run.
+`pytest --configs N` sets their total number; one in fifty is also passed to the command line. Examples are the same in
+every run.
 """
 
 import json
@@ -26,7 +26,7 @@ from resexp.config import ConfigError, Experiment
 
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "resexp-hypothesis")  # not in the source tree
 
-CALLS = 50_000_000  # of functions while one config is loaded; the largest experiment that is allowed takes 30 million
+MAX_CALLS = 50_000_000  # function calls while one config is loaded; the largest allowed experiment takes 30 million
 SHIPPED = {name: path.read_bytes() for name, path in config.shipped().items()}
 SCHEMA = config.schema()
 NASTY = [
@@ -40,7 +40,7 @@ NASTY = [
 
 
 def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Values that a part of the JSON schema allows, at its bounds more often than not."""
+    """Values that a part of the JSON schema allows, often at its bounds."""
     if "$ref" in schema:
         return values_of(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]])
     if "anyOf" in schema:
@@ -49,13 +49,15 @@ def values_of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(schema.get("enum", [schema.get("const")]))
     if "properties" in schema:
         return section_of(schema["properties"])
-    least = schema.get("minimum", schema.get("exclusiveMinimum", 0))
-    most = schema.get("maximum", schema.get("exclusiveMaximum", 1000))
+    minimum = schema.get("minimum", schema.get("exclusiveMinimum", 0))
+    maximum = schema.get("maximum", schema.get("exclusiveMaximum", 1000))
     kinds: dict[str, Callable[[], st.SearchStrategy[Any]]] = {
         "boolean": st.booleans,
         "null": st.none,
-        "integer": lambda: st.integers(least, least + 9) | st.sampled_from([8, 64, most, most + 1, least, least - 1]),
-        "number": lambda: st.floats(least, most) | st.sampled_from([0.1, 1e-3, 1, 0.5]),
+        "integer": lambda: (
+            st.integers(minimum, minimum + 9) | st.sampled_from([8, 64, maximum, maximum + 1, minimum, minimum - 1])
+        ),
+        "number": lambda: st.floats(minimum, maximum) | st.sampled_from([0.1, 1e-3, 1, 0.5]),
         "string": lambda: st.sampled_from(["cpu", "60s", "auto", "mine", "question?", *config.SHORTCUT_NAMES]),
         "object": lambda: shortcuts,
         "array": lambda: lists_of(schema),
@@ -70,7 +72,7 @@ def lists_of(schema: dict[str, Any]) -> st.SearchStrategy[list[Any]]:
 
 
 def section_of(properties: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """A few of the keys, one value in ten of them something else; one section in ten has an unknown key."""
+    """A few of the keys; one value in ten is junk, and one section in ten has an unknown key."""
 
     def fill(keys: list[str]) -> st.SearchStrategy[dict[str, Any]]:
         allowed = st.fixed_dictionaries({key: rarely(junk, values_of(properties[key])) for key in keys})
@@ -80,8 +82,8 @@ def section_of(properties: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.lists(st.sampled_from(list(properties)), max_size=3, unique=True).flatmap(fill)
 
 
-def rarely(this: st.SearchStrategy[Any], that: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.integers(0, 9).flatmap(lambda number: this if number == 9 else that)
+def rarely(rare: st.SearchStrategy[Any], common: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.integers(0, 9).flatmap(lambda number: rare if number == 9 else common)
 
 
 scalars = st.sampled_from(NASTY) | st.integers() | st.floats() | st.text(max_size=20) | st.booleans() | st.none()
@@ -91,11 +93,11 @@ parameters = st.dictionaries(
     st.sampled_from(["bias", "scale", "branch", "p", "survival"]), st.sampled_from([0, 0.5, -6, 1e30]), max_size=2
 )
 shortcuts = st.dictionaries(st.sampled_from([*config.SHORTCUT_NAMES, "mine"]), parameters, min_size=1, max_size=1)
-whole = section_of({key: of for key, of in SCHEMA["properties"].items() if key not in ("name", "question")})
-shaped = st.tuples(whole | rarely(junk, whole), st.sampled_from([json.dumps, runs.to_yaml]))
+sections = section_of({key: schema for key, schema in SCHEMA["properties"].items() if key not in ("name", "question")})
+shaped = st.tuples(sections | rarely(junk, sections), st.sampled_from([json.dumps, runs.to_yaml]))
 structured = shaped.map(lambda pair: pair[1](pair[0]).encode("utf-8", "replace"))
 
-KEYS = [*SCHEMA["properties"], *(key for of in SCHEMA["$defs"].values() for key in of["properties"])]
+KEYS = [*SCHEMA["properties"], *(key for section in SCHEMA["$defs"].values() for key in section["properties"])]
 PLAIN = ["0", "8", "[4, 8]", "1e-3", "true", "~", ".inf", "none", "layer", "'8'", *config.SHORTCUT_NAMES]
 ODD = [
     "", ": ", ":", "- ", "\t", "[", "]", "{", "}", ",", "&a ", "*a", "!!int ", "!x ", "|", ">-", "'", '"', "#", "%YAML 1.2",
@@ -112,53 +114,53 @@ entries = st.tuples(
     rarely(odd, st.just("")),
 )
 lines_of_text = rarely(odd, entries.map("".join))
-texts = st.lists(lines_of_text, max_size=6).map(lambda of: "\n".join(of).encode("utf-8", "replace"))
+texts = st.lists(lines_of_text, max_size=6).map(lambda lines: "\n".join(lines).encode("utf-8", "replace"))
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A shipped config after one to three slips of the hand."""
+    """A shipped config after one to three random edits."""
     lines = SHIPPED[draw(st.sampled_from(sorted(SHIPPED)))].split(b"\n")
     for _ in range(draw(st.integers(1, 3))):
-        at, other = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
-        slip = draw(st.sampled_from(["delete", "duplicate", "value", "bytes", "swap", "indent", "cut"]))
-        line = lines[at]
-        if slip == "delete":
-            lines[at : at + 1] = [b""]
-        elif slip == "duplicate":
+        index, other = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
+        edit = draw(st.sampled_from(["delete", "duplicate", "value", "bytes", "swap", "indent", "cut"]))
+        line = lines[index]
+        if edit == "delete":
+            lines[index : index + 1] = [b""]
+        elif edit == "duplicate":
             lines.insert(other, line)
-        elif slip == "value":
+        elif edit == "value":
             value = json.dumps(draw(st.sampled_from(NASTY))).encode()
             key, colon, _ = line.partition(b": ")
-            lines[at] = key + (colon and colon + value)
-        elif slip == "bytes":
-            place = draw(st.integers(0, len(line)))
-            lines[at] = line[:place] + draw(st.binary(min_size=1, max_size=3)) + line[place:]
-        elif slip == "swap":
-            lines[at], lines[other] = lines[other], line
-        elif slip == "indent":
-            lines[at] = b" " * draw(st.integers(0, 5)) + line.lstrip()
+            lines[index] = key + (colon and colon + value)
+        elif edit == "bytes":
+            position = draw(st.integers(0, len(line)))
+            lines[index] = line[:position] + draw(st.binary(min_size=1, max_size=3)) + line[position:]
+        elif edit == "swap":
+            lines[index], lines[other] = lines[other], line
+        elif edit == "indent":
+            lines[index] = b" " * draw(st.integers(0, 5)) + line.lstrip()
         else:
-            lines[at] = line[: draw(st.integers(0, len(line)))]
+            lines[index] = line[: draw(st.integers(0, len(line)))]
     return b"\n".join(lines)
 
 
-# ---- what may come of them -------------------------------------------------------------------------------------------------
+# ---- the result of loading ----------------------------------------------------------------------------------------------
 
 
-class TooMuch(Exception):  # noqa: N818 - neither a ValueError nor an AssertionError, which validators may turn into a refusal
-    """More work than any config is worth."""
+class TooMuch(Exception):  # noqa: N818 - not a ValueError or AssertionError, which validators may turn into a refusal
+    """More function calls than loading a config may take."""
 
 
 @contextmanager
 def at_most(calls: int) -> Iterator[None]:
-    """Ends what calls more functions than that: a limit that holds on machines of any speed."""
-    left = calls
+    """Raises TooMuch after this number of function calls; unlike a time limit, it is independent of the machine."""
+    remaining = calls
 
     def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal left
-        left -= event in ("call", "c_call")
-        if left < 0:
+        nonlocal remaining
+        remaining -= event in ("call", "c_call")
+        if remaining < 0:
             raise TooMuch
 
     sys.setprofile(count)
@@ -169,9 +171,9 @@ def at_most(calls: int) -> Iterator[None]:
 
 
 def load(path: Path) -> Experiment | None:
-    """The experiment, None where it was refused with one clear line; every other error is a failure."""
+    """The experiment; None if it was refused with one line. Every other error is a failure."""
     try:
-        with at_most(CALLS):
+        with at_most(MAX_CALLS):
             return config.load(path, shortcuts=[*config.SHORTCUT_NAMES, "mine"])
     except ConfigError as error:
         assert_one_line(str(error), path)
@@ -185,8 +187,8 @@ def assert_one_line(line: str, path: Path) -> None:
     assert config.escape_controls(line) == line
 
 
-def assert_sound(experiment: Experiment, folder: Path) -> None:
-    """Its stored form is the same experiment and not too large, its trials lie apart, and where they should."""
+def assert_valid(experiment: Experiment, folder: Path) -> None:
+    """Checks that the stored form loads as the same experiment, and that trial names are distinct, safe and short."""
     names = [trial.name for trial in experiment.trials]
     assert len({name.lower() for name in names}) == len(names)
     assert max(len(f"runs/{experiment.name}/trials/{name}/.predictions.csv.gz.1234567") for name in names) < 200
@@ -204,37 +206,37 @@ Check = Callable[[bytes], None]
 
 
 def for_all(configs: st.SearchStrategy[bytes], number: int, check: Check) -> None:
-    quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example, HealthCheck.filter_too_much]
-    options = settings(max_examples=number, derandomize=True, database=None, deadline=None, suppress_health_check=quiet)
+    suppressed = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example, HealthCheck.filter_too_much]
+    options = settings(max_examples=number, derandomize=True, database=None, deadline=None, suppress_health_check=suppressed)
     options(given(configs)(check))()
 
 
 @pytest.mark.parametrize(
-    ("configs", "share", "loading"),
+    ("configs", "share", "min_loaded"),
     [
-        pytest.param(texts, 4, 0.0, id="texts of YAML's own characters and our own keys"),
-        pytest.param(structured, 4, 0.1, id="values in the shape of the models"),
-        pytest.param(mutated(), 2, 0.1, id="shipped configs after slips of the hand"),
+        pytest.param(texts, 4, 0.0, id="texts of YAML characters and config keys"),
+        pytest.param(structured, 4, 0.1, id="values that follow the schema"),
+        pytest.param(mutated(), 2, 0.1, id="edited shipped configs"),
     ],
 )
 def test_a_config_gives_an_experiment_or_one_line(
-    configs: st.SearchStrategy[bytes], share: int, loading: float, tmp_path: Path, request: pytest.FixtureRequest
+    configs: st.SearchStrategy[bytes], share: int, min_loaded: float, tmp_path: Path, request: pytest.FixtureRequest
 ):
     number = max(1, request.config.getoption("--configs") // share)
-    came_to: Counter[bool] = Counter()
+    outcomes: Counter[bool] = Counter()
 
     def check(content: bytes) -> None:
         path = tmp_path / "mine.yaml"
         path.write_bytes(content)
         experiment = load(path)
-        came_to[experiment is not None] += 1
+        outcomes[experiment is not None] += 1
         if experiment is not None:
-            assert_sound(experiment, tmp_path)
+            assert_valid(experiment, tmp_path)
 
     for_all(configs, number, check)
 
-    assert came_to.total() >= number * 0.9
-    assert came_to[True] >= loading * number  # else little but refusals was tried
+    assert outcomes.total() >= number * 0.9
+    assert outcomes[True] >= min_loaded * number  # else hardly any valid config was tried
 
 
 # ---- the command line -----------------------------------------------------------------------------------------------------
@@ -246,7 +248,7 @@ SMALL = (
 
 
 def assert_answered(code: object, out: str, err: str) -> None:
-    """0 and the plan, or 2 and one line."""
+    """Checks that the result is exit code 0 and a plan, or 2 and one line."""
     if code == 0:
         assert re.search(r"trials? in \d+ stacks?", out)
         assert config.escape_controls(out, kept="\n\t") == out
@@ -267,9 +269,9 @@ def test_the_command_line_answers_every_config_with_a_plan_or_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A dry run: the whole way to the networks and their first steps, with the sizes cut down on the command line."""
+    """A dry run, up to the networks and their first steps, with small sizes set on the command line."""
     number = max(1, request.config.getoption("--configs") // 50)
-    came_to: Counter[object] = Counter()
+    outcomes: Counter[object] = Counter()
     monkeypatch.setattr(sys, "argv", ["resexp", "train", str(tmp_path / "mine.yaml"), "--dry-run", *SMALL])
 
     def check(content: bytes) -> None:
@@ -279,14 +281,14 @@ def test_the_command_line_answers_every_config_with_a_plan_or_one_line(
             cli.main()
         except SystemExit as end:
             code = end.code or 0
-        torch.set_flush_denormal(False)  # hypothesis draws small numbers, too
-        came_to[code] += 1
+        torch.set_flush_denormal(False)  # hypothesis also generates denormal numbers
+        outcomes[code] += 1
         assert_answered(code, *capsys.readouterr())
 
     for_all(st.one_of(structured, mutated(), texts), number, check)
 
-    assert came_to.total() >= number * 0.9
-    assert min(came_to[0], came_to[2]) >= number // 10
+    assert outcomes.total() >= number * 0.9
+    assert min(outcomes[0], outcomes[2]) >= number // 10
 
 
 @pytest.mark.slow
@@ -294,12 +296,12 @@ def test_the_command_line_answers_every_config_with_a_plan_or_one_line(
     ("content", "code"),
     [
         pytest.param(b"network: {shortcut: [identity, gate]}", 0, id="a config"),
-        pytest.param(b"network: {shortcut: identity\x1b}", 2, id="a byte that no YAML holds"),
-        pytest.param(b'"\\e[31mred[/red]\\n": 1', 2, id="a key that paints"),
+        pytest.param(b"network: {shortcut: identity\x1b}", 2, id="a byte that YAML does not allow"),
+        pytest.param(b'"\\e[31mred[/red]\\n": 1', 2, id="a key with a color code"),
         pytest.param(b"a: &a [1]\nb: [*a, *a]\n", 2, id="aliases"),
     ],
 )
-def test_the_program_itself_answers_so(content: bytes, code: int, tmp_path: Path):
+def test_the_program_gives_the_same_answers(content: bytes, code: int, tmp_path: Path):
     (tmp_path / "mine.yaml").write_bytes(content)
     command = [sys.executable, "-m", "resexp", "train", "mine.yaml", "--dry-run", "--jobs", "1", *SMALL]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)

@@ -1,4 +1,4 @@
-"""Every shipped config loads, asks a question, and trains a few steps; the recipes are the ones that they name."""
+"""Every shipped config loads, has a question, and trains a few steps; recipes equal the published ones."""
 
 import pytest
 import torch
@@ -9,14 +9,14 @@ NAMES = list(config.shipped())
 
 
 @pytest.fixture
-def pretended(monkeypatch, torch_state):
-    """Published sets that are not on this machine, as noise of the right shape."""
+def noise_data(monkeypatch, torch_state):
+    """Published data sets replaced by noise of the same shape."""
 
     def noise(name):
         shape, classes = datasets.SHAPES[name]
 
-        def read(_source, part):
-            labels = torch.arange(100 if part == "train" else 20) % classes
+        def read(_source, split):
+            labels = torch.arange(100 if split == "train" else 20) % classes
             pixels = torch.randint(0, 256, (len(labels), *shape), dtype=torch.uint8)
             return datasets.Images(pixels, labels, tuple(map(str, range(classes))))
 
@@ -48,7 +48,7 @@ def test_the_list_of_shipped_configs():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_asks_a_question_and_explains_itself(name):
+def test_it_has_a_question_and_a_comment(name):
     text = config.shipped()[name].read_text(encoding="utf-8")
 
     assert config.load(name).question.endswith("?")
@@ -57,9 +57,9 @@ def test_it_asks_a_question_and_explains_itself(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_it_trains_a_few_steps_to_a_result(name, pretended, tmp_path):
+def test_it_trains_a_few_steps_to_a_result(name, noise_data, tmp_path):
     shallow = ["network.depth=8"] if "he2016" in name else []  # eleven networks of 110 layers take minutes
-    shallow += ["network.depth=[4,8,16]", "network.init_scale=[0.5,1,2]"] if "atlas" in name else []  # a corner of the map
+    shallow += ["network.depth=[4,8,16]", "network.init_scale=[0.5,1,2]"] if "atlas" in name else []  # part of the grid
     experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu", *shallow])
     executors.train_here(experiment, tmp_path / "run")
 
@@ -86,7 +86,7 @@ def test_it_trains_on_the_real_images(name, real_data, torch_state, tmp_path):
     assert all(state.result["steps"] == 2 for state in runs.trial_records(tmp_path / "run", experiment))
 
 
-def test_the_demo_is_the_four_corners_at_three_depths():
+def test_the_demo_has_four_conditions_at_three_depths():
     experiment = config.load("digits")
 
     assert len(experiment.trials) == 3 * 2 * 2 * 2 * 5
@@ -100,18 +100,18 @@ def test_the_tuned_demo_is_the_demo_at_four_learning_rates():
 
     assert rates == {1e-4, 3e-4, 1e-3, 3e-3}
     assert len(tuned.trials) == 4 * len(demo.trials)
-    of_demo, at_its_rate = (
+    demo_trials, tuned_trials = (
         [
             (trial.arm, trial.seed, config.conditions(trial.settings))
-            for trial in found.trials
+            for trial in experiment.trials
             if trial.settings.training.lr == 1e-3
         ]
-        for found in (demo, tuned)
+        for experiment in (demo, tuned)
     )
-    assert of_demo == at_its_rate
+    assert demo_trials == tuned_trials
 
 
-def test_the_tutorial_begins_with_its_listing_where_all_arms_are_one_network():
+def test_the_tutorial_starts_at_depth_2_where_all_arms_are_the_same_network():
     experiment = config.load("tutorial", ["seeds=1"])
     at_two = [trial for trial in experiment.trials if trial.settings.network.depth == 2]
     networks = [training.build(trial, (1, 28, 28), 10) for trial in at_two]
@@ -138,7 +138,7 @@ def test_he2015_is_the_published_recipe():
 
 
 @pytest.mark.parametrize("name", ["cifar10-he2016-shortcuts", "cifar10-he2016-placements"])
-def test_he2016_is_he2015_with_a_warm_up_at_110_layers(name):
+def test_he2016_is_he2015_with_a_warmup_at_110_layers(name):
     settings, before = config.load(name).shared, config.load("cifar10-he2015").shared
     rates = [training.learning_rate(settings.training, step, 64000) for step in (0, 399, 400, 32000, 48000)]
 
@@ -167,7 +167,7 @@ def test_he2016_has_the_rows_of_its_tables():
     assert placements == ["post", "post-norm", "branch", "pre-act-only", "pre"]
 
 
-def test_the_second_column_of_the_placements_is_one_line_away():
+def test_overrides_give_the_second_column_of_the_placements():
     overrides = ["network.depth=164", "network.block=bottleneck", "network.shortcut=projection"]
     overrides += ["name=cifar10-he2016-placements-164", "seeds=1"]
     trial = config.load("cifar10-he2016-placements", overrides).trials[-1]

@@ -1,4 +1,4 @@
-"""`show`: the layers of a network and the card of its pair, in words."""
+"""`show`: the layers of a network and the summary of its pair, as text."""
 
 from itertools import chain
 
@@ -14,7 +14,7 @@ def table(config_name: str, *overrides: str) -> list[str]:
     return describe.layer_table(trial.arm, networks.count(training.build(trial, (3, 32, 32), 10), (3, 32, 32)))
 
 
-def test_layers_are_listed_with_what_torch_counts():
+def test_layers_are_listed_with_the_counts_of_torch():
     lines = table("cifar10-he2015", *RESNET20)
 
     assert lines[:3] == [
@@ -22,8 +22,8 @@ def test_layers_are_listed_with_what_torch_counts():
         "  layer                output           parameters  multiply-adds    activations",
         "  stem                 (16, 32, 32)            432        442,368      143,360 B",
     ]
-    assert lines[-1] == "  total, norms included                    269,722     40,551,040    1,519,872 B"
-    assert len(lines) == 1 + 1 + 20 + 1  # three blocks a stage: nothing is long enough to fold
+    assert lines[-1] == "  total (+ norm layers)                    269,722     40,551,040    1,519,872 B"
+    assert len(lines) == 1 + 1 + 20 + 1  # three blocks per stage are too few to fold
     assert max(map(len, lines)) == 80
 
 
@@ -33,7 +33,7 @@ TWO, THREE = (f"... {n} more blocks of the same" for n in (2, 3))
 @pytest.mark.parametrize(
     ("overrides", "layers", "shown"),
     [
-        # five blocks a stage; the first one of a stage changes shapes and is another, in a bottleneck of every stage
+        # five blocks per stage; a first block that changes shapes differs from the rest, in bottleneck networks at every stage
         pytest.param(["network.depth=[32]"], 2, [0, THREE, 4, 5, 6, TWO, 9, 10, 11, TWO, 14], id="basic"),
         pytest.param(
             ["network.depth=[47]", "network.block=bottleneck", "network.placement=pre"],
@@ -43,14 +43,14 @@ TWO, THREE = (f"... {n} more blocks of the same" for n in (2, 3))
         ),
     ],
 )
-def test_equal_blocks_are_folded_between_the_first_and_the_last_of_them(overrides, layers, shown):
+def test_of_equal_blocks_only_the_first_and_the_last_are_listed(overrides, layers, shown):
     lines = [line.strip() for line in table("cifar10-he2015", *overrides)[2:-1]]
     rows = [[block] if isinstance(block, str) else [f"blocks.{block}.layer{n + 1}" for n in range(layers)] for block in shown]
 
     assert [line if "..." in line else line.split()[0] for line in lines] == ["stem", *chain(*rows), "classifier"]
 
 
-def test_a_published_set_is_laid_out_before_its_images_are_there(tmp_path):
+def test_layers_for_a_published_data_set_are_listed_without_its_images(tmp_path):
     lines, pair_summaries, missing = describe.describe(config.load("cifar10-he2015", [*RESNET20, f"data.root={tmp_path}"]))
 
     assert lines[0] == "cifar10: images (3, 32, 32), 10 classes"
@@ -58,7 +58,7 @@ def test_a_published_set_is_laid_out_before_its_images_are_there(tmp_path):
     assert "data.download=true" in missing
 
 
-def test_every_pair_has_a_card_and_every_cell_a_table():
+def test_every_pair_has_a_summary_and_every_cell_a_table():
     overrides = ["seeds=1", "network.depth=[2,8]", "network.norm=none", "network.init=he", "network.shortcut=projection-all"]
     lines, pair_summaries, missing = describe.describe(config.load("digits", overrides))
 

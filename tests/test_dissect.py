@@ -408,7 +408,7 @@ def test_a_network_that_errs_otherwise_than_when_it_was_trained_is_doubted(part:
     after = call(*arguments)[2]
 
     assert "same images" not in before
-    assert "% here, 1.0 % when trained; are these the same images?" in after
+    assert "% now, 1.0% after training; are these the same images?" in after
 
 
 def test_a_diverged_and_an_unfinished_trial_are_named_and_left_out(call: Program, run: Path):
@@ -426,8 +426,8 @@ def test_a_diverged_and_an_unfinished_trial_are_named_and_left_out(call: Program
     ("arguments", "message"),
     [
         (("--parts", "lesion,doze"), "--parts: 'doze' is not one of lesion, scale, surface"),
-        (("--grid", "4"), "--grid: 4 is even: the trained weights would not be a point of it; take 5"),
-        (("--trial", "identity-d4-s7"), "--trial: 'identity-d4-s7' is no trial of tiny"),
+        (("--grid", "4"), "--grid: 4 is even, so no grid point would be the trained weights; write 5"),
+        (("--trial", "identity-d4-s7"), "--trial: 'identity-d4-s7' is not a trial of tiny"),
         (("--device", "cuda:9"), "device: cuda:9 is not on this machine"),
     ],
 )

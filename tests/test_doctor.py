@@ -136,5 +136,5 @@ def test_the_installation_has_versions_and_the_data_sets_that_can_be_read(tmp_pa
     assert lines[0].startswith(f"resexp {resexp.__version__}, Python")
     assert f"torch {torch.__version__.partition('+')[0]}" in "\n".join(lines)
     assert "  digits: ok, 359 test images" in lines
-    assert "  fashion-mnist: not there" in lines
+    assert "  fashion-mnist: not found" in lines
     assert any(line.startswith("  mnist: ") and "damaged" in line for line in lines)

@@ -1,4 +1,4 @@
-"""Output streams: characters that an encoding lacks are replaced, a closed pipe ends the program, -o writes to its target."""
+"""Output streams: characters missing from an encoding are replaced, a closed pipe ends the program, -o selects the file."""
 
 import io
 import os
@@ -20,16 +20,16 @@ COMMANDS = [command.name or command.callback.__name__ for command in cli.app.reg
 
 
 @pytest.fixture(scope="module")
-def asked(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """runs/ with tiny.yaml, trained under a question in Cyrillic and Chinese."""
-    folder = tmp_path_factory.mktemp("asked") / "runs"
+def trained_runs(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """runs/ with tiny.yaml, trained with a question in Cyrillic and Chinese."""
+    folder = tmp_path_factory.mktemp("trained") / "runs"
     command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", f"question={QUESTION!r}", "--jobs", "1"]
     subprocess.run([*command, "--quiet", "--runs", str(folder)], check=True, timeout=120, capture_output=True)
     return folder
 
 
 def encoded(monkeypatch: pytest.MonkeyPatch, encoding: str) -> tuple[io.BytesIO, io.BytesIO]:
-    """Streams as a shell gives them, strict and of an encoding; returns what is written to them."""
+    """Replaces both streams by strict ones with an encoding, as a shell sets them up; returns the bytes written to them."""
     streams = io.BytesIO(), io.BytesIO()
     for name, stream in zip(("stdout", "stderr"), streams, strict=True):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(stream, encoding=encoding, errors="strict", write_through=True))
@@ -59,10 +59,10 @@ def encoded(monkeypatch: pytest.MonkeyPatch, encoding: str) -> tuple[io.BytesIO,
     ],
     ids=" ".join,
 )
-def test_no_encoding_ends_a_command(
-    command: list[str], encoding: str, in_process: None, call: Program, asked: Path, tmp_path: Path, monkeypatch: Any
+def test_a_command_works_with_every_encoding(
+    command: list[str], encoding: str, in_process: None, call: Program, trained_runs: Path, tmp_path: Path, monkeypatch: Any
 ):
-    folder = ["--to", str(tmp_path), "--runs", asked] if command[0] == "export" else ["--runs", asked]
+    folder = ["--to", str(tmp_path), "--runs", trained_runs] if command[0] == "export" else ["--runs", trained_runs]
     out, err = encoded(monkeypatch, encoding)
     code = call(*command, *(folder if command[0] != "show" else [])).code
 
@@ -74,47 +74,47 @@ def test_no_encoding_ends_a_command(
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
-def test_no_encoding_ends_the_help(command: list[str], encoding: str, call: Program, monkeypatch: pytest.MonkeyPatch):
+def test_the_help_works_with_every_encoding(command: list[str], encoding: str, call: Program, monkeypatch: pytest.MonkeyPatch):
     out, _ = encoded(monkeypatch, encoding)
 
     assert call(*command, "--help").code == 0
     assert "Usage" in out.getvalue().decode(encoding)
 
 
-def test_a_table_is_as_it_was_but_for_what_cannot_be_shown(
-    in_process: None, call: Program, asked: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_table_changes_only_in_characters_that_the_encoding_lacks(
+    in_process: None, call: Program, trained_runs: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = call("compare", "tiny", "--runs", asked).out
+    table = call("compare", "tiny", "--runs", trained_runs).out
     shown = {}
     for encoding in ("ascii", "cp1252"):
         out, _ = encoded(monkeypatch, encoding)
-        call("compare", "tiny", "--runs", asked)
+        call("compare", "tiny", "--runs", trained_runs)
         shown[encoding] = out.getvalue().decode(encoding)
 
-    in_cp1252 = "".join(letter if ord(letter) < 256 else "?" for letter in whole)
-    assert (QUESTION in whole, "±" in whole) == (True, True)
+    in_cp1252 = "".join(letter if ord(letter) < 256 else "?" for letter in table)
+    assert (QUESTION in table, "±" in table) == (True, True)
     assert shown["cp1252"] == in_cp1252
     assert shown["ascii"] == in_cp1252.replace("±", "+-")
 
 
-def test_every_character_that_we_print_has_a_substitute_of_ascii():
+def test_every_printed_character_has_an_ascii_substitute():
     assert all(text.isascii() and text.isprintable() for text in output.SUBSTITUTES.values())
     assert set(SHADES) - {" "} <= output.SUBSTITUTES.keys()
     assert set("±→█") <= output.SUBSTITUTES.keys()
 
 
-def test_a_closed_stream_is_written_to_nowhere(monkeypatch: pytest.MonkeyPatch):
+def test_output_to_a_closed_stream_is_discarded(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdout", None)
     output.prepare_streams()
     with sys.stdout:
         program.print_result("a result")
 
 
-# ---- a reader that is gone ---------------------------------------------------------------------------------------------------
+# ---- a closed pipe -----------------------------------------------------------------------------------------------------------
 
 
-def to_nobody(*arguments: str) -> Answer:
-    """The program with a stdout whose reader is gone before it begins."""
+def with_closed_stdout(*arguments: str) -> Answer:
+    """The program with a stdout whose reader is closed before the start."""
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "resexp", *arguments]
@@ -124,14 +124,14 @@ def to_nobody(*arguments: str) -> Answer:
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["--version"], ["--help"], ["watch", "tiny"]], ids=" ".join)
-def test_who_has_seen_enough_is_told_nothing(arguments: list[str], asked: Path):
-    answer = to_nobody(*arguments, *(["--runs", str(asked)] if arguments[0] == "watch" else []))
+def test_a_closed_pipe_ends_the_program_without_a_message(arguments: list[str], trained_runs: Path):
+    answer = with_closed_stdout(*arguments, *(["--runs", str(trained_runs)] if arguments[0] == "watch" else []))
 
     assert answer == (1, "", "")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
-def test_a_full_disk_behind_stdout_is_one_line():
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_stdout_on_a_full_disk_gives_one_line():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "resexp", "--version"],
@@ -149,32 +149,34 @@ def test_a_full_disk_behind_stdout_is_one_line():
 
 
 @pytest.mark.parametrize(
-    ("options", "written", "begins"),
+    ("options", "file_name", "beginning"),
     [
-        pytest.param(["-o", "{}/x.html"], "x.html", "<!doctype html>", id="html by its ending"),
-        pytest.param(["-o", "{}/x.md"], "x.md", f"# {QUESTION}", id="Markdown by its ending"),
-        pytest.param(["-o", "{}/x.txt"], "x.txt", QUESTION, id="text by its ending"),
+        pytest.param(["-o", "{}/x.html"], "x.html", "<!doctype html>", id="HTML by extension"),
+        pytest.param(["-o", "{}/x.md"], "x.md", f"# {QUESTION}", id="Markdown by extension"),
+        pytest.param(["-o", "{}/x.txt"], "x.txt", QUESTION, id="text by extension"),
         pytest.param(["-o", "{}/x", "--format", "md"], "x", f"# {QUESTION}", id="Markdown by option"),
-        pytest.param(["-o", "{}/x"], "x", "<!doctype html>", id="no ending"),
+        pytest.param(["-o", "{}/x"], "x", "<!doctype html>", id="no extension"),
         pytest.param(["-o", "{}"], "report.html", "<!doctype html>", id="a folder"),
-        pytest.param(["-o", "{}", "--format", "text"], "report.txt", QUESTION, id="text into a folder"),
+        pytest.param(["-o", "{}", "--format", "text"], "report.txt", QUESTION, id="text to a folder"),
     ],
 )
-def test_a_report_is_what_its_name_says(options: list[str], written: str, begins: str, call: Any, asked: Path, tmp_path: Path):
-    answer = call("report", "tiny", "--runs", asked, *[option.format(tmp_path) for option in options])
+def test_the_format_of_a_report_follows_its_file_name(
+    options: list[str], file_name: str, beginning: str, call: Any, trained_runs: Path, tmp_path: Path
+):
+    answer = call("report", "tiny", "--runs", trained_runs, *[option.format(tmp_path) for option in options])
 
-    assert answer == (0, f"{tmp_path / written}\n", "")
-    assert (tmp_path / written).read_text(encoding="utf-8").startswith(begins)
-    assert [path.name for path in tmp_path.iterdir()] == [written]
+    assert answer == (0, f"{tmp_path / file_name}\n", "")
+    assert (tmp_path / file_name).read_text(encoding="utf-8").startswith(beginning)
+    assert [path.name for path in tmp_path.iterdir()] == [file_name]
 
 
 @pytest.mark.parametrize("form", ["html", "md", "text"])
-def test_a_report_to_stdout_is_the_one_of_a_file_and_leaves_none(
-    form: str, call: Any, asked: Path, tmp_path: Path, monkeypatch: Any
+def test_a_report_on_stdout_equals_the_one_in_a_file(
+    form: str, call: Any, trained_runs: Path, tmp_path: Path, monkeypatch: Any
 ):
     monkeypatch.chdir(tmp_path)
-    call("report", "tiny", "--runs", asked, "--format", form, "-o", "file")
-    answer = call("report", "tiny", "--runs", asked, "--format", form, "-o", "-")
+    call("report", "tiny", "--runs", trained_runs, "--format", form, "-o", "file")
+    answer = call("report", "tiny", "--runs", trained_runs, "--format", form, "-o", "-")
 
     assert answer == (0, Path("file").read_text(encoding="utf-8"), "")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -192,11 +194,11 @@ def test_a_report_to_stdout_is_the_one_of_a_file_and_leaves_none(
     ],
     ids=" ".join,
 )
-def test_what_a_report_cannot_be_is_refused(
-    options: list[str], words: list[str], call: Any, asked: Path, tmp_path: Path, monkeypatch: Any
+def test_an_unsupported_report_is_refused(
+    options: list[str], words: list[str], call: Any, trained_runs: Path, tmp_path: Path, monkeypatch: Any
 ):
     monkeypatch.chdir(tmp_path)
-    answer = call("report", "tiny", "--runs", asked, *options)
+    answer = call("report", "tiny", "--runs", trained_runs, *options)
 
     assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
     assert [word for word in words if word not in answer.err] == []

@@ -410,7 +410,7 @@ def rows(folder: Path, trial: config.Trial, probe: str) -> list[dict[str, str]]:
 
 
 def test_below_which_eps_is_asked_only_of_an_optimizer_that_has_one(tiny):
-    with pytest.raises(config.ConfigError, match=r"gradients.probes: 'eps_bound' has no meaning under training.optimizer: sgd"):
+    with pytest.raises(config.ConfigError, match=r"gradients.probes: 'eps_bound' has no effect with training.optimizer: sgd"):
         tiny("training.optimizer=sgd", "gradients.probes=[signal, eps_bound]")
 
     assert tiny("training.optimizer=[sgd, adamw]", "gradients.probes=[eps_bound]").trials

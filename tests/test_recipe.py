@@ -1,4 +1,4 @@
-"""From a trial's settings to its network: the second control, as wide as it takes."""
+"""From the settings of a trial to its network: the width of the parameter-matched plain baseline."""
 
 from itertools import count
 
@@ -28,7 +28,7 @@ def parameters(cell, shortcut, width):
     ("shortcut", "overrides"),
     [
         pytest.param("projection-all", MLP, id="mlp"),
-        pytest.param("rezero", MLP, id="one scalar a block is enough to ask for one more unit"),
+        pytest.param("rezero", MLP, id="one scalar per block requires one more unit"),
         pytest.param("{gate: {bias: -1}}", (*MLP, "network.norm=layer"), id="gates, layer norm"),
         pytest.param("gate", (*MLP, "network.init=fixup"), id="Fixup's scalars count"),
         pytest.param("projection", CNN, id="cnn"),
@@ -36,19 +36,22 @@ def parameters(cell, shortcut, width):
         pytest.param("projection", (*CNN, "network.block=bottleneck", "network.depth=[11]"), id="bottleneck"),
     ],
 )
-def test_the_second_control_is_the_narrowest_plain_network_with_at_least_as_many_parameters(shortcut, overrides):
+def test_the_baseline_is_the_narrowest_plain_network_with_at_least_as_many_parameters(shortcut, overrides):
     more = [f"network.shortcut=[{shortcut}]", "network.plain_width=parameters", "seeds=1"]
-    plain, control, residual = config.load("digits", [*overrides, *more]).trials
+    plain, baseline, residual = config.load("digits", [*overrides, *more]).trials
     cell = residual.settings.network
-    counts = {t.arm: sum(p.numel() for p in training.build(t, (1, 8, 8), 10).parameters()) for t in (plain, control, residual)}
+    counts = {
+        trial.arm: sum(parameter.numel() for parameter in training.build(trial, (1, 8, 8), 10).parameters())
+        for trial in (plain, baseline, residual)
+    }
     width = next(width for width in count(1) if parameters(cell, "plain", width) >= counts[residual.arm])
 
-    assert parameters(cell, "plain", width) == counts[control.arm]
-    assert counts["plain"] < counts[residual.arm] <= counts[control.arm]
+    assert parameters(cell, "plain", width) == counts[baseline.arm]
+    assert counts["plain"] < counts[residual.arm] <= counts[baseline.arm]
     assert parameters(cell, "plain", width - 1) < counts[residual.arm]
 
 
-def test_under_group_norm_it_is_a_multiple_of_the_groups():
+def test_with_group_norm_its_width_is_a_multiple_of_the_groups():
     cell = config.load("digits", [*MLP, "network.norm=group"]).trials[-1].settings.network
     width = training.width_of_control(cell, "projection-all", (1, 8, 8), 10)
 
@@ -57,9 +60,9 @@ def test_under_group_norm_it_is_a_multiple_of_the_groups():
 
 
 class Half(torch.nn.Module):
-    """a = 1, S = x / 2, with a look at a value when it is made: what no network without storage can give."""
+    """a = 1, S = x / 2; the constructor reads a value, so it cannot run on the meta device."""
 
-    def __init__(self, _place):
+    def __init__(self, _spec):
         super().__init__()
         self.half = float(torch.tensor(0.5))
 
@@ -67,28 +70,28 @@ class Half(torch.nn.Module):
         return 1.0, self.half * x
 
 
-class Own(Half):
-    """One parameter more in each block."""
+class Weighted(Half):
+    """A shortcut with one weight vector per block."""
 
-    def __init__(self, place):
-        super().__init__(place)
-        self.weight = torch.nn.Parameter(torch.ones(place.outputs[0]))
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.weight = torch.nn.Parameter(torch.ones(spec.outputs[0]))
 
 
-@pytest.mark.parametrize(("shortcut", "wider"), [(Half, False), (Own, True)])
-def test_a_shortcut_of_ones_own_is_counted_as_it_is_trained(shortcut, wider, monkeypatch):
-    monkeypatch.setitem(SHORTCUTS, "own", shortcut)
+@pytest.mark.parametrize(("shortcut", "wider"), [(Half, False), (Weighted, True)])
+def test_the_parameters_of_a_custom_shortcut_are_counted(shortcut, wider, monkeypatch):
+    monkeypatch.setitem(SHORTCUTS, "mine", shortcut)
     cell = config.load("digits", MLP).trials[-1].settings.network
-    width = training.width_of_control(cell, "own", (1, 8, 8), 10)
+    width = training.width_of_control(cell, "mine", (1, 8, 8), 10)
 
     assert (width > 16) is wider
-    assert parameters(cell, "plain", width - 1) < parameters(cell, "own", 16) <= parameters(cell, "plain", width)
+    assert parameters(cell, "plain", width - 1) < parameters(cell, "mine", 16) <= parameters(cell, "plain", width)
 
 
 @pytest.mark.parametrize("overrides", [MLP, (*CNN, "network.norm=batch")], ids=["mlp", "cnn"])
-def test_the_shortcuts_that_are_listed_as_free_are_those_that_bring_no_parameters(overrides):
+def test_the_shortcuts_listed_as_free_have_no_parameters(overrides):
     cell = config.load("digits", overrides).trials[-1].settings.network
     plain = parameters(cell, "plain", cell.width)
     free = {name for name in SHORTCUTS if parameters(cell, name, cell.width) == plain}
 
-    assert free - {"projection"} == set(FREE_SHORTCUTS)  # in an mlp a projection has no place
+    assert free - {"projection"} == set(FREE_SHORTCUTS)  # an mlp has no shape change for a projection

@@ -241,7 +241,7 @@ def test_fresh_sets_an_older_repetition_aside(results: Path, call: Program):
     answer = call("reproduce", "--fresh", "--quiet", "--runs", results)
 
     assert answer.out == f"tiny: identical: 4 of 4 trials, byte for byte\n\n{SAME}"
-    assert answer.err.splitlines()[0] == f"the older repetition is now {again(results, 'tiny-old-1')}"
+    assert answer.err.splitlines()[0] == f"the earlier reproduction was renamed to {again(results, 'tiny-old-1')}"
     assert tree(again(results, "tiny-old-1")) == before
     assert len(runs.launches(again(results))) == 1
 
@@ -313,7 +313,7 @@ def test_a_repetition_is_not_repeated_onto_itself(results: Path, call: Program):
     call("reproduce", "--quiet", "--runs", results)
     before = tree(results)
 
-    refused(call("reproduce", again(results), "--fresh", "--runs", results), "is a repetition itself", "--runs")
+    refused(call("reproduce", again(results), "--fresh", "--runs", results), "is itself a reproduction", "--runs")
     assert tree(results) == before
     assert call("reproduce", again(results), "--quiet", "--runs", results / "more").out.startswith("tiny: identical: 4 of 4")
 

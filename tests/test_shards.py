@@ -214,7 +214,7 @@ def test_a_shard_cannot_set_the_folder_of_the_others_aside(tiny_file: Path, call
     answer = call("train", tiny_file, "--shard=1/2", "--fresh")
 
     assert answer.code == 2
-    assert "other shards would lose their folder" in answer.err
+    assert "would rename the folder of the other shards" in answer.err
 
 
 def test_a_shard_answers_for_its_own_trials_alone(tmp_path: Path, capsys: Any):

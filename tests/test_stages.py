@@ -1,4 +1,4 @@
-"""Long operations print their stages on stderr within a second, nothing on stdout, and nothing with --quiet."""
+"""Long operations announce their stages on stderr within a second, print nothing on stdout, and are silent with --quiet."""
 
 import io
 import json
@@ -21,10 +21,10 @@ TORCH, READING, MEASURING = "starting torch", "reading digits", "measuring the p
 
 @pytest.fixture
 def stages(in_process: None, call: Program, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The stages that are announced, as lines."""
-    found: list[str] = []
-    monkeypatch.setattr(program, "stage_line", found.append)
-    return found
+    """The announced stages."""
+    lines: list[str] = []
+    monkeypatch.setattr(program, "stage_line", lines.append)
+    return lines
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def stages(in_process: None, call: Program, monkeypatch: pytest.MonkeyPatch) -> 
         (["time"], [TORCH, "timing a step of each arm"]),
         (["show"], [TORCH, f"{READING} and {MEASURING}"]),
     ],
-    ids=lambda of: " ".join(of) if isinstance(of, list) else None,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_long_work_announces_its_stages(
     command: list[str], expected: list[str], stages: Any, call: Any, tiny_file: Any, tmp_path: Any
@@ -50,7 +50,7 @@ def test_long_work_announces_its_stages(
     assert stages == expected
 
 
-def test_elsewhere_than_on_a_terminal_a_stage_is_a_line(capsys: pytest.CaptureFixture[str]):
+def test_outside_a_terminal_each_stage_is_a_line(capsys: pytest.CaptureFixture[str]):
     with program.stages() as announce:
         announce("reading mnist")
         announce("reading mnist")
@@ -60,7 +60,7 @@ def test_elsewhere_than_on_a_terminal_a_stage_is_a_line(capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "reading mnist ...\nmeasuring [bold] \\x1b[31m ...\n")
 
 
-def test_on_a_terminal_it_is_shown_until_the_end_and_stdout_stays_clean(
+def test_on_a_terminal_the_stage_is_shown_until_the_end_and_stdout_is_unaffected(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     screen = io.StringIO()
@@ -82,7 +82,7 @@ def test_on_a_terminal_it_is_shown_until_the_end_and_stdout_stays_clean(
 
 @pytest.fixture(scope="module")
 def finished(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """runs/ in which tiny.yaml is finished."""
+    """runs/ with tiny.yaml, finished."""
     folder = tmp_path_factory.mktemp("finished") / "runs"
     command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "--jobs", "1", "--quiet", "--runs", str(folder)]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
@@ -90,7 +90,7 @@ def finished(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_torch(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The program where importing torch ends it."""
+    """The program in an environment in which importing torch ends it."""
     (folder / "torch.py").write_text("raise SystemExit('torch was imported')")
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "resexp", *map(str, arguments)]
@@ -99,7 +99,7 @@ def without_torch(folder: Path, *arguments: object) -> subprocess.CompletedProce
     )
 
 
-def test_where_all_is_trained_no_torch_is_needed_to_say_so(finished: Path, tiny_file: Path, tmp_path: Path):
+def test_if_all_trials_are_finished_train_needs_no_torch(finished: Path, tiny_file: Path, tmp_path: Path):
     accuracy = finished / "tiny" / "accuracy.csv"
     before = accuracy.read_bytes()
     accuracy.write_text("old")
@@ -112,7 +112,7 @@ def test_where_all_is_trained_no_torch_is_needed_to_say_so(finished: Path, tiny_
     assert not runs.is_training(finished / "tiny")
 
 
-def test_its_json_is_what_it_was(finished: Path, tiny_file: Path, tmp_path: Path):
+def test_if_all_trials_are_finished_json_needs_no_torch(finished: Path, tiny_file: Path, tmp_path: Path):
     done = without_torch(tmp_path, "train", tiny_file, "--runs", finished, "--json")
 
     assert done.returncode == 0
@@ -127,7 +127,7 @@ def test_torch_is_announced_before_it_is_imported(command: list[str], tmp_path: 
 
 
 @pytest.mark.parametrize("reason", ["settings", "plan", "record", "trial", "checkpoint", "nothing"])
-def test_whatever_a_start_would_write_is_not_complete(reason: str, finished: Path, tiny: Any, tmp_path: Path):
+def test_an_experiment_with_anything_left_to_write_is_not_complete(reason: str, finished: Path, tiny: Any, tmp_path: Path):
     folder = tmp_path / "tiny"
     for path in (path for path in (finished / "tiny").rglob("*") if path.is_file()):
         (folder / path.relative_to(finished / "tiny")).parent.mkdir(parents=True, exist_ok=True)
@@ -146,14 +146,14 @@ def test_whatever_a_start_would_write_is_not_complete(reason: str, finished: Pat
 # ---- images ------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_start_reads_every_image_once(in_process: None, call: Program, tiny_file: Path, tmp_path: Path, monkeypatch: Any):
-    read, parts = datasets.DATASETS["digits"], Counter[str]()
+def test_each_launch_reads_every_image_once(in_process: None, call: Program, tiny_file: Path, tmp_path: Path, monkeypatch: Any):
+    read, reads = datasets.DATASETS["digits"], Counter[str]()
 
-    def counted(source: Any, part: str) -> Any:
-        parts[part] += 1
-        return read(source, part)
+    def counted(source: Any, split: str) -> Any:
+        reads[split] += 1
+        return read(source, split)
 
     monkeypatch.setitem(datasets.DATASETS, "digits", counted)
-    for start in (1, 2):
-        assert call("train", tiny_file, f"seeds={start}", "--jobs", 1, "--runs", tmp_path).code == 0
-        assert parts == {"train": start, "test": start}
+    for launch in (1, 2):
+        assert call("train", tiny_file, f"seeds={launch}", "--jobs", 1, "--runs", tmp_path).code == 0
+        assert reads == {"train": launch, "test": launch}

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print, exit code. Nothing else prints; torch is imported by workers and `show` only."""
+"""The command line: parse, call, print, exit code. No other package prints. Only workers, `show` and `doctor` import torch."""
 
 from resexp import config, runs
 from resexp.cli import configs, dissecting, exporting, probing, reporting, reproduction, timing, training
@@ -9,12 +9,12 @@ __all__ = ["app", "configs", "dissecting", "exporting", "main", "probing", "repo
 
 
 def main() -> None:
-    """Runs the program; every expected error is one line on stderr and an exit code."""
+    """Runs the program and prints every expected error as one line on stderr, with an exit code."""
     prepare_streams()
     try:
         app()
     except (config.ConfigError, runs.RunsError) as error:
         fail(str(error), USAGE)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        fail("; ".join([f"{where}{error.strerror or error}", *getattr(error, "__notes__", ())]), FAILED)
+        file = f"{error.filename}: " if error.filename else ""
+        fail("; ".join([f"{file}{error.strerror or error}", *getattr(error, "__notes__", ())]), FAILED)

@@ -28,55 +28,55 @@ COMMANDS = {
     "summary": "show",
     "version": "--version",
 }
-# Options of other tools, without the dashes inside. Those that are keys of a config, such as --epochs, need no row.
+# Options of other tools, without inner dashes. Options that are config keys, such as --epochs, need no row.
 OPTIONS = {
     "config": "write the config first, without an option",
-    "continue": "leave it out: the same command continues",
+    "continue": "omit it: the same command resumes",
     "cpu": "write device=cpu",
     "cuda": "write device=cuda",
     "dry": "write --dry-run",
-    "force": "--fresh sets an older experiment aside first",
+    "force": "write --fresh: it renames the existing experiment and starts over",
     "gpu": "write device=cuda",
     "logdir": "write --runs DIR",
     "numworkers": "write --jobs N",
     "out": "write --runs DIR",
     "output": "write --runs DIR",
     "outputdir": "write --runs DIR",
-    "overwrite": "--fresh sets an older experiment aside first",
-    "resume": "leave it out: the same command continues",
+    "overwrite": "write --fresh: it renames the existing experiment and starts over",
+    "resume": "omit it: the same command resumes",
     "savedir": "write --runs DIR",
-    "verbose": "leave it out: progress is shown unless --quiet is given",
+    "verbose": "omit it: progress is shown unless --quiet is given",
     "workers": "write --jobs N",
 }
 
 
 class Program(Commands):
-    """The commands; errors about unknown ones suggest a valid command line."""
+    """The commands. An error about an unknown command or option suggests a valid command line."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that a line names.
+        """The command named by the arguments.
 
         Raises:
-            ConfigError: an unknown command or option, with what to write.
+            ConfigError: an unknown command or option; the message says what to write instead.
         """
         name, rest = args[0], args[1:]
         if name not in self.commands and not name.startswith("-"):
-            raise config.ConfigError(f"no such command; {_command_meant(name, rest, self.commands)}", where=name)
+            raise config.ConfigError(f"no such command; {_command_hint(name, rest, self.commands)}", where=name)
         if name in self.commands:
             _check_options(self.commands[name], rest)
         return super().resolve_command(ctx, args)
 
 
-def _command_meant(name: str, rest: Sequence[str], commands: Mapping[str, Any]) -> str:
-    """What to write instead of a command that does not exist."""
-    meant = COMMANDS.get(name.lower()) or (name.lower() if name.lower() in commands else None)
-    if meant == "--help":
-        return f"write resexp {shlex.join([*rest[:1], meant])}"
-    if meant:
-        return f"write resexp {meant} {shlex.join(rest)}".rstrip()
+def _command_hint(name: str, rest: Sequence[str], commands: Mapping[str, Any]) -> str:
+    """The advice for a command that does not exist."""
+    suggestion = COMMANDS.get(name.lower()) or (name.lower() if name.lower() in commands else None)
+    if suggestion == "--help":
+        return f"write resexp {shlex.join([*rest[:1], suggestion])}"
+    if suggestion:
+        return f"write resexp {suggestion} {shlex.join(rest)}".rstrip()
     if _is_config(name):
         return f"write resexp train {shlex.join([name, *rest])}"
-    return f"there are {', '.join(commands)}{config.did_you_mean(name, commands)}"
+    return f"choose one of {', '.join(commands)}{config.did_you_mean(name, commands)}"
 
 
 def _is_config(word: str) -> bool:
@@ -84,43 +84,45 @@ def _is_config(word: str) -> bool:
 
 
 def _check_options(command: Any, words: Sequence[str]) -> None:
-    """Refuses an option that is a key of a config, belongs to another tool, or is a piece of a value."""
+    """Refuses an option that is a config key, belongs to another tool, or is part of a value."""
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     overrides = any(parameter.name == "overrides" for parameter in command.params)
-    named = [word for before, word in zip(["", *words], words, strict=False) if not before.startswith("-") and _is_config(word)]
-    if overrides and len(named) > 1:
-        raise config.ConfigError(f"is a second config after {named[0]}; use a separate command for each", where=named[1])
+    configs = [
+        word for before, word in zip(["", *words], words, strict=False) if not before.startswith("-") and _is_config(word)
+    ]
+    if overrides and len(configs) > 1:
+        raise config.ConfigError(f"is a second config after {configs[0]}; use a separate command for each", where=configs[1])
     for index, word in enumerate(words):
         option, equals, value = re.sub("^[\u2013\u2014]", "--", word).partition("=")
         if word == "--":
             return
-        if overrides and re.match(r"-\.?[0-9]", word) and (begun := _open_override(words[:index])) is not None:
-            text = " ".join(words[begun : index + 1])
-            raise config.ConfigError(f"is split at its spaces; write '{text}' in quotes", where=f"override {text}")
+        if overrides and re.match(r"-\.?[0-9]", word) and (start := _open_override(words[:index])) is not None:
+            text = " ".join(words[start : index + 1])
+            raise config.ConfigError(f"was split at its spaces; write '{text}' in quotes", where=f"override {text}")
         if not re.match(r"-+[a-zA-Z]{2}|--", option) or word.partition("=")[0] in known:
             continue
         following = "".join(words[index + 1 : index + 2])
         value = value if equals else following if not following.startswith("--") and "=" not in following else ""
-        if cure := _option_meant(option, value or "VALUE", known, overrides=overrides):
-            raise config.ConfigError(f"no such option; {cure}", where=option)
+        if hint := _option_hint(option, value or "VALUE", known, overrides=overrides):
+            raise config.ConfigError(f"no such option; {hint}", where=option)
 
 
 def _open_override(words: Sequence[str]) -> int | None:
-    """The index of the last override, where a bracket in it has not been closed."""
+    """The index of the last override if it contains an open bracket."""
     starts = [index for index, word in enumerate(words) if re.match(r"[\w.]+=", word)]
     text = " ".join(words[starts[-1] :]) if starts else ""
     return starts[-1] if sum(map(text.count, "[{")) > sum(map(text.count, "]}")) else None
 
 
-def _option_meant(option: str, value: str, known: Collection[str], *, overrides: bool) -> str | None:
-    """What to write instead of an option that does not exist; None where the parser's own suggestion is as good."""
+def _option_hint(option: str, value: str, known: Collection[str], *, overrides: bool) -> str | None:
+    """The advice for an option that does not exist; None if the suggestion of the parser is as good."""
     name = re.sub(r"[-_]", "", option).lower()
-    near = {re.sub(r"[-_]", "", one).lower(): one for one in known}.get(name)
+    near = {re.sub(r"[-_]", "", known_option).lower(): known_option for known_option in known}.get(name)
     if near:
         return f"write {near}"
     if not overrides:
         return None
     if name in OPTIONS:
         return OPTIONS[name]
-    key = config.key_meant(option.lstrip("-"))
+    key = config.suggested_key(option.lstrip("-"))
     return f"write {key}={value}, without dashes" if key else None

@@ -1,4 +1,4 @@
-"""`resexp show`, `configs`, `schema` and `doctor`: looking without training."""
+"""`resexp show`, `configs`, `schema` and `doctor`: commands that inspect and do not train."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, end
 
 @app.command()
 def show(source: ConfigArgument, overrides: Overrides = None, *, runs_dir: Runs = Path("runs")) -> None:
-    """Show what each layer costs (parameters, multiply-adds, activations) and the card of every pair, without training."""
+    """Show the cost of every layer and what each pair has in common, without training."""
     experiment = config.load(runs.readable(source, runs_dir), overrides or [])
     with stages() as announce:
         announce("starting torch")
@@ -23,66 +23,66 @@ def show(source: ConfigArgument, overrides: Overrides = None, *, runs_dir: Runs 
         announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization")
         layers, pair_summaries, missing = describe.describe(experiment)
     head = [experiment.name, *([experiment.question] if experiment.question else [])]
-    tail = ["", f"no cards: {missing}"] if missing else []
+    tail = ["", f"no pair summaries: {missing}"] if missing else []
     print_result("\n".join(tables.fitted([*head, *layers, *tables.pair_summary_lines(pair_summaries), *tail])))
 
 
-configs_app = typer.Typer(help="List, print or copy the configs that come with resexp.", no_args_is_help=True)
+configs_app = typer.Typer(help="List, print or copy the shipped configs.", no_args_is_help=True)
 app.add_typer(configs_app, name="configs")
 
 
 @configs_app.command("ls")
 def configs_ls() -> None:
-    """List the shipped configs and the question that each asks."""
-    found = {name: config.load(name).question or "" for name in config.shipped()}
-    wide = max(map(len, found)) + 2
-    for name, question in found.items():
-        print_result(textwrap.fill(f"{name:<{wide}}{question}", 80, subsequent_indent=" " * wide, break_on_hyphens=False))
+    """List the shipped configs with the question of each."""
+    questions = {name: config.load(name).question or "" for name in config.shipped()}
+    width = max(map(len, questions)) + 2
+    for name, question in questions.items():
+        print_result(textwrap.fill(f"{name:<{width}}{question}", 80, subsequent_indent=" " * width, break_on_hyphens=False))
 
 
 @configs_app.command("show")
-def configs_show(name: Annotated[str, typer.Argument(help="A shipped config.")]) -> None:
+def configs_show(name: Annotated[str, typer.Argument(help="Name of a shipped config.")]) -> None:
     """Print a shipped config."""
     print_result(_shipped(name).read_text(encoding="utf-8"))
 
 
 @configs_app.command("cp")
 def configs_cp(
-    name: Annotated[str, typer.Argument(help="A shipped config.")],
-    target: Annotated[Path, typer.Argument(help="File or folder to copy it to.")] = Path(),
+    name: Annotated[str, typer.Argument(help="Name of a shipped config.")],
+    target: Annotated[Path, typer.Argument(help="File or folder to copy to.")] = Path(),
 ) -> None:
-    """Copy a shipped config, to be changed."""
+    """Copy a shipped config for editing."""
     path = target / f"{name}.yaml" if target.is_dir() else target
     if path.exists():
-        raise runs.RunsError(f"{path}: exists already; choose another name")
+        raise runs.RunsError(f"{path}: already exists; choose another name")
     runs.write_text(path, _shipped(name).read_text(encoding="utf-8"))
     print_result(str(path))
 
 
 def _shipped(name: str) -> Path:
-    found = config.shipped()
-    if name not in found:
+    paths = config.shipped()
+    if name not in paths:
         raise config.ConfigError(
-            f"no shipped config of that name ({', '.join(found)}){config.did_you_mean(name, found)}", where=name
+            f"no shipped config has this name; choose one of {', '.join(paths)}{config.did_you_mean(name, paths)}", where=name
         )
-    return found[name]
+    return paths[name]
 
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of a config, for editors."""
+    """Print the JSON schema of a config, for completion and checks in editors."""
     print_result(json.dumps(config.schema(), indent=1))
 
 
 @app.command("doctor")
-def look_after(
-    folder: Annotated[Path | None, typer.Argument(metavar="[RUNS]", help="A results folder, or one experiment in it.")] = None,
+def check_installation(
+    folder: Annotated[Path | None, typer.Argument(metavar="[RUNS]", help="A results folder or one experiment in it.")] = None,
     *,
     runs_dir: Runs = Path("runs"),
     fix: Annotated[bool, typer.Option("--fix", help="Restore line endings that git has changed.")] = False,
 ) -> None:
-    """Say what is installed and works, and what in a results folder is damaged and would be mended how."""
-    place = folder or runs_dir
+    """Check the installation, find damaged files in a results folder, and say how to repair them."""
+    checked = folder or runs_dir
     with stages() as announce:
         announce("starting torch")
         from resexp import doctor  # noqa: PLC0415 - needs torch in this process
@@ -93,18 +93,18 @@ def look_after(
     if folder and not folder.is_dir():
         raise runs.RunsError(f"{folder}: no such folder")
     with stages() as announce:
-        announce(f"checking {place}")
-        found = runs.experiments(place)
-        remarks = [_endings(experiment, fix=fix) for experiment in found if runs.line_endings_changed(experiment)]
-        damaged = [line for experiment in found for line in runs.examine(experiment)]
-    count = f"{len(found)} experiment{'' if len(found) == 1 else 's'}"
-    print_result("\n".join([f"{place}: {count}, {len(damaged) or 'nothing'} damaged", *damaged, *remarks]))
+        announce(f"checking {checked}")
+        experiments = runs.experiments(checked)
+        remarks = [_endings(experiment, fix=fix) for experiment in experiments if runs.line_endings_changed(experiment)]
+        damaged = [line for experiment in experiments for line in runs.examine(experiment)]
+    count = f"{len(experiments)} experiment{'' if len(experiments) == 1 else 's'}"
+    print_result("\n".join([f"{checked}: {count}, {len(damaged) or 'nothing'} damaged", *damaged, *remarks]))
     if damaged:
         sys.exit(FAILED)
 
 
 def _endings(folder: Path, *, fix: bool) -> str:
-    """A remark on an experiment whose line endings git has changed, after restoring them if requested."""
+    """A remark on an experiment whose line endings git has changed; restores them first if requested."""
     if not fix:
         return endings_remark(folder)
     with runs.lock(folder):

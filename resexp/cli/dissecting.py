@@ -1,4 +1,4 @@
-"""`resexp dissect`: what trained networks do without a block, with weaker shortcuts, beside their weights."""
+"""`resexp dissect`: ablation of trained networks."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, Data, RunArgument, Runs, app, fail, log, named, print_result, stages
+from resexp.cli.program import FAILED, Data, RunArgument, Runs, app, experiment_folder, fail, log, print_result, stages
 from resexp.cli.running import with_data
 from resexp.runs import Results, TrialRecord
 from resexp.runs.files import CsvValue
@@ -24,73 +24,80 @@ def dissect(
     source: RunArgument = None,
     *,
     runs_dir: Runs = Path("runs"),
-    trials: Annotated[list[str] | None, typer.Option("--trial", help="Only this trial; may be repeated.")] = None,
+    trials: Annotated[list[str] | None, typer.Option("--trial", help="Ablate only this trial. Repeatable.")] = None,
     parts: Annotated[
-        str, typer.Option(help="lesion, scale, surface (comma-separated); a surface takes GRID x GRID evaluations.")
+        str, typer.Option(help="Comma-separated: lesion, scale, surface (which takes GRID x GRID evaluations).")
     ] = "lesion,scale",
-    grid: Annotated[int, typer.Option(min=3, help="Points of a surface along each direction, an odd number.")] = 21,
+    grid: Annotated[int, typer.Option(min=3, help="Points of the loss surface along each direction; an odd number.")] = 21,
     data: Data = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; default the one of training.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of training.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress output.")] = False,
 ) -> None:
-    """Remove blocks, weaken shortcuts, move the weights of trained networks, and measure them on the validation images."""
+    """Ablate trained networks: remove blocks, scale down shortcuts, scan the loss surface.
+
+    All errors are measured on the validation images. Each part writes one CSV file per trial.
+    """
     from resexp import tables  # noqa: PLC0415 - `--help` starts without them
 
-    wanted = _parts(parts)
+    selected_parts = _selected_parts(parts)
     if not grid % 2:
         raise config.ConfigError(
-            f"{grid} is even: the trained weights would not be a point of it; take {grid + 1}", where="--grid"
+            f"{grid} is even, so no grid point would be the trained weights; write {grid + 1}", where="--grid"
         )
-    folder = named(source, runs_dir)
+    folder = experiment_folder(source, runs_dir)
     experiment = with_data(runs.read_experiment(folder), data)
     data_set = experiment.shared.data
-    own = data_set.name == "image-folder" and runs.launches(folder)[-1]["images"][1]  # a validation set that came with the data
-    if not (data_set.validation or own):
-        raise runs.RunsError(f"{folder}: data.validation is 0, so there are no images to measure on; train with some held out")
+    has_own_validation = data_set.name == "image-folder" and runs.launches(folder)[-1]["images"][1]  # a validation folder
+    if not (data_set.validation or has_own_validation):
+        raise runs.RunsError(
+            f"{folder}: data.validation is 0, so there are no validation images; train again with data.validation above 0"
+        )
     results = runs.results_of(folder, experiment, ("weights.pt",))
-    asked = _asked(results, trials)
-    sound, damaged = _sound(asked), [record for record in asked if record.state == "damaged"]
-    if not (sound or damaged):
-        raise runs.RunsError(f"{folder}: {_nothing(asked)}")
-    if sound:
-        _measure(sound, results, wanted, grid, device, quiet=quiet)
-        print_result("\n".join(tables.dissection_lines(sound, results, wanted)))
+    records = _selected_records(results, trials)
+    trained, damaged = _trained(records), [record for record in records if record.state == "damaged"]
+    if not (trained or damaged):
+        raise runs.RunsError(f"{folder}: {_reason_for_none(records)}")
+    if trained:
+        _measure(trained, results, selected_parts, grid, device, quiet=quiet)
+        print_result("\n".join(tables.dissection_lines(trained, results, selected_parts)))
     for record in damaged[1:]:
         log(f"left out: {record.reason}")
     if damaged:
         fail(f"left out: {damaged[0].reason}", FAILED)
 
 
-def _nothing(asked: Sequence[TrialRecord]) -> str:
-    """Why none of these trials can be dissected, and what to do."""
-    if any(record.result is None for record in asked):
-        return "no trained network to dissect; finish its training first"
-    if any(record.diverged_at is not None for record in asked):
-        return "no network to dissect, training diverged; train with a lower training.lr or with training.clip_norm"
-    return "no network that can be built here; call resexp.dissect from Python"
+def _reason_for_none(records: Sequence[TrialRecord]) -> str:
+    """The reason why none of these trials can be dissected, and what to do."""
+    if any(record.result is None for record in records):
+        return "no trained network to dissect; finish the training first"
+    if any(record.diverged_at is not None for record in records):
+        return "no network to dissect, because training diverged; train with a lower training.lr or with training.clip_norm"
+    return "no network to dissect with built-in shortcuts; for custom shortcuts, call resexp.dissect from Python"
 
 
-def _parts(text: str) -> list[str]:
-    named = text.split(",")
-    for part in named:
+def _selected_parts(text: str) -> list[str]:
+    names = text.split(",")
+    for part in names:
         if part not in PARTS:
             raise config.ConfigError(f"{part!r} is not one of {', '.join(PARTS)}", where="--parts")
-    return [part for part in PARTS if part in named]
+    return [part for part in PARTS if part in names]
 
 
-def _asked(results: Results, trials: list[str] | None) -> list[TrialRecord]:
+def _selected_records(results: Results, trials: list[str] | None) -> list[TrialRecord]:
     names = [record.trial.name for record in results.records]
     for name in trials or []:
         if name not in names:
             raise config.ConfigError(
-                f"{name!r} is no trial of {results.name}{config.did_you_mean(name, names)}", where="--trial"
+                f"{name!r} is not a trial of {results.name}{config.did_you_mean(name, names)}", where="--trial"
             )
     return [record for record in results.records if not trials or record.trial.name in trials]
 
 
-def _sound(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Trained networks that can be built here; what else is left out is named."""
-    found, unfinished = [], 0
+def _trained(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Trials with a trained network that the command line can build; prints which of the others are left out."""
+    trained, unfinished = [], 0
     for record in records:
         name, shortcut = record.trial.name, config.shortcut_name(record.trial.settings.network.shortcut)
         if not record.result:
@@ -98,12 +105,12 @@ def _sound(records: Iterable[TrialRecord]) -> list[TrialRecord]:
         elif record.diverged_at is not None:
             log(f"left out: {name} diverged at step {record.diverged_at}")
         elif shortcut not in config.SHORTCUT_NAMES:
-            log(f"left out: {name}: {shortcut} is a shortcut of your own; resexp.dissect takes it apart from Python")
+            log(f"left out: {name}: {shortcut} is a custom shortcut; call resexp.dissect from Python")
         else:
-            found.append(record)
+            trained.append(record)
     if unfinished:
         log(f"left out: {unfinished} not finished")
-    return found
+    return trained
 
 
 # ---- measuring ------------------------------------------------------------------------------------------------------------
@@ -111,7 +118,7 @@ def _sound(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 @dataclass(frozen=True)
 class Task:
-    """A table that is measured in `lines` pieces, each of so many evaluations and about so many seconds."""
+    """A table that is measured in `lines` pieces; `evaluations` and estimated `seconds` are those of one piece."""
 
     record: TrialRecord
     part: str
@@ -123,16 +130,20 @@ class Task:
 def _measure(
     records: Sequence[TrialRecord], results: Results, parts: list[str], grid: int, device: str | None, *, quiet: bool
 ) -> None:
-    """Writes the tables of every trial; how long that takes is said first."""
+    """Writes the tables of every trial; prints the estimated time first."""
     from resexp import executors, screen  # noqa: PLC0415 - `--help` starts without them
     from resexp.executors import pool as pools  # noqa: PLC0415 - as above
 
     plan = runs.read_plan(results.sources[0][0])
     machine = (plan.threads if plan else 1, device or (plan.device if plan else "auto"))
     with ExitStack() as starting, executors.Pool(1, starting.enter_context(stages(quiet=quiet))) as pool:
-        tasks = _tasks(records, results, parts, grid, lambda of: pools.dissection_cost(pool, of.folder, of.trial, *machine))
+        tasks = _tasks(
+            records, results, parts, grid, lambda record: pools.dissection_cost(pool, record.folder, record.trial, *machine)
+        )
         starting.close()
-        seconds, evaluations = (sum(task.lines * getattr(task, of) for task in tasks) for of in ("seconds", "evaluations"))
+        seconds, evaluations = (
+            sum(task.lines * getattr(task, field) for task in tasks) for field in ("seconds", "evaluations")
+        )
         if not quiet:
             trials = f"{len(records)} trial{'s' if len(records) > 1 else ''}"
             log(f"{', '.join(parts)} of {trials}: {evaluations:,} evaluations, about {screen.clock(seconds)}")
@@ -149,19 +160,20 @@ def _measure(
                 runs.write_rows(record.folder / runs.ABLATION_FILES[task.part], rows)
                 if not (quiet or console.is_terminal):
                     log(f"{task.part} of {record.trial.name}")
-                _doubt(task, rows)
+                _check_images(task, rows)
 
 
-def _doubt(task: Task, rows: Sequence[Sequence[CsvValue]]) -> None:
-    """Says so where the whole network errs by a point more or less than when it was trained: its images are others now."""
-    whole, column = (
-        rows[len(rows) // 2 if task.part == "surface" else 0],
-        runs.COLUMNS[runs.ABLATION_FILES[task.part]].index("val_error"),
-    )
-    now, then = float(whole[column] or 0), 1 - (task.record.result or {})["val_accuracy"]
-    if abs(now - then) > 0.01:
+def _check_images(task: Task, rows: Sequence[Sequence[CsvValue]]) -> None:
+    """Prints a warning if the error of the intact network differs by more than a point from the error after training."""
+    intact = rows[len(rows) // 2 if task.part == "surface" else 0]
+    column = runs.COLUMNS[runs.ABLATION_FILES[task.part]].index("val_error")
+    current, original = float(intact[column] or 0), 1 - (task.record.result or {})["val_accuracy"]
+    if abs(current - original) > 0.01:
         name = task.record.trial.name
-        log(f"{name}: validation error {100 * now:.1f} % here, {100 * then:.1f} % when trained; are these the same images?")
+        log(
+            f"{name}: validation error {100 * current:.1f}% now, {100 * original:.1f}% after training; "
+            "are these the same images?"
+        )
 
 
 def _tasks(
@@ -171,7 +183,7 @@ def _tasks(
     grid: int,
     cost: Callable[[TrialRecord], tuple[float, dict[str, int]]],
 ) -> list[Task]:
-    """All that is to be done; networks of one arm and cell cost the same."""
+    """All tables to measure. Networks of one arm and cell cost the same."""
     costs: dict[tuple[str, ...], tuple[float, dict[str, int]]] = {}
     tasks = []
     for record in records:

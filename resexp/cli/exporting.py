@@ -1,4 +1,4 @@
-"""`resexp export`: a run into a tracker that is installed."""
+"""`resexp export`: the results of an experiment to an installed tracker."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,25 +6,30 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import RunArgument, Runs, app, check_choice, log, named, print_result, stages
+from resexp.cli.program import RunArgument, Runs, app, check_choice, experiment_folder, log, print_result, stages
 
 
 @app.command()
 def export(
-    tracker: Annotated[str, typer.Argument(metavar="TRACKER", help="tensorboard, wandb or mlflow.")],
+    tracker: Annotated[str, typer.Argument(metavar="TRACKER", help="Tracker: tensorboard, wandb or mlflow.")],
     source: RunArgument = None,
     *,
     runs_dir: Runs = Path("runs"),
-    to: Annotated[str | None, typer.Option(help="tensorboard: a folder; wandb: the project; mlflow: the tracking URI.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Destination: a folder (tensorboard), the project (wandb) or the tracking URI (mlflow).")
+    ] = None,
 ) -> None:
-    """Send the curves, settings and results of a run to a tracker; WANDB_MODE=offline and local databases work too."""
+    """Export curves, settings and results to TensorBoard, W&B or MLflow.
+
+    W&B also works offline (WANDB_MODE=offline), and MLflow with a local database.
+    """
     from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
 
     check_choice("TRACKER", tracker, trackers.TRACKERS)
-    folder = named(source, runs_dir)
+    folder = experiment_folder(source, runs_dir)
     with stages() as announce:
-        announce(f"sending {folder} to {tracker}")
-        sent = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)
-    for place in sent:
-        print_result(place)
-    log(f"{len(sent)} trials of {folder} to {tracker}")
+        announce(f"exporting {folder} to {tracker}")
+        destinations = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)
+    for destination in destinations:
+        print_result(destination)
+    log(f"exported {len(destinations)} trials of {folder} to {tracker}")

@@ -1,4 +1,4 @@
-"""The streams of the program: characters that an encoding lacks are replaced, and a closed reader is not an error."""
+"""Output streams. Characters missing from the encoding are replaced, and a closed pipe is not an error."""
 
 import codecs
 import io
@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TextIO
 
 from typer.core import TyperGroup
 
-# What an encoding without the character shows instead; every other character becomes a question mark.
+# Substitutes for characters that an encoding lacks; every other such character becomes a question mark.
 SUBSTITUTES = {
     "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "—": "-", "±": "+-", "\N{MULTIPLICATION SIGN}": "x", "≤": "<=", "≥": ">=",
     "→": "->", "←": "<-", "·": ".", "…": "...", "•": "*", "“": '"', "”": '"',
@@ -18,7 +18,7 @@ SUBSTITUTES = {
 
 
 def substituted(error: UnicodeError) -> tuple[str, int]:
-    """The error handler of `prepare_streams`: see codecs.register_error."""
+    """The error handler of `prepare_streams`, see codecs.register_error."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(SUBSTITUTES.get(letter, "?") for letter in error.object[error.start : error.end]), error.end
@@ -30,7 +30,7 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open as long as the program
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the program ends
         elif hasattr(stream, "reconfigure"):  # a caller may have replaced the stream with any object
             stream.reconfigure(errors="resexp")
 
@@ -47,15 +47,17 @@ def write(text: str, encoding: str | None = None) -> None:
 
 
 def _end() -> NoReturn:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest when it ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes the rest at exit
     sys.exit(1)
 
 
 class Commands(TyperGroup):
-    """The commands. Typer treats every broken pipe as a closed stdout and every end of file as Ctrl-D; this class does not."""
+    """The commands. Unlike Typer, it does not treat every broken pipe as a closed stdout, or every EOFError as Ctrl-D."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except (BrokenPipeError, EOFError) as error:
-            raise ConnectionError(f"a process or server that resexp talks to has ended ({type(error).__name__})") from error
+            raise ConnectionError(
+                f"a process or server that resexp communicates with has ended ({type(error).__name__})"
+            ) from error

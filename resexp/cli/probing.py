@@ -1,4 +1,4 @@
-"""`resexp probe`: gradients and signals at initialisation, measured beside predicted."""
+"""`resexp probe`: gradients and activations at initialization, measured and predicted."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +15,17 @@ def probe(
     overrides: Overrides = None,
     *,
     runs_dir: Runs = Path("runs"),
-    batches: Annotated[int, typer.Option(min=1, max=1000, help="Batches that each seed is measured on.")] = 1,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row per arm, quantity and place as CSV.")] = False,
+    batches: Annotated[int, typer.Option(min=1, max=1000, help="Number of batches per seed.")] = 1,
+    device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all measurements as JSON.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV with one row per network variant, quantity and position.")
+    ] = False,
 ) -> None:
-    """Measure gradients and signals of every arm before training, beside what theory predicts; writes nothing."""
+    """Measure gradients and activations at initialization and compare them with theory.
+
+    Trains nothing and writes no files.
+    """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
     if as_json and as_csv:
@@ -28,8 +33,10 @@ def probe(
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment = config.load(runs.readable(source, runs_dir), changes)
     with stages() as announce, executors.Pool(1, announce) as pool:
-        found = tables.init_diagnostics(experiment, executors.initial_diagnostics(pool, experiment, batches))
+        diagnostics = tables.init_diagnostics(experiment, executors.initial_diagnostics(pool, experiment, batches))
     if as_json or as_csv:
-        print_result(tables.probe_json(found) if as_json else tables.probe_csv(found))
+        print_result(tables.probe_json(diagnostics) if as_json else tables.probe_csv(diagnostics))
     else:
-        print_result("\n".join(tables.probe_lines(experiment.name, found, batches, experiment.shared.training.batch_size)))
+        print_result(
+            "\n".join(tables.probe_lines(experiment.name, diagnostics, batches, experiment.shared.training.batch_size))
+        )

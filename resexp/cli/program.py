@@ -1,4 +1,4 @@
-"""What all commands share: the program, its common arguments, and the three ways to say something."""
+"""Code that all commands share: the program, common arguments, and functions that print results, remarks and errors."""
 
 import shlex
 import sys
@@ -18,56 +18,60 @@ from resexp import config, runs
 from resexp.cli.advice import Program
 from resexp.cli.output import write
 
+HELP = """Measure what skip connections (shortcuts) change in matched plain and residual networks.
+
+Start with: resexp train digits"""
 app = typer.Typer(
     cls=Program,
-    help="A laboratory for one question: what does a shortcut change?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # file.yaml:100: is no emoji
+errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # rich would read file.yaml:100: as an emoji
 
 FAILED, USAGE, UNMET = 1, 2, 3
 
 
 def expand(parameter: typer.CallbackParam, value: Path | None) -> Path | None:
-    """The path of an option with $VAR and ~ replaced, which shells leave as they are in --runs=~/here."""
+    """The path of an option with $VAR and ~ replaced; shells do not replace them in --runs=~/folder."""
     return value and config.expanded(value, parameter.opts[0])
 
 
 Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True, callback=expand)]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="DIR", help="Folder of the images on this machine. Default: data.root, then RESEXP_DATA."),
+    typer.Option(
+        "--data", metavar="DIR", help="Folder with the images on this machine. Default: data.root, then $RESEXP_DATA."
+    ),
 ]
 ConfigArgument = Annotated[
     str,
-    typer.Argument(metavar="CONFIG|NAME", help="A YAML file, the name of a shipped config, or an experiment by name or path."),
+    typer.Argument(metavar="CONFIG|NAME", help="YAML file, name of a shipped config, or name or path of an experiment."),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 network.depth=8,64 seeds=3."),
 ]
 SourcesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[PATH|NAME]...", help="Experiments; default the last one.")
+    list[str] | None, typer.Argument(metavar="[PATH|NAME]...", help="Experiments. Default: the last one started.")
 ]
-RunArgument = Annotated[str | None, typer.Argument(metavar="[PATH|NAME]", help="An experiment; default the last one.")]
+RunArgument = Annotated[str | None, typer.Argument(metavar="[PATH|NAME]", help="Experiment. Default: the last one started.")]
 
 
 def fail(message: str, code: int) -> None:
-    """One line on stderr, and the end."""
+    """Prints one line on stderr and ends the program."""
     log(f"resexp: {message}")
     sys.exit(code)
 
 
 def print_result(text: str) -> None:
-    """A result, on stdout; nothing in it steers the terminal."""
+    """Prints a result on stdout with control characters escaped."""
     write(config.escape_controls(text if text.endswith("\n") else f"{text}\n", kept="\n\t"))
 
 
 def log(text: str) -> None:
-    """A remark on what is going on, on stderr; nothing in it steers the terminal."""
+    """Prints a remark on stderr with control characters escaped."""
     errors.print(config.escape_controls(text, kept="\n\t"), markup=False)
 
 
@@ -78,11 +82,11 @@ def stage_line(stage: str) -> None:
 
 @contextmanager
 def stages(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """Yields what announces the stages of work that takes seconds, such as "reading mnist", on stderr, until the context ends.
+    """Yields a function that announces stages of work that takes seconds, such as "reading mnist", on stderr.
 
-    On a terminal the current one is shown, elsewhere each is a line.
+    A terminal shows the current stage; elsewhere each stage is a line. Calls after the context has ended do nothing.
     """
-    spinner, stage = Spinner("line"), ""  # of ASCII
+    spinner, stage = Spinner("line"), ""  # "line" is an ASCII spinner
     live = Live(spinner, console=errors, transient=True, redirect_stdout=False, redirect_stderr=False)
 
     def announce(text: str) -> None:
@@ -101,18 +105,18 @@ def stages(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     ended = True
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=HELP)
 def version(
     *, show: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False
 ) -> None:
-    """A laboratory for one question: what does a shortcut change?"""
+    """Prints the version if requested."""
     if show:
         print_result(f"resexp {resexp.__version__}")
         raise typer.Exit
 
 
-def named(source: str | None, runs_dir: Path) -> Path:
-    """The folder of an experiment, see `runs.find`; prints a note if git has changed its line endings."""
+def experiment_folder(source: str | None, runs_dir: Path) -> Path:
+    """The folder of an experiment, see `runs.find`; prints a remark if git has changed its line endings."""
     folder = runs.find(source, runs_dir)
     if runs.line_endings_changed(folder):
         log(endings_remark(folder))
@@ -120,8 +124,8 @@ def named(source: str | None, runs_dir: Path) -> Path:
 
 
 def endings_remark(folder: Path) -> str:
-    cure = shlex.join(["resexp", "doctor", str(folder), "--fix"])
-    return f"{folder}: {runs.CHANGED}; the results are intact, and `{cure}` restores the files"
+    command = shlex.join(["resexp", "doctor", str(folder), "--fix"])
+    return f"{folder}: {runs.CHANGED}; the results are intact. Run `{command}` to restore the files"
 
 
 def check_choice(option: str, value: str, allowed: dict[str, Any]) -> None:

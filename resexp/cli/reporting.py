@@ -1,4 +1,4 @@
-"""`resexp compare`, `watch` and `report`: from runs/ to tables, the display and HTML."""
+"""`resexp compare`, `watch` and `report`: results as tables, as a live display and as HTML."""
 
 import shlex
 import time
@@ -21,8 +21,8 @@ from resexp.cli.program import (
     app,
     check_choice,
     expand,
+    experiment_folder,
     fail,
-    named,
     print_result,
     stages,
 )
@@ -31,94 +31,112 @@ if TYPE_CHECKING:
     from resexp.comparison import Cell
 
 
+Metric = Annotated[
+    str,
+    typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
+]
+Tune = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
+]
+Expect = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="EXPR|FILE",
+        help="Check a hypothesis ('test_loss: identity < plain') or claims: cifar10, he2015, tutorial, or a file.",
+    ),
+]
+
+
 @app.command()
 def compare(
     sources: SourcesArgument = None,
     *,
     runs_dir: Runs = Path("runs"),
-    metric: Annotated[
-        str, typer.Option(help="test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end.")
-    ] = "test_accuracy",
-    at: Annotated[str, typer.Option(help="last, best (of validation), or step:N of metrics.csv.")] = "last",
-    by: Annotated[list[str] | None, typer.Option(metavar="KEY", help="Order cells by this key first; may be repeated.")] = None,
-    tune: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Each arm at its own best of this key, too; may be repeated.")
+    metric: Metric = "test_accuracy",
+    at: Annotated[
+        str, typer.Option(help="Point in training: last, best (highest validation accuracy), or step:N of metrics.csv.")
+    ] = "last",
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")
     ] = None,
-    expect: Annotated[
-        list[str] | None,
-        typer.Option(metavar="EXPR|FILE", help="'test_accuracy: identity > plain @ 95%', or claims: article, he2015, a file."),
-    ] = None,
-    test: Annotated[bool, typer.Option("--p-values", help="Exact sign-flip p-values, Holm's correction.")] = False,
-    images: Annotated[bool, typer.Option("--by-image", help="The uncertainty of the test images, too.")] = False,
-    form: Annotated[str, typer.Option("--format", help="table, csv, json, md or tex.")] = "table",
+    tune: Tune = None,
+    expect: Expect = None,
+    p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
+    images: Annotated[bool, typer.Option("--by-image", help="Add the uncertainty due to the choice of test images.")] = False,
+    form: Annotated[str, typer.Option("--format", help="Output format: table, csv, json, md or tex.")] = "table",
     unmatched: Annotated[
-        bool, typer.Option("--allow-unmatched", help="Compare arms that differ in more than the shortcut, too.")
+        bool, typer.Option("--allow-unmatched", help="Also compare networks that differ in more than the shortcut.")
     ] = False,
-    missing: Annotated[bool, typer.Option("--allow-missing", help="Exit 0 though trials have not finished.")] = False,
+    missing: Annotated[bool, typer.Option("--allow-missing", help="Exit 0 even if some trials are unfinished.")] = False,
 ) -> None:
-    """Compare plain with residual networks, cell by cell, paired over seeds; several experiments are read side by side."""
+    """Compare plain and residual networks, paired by seed. Accepts several experiments.
+
+    Exit status 1: trials are damaged or unfinished. Exit status 3: --expect is not met, or a network has no matching plain one.
+    """
     from resexp import claims, comparison, tables  # noqa: PLC0415 - as above
 
     check_choice("--format", form, tables.TABLES)
     comparison.find_metric(metric, at)
-    expected = [expectation for text in expect or [] for expectation in _expected(text)]
+    expectations = [expectation for text in expect or [] for expectation in _expectations(text)]
     read = ("metrics.csv", *(["predictions.csv.gz"] if images else []))
     results = comparison.order_by(_results(sources, runs_dir, read), by or [])
-    found = comparison.compare_results(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
-    judgments = [(kind, claims.judge(expectation, results)) for kind, expectation in expected]
+    compared = comparison.compare_results(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
+    judgments = [(kind, claims.judge(expectation, results)) for kind, expectation in expectations]
     lines = [
         line
         for kind, judgments in [(tables.PRIMARY, claims.primaries(results)), *judgments]
         for line in tables.verdict_lines(kind, judgments)
     ]
-    print_result(tables.TABLES[form](found, lines, test=test))
-    _complain(results, missing=missing)
-    _refuse_unmatched(found.cells, unmatched=unmatched)
-    unmet = [judgment for _, each in judgments for judgment in each if judgment.verdict != claims.Verdict.SUPPORTED]
+    print_result(tables.TABLES[form](compared, lines, test=p_values))
+    _fail_if_incomplete(results, missing=missing)
+    _refuse_unmatched(compared.cells, unmatched=unmatched)
+    unmet = [judgment for _, judged in judgments for judgment in judged if judgment.verdict != claims.Verdict.SUPPORTED]
     if unmet:
         more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
         fail(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
 
 
-def _expected(text: str) -> list[tuple[str, config.Expectation]]:
-    """(kind, expectation) of one --expect: text that is not a file is an expectation if it contains a colon or a relation."""
+def _expectations(text: str) -> list[tuple[str, config.Expectation]]:
+    """(kind, expectation) of one --expect. Text that is not a file is a hypothesis if it contains a colon or a relation."""
     from resexp import claims  # noqa: PLC0415 - as above
 
     if any(sign in text for sign in ":<>") and not text.endswith((".yaml", ".yml")) and not claims.is_file(text):
-        return [("expected", config.parse_expectation(text))]
-    return [(" ".join(f"claimed: {of.text} ({of.source})".split()), of.expectation) for of in claims.read(text)]
+        return [("hypothesis", config.parse_expectation(text))]
+    return [(" ".join(f"claimed: {claim.text} ({claim.source})".split()), claim.expectation) for claim in claims.read(text)]
 
 
 def _refuse_unmatched(cells: "Sequence[Cell]", *, unmatched: bool) -> None:
-    refused = [arm for cell in cells for arm in cell.arms if arm.unmatched]
-    if refused and not unmatched:
-        more = f" (and {len(refused) - 1} more arms)" if len(refused) > 1 else ""
+    unmatched_arms = [arm for cell in cells for arm in cell.arms if arm.unmatched]
+    if unmatched_arms and not unmatched:
+        arm, *others = unmatched_arms
+        more = f" (and {len(others)} more arms)" if others else ""
         fail(
-            f"{refused[0].name} is no pair with its nearest plain arm: they differ in {'; '.join(refused[0].unmatched)}{more}; "
-            "no difference is given. --allow-unmatched gives it all the same",
+            f"{arm.name} has no matching plain network and was not compared: the closest one also differs in "
+            f"{'; '.join(arm.unmatched)}{more}. To compare them anyway, add --allow-unmatched",
             UNMET,
         )
 
 
 def _results(sources: list[str] | None, runs_dir: Path, read: Sequence[str] = ()) -> runs.Results:
-    """Each experiment once, the last one when none is named."""
+    """The results of the named experiments, or of the last one started."""
     chosen: Sequence[str | None] = sources or [None]
-    return runs.read_results([named(source, runs_dir) for source in chosen], read)
+    return runs.read_results([experiment_folder(source, runs_dir) for source in chosen], read)
 
 
-def _complain(results: runs.Results, *, missing: bool = True) -> None:
-    """The end, after all that could be said, when trials are damaged, or missing without consent."""
+def _fail_if_incomplete(results: runs.Results, *, missing: bool = True) -> None:
+    """Ends the program if trials are damaged, or unfinished without --allow-missing; called after the results are printed."""
     damaged = [record for record in results.records if record.state == "damaged"]
     if damaged:
-        more = f"; so are {len(damaged) - 1} more trials" if len(damaged) > 1 else ""
+        more = f" (and {len(damaged) - 1} more trials)" if len(damaged) > 1 else ""
         command = shlex.join(["resexp", "doctor", str(damaged[0].folder.parent.parent)])
-        fail(f"{damaged[0].reason}{more}: see `{command}`", FAILED)
-    lost = [record.state for record in results.records if record.result is None]
-    if lost and not missing:
-        counted = ", ".join(f"{lost.count(record)} {record}" for record in dict.fromkeys(lost))
+        fail(f"{damaged[0].reason}{more}. Run `{command}` for details", FAILED)
+    states = [record.state for record in results.records if record.result is None]
+    if states and not missing:
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         fail(
-            f"{len(lost)} of {len(results.records)} trials have not finished ({counted}): their seeds are in no pair. "
-            "--allow-missing takes it for granted",
+            f"{len(states)} of {len(results.records)} trials have not finished ({counts}), so their seeds are left out of the "
+            "comparison. To accept this, add --allow-missing",
             FAILED,
         )
 
@@ -132,13 +150,13 @@ def watch(
     *,
     runs_dir: Runs = Path("runs"),
     speed: Annotated[
-        float | None, typer.Option(min=0.001, help="Replay a finished experiment this many times as fast.")
+        float | None, typer.Option(min=0.001, help="Replay a finished experiment at this multiple of its real speed.")
     ] = None,
 ) -> None:
-    """Show the live display of an experiment, from any terminal; with --speed replay a finished one."""
+    """Follow a running experiment from any terminal, or replay a finished one with --speed."""
     from resexp import screen  # noqa: PLC0415 - as above
 
-    folder = named(source, runs_dir)
+    folder = experiment_folder(source, runs_dir)
     experiment = runs.read_experiment(folder)
     console = Console()
     if not console.is_terminal:
@@ -164,17 +182,23 @@ def report(
         typer.Option(
             "-o",
             "--output",
-            help="File, folder, or - for stdout. Default: the experiment's folder; for several, --runs or the current folder.",
+            help="File, folder, or - for stdout. Default: the folder of the experiment, or --runs for several.",
             callback=expand,
         ),
     ] = None,
-    figures: Annotated[str | None, typer.Option(help="Also write figures/ beside it: png, svg, pdf (comma-separated).")] = None,
+    figures: Annotated[
+        str | None, typer.Option(help="Also write the charts to figures/ next to the report, comma-separated: png, svg, pdf.")
+    ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", help="html, md or text. Default: from the file name extension, else html.")
+        str | None,
+        typer.Option("--format", help="Output format: html, md or text. Default: from the file name extension, else html."),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
 ) -> None:
-    """Write one self-contained HTML file that opens from disk."""
+    """Write a self-contained report as HTML, Markdown or text.
+
+    Several experiments give one report, in the folder of --runs or, if that does not exist, in the current folder.
+    """
     from resexp import report as reports  # noqa: PLC0415 - as above
 
     if form:
@@ -185,7 +209,7 @@ def report(
         raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ)
     with stages() as announce:
-        announce(f"drawing the report of {results.name}")
+        announce(f"writing the report of {results.name}")
         text = reports.FORMATS[form](results)
     if to_stdout:
         write(text, encoding="utf-8" if form == "html" else None)
@@ -195,15 +219,15 @@ def report(
         path = output / name if output and output.is_dir() else output or folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_text(path, text)
-        for written in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
-            print_result(str(written))
+        for figure in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
+            print_result(str(figure))
         print_result(str(path))
         if show:
             typer.launch(str(path))
-    _complain(results)
+    _fail_if_incomplete(results)
 
 
-ENDINGS = {".html": "html", ".htm": "html", ".md": "md", ".txt": "text"}
+FORMAT_OF_EXTENSION = {".html": "html", ".htm": "html", ".md": "md", ".txt": "text"}
 
 
 def _form_of(output: Path | None, form: str | None) -> str:
@@ -212,17 +236,19 @@ def _form_of(output: Path | None, form: str | None) -> str:
     Raises:
         ConfigError: a file name extension that contradicts `form`, or is not a report format.
     """
-    ending = output.suffix.lower() if output and not output.is_dir() else ""
-    if ending == ".pdf":
-        advice = "write HTML and print that from a browser, or add --figures pdf for the charts"
-        raise config.ConfigError(f"a report is HTML, Markdown or text; {advice}", where=f"-o {output}")
-    named = ENDINGS.get(ending)
-    if named is None and ending and form is None:
+    extension = output.suffix.lower() if output and not output.is_dir() else ""
+    if extension == ".pdf":
+        hint = "write HTML and print it from a browser, or add --figures pdf for the charts"
+        raise config.ConfigError(f"a report is HTML, Markdown or text; {hint}", where=f"-o {output}")
+    form_of_name = FORMAT_OF_EXTENSION.get(extension)
+    if form_of_name is None and extension and form is None:
         raise config.ConfigError(
-            f"{ending} is not a report format; use one of {', '.join(ENDINGS)}, or add --format", where=f"-o {output}"
+            f"{extension} is not a report format; use one of {', '.join(FORMAT_OF_EXTENSION)}, or add --format",
+            where=f"-o {output}",
         )
-    if named and form and named != form:
+    if form_of_name and form and form_of_name != form:
         raise config.ConfigError(
-            f"the file name says {named} but --format says {form}; remove --format or rename the file", where=f"-o {output}"
+            f"the file name says {form_of_name}, but --format says {form}; remove --format or rename the file",
+            where=f"-o {output}",
         )
-    return form or named or "html"
+    return form or form_of_name or "html"

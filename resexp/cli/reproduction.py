@@ -1,4 +1,4 @@
-"""`resexp reproduce`: trains again from the folder alone, and says how alike both are."""
+"""`resexp reproduce`: retrains finished trials and compares old and new results."""
 
 import sys
 from contextlib import ExitStack
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from resexp import runs
-from resexp.cli.program import FAILED, UNMET, Data, RunArgument, Runs, app, log, named, print_result, stages
+from resexp.cli.program import FAILED, UNMET, Data, RunArgument, Runs, app, experiment_folder, log, print_result, stages
 from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, prepare, print_summary, processes, stopping, with_data
 from resexp.runs import RunsError
 
@@ -19,58 +19,65 @@ def reproduce(
     *,
     runs_dir: Runs = Path("runs"),
     trials: Annotated[
-        list[str] | None, typer.Option("--trial", help="Only this trial and those of its stack; several times for several.")
+        list[str] | None, typer.Option("--trial", help="Retrain only this trial and the others in its stack. Repeatable.")
     ] = None,
     data: Data = None,
-    device: Annotated[str | None, typer.Option(help="Another device than before: cpu, cuda, cuda:1 or mps.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of the original.")
+    ] = None,
     jobs: Jobs = "auto",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Set an older repetition aside first.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Rename an earlier reproduction and start over.")] = False,
     break_lock: BreakLock = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train finished trials again from their folder alone, by the same plan, and say how alike both are."""
+    """Retrain finished trials from their results folder and compare old and new results.
+
+    The reproduction follows the same execution plan. Exit status 3: the results differ.
+    """
     from resexp import executors, reproduction, tables  # noqa: PLC0415 - `--help` starts without them
 
-    folder = named(source, runs_dir)
-    found, asked = reproduction.original(folder, trials or []), processes(jobs)
-    experiment, again = with_data(found.experiment, data), runs_dir / reproduction.FOLDER / folder.resolve().name
-    if again.resolve() == folder.resolve():
-        raise RunsError(f"{folder}: is a repetition itself; name another place for one of it with --runs")
-    plan = found.plan if fresh else reproduction.continued(again, experiment, found.plan)
-    done = all(runs.has_result(runs.trial_folder(again, trial.name)) for trial in experiment.trials)
+    folder = experiment_folder(source, runs_dir)
+    original, workers = reproduction.original(folder, trials or []), processes(jobs)
+    experiment, target = with_data(original.experiment, data), runs_dir / reproduction.FOLDER / folder.resolve().name
+    if target.resolve() == folder.resolve():
+        raise RunsError(f"{folder}: is itself a reproduction; to reproduce it, choose another results folder with --runs")
+    plan = original.plan if fresh else reproduction.continued(target, experiment, original.plan)
+    done = all(runs.has_result(runs.trial_folder(target, trial.name)) for trial in experiment.trials)
     interrupted: list[int] = []
     if device or fresh or not done:
         with (
             ExitStack() as starting,
-            executors.Pool(asked, starting.enter_context(stages(quiet=quiet))) as pool,
+            executors.Pool(workers, starting.enter_context(stages(quiet=quiet))) as pool,
             stopping(pool) as interrupted,
         ):
-            asked_plan = plan.model_copy(update={"device": device or plan.device})
-            prepared = prepare(pool, experiment, asked_plan, quiet=quiet)
+            requested_plan = plan.model_copy(update={"device": device or plan.device})
+            prepared = prepare(pool, experiment, requested_plan, quiet=quiet)
             starting.close()
-            _refuse_another_ground(folder, None if fresh else again, prepared)
+            _check_data_and_device(folder, None if fresh else target, prepared)
             plan = plan.model_copy(update={"device": prepared["device"]})
-            if fresh and (aside := runs.archive(again)):
-                log(f"the older repetition is now {aside}")
-            carry_out(pool, again, experiment, lambda _: plan, prepared, break_lock=break_lock, quiet=quiet)
-    code = print_summary(again, experiment, interrupted)
+            if fresh and (archived := runs.archive(target)):
+                log(f"the earlier reproduction was renamed to {archived}")
+            carry_out(pool, target, experiment, lambda _: plan, prepared, break_lock=break_lock, quiet=quiet)
+    code = print_summary(target, experiment, interrupted)
     if interrupted:
         sys.exit(code)
-    compared = reproduction.compare(folder, again, experiment)
+    compared = reproduction.compare(folder, target, experiment)
     print_result("\n".join(tables.fitted(reproduction.lines(compared))))
-    for state in found.damaged:
-        log(f"damaged, left out: {state.trial.name}: {state.reason}")
-    sys.exit(FAILED if code or found.damaged else UNMET if compared.verdict == reproduction.DIFFERENT else 0)
+    for record in original.damaged:
+        log(f"damaged, left out: {record.trial.name}: {record.reason}")
+    sys.exit(FAILED if code or original.damaged else UNMET if compared.verdict == reproduction.DIFFERENT else 0)
 
 
-def _refuse_another_ground(folder: Path, again: Path | None, prepared: dict[str, Any]) -> None:
-    """Raises RunsError where the images are others than before, or a repetition has begun on another device."""
-    before, here = runs.launches(folder)[-1]["data_sha256"], prepared["data_sha256"]
-    if before != here:
+def _check_data_and_device(folder: Path, target: Path | None, prepared: dict[str, Any]) -> None:
+    """Raises RunsError if the images differ from those of the original, or the reproduction was begun on another device."""
+    before, now = runs.launches(folder)[-1]["data_sha256"], prepared["data_sha256"]
+    if before != now:
         raise RunsError(
-            f"{folder}: trained on other images (SHA-256 {before}) than lie here ({here}), from which nothing of it can come "
-            "again; name the folder of its images with --data DIR (default: data.root of its config, then $RESEXP_DATA)"
+            f"{folder}: was trained on other images (SHA-256 {before}) than those found here ({now}), so it cannot be "
+            "reproduced; name the folder of its images with --data DIR (default: data.root of its config, then $RESEXP_DATA)"
         )
-    own = again and runs.read_plan(again)
-    if own and own.device != prepared["device"]:
-        raise RunsError(f"{again}: is trained on {own.device}, not on {prepared['device']}; --fresh sets it aside")
+    plan = target and runs.read_plan(target)
+    if plan and plan.device != prepared["device"]:
+        raise RunsError(
+            f"{target}: is trained on {plan.device}, not on {prepared['device']}; add --fresh to rename it and start over"
+        )

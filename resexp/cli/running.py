@@ -1,4 +1,4 @@
-"""What `train` and `reproduce` share: processes and how they are stopped, the display, and how it went."""
+"""Code that `train` and `reproduce` share: processes and how they stop, the live display, and the summary."""
 
 import os
 import shlex
@@ -21,18 +21,17 @@ from rich.live import Live
 from resexp import config, runs
 from resexp.cli.program import FAILED, log
 
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Jobs = Annotated[str, typer.Option(help="Processes that train at once: a number, or auto by the cores.")]
-BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over from a process of another host that runs no more.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Device = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")]
+Jobs = Annotated[str, typer.Option(help="Number of parallel processes, or auto (from the number of cores).")]
+BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over the lock of a dead process on another host.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Hide progress output.")]
 
-
-WARNINGS = 4  # about pairs, printed before training
-FIRST_LAUNCH_OPTIONS = ("--fresh", "--break-lock")  # options of a start that its continuation must not repeat
+MAX_WARNINGS = 4  # about pairs, printed before training
+FIRST_LAUNCH_OPTIONS = ("--fresh", "--break-lock")  # left out of the command that resumes
 
 
 def processes(text: str) -> int | None:
-    """The number behind --jobs, None for auto."""
+    """The value of --jobs as a number; None for auto."""
     if text == "auto":
         return None
     if not text.isdecimal() or text == "0":
@@ -42,30 +41,30 @@ def processes(text: str) -> int | None:
 
 @contextmanager
 def stopping(pool: Any) -> Iterator[list[int]]:
-    """The first signal to stop asks the workers to save and stop, the second ends them; yields the signals seen."""
+    """Yields the list of received stop signals. The first one asks the workers to save and stop, the second one kills them."""
     from resexp import executors  # noqa: PLC0415 - as above
 
-    seen: list[int] = []
+    received: list[int] = []
 
-    def heard(number: int, _frame: FrameType | None) -> None:
-        seen.append(number)
-        if len(seen) > 1:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
             pool.kill()
-            os._exit(_code(number))
-        threading.Thread(target=pool.stopping.set).start()  # this may have come while we look at it, and hold its lock
-        log("stopping after this step; once more to stop at once")
+            os._exit(_exit_code(number))
+        threading.Thread(target=pool.stopping.set).start()  # the interrupted code may hold its lock
+        log("stopping after this step; press Ctrl-C again to stop immediately")
 
-    heeded = [number for number in executors.STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
-    before = {number: signal.signal(number, heard) for number in heeded}
+    handled = [number for number in executors.STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup
+    previous = {number: signal.signal(number, handle) for number in handled}
     try:
-        yield seen
+        yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 class WithoutRay:
-    """A stream that drops what Ray's own threads print: pages of a node's log, in the middle of results."""
+    """A stream that drops the output of Ray's threads, which print pages of a node's log between results."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -78,7 +77,7 @@ class WithoutRay:
 
 
 def shard_of(text: str | None) -> tuple[int, int] | None:
-    """(i, n) behind --shard i/n, i from 1 to n."""
+    """(i, n) of --shard i/n, with i from 1 to n."""
     if text is None:
         return None
     number, slash, shards = text.partition("/")
@@ -88,49 +87,51 @@ def shard_of(text: str | None) -> tuple[int, int] | None:
 
 
 def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | None, *, quiet: bool) -> dict[str, Any]:
-    """What must be known before anything is written; says so where images are fetched for it."""
+    """Data, pairs and device, checked before anything is written; prints remarks and warnings."""
     from resexp import tables  # noqa: PLC0415 - `--help` starts without it
 
     if experiment.shared.data.download and not quiet:
-        log(f"{experiment.shared.data.name}: fetched first, unless its files are there")
-    found: dict[str, Any] = executor.prepare(experiment, plan)
-    for remark in [*found["remarks"], *config.limits(experiment.shared)]:
+        log(f"{experiment.shared.data.name}: downloading its files first, unless they already exist")
+    prepared: dict[str, Any] = executor.prepare(experiment, plan)
+    for remark in [*prepared["remarks"], *config.limits(experiment.shared)]:
         log(remark)
     warnings = list(
         dict.fromkeys(
-            f"{pair_summary['cell']}, {line}" for pair_summary in found["cards"] for line in tables.pair_warnings(pair_summary)
+            f"{pair_summary['cell']}, {line}"
+            for pair_summary in prepared["cards"]
+            for line in tables.pair_warnings(pair_summary)
         )
     )
-    for line in warnings[:WARNINGS]:
+    for line in warnings[:MAX_WARNINGS]:
         log(line)
-    if len(warnings) > WARNINGS:
-        log(f"and {len(warnings) - WARNINGS} more such lines; --dry-run prints all")
-    return found
+    if len(warnings) > MAX_WARNINGS:
+        log(f"and {len(warnings) - MAX_WARNINGS} more warnings; --dry-run prints all of them")
+    return prepared
 
 
-def with_data(experiment: config.Experiment, asked: str | None) -> config.Experiment:
-    """A finished experiment with its images where they are on this machine.
+def with_data(experiment: config.Experiment, data_option: str | None) -> config.Experiment:
+    """A finished experiment whose data.root is the folder with its images on this machine.
 
-    In the folder that is `asked` for (--data); else where they were; else in RESEXP_DATA, an image folder under its own name
-    there.
+    The folder is the first of: --data; the stored data.root, if it exists; $RESEXP_DATA, or the folder of the same name in it
+    for an image folder.
 
     Raises:
         ConfigError: no such folder.
     """
     data = experiment.shared.data
-    if asked is not None:
-        root = config.expanded(asked, "--data")
+    if data_option is not None:
+        root = config.expanded(data_option, "--data")
         if not root.is_dir():
             raise config.ConfigError(f"{root}: no such folder", where="--data")
         return config.with_data_root(experiment, str(root))
     if data.root is None or data.download or Path(os.path.expandvars(Path(data.root).expanduser())).exists():
         return experiment
-    if not (named := os.environ.get("RESEXP_DATA")):
-        cure = "name their folder with --data DIR, or set RESEXP_DATA"
+    if not (variable := os.environ.get("RESEXP_DATA")):
+        hint = "name their folder with --data DIR, or set RESEXP_DATA"
         raise config.ConfigError(
-            f"{data.root}: no such folder on this machine; the images were read from there; {cure}", where="data.root"
+            f"{data.root}: no such folder on this machine, although the images were read from it; {hint}", where="data.root"
         )
-    root = config.expanded(named, "RESEXP_DATA")
+    root = config.expanded(variable, "RESEXP_DATA")
     if data.name == "image-folder" and (root / Path(data.root).name).is_dir():
         root /= Path(data.root).name
     log(f"data.root is {data.root}, which does not exist here; images are read from {root} (RESEXP_DATA)")
@@ -149,47 +150,50 @@ def carry_out(
     quiet: bool,
     watch: Callable[[Path, Iterable[str]], Callable[[], None]] | None = None,
 ) -> set[str]:
-    """Trains what is not finished, shown as it goes on, and writes down how accurate it became; returns whose turn it was.
+    """Trains the unfinished trials of an experiment or shard and writes the accuracy table; returns the names of its trials.
 
-    plan: makes it from the one that stands in the folder, once that is held. watch: what it gives for the trials in a folder
-    is called now and then, and at the end.
+    plan: makes the plan from the existing one, once the folder is locked. watch: gives, for a folder and the names of trials,
+    a function that is called regularly and at the end.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
-    made: list[config.Plan] = []
+    plans: list[config.Plan] = []  # the plan, once `begin` has made it
 
     def begin() -> None:
-        made.append(plan(runs.read_plan(folder)))
-        if made[0].device != prepared["device"]:
-            there, here = made[0].device, prepared["device"]
+        plans.append(plan(runs.read_plan(folder)))
+        if plans[0].device != prepared["device"]:
+            planned, actual = plans[0].device, prepared["device"]
             raise runs.RunsError(
-                f"{folder}: was planned for {there}, and this is {here}; type the same command again to train on {there}"
+                f"{folder}: was planned for {planned}, not for {actual}; run the same command again to train on {planned}"
             )
-        executor.attach(folder, made[0], prepared)
-        pair_summaries = config.with_rounds(prepared["cards"], experiment, made[0])
+        executor.attach(folder, plans[0], prepared)
+        pair_summaries = config.with_rounds(prepared["cards"], experiment, plans[0])
         restored = runs.begin(
-            experiment, folder, made[0], runs.launch_entry(prepared, ["resexp", *sys.argv[1:]]), pair_summaries
+            experiment, folder, plans[0], runs.launch_entry(prepared, ["resexp", *sys.argv[1:]]), pair_summaries
         )
         if restored:
             log(f"{folder}: {runs.CHANGED}; restored in {restored} files")
 
-    with _continuable(), _held(folder, begin, shard, break_lock=break_lock) as lease:
-        stacks = executors.of_shard(made[0], shard)
-        ours = {name for stack in stacks for name in stack.trials}
+    with _resume_hint(), _locked(folder, begin, shard, break_lock=break_lock) as lease:
+        stacks = executors.of_shard(plans[0], shard)
+        names = {name for stack in stacks for name in stack.trials}
         for message in runs.damaged_checkpoints(folder, [stack.name for stack in stacks]):
             log(message)
-        ticks = executors.train_stacks(executor, lease, experiment, made[0], shard)
-        shown = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in ours))
-        shown = replace(shown, name=f"{shown.name}, shard {shard[0]} of {shard[1]}") if shard else shown
-        _follow(_watched(ticks, watch(folder, ours), folder) if watch else ticks, folder, shown, quiet=quiet)
+        ticks = executors.train_stacks(executor, lease, experiment, plans[0], shard)
+        shard_experiment = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in names))
+        if shard:
+            shard_experiment = replace(shard_experiment, name=f"{experiment.name}, shard {shard[0]} of {shard[1]}")
+        _follow(_watched(ticks, watch(folder, names), folder) if watch else ticks, folder, shard_experiment, quiet=quiet)
         with runs.whole_lock(lease):
             tables.write_accuracy(runs.results_of(folder, experiment))
-    return ours
+    return names
 
 
 @contextmanager
-def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None, *, break_lock: bool) -> Iterator[runs.Lease]:
-    """The folder for this process alone, or a shard of it beside others."""
+def _locked(
+    folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None, *, break_lock: bool
+) -> Iterator[runs.Lease]:
+    """Locks the folder, or one shard of it so that other processes can train the other shards."""
     if shard is None:
         with runs.lock(folder, break_lock=break_lock) as lease:
             begin()
@@ -200,27 +204,27 @@ def _held(folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None
 
 
 def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -> Iterator[None]:
-    """The same ticks; a watcher that fails is given up, and training goes on."""
-    fine = True
+    """The same ticks; a watcher that fails is no longer called, and training continues."""
+    active = True
     for tick in chain(ticks, [None]):
         try:
-            if fine:
+            if active:
                 watcher()
         except (runs.RunsError, OSError) as error:
-            fine = False
+            active = False
             command = shlex.join(["resexp", "export", "tensorboard", str(folder)])
-            log(f"curves: {error}; training continues without them; `{command}` writes what is missing")
+            log(f"cannot write TensorBoard curves: {error}. Training continues; run `{command}` later to write them")
         yield tick
 
 
 def bring_up_to_date(
     folder: Path, experiment: config.Experiment, shard: tuple[int, int] | None, *, break_lock: bool
 ) -> set[str]:
-    """Writes what follows from the results of an experiment that `runs.is_complete`; returns whose turn it was."""
+    """Writes the accuracy table of an experiment that `runs.is_complete`; returns the names of the trials of the shard."""
     from resexp import executors, tables  # noqa: PLC0415 - as above
 
     plan = runs.read_plan(folder)
-    with _held(folder, lambda: None, shard, break_lock=break_lock) as lease, runs.whole_lock(lease):
+    with _locked(folder, lambda: None, shard, break_lock=break_lock) as lease, runs.whole_lock(lease):
         if shard is None:
             runs.remove_temporary_files(folder)
         tables.write_accuracy(runs.results_of(folder, experiment))
@@ -231,57 +235,57 @@ def print_summary(
     folder: Path,
     experiment: config.Experiment,
     interrupted: Sequence[int],
-    ours: Collection[str] | None = None,
+    names: Collection[str] | None = None,
     *,
     lead: str = "",
 ) -> int:
-    """Prints a summary that begins with `lead`; returns the exit code for these trials.
+    """Prints a summary that begins with `lead`; returns the exit code.
 
-    ours: the trials whose turn it was, all where it is None.
+    names: the trials to summarize; None means all.
     """
     from resexp import tables  # noqa: PLC0415 - as above
 
-    records = [record for record in runs.trial_records(folder, experiment) if ours is None or record.trial.name in ours]
-    bad = [record for record in records if record.state in ("failed", "damaged")]
-    whose = "" if len(records) == len(experiment.trials) else " of this shard"
-    log(f"{lead}{tables.progress_text(records, f'trials{whose}')}; results in {folder}")
-    for record in bad:
+    records = [record for record in runs.trial_records(folder, experiment) if names is None or record.trial.name in names]
+    failed = [record for record in records if record.state in ("failed", "damaged")]
+    part = "" if len(records) == len(experiment.trials) else " of this shard"
+    log(f"{lead}{tables.progress_text(records, f'trials{part}')}; results in {folder}")
+    for record in failed:
         log(f"{record.state}: {record.trial.name}: {record.reason or 'unknown reason'}")
     for line in tables.dead_trials(records):
         log(line)
     if interrupted:
-        log(f"interrupted; continue with: {_command()}")
-        return _code(interrupted[0])
-    return FAILED if bad else 0
+        log(f"interrupted; continue with: {_resume_command()}")
+        return _exit_code(interrupted[0])
+    return FAILED if failed else 0
 
 
 @contextmanager
-def _continuable() -> Iterator[None]:
-    """Where a disk fails, says that nothing is lost."""
+def _resume_hint() -> Iterator[None]:
+    """Adds to an error of the disk that nothing is lost, and the command that resumes."""
     try:
         yield
     except OSError as error:
-        error.add_note(f"what was written before is whole; continue with: {_command()}")
+        error.add_note(f"everything written before is intact; continue with: {_resume_command()}")
         raise
 
 
-def _code(number: int) -> int:
-    """130 for Ctrl-C, 143 for all other ways of being told to stop."""
+def _exit_code(number: int) -> int:
+    """130 for Ctrl-C, 143 for all other stop signals."""
     return 130 if number == signal.SIGINT else 143
 
 
-def _command() -> str:
-    """The command that continues this one."""
+def _resume_command() -> str:
+    """The command that resumes this one."""
     return shlex.join(["resexp", *(argument for argument in sys.argv[1:] if argument not in FIRST_LAUNCH_OPTIONS)])
 
 
 def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:
-    """Shows the state of the experiment's trials in runs/ while they are being trained."""
+    """Shows the state of the trials during training: live on a terminal, elsewhere one line per epoch."""
     from resexp import screen  # noqa: PLC0415 - as above
 
     finished: dict[str, screen.TrialRow] = {}
-    begun = time.monotonic()
-    before = screen.work_done(screen.snapshot(folder, experiment, 0.0, finished).rows)
+    started = time.monotonic()
+    work_before = screen.work_done(screen.snapshot(folder, experiment, 0.0, finished).rows)
     console = Console(stderr=True)
     if quiet:
         for _ in ticks:
@@ -289,7 +293,7 @@ def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, 
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for _ in ticks:
-                shot = screen.snapshot(folder, experiment, time.monotonic() - begun, finished, before)
+                shot = screen.snapshot(folder, experiment, time.monotonic() - started, finished, work_before)
                 live.update(screen.render(shot, *console.size), refresh=True)
     else:
         printed = dict.fromkeys(finished, -1)

@@ -1,4 +1,4 @@
-"""`resexp time`: what a step of each arm costs, alone and side by side."""
+"""`resexp time`: the duration of a training step of each network variant."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,12 @@ def time_arms(
     overrides: Overrides = None,
     *,
     runs_dir: Runs = Path("runs"),
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = None,
 ) -> None:
-    """Time a training step of each arm as a network of its own, in turn; medians and quartiles, also into cost.csv."""
+    """Benchmark one training step of each network variant, trained individually.
+
+    The steps of all variants are interleaved. Prints medians and quartiles and writes them to cost.csv.
+    """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]

@@ -1,8 +1,8 @@
-"""The experiment: strict YAML, overrides, grid -> trials, the plan.
+"""The experiment: strict YAML, overrides, grid -> trials, execution plan.
 
     load(source, overrides) -> Experiment -> .trials -> plan(experiment, ...)
 
-No module but this one knows how a config is written; no module below `train.build` sees a config.
+Only this package knows the format of a config. Modules below `train.build` do not use configs.
 """
 
 from resexp.config.editors import schema
@@ -21,7 +21,7 @@ from resexp.config.grid import (
     shipped,
     with_data_root,
 )
-from resexp.config.keys import SHORT, key_meant
+from resexp.config.keys import SHORT, suggested_key
 from resexp.config.models import (
     ACTIVATION_NAMES,
     AXES,
@@ -93,7 +93,6 @@ __all__ = [
     "experiment_from",
     "format_value",
     "halved",
-    "key_meant",
     "limits",
     "load",
     "make_plan",
@@ -106,6 +105,7 @@ __all__ = [
     "shipped",
     "shortcut_name",
     "stack_kind",
+    "suggested_key",
     "with_data_root",
     "with_rounds",
 ]

@@ -1,13 +1,14 @@
-"""The grammar of what is expected: `--expect`, `compare.primary`, files of claims and published windows.
+"""The grammar of hypotheses: `--expect`, `compare.primary`, claims files and published acceptance ranges.
 
     test_accuracy: identity > plain + 0.01 @ 95% at depth=64, norm=layer
     test_error: 0.08 < identity < 0.088 at data.name=cifar10
     steps_to_loss(0.5): residual > plain
 
 MEASURE: SIDE SIGN SIDE [SIGN SIDE] [@ LEVEL%] [at KEY=VALUE, ...]. A side is an arm, a number, or an arm plus or minus a
-number; `residual` is each arm with a shortcut in turn. With a level the bound of the paired interval must hold, not the mean
-alone. It must hold in every cell that is compared, or in those named; depth=deepest is the deepest, depth=shallowest the other
-end. A list is written without spaces: training.milestones=[32000,48000].
+number. `residual` means each arm with a shortcut. With a level, the relation must hold for the bound of the paired confidence
+interval at that level; without one, it must hold for the mean. It must hold in every cell that is compared, or in the cells
+after `at`. depth=deepest and depth=shallowest name the greatest and the smallest depth. A list has no spaces:
+training.milestones=[32000,48000].
 """
 
 import math
@@ -27,23 +28,23 @@ MEASURES = (
 )  # fmt: skip
 WITH_NUMBER = ("steps_to_loss", "time_to_loss")
 ANY_RESIDUAL = "residual"
-MAX_LENGTH = 1000  # letters of an expectation
+MAX_LENGTH = 1000  # characters of a hypothesis
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _MEASURE = re.compile(r"\s*([\w.-]+)\s*(?:\(([^()]*)\))?\s*:(.*)", re.DOTALL)
 _SIDE = re.compile(rf"\s*(?:({NUMBER})|([A-Za-z][\w.-]*)(?:\s+([-+])\s+(\.?\d[\w.+-]*))?)\s*")
 _AT = re.compile(r"\sat(?:\s+|$)")
-_SEPARATORS = re.compile(r"[,\s]+(?![^\[]*\])")  # none within a list
-Wrong = Callable[[str], ConfigError]
+_SEPARATORS = re.compile(r"[,\s]+(?![^\[]*\])")  # not inside a list
+ErrorFactory = Callable[[str], ConfigError]
 _SECTIONS: dict[str, type[Model]] = {"data": Data, "network": Network, "training": Training}
-_WHOLE = ("precision", "compile", "deterministic", "device", "images")  # keys of a cell in no section
-_KEYS = (*(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields), *_WHOLE)
-_NAMED = tuple(key.split(".")[1] for key in AXES if key != "network.shortcut")  # in an error; a shortcut is an arm
+_TOP_LEVEL = ("precision", "compile", "deterministic", "device", "images")  # keys of a cell outside all sections
+_KEYS = (*(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields), *_TOP_LEVEL)
+_SHORT_AXES = tuple(key.split(".")[1] for key in AXES if key != "network.shortcut")  # the shortcut is the arm
 
 
 @dataclass(frozen=True)
 class Side:
-    """arm's figure plus `offset`; without an arm the number alone."""
+    """The value of an arm plus `offset`; without an arm, only the number."""
 
     arm: str | None
     offset: float
@@ -51,7 +52,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Relation:
-    """left > right, or with one of >= < <=."""
+    """left > right, or with >=, < or <=."""
 
     left: Side
     sign: str
@@ -60,7 +61,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Expectation:
-    """One expectation; `level` in (0, 1) or None; `where`: dotted key and value of the cells that it is about."""
+    """One hypothesis. `level` is a confidence level or None; `where` has dotted keys and values that select cells."""
 
     text: str
     measure: str
@@ -71,90 +72,92 @@ class Expectation:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms that it names, each once."""
+        """The named arms without duplicates."""
         sides = (side for relation in self.relations for side in (relation.left, relation.right))
         return tuple(dict.fromkeys(side.arm for side in sides if side.arm is not None))
 
 
 def parse_expectation(text: str, where: str = "--expect") -> Expectation:
-    """Reads one expectation.
+    """The hypothesis that a text states.
 
     Raises:
-        ConfigError: what cannot be read, where, and how it is written.
+        ConfigError: with `where`, the part that cannot be parsed, and an example.
     """
 
-    def wrong(problem: str) -> ConfigError:
-        return ConfigError(f"{problem}; such as 'test_accuracy: identity > plain + 0.01 @ 95% at depth=64'", where=where)
+    def error(problem: str) -> ConfigError:
+        return ConfigError(
+            f"{problem}; write, for example, 'test_accuracy: identity > plain + 0.01 @ 95% at depth=64'", where=where
+        )
 
-    shown = " ".join(text.split())
+    one_line = " ".join(text.split())
     if len(text) > MAX_LENGTH:
-        raise wrong(f"an expectation of {len(text):,} letters")
-    found = _MEASURE.fullmatch(text)
-    if not found:
-        raise wrong(f"{shown!r} has no measure and colon")
-    measure, number, rest = found.groups()
+        raise error(f"has {len(text):,} characters, more than the limit of {MAX_LENGTH:,}")
+    match = _MEASURE.fullmatch(text)
+    if not match:
+        raise error(f"{one_line!r} does not begin with a measure and a colon")
+    measure, number, rest = match.groups()
     if measure not in MEASURES:
         raise ConfigError(f"{measure!r} is not one of {', '.join(MEASURES)}{did_you_mean(measure, MEASURES)}", where=where)
     body, *cells = _AT.split(rest, maxsplit=1)
     sides, level = ([*body.split("@", 1), ""])[:2]
-    relations = _relations(sides, wrong)
+    relations = _relations(sides, error)
     if "@" in body and not _level(level):
-        raise wrong(f"{level.strip()!r} is no level between 50% and 100%")
-    named = _where(cells[0], where, wrong) if cells else ()
-    return Expectation(shown, measure, _number(measure, number, wrong), relations, _level(level), named)
+        raise error(f"{level.strip()!r} is not a level from 50% to below 100%")
+    selection = _where(cells[0], where, error) if cells else ()
+    return Expectation(one_line, measure, _number(measure, number, error), relations, _level(level), selection)
 
 
-def _number(measure: str, text: str | None, wrong: Wrong) -> float | None:
+def _number(measure: str, text: str | None, error: ErrorFactory) -> float | None:
     if measure not in WITH_NUMBER:
         if text is not None:
-            raise wrong(f"{measure} takes no number")
+            raise error(f"{measure} takes no number")
         return None
     number = float(text) if text is not None and re.fullmatch(rf"\s*{NUMBER}\s*", text) else math.nan
     if not math.isfinite(number):
-        raise wrong(f"{measure} needs a number: {measure}(0.5)")
+        raise error(f"{measure} needs a number: {measure}(0.5)")
     return number
 
 
-def _relations(text: str, wrong: Wrong) -> tuple[Relation, ...]:
+def _relations(text: str, error: ErrorFactory) -> tuple[Relation, ...]:
     parts = re.split(r"(>=|<=|>|<)", text)
     if len(parts) not in (3, 5):
-        raise wrong(f"{text.strip()!r} has {'no' if len(parts) == 1 else 'too many'} signs of > >= < <=")
-    sides = [_side(part, wrong) for part in parts[::2]]
-    found = tuple(Relation(sides[at], sign, sides[at + 1]) for at, sign in enumerate(parts[1::2]))
-    if any(of.left.arm is None and of.right.arm is None for of in found):
-        raise wrong(f"{text.strip()!r} compares two numbers and no arm")
-    return found
+        raise error(f"{text.strip()!r} contains {'none' if len(parts) == 1 else 'too many'} of > >= < <=")
+    sides = [_side(part, error) for part in parts[::2]]
+    relations = tuple(Relation(sides[index], sign, sides[index + 1]) for index, sign in enumerate(parts[1::2]))
+    if any(relation.left.arm is None and relation.right.arm is None for relation in relations):
+        raise error(f"{text.strip()!r} compares two numbers, and neither side is an arm")
+    return relations
 
 
-def _side(text: str, wrong: Wrong) -> Side:
-    found = _SIDE.fullmatch(text)
-    if not found:
-        raise wrong(f"{text.strip()!r} is no arm, no number, and no arm plus or minus a number")
-    number, arm, sign, offset = found.groups()
+def _side(text: str, error: ErrorFactory) -> Side:
+    match = _SIDE.fullmatch(text)
+    if not match:
+        raise error(f"{text.strip()!r} is neither an arm, nor a number, nor an arm plus or minus a number")
+    number, arm, sign, offset = match.groups()
     try:
         value = float(number or f"{sign or ''}{offset or 0}")
     except ValueError:
-        raise wrong(f"{offset!r} is no number") from None
+        raise error(f"{offset!r} is not a number") from None
     if not math.isfinite(value):
-        raise wrong(f"{text.strip()!r} is not finite")
+        raise error(f"{text.strip()!r} is not finite")
     return Side(arm, value)
 
 
 def _level(text: str) -> float | None:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
-    level = float(found[1]) / 100 if found else 0.0
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    level = float(match[1]) / 100 if match else 0.0
     return level if 0.5 <= level < 1 else None
 
 
-def _where(text: str, where: str, wrong: Wrong) -> tuple[tuple[str, str], ...]:
-    found = []
+def _where(text: str, where: str, error: ErrorFactory) -> tuple[tuple[str, str], ...]:
+    selection = []
     for part in _SEPARATORS.split(text.strip()):
         key, _, value = part.partition("=")
         if not key or not value:
-            raise wrong(f"at: {part!r} is no key=value")
-        whole = SHORT.get(key, key)
-        if whole not in _KEYS or whole == "network.shortcut":
-            allowed = f"{', '.join([*_NAMED, *_WHOLE])}, or another key such as data.name"
-            raise ConfigError(f"at: {key!r} is not one of {allowed}{did_you_mean(key, [*_NAMED, *_KEYS])}", where=where)
-        found.append((whole, value))
-    return tuple(found)
+            raise error(f"at: {part!r} is not of the form key=value")
+        dotted_key = SHORT.get(key, key)
+        if dotted_key not in _KEYS or dotted_key == "network.shortcut":
+            allowed = f"{', '.join([*_SHORT_AXES, *_TOP_LEVEL])}, or another key such as data.name"
+            raise ConfigError(f"at: {key!r} is not one of {allowed}{did_you_mean(key, [*_SHORT_AXES, *_KEYS])}", where=where)
+        selection.append((dotted_key, value))
+    return tuple(selection)

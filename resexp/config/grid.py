@@ -9,9 +9,9 @@ from typing import Any
 
 from resexp import renamed
 from resexp.config.models import AXES, Network, Settings, Trial
-from resexp.config.overrides import lay_over, written_out
+from resexp.config.overrides import apply_overrides, expand_keys
 from resexp.config.parsing import ConfigError, did_you_mean, read_document
-from resexp.config.rules import impossible, meaningless
+from resexp.config.rules import incompatible_values, unused_key
 from resexp.config.shortcut_parameters import (
     FREE_SHORTCUTS,
     SHORTCUT_NAMES,
@@ -25,8 +25,8 @@ from resexp.config.types import MAX_PATH, MAX_SEED, MAX_TRIALS, MAX_VALUES, Shor
 from resexp.config.validation import validated
 
 ALWAYS_AXES = ("network.depth", "network.shortcut")
-# Keys that say how to look, where to find or which arms to train, never what a trial is: they may change over a finished
-# experiment.
+# Keys that do not affect what a trial computes: descriptions, locations, choice of arms, checkpoints and comparison. They may
+# change after trials have finished.
 FREE_KEYS = (
     "question", "data.root", "data.labels", "data.download", "network.plain", "network.plain_width",
     "training.checkpoint_every", "compare",
@@ -37,8 +37,8 @@ FREE_KEYS = (
 class Experiment:
     """A resolved experiment.
 
-    `settings` is what experiment.yaml holds: every default written out, axes as lists. `axes` are the dotted keys that
-    vary. `trials` are in training order: seeds outermost, so that every cell has a first answer early.
+    `settings` is the content of experiment.yaml: all keys including defaults, axes as lists. `axes` are the dotted keys that
+    vary. `trials` are in training order: seeds are the outermost loop, so that every cell has a first result early.
     """
 
     name: str
@@ -49,43 +49,43 @@ class Experiment:
 
     @property
     def shared(self) -> Settings:
-        """The settings of any one trial, for the keys that all trials share."""
+        """The settings of the first trial, for keys that all trials share."""
         return self.trials[0].settings
 
 
 def shipped() -> dict[str, Path]:
-    """The configs that come with resexp, by name."""
+    """The paths of the shipped configs by name."""
     package = Path(__file__).parent.parent
-    folder = next(f for f in (package / "configs", package.parent / "configs") if f.is_dir())
+    folder = next(path for path in (package / "configs", package.parent / "configs") if path.is_dir())
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:
-    """The experiment in a file, or in the shipped config of that name, after `key=value` overrides.
+    """The experiment in a file or in a shipped config, after `key=value` overrides.
 
     `shortcuts` are the names allowed under network.shortcut; None allows any (a stored experiment was checked before).
 
     Raises:
-        ConfigError: with file, line, dotted key, what is wrong and what is allowed.
+        ConfigError: with file, line, dotted key, the problem and the allowed values.
     """
     path = _find(source)
     raw, lines = read_document(path)
     if not raw:
-        cure = "the smallest config is one line such as depth: 8; `resexp configs cp digits` copies a whole one"
-        raise ConfigError(f"is empty, so it describes nothing to train; {cure}", where=str(path))
+        hint = "write at least one line such as depth: 8, or copy a shipped config with `resexp configs cp digits`"
+        raise ConfigError(f"is empty, so there is nothing to train; {hint}", where=str(path))
     for key, line in lines.items():
         if present := renamed.present_key(key):
             raise ConfigError(f"{key} is now {present}", where=f"{path}:{line}")
-    raw, where = written_out(raw, {key: f"{path}:{line}" for key, line in lines.items()})
+    raw, where = expand_keys(raw, {key: f"{path}:{line}" for key, line in lines.items()})
     raw.setdefault("name", path.stem)
-    lay_over(overrides, raw, where)
+    apply_overrides(overrides, raw, where)
     try:
         return experiment_from(raw, shortcuts)
     except ConfigError as error:
-        place = where.get(error.key) or where.get(error.key.rsplit(".", 1)[0])
-        inside = (where[key] for key in where if key.startswith(f"{error.key}."))
-        place = place or next(inside, None) or str(path)
-        raise ConfigError(error.problem, key=error.key, where=place) from None
+        location = where.get(error.key) or where.get(error.key.rsplit(".", 1)[0])
+        inner_locations = (where[key] for key in where if key.startswith(f"{error.key}."))
+        location = location or next(inner_locations, None) or str(path)
+        raise ConfigError(error.problem, key=error.key, where=location) from None
 
 
 def _find(source: str | Path) -> Path:
@@ -105,7 +105,7 @@ def _is_missing(path: Path) -> bool:
     """Whether the path does not exist; a path that cannot be read is not missing."""
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # a NUL is not allowed in a path
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in a path
         return True
     except OSError:
         return False
@@ -113,19 +113,19 @@ def _is_missing(path: Path) -> bool:
 
 
 def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:
-    """The experiment that plain values describe, as they come from YAML.
+    """The experiment described by plain values, as read from YAML.
 
     Raises:
-        ConfigError: with the dotted key, without a place in a file.
+        ConfigError: with the dotted key, without file and line.
     """
     axes = {key: values for key in AXES if (values := _axis_values(key, raw)) is not None}
     seeds = _validated_cell(raw, {key: values[0] for key, values in axes.items()}).seeds
-    _check_number({**{key: len(values) for key, values in axes.items()}, "seeds": len(seeds)})
+    _check_number_of_trials({**{key: len(values) for key, values in axes.items()}, "seeds": len(seeds)})
     cells = [_validated_cell(raw, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
-    cells = [_default_length(cell) for cell in cells]
+    cells = [_with_default_epochs(cell) for cell in cells]
     defaults = dict(_flat(Settings(name="defaults").model_dump(mode="json"), ""))
     written = {key for key, value in _flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
-    problem = next(filter(None, (impossible(cell, shortcuts) for cell in cells)), None) or meaningless(written, cells)
+    problem = next(filter(None, (incompatible_values(cell, shortcuts) for cell in cells)), None) or unused_key(written, cells)
     if problem:
         raise ConfigError(problem[1], key=problem[0])
     varied = tuple(key for key in AXES if key in axes or key in ALWAYS_AXES)
@@ -137,13 +137,13 @@ def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORT
     return Experiment(cells[0].name, cells[0].question, settings, varied, trials)
 
 
-def _check_number(lengths: dict[str, int]) -> None:
-    """Refuses a grid of too many trials before it is laid out, given how many values each axis and the seeds have."""
+def _check_number_of_trials(lengths: dict[str, int]) -> None:
+    """Refuses a grid with too many trials before it is built, given the number of values of each axis and of seeds."""
     trials = math.prod(lengths.values())
     if trials > MAX_TRIALS:
         product = " x ".join(f"{number} ({key})" for key, number in lengths.items() if number > 1)
         longest = max(lengths, key=lambda key: lengths[key])
-        raise ConfigError(f"{product} = {trials} trials; an experiment has at most {MAX_TRIALS}", key=longest)
+        raise ConfigError(f"{product} = {trials} trials; reduce them to at most {MAX_TRIALS}", key=longest)
 
 
 def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
@@ -153,26 +153,32 @@ def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
     if not isinstance(values, list):
         return None
     if not values:
-        raise ConfigError("an empty list leaves nothing to train", key=key)
+        raise ConfigError("an empty list leaves nothing to train; write at least one value", key=key)
     if len(values) > MAX_VALUES:
-        raise ConfigError(f"{len(values)} values are more than an axis can have ({MAX_VALUES})", key=key)
-    names = [_as_named(value) for value in values]
+        raise ConfigError(f"has {len(values)} values; reduce them to at most {MAX_VALUES}", key=key)
+    names = [_name_of(value) for value in values]
     repeated = [value for i, value in enumerate(values) if names[i] in names[:i]]
     if repeated:
-        raise ConfigError(f"{repeated[0]!r} stands twice in the list (as {_as_named(repeated[0])})", key=key)
+        raise ConfigError(
+            f"{repeated[0]!r} appears twice in the list (as {_name_of(repeated[0])}); remove one of the two", key=key
+        )
     return values
 
 
-def _as_named(value: Any) -> str:
-    """A value as trial names have it, so that two values never share a trial: a shortcut with all its parameters."""
+def _name_of(value: Any) -> str:
+    """The text of a value in trial names, a shortcut with all its parameters; two values with one text would share a trial."""
     if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
         value, inner = next(iter(value)), dict(inner)
     else:
         inner = {}
     if isinstance(value, str) and value in SHORTCUT_PARAMETERS:
         defaults = {name: field.default for name, field in SHORTCUT_PARAMETERS[value].model_fields.items()}
-        return " ".join([value, *(f"{name} {_as_named(of)}" for name, of in sorted({**defaults, **inner}.items()))])
-    number = isinstance(value, float) or (type(value) is int and abs(value) <= MAX_SEED)  # a larger one may be no float
+        return " ".join(
+            [value, *(f"{name} {_name_of(parameter)}" for name, parameter in sorted({**defaults, **inner}.items()))]
+        )
+    number = isinstance(value, float) or (
+        type(value) is int and abs(value) <= MAX_SEED
+    )  # a larger int may exceed the range of floats
     return format_value(float(value)) if number else str(value)
 
 
@@ -184,7 +190,7 @@ def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any]) -> Settings:
     return validated(cell)
 
 
-def _default_length(cell: Settings) -> Settings:
+def _with_default_epochs(cell: Settings) -> Settings:
     if cell.training.epochs is None and cell.training.steps is None:
         return cell.model_copy(update={"training": cell.training.model_copy(update={"epochs": 20})})
     return cell
@@ -203,7 +209,7 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
                 name = _trial_name(arm, settings, axes, seed)
                 _check_length(cell.name, name, axes)
                 trial = Trial(name=name, arm=arm, seed=seed, settings=settings, parameters_of=parameters_of)
-                if trials.setdefault(name.lower(), trial) != trial:  # folders of some systems do not tell a from A
+                if trials.setdefault(name.lower(), trial) != trial:  # some file systems ignore case
                     raise ConfigError(f"two networks would be trained as {name}; rename a shortcut", key="network.shortcut")
     return tuple(trials.values())
 
@@ -213,25 +219,25 @@ def _trial_name(arm: str, settings: Settings, axes: Iterable[str], seed: int) ->
 
 
 def _check_length(experiment: str, trial: str, axes: Iterable[str]) -> None:
-    """Refuses a trial whose files would lie too deep for some systems."""
+    """Refuses a trial whose paths would be too long for some systems."""
     if len(experiment) + len(trial) > MAX_PATH:
-        cure = f"shorten the experiment's or the shortcut's name, or vary less ({', '.join(axes)})"
-        raise ConfigError(f"{experiment}/{trial} has more than the {MAX_PATH} characters of a path; {cure}", key="name")
+        hint = f"shorten the name of the experiment or of the shortcut, or vary fewer keys ({', '.join(axes)})"
+        raise ConfigError(f"{experiment}/{trial} is longer than {MAX_PATH} characters; {hint}", key="name")
 
 
 def _arms(network: Network) -> Iterable[tuple[str, Shortcut, Shortcut | None]]:
-    """(arm, shortcut, whose parameters it is to have) of a cell: plain, the second control where asked for, the shortcut."""
+    """(arm, shortcut, shortcut to match in parameters): plain, its parameter-matched baseline if set, and the shortcut."""
     arm, name = arm_name(network.shortcut), shortcut_name(network.shortcut)
     if network.plain:
         yield "plain", "plain", None
-    brings = network.depth > 2 and name not in FREE_SHORTCUTS
-    if network.plain and network.plain_width == "parameters" and brings:
+    has_parameters = network.depth > 2 and name not in FREE_SHORTCUTS
+    if network.plain and network.plain_width == "parameters" and has_parameters:
         yield control_arm(arm), "plain", name if name in SHORTCUT_NAMES else network.shortcut
     yield arm, network.shortcut, None
 
 
 def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
-    """The value of each axis but the arm, as it stands in names: {'network.depth': 'd8', 'network.norm': 'norm-layer'}."""
+    """The values of all axes except the shortcut, as tags: {'network.depth': 'd8', 'network.norm': 'norm-layer'}."""
     tags = {}
     for key in axes:
         if key != "network.shortcut":
@@ -240,11 +246,11 @@ def axis_tags(settings: Settings, axes: Iterable[str]) -> dict[str, str]:
     return tags
 
 
-# ---- the data of an experiment ------------------------------------------------------------------------------------------
+# ---- data of an experiment --------------------------------------------------------------------------------------
 
 
 def with_data_root(experiment: Experiment, root: str) -> Experiment:
-    """The same experiment with its images in another folder."""
+    """The same experiment with another folder of images."""
     settings = {**experiment.settings, "data": {**experiment.settings["data"], "root": root}}
     data = experiment.shared.data.model_copy(update={"root": root})
     trials = tuple(
@@ -254,23 +260,23 @@ def with_data_root(experiment: Experiment, root: str) -> Experiment:
 
 
 def limits(settings: Settings) -> list[str]:
-    """A line for each set that is not measured in full, so that the numbers are not a result."""
+    """A remark for each test or validation set that is only partly used, so that the numbers are not a result."""
     data = settings.data
     values = {"test": data.limit_test, "validation": data.limit_validation}
     return [
-        f"not a result: data.limit_{part}={number} uses {number} {part} images only; leave it out for a result"
-        for part, number in values.items()
+        f"not a result: data.limit_{split}={number} uses only {number} {split} images; omit it for a result"
+        for split, number in values.items()
         if number is not None
     ]
 
 
-# ---- two experiments under one name -------------------------------------------------------------------------------
+# ---- differences between experiments ----------------------------------------------------------------------------
 
 
 def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[str]) -> list[tuple[str, Any, Any]]:
-    """Keys that all trials share and whose values differ between two resolved settings: (key, old, new).
+    """(key, old, new) of each key that all trials share and whose value differs between two resolved settings.
 
-    Seeds and the values of axes may grow and shrink; which keys are axes may not change. Free keys do not count.
+    FREE_KEYS, seeds and the values of axes are ignored. A key that is an axis in only one of the settings counts as different.
     """
     ignored = {"seeds", *FREE_KEYS}
     flat_old, flat_new = dict(_flat(old, "")), dict(_flat(new, ""))
@@ -284,14 +290,16 @@ def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[
 
 
 def departures(trained: Trial, experiment: Experiment, expected: Trial | None) -> list[tuple[str, Any, Any]]:
-    """Keys in which a trial that was trained does not follow from an experiment: (key, trained, experiment).
+    """(key, trained value, expected value) of each key in which a trained trial departs from an experiment.
 
-    `expected` is the trial of that name in the experiment. One that the experiment has lost may have had other axis values.
+    `expected` is the trial of the same name in the experiment; None if it was removed, and axis values may then differ.
     """
-    own = trained.settings.model_dump(mode="json")
+    trained_settings = trained.settings.model_dump(mode="json")
     settings = expected.settings.model_dump(mode="json") if expected else experiment.settings
-    lost = () if expected else experiment.axes
-    differences = [(key, *values) for key, *values in shared_differences(own, settings, ()) if key not in ("name", *lost)]
+    free_axes = () if expected else experiment.axes
+    differences = [
+        (key, *values) for key, *values in shared_differences(trained_settings, settings, ()) if key not in ("name", *free_axes)
+    ]
     name = _trial_name(trained.arm, trained.settings, experiment.axes, trained.seed)
     if name != trained.name and not differences:
         differences = [("trial names", trained.name, name)]
@@ -299,25 +307,25 @@ def departures(trained: Trial, experiment: Experiment, expected: Trial | None) -
 
 
 def continues(new: Experiment, stored: Experiment) -> bool:
-    """Whether an experiment has every trial of a stored one and trains all of them as they were; its name does not count."""
+    """Whether an experiment includes every trial of a stored one, with the same recipe; the name is ignored."""
     return same_recipe(new, stored) and {trial.name for trial in stored.trials} <= {trial.name for trial in new.trials}
 
 
 def same_recipe(new: Experiment, stored: Experiment) -> bool:
-    """Whether two experiments differ in nothing but their name, seeds and axis values."""
+    """Whether two experiments differ only in name, seeds, axis values and FREE_KEYS."""
     return {key for key, _, _ in shared_differences(stored.settings, new.settings, new.axes)} <= {"name"}
 
 
 def conditions(settings: Settings) -> dict[str, Any]:
-    """What decides what a trial becomes, but its shortcut and its seed: values by dotted key, the same keys for every trial.
+    """The settings that affect the result of a trial, without shortcut and seed: values by dotted key.
 
-    An optional section (training.warmup) is one value: taken apart it would have other keys than where there is none.
+    Every trial has the same keys, so an optional section (training.warmup) is one value.
     """
     ignored = {"name", "seeds", "device", "gradients", "network.shortcut", *FREE_KEYS}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in settings.model_dump(mode="json").items():
-        found |= {f"{name}.{key}": of for key, of in value.items()} if isinstance(value, dict) else {name: value}
-    return {key: value for key, value in found.items() if key not in ignored and key.split(".")[0] not in ignored}
+        values |= {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
+    return {key: value for key, value in values.items() if key not in ignored and key.split(".")[0] not in ignored}
 
 
 def _flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:

@@ -1,6 +1,6 @@
-"""The keys of a config, one pydantic model per section; every value here is one cell of the grid.
+"""The keys of a config, one pydantic model per section. An instance is one cell of the grid.
 
-Upper bounds are far above what anybody trains; see `types`.
+Upper bounds are far above practical values, see `types`.
 """
 
 from typing import Annotated, Literal
@@ -27,14 +27,14 @@ from resexp.config.types import (
 )
 
 NORM_NAMES = ("none", "batch", "layer", "group")
-COARSE = ("tf32", "bfloat16")  # precisions with fewer digits than float32
+COARSE = ("tf32", "bfloat16")  # precisions with a shorter mantissa than float32
 INIT_NAMES = ("pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup")
 PLACEMENT_NAMES = ("post", "pre", "branch", "post-norm", "pre-act-only")
 ACTIVATION_NAMES = ("relu", "tanh", "gelu")
 DATASET_NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder")
 PROBE_NAMES = ("gradient_norm", "signal", "eps_bound", "gradient_correlation", "path_lengths")
 
-# Keys that may hold a list; in the order in which they stand in trial names, with their short form there.
+# Keys that may have a list of values, in their order in trial names, each with its format there.
 AXES = {
     "network.family": "{}",
     "network.depth": "d{}",
@@ -60,11 +60,11 @@ AXES = {
 
 
 class Data(Model):
-    """Which images, and what is done to them before the network sees them."""
+    """The images and their preprocessing."""
 
     name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"] = "digits"
     root: Annotated[
-        Text | None, Field(description="Folder of the data sets, or the image folder itself; $VAR and ~ are replaced.")
+        Text | None, Field(description="Folder of the data sets, or the image folder itself; $VAR and ~ are expanded.")
     ] = None
     labels: Annotated[
         Text | None,
@@ -77,17 +77,17 @@ class Data(Model):
     validation: FractionOrCount = 0.1
     limit: ImageCount | None = None
     limit_validation: Annotated[
-        ImageCount | None, Field(description="Number of validation images to use, for trying something out; not for a result.")
+        ImageCount | None, Field(description="Number of validation images to use, for a quick trial; not for a result.")
     ] = None
     limit_test: Annotated[
-        ImageCount | None, Field(description="Number of test images to use, for trying something out; not for a result.")
+        ImageCount | None, Field(description="Number of test images to use, for a quick trial; not for a result.")
     ] = None
     normalize: Literal["channel", "pixel", "none"] = "channel"
     augment: Literal["none", "crop-flip"] = "none"
 
 
 class Network(Model):
-    """One architecture: a cell of the grid and, through `shortcut`, an arm."""
+    """One architecture; `shortcut` selects the arm."""
 
     family: Literal["mlp", "cnn"] = "mlp"
     depth: Annotated[int, Field(ge=2, le=100_000)] = 8
@@ -106,14 +106,14 @@ class Network(Model):
 
 
 class Warmup(Model):
-    """The first `steps` steps run at `factor` times the learning rate."""
+    """The first `steps` steps use `factor` times the learning rate."""
 
     steps: Steps
     factor: PositiveFloat
 
 
 class Training(Model):
-    """The recipe. `step` counts completed optimizer updates."""
+    """The training recipe. A step is one optimizer update."""
 
     epochs: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
     steps: Steps | None = None
@@ -138,7 +138,7 @@ class Training(Model):
 
 
 class Gradients(Model):
-    """When gradients are read, and which probes read them."""
+    """The logging interval of the gradient probes, and the probes."""
 
     every: Steps = 25
     probes: Annotated[
@@ -147,14 +147,14 @@ class Gradients(Model):
 
 
 class Compare(Model):
-    """What `resexp compare` is to confirm."""
+    """The primary hypothesis, and the margin (the smallest effect of interest)."""
 
     primary: Text | None = None
     margin: Annotated[float, Field(ge=0, le=1)] = 0.01
 
 
 class Settings(Model):
-    """One cell of an experiment with every default written out."""
+    """One cell of an experiment, including all defaults."""
 
     name: Name
     question: Text | None = None
@@ -173,8 +173,8 @@ class Settings(Model):
 class Trial(Model):
     """One network to train: an arm of a cell, at one seed.
 
-    `parameters_of` marks the second control: a plain network as wide as it takes to have the parameters of that shortcut's
-    network, the narrowest that has at least as many.
+    `parameters_of` marks the parameter-matched plain baseline of a shortcut: the narrowest plain network that has at least as
+    many parameters as the network with that shortcut.
     """
 
     name: TrialName

@@ -1,6 +1,6 @@
-"""YAML in, plain values out: no surprising types, no silent duplicates, the line of every key, and nothing that grows.
+"""Strict YAML: predictable types, no duplicate keys, the line of every key.
 
-A file may come from a stranger: its size, depth and number of values are limited, aliases and tags are refused.
+A file may come from an untrusted source. Its size, depth and number of values are limited; aliases and tags are refused.
 """
 
 import codecs
@@ -15,31 +15,31 @@ import yaml
 from resexp import renamed
 from resexp.config.synonyms import VALUES
 
-MAX_BYTES = 1_000_000  # of a file; ten thousand seeds and a thousand values on every axis take less
+MAX_BYTES = 1_000_000  # of a file; larger than ten thousand seeds and a thousand values for each axis
 MAX_VALUES = 50_000  # scalars, lists and mappings in a file
-MAX_DEPTH = 8  # of mappings and lists in each other; trial.yaml has 5
+MAX_DEPTH = 8  # of nested mappings and lists; trial.yaml has 5
 MAX_CHARACTERS = 100  # of a key
-# Encodings that a file names in its first bytes, as files from PowerShell do; the longer mark first.
-_MARKED = (
+# Byte order marks, which PowerShell writes; longer ones come first.
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def escape_controls(text: str, kept: str = "") -> str:
-    """`text` with every character written out that would steer a terminal, but those in `kept`: `ESC` becomes 4 letters.
+    r"""`text` with characters that affect a terminal escaped, except those in `kept`: ESC becomes the 4 characters `\x1b`.
 
-    These are control characters, breaks of lines, turns of the direction of writing, and halves of characters.
+    Escaped are control characters, line breaks, changes of the writing direction, and unpaired surrogates.
     """
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in kept else ascii(found[0])[1:-1], text)
+    return _CONTROLS.sub(lambda match: match[0] if match[0] in kept else ascii(match[0])[1:-1], text)
 
 
 class ConfigError(Exception):
-    """A config that cannot be used: says where, what, what is allowed, how to mend it (exit code 2)."""
+    """A config that cannot be used: the location, the problem, and how to fix it (exit code 2)."""
 
     def __init__(self, problem: str, key: str = "", where: str = "") -> None:
         super().__init__(problem, key, where)
@@ -50,13 +50,13 @@ class ConfigError(Exception):
 
 
 def did_you_mean(name: object, allowed: Iterable[str]) -> str:
-    """'; did you mean X?' when one of the allowed names is close to `name`, else nothing."""
+    """'; did you mean X?' if an allowed name is close to `name`, else an empty text."""
     near = closest(name, allowed)
     return f"; did you mean {near}?" if near else ""
 
 
 def closest(name: object, allowed: Iterable[str]) -> str | None:
-    """The allowed name that `name` is another word for, or resembles most; None where none is close."""
+    """The allowed name that is a synonym of `name` or most similar to it; None if none is close."""
     word, names = str(name)[:MAX_CHARACTERS].lower(), list(allowed)
     if VALUES.get(word) in names:
         return VALUES[word]
@@ -71,15 +71,15 @@ class _CoreSchemaLoader(yaml.SafeLoader):
     depth = values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Refuses what no config needs before anything is built from it."""
+        """Refuses tags, deep nesting and too many values before any value is built."""
         event = self.peek_event()  # type: ignore[no-untyped-call] # PyYAML's stubs leave it out
         here = f"{self.where}:{event.start_mark.line + 1}"
         if getattr(event, "tag", None) is not None:
-            raise ConfigError("tags (!...) are not supported; write the plain value", where=here)
+            raise ConfigError("tags (!...) are not supported; write the value without a tag", where=here)
         if self.depth > MAX_DEPTH:
-            raise ConfigError(f"not a config: nested deeper than {MAX_DEPTH} levels", where=here)
+            raise ConfigError(f"is not a config: nested deeper than {MAX_DEPTH} levels", where=here)
         if self.values == MAX_VALUES:
-            raise ConfigError(f"not a config: more than {MAX_VALUES} values", where=here)
+            raise ConfigError(f"is not a config: more than {MAX_VALUES} values", where=here)
         self.depth, self.values = self.depth + 1, self.values + 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -103,7 +103,7 @@ def parse_yaml(text: str, where: str) -> tuple[Any, dict[str, int]]:
     """The value of a YAML text, and the 1-based line of each dotted key.
 
     Raises:
-        ConfigError: not YAML, a duplicate key, a key that is not text, an alias, a tag, more than one document, beyond a limit.
+        ConfigError: invalid YAML, a duplicate key, a key that is not text, an alias, a tag, several documents, a limit.
     """
     try:
         loader = _CoreSchemaLoader(text)
@@ -125,21 +125,23 @@ def parse_yaml(text: str, where: str) -> tuple[Any, dict[str, int]]:
 def _check(node: yaml.Node, prefix: str, lines: dict[str, int], where: str, seen: set[int]) -> None:
     here = f"{where}:{node.start_mark.line + 1}"
     if id(node) in seen:
-        raise ConfigError("aliases (*name) are not supported; write the value out", key=prefix, where=here)
+        raise ConfigError("aliases (*name) are not supported; repeat the value instead", key=prefix, where=here)
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
-        for place, item in enumerate(node.value):  # a key may stand once in each entry of a list
-            _check(item, f"{prefix}[{place}]", lines, where, seen)
+        for index, item in enumerate(node.value):  # entries of a list may have the same keys
+            _check(item, f"{prefix}[{index}]", lines, where, seen)
     elif isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if key_node.tag != "tag:yaml.org,2002:str" or len(key_node.value) > MAX_CHARACTERS:
-                shown = repr(key_node.value)[:60] if isinstance(key_node, yaml.ScalarNode) else "of several values"
-                problem = f"key {shown} is not text of at most {MAX_CHARACTERS} characters"
+                key_text = repr(key_node.value)[:60] if isinstance(key_node, yaml.ScalarNode) else "of several values"
+                problem = f"key {key_text} is not text of at most {MAX_CHARACTERS} characters"
                 raise ConfigError(problem, key=prefix, where=f"{where}:{line}")
             key = f"{prefix}.{key_node.value}" if prefix else str(key_node.value)
             if key in lines:
-                raise ConfigError(f"stands twice (first in line {lines[key]})", key=key, where=f"{where}:{line}")
+                raise ConfigError(
+                    f"appears twice (first in line {lines[key]}); remove one of the two", key=key, where=f"{where}:{line}"
+                )
             lines[key] = line
             _check(value_node, key, lines, where, seen)
 
@@ -152,7 +154,7 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """
     try:
         if path.is_dir():
-            raise ConfigError("is a folder; a config is one YAML file", where=str(path))
+            raise ConfigError("is a folder; name a YAML file", where=str(path))
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
@@ -160,8 +162,8 @@ def read_document(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
     if len(content) > MAX_BYTES:
-        raise ConfigError(f"is larger than a config can be ({MAX_BYTES} bytes)", where=str(path))
-    encoding = next((encoding for mark, encoding in _MARKED if content.startswith(mark)), "utf-8")
+        raise ConfigError(f"is larger than the limit of {MAX_BYTES} bytes for a config", where=str(path))
+    encoding = next((encoding for mark, encoding in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The plan: everything that decides how bits come out, fixed by rule before the first step."""
+"""The execution plan: all choices that affect the exact result of training, fixed before the first step."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,19 +10,16 @@ from resexp.config.models import Settings, Trial
 from resexp.config.shortcut_parameters import SHORTCUT_NAMES, control_arm, shortcut_name
 from resexp.config.types import Model, TrialName
 
-MOST = {"cpu": 32, "cuda": 64, "mps": 32}  # trials in a stack; more are hardly faster and hold their results back longer
-INITIALIZATION_KEYS = (
-    "network.init",
-    "network.init_scale",
-    "network.zero_init_residual",
-)  # decide where a trial starts, not what a stack computes
-CONSTANT = ("plain", "identity", "scaled")  # shortcuts that a stack carries as two numbers per trial
+MAX_TRIALS_IN_STACK = {"cpu": 32, "cuda": 64, "mps": 32}  # larger stacks are hardly faster, and their results come later
+# Keys that affect the initial weights and not the computation; trials of one stack may differ in them.
+INITIALIZATION_KEYS = ("network.init", "network.init_scale", "network.zero_init_residual")
+CONSTANT_SHORTCUTS = ("plain", "identity", "scaled")  # a stack stores them as two numbers per trial
 
 
 class Stack(Model):
-    """Trials that train together as one stacked network, and the threads that they may use.
+    """Trials that are trained together as one stacked network, and the number of threads.
 
-    `round` counts the times that the experiment has grown: what was planned first is of round 1.
+    `round` is 1 for stacks of the first plan and increases by 1 each time that trials are added to the experiment.
     """
 
     name: TrialName
@@ -32,7 +29,7 @@ class Stack(Model):
 
 
 class Plan(Model):
-    """plan.json: written before the first step and followed by every resume."""
+    """plan.json: written before the first step and reused whenever training resumes."""
 
     device: str
     compile: bool
@@ -45,68 +42,69 @@ class Plan(Model):
 
 
 def make_plan(experiment: Experiment, device: str, cores: int, existing: Plan | None = None, shards: int | None = None) -> Plan:
-    """The plan for an experiment on a resolved device; what an existing plan says stands, new trials are appended.
+    """The plan for an experiment on a resolved device. Stacks of an existing plan stay; new trials are appended.
 
-    Of `shards` machines with so many cores each none is idle either: so many stacks there are then, whatever the cores.
+    shards: the number of machines, each with `cores` cores; there are at least that many stacks, so that no machine is idle.
 
-    Threads: an mlp of these widths is faster on one thread than on two, and two processes of two threads on two cores
-    take a hundred times as long as one each; so one thread for every mlp and wherever stacks outnumber the cores.
+    Threads: an mlp of these widths is faster on one thread than on two. On two cores, two processes with two threads each take
+    a hundred times as long as with one each. So an mlp has one thread, and so has every trial if stacks outnumber the cores.
     """
     planned = {trial for stack in existing.stacks for trial in stack.trials} if existing else set()
-    places = shards or (cores if device == "cpu" else 1)
-    stacks = stacked([trial for trial in experiment.trials if trial.name not in planned], device, places)
+    workers = shards or (cores if device == "cpu" else 1)
+    stacks = group_into_stacks([trial for trial in experiment.trials if trial.name not in planned], device, workers)
     last = max((stack.round for stack in existing.stacks), default=0) if existing else 0
-    fresh = (
+    new_stacks = (
         Stack(
-            name=of[0].name,
-            trials=tuple(trial.name for trial in of),
-            threads=_threads(of[0], math.ceil(len(stacks) / (shards or 1)), device, cores),
+            name=trials[0].name,
+            trials=tuple(trial.name for trial in trials),
+            threads=_threads(trials[0], math.ceil(len(stacks) / (shards or 1)), device, cores),
             round=last + 1,
         )
-        for of in stacks
+        for trials in stacks
     )
     shared = experiment.shared
     plan = existing or Plan(device=device, compile=shared.compile, deterministic=shared.deterministic, stacks=())
-    return plan.model_copy(update={"stacks": (*plan.stacks, *fresh)})
+    return plan.model_copy(update={"stacks": (*plan.stacks, *new_stacks)})
 
 
-def stacked(trials: Sequence[Trial], device: str, places: int) -> list[list[Trial]]:
-    """The trials by stack, the most expensive first.
+def group_into_stacks(trials: Sequence[Trial], device: str, workers: int) -> list[list[Trial]]:
+    """The trials grouped into stacks, the most expensive stack first.
 
-    Those of one shape are cut into as few equal stacks as leave no place to train at idle: seeds, starts and constant
-    shortcuts stand side by side.
+    Trials of one shape may differ in seed, initialization and constant shortcut. They are split into as few equal stacks as
+    possible without leaving a worker idle.
     """
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(_shape(trial), []).append(trial)
-    idle = math.ceil(places / len(groups)) if groups else 1
-    found = [part for group in groups.values() for part in _cut(group, device, idle)]
-    return sorted(found, key=lambda of: -_cost(of))
+    min_stacks = math.ceil(workers / len(groups)) if groups else 1
+    stacks = [stack for group in groups.values() for stack in _split(group, device, min_stacks)]
+    return sorted(stacks, key=lambda stack: -_cost(stack))
 
 
 def _shape(trial: Trial) -> str:
-    """Equal for trials that one stack can hold; a trial that trains alone has its own.
+    """A key that is equal for trials that can share a stack; a trial that is trained individually has its own.
 
-    At depth 2 all arms are one network; alone they stay so to the last bit, which places in a stack do not promise.
+    At depth 2 all arms are the same network. They train individually, because results in a stack may differ in the last bits.
     """
     settings = trial.settings
-    alone = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.stack == 1
-    if alone or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
+    trains_individually = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.stack == 1
+    if trains_individually or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
         return trial.name
-    computed = sorted((key, value) for key, value in conditions(settings).items() if key not in INITIALIZATION_KEYS)
-    return repr((stack_kind(trial), trial.parameters_of, settings.network.init == "fixup", computed))  # fixup brings scalars
+    stack_conditions = sorted((key, value) for key, value in conditions(settings).items() if key not in INITIALIZATION_KEYS)
+    has_scalars = settings.network.init == "fixup"
+    return repr((stack_kind(trial), trial.parameters_of, has_scalars, stack_conditions))
 
 
 def stack_kind(trial: Trial) -> str:
-    """Equal for shortcuts that a stack can hold side by side: the constant ones, or one with itself."""
-    return "constant" if shortcut_name(trial.settings.network.shortcut) in CONSTANT else trial.arm
+    """A key that is equal for shortcuts that can share a stack: constant shortcuts, otherwise only the same arm."""
+    return "constant" if shortcut_name(trial.settings.network.shortcut) in CONSTANT_SHORTCUTS else trial.arm
 
 
-def _cut(group: Sequence[Trial], device: str, idle: int) -> list[list[Trial]]:
+def _split(group: Sequence[Trial], device: str, min_stacks: int) -> list[list[Trial]]:
     size = group[0].settings.training.stack
     if size != "auto":
         return [list(group[start : start + size]) for start in range(0, len(group), size)]
-    pieces = min(len(group), max(idle, math.ceil(len(group) / MOST[device.partition(":")[0]])))
+    pieces = min(len(group), max(min_stacks, math.ceil(len(group) / MAX_TRIALS_IN_STACK[device.partition(":")[0]])))
     ends = [round(len(group) * piece / pieces) for piece in range(pieces + 1)]
     return [list(group[start:end]) for start, end in pairwise(ends)]
 
@@ -117,34 +115,36 @@ def _cost(trials: Sequence[Trial]) -> int:
 
 
 def _threads(trial: Trial, stacks: int, device: str, cores: int) -> int:
-    asked: Literal["auto"] | int = trial.settings.training.threads
-    if asked != "auto":
-        return asked
+    threads: Literal["auto"] | int = trial.settings.training.threads
+    if threads != "auto":
+        return threads
     if trial.settings.network.family == "mlp" or device != "cpu":
         return 1
     return max(1, cores // stacks)
 
 
 def halved(plan: Plan, name: str) -> Plan:
-    """The plan with one stack as two of half its size: what is left to do when its memory does not suffice."""
-    (place,) = (place for place, stack in enumerate(plan.stacks) if stack.name == name)
-    whole = plan.stacks[place]
-    middle = len(whole.trials) // 2
-    parts = (whole.trials[:middle], whole.trials[middle:])
-    halves = (whole.model_copy(update={"name": of[0], "trials": of}) for of in parts)
-    return plan.model_copy(update={"stacks": (*plan.stacks[:place], *halves, *plan.stacks[place + 1 :])})
+    """The plan with one stack split into two halves, for a stack that runs out of memory."""
+    (index,) = (index for index, stack in enumerate(plan.stacks) if stack.name == name)
+    stack = plan.stacks[index]
+    middle = len(stack.trials) // 2
+    halves = (
+        stack.model_copy(update={"name": trials[0], "trials": trials})
+        for trials in (stack.trials[:middle], stack.trials[middle:])
+    )
+    return plan.model_copy(update={"stacks": (*plan.stacks[:index], *halves, *plan.stacks[index + 1 :])})
 
 
-# ---- cells and pairs: how trials are read side by side ----------------------------------------------------------------
+# ---- cells and pairs --------------------------------------------------------------------------------------------------
 
 
 def cell_label(settings: Settings, axes: Iterable[str]) -> tuple[str, ...]:
-    """What names a cell: the tags of its axes without arm and seed, such as ('d64', 'norm-layer')."""
+    """The label of a cell: the tags of its axes without arm and seed, such as ('d64', 'norm-layer')."""
     return tuple(axis_tags(settings, axes).values())
 
 
 def cells(trials: Sequence[Trial], axes: Iterable[str]) -> dict[tuple[str, ...], dict[str, list[Trial]]]:
-    """cell -> arm -> trials by seed, in the order in which they were written."""
+    """cell -> arm -> trials by seed, in the order of the config."""
     axes = tuple(axes)
     grouped: dict[tuple[str, ...], dict[str, list[Trial]]] = {}
     for trial in trials:
@@ -153,25 +153,27 @@ def cells(trials: Sequence[Trial], axes: Iterable[str]) -> dict[tuple[str, ...],
 
 
 def pairs(trials: Sequence[Trial], axes: Iterable[str]) -> list[tuple[Trial, Trial]]:
-    """(plain twin, residual trial) for every residual trial that has one; then (second control, it) where there is one."""
+    """(plain trial, residual trial) for each residual trial: its plain counterpart, then its parameter-matched baseline."""
     axes = tuple(axes)
-    placed = {(trial.arm, cell_label(trial.settings, axes), trial.seed): trial for trial in trials}
-    residual = {place: trial for place, trial in placed.items() if place[0] != "plain" and trial.parameters_of is None}
-    found = []
+    by_key = {(trial.arm, cell_label(trial.settings, axes), trial.seed): trial for trial in trials}
+    residual = {key: trial for key, trial in by_key.items() if key[0] != "plain" and trial.parameters_of is None}
+    pairs = []
     for (arm, cell, seed), trial in residual.items():
-        twins = (placed.get((name, cell, seed)) for name in ("plain", control_arm(arm)))
-        found += [(twin, trial) for twin in twins if twin is not None]
-    return found
+        counterparts = (by_key.get((name, cell, seed)) for name in ("plain", control_arm(arm)))
+        pairs += [(plain, trial) for plain in counterparts if plain is not None]
+    return pairs
 
 
 def with_rounds(pair_summaries: Sequence[dict[str, Any]], experiment: Experiment, plan: Plan) -> list[dict[str, Any]]:
-    """Each card with its rounds: which seeds an experiment had at first, and which came each time that it grew."""
-    of_trials = {trial: stack.round for stack in plan.stacks for trial in stack.trials}
-    found: dict[tuple[str, str, str], dict[int, list[int]]] = {}
+    """The pair summaries with the seeds of each round, see `Stack.round`."""
+    round_of_trial = {trial: stack.round for stack in plan.stacks for trial in stack.trials}
+    seeds_of_pair: dict[tuple[str, str, str], dict[int, list[int]]] = {}
     for plain, residual in pairs(experiment.trials, experiment.axes):
         pair = (" ".join(cell_label(plain.settings, experiment.axes)), plain.arm, residual.arm)
-        complete = max(of_trials[trial.name] for trial in (plain, residual))
-        found.setdefault(pair, {}).setdefault(complete, []).append(residual.seed)
+        complete = max(round_of_trial[trial.name] for trial in (plain, residual))
+        seeds_of_pair.setdefault(pair, {}).setdefault(complete, []).append(residual.seed)
     keys = [(pair_summary["cell"], pair_summary["plain"], pair_summary["residual"]) for pair_summary in pair_summaries]
-    each = [[{"round": n, "seeds": seeds} for n, seeds in sorted(found.get(key, {}).items())] for key in keys]
-    return [{**pair_summary, "rounds": rounds} for pair_summary, rounds in zip(pair_summaries, each, strict=True)]
+    rounds = [
+        [{"round": number, "seeds": seeds} for number, seeds in sorted(seeds_of_pair.get(key, {}).items())] for key in keys
+    ]
+    return [{**summary, "rounds": its_rounds} for summary, its_rounds in zip(pair_summaries, rounds, strict=True)]

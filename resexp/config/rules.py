@@ -1,4 +1,4 @@
-"""Combinations of keys that are refused."""
+"""Combinations of values that are refused."""
 
 import re
 from collections.abc import Iterable
@@ -19,106 +19,118 @@ from resexp.config.shortcut_parameters import (
 )
 from resexp.config.synonyms import VALUES
 from resexp.config.types import Scalars, trial_name
-from resexp.config.validation import Problem, broken_rule, shown
+from resexp.config.validation import Problem, broken_rule, value_text
 
 
 def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
-    """The depths nearest to `depth` that the family can have, for so many layers in a block: [depth] itself when it can."""
-    unit = block_layers * (3 if family == "cnn" else 1)
-    below = 2 + (depth - 2) // unit * unit
-    return [depth] if below == depth else [below, below + unit]
+    """[depth] if it is valid for the family and the number of layers in a block, else the nearest valid depths."""
+    step = block_layers * (3 if family == "cnn" else 1)
+    below = 2 + (depth - 2) // step * step
+    return [depth] if below == depth else [below, below + step]
 
 
-def impossible(cell: Settings, shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Problem | None:
-    """The first combination of values in `cell` that cannot be built or run, if any."""
+def incompatible_values(cell: Settings, shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Problem | None:
+    """The first combination of values in `cell` that cannot be built or trained, if any."""
     allowed = tuple(shortcuts) if shortcuts is not None else (shortcut_name(cell.network.shortcut),)
-    dead = _about_zero_branches(cell.network) if shortcuts is not None else None  # a stored experiment stays readable
-    checks = (_about_network(cell, allowed), dead, _about_training(cell), _about_data(cell), _about_run(cell))
-    return next((problem for problem in checks if problem), None)
+    zero_branches = _zero_branch_problem(cell.network) if shortcuts is not None else None  # a stored experiment stays readable
+    problems = (
+        _network_problem(cell, allowed),
+        zero_branches,
+        _training_problem(cell),
+        _data_problem(cell),
+        _environment_problem(cell),
+    )
+    return next((problem for problem in problems if problem), None)
 
 
-def _about_network(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None:
+def _network_problem(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None:
     network = cell.network
     name = shortcut_name(network.shortcut)
     layers = 3 if network.block == "bottleneck" else network.block_layers
     near = depths_near(network.depth, network.family, layers)
     if name not in shortcuts:
         return "network.shortcut", _unknown_shortcut(name, shortcuts)
-    if isinstance(network.shortcut, dict) and name in SHORTCUT_PARAMETERS and (wrong := _wrong_parameter(network.shortcut)):
-        return wrong
-    if wrong := _wrong_name(arm_name(network.shortcut)):
-        return wrong
+    if isinstance(network.shortcut, dict) and name in SHORTCUT_PARAMETERS and (problem := _parameter_problem(network.shortcut)):
+        return problem
+    if problem := _arm_name_problem(arm_name(network.shortcut)):
+        return problem
     if network.block == "bottleneck" and network.family == "mlp":
-        return "network.block", "'bottleneck' is a block of convolutions; an mlp has basic"
+        return "network.block", "'bottleneck' is a convolutional block; with family: mlp, write block: basic"
     if near != [network.depth]:
         unit = "block_layers" if network.family == "mlp" else "3 block_layers" if network.block == "basic" else "9"
         return "network.depth", (
-            f"{network.depth} is no depth of this {network.family} (2 plus a multiple of {unit} = "
-            f"{near[1] - near[0]}); nearest are {near[0]} and {near[1]}"
+            f"{network.depth} is not a valid depth for this {network.family} (2 plus a multiple of {unit} = "
+            f"{near[1] - near[0]}); the nearest are {near[0]} and {near[1]}"
         )
     if name == "projection" and network.family == "mlp":
-        return "network.shortcut", "'projection' acts where shapes change, which no mlp block does; use projection-all"
+        return (
+            "network.shortcut",
+            "'projection' acts only where shapes change, and no block of an mlp changes them; use projection-all",
+        )
     if network.init == "delta-orthogonal" and network.family == "mlp":
-        return "network.init", "'delta-orthogonal' is a start for convolutions; an mlp has orthogonal"
+        return "network.init", "'delta-orthogonal' initializes convolutions; for an mlp, use orthogonal"
     if network.init == "fixup" and network.norm != "none":
-        return "network.init", f"'fixup' is a start without norms and does not go with norm: {network.norm}; write norm: none"
+        return "network.init", f"'fixup' requires a network without normalization, but norm is {network.norm}; write norm: none"
     if network.init == "fixup" and network.init_scale is not None:
-        return "network.init_scale", f"{network.init_scale:g} would undo the scaling of init: fixup; leave one of them out"
-    return _about_groups(network) if network.norm == "group" else None
+        return "network.init_scale", f"{network.init_scale:g} would undo the scaling of init: fixup; remove one of the two"
+    return _group_norm_problem(network) if network.norm == "group" else None
 
 
-def _about_zero_branches(network: Network) -> Problem | None:
+def _zero_branch_problem(network: Network) -> Problem | None:
     """Branches that are 0 at initialization and whose weights can never receive a gradient.
 
-    A zeroed branch learns because its last layer has a gradient at once. It has none where a factor after that layer is 0, too:
-    the derivative of ReLU at 0, which is 0 (tanh has 1 there, GELU 1/2); the scalar of rezero, whose own gradient is <dL/dx, F>
-    with F = 0; or an output that is 0 as a whole, before a ReLU. Plain networks are not zeroed.
+    A zero branch normally learns, because its last layer receives a gradient at the first step. It receives none if a factor
+    after that layer is 0 as well: the derivative of ReLU at 0, which is 0 (tanh: 1, GELU: 1/2); the scalar of rezero, whose
+    gradient is <dL/dx, F> with F = 0; or a block output of 0 before a ReLU. Plain networks have no zero branches.
     """
     name = shortcut_name(network.shortcut)
     key = "network.init" if network.init == "fixup" else "network.zero_init_residual" if network.zero_init_residual else None
     if key is None or network.depth == 2 or name == "plain":
         return None
-    zeroed = "fixup" if key == "network.init" else "true"
-    other = "another init such as he" if key == "network.init" else "zero_init_residual: false"
+    setting = "fixup" if key == "network.init" else "true"
+    remedy = "another init such as he" if key == "network.init" else "zero_init_residual: false"
     if network.placement == "branch" and network.activation == "relu":
         return key, (
-            f"{zeroed} with placement: branch and activation: relu trains no branch: each ends in relu(0), which has "
-            f"derivative 0; write placement: post, activation: gelu or {other}"
+            f"{setting} with placement: branch and activation: relu trains no branch, because each ends in relu(0), which has "
+            f"derivative 0; write placement: post, activation: gelu or {remedy}"
         )
     if name == "rezero":
         return key, (
-            f"{zeroed} with shortcut: rezero trains no branch: its scalar and its last layer both start at 0, so neither has "
-            f"a gradient; write {other}, or shortcut: identity"
+            f"{setting} with shortcut: rezero trains no branch, because its scalar and its last layer are both 0 at "
+            f"initialization and neither has a gradient; write {remedy}, or shortcut: identity"
         )
     if isinstance(network.shortcut, dict) and network.shortcut.get("scaled", {}).get("scale") == 0:
-        return key, f"{zeroed} with scale 0 of scaled makes every block 0, so nothing reaches the classifier; write {other}"
+        return (
+            key,
+            f"{setting} with scale 0 of scaled makes every block output 0, so nothing reaches the classifier; write {remedy}",
+        )
     return None
 
 
 def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:
-    """The message for an unknown shortcut, with how to train a custom one."""
+    """The message about an unknown shortcut, and how to train a custom one."""
     if not re.fullmatch(r"[\w-]+", name):
-        cure = "; parameters are written as in {gate: {bias: -6}}"
+        hint = "; write parameters as in {gate: {bias: -6}}"
     elif name.lower() in VALUES:
-        cure = ""
+        hint = ""
     else:
-        cure = f"; train a custom one from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
-    return f"{name!r} is not one of {', '.join(shortcuts)}{cure}{did_you_mean(name, shortcuts)}"
+        hint = f"; train a custom one from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
+    return f"{name!r} is not one of {', '.join(shortcuts)}{hint}{did_you_mean(name, shortcuts)}"
 
 
-def _about_groups(network: Network) -> Problem | None:
-    """Norms over groups: a unit of an mlp that is a group by itself is normalised to 0, whatever comes in."""
-    width, alone = network.width, network.family == "mlp"
-    least = 16 if alone else 8
-    near = sorted({max(least, width // 8 * 8), max(least, -(-width // 8) * 8)})
+def _group_norm_problem(network: Network) -> Problem | None:
+    """A width that does not fit group normalization; in an mlp, a group of a single unit would always be normalized to 0."""
+    width, is_mlp = network.width, network.family == "mlp"
+    min_width = 16 if is_mlp else 8
+    near = sorted({max(min_width, width // 8 * 8), max(min_width, -(-width // 8) * 8)})
     if near == [width]:
         return None
-    groups = f"8 groups{' of at least 2 units' if alone else ''}; nearest: {' and '.join(map(str, near))}"
-    return "network.width", f"{width} must be a multiple of 8 under norm: group ({groups})"
+    groups = f"8 groups{' of at least 2 units' if is_mlp else ''}; nearest: {' and '.join(map(str, near))}"
+    return "network.width", f"{width} must be a multiple of 8 with norm: group ({groups})"
 
 
-def _wrong_parameter(shortcut: Scalars) -> Problem | None:
-    """What is wrong with the parameters of a shortcut that comes with resexp, if anything."""
+def _parameter_problem(shortcut: Scalars) -> Problem | None:
+    """The first problem with the parameters of a built-in shortcut, if any."""
     ((name, parameters),) = shortcut.items()
     model = SHORTCUT_PARAMETERS[name]
     if not model.model_fields and parameters:
@@ -135,53 +147,62 @@ def _wrong_parameter(shortcut: Scalars) -> Problem | None:
     return None
 
 
-def _wrong_name(arm: str) -> Problem | None:
-    """What is wrong with an arm as the beginning of trials' names, if anything."""
+def _arm_name_problem(arm: str) -> Problem | None:
+    """The problem with an arm as the first part of trial names, if any."""
     try:
         trial_name(arm)
     except ValueError as error:
-        return "network.shortcut", f"{shown(arm)} {error}"
+        return "network.shortcut", f"{value_text(arm)} {error}"
     return None
 
 
-def _about_training(cell: Settings) -> Problem | None:
+def _training_problem(cell: Settings) -> Problem | None:
     training = cell.training
     if training.epochs is not None and training.steps is not None:
-        return "training.steps", "stands beside training.epochs; write one of the two"
+        return "training.steps", "is set in addition to training.epochs; remove one of the two"
     if training.schedule == "step" and not training.milestones:
-        return "training.milestones", "is needed by schedule: step; a list of steps such as [32000, 48000]"
+        return "training.milestones", "is required with schedule: step; write a list of steps such as [32000, 48000]"
     if list(training.milestones) != sorted(set(training.milestones)):
-        return "training.milestones", f"{list(training.milestones)} must grow"
+        return "training.milestones", f"{list(training.milestones)} must be in increasing order"
     if training.nesterov and training.momentum == 0 and training.optimizer == "sgd":
-        return "training.nesterov", "true needs training.momentum above 0"
+        return "training.nesterov", "true requires training.momentum above 0"
     if training.batch_size == 1 and cell.network.norm == "batch":
-        return "training.batch_size", "1 has no batch statistics; norm: batch needs at least 2"
+        return "training.batch_size", "1 gives no batch statistics; with norm: batch, write at least 2"
     if isinstance(training.stack, int) and training.stack > 1 and cell.network.family == "cnn":
         return (
             "training.stack",
-            f"{training.stack} is for an mlp; convolutions train faster one by one (auto or 1)",
+            f"{training.stack} applies only to an mlp; a cnn trains faster without stacks, so write auto or 1",
         )
     return None
 
 
-def _about_data(cell: Settings) -> Problem | None:
+def _data_problem(cell: Settings) -> Problem | None:
     data = cell.data
     if data.augment == "crop-flip" and data.name in ("digits", "mnist"):
-        return "data.augment", f"'crop-flip' is refused for {data.name}: a mirrored digit is another sign; use none"
+        return (
+            "data.augment",
+            f"'crop-flip' is refused for {data.name}, because a mirrored digit is no longer a valid digit; use none",
+        )
     if data.name == "image-folder" and data.image_size is None:
-        return "data.image_size", "is needed by an image-folder: the side in pixels that images are resized to"
+        return (
+            "data.image_size",
+            "is required with name: image-folder; write the side length in pixels to which images are resized",
+        )
     if data.name == "image-folder" and data.root is None:
-        return "data.root", "is needed by an image-folder: the folder that holds one folder per class"
+        return (
+            "data.root",
+            "is required with name: image-folder; write the path of the folder that contains one folder per class",
+        )
     if len(set(cell.gradients.probes)) != len(cell.gradients.probes):
-        return "gradients.probes", "a probe stands twice"
+        return "gradients.probes", "contains a probe twice; remove the duplicate"
     return None
 
 
-def _about_run(cell: Settings) -> Problem | None:
+def _environment_problem(cell: Settings) -> Problem | None:
     if cell.precision == "tf32" and not cell.device.startswith(("cuda", "auto")):
-        return "precision", f"'tf32' exists on cuda only, not on {cell.device}; use float32"
+        return "precision", f"'tf32' is available only on cuda, not on {cell.device}; use float32"
     if cell.precision == "float64" and cell.device == "mps":
-        return "precision", "'float64' does not exist on mps; use cpu"
+        return "precision", "'float64' is not available on mps; use device: cpu"
     if cell.compare.primary is not None:
         try:
             parse_expectation(cell.compare.primary)
@@ -190,8 +211,8 @@ def _about_run(cell: Settings) -> Problem | None:
     return None
 
 
-# Keys with a meaning only beside some value of another: (key, other key, its values).
-_NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
+# Keys that have an effect only with certain values of another key: (key, other key, its values).
+_REQUIRED_VALUES: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("training.momentum", "training.optimizer", ("sgd",)),
     ("training.nesterov", "training.optimizer", ("sgd",)),
     ("training.betas", "training.optimizer", ("adam", "adamw")),
@@ -205,19 +226,23 @@ _NEEDS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
 )
 
 
-def meaningless(written: Iterable[str], cells: list[Settings]) -> Problem | None:
-    """The first key that the user wrote and that no cell gives a meaning to (momentum under adam)."""
-    for key, other, values in _NEEDS:
+def unused_key(written: Iterable[str], cells: list[Settings]) -> Problem | None:
+    """The first written key that has no effect in any cell (momentum with adam)."""
+    for key, other, values in _REQUIRED_VALUES:
         section, name = other.split(".")
-        found = {getattr(getattr(cell, section), name) for cell in cells}
-        if key in written and not found & set(values):
-            under, belongs = (sorted(map(format_value, of)) for of in (found, values))
-            return key, f"has no meaning under {other}: {', '.join(under)}; it belongs to {' or '.join(belongs)}"
+        present = {getattr(getattr(cell, section), name) for cell in cells}
+        if key in written and not present & set(values):
+            present_texts, required_texts = (sorted(map(format_value, group)) for group in (present, values))
+            effect = f"has no effect with {other}: {', '.join(present_texts)}"
+            return key, f"{effect}; it applies only with {' or '.join(required_texts)}"
     optimizers = {cell.training.optimizer for cell in cells}
     if optimizers == {"sgd"} and any("eps_bound" in cell.gradients.probes for cell in cells):
-        return "gradients.probes", "'eps_bound' has no meaning under training.optimizer: sgd; it belongs to adam or adamw"
+        return "gradients.probes", "'eps_bound' has no effect with training.optimizer: sgd; it applies only with adam or adamw"
     shortcuts = {shortcut_name(cell.network.shortcut) for cell in cells}
     if "network.plain_width" in written and shortcuts <= set(FREE_SHORTCUTS):
         names = ", ".join(sorted(shortcuts))
-        return "network.plain_width", f"has no meaning under network.shortcut: {names}; it belongs to what brings parameters"
+        return (
+            "network.plain_width",
+            f"has no effect with network.shortcut: {names}; it applies only to shortcuts with parameters",
+        )
     return None

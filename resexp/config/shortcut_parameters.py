@@ -1,4 +1,4 @@
-"""Shortcuts as a config names them: their parameters, and what the arms are called."""
+"""Shortcuts in a config: their parameters, and the names of the arms."""
 
 import re
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from resexp.config.types import FiniteFloat, Model, Scalars, UnitFloat
 
 
 class NoParameters(Model):
-    """A shortcut that has nothing to choose."""
+    """A shortcut without parameters."""
 
 
 class ScaledParameters(Model):
@@ -20,13 +20,13 @@ class ScaledParameters(Model):
 
 
 class GateParameters(Model):
-    """Where the biases of the gates start."""
+    """The initial bias of the gates."""
 
     bias: FiniteFloat = -6.0
 
 
 class DropoutParameters(Model):
-    """The share of elements that is dropped."""
+    """The fraction of elements that is dropped."""
 
     p: UnitFloat = 0.5
 
@@ -51,16 +51,16 @@ SHORTCUT_PARAMETERS: dict[str, type[Model]] = {
     "stochastic-depth": StochasticDepthParameters,
 }
 SHORTCUT_NAMES = tuple(SHORTCUT_PARAMETERS)
-FREE_SHORTCUTS = ("plain", "identity", "scaled", "dropout", "stochastic-depth")  # those that bring no parameters
+FREE_SHORTCUTS = ("plain", "identity", "scaled", "dropout", "stochastic-depth")  # without learnable parameters
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
 def format_value(value: Any) -> str:
-    """A value as it stands in names and labels: 0.001, 64, true, default, 'steps 400 factor 0.1'."""
+    """A value formatted for names and labels: 0.001, 64, true, default, 'steps 400 factor 0.1'."""
     if isinstance(value, dict):
-        return " ".join(f"{key} {format_value(of)}" for key, of in value.items())
+        return " ".join(f"{key} {format_value(inner)}" for key, inner in value.items())
     if value is None:
         return "default"
     if isinstance(value, bool):
@@ -77,20 +77,19 @@ def arm_name(shortcut: str | Scalars) -> str:
 
 
 def control_arm(arm: str) -> str:
-    """The arm of the plain network that is as wide as it takes to have at least as many parameters as `arm`.
+    """The arm of the parameter-matched plain baseline of `arm`.
 
-    What can be chosen of a shortcut that comes with resexp is where its weights start, never how many there are: all arms
-    of one name share a control.
+    Parameters of a built-in shortcut change its initial weights and never their number, so all its arms share one baseline.
     """
-    kin = (name for name, model in SHORTCUT_PARAMETERS.items() if re.fullmatch(_arms_of(name, model), arm))
-    return f"plain-as-{next(kin, arm)}"
+    names = (name for name, model in SHORTCUT_PARAMETERS.items() if re.fullmatch(_arm_pattern(name, model), arm))
+    return f"plain-as-{next(names, arm)}"
 
 
-def _arms_of(name: str, model: type[Model]) -> str:
-    """A pattern of the arms that `arm_name` makes of a shortcut."""
+def _arm_pattern(name: str, model: type[Model]) -> str:
+    """A regular expression for the arms that `arm_name` gives to a shortcut."""
     return rf"{name}(-({'|'.join(model.model_fields)})[-+.e\d]+)*" if model.model_fields else name
 
 
 def shortcut_name(shortcut: str | Scalars) -> str:
-    """The name alone, without parameters."""
+    """The name without parameters."""
     return shortcut if isinstance(shortcut, str) else next(iter(shortcut))

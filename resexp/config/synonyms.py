@@ -1,6 +1,6 @@
-"""Words of other tools and papers for keys and values of a config: what to write instead is suggested, never assumed."""
+"""Terms of other tools and papers for keys and values. The key or value to write is suggested in an error, never assumed."""
 
-# For keys, without case, '-', '_' and '.'. Plurals and slips need no row: the nearest key is suggested anyway.
+# For keys, in lower case without '-', '_' and '.'. Plurals and typos need no row: the nearest key is suggested anyway.
 KEYS = {
     "activationfunction": "network.activation",
     "batch": "training.batch_size",

@@ -1,4 +1,4 @@
-"""Types of the values in a config: strict, and each with the words that say what is allowed."""
+"""Strict types of the values in a config; each error message says which values are allowed."""
 
 import math
 import re
@@ -9,16 +9,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from resexp.config.parsing import did_you_mean, escape_controls
 
-# Bounds that no honest config meets: what lies beyond is a slip or an attack, refused before it costs time or memory.
-# Whatever stays within them is stored in less than documents.MOST_BYTES.
-MAX_TRIALS = 100_000  # cells times seeds, plain twins not counted
+# Limits far above practical values. Larger values are mistakes or attacks and are refused before they cost time or memory.
+# An experiment within these limits is stored in less than parsing.MAX_BYTES.
+MAX_TRIALS = 100_000  # cells times seeds, without plain counterparts
 MAX_SEEDS = 10_000
-MAX_SEED = 2**53 - 1  # the largest whole number that every JSON reader keeps
+MAX_SEED = 2**53 - 1  # the largest integer that every JSON parser represents exactly
 MAX_VALUES = 1_000  # in any other list: an axis, milestones
 MAX_STEPS = 10**9
 MAX_IMAGES = 10**9
-MAX_CHARACTERS = 4_096  # of a question, of a folder with data
-MAX_PATH = 150  # characters of an experiment's and a trial's name together: paths from runs/ on stay under 200
+MAX_CHARACTERS = 4_096  # of a question or a data folder
+MAX_PATH = 150  # characters of experiment and trial name together; paths below runs/ stay under 200
 
 
 class Model(BaseModel):
@@ -50,7 +50,7 @@ def _seeds(value: Any) -> Any:
         raise ValueError(f"must have at most {MAX_SEEDS} seeds, none above {MAX_SEED}")
     if len(set(value)) < len(value):
         repeated = min(seed for seed, count in Counter(value).items() if count > 1)
-        raise ValueError(f"seed {repeated} stands twice; a repeated seed is the same trial, not a second sample")
+        raise ValueError(f"contains seed {repeated} twice; a repeated seed is the same trial, not a second sample")
     return tuple(value)
 
 
@@ -63,11 +63,11 @@ def _shortcut(value: Any) -> Any:
         return value
     if not isinstance(value, dict) or len(value) != 1 or not isinstance(parameters := next(iter(value.values())), dict):
         raise ValueError("must be a name or one mapping such as {name: {parameter: value}}")
-    for name, of in parameters.items():
-        if not isinstance(of, str | int) and not (isinstance(of, float) and math.isfinite(of)):
+    for name, parameter in parameters.items():
+        if not isinstance(parameter, str | int) and not (isinstance(parameter, float) and math.isfinite(parameter)):
             if ":" in name:
                 raise ValueError("needs a space after each colon: {gate: {bias: -6}}")
-            raise ValueError(f"has {name}, which must be a finite number, a text, true or false")
+            raise ValueError(f"has {name}, which must be a finite number, text, true or false")
     return value
 
 
@@ -90,26 +90,28 @@ def _text(value: str) -> str:
 
 
 def _is_device(name: str) -> bool:
-    """Whether Windows takes a file of that name for a device, as it does whatever the extension."""
+    """Whether Windows reserves the name for a device, with any extension."""
     return re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name.partition(".")[0].lower()) is not None
 
 
 def _name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}", value) or value.endswith("."):
-        raise ValueError("must be a folder name: letters, digits, '.', '_', '-', at most 60 of them")
+        raise ValueError("must be a folder name of at most 60 characters: letters, digits, '.', '_', '-'")
     if _is_device(value):
-        raise ValueError("is a device under Windows; choose another name")
+        raise ValueError("is a reserved device name on Windows; choose another name")
     return value
 
 
 def trial_name(value: str) -> str:
-    """`value`, where it can name a trial or a stack: a folder or a file that lies where it should on every system.
+    """`value`, if it is safe as the name of a trial or a stack, which is a folder or file name, on every system.
 
     Raises:
-        ValueError: with the words that say what is allowed.
+        ValueError: with the allowed characters.
     """
     if not re.fullmatch(TRIAL_NAME, value) or ".." in value or value.endswith(".") or _is_device(value):
-        raise ValueError("cannot name a trial: letters, digits, '.', '_', '+', '-', at most 200 of them, no '..', no device")
+        raise ValueError(
+            "cannot name a trial; use at most 200 letters, digits, '.', '_', '+', '-', without '..', not a Windows device"
+        )
     return value
 
 
