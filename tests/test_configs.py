@@ -59,6 +59,8 @@ def test_it_has_a_question_and_a_comment(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains_a_few_steps_to_a_result(name, noise_data, tmp_path):
     shallow = ["network.depth=8"] if "he2016" in name else []  # eleven networks of 110 layers take minutes
+    shallow += ["network.depth=[8,14]"] if name == "cifar10-he2015" else []
+    shallow += ["network.depth=[8,16]"] if name.startswith("digits") else []
     shallow += ["network.depth=[4,8,16]", "network.init_scale=[0.5,1,2]"] if "atlas" in name else []  # part of the grid
     experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu", *shallow])
     executors.train_here(experiment, tmp_path / "run")
@@ -73,6 +75,7 @@ def test_it_trains_on_the_real_images(name, real_data, torch_state, tmp_path):
     overrides = [
         f"data.root={real_data}",
         "data.limit=500",
+        "data.limit_test=100",
         "data.validation=100",
         "seeds=1",
         "network.depth=8",
