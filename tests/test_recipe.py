@@ -50,7 +50,7 @@ def test_the_second_control_is_the_narrowest_plain_network_with_at_least_as_many
 
 def test_under_group_norm_it_is_a_multiple_of_the_groups():
     cell = config.load("digits", [*MLP, "network.norm=group"]).trials[-1].settings.network
-    width = training.width_of_control(cell, "projection-all", (1, 8, 8), 10)
+    width = training.matched_plain_width(cell, "projection-all", (1, 8, 8), 10)
 
     assert width % 8 == 0
     assert parameters(cell, "plain", width - 8) < parameters(cell, "projection-all", 16) <= parameters(cell, "plain", width)
@@ -79,7 +79,7 @@ class Own(Half):
 def test_a_shortcut_of_ones_own_is_counted_as_it_is_trained(shortcut, wider, monkeypatch):
     monkeypatch.setitem(SHORTCUTS, "own", shortcut)
     cell = config.load("digits", MLP).trials[-1].settings.network
-    width = training.width_of_control(cell, "own", (1, 8, 8), 10)
+    width = training.matched_plain_width(cell, "own", (1, 8, 8), 10)
 
     assert (width > 16) is wider
     assert parameters(cell, "plain", width - 1) < parameters(cell, "own", 16) <= parameters(cell, "plain", width)
