@@ -270,7 +270,7 @@ def test_the_summary_of_a_float32_pair_has_no_precision_gap(tiny: Any):
 
 
 def test_the_precision_gap_is_the_largest_relative_difference_from_float32(tiny: Any):
-    chosen = ("network.depth=[10]", "network.norm=none", "network.init=he")
+    overrides = ("network.depth=[10]", "network.norm=none", "network.init=he")
     experiment = tiny(*overrides, "precision=bfloat16")
     (summary,) = pairs.pair_summaries(experiment, "cpu")
     for trial in experiment.trials:
@@ -308,11 +308,11 @@ def test_a_precision_gap_of_more_than_5_percent_gives_a_warning(gap: float | Non
 
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
 def test_tables_state_the_precision_of_gradients(precision: str, tmp_path: Path):
-    found = fabricated.results(
+    results = fabricated.results(
         tmp_path, lambda _: {"test_accuracy": 0.5}, "network.depth=4", f"precision={precision}", "seeds=2"
     )
 
-    texts = [tables.TABLES[form](comparison.compare_results(found)) for form in ("table", "md", "tex")]
-    for text in [*texts, *(write(found) for write in FORMATS.values())]:
+    texts = [tables.TABLES[form](comparison.compare_results(results)) for form in ("table", "md", "tex")]
+    for text in [*texts, *(write(results) for write in FORMATS.values())]:
         assert ("measured in bfloat16" in text) == (precision == "bfloat16")
         assert "read in float" not in text

@@ -81,7 +81,8 @@ def test_each_network_is_counted_once(tiny: Any, monkeypatch: pytest.MonkeyPatch
     summaries = pairs.pair_summaries(tiny(*arms), "cpu")
 
     assert (len(summaries), len(counted)) == (10, 10)  # plain, plain-as-gate and three arms at each of two depths
-    assert len({summary["at_start"]["plain"]["multiply_adds"] for summary in found if summary["plain"] == "plain"}) == 2
+    multiply_adds = {summary["at_start"]["plain"]["multiply_adds"] for summary in summaries if summary["plain"] == "plain"}
+    assert len(multiply_adds) == 2
 
 
 def test_without_a_plain_counterpart_there_is_no_summary(tiny: Any):
@@ -206,7 +207,7 @@ def test_loss_output_scale_and_slope_of_both_arms_agree_with_numpy(init: str, se
 
     for trial, residual in zip(experiment.trials, (0.0, 1.0), strict=True):
         weights = {name: p.detach().numpy() for name, p in training.build(trial, (1, 8, 8), 10).named_parameters()}
-        measured = summary["at_start"][trial.arm]
+        values = summary["at_start"][trial.arm]
         expected = in_numpy(weights, x, labels, residual)
         assert [values[key] for key in ("loss", "output_rms", "slope")] == pytest.approx(expected, rel=1e-7)
     assert summary["seed"] == seed
@@ -228,10 +229,10 @@ def test_each_configuration_and_shortcut_has_a_summary_of_the_first_seed(tiny: A
     experiment = tiny("network.depth=[4, 6]", "network.shortcut=[identity, skipinit]", "seeds=[3, 1]")
     summaries = pairs.pair_summaries(experiment, "cpu")
 
-    assert [(summary["cell"], summary["residual"]) for summary in pair_summaries] == [
+    assert [(summary["cell"], summary["residual"]) for summary in summaries] == [
         ("d4", "identity"), ("d4", "skipinit"), ("d6", "identity"), ("d6", "skipinit"),
     ]  # fmt: skip
-    assert {summary["seed"] for summary in pair_summaries} == {3}
+    assert {summary["seed"] for summary in summaries} == {3}
 
 
 # ---- same function class ---------------------------------------------------------------------------------------------
