@@ -465,7 +465,7 @@ ERRORS = {"plain": (0.5, 0.9), "identity": (0.1, 0.1)}  # of the unaltered netwo
 
 @pytest.fixture
 def dissected(tmp_path: Path) -> tuple[Path, Experiment]:
-    """Constructed tables: plain is at chance; without a block, the error of identity changes by 0, 1 and 20 points on average."""
+    """Constructed tables: plain is at chance; without a block, the error of identity rises by 0, 1 and 20 points on average."""
 
     def values(trial: config.Trial) -> dict[str, Any]:
         return {"outcome": "at_chance" if trial.arm == "plain" else "above_chance", "test_accuracy": 0.5}

@@ -241,7 +241,7 @@ def test_gradients_below_the_range_of_float32_have_the_same_correlation():
 
 
 def loss_along(network: Network, x: Tensor, taken: Sequence[bool]) -> tuple[Tensor, Tensor]:
-    """(x_0, loss) of the network, where the gradient of block l passes through the branch if `taken[l]`, otherwise the shortcut."""
+    """(x_0, loss), where the gradient of block l passes through the branch if `taken[l]`, otherwise through the shortcut."""
     first = network.stem(x).detach().requires_grad_()
     x = first
     for block, via_branch in zip(network.blocks, taken, strict=True):
@@ -470,7 +470,7 @@ def test_probes_of_a_stack_give_the_rows_of_separately_trained_networks(shortcut
 @pytest.mark.usefixtures("torch_state")
 def test_a_killed_and_resumed_stack_has_the_logs_of_an_uninterrupted_one(steps, tiny, tmp_path):
     trials = tiny(ALL, "network.norm=batch", "training.checkpoint_every=3").trials
-    training.train_stack(trials, tmp_path / "whole", "stack", "cpu")
+    training.train_stack(trials, tmp_path / "uninterrupted", "stack", "cpu")
     calls: list[None] = []
 
     def die() -> bool:
@@ -480,8 +480,8 @@ def test_a_killed_and_resumed_stack_has_the_logs_of_an_uninterrupted_one(steps, 
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        training.train_stack(trials, tmp_path / "parts", "stack", "cpu", die)
-    training.train_stack(trials, tmp_path / "parts", "stack", "cpu")
+        training.train_stack(trials, tmp_path / "resumed", "stack", "cpu", die)
+    training.train_stack(trials, tmp_path / "resumed", "stack", "cpu")
 
     for trial, probe in itertools.product(trials, OPTIONAL_PROBES):
-        assert rows(tmp_path / "parts", trial, probe) == rows(tmp_path / "whole", trial, probe)
+        assert rows(tmp_path / "resumed", trial, probe) == rows(tmp_path / "uninterrupted", trial, probe)

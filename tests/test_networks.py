@@ -490,7 +490,7 @@ SCALES = {
 SHAPES = [(64, 64, 1), (96, 32, 1), (32, 96, 1), (32, 16, 3), (16, 32, 3), (16, 1, 3)]
 
 
-def drawn(init: str, n_out: int, n_in: int, k: int, seed: int = 0) -> Tensor:
+def draw_weight(init: str, n_out: int, n_in: int, k: int, seed: int = 0) -> Tensor:
     weight = torch.empty((n_out, n_in) if k == 1 else (n_out, n_in, k, k), dtype=torch.float64)
     INITS[init].draw(weight, torch.Generator().manual_seed(seed))
     return weight
@@ -507,7 +507,7 @@ def assert_scale(weights: list[Tensor], expected: float, *, exact: bool) -> None
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "{}x{}x{}".format(*shape))
 @pytest.mark.parametrize("init", INITS)
 def test_weights_have_the_variance_of_their_initialization(init, shape):
-    weights = [drawn(init, *shape, seed) for seed in range(20)]
+    weights = [draw_weight(init, *shape, seed) for seed in range(20)]
 
     assert_scale(weights, SCALES[init](*shape), exact="orthogonal" in init)
     assert torch.stack(weights).mean().abs() < 5 * torch.stack(weights).std() / math.sqrt(20 * weights[0].numel())
@@ -544,14 +544,14 @@ def test_only_pytorch_initialization_draws_biases(init):
 
 
 def test_pytorch_initialization_is_within_the_bound_of_torch():
-    weight = drawn("pytorch", 64, 16, 3)
+    weight = draw_weight("pytorch", 64, 16, 3)
 
     assert 0.99 < weight.abs().max().item() * math.sqrt(16 * 9) <= 1
 
 
 @pytest.mark.parametrize(("n_out", "n_in"), [(16, 16), (32, 16), (16, 32)])
 def test_a_delta_orthogonal_kernel_is_orthogonal_at_the_center_and_0_elsewhere(n_out, n_in):
-    weight = drawn("delta-orthogonal", n_out, n_in, 3)
+    weight = draw_weight("delta-orthogonal", n_out, n_in, 3)
     center = weight[:, :, 1, 1].clone()
     gram = center.T @ center if n_out >= n_in else center @ center.T
     weight[:, :, 1, 1] = 0

@@ -330,7 +330,7 @@ def test_a_function_trains_bit_identically_to_the_built_in_shortcut_with_the_sam
 def test_training_with_a_function_resumes_after_an_interruption(tiny_file, tmp_path, monkeypatch, torch_state):
     overrides = ("network.shortcut=[half]", "training.checkpoint_every=2", "training.stack=1")
     monkeypatch.setitem(SHORTCUTS, "half", half)
-    whole = resexp.train(tiny_file, *overrides, runs_dir=tmp_path / "whole")
+    uninterrupted = resexp.train(tiny_file, *overrides, runs_dir=tmp_path / "uninterrupted")
     training_passes = []
 
     def interrupting(_spec):
@@ -344,12 +344,12 @@ def test_training_with_a_function_resumes_after_an_interruption(tiny_file, tmp_p
 
     monkeypatch.setitem(SHORTCUTS, "half", interrupting)
     with pytest.raises(KeyboardInterrupt):
-        resexp.train(tiny_file, *overrides, runs_dir=tmp_path / "parts")
-    assert runs.checkpoint_file(tmp_path / "parts" / "tiny", "half-d4-s0").exists()
+        resexp.train(tiny_file, *overrides, runs_dir=tmp_path / "resumed")
+    assert runs.checkpoint_file(tmp_path / "resumed" / "tiny", "half-d4-s0").exists()
     monkeypatch.setitem(SHORTCUTS, "half", half)
-    parts = resexp.train(tiny_file, *overrides, runs_dir=tmp_path / "parts")
+    resumed = resexp.train(tiny_file, *overrides, runs_dir=tmp_path / "resumed")
 
-    assert lasting(parts, "half") == lasting(whole, "half")
+    assert lasting(resumed, "half") == lasting(uninterrupted, "half")
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def lasting(folder: Path, trial: str) -> dict[str, bytes]:
 
 def test_a_diverged_trial_does_not_change_a_bit_of_the_others(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     experiment = tiny(*LONG)
-    train(experiment, tmp_path / "whole")
+    train(experiment, tmp_path / "uninterrupted")
     train(experiment, tmp_path / "diverged", monkeypatch)
     first, *others = [trial.name for trial in experiment.trials]
     result = runs.result(runs.trial_folder(tmp_path / "diverged", first))
@@ -250,7 +250,7 @@ def test_a_diverged_trial_does_not_change_a_bit_of_the_others(tiny: Any, tmp_pat
     assert result
     assert (result["outcome"], result["steps"], result["test_accuracy"]) == ("diverged", 0, None)
     for name in others:
-        assert lasting(tmp_path / "diverged", name) == lasting(tmp_path / "whole", name)
+        assert lasting(tmp_path / "diverged", name) == lasting(tmp_path / "uninterrupted", name)
 
 
 def test_no_rows_are_written_after_a_trial_has_diverged(tiny: Any, tmp_path: Path):
@@ -307,7 +307,7 @@ def test_results_of_a_stack_equal_those_of_separately_trained_networks(shortcut:
 @pytest.mark.parametrize("steps", [1, 4, 7])
 def test_a_stopped_and_resumed_stack_equals_an_uninterrupted_one(steps: int, every: str, tiny: Any, tmp_path: Path):
     experiment = tiny(*LONG, f"training.checkpoint_every={every}")
-    train(experiment, tmp_path / "whole")
+    train(experiment, tmp_path / "uninterrupted")
     calls: list[None] = []
 
     def stop() -> bool:
@@ -316,12 +316,12 @@ def test_a_stopped_and_resumed_stack_equals_an_uninterrupted_one(steps: int, eve
 
     (planned,) = config.make_plan(experiment, "cpu", 1).stacks
     trials = list(experiment.trials)
-    assert training.train_stack(trials, tmp_path / "parts", planned.name, "cpu", stop) == "interrupted"
-    assert {runs.status(runs.trial_folder(tmp_path / "parts", trial.name))["state"] for trial in trials} == {"interrupted"}
-    assert training.train_stack(trials, tmp_path / "parts", planned.name, "cpu") == "finished"
+    assert training.train_stack(trials, tmp_path / "resumed", planned.name, "cpu", stop) == "interrupted"
+    assert {runs.status(runs.trial_folder(tmp_path / "resumed", trial.name))["state"] for trial in trials} == {"interrupted"}
+    assert training.train_stack(trials, tmp_path / "resumed", planned.name, "cpu") == "finished"
 
     for trial in trials:
-        assert lasting(tmp_path / "parts", trial.name) == lasting(tmp_path / "whole", trial.name)
+        assert lasting(tmp_path / "resumed", trial.name) == lasting(tmp_path / "uninterrupted", trial.name)
 
 
 def test_at_depth_2_all_arms_have_identical_predictions(tiny: Any, tmp_path: Path):

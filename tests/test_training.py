@@ -217,9 +217,9 @@ def test_a_stream_that_starts_at_a_later_step_yields_the_batches_of_these_steps(
     step: int, overrides: tuple[str, ...], color_images: None, tiny: Any
 ):
     trial = tiny(*overrides).trials[0]
-    whole, later = batches_of(trial, 0, 8)[step:], batches_of(trial, step, 8 - step)
+    expected, later = batches_of(trial, 0, 8)[step:], batches_of(trial, step, 8 - step)
 
-    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(whole, later, strict=True))
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(expected, later, strict=True))
 
 
 def test_a_batch_contains_the_next_normalized_images_in_the_order_of_the_epoch(tiny: Any):
@@ -300,19 +300,19 @@ def test_a_stopped_and_resumed_training_equals_an_uninterrupted_one(
     cell: tuple[str, ...], steps: int, every: str, tiny: Any, tmp_path: Path
 ):
     trial = first_pair(tiny(*cell, *RESUMED, f"training.checkpoint_every={every}"))[1]
-    finish(trial, tmp_path / "whole")
+    finish(trial, tmp_path / "uninterrupted")
     calls: list[None] = []
 
     def stop() -> bool:
         calls.append(None)
         return len(calls) > steps
 
-    assert training.train_stack([trial], tmp_path / "parts", trial.name, "cpu", stop) == "interrupted"
-    assert runs.status(tmp_path / "parts" / "trials" / trial.name)["step"] == steps
-    assert runs.checkpoint_file(tmp_path / "parts", trial.name).exists()
-    finish(trial, tmp_path / "parts")
+    assert training.train_stack([trial], tmp_path / "resumed", trial.name, "cpu", stop) == "interrupted"
+    assert runs.status(tmp_path / "resumed" / "trials" / trial.name)["step"] == steps
+    assert runs.checkpoint_file(tmp_path / "resumed", trial.name).exists()
+    finish(trial, tmp_path / "resumed")
 
-    assert lasting_files(tmp_path / "parts") == lasting_files(tmp_path / "whole")
+    assert lasting_files(tmp_path / "resumed") == lasting_files(tmp_path / "uninterrupted")
 
 
 def test_a_training_stopped_during_an_evaluation_writes_no_rows_of_it_and_resumes_to_the_same_files(
@@ -326,8 +326,8 @@ def test_a_training_stopped_during_an_evaluation_writes_no_rows_of_it_and_resume
         calls.append(None)
         return len(calls) > limit
 
-    finish(trial, tmp_path / "whole", lambda: stop(math.inf))
-    epochs, total = len(rows(trial, tmp_path / "whole", "metrics.csv")), len(calls)
+    finish(trial, tmp_path / "uninterrupted", lambda: stop(math.inf))
+    epochs, total = len(rows(trial, tmp_path / "uninterrupted", "metrics.csv")), len(calls)
     logged = set()
     for limit in range(1, total, 5):
         calls.clear()
@@ -337,7 +337,7 @@ def test_a_training_stopped_during_an_evaluation_writes_no_rows_of_it_and_resume
         assert runs.result(runs.trial_folder(folder, trial.name)) is None
         logged.add(len(rows(trial, folder, "metrics.csv")) if (folder / "trials" / trial.name / "metrics.csv").exists() else 0)
         finish(trial, folder)
-        assert lasting_files(folder) == lasting_files(tmp_path / "whole")
+        assert lasting_files(folder) == lasting_files(tmp_path / "uninterrupted")
     assert logged == set(range(epochs + 1))  # stopped in every evaluation, including that of the test set
 
 
@@ -346,7 +346,7 @@ def test_a_training_killed_between_checkpoints_and_resumed_equals_an_uninterrupt
     killed_at: int, tiny: Any, tmp_path: Path
 ):
     trial = first_pair(tiny(*RESUMED, "training.checkpoint_every=3"))[1]
-    finish(trial, tmp_path / "whole")
+    finish(trial, tmp_path / "uninterrupted")
     calls: list[None] = []
 
     def die() -> bool:
@@ -356,13 +356,13 @@ def test_a_training_killed_between_checkpoints_and_resumed_equals_an_uninterrupt
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        training.train_stack([trial], tmp_path / "parts", trial.name, "cpu", die)
+        training.train_stack([trial], tmp_path / "resumed", trial.name, "cpu", die)
     for log in runs.LOGS:
-        with (tmp_path / "parts" / "trials" / trial.name / log).open("a") as file:
+        with (tmp_path / "resumed" / "trials" / trial.name / log).open("a") as file:
             file.write(f"{killed_at},0,0.0")  # an incomplete line
-    finish(trial, tmp_path / "parts")
+    finish(trial, tmp_path / "resumed")
 
-    assert lasting_files(tmp_path / "parts") == lasting_files(tmp_path / "whole")
+    assert lasting_files(tmp_path / "resumed") == lasting_files(tmp_path / "uninterrupted")
 
 
 def test_files_of_an_unfinished_trial_without_a_checkpoint_are_deleted(tiny: Any, tmp_path: Path):
@@ -445,7 +445,7 @@ def forward(W: dict[str, Tensor], x: Tensor, shortcut: str) -> tuple[list[Tensor
 
 
 def first_update(recipe: Training, weight: Tensor, grad: Tensor, total: float) -> Tensor:
-    """The first update of SGD with momentum, Adam and AdamW in closed form; `total` is the norm of the gradient of all parameters."""
+    """The first update of SGD with momentum, Adam and AdamW in closed form; `total` is the norm of the full gradient."""
     if recipe.clip_norm is not None:
         grad = grad * min(1.0, recipe.clip_norm / (total + 1e-6))
     if recipe.optimizer == "adamw":
