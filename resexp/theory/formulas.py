@@ -75,7 +75,7 @@ def borders(side: int) -> Range:
 
 
 def batch_norm_linear(batch: int) -> float:
-    """chi = (B - 2) / (B - 3) of a linear layer with batch norm: Yang et al. 2019, arXiv:1902.08129 theorem 9. Not for B < 4."""
+    """chi = (B - 2) / (B - 3) of a linear layer with batch norm: Yang et al. 2019, arXiv:1902.08129 theorem 9; B >= 4 only."""
     return (batch - 2) / (batch - 3) if batch > 3 else math.inf
 
 
