@@ -239,7 +239,7 @@ SHORTCUTS: dict[str, Callable[..., ShortcutCallable]] = {
 }
 
 
-FACTORY_HINT = "a function of a BlockSpec that returns the shortcut, as in lambda spec: lambda x: (1.0, 0.5 * x)"
+SHORTCUT_HINT = "a function of a BlockSpec that returns the shortcut, as in lambda spec: lambda x: (1.0, 0.5 * x)"
 
 
 class FunctionShortcut(nn.Module):
@@ -263,12 +263,12 @@ def make_shortcut(shortcut: str | Mapping[str, Mapping[str, Any]], spec: BlockSp
     try:
         created = SHORTCUTS[name](spec, **parameters)
     except (TypeError, AttributeError) as error:
-        error.add_note(f"SHORTCUTS[{name!r}] must be {FACTORY_HINT}")
+        error.add_note(f"SHORTCUTS[{name!r}] must be {SHORTCUT_HINT}")
         raise
     if isinstance(created, nn.Module):
         return created
     if not callable(created):
-        raise TypeError(f"SHORTCUTS[{name!r}] must be {FACTORY_HINT}; it returned {created!r}")
+        raise TypeError(f"SHORTCUTS[{name!r}] must be {SHORTCUT_HINT}; it returned {created!r}")
     if any(isinstance(cell.cell_contents, nn.Module | nn.Parameter) for cell in getattr(created, "__closure__", None) or ()):
         raise TypeError(f"the shortcut {name} is a function that uses weights, which would not be trained; make it a Module")
     return FunctionShortcut(created)

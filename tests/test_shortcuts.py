@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import resexp
 from resexp import runs
-from resexp.shortcuts import FACTORY_HINT, SHORTCUTS, BlockSpec, join, make_shortcut, option_a
+from resexp.shortcuts import SHORTCUT_HINT, SHORTCUTS, BlockSpec, join, make_shortcut, option_a
 
 B, BLOCKS = 5, 9
 
@@ -376,7 +376,7 @@ def test_the_error_of_a_function_of_x_has_a_note_about_the_block_spec(custom, mo
 
     with pytest.raises((TypeError, AttributeError)) as raised:
         make_shortcut("custom", BlockSpec((3,), (3,), 0, 1, nn.Identity))
-    assert raised.value.__notes__ == [f"SHORTCUTS['custom'] must be {FACTORY_HINT}"]
+    assert raised.value.__notes__ == [f"SHORTCUTS['custom'] must be {SHORTCUT_HINT}"]
 
 
 def test_a_function_that_uses_weights_is_refused_because_they_would_not_be_trained(monkeypatch):

@@ -107,8 +107,8 @@ class Multiplier(nn.Module):
 
 
 @dataclass(frozen=True)
-class LayerFactory:
-    """Creates the layers of a network: normalization N, activation A and weighted layers, with Fixup's scalars if `scalars`."""
+class LayerTypes:
+    """The layer types of a network: normalization N, activation A and weighted layers, with Fixup's scalars if `scalars`."""
 
     norm: Callable[[int], nn.Module]
     activation: Callable[[], nn.Module]
@@ -178,19 +178,19 @@ def build_network(
     layers = branch_layers(family, block, block_layers)
     count = blocks_per_stage(depth, len(layers), STAGES if convolutional else 1)
     create_layer = partial(_convolution if convolutional else _linear, bias=norm == "none" and not scalars)
-    factory = LayerFactory(NORMS[norm][convolutional], ACTIVATIONS[activation], create_layer, scalars)
+    layer_types = LayerTypes(NORMS[norm][convolutional], ACTIVATIONS[activation], create_layer, scalars)
     order = PLACEMENTS[placement]
     # A map on a shortcut is followed by normalization if the branch ends with normalization.
     map_norm = NORMS[norm if "N" in order.end else "none"][convolutional]
     output_width = width * layers[-1].expansion
     shapes = _image_shapes(width, output_width, input_shape, count) if convolutional else [(width,)] * (count + 1)
     specs = [BlockSpec(*ends, index, len(shapes) - 1, map_norm, pad) for index, ends in enumerate(pairwise(shapes))]
-    blocks = [_block(spec, shortcut, layers, order, factory, spec.index // count) for spec in specs]
+    blocks = [_block(spec, shortcut, layers, order, layer_types, spec.index // count) for spec in specs]
     flatten, pool = ("flatten", nn.Flatten()), ("pool", nn.AdaptiveAvgPool2d(1))
     stem: list[tuple[str, nn.Module]] = [] if convolutional else [flatten]
-    stem += factory.shifted("layer", create_layer(input_shape[0] if convolutional else math.prod(input_shape), width, 3, 1))
-    stem += factory.placed("NA".removesuffix(order.before), width)
-    tail = [*factory.placed(order.before, shapes[-1][0]), *([pool, flatten] if convolutional else [])]
+    stem += layer_types.shifted("layer", create_layer(input_shape[0] if convolutional else math.prod(input_shape), width, 3, 1))
+    stem += layer_types.placed("NA".removesuffix(order.before), width)
+    tail = [*layer_types.placed(order.before, shapes[-1][0]), *([pool, flatten] if convolutional else [])]
     tail += [("shift", Shift())] if scalars else []
     return Network(_sequence(stem), blocks, _sequence(tail), nn.Linear(shapes[-1][0], classes))
 
@@ -224,18 +224,18 @@ def blocks_per_stage(depth: int, layers: int, stages: int) -> int:
 
 
 def _block(
-    spec: BlockSpec, shortcut: Shortcut, layers: list[Layer], order: Placement, factory: LayerFactory, stage: int
+    spec: BlockSpec, shortcut: Shortcut, layers: list[Layer], order: Placement, layer_types: LayerTypes, stage: int
 ) -> Block:
     inputs, stride, inner = spec.inputs[0], spec.stride, spec.outputs[0] // layers[-1].expansion
     branch: list[tuple[str, nn.Module]] = []
     for n, layer in enumerate(layers, start=1):
         outputs = inner * layer.expansion
-        branch += factory.shifted(f"layer{n}", factory.layer(inputs, outputs, layer.kernel, stride))
-        branch += factory.placed("NA" if n < len(layers) else order.end, outputs, str(n))
+        branch += layer_types.shifted(f"layer{n}", layer_types.layer(inputs, outputs, layer.kernel, stride))
+        branch += layer_types.placed("NA" if n < len(layers) else order.end, outputs, str(n))
         inputs, stride = outputs, 1
-    branch += [("multiplier", Multiplier())] if factory.scalars else []
-    before = factory.placed(order.before, spec.inputs[0])
-    after = factory.placed(order.after, spec.outputs[0])
+    branch += [("multiplier", Multiplier())] if layer_types.scalars else []
+    before = layer_types.placed(order.before, spec.inputs[0])
+    after = layer_types.placed(order.after, spec.outputs[0])
     block = Block(_sequence(before), _sequence(branch), make_shortcut(shortcut, spec), _sequence(after))
     block.stage = stage
     # arXiv:1603.05027 §4.1: the first block, and blocks that change shape, apply the activation before the input is split.

@@ -20,7 +20,7 @@ MIN_CHANNELS_LAST = 8  # input channels: the block size of oneDNN's AVX2 convolu
 
 
 def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
-    """The network of a trial at initialization. Functions below this one take plain arguments, not configs.
+    """The network of a trial at initialization. `resexp.networks` takes plain arguments, not configs.
 
     A plain network ignores zero_init_residual, and uses He initialization instead of fixup. Without a shortcut, a branch that
     is 0 would pass neither activations nor gradients.
