@@ -1,12 +1,12 @@
-"""What happens to a trained network when a block is removed, its shortcuts are weakened, its weights are moved.
+"""Ablations of a trained network: remove blocks, scale shortcuts, scan the loss surface.
 
-    lesion   F = 0 in one block; where S is 0 as well, S = u stands in, so that both arms lose the same    arXiv:1605.06431 §4.1
-    dose     S becomes s S in all blocks at once
-    surface  theta + alpha d_1 + beta d_2, d_i random, of the norm of theta filter by filter               arXiv:1712.09913 §4
+    lesion   F = 0 in one block; if S = 0, also S = u, so that both arms lose only the branch          arXiv:1605.06431 §4.1
+    scale    S is multiplied by s in all blocks
+    surface  theta + alpha d_1 + beta d_2, with random d_i that have the norm of theta in each filter  arXiv:1712.09913 §4
 
-Measured on the validation images in eval mode: batch norms keep the statistics that are stored with the weights, which are
-those of the unaltered network. The network is left as it was: altered ones are built around its parts or are copies. A
-measure gives a network's mean loss and error in [0, 1].
+Measured on the validation images in eval mode; batch norm uses the stored statistics, which are those of the unaltered network.
+The network itself does not change: an altered network shares its layers or is a copy. A measure returns the mean loss and the
+error (in [0, 1]) of a network.
 """
 
 import copy
@@ -33,34 +33,34 @@ Measure = Callable[[Network], tuple[float, float]]
 
 SHORTCUT_SCALES = tuple((10 - n) / 10 for n in range(11))
 AXES = ("alpha", "beta")
-TIMED_IMAGES = 2_000
+MAX_TIMED_IMAGES = 2_000
 
 
 # ---- a finished trial -----------------------------------------------------------------------------------------------
 
 
-def load(place: Path, trial: Trial, device: str) -> tuple[Network, TrainingData]:
-    """The network of the trial in folder `place` with its final weights, in eval mode, and the images that it was trained on.
+def load(folder: Path, trial: Trial, device: str) -> tuple[Network, TrainingData]:
+    """The network of the trial in `folder` with its final weights, in eval mode, and its training data.
 
     Raises:
-        RunsError: the trial diverged; weights.pt is missing, or is not the file that the trial was finished with.
+        RunsError: the trial is not finished, or it diverged; weights.pt is missing, or its SHA-256 digest differs.
         DataError: images missing or damaged.
     """
-    done = runs.result(place)
-    if done is None:
-        raise runs.RunsError(f"{place}: not finished; only trained networks can be dissected")
-    step = runs.diverged_at(done)
+    result = runs.result(folder)
+    if result is None:
+        raise runs.RunsError(f"{folder}: not finished; only trained networks can be dissected")
+    step = runs.diverged_at(result)
     if step is not None:
-        raise runs.RunsError(f"{place}: diverged at step {step}; only trained networks can be dissected")
-    runs.check_digests(place, done, ["weights.pt"])
-    found = training.load_training_data(trial.settings.data, device, training.DTYPES[trial.settings.precision])
-    network = training.build(trial, found.input_shape, found.classes).to(torch.device(device))
-    network.load_state_dict(torch.load(place / "weights.pt", map_location=device, weights_only=True))
-    return network.eval(), found
+        raise runs.RunsError(f"{folder}: diverged at step {step}; only trained networks can be dissected")
+    runs.check_digests(folder, result, ["weights.pt"])
+    training_data = training.load_training_data(trial.settings.data, device, training.DTYPES[trial.settings.precision])
+    network = training.build(trial, training_data.input_shape, training_data.classes).to(torch.device(device))
+    network.load_state_dict(torch.load(folder / "weights.pt", map_location=device, weights_only=True))
+    return network.eval(), training_data
 
 
 def measure_on(images: Images, training_data: TrainingData) -> Measure:
-    """(mean cross-entropy, share of wrong answers) of a network on `images`."""
+    """A function that returns (mean cross-entropy, error in [0, 1]) of a network on `images`."""
 
     def measure(network: Network) -> tuple[float, float]:
         ((loss, accuracy),) = training.evaluate(network, images, training_data)
@@ -69,14 +69,14 @@ def measure_on(images: Images, training_data: TrainingData) -> Measure:
     return measure
 
 
-def dissect(place: Path, trial: Trial, device: str, part: str, grid: int = 0, line: int = 0) -> list[tuple[CsvValue, ...]]:
-    """The rows of lesion.csv or shortcut_scale.csv of a trial; of surface.csv those of one `line` of the grid.
+def dissect(folder: Path, trial: Trial, device: str, part: str, grid: int = 0, line: int = 0) -> list[tuple[CsvValue, ...]]:
+    """The rows of lesion.csv or shortcut_scale.csv of a trial, or the rows of surface.csv for one `line` of the grid.
 
     Raises:
         RunsError, DataError: as `load`.
     """
-    network, found = load(place, trial, device)
-    measure, example = measure_on(found.validation, found), _example(found)
+    network, training_data = load(folder, trial, device)
+    measure, example = measure_on(training_data.validation, training_data), _example(training_data)
     parts: dict[str, Callable[[], list[tuple[CsvValue, ...]]]] = {
         "lesion": lambda: [*lesion(network, measure, example)],
         "scale": lambda: [*shortcut_scale(network, measure, example)],
@@ -85,22 +85,24 @@ def dissect(place: Path, trial: Trial, device: str, part: str, grid: int = 0, li
     return parts[part]()
 
 
-def cost(place: Path, trial: Trial, device: str) -> tuple[float, dict[str, int]]:
-    """(seconds of one evaluation, evaluations that lesion and dose take), timed on up to 2,000 images.
+def cost(folder: Path, trial: Trial, device: str) -> tuple[float, dict[str, int]]:
+    """(seconds of one evaluation, number of evaluations for lesion and scale), timed on up to 2,000 images.
 
     Raises:
         RunsError, DataError: as `load`.
     """
-    network, found = load(place, trial, device)
-    some = found.validation.at(torch.arange(min(TIMED_IMAGES, len(found.validation)), device=found.shift.device))
-    measure, seconds = measure_on(some, found), []
+    network, training_data = load(folder, trial, device)
+    number = min(MAX_TIMED_IMAGES, len(training_data.validation))
+    images = training_data.validation.at(torch.arange(number, device=training_data.shift.device))
+    measure, seconds = measure_on(images, training_data), []
     for _ in range(3):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         measure(network)
-        seconds.append(time.perf_counter() - begun)
-    left = remains(network, _example(found))
-    lesions, shortcut_scales = len(left) - left.count("nothing"), len(SHORTCUT_SCALES) if "shortcut" in left else 0
-    return median(seconds) * len(found.validation) / len(some), {"lesion": 1 + lesions, "scale": shortcut_scales}
+        seconds.append(time.perf_counter() - start)
+    remainders = without_branches(network, _example(training_data))
+    lesions = len(remainders) - remainders.count("nothing")
+    scales = len(SHORTCUT_SCALES) if "shortcut" in remainders else 0
+    return median(seconds) * len(training_data.validation) / number, {"lesion": 1 + lesions, "scale": scales}
 
 
 def _example(training_data: TrainingData) -> Tensor:
@@ -108,18 +110,18 @@ def _example(training_data: TrainingData) -> Tensor:
     return training_data.batch(torch.zeros(1, dtype=torch.long, device=training_data.shift.device))
 
 
-# ---- other blocks around the same weights ---------------------------------------------------------------------------
+# ---- altered blocks with the same weights ---------------------------------------------------------------------------
 
 
-class Nothing(nn.Module):
-    """F = 0, of any shape."""
+class ZeroBranch(nn.Module):
+    """F = 0; broadcasts to any shape."""
 
     def forward(self, h: Tensor) -> Tensor:
         return h.new_zeros(())
 
 
-class Standing(nn.Module):
-    """a = 1, S; where S is 0, S = u: an empty block without a shortcut would be the end of the network."""
+class ShortcutOrIdentity(nn.Module):
+    """a = 1 and S; if S is 0, S = u, because a block whose branch and shortcut are 0 would pass no information."""
 
     def __init__(self, shortcut: nn.Module) -> None:
         super().__init__()
@@ -127,11 +129,11 @@ class Standing(nn.Module):
 
     def forward(self, u: Tensor) -> tuple[Scale, Term]:
         _, s = self.shortcut(u)
-        return ONE, u if is_nothing(s) else s
+        return ONE, u if is_zero(s) else s
 
 
 class ScaledShortcut(nn.Module):
-    """a, dose S; at dose 0 no S at all, as in a plain block, whatever its size."""
+    """a and s S, where s is `shortcut_scale`; for s = 0, the constant 0 as in a plain block, even if S is not finite."""
 
     def __init__(self, shortcut: nn.Module, shortcut_scale: float) -> None:
         super().__init__()
@@ -142,7 +144,7 @@ class ScaledShortcut(nn.Module):
         return a, self.shortcut_scale * s if self.shortcut_scale else ZERO
 
 
-def is_nothing(term: Term) -> bool:
+def is_zero(term: Term) -> bool:
     """Whether S is the constant 0, which costs no operation."""
     return isinstance(term, float) and term == ZERO
 
@@ -152,107 +154,108 @@ def _blocks(network: Network) -> list[Block]:
 
 
 def _altered(block: Block, branch: nn.Module, shortcut: nn.Module) -> Block:
-    made = Block(block.before, branch, shortcut, block.after)
-    made.shares_activation = block.shares_activation
-    return made
+    altered = Block(block.before, branch, shortcut, block.after)
+    altered.shares_activation = block.shares_activation
+    return altered
 
 
-def _around(network: Network, blocks: list[Block]) -> Network:
-    made = Network(network.stem, blocks, network.tail, network.classifier)
-    made.training = network.training
-    return made
+def _with_blocks(network: Network, blocks: list[Block]) -> Network:
+    altered = Network(network.stem, blocks, network.tail, network.classifier)
+    altered.training = network.training
+    return altered
 
 
 # ---- lesion ---------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def remains(network: Network, x: Tensor) -> list[str]:
-    """What stays of each block without its branch: `shortcut`, `identity` where S is 0, `nothing` where shapes change, too.
+def without_branches(network: Network, x: Tensor) -> list[str]:
+    """What each block becomes without its branch: its shortcut, the identity, or nothing (column `without` of lesion.csv).
 
-    x is any image, (1, C, H, W).
+    It is the identity if S is 0, and nothing if S is 0 and the block changes shape. x is any image, (1, C, H, W).
     """
-    mode, found, boundaries = network.training, [], list[Tensor]()
+    mode, remainders, boundaries = network.training, [], list[Tensor]()
     network.eval()
     network(x, boundaries)
-    for block, (entering, leaving) in zip(_blocks(network), pairwise(boundaries), strict=True):
-        _, s = block.shortcut(block.before(entering) if block.shares_activation else entering)
-        same = entering.shape == leaving.shape
-        found.append("shortcut" if not is_nothing(s) else "identity" if same else "nothing")
+    for block, (inputs, outputs) in zip(_blocks(network), pairwise(boundaries), strict=True):
+        _, s = block.shortcut(block.before(inputs) if block.shares_activation else inputs)
+        same_shape = inputs.shape == outputs.shape
+        remainders.append("shortcut" if not is_zero(s) else "identity" if same_shape else "nothing")
     network.train(mode)
-    return found
+    return remainders
 
 
 def without(network: Network, index: int) -> Network:
-    """The network in which block `index` (from 0) has no branch."""
+    """The network without the branch of block `index` (from 0)."""
     blocks = _blocks(network)
-    blocks[index] = _altered(blocks[index], Nothing(), Standing(blocks[index].shortcut))
-    return _around(network, blocks)
+    blocks[index] = _altered(blocks[index], ZeroBranch(), ShortcutOrIdentity(blocks[index].shortcut))
+    return _with_blocks(network, blocks)
 
 
 def lesion(network: Network, measure: Measure, x: Tensor) -> list[tuple[int, str, str, float, float, float]]:
-    """(index, block, left, loss, error, increase of the error): the whole network under index 0, then without each block.
+    """Rows (index, block, without, loss, error, error increase): index 0 is the unaltered network, the others lack one branch.
 
-    Index and block are those of signals.csv; left as `remains` says it, `all` of the whole network. A block that cannot be
-    removed has nan.
+    Index and block are those of signals.csv. `without` is given by `without_branches`, and `all` for the unaltered network.
+    Loss and error are nan if the block would become nothing.
     """
     names = boundary_names(network)
     loss, error = measure(network)
     rows = [(0, "none", "all", loss, error, 0.0)]
-    for index, left in enumerate(remains(network, x)):
-        found = (math.nan, math.nan) if left == "nothing" else measure(without(network, index))
-        rows.append((index + 1, names[index + 1], left, *found, found[1] - error))
+    for index, remainder in enumerate(without_branches(network, x)):
+        values = (math.nan, math.nan) if remainder == "nothing" else measure(without(network, index))
+        rows.append((index + 1, names[index + 1], remainder, *values, values[1] - error))
     return rows
 
 
-# ---- dose-response --------------------------------------------------------------------------------------------------
+# ---- shortcut scaling -----------------------------------------------------------------------------------------------
 
 
-def weakened(network: Network, shortcut_scale: float) -> Network:
-    """The network in which every S is `dose` times what it was."""
-    return _around(
+def with_scaled_shortcuts(network: Network, shortcut_scale: float) -> Network:
+    """The network with every S multiplied by `shortcut_scale`."""
+    return _with_blocks(
         network, [_altered(block, block.branch, ScaledShortcut(block.shortcut, shortcut_scale)) for block in _blocks(network)]
     )
 
 
 def shortcut_scale(network: Network, measure: Measure, x: Tensor) -> list[tuple[float, float, float]]:
-    """(s, loss, error) for s = 1, 0.9, ..., 0; no rows where every S is 0 already."""
-    scales = "shortcut" in remains(network, x)
-    return [(s, *measure(weakened(network, s))) for s in SHORTCUT_SCALES] if scales else []
+    """Rows (s, loss, error) for s = 1, 0.9, ..., 0; no rows if every S is 0 already."""
+    has_shortcuts = "shortcut" in without_branches(network, x)
+    return [(s, *measure(with_scaled_shortcuts(network, s))) for s in SHORTCUT_SCALES] if has_shortcuts else []
 
 
-# ---- surface --------------------------------------------------------------------------------------------------------
+# ---- loss surface ---------------------------------------------------------------------------------------------------
 
 
 def direction(network: Network, seed: int, axis: str) -> dict[str, Tensor]:
-    """A random direction by parameter name: of each filter, one row of a weight, of the filter's own norm; 0 for all else.
+    """A random, filter-normalized direction, by parameter name.
 
-    All else are biases, norms and scalars. What is drawn depends on (seed, axis, name) alone, so twins share it.
+    In each filter (row of a weight) it has the norm of the filter. It is 0 for biases, scalars and parameters of normalization
+    layers. The draws depend on (seed, axis, name) only, so a pair shares them.
     """
-    layers = {f"{name}.weight" for name, part in network.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)}
-    found = {}
+    layers = {f"{name}.weight" for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
+    directions = {}
     for name, parameter in network.named_parameters():
-        found[name] = torch.zeros_like(parameter)
+        directions[name] = torch.zeros_like(parameter)
         if name in layers:
             stream = streams.generator(seed, "surface", axis, name)
             noise = torch.randn(parameter.shape, generator=stream, dtype=torch.float64).flatten(1)
             norms = parameter.detach().cpu().double().flatten(1).norm(dim=1, keepdim=True)
-            found[name].copy_((noise * (norms / noise.norm(dim=1, keepdim=True))).view(parameter.shape))
-    return found
+            directions[name].copy_((noise * (norms / noise.norm(dim=1, keepdim=True))).view(parameter.shape))
+    return directions
 
 
 @torch.no_grad()
 def surface(network: Network, measure: Measure, seed: int, grid: int, line: int) -> list[tuple[float, float, float, float]]:
-    """(alpha, beta, loss, error) of the `line`-th alpha (from 0) and every beta, on `grid` points each from -1 to 1.
+    """Rows (alpha, beta, loss, error) for one alpha, number `line` from 0, and every beta, on a grid from -1 to 1.
 
-    The trained weights are one of the points where `grid` is odd.
+    alpha and beta have `grid` values each. If `grid` is odd, the trained weights are one of the points.
     """
-    moved = copy.deepcopy(network)
+    shifted = copy.deepcopy(network)
     first, second = (direction(network, seed, axis) for axis in AXES)
     steps = [(2 * n - grid + 1) / (grid - 1) for n in range(grid)]
     alpha, rows = steps[line], []
     for beta in steps:
-        for (name, parameter), trained in zip(moved.named_parameters(), network.parameters(), strict=True):
+        for (name, parameter), trained in zip(shifted.named_parameters(), network.parameters(), strict=True):
             parameter.copy_(trained + alpha * first[name] + beta * second[name])
-        rows.append((alpha, beta, *measure(moved)))
+        rows.append((alpha, beta, *measure(shifted)))
     return rows

@@ -1,4 +1,4 @@
-"""What gradients and signals are at initialisation: the reading of a training step, of every arm at every seed, untrained."""
+"""Gradients and activations at initialization: the probes of a training step, for every arm and seed, without training."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,10 @@ PROBES = ("gradient_norm", "signal")
 
 @dataclass(frozen=True)
 class InitMeasurement:
-    """One trial at its start, on one batch of its first epoch, by block boundary and by weighted layer.
+    """Gradients and activations of one trial at initialization, on one batch of its first epoch.
 
-    The columns of signals.csv and gradients.csv, as `probes` defines them.
+    `blocks` names the block boundaries, `layers` the weighted layers. The values have the names and definitions of the columns
+    of signals.csv and gradients.csv.
     """
 
     trial: str
@@ -36,53 +37,55 @@ class InitMeasurement:
 
 
 def measure(experiment: Experiment, device: str, batches: int = 1) -> list[InitMeasurement]:
-    """A reading of every trial on each of its first `batches` batches; nothing is trained, nothing is left behind.
+    """Measures every trial on each of its first `batches` batches; trains nothing and leaves no files.
 
     Raises:
         DataError: images missing or damaged.
     """
-    trials = {trial.name: _as_it_is(trial) for trial in experiment.trials}
-    found: list[InitMeasurement] = []
+    trials = {trial.name: _uncompiled(trial) for trial in experiment.trials}
+    measurements: list[InitMeasurement] = []
     with tempfile.TemporaryDirectory() as folder:
         for stack in config.make_plan(experiment, device, 1).stacks:
-            run = training.begin([trials[name] for name in stack.trials], Path(folder), stack.name, device)
-            stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
+            state = training.begin([trials[name] for name in stack.trials], Path(folder), stack.name, device)
+            stream = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
             for batch in range(batches):
-                found += _readings(run, batch, *next(stream))
-    return found
+                measurements += _measure_batch(state, batch, *next(stream))
+    return measurements
 
 
-def _as_it_is(trial: Trial) -> Trial:
-    """Uncompiled: that would take longer than all there is to measure."""
+def _uncompiled(trial: Trial) -> Trial:
+    """The trial without compilation, which would take longer than the measurement."""
     return trial.model_copy(update={"settings": trial.settings.model_copy(update={"compile": False})})
 
 
-def _readings(run: StackState, batch: int, x: Tensor, labels: Tensor) -> Iterator[InitMeasurement]:
-    network, trials, settings = run.network.train(), run.trials, run.trials[0].settings
+def _measure_batch(state: StackState, batch: int, x: Tensor, labels: Tensor) -> Iterator[InitMeasurement]:
+    network, trials, settings = state.network.train(), state.trials, state.trials[0].settings
     boundaries: list[Tensor] = []
     with training.precision_of(settings, x.device):
-        logits = network(x, boundaries, training.sample_noise(network, trials, batch, x) if run.random else ())
+        logits = network(x, boundaries, training.sample_noise(network, trials, batch, x) if state.has_noise else ())
     for boundary in boundaries:
         boundary.retain_grad()
     network.zero_grad()
     smoothing = settings.training.label_smoothing
-    each = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing)
-    torch.autograd.backward(each, torch.full_like(each, len(trials) / len(each)))  # of each trial its own mean loss
+    losses = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing)
+    torch.autograd.backward(losses, torch.full_like(losses, len(trials) / len(losses)))  # gradient of each trial's mean loss
     rows = probes.end(probes.begin(PROBES, network, boundaries, len(trials)))
-    names, stages, width = boundary_names(network), boundary_stages(network), _width(run)
+    names, stages, width = boundary_names(network), boundary_stages(network), _width(state)
     layers = tuple(layer.name for layer in weighted_layers(network))
-    for trial, of in zip(trials, rows, strict=True):
-        signals, flows = (_column(of["signal"], place) for place in (2, 3))
-        weights, slope = _column(of["gradient_norm"], 3), probes.slope(flows, stages)
-        yield InitMeasurement(trial.name, batch, width, tuple(names), layers, signals, flows, weights, slope)
+    for trial, trial_rows in zip(trials, rows, strict=True):
+        activation_rms, grad_norms = (_column(trial_rows["signal"], index) for index in (2, 3))
+        weight_grad_norms, slope = _column(trial_rows["gradient_norm"], 3), probes.slope(grad_norms, stages)
+        yield InitMeasurement(
+            trial.name, batch, width, tuple(names), layers, activation_rms, grad_norms, weight_grad_norms, slope
+        )
 
 
-def _column(rows: Sequence[probes.LogRow], place: int) -> tuple[float, ...]:
-    return tuple(float(row[place]) for row in rows)
+def _column(rows: Sequence[probes.LogRow], index: int) -> tuple[float, ...]:
+    return tuple(float(row[index]) for row in rows)
 
 
-def _width(run: StackState) -> int:
-    """That of one trial: a stack's weights lead with the trials."""
-    if len(run.trials) == 1:
-        return pairs.width_of(run.network)
-    return weighted_layers(run.network)[0].weight.shape[1]
+def _width(state: StackState) -> int:
+    """The width of one network; the first axis of a stack's weights is the trial."""
+    if len(state.trials) == 1:
+        return pairs.width_of(state.network)
+    return weighted_layers(state.network)[0].weight.shape[1]

@@ -1,8 +1,8 @@
 """(a, S) for each shortcut: every block computes a F(x; W) + S(x; U), and plain is a = 1, S = 0.
 
-A shortcut is made from its place and its parameters, SHORTCUTS[name](place, **parameters), and maps the block's input to
-(a, S): a module, or a function of x where nothing is learned. What it leaves to chance is drawn outside: `draw` makes it
-for one training step, and it comes in as a second argument; without it the shortcut answers for evaluation.
+SHORTCUTS[name](spec, **parameters) creates the shortcut of a block, given its `BlockSpec`. The shortcut maps the input of the
+block to (a, S). It is a module, or a function of x if it has no parameters. A stochastic shortcut has a method `draw`, which
+returns the random draws of one training step. They are the second argument of `forward`, which is omitted in evaluation.
 
 Shapes: B batch, D width; B, C channels, H x W.
 """
@@ -17,17 +17,17 @@ from torch.nn import functional
 
 Scale = Tensor | float
 Term = Tensor | float
-Made = nn.Module | Callable[[Tensor], tuple[Scale, Term]]
+ShortcutCallable = nn.Module | Callable[[Tensor], tuple[Scale, Term]]
 
 ONE, ZERO = 1.0, 0.0
 
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """Where a shortcut stands: shapes without the batch, as (D,) or (C, H, W); block `index` of `blocks`.
+    """The block of a shortcut: input and output shapes, (D,) or (C, H, W); its index, from 0; and the number of blocks.
 
-    `norm` makes the norm layer that a mapping shortcut carries, from its number of channels. `pad` says where option A
-    puts its zero channels: "end", or "both" (half of them in front, rounded down).
+    `norm` creates the normalization layer after the map of a shortcut, from its number of channels. `pad` is where option A
+    adds zero channels: "end", or "both" (half of them in front, rounded down).
     """
 
     inputs: tuple[int, ...]
@@ -47,41 +47,41 @@ class BlockSpec:
 
     @property
     def stride(self) -> int:
-        """2 where the image is halved (rounded up), else 1."""
+        """2 if the block halves the image (rounded up), otherwise 1."""
         return 1 if self.inputs[1:] == self.outputs[1:] else 2
 
 
 def join(a: Scale, branch: Tensor, s: Term) -> Tensor:
-    """a F(x) + S(x), in which the constants a = 1 and S = 0 cost no operation."""
+    """a F(x) + S(x); the constants a = 1 and S = 0 cost no operation."""
     scaled = branch if isinstance(a, float) and a == ONE else a * branch
     return scaled if isinstance(s, float) and s == ZERO else scaled + s
 
 
-def option_a(x: Tensor, place: BlockSpec) -> Tensor:
-    """x where shapes agree, else every second pixel and zero channels: arXiv:1512.03385 §3.3 option A."""
-    if not place.changes:
+def option_a(x: Tensor, spec: BlockSpec) -> Tensor:
+    """x if shapes agree, otherwise every second pixel and zero channels: arXiv:1512.03385 §3.3 option A."""
+    if not spec.changes:
         return x
-    extra = place.outputs[0] - place.inputs[0]
-    front = extra // 2 if place.pad == "both" else 0
-    return functional.pad(x[:, :, :: place.stride, :: place.stride], (0, 0, 0, 0, front, extra - front))
+    extra_channels = spec.outputs[0] - spec.inputs[0]
+    front = extra_channels // 2 if spec.pad == "both" else 0
+    return functional.pad(x[:, :, :: spec.stride, :: spec.stride], (0, 0, 0, 0, front, extra_channels - front))
 
 
-def linear_map(place: BlockSpec) -> nn.Linear | nn.Conv2d:
-    """U of Ux: a matrix, or a 1x1 convolution with the block's stride; never a bias."""
-    if len(place.inputs) == 1:
-        return nn.Linear(place.inputs[0], place.outputs[0], bias=False)
-    return nn.Conv2d(place.inputs[0], place.outputs[0], 1, place.stride, bias=False)
+def linear_map(spec: BlockSpec) -> nn.Linear | nn.Conv2d:
+    """The map U: a matrix, or a 1x1 convolution with the stride of the block, without bias."""
+    if len(spec.inputs) == 1:
+        return nn.Linear(spec.inputs[0], spec.outputs[0], bias=False)
+    return nn.Conv2d(spec.inputs[0], spec.outputs[0], 1, spec.stride, bias=False)
 
 
-# ---- nothing, and x -----------------------------------------------------------------------------------------------
+# ---- constant shortcuts -------------------------------------------------------------------------------------------
 
 
 class Plain(nn.Module):
-    """a = 1, S = 0: no shortcut, the twin of every other."""
+    """a = 1, S = 0: no shortcut."""
 
     constants = (ONE, ZERO)  # a, and s of S = s x
 
-    def __init__(self, _place: BlockSpec) -> None:
+    def __init__(self, _spec: BlockSpec) -> None:
         super().__init__()
 
     def forward(self, _x: Tensor) -> tuple[Scale, Term]:
@@ -94,59 +94,59 @@ class Scaled(nn.Module):
     1, 1: the identity of arXiv:1512.03385 §3.3. 0.5, 1 and 0.5, 0.5: constant scaling, arXiv:1603.05027 §3.1.
     """
 
-    def __init__(self, place: BlockSpec, scale: float = 0.5, branch: float = 1.0) -> None:
+    def __init__(self, spec: BlockSpec, scale: float = 0.5, branch: float = 1.0) -> None:
         super().__init__()
-        self.place, self.scale, self.branch = place, float(scale), float(branch)
+        self.spec, self.scale, self.branch = spec, float(scale), float(branch)
         self.constants = (self.branch, self.scale)
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
-        return self.branch, join(self.scale, option_a(x, self.place), ZERO)
+        return self.branch, join(self.scale, option_a(x, self.spec), ZERO)
 
 
-def identity(place: BlockSpec) -> nn.Module:
+def identity(spec: BlockSpec) -> nn.Module:
     """a = 1, S = x; option A where shapes change. No parameters: arXiv:1512.03385 §3.3."""
-    return Scaled(place, ONE, ONE)
+    return Scaled(spec, ONE, ONE)
 
 
 # ---- learned maps -------------------------------------------------------------------------------------------------
 
 
 class ProjectionAll(nn.Module):
-    """a = 1, S = Ux in every block: arXiv:1512.03385 §3.3 option C, and F(x, U) of x_i = H(x, W_i) + F(x, U_i)."""
+    """a = 1, S = Ux in every block: arXiv:1512.03385 §3.3 option C."""
 
-    def __init__(self, place: BlockSpec) -> None:
+    def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
-        self.map = linear_map(place)
-        self.norm = place.norm(place.outputs[0]) if len(place.inputs) == 3 else nn.Identity()
+        self.map = linear_map(spec)
+        self.norm = spec.norm(spec.outputs[0]) if len(spec.inputs) == 3 else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
         return ONE, self.norm(self.map(x))
 
 
-def projection(place: BlockSpec) -> nn.Module:
-    """a = 1, S = Ux where shapes change, x elsewhere: arXiv:1512.03385 §3.3 option B."""
-    return ProjectionAll(place) if place.changes else identity(place)
+def projection(spec: BlockSpec) -> nn.Module:
+    """a = 1, S = Ux if the block changes shape, otherwise S = x: arXiv:1512.03385 §3.3 option B."""
+    return ProjectionAll(spec) if spec.changes else identity(spec)
 
 
 # ---- gates --------------------------------------------------------------------------------------------------------
 
 
 class GateShortcut(nn.Module):
-    """a = 1, S = (1 - g(x)) x with g(x) = sigmoid(Ux + bias), one gate per unit or channel and pixel; x by option A.
+    """a = 1, S = (1 - g(x)) x with g(x) = sigmoid(Ux + bias), one gate per unit, or per channel and pixel; option A for x.
 
-    Shortcut-only gating, arXiv:1603.05027 §3.1; `bias` is where every bias starts.
+    Shortcut-only gating, arXiv:1603.05027 §3.1. `bias` is the initial value of every bias.
     """
 
-    def __init__(self, place: BlockSpec, bias: float = -6.0) -> None:
+    def __init__(self, spec: BlockSpec, bias: float = -6.0) -> None:
         super().__init__()
-        self.place = place
-        self.map = linear_map(place)
-        self.bias = nn.Parameter(torch.full((place.outputs[0], *[1] * (len(place.outputs) - 1)), float(bias)))
+        self.spec = spec
+        self.map = linear_map(spec)
+        self.bias = nn.Parameter(torch.full((spec.outputs[0], *[1] * (len(spec.outputs) - 1)), float(bias)))
 
     def gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(g, (1 - g) x)."""
         g = torch.sigmoid(self.map(x) + self.bias)
-        return g, (1 - g) * option_a(x, self.place)
+        return g, (1 - g) * option_a(x, self.spec)
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
         return ONE, self.gates(x)[1]
@@ -163,68 +163,68 @@ class Gate(GateShortcut):
 
 
 class LearnedScale(nn.Module):
-    """a = one learned scalar that starts at `start`, S = x; option A where shapes change."""
+    """a = one learned scalar, initialized to `initial`, S = x; option A where shapes change."""
 
-    def __init__(self, place: BlockSpec, start: float) -> None:
+    def __init__(self, spec: BlockSpec, initial: float) -> None:
         super().__init__()
-        self.place = place
-        self.alpha = nn.Parameter(torch.tensor(start))
+        self.spec = spec
+        self.alpha = nn.Parameter(torch.tensor(initial))
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
-        return self.alpha, option_a(x, self.place)
+        return self.alpha, option_a(x, self.spec)
 
 
-def rezero(place: BlockSpec) -> nn.Module:
-    """a starts at 0, S = x: arXiv:2003.04887 §3. At the start only the scalars of a block have a gradient."""
-    return LearnedScale(place, ZERO)
+def rezero(spec: BlockSpec) -> nn.Module:
+    """a is initialized to 0, S = x: arXiv:2003.04887 §3. At initialization only the scalar of a block has a gradient."""
+    return LearnedScale(spec, ZERO)
 
 
-def skipinit(place: BlockSpec) -> nn.Module:
-    """a starts at 1 / sqrt(blocks), S = x: arXiv:2002.10444 §4."""
-    return LearnedScale(place, place.blocks**-0.5)
+def skipinit(spec: BlockSpec) -> nn.Module:
+    """a is initialized to 1 / sqrt(blocks), S = x: arXiv:2002.10444 §4."""
+    return LearnedScale(spec, spec.blocks**-0.5)
 
 
-# ---- left to chance -----------------------------------------------------------------------------------------------
+# ---- stochastic shortcuts -----------------------------------------------------------------------------------------
 
 
 class Dropout(nn.Module):
-    """a = 1, S = x with a share p of its elements set to 0 and the others divided by 1 - p: arXiv:1603.05027 §3.1."""
+    """a = 1, S = x with a random share p of elements set to 0 and the others divided by 1 - p: arXiv:1603.05027 §3.1."""
 
-    def __init__(self, place: BlockSpec, p: float = 0.5) -> None:
+    def __init__(self, spec: BlockSpec, p: float = 0.5) -> None:
         super().__init__()
-        self.place, self.p = place, float(p)
+        self.spec, self.p = spec, float(p)
 
     def draw(self, batch: int, generator: torch.Generator) -> Tensor:
         """The factor of each element, (B, *outputs): 0 or 1 / (1 - p)."""
-        kept = torch.empty(batch, *self.place.outputs, device=generator.device)
-        return kept.bernoulli_(1 - self.p, generator=generator) / (1 - self.p)
+        mask = torch.empty(batch, *self.spec.outputs, device=generator.device)
+        return mask.bernoulli_(1 - self.p, generator=generator) / (1 - self.p)
 
     def forward(self, x: Tensor, factors: Tensor | None = None) -> tuple[Scale, Term]:
-        s = option_a(x, self.place)
+        s = option_a(x, self.spec)
         return ONE, s if factors is None else factors.to(s.dtype) * s
 
 
 class StochasticDepth(nn.Module):
     """a = b ~ Bernoulli(p_l), one draw for a batch, S = x; in evaluation a = p_l: arXiv:1603.09382 §3.
 
-    p_l = 1 - l / L (1 - survival) for l = 1 .. L; `survival` is p_L. A block that is left out is computed all the same:
-    its weights have a gradient of exactly 0, and the running statistics of its norms see every batch.
+    p_l = 1 - l / L (1 - survival) for l = 1 .. L; `survival` is p_L. The branch is computed even if b = 0. Its weights then
+    have a gradient of exactly 0, and the running statistics of its batch norm layers are updated.
     """
 
-    def __init__(self, place: BlockSpec, survival: float = 0.5) -> None:
+    def __init__(self, spec: BlockSpec, survival: float = 0.5) -> None:
         super().__init__()
-        self.place = place
-        self.probability = 1 - (place.index + 1) / place.blocks * (1 - float(survival))
+        self.spec = spec
+        self.probability = 1 - (spec.index + 1) / spec.blocks * (1 - float(survival))
 
     def draw(self, _batch: int, generator: torch.Generator) -> Tensor:
-        """0 or 1, for the whole batch."""
+        """0 or 1, one value for the batch."""
         return torch.empty((), device=generator.device).bernoulli_(self.probability, generator=generator)
 
-    def forward(self, x: Tensor, kept: Tensor | None = None) -> tuple[Scale, Term]:
-        return self.probability if kept is None else kept.to(x.dtype), option_a(x, self.place)
+    def forward(self, x: Tensor, survives: Tensor | None = None) -> tuple[Scale, Term]:
+        return self.probability if survives is None else survives.to(x.dtype), option_a(x, self.spec)
 
 
-SHORTCUTS: dict[str, Callable[..., Made]] = {
+SHORTCUTS: dict[str, Callable[..., ShortcutCallable]] = {
     "plain": Plain,
     "identity": identity,
     "projection": projection,
@@ -239,11 +239,11 @@ SHORTCUTS: dict[str, Callable[..., Made]] = {
 }
 
 
-FROM_PLACE = "made from its place, as in lambda place: lambda x: (1.0, 0.5 * x)"
+SHORTCUT_HINT = "a function of a BlockSpec that returns the shortcut, as in lambda spec: lambda x: (1.0, 0.5 * x)"
 
 
-class Computed(nn.Module):
-    """(a, S) of a function of x: nothing of it is learned."""
+class FunctionShortcut(nn.Module):
+    """(a, S) from a function of x, without parameters."""
 
     def __init__(self, function: Callable[[Tensor], tuple[Scale, Term]]) -> None:
         super().__init__()
@@ -253,22 +253,22 @@ class Computed(nn.Module):
         return self.function(x)
 
 
-def make_shortcut(shortcut: str | Mapping[str, Mapping[str, Any]], place: BlockSpec) -> nn.Module:
-    """The shortcut of that name at its place, or with parameters, {"gate": {"bias": -6}}.
+def make_shortcut(shortcut: str | Mapping[str, Mapping[str, Any]], spec: BlockSpec) -> nn.Module:
+    """The shortcut of a block, by name or by name with parameters: {"gate": {"bias": -6}}.
 
     Raises:
-        TypeError: a shortcut of one's own that is neither a module nor a function, or a function that holds weights.
+        TypeError: a custom shortcut is neither a module nor a function, or is a function that uses weights.
     """
     ((name, parameters),) = ({shortcut: {}} if isinstance(shortcut, str) else shortcut).items()
     try:
-        made = SHORTCUTS[name](place, **parameters)
+        created = SHORTCUTS[name](spec, **parameters)
     except (TypeError, AttributeError) as error:
-        error.add_note(f"the shortcut {name} is {FROM_PLACE}")
+        error.add_note(f"SHORTCUTS[{name!r}] must be {SHORTCUT_HINT}")
         raise
-    if isinstance(made, nn.Module):
-        return made
-    if not callable(made):
-        raise TypeError(f"the shortcut {name} is {FROM_PLACE}; found {made!r}")
-    if any(isinstance(of.cell_contents, nn.Module | nn.Parameter) for of in getattr(made, "__closure__", None) or ()):
-        raise TypeError(f"the shortcut {name} is a function that holds weights, which would not be trained; make it a Module")
-    return Computed(made)
+    if isinstance(created, nn.Module):
+        return created
+    if not callable(created):
+        raise TypeError(f"SHORTCUTS[{name!r}] must be {SHORTCUT_HINT}; it returned {created!r}")
+    if any(isinstance(cell.cell_contents, nn.Module | nn.Parameter) for cell in getattr(created, "__closure__", None) or ()):
+        raise TypeError(f"the shortcut {name} is a function that uses weights, which would not be trained; make it a Module")
+    return FunctionShortcut(created)

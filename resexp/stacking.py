@@ -1,13 +1,13 @@
-"""Many trials of one shape trained as one network: every parameter and every activation gains a leading axis of trials.
+"""Stacking: trials of one shape as one network, in which parameters and activations have an additional first axis of trials.
 
     network = stack([network_1, ..., network_T])      # (T, B, C, H, W) -> (T, B, K)
-    unstack(network.state_dict(), [...], t)           # the state dict of trial t, as network_t has it
+    unstack(network.state_dict(), [...], t)           # the state dict of network_t
 
-The code of the network runs unchanged. A parameter of up to one axis is stored as (T, 1, ..., *shape), so that it broadcasts
-against (T, B, D) where it met (B, D) before; only parts that multiply matrices, take means over the batch or look at axes by
-number have a form of their own here. Trials never touch each other: no operation reduces over T.
+The code of the network is unchanged. A parameter with at most one axis is stored as (T, 1, ..., *shape), so that it broadcasts
+against (T, B, D) instead of (B, D). Layers that multiply matrices, average over the batch or refer to axes by number have
+stacked versions in this module. Trials are independent: no operation reduces over T.
 
-Shapes: T trials, B batch, D width. Only mlps are stacked: grouped convolutions are slower than one network after another.
+Shapes: T trials, B batch, D width. Only mlps are stacked: grouped convolutions are slower than separate networks.
 """
 
 import copy
@@ -24,11 +24,11 @@ from resexp.shortcuts import ONE, ZERO, Plain, Scale, Scaled, Term, join
 StateDict = Mapping[str, Tensor]
 
 
-# ---- parts with a form of their own -------------------------------------------------------------------------------------
+# ---- stacked layers -----------------------------------------------------------------------------------------------------
 
 
 class Linear(nn.Linear):
-    """x W^T + b per trial: (T, B, in), (T, out, in), (T, 1, out) -> (T, B, out)."""
+    """x W^T + b of each trial: (T, B, in), (T, out, in), (T, 1, out) -> (T, B, out)."""
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight.transpose(1, 2)
@@ -36,22 +36,22 @@ class Linear(nn.Linear):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Over D of each example; weight and bias (T, 1, D)."""
+    """Layer norm over D of each example; weight and bias (T, 1, D)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.bias, functional.layer_norm(x, self.normalized_shape, eps=self.eps), self.weight)
 
 
 class GroupNorm(nn.GroupNorm):
-    """Over the groups of D of each example; weight and bias (T, 1, D)."""
+    """Group norm over groups of D of each example; weight and bias (T, 1, D)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = functional.group_norm(x.flatten(0, 1), self.num_groups, eps=self.eps)
-        return torch.addcmul(self.bias, normed.view_as(x), self.weight)
+        normalized = functional.group_norm(x.flatten(0, 1), self.num_groups, eps=self.eps)
+        return torch.addcmul(self.bias, normalized.view_as(x), self.weight)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
-    """Over B of each trial: one norm over (B, T D) channels; weight, bias and running statistics (T, 1, D)."""
+    """Batch norm over B of each trial, as one batch norm of (B, T D); weight, bias and running statistics (T, 1, D)."""
 
     def forward(self, x: Tensor) -> Tensor:
         assert self.running_mean is not None
@@ -59,9 +59,9 @@ class BatchNorm1d(nn.BatchNorm1d):
         momentum = self.momentum or 0.0
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # the average over all batches, as in torch's own
+            if self.momentum is None:  # the average over all batches, as in torch
                 momentum = 1 / int(self.num_batches_tracked.view(-1)[0])
-        normed = functional.batch_norm(
+        normalized = functional.batch_norm(
             x.transpose(0, 1).flatten(1),
             self.running_mean.view(-1),
             self.running_var.view(-1),
@@ -71,7 +71,7 @@ class BatchNorm1d(nn.BatchNorm1d):
             momentum,
             self.eps,
         )
-        return normed.view(x.shape[1], len(x), -1).transpose(0, 1)
+        return normalized.view(x.shape[1], len(x), -1).transpose(0, 1)
 
 
 class Flatten(nn.Flatten):
@@ -81,7 +81,7 @@ class Flatten(nn.Flatten):
         return x.flatten(2)
 
 
-KINDS: dict[type[nn.Module], type[nn.Module]] = {
+STACKED_TYPES: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: Linear,
     nn.LayerNorm: LayerNorm,
     nn.GroupNorm: GroupNorm,
@@ -91,7 +91,7 @@ KINDS: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class Constants(nn.Module):
-    """a and S = s x by two vectors of T constants, (T, 1, 1): plain, identity and scaled shortcuts side by side."""
+    """a and S = s x from vectors of T constants, (T, 1, 1): plain, identity and scaled shortcuts in one stack."""
 
     def __init__(self, shortcuts: Sequence[Plain | Scaled]) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Constants(nn.Module):
 
 
 def _constant(values: Sequence[float]) -> nn.Buffer | float:
-    """(T, 1, 1), or the number itself where it costs no operation."""
+    """A buffer (T, 1, 1), or the number itself if all values are 1 or all are 0, which costs no operation."""
     if set(values) in ({ONE}, {ZERO}):
         return values[0]
     return nn.Buffer(torch.tensor(values, dtype=torch.float64).view(-1, 1, 1), persistent=False)
@@ -113,10 +113,10 @@ def _constant(values: Sequence[float]) -> nn.Buffer | float:
 
 
 def stack(networks: Sequence[Network]) -> Network:
-    """One network of T; of a single one, that one itself.
+    """One network from T networks; a single network is returned unchanged.
 
     Raises:
-        ValueError: networks that cannot be stacked: their parts differ in kind or shape, or they are no mlps.
+        ValueError: the networks cannot be stacked: their layers differ in type, or contain convolutions.
     """
     return networks[0] if len(networks) == 1 else cast("Network", _stacked(networks)).to(networks[0].classifier.weight.dtype)
 
@@ -128,41 +128,43 @@ def _stacked(modules: Sequence[nn.Module]) -> nn.Module:
     first = modules[0]
     if {type(module) for module in modules} != {type(first)} or isinstance(first, nn.Conv2d):
         raise ValueError(f"{', '.join(sorted({type(module).__name__ for module in modules}))} cannot be stacked")
-    made = copy.copy(first)
-    made.__class__ = KINDS.get(type(first), type(first))
-    made._parameters, made._buffers, made._modules = {}, {}, {}  # noqa: SLF001 - the copy still shares those of `first`
-    for name, parameter in first._parameters.items():  # noqa: SLF001 - a bias that is None has to be one here too
-        of = None if parameter is None else nn.Parameter(joined([getattr(module, name).detach() for module in modules]))
-        made.register_parameter(name, of)
+    stacked = copy.copy(first)
+    stacked.__class__ = STACKED_TYPES.get(type(first), type(first))
+    stacked._parameters, stacked._buffers, stacked._modules = {}, {}, {}  # noqa: SLF001 - the copy shares those of `first`
+    for name, parameter in first._parameters.items():  # noqa: SLF001 - includes a bias that is None, which must stay None
+        values = (
+            None if parameter is None else nn.Parameter(stack_tensors([getattr(module, name).detach() for module in modules]))
+        )
+        stacked.register_parameter(name, values)
     for name, _ in first.named_buffers(recurse=False):
-        made.register_buffer(name, joined([getattr(module, name) for module in modules]))
+        stacked.register_buffer(name, stack_tensors([getattr(module, name) for module in modules]))
     for name, _ in first.named_children():
-        made.add_module(name, _stacked([module.get_submodule(name) for module in modules]))
-    return made
+        stacked.add_module(name, _stacked([module.get_submodule(name) for module in modules]))
+    return stacked
 
 
-def joined(tensors: Sequence[Tensor]) -> Tensor:
-    """(T, *shape), with axes of 1 behind T where `shape` has fewer than two, to broadcast against (T, B, D)."""
+def stack_tensors(tensors: Sequence[Tensor]) -> Tensor:
+    """(T, *shape), with axes of size 1 after T if `shape` has fewer than two, to broadcast against (T, B, D)."""
     first = tensors[0]
     return torch.stack(list(tensors)).view(len(tensors), *[1] * (2 - first.ndim), *first.shape)
 
 
-def unstack(state: StateDict, single_state_dict: StateDict, trials: int, trial: int) -> dict[str, Tensor]:
-    """The state dict of one of `trials`, in the shapes of `like` and with storage of its own, as a single network has it."""
+def unstack(state_dict: StateDict, single_state_dict: StateDict, trials: int, trial: int) -> dict[str, Tensor]:
+    """A copy of the state dict of one of `trials` trials, in the shapes of `single_state_dict`."""
     if trials == 1:
-        return dict(state)
-    return {name: tensor[trial].reshape(single_state_dict[name].shape).clone() for name, tensor in state.items()}
+        return dict(state_dict)
+    return {name: tensor[trial].reshape(single_state_dict[name].shape).clone() for name, tensor in state_dict.items()}
 
 
-def join_noise(of_trials: Sequence[list[Noise]]) -> list[Noise]:
-    """What chance brings to each block, from what it brings to each trial."""
-    if len(of_trials) == 1:
-        return of_trials[0]
-    return [None if draws[0] is None else joined(draws) for draws in zip(*of_trials, strict=True)]
+def join_noise(trial_noise: Sequence[list[Noise]]) -> list[Noise]:
+    """Stacked noise of each block, from the noise of each trial."""
+    if len(trial_noise) == 1:
+        return trial_noise[0]
+    return [None if draws[0] is None else stack_tensors(draws) for draws in zip(*trial_noise, strict=True)]
 
 
 def copy_rows(source: Tensor, target: Tensor, rows: Sequence[int], trials: int) -> None:
-    """Copies what belongs to the trials `rows` from one stacked tensor into another; everything where there is one trial."""
+    """Copies the rows of the trials `rows` from one stacked tensor to another; if there is one trial, the whole tensor."""
     if trials == 1:
         target.copy_(source)
     else:

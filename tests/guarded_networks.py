@@ -1,7 +1,7 @@
 """Forward and backward passes of random CNNs: python guarded_networks.py FIRST NUMBER.
 
-The first ones have the convolutions that overwrote memory: 1x1, strided, of 2 to 7 input channels; the others are drawn.
-For each network two JSON lines: its overrides, then how many heap blocks the preloaded guard has found overwritten so far.
+The first networks have the convolutions that overwrote memory: 1x1, strided, with 2 to 7 input channels; the others are random.
+Prints two JSON lines per network: its overrides, then how many overwritten heap blocks the preloaded guard has found so far.
 """
 
 import ctypes
@@ -26,27 +26,27 @@ SHAPES = [(1, 14, 14), (3, 8, 8), (1, 9, 5), (3, 16, 12)]
 
 
 def known(seed: int) -> tuple[config.Experiment, list[str]]:
-    """An experiment with a plain and a residual CNN that have such a convolution, and its overrides."""
+    """An experiment with a plain and a residual CNN that contain such a convolution, and its overrides."""
     overrides = ["network.family=cnn", "network.depth=8", "network.norm=batch", "training.batch_size=8", *KNOWN[seed]]
     return config.load("digits", [*overrides, "seeds=1", "name=known"]), overrides
 
 
 def draw(seed: int) -> tuple[config.Experiment, list[str]]:
-    """An experiment with a plain and a residual CNN, and its overrides: the first draw from the seed that the rules allow."""
-    chance = random.Random(seed)
+    """An experiment with a random plain and residual CNN, and its overrides: the first valid draw of the seed."""
+    generator = random.Random(seed)
     while True:
-        block = chance.choice(BLOCKS)
+        block = generator.choice(BLOCKS)
         overrides = [
             "network.family=cnn",
             f"network.block={block}",
-            f"network.depth={chance.choice((11,) if block == 'bottleneck' else (8, 14))}",
-            f"network.width={chance.choice((chance.randint(1, 8), chance.randint(1, 40)))}",
-            f"network.shortcut={chance.choice([name for name in shortcuts.SHORTCUTS if name != 'plain'])}",
-            f"network.norm={chance.choice(list(NORMS))}",
-            f"network.placement={chance.choice(list(PLACEMENTS))}",
-            f"network.activation={chance.choice(list(ACTIVATIONS))}",
-            f"training.batch_size={chance.choice((1, 2, chance.randint(1, 129)))}",
-            f"precision={chance.choice(('float32', 'float32', 'float32', 'float32', 'float64', 'bfloat16'))}",
+            f"network.depth={generator.choice((11,) if block == 'bottleneck' else (8, 14))}",
+            f"network.width={generator.choice((generator.randint(1, 8), generator.randint(1, 40)))}",
+            f"network.shortcut={generator.choice([name for name in shortcuts.SHORTCUTS if name != 'plain'])}",
+            f"network.norm={generator.choice(list(NORMS))}",
+            f"network.placement={generator.choice(list(PLACEMENTS))}",
+            f"network.activation={generator.choice(list(ACTIVATIONS))}",
+            f"training.batch_size={generator.choice((1, 2, generator.randint(1, 129)))}",
+            f"precision={generator.choice(('float32', 'float32', 'float32', 'float32', 'float64', 'bfloat16'))}",
         ]
         try:
             return config.load("digits", [*overrides, "seeds=1", "name=drawn"]), overrides
@@ -55,19 +55,19 @@ def draw(seed: int) -> tuple[config.Experiment, list[str]]:
 
 
 def step(trial: config.Trial, shape: tuple[int, ...]) -> None:
-    """One forward and backward pass in train mode, and an evaluation."""
+    """One forward and backward pass in training mode, and one evaluation."""
     settings = trial.settings
     network = training.build(trial, shape, 10)
     x = torch.randn(settings.training.batch_size, *shape, dtype=training.DTYPES[settings.precision])
-    drawn = training.sample_noise(network, [trial], 0, x)
+    noise = training.sample_noise(network, [trial], 0, x)
     with training.precision_of(settings, x.device):
-        logits = network(x, [], drawn)
+        logits = network(x, [], noise)
     functional.cross_entropy(logits, torch.zeros(len(x), dtype=torch.long)).backward()
     with torch.no_grad():
         network.eval()(x)
 
 
-def say(**values: object) -> None:
+def print_json(**values: object) -> None:
     sys.stdout.write(json.dumps(values) + "\n")
     sys.stdout.flush()
 
@@ -79,11 +79,11 @@ def main() -> None:
         torch.set_num_threads(2 if seed % 5 == 0 else 1)
         experiment, overrides = known(seed) if seed < len(KNOWN) else draw(seed)
         shape = (1, 28, 28) if seed < len(KNOWN) else SHAPES[seed % len(SHAPES)]
-        say(seed=seed, shape=shape, overrides=overrides)
+        print_json(seed=seed, shape=shape, overrides=overrides)
         for trial in experiment.trials:
             step(trial, shape)
         gc.collect()
-        say(overwrites=guard.guard_overwrites())
+        print_json(overwrites=guard.guard_overwrites())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Published files, fetched from a server on this machine: one that behaves, and one that breaks off, stalls and lies."""
+"""Downloads from a local server that answers correctly, or interrupts, delays or falsifies its answers."""
 
 import errno
 import gzip
@@ -24,123 +24,123 @@ from torchvision.datasets import cifar, mnist
 
 from resexp.datasets import DATASETS, DataError, Images, Source, downloads
 
-# ---- a server that does as it is told --------------------------------------------------------------------------------
+# ---- a configurable server -------------------------------------------------------------------------------------------
 
 
-class Answering(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requests.append(self.path)
         self.server.answers.get(self.path, status(404))(self)
 
     def log_message(self, *_arguments: object) -> None: ...
 
 
-Answer = Callable[[Answering], None]
+Answer = Callable[[Handler], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each path as `answers` says; `asked` are the paths that were asked for."""
+    """Answers each path with its entry in `answers`; `requests` lists the requested paths."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
-        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests: list[str] = []
         self.answers: dict[str, Answer] = {}
-        self.stalled, self.over = threading.Event(), threading.Event()
+        self.stalled, self.closing = threading.Event(), threading.Event()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/"
 
     def handle_error(self, *_arguments: object) -> None:
-        """A client that goes away in the middle is no news here."""
+        """Ignores clients that close the connection early."""
 
 
 def status(code: int, **headers: str) -> Answer:
-    def answer(asked: Answering) -> None:
-        asked.send_response(code)
+    def answer(request: Handler) -> None:
+        request.send_response(code)
         for name, value in headers.items():
-            asked.send_header(name, value)
-        asked.end_headers()
+            request.send_header(name, value)
+        request.end_headers()
 
     return answer
 
 
-def sends(content: bytes, promised: int | None = None) -> Answer:
-    """200, the promised Content-Length (the true one by default), the content."""
+def sends(content: bytes, length: int | None = None) -> Answer:
+    """Status 200, the given Content-Length (by default the true one), the content."""
 
-    def answer(asked: Answering) -> None:
-        status(200, **{"Content-Length": str(len(content) if promised is None else promised)})(asked)
-        asked.wfile.write(content)
+    def answer(request: Handler) -> None:
+        status(200, **{"Content-Length": str(len(content) if length is None else length)})(request)
+        request.wfile.write(content)
 
     return answer
 
 
 def sends_in_chunks(content: bytes) -> Answer:
-    def answer(asked: Answering) -> None:
-        asked.protocol_version = "HTTP/1.1"
-        status(200, **{"Transfer-Encoding": "chunked"})(asked)
+    def answer(request: Handler) -> None:
+        request.protocol_version = "HTTP/1.1"
+        status(200, **{"Transfer-Encoding": "chunked"})(request)
         for piece in (content[:50], content[50:], b""):
-            asked.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            request.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
 
     return answer
 
 
-def breaks_off_in_a_chunk(content: bytes) -> Answer:
-    def answer(asked: Answering) -> None:
-        asked.protocol_version = "HTTP/1.1"
-        status(200, **{"Transfer-Encoding": "chunked"})(asked)
-        asked.wfile.write(f"{len(content):x}\r\n".encode() + content[:20])
-        asked.close_connection = True
+def stops_in_a_chunk(content: bytes) -> Answer:
+    def answer(request: Handler) -> None:
+        request.protocol_version = "HTTP/1.1"
+        status(200, **{"Transfer-Encoding": "chunked"})(request)
+        request.wfile.write(f"{len(content):x}\r\n".encode() + content[:20])
+        request.close_connection = True
 
     return answer
 
 
 def sends_without_length(content: bytes) -> Answer:
-    def answer(asked: Answering) -> None:
-        status(200)(asked)
-        asked.wfile.write(content)
+    def answer(request: Handler) -> None:
+        status(200)(request)
+        request.wfile.write(content)
 
     return answer
 
 
 def stalls(content: bytes) -> Answer:
-    """Sends half of it, and then nothing until the test is over."""
+    """Sends half of the content, and then nothing until the end of the test."""
 
-    def answer(asked: Answering) -> None:
-        sends(content[: len(content) // 2], len(content))(asked)
-        asked.wfile.flush()
-        asked.server.stalled.set()
-        asked.server.over.wait()
+    def answer(request: Handler) -> None:
+        sends(content[: len(content) // 2], len(content))(request)
+        request.wfile.flush()
+        request.server.stalled.set()
+        request.server.closing.wait()
 
     return answer
 
 
-def drips(_content: bytes) -> Answer:
-    def answer(asked: Answering) -> None:
-        status(200)(asked)
-        while not asked.server.over.wait(0.01):
-            asked.wfile.write(b"x")
+def sends_slowly(_content: bytes) -> Answer:
+    def answer(request: Handler) -> None:
+        status(200)(request)
+        while not request.server.closing.wait(0.01):
+            request.wfile.write(b"x")
 
     return answer
 
 
 def never_ends(_content: bytes) -> Answer:
-    def answer(asked: Answering) -> None:
-        status(200)(asked)
-        while not asked.server.over.is_set():
-            asked.wfile.write(bytes(2**16))
+    def answer(request: Handler) -> None:
+        status(200)(request)
+        while not request.server.closing.is_set():
+            request.wfile.write(bytes(2**16))
 
     return answer
 
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that downloads waited before they tried again; none passes."""
-    waited: list[float] = []
-    monkeypatch.setattr(downloads, "sleep", waited.append)
-    return waited
+    """The seconds of each wait before a retry; the test does not actually wait."""
+    seconds: list[float] = []
+    monkeypatch.setattr(downloads, "sleep", seconds.append)
+    return seconds
 
 
 @pytest.fixture
@@ -149,16 +149,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with Server() as running:
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         yield running
-        running.over.set()
+        running.closing.set()
         running.shutdown()
 
 
-# ---- small sets that torchvision takes for the published ones --------------------------------------------------------
+# ---- small data sets that replace the published ones in torchvision --------------------------------------------------
 
 
 @dataclass
 class Published:
-    """A set on the server: its archives by name, its files by their path under the data folder, and its first archive."""
+    """A data set on the server: its archives by name and its files by their path in the data folder."""
 
     name: str
     title: str
@@ -166,11 +166,11 @@ class Published:
     files: dict[str, bytes]
 
     @property
-    def some(self) -> str:
+    def last_archive(self) -> str:
         return list(self.archives)[-1]
 
-    def read(self, root: Path, part: str = "train") -> Images:
-        return DATASETS[self.name](Source(root, download=True), part)
+    def read(self, root: Path, split: str = "train") -> Images:
+        return DATASETS[self.name](Source(root, download=True), split)
 
 
 def tar(files: dict[str, bytes]) -> bytes:
@@ -184,7 +184,7 @@ def tar(files: dict[str, bytes]) -> bytes:
 
 
 def publish(name: str, server: Server, monkeypatch: pytest.MonkeyPatch) -> Published:
-    """The small set `name`, on a server that behaves."""
+    """The small data set `name` on a server that answers correctly."""
     if name in ("mnist", "fashion-mnist"):
         dataset, title, folder = (
             (mnist.MNIST, "MNIST", "MNIST/raw")
@@ -212,8 +212,8 @@ def published(request: pytest.FixtureRequest, server: Server, monkeypatch: pytes
 
 
 @pytest.fixture(params=["mnist", "cifar10"])
-def either(request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.MonkeyPatch) -> Published:
-    """One set of each kind: four gzips on mirrors, and one tar."""
+def dataset(request: pytest.FixtureRequest, server: Server, monkeypatch: pytest.MonkeyPatch) -> Published:
+    """One data set of each kind: four gzip files on mirrors, and one tar archive."""
     return publish(request.param, server, monkeypatch)
 
 
@@ -222,8 +222,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def found(root: Path) -> dict[str, bytes]:
-    """Every file under the data folder but the lock, which stays."""
+def files_in(root: Path) -> dict[str, bytes]:
+    """All files in the data folder, except the lock, which remains."""
     files = (path for path in root.rglob("*") if path.is_file() and path.name != ".download.lock")
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
@@ -232,23 +232,23 @@ def folders(root: Path) -> set[str]:
     return {path.name for path in root.rglob("*") if path.is_dir()}
 
 
-# ---- what must not change anything -----------------------------------------------------------------------------------
+# ---- successful downloads --------------------------------------------------------------------------------------------
 
 
-def test_without_download_no_server_is_asked(server: Server, published: Published, root: Path):
+def test_without_download_nothing_is_requested(server: Server, published: Published, root: Path):
     error_of(lambda: DATASETS[published.name](Source(root), "train"))
 
-    assert server.asked == []
+    assert server.requests == []
     assert not root.exists()
 
 
 def test_with_download_the_files_are_fetched_once_and_read(server: Server, published: Published, root: Path):
-    training, asked = published.read(root), list(server.asked)
+    training, requests = published.read(root), list(server.requests)
     test = published.read(root, "test")
 
-    assert sorted(asked) == sorted(f"/{name}" for name in published.archives)
-    assert server.asked == asked
-    assert found(root) == published.files
+    assert sorted(requests) == sorted(f"/{name}" for name in published.archives)
+    assert server.requests == requests
+    assert files_in(root) == published.files
     assert ".download" not in folders(root)
     if "mnist" in published.name:
         assert np.array_equal(training.pixels.numpy(), PIXELS[:, None])
@@ -258,114 +258,114 @@ def test_with_download_the_files_are_fetched_once_and_read(server: Server, publi
         assert test.pixels[0, :, 31, 0].tolist() == [8, 31, 0]
 
 
-def test_a_complete_set_is_not_even_locked(server: Server, published: Published, root: Path):
+def test_a_complete_data_set_is_not_locked(server: Server, published: Published, root: Path):
     for file, content in published.files.items():
         written((root / file).parent, {Path(file).name: content})
     published.read(root)
 
-    assert server.asked == []
+    assert server.requests == []
     assert list(root.rglob(".download*")) == []
 
 
-def test_a_file_in_its_place_is_neither_fetched_again_nor_overwritten(server: Server, either: Published, root: Path):
-    own, *others = either.files
-    written((root / own).parent, {Path(own).name: b"somebody's own"})
-    message = error_of(lambda: either.read(root))
+def test_an_existing_file_is_neither_fetched_nor_overwritten(server: Server, dataset: Published, root: Path):
+    existing, *others = dataset.files
+    written((root / existing).parent, {Path(existing).name: b"another file"})
+    message = error_of(lambda: dataset.read(root))
 
-    assert message.startswith(f"{root / own}: ")
-    assert found(root) == {**either.files, own: b"somebody's own"}
-    assert f"/{Path(own).name}.gz" not in server.asked
-    assert len(server.asked) == (len(others) if either.name == "mnist" else 1)
+    assert message.startswith(f"{root / existing}: ")
+    assert files_in(root) == {**dataset.files, existing: b"another file"}
+    assert f"/{Path(existing).name}.gz" not in server.requests
+    assert len(server.requests) == (len(others) if dataset.name == "mnist" else 1)
 
 
-def test_a_link_to_a_disk_that_is_not_there_is_not_overwritten(either: Published, root: Path):
-    file = root / next(iter(either.files))
+def test_a_broken_link_is_not_overwritten(dataset: Published, root: Path):
+    file = root / next(iter(dataset.files))
     file.parent.mkdir(parents=True)
-    file.symlink_to("/a/disk/that/is/away")
+    file.symlink_to("/an/unmounted/disk")
 
-    assert error_of(lambda: either.read(root)).startswith(f"{file}: a link to nothing")
+    assert error_of(lambda: dataset.read(root)).startswith(f"{file}: a broken link")
     assert file.is_symlink()
 
 
-def test_an_archive_that_somebody_put_there_serves_before_the_server(server: Server, either: Published, root: Path):
-    written(root, either.archives)
-    either.read(root)
+def test_a_local_archive_is_used_instead_of_the_server(server: Server, dataset: Published, root: Path):
+    written(root, dataset.archives)
+    dataset.read(root)
 
-    assert server.asked == []
-    assert {file: content for file, content in found(root).items() if not file.endswith(".gz")} == either.files
-    assert all((root / name).read_bytes() == content for name, content in either.archives.items())
+    assert server.requests == []
+    assert {file: content for file, content in files_in(root).items() if not file.endswith(".gz")} == dataset.files
+    assert all((root / name).read_bytes() == content for name, content in dataset.archives.items())
 
 
-def test_a_damaged_archive_that_somebody_put_there_does_not(server: Server, either: Published, root: Path):
-    written(root, {either.some: b"damaged"})
-    either.read(root)
+def test_a_damaged_local_archive_is_not_used(server: Server, dataset: Published, root: Path):
+    written(root, {dataset.last_archive: b"damaged"})
+    dataset.read(root)
 
-    assert f"/{either.some}" in server.asked
-    assert found(root) == {**either.files, either.some: b"damaged"}
+    assert f"/{dataset.last_archive}" in server.requests
+    assert files_in(root) == {**dataset.files, dataset.last_archive: b"damaged"}
 
 
 @pytest.mark.parametrize(
-    "way",
+    "sends_content",
     [
-        pytest.param(sends_without_length, id="no length promised"),
+        pytest.param(sends_without_length, id="without length"),
         pytest.param(sends_in_chunks, id="in chunks"),
-        pytest.param(lambda content: sends(content, 2 * len(content)), id="more promised than there is"),
+        pytest.param(lambda content: sends(content, 2 * len(content)), id="with too large a length"),
     ],
 )
-def test_what_arrives_whole_is_good_however_it_was_sent(
-    way: Callable[[bytes], Answer], server: Server, either: Published, root: Path
+def test_complete_content_is_accepted_for_every_way_of_sending(
+    sends_content: Callable[[bytes], Answer], server: Server, dataset: Published, root: Path
 ):
-    server.answers |= {f"/{name}": way(content) for name, content in either.archives.items()}
-    either.read(root)
+    server.answers |= {f"/{name}": sends_content(content) for name, content in dataset.archives.items()}
+    dataset.read(root)
 
-    assert found(root) == either.files
+    assert files_in(root) == dataset.files
 
 
-def test_redirects_are_followed(server: Server, either: Published, root: Path):
-    server.answers |= {f"/{name}": status(302, Location=f"/1/{name}") for name in either.archives}
-    server.answers |= {f"/1/{name}": status(301, Location=f"{server.url}2/{name}") for name in either.archives}
-    server.answers |= {f"/2/{name}": status(307, Location=f"../3/{name}") for name in either.archives}
-    server.answers |= {f"/3/{name}": sends(content) for name, content in either.archives.items()}
-    either.read(root)
+def test_redirects_are_followed(server: Server, dataset: Published, root: Path):
+    server.answers |= {f"/{name}": status(302, Location=f"/1/{name}") for name in dataset.archives}
+    server.answers |= {f"/1/{name}": status(301, Location=f"{server.url}2/{name}") for name in dataset.archives}
+    server.answers |= {f"/2/{name}": status(307, Location=f"../3/{name}") for name in dataset.archives}
+    server.answers |= {f"/3/{name}": sends(content) for name, content in dataset.archives.items()}
+    dataset.read(root)
 
-    assert found(root) == either.files
+    assert files_in(root) == dataset.files
 
 
 # ---- servers that recover ------------------------------------------------------------------------------------------------
 
 
-def fails_at_first(times: int, fault: Answer, then: Answer) -> Answer:
-    answers = iter([*[fault] * times, then])
+def fails_at_first(times: int, failure: Answer, then: Answer) -> Answer:
+    answers = iter([*[failure] * times, then])
 
-    def answer(asked: Answering) -> None:
-        next(answers)(asked)
+    def answer(request: Handler) -> None:
+        next(answers)(request)
 
     return answer
 
 
-RECOVERING = {
-    "a server in trouble": lambda _content: status(503),
-    "a server that is busy": lambda _content: status(429),
-    "a connection that breaks off": lambda content: sends(content[:20], len(content)),
-    "a connection that is closed": lambda _content: lambda _asked: None,
+TEMPORARY_FAILURES = {
+    "an unavailable server": lambda _content: status(503),
+    "a busy server": lambda _content: status(429),
+    "an interrupted connection": lambda content: sends(content[:20], len(content)),
+    "a closed connection": lambda _content: lambda _request: None,
 }
 
 
-@pytest.mark.parametrize("fault", RECOVERING)
-def test_a_server_that_fails_twice_is_asked_again_after_growing_waits(
-    fault: str, server: Server, either: Published, root: Path, waits: list[float]
+@pytest.mark.parametrize("failure", TEMPORARY_FAILURES)
+def test_a_server_that_fails_twice_is_tried_again_after_increasing_waits(
+    failure: str, server: Server, dataset: Published, root: Path, waits: list[float]
 ):
-    content = either.archives[either.some]
-    path = f"/{either.some}"
-    server.answers[path] = fails_at_first(2, RECOVERING[fault](content), sends(content))
-    either.read(root)
+    content = dataset.archives[dataset.last_archive]
+    path = f"/{dataset.last_archive}"
+    server.answers[path] = fails_at_first(2, TEMPORARY_FAILURES[failure](content), sends(content))
+    dataset.read(root)
 
-    assert found(root) == either.files
+    assert files_in(root) == dataset.files
     assert waits == [1.0, 3.0]
-    assert server.asked.count(path) == 3
+    assert server.requests.count(path) == 3
 
 
-def test_other_mirrors_are_tried_before_anything_waits(
+def test_other_mirrors_are_tried_before_waiting(
     server: Server, root: Path, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ):
     small = publish("mnist", server, monkeypatch)
@@ -373,83 +373,92 @@ def test_other_mirrors_are_tried_before_anything_waits(
     server.answers |= {f"/bad/{name}": status(503) for name in small.archives}
     small.read(root)
 
-    assert found(root) == small.files
+    assert files_in(root) == small.files
     assert waits == []
 
 
-def test_a_server_that_stays_in_trouble_is_asked_four_times(server: Server, either: Published, root: Path, waits: list[float]):
-    server.answers[f"/{either.some}"] = status(500)
-    message = error_of(lambda: either.read(root))
+def test_a_server_that_keeps_failing_is_tried_four_times(server: Server, dataset: Published, root: Path, waits: list[float]):
+    server.answers[f"/{dataset.last_archive}"] = status(500)
+    message = error_of(lambda: dataset.read(root))
 
     assert waits == [1.0, 3.0, 9.0]
     assert "tried 4 times" in message
 
 
 @pytest.mark.parametrize("code", [403, 404, 410])
-def test_a_file_that_is_not_there_is_asked_for_once(
-    code: int, server: Server, either: Published, root: Path, waits: list[float]
-):
-    server.answers[f"/{either.some}"] = status(code)
-    error_of(lambda: either.read(root))
+def test_a_missing_file_is_requested_once(code: int, server: Server, dataset: Published, root: Path, waits: list[float]):
+    server.answers[f"/{dataset.last_archive}"] = status(code)
+    error_of(lambda: dataset.read(root))
 
     assert waits == []
-    assert server.asked.count(f"/{either.some}") == 1
+    assert server.requests.count(f"/{dataset.last_archive}") == 1
 
 
 # ---- servers that fail -----------------------------------------------------------------------------------------------
 
 SOON = {"TIMEOUT": 0.3}
-FAULTS = [
-    pytest.param(lambda content: sends(content[:20], len(content)), {}, "20 bytes came that are not the", id="breaks off"),
-    pytest.param(breaks_off_in_a_chunk, {}, "IncompleteRead", id="breaks off in a chunk"),
-    pytest.param(lambda content: sends(content, 19), {}, "19 bytes came that are not the published file", id="promises less"),
-    pytest.param(lambda content: sends(content[::-1]), {}, "their MD5 differs", id="sends other bytes"),
-    pytest.param(lambda _: sends(b"<html>sign in</html>"), {}, "20 bytes came that are not", id="sends a web page"),
-    pytest.param(lambda _: sends(b""), {}, "0 bytes came that are not the published file", id="sends nothing"),
-    pytest.param(lambda _: status(404), {}, "HTTP Error 404: Not Found", id="has it no more"),
-    pytest.param(lambda _: status(500), {}, "HTTP Error 500: Internal Server Error", id="is broken"),
+FAILURES = [
+    pytest.param(
+        lambda content: sends(content[:20], len(content)), {}, "the server sent 20 bytes that are not the", id="is interrupted"
+    ),
+    pytest.param(stops_in_a_chunk, {}, "IncompleteRead", id="is interrupted in a chunk"),
+    pytest.param(
+        lambda content: sends(content, 19),
+        {},
+        "the server sent 19 bytes that are not the published file",
+        id="announces fewer bytes",
+    ),
+    pytest.param(lambda content: sends(content[::-1]), {}, "MD5 mismatch", id="sends other bytes"),
+    pytest.param(lambda _: sends(b"<html>sign in</html>"), {}, "the server sent 20 bytes that are not", id="sends a web page"),
+    pytest.param(lambda _: sends(b""), {}, "the server sent 0 bytes that are not the published file", id="sends nothing"),
+    pytest.param(lambda _: status(404), {}, "HTTP Error 404: Not Found", id="does not have the file"),
+    pytest.param(lambda _: status(500), {}, "HTTP Error 500: Internal Server Error", id="has an internal error"),
     pytest.param(lambda _: status(302, Location="/loop"), {}, "infinite loop", id="redirects in a circle"),
     pytest.param(lambda _: status(302, Location="file:///etc/hostname"), {}, "not allowed", id="redirects into this machine"),
-    pytest.param(lambda _: lambda _asked: None, {}, "closed connection", id="hangs up"),
-    pytest.param(lambda _: lambda asked: asked.wfile.write(b"220 mail\r\n\r\n"), {}, "220 mail", id="speaks another language"),
-    pytest.param(lambda _: lambda asked: asked.server.over.wait(), SOON, "timed out", id="never answers"),
+    pytest.param(lambda _: lambda _request: None, {}, "closed connection", id="closes the connection"),
+    pytest.param(
+        lambda _: lambda request: request.wfile.write(b"220 mail\r\n\r\n"), {}, "220 mail", id="uses another protocol"
+    ),
+    pytest.param(lambda _: lambda request: request.server.closing.wait(), SOON, "timed out", id="never answers"),
     pytest.param(stalls, SOON, "timed out", id="stalls"),
-    pytest.param(drips, {**SOON, "SLOWEST": 10**9}, "fewer than 1000000000 bytes a second came", id="drips"),
-    pytest.param(never_ends, {"LARGEST": 10**6}, "more than 1000000 bytes came", id="never ends"),
+    pytest.param(
+        sends_slowly, {**SOON, "MIN_BYTES_PER_SECOND": 10**9}, "fewer than 1000000000 bytes per second", id="sends slowly"
+    ),
+    pytest.param(never_ends, {"MAX_BYTES": 10**6}, "more than 1000000 bytes", id="never ends"),
 ]
 
 
-@pytest.mark.parametrize(("fault", "limits", "reason"), FAULTS)
-def test_a_server_that_fails_is_named_and_leaves_no_trap(
-    fault: Callable[[bytes], Answer],
+@pytest.mark.parametrize(("failure", "limits", "reason"), FAILURES)
+def test_the_error_for_a_failing_server_names_it_and_the_next_download_succeeds(
+    failure: Callable[[bytes], Answer],
     limits: dict[str, float],
     reason: str,
     server: Server,
-    either: Published,
+    dataset: Published,
     root: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    path = f"/{either.some}"
-    server.answers |= {path: fault(either.archives[either.some]), "/loop": status(302, Location="/loop")}
+    path = f"/{dataset.last_archive}"
+    server.answers |= {path: failure(dataset.archives[dataset.last_archive]), "/loop": status(302, Location="/loop")}
     with monkeypatch.context() as patched:
         for name, value in limits.items():
             patched.setattr(downloads, name, value)
-        message = error_of(lambda: either.read(root))
+        message = error_of(lambda: dataset.read(root))
 
-    assert message.startswith(f"{either.title}: download to {root} failed ({server.url[:-1]}{path}: ")
+    assert message.startswith(f"{dataset.title}: download to {root} failed ({server.url[:-1]}{path}: ")
     assert reason in message
     assert message.endswith("; put the files there by hand")
-    assert found(root).items() <= either.files.items()
+    assert files_in(root).items() <= dataset.files.items()
     assert ".download" not in folders(root)
 
-    server.answers[path] = sends(either.archives[either.some])
-    either.read(root)
-    assert found(root) == either.files
+    server.answers[path] = sends(dataset.archives[dataset.last_archive])
+    dataset.read(root)
+    assert files_in(root) == dataset.files
 
 
-@pytest.mark.parametrize(("fault", "limits", "reason"), FAULTS)
-def test_when_a_mirror_fails_the_next_one_serves(
-    fault: Callable[[bytes], Answer],
+@pytest.mark.parametrize(("failure", "limits", "reason"), FAILURES)
+def test_if_a_mirror_fails_the_next_one_is_used(
+    failure: Callable[[bytes], Answer],
     limits: dict[str, float],
     reason: str,
     server: Server,
@@ -459,16 +468,19 @@ def test_when_a_mirror_fails_the_next_one_serves(
     small = publish("mnist", server, monkeypatch)
     monkeypatch.setattr(mnist.MNIST, "mirrors", [f"{server.url}bad/", server.url])
     server.answers |= {f"/bad/{name}": sends(content) for name, content in small.archives.items()}
-    server.answers |= {f"/bad/{small.some}": fault(small.archives[small.some]), "/loop": status(302, Location="/loop")}
+    server.answers |= {
+        f"/bad/{small.last_archive}": failure(small.archives[small.last_archive]),
+        "/loop": status(302, Location="/loop"),
+    }
     for name, value in limits.items():
         monkeypatch.setattr(downloads, name, value)
     small.read(root)
 
-    assert found(root) == small.files
-    assert [path for path in server.asked if path == f"/{small.some}"] == [f"/{small.some}"]
+    assert files_in(root) == small.files
+    assert [path for path in server.requests if path == f"/{small.last_archive}"] == [f"/{small.last_archive}"]
 
 
-def test_when_all_mirrors_fail_each_is_named_with_its_fault(server: Server, root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_if_all_mirrors_fail_the_error_names_each_with_its_failure(server: Server, root: Path, monkeypatch: pytest.MonkeyPatch):
     small = publish("mnist", server, monkeypatch)
     monkeypatch.setattr(mnist.MNIST, "mirrors", [f"{server.url}bad/", f"{server.url}worse/"])
     server.answers[f"/worse/{IMAGES_FILE}.gz"] = status(500)
@@ -477,9 +489,11 @@ def test_when_all_mirrors_fail_each_is_named_with_its_fault(server: Server, root
     assert f"({server.url}bad/{IMAGES_FILE}.gz: HTTP Error 404: Not Found; {server.url}worse/{IMAGES_FILE}.gz: HTTP" in message
 
 
-def test_a_wrong_checksum_says_where_to_put_the_files(server: Server, root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_error_for_a_wrong_checksum_states_where_to_put_the_files(
+    server: Server, root: Path, monkeypatch: pytest.MonkeyPatch
+):
     small = publish("mnist", server, monkeypatch)
-    server.answers[f"/{LABELS_FILE}.gz"] = sends(gzip.compress(b"not what it was"))
+    server.answers[f"/{LABELS_FILE}.gz"] = sends(gzip.compress(b"other content"))
     message = error_of(lambda: small.read(root))
 
     assert message.startswith(f"MNIST: download to {root} failed")
@@ -487,10 +501,12 @@ def test_a_wrong_checksum_says_where_to_put_the_files(server: Server, root: Path
     assert "by hand" in message
 
 
-def test_a_server_that_does_not_answer_says_where_to_put_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound, never listening: connections are refused
-        monkeypatch.setattr(mnist.MNIST, "mirrors", [f"http://127.0.0.1:{taken.getsockname()[1]}/"])
+def test_the_error_for_a_server_that_does_not_answer_states_where_to_put_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # bound, never listening: connections are refused
+        monkeypatch.setattr(mnist.MNIST, "mirrors", [f"http://127.0.0.1:{bound.getsockname()[1]}/"])
         monkeypatch.setenv("no_proxy", "*")
         message = error_of(lambda: DATASETS["mnist"](Source(tmp_path, download=True), "train"))
 
@@ -501,23 +517,23 @@ def test_a_server_that_does_not_answer_says_where_to_put_the_files(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "archive"),
     [
-        pytest.param("mnist", gzip.compress(idx(PIXELS))[:-9], id="a gzip cut short"),
-        pytest.param("mnist", gzip.compress(idx(PIXELS))[:-8] + bytes(8), id="a gzip with a wrong sum"),
-        pytest.param("mnist", gzip.compress(idx(PIXELS))[:10] + b"\xff" * 99, id="a gzip of nonsense"),
-        pytest.param("mnist", idx(PIXELS), id="no gzip"),
+        pytest.param("mnist", gzip.compress(idx(PIXELS))[:-9], id="a gzip truncated"),
+        pytest.param("mnist", gzip.compress(idx(PIXELS))[:-8] + bytes(8), id="a gzip with a wrong checksum"),
+        pytest.param("mnist", gzip.compress(idx(PIXELS))[:10] + b"\xff" * 99, id="a gzip with invalid data"),
+        pytest.param("mnist", idx(PIXELS), id="not a gzip"),
         pytest.param("cifar10", tar({"cifar-10-batches-py/test_batch": bytes(999)}), id="a tar without most files"),
-        pytest.param("cifar10", tar({"cifar-10-batches-py/data_batch_1": bytes(99999)})[:80], id="a tar cut short"),
-        pytest.param("cifar10", gzip.compress(b"no tar" * 999), id="no tar"),
-        pytest.param("cifar10", b"", id="nothing"),
+        pytest.param("cifar10", tar({"cifar-10-batches-py/data_batch_1": bytes(99999)})[:80], id="a tar truncated"),
+        pytest.param("cifar10", gzip.compress(b"no tar" * 999), id="not a tar"),
+        pytest.param("cifar10", b"", id="empty"),
     ],
 )
-def test_an_archive_that_was_published_broken_leaves_no_file(
+def test_an_invalid_published_archive_leaves_no_file(
     name: str, archive: bytes, server: Server, root: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Not even with what a killed download left."""
+    """Also if a killed download has left a temporary folder."""
     small = publish(name, server, monkeypatch)
     for file in small.files:
-        written((root / file).parent / ".download", {Path(file).name: b"half of it"})
+        written((root / file).parent / ".download", {Path(file).name: b"half of the content"})
     first = next(iter(small.archives))
     server.answers[f"/{first}"] = sends(archive)
     monkeypatch.setattr(cifar.CIFAR10, "tgz_md5", md5(archive))
@@ -525,88 +541,99 @@ def test_an_archive_that_was_published_broken_leaves_no_file(
     message = error_of(lambda: small.read(root))
 
     assert message.startswith(f"{small.title}: download to {root} failed (")
-    assert found(root) == {}
+    assert files_in(root) == {}
     assert ".download" not in folders(root)
 
 
-# ---- disks, kills, and two at once -----------------------------------------------------------------------------------
+# ---- full disks, killed processes, concurrent downloads --------------------------------------------------------------
 
 
 def filling_up(allowed: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A disk that takes `allowed` changes and then no more; the list tells the changes that were tried."""
-    tried: list[str] = []
+    """Simulates a disk that is full after `allowed` changes; the list has all attempted changes."""
+    attempts: list[str] = []
 
-    def change(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def tried_on_disk(*arguments: Any, **options: Any) -> Any:
-            tried.append(what)
-            if len(tried) > allowed:
+    def limited(operation: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call_if_allowed(*arguments: Any, **options: Any) -> Any:
+            attempts.append(operation)
+            if len(attempts) > allowed:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return function(*arguments, **options)
 
-        return tried_on_disk
+        return call_if_allowed
 
     class OnDisk(io.BufferedWriter):
-        write = change("write", io.BufferedWriter.write)
+        write = limited("write", io.BufferedWriter.write)
 
-    really, anew = Path.open, change("open", lambda path: OnDisk(io.FileIO(path, "wb")))
-    monkeypatch.setattr(Path, "open", lambda path, mode="r", **_: anew(path) if mode == "wb" else really(path, mode))
-    monkeypatch.setattr(Path, "mkdir", change("mkdir", Path.mkdir))
-    monkeypatch.setattr(Path, "rename", change("rename", Path.rename))
-    monkeypatch.setattr(os, "fsync", change("fsync", os.fsync))
-    return tried
+    open_path, open_for_writing = Path.open, limited("open", lambda path: OnDisk(io.FileIO(path, "wb")))
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r", **_: open_for_writing(path) if mode == "wb" else open_path(path, mode)
+    )
+    monkeypatch.setattr(Path, "mkdir", limited("mkdir", Path.mkdir))
+    monkeypatch.setattr(Path, "rename", limited("rename", Path.rename))
+    monkeypatch.setattr(os, "fsync", limited("fsync", os.fsync))
+    return attempts
 
 
-def test_a_disk_that_fills_up_at_any_moment_leaves_whole_files_and_then_the_rest_comes(either: Published, root: Path):
+def test_a_disk_that_becomes_full_leaves_complete_files_and_the_next_download_completes_the_data_set(
+    dataset: Published, root: Path
+):
     for allowed in range(100):
         with pytest.MonkeyPatch.context() as patched:
-            tried = filling_up(allowed, patched)
+            attempts = filling_up(allowed, patched)
             try:
-                either.read(root)
+                dataset.read(root)
                 break
             except DataError as error:
                 message = str(error)
-        assert message.startswith(f"{either.title}: download to {root} failed (")
+        assert message.startswith(f"{dataset.title}: download to {root} failed (")
         assert "No space left on device" in message
-        assert found(root).items() <= either.files.items()
+        assert files_in(root).items() <= dataset.files.items()
         assert ".download" not in folders(root)
         if allowed % 2:
-            either.read(root)
-            assert found(root) == either.files
+            dataset.read(root)
+            assert files_in(root) == dataset.files
         shutil.rmtree(root, ignore_errors=True)
 
-    assert {"open", "write", "fsync", "mkdir", "rename"} <= set(tried)
-    assert len(tried) == allowed > 15
-    assert found(root) == either.files
+    assert {"open", "write", "fsync", "mkdir", "rename"} <= set(attempts)
+    assert len(attempts) == allowed > 15
+    assert files_in(root) == dataset.files
 
 
-def test_a_data_folder_that_cannot_be_made_is_named(either: Published, root: Path):
+def test_the_error_for_a_data_folder_that_cannot_be_created_names_it(dataset: Published, root: Path):
     root.write_bytes(b"a file")
 
-    assert error_of(lambda: either.read(root)).startswith(f"{either.title}: download to {root} failed (")
+    assert error_of(lambda: dataset.read(root)).startswith(f"{dataset.title}: download to {root} failed (")
 
 
-def test_what_a_killed_download_left_is_cleared_away(either: Published, root: Path):
-    beside = (root / next(iter(either.files))).parent / ".download"
-    written(beside, {either.some: b"half of it", "data_batch_1": b"half of it", IMAGES_FILE: b"half of it"})
-    either.read(root)
+def test_the_temporary_folder_of_a_killed_download_is_deleted(dataset: Published, root: Path):
+    temporary = (root / next(iter(dataset.files))).parent / ".download"
+    written(
+        temporary,
+        {
+            dataset.last_archive: b"half of the content",
+            "data_batch_1": b"half of the content",
+            IMAGES_FILE: b"half of the content",
+        },
+    )
+    dataset.read(root)
 
-    assert found(root) == either.files
-    assert not beside.exists()
+    assert files_in(root) == dataset.files
+    assert not temporary.exists()
 
 
-def test_two_at_once_both_end_with_good_files_and_fetch_them_once(server: Server, published: Published, root: Path):
-    together = threading.Barrier(4)
+def test_concurrent_downloads_fetch_the_files_once(server: Server, published: Published, root: Path):
+    barrier = threading.Barrier(4)
 
-    def one(part: str) -> int:
-        together.wait()
-        return len(published.read(root, part))
+    def read_length(split: str) -> int:
+        barrier.wait()
+        return len(published.read(root, split))
 
-    with ThreadPoolExecutor(4) as four:
-        lengths = list(four.map(one, ["train", "test"] * 2))
+    with ThreadPoolExecutor(4) as pool:
+        lengths = list(pool.map(read_length, ["train", "test"] * 2))
 
     assert lengths[:2] == lengths[2:]
-    assert sorted(server.asked) == sorted(f"/{name}" for name in published.archives)
-    assert found(root) == published.files
+    assert sorted(server.requests) == sorted(f"/{name}" for name in published.archives)
+    assert files_in(root) == published.files
 
 
 PROGRAM = """
@@ -620,15 +647,15 @@ fetch("MNIST", Path(root), Path(root) / "raw", [Archive("labels.gz", [url], md5,
 """
 
 
-def test_a_download_that_is_killed_frees_the_next_one_which_starts_anew(server: Server, root: Path):
+def test_a_killed_download_releases_the_lock_for_the_next_one(server: Server, root: Path):
     content = idx(LABELS)
     archive = gzip.compress(content)
     answers = iter([stalls(archive), sends(archive)])
 
-    def in_turn(asked: Answering) -> None:
-        next(answers)(asked)
+    def next_answer(request: Handler) -> None:
+        next(answers)(request)
 
-    server.answers["/labels.gz"] = in_turn
+    server.answers["/labels.gz"] = next_answer
     line = [sys.executable, "-c", PROGRAM, str(root), f"{server.url}labels.gz", md5(archive)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(line, **pipes) as first, subprocess.Popen(line, **pipes) as second:
@@ -642,5 +669,5 @@ def test_a_download_that_is_killed_frees_the_next_one_which_starts_anew(server: 
         code = second.wait(60)
 
     assert code == 0
-    assert found(root) == {"raw/labels": content}
+    assert files_in(root) == {"raw/labels": content}
     assert ".download" not in folders(root)

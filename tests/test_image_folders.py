@@ -20,7 +20,7 @@ from resexp.training import load_training_data
 
 
 def class_folders(root: Path, names: dict[str, int], count: int = 10) -> Path:
-    """Folders by name of `count` plain gray pictures, each of the shade that the name maps to plus its number."""
+    """Folders by name of `count` gray pictures; their shades are the value of `names` plus the number of the picture."""
     for name, shade in names.items():
         written(root / name, {f"{n:02}.png": encoded(picture((4, 4), shade + n, "L")) for n in range(count)})
     return root
@@ -32,23 +32,23 @@ def contents(images: Images) -> list[tuple[str, str, int]]:
     return list(zip(images.files, (images.classes[label] for label in images.labels), shades, strict=True))
 
 
-def labeled_by_csv(root: Path, text: str, part: str = "train") -> Images:
+def labeled_by_csv(root: Path, text: str, split: str = "train") -> Images:
     written(root, {"labels.csv": text.encode()})
-    return DATASETS["image-folder"](Source(root, 8, labels=root / "labels.csv"), part)
+    return DATASETS["image-folder"](Source(root, 8, labels=root / "labels.csv"), split)
 
 
-# ---- what must not change ----------------------------------------------------------------------------------------------
+# ---- ordinary folders --------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_with_nothing_else_in_it_has_no_remarks_and_no_validation_set(tmp_path: Path):
-    for parts in ((), ("train", "test")):
-        images = read_folder(folder_of(tmp_path / "-".join(parts), *parts, count=5))
+def test_a_folder_without_other_entries_has_no_remarks_and_no_validation_set(tmp_path: Path):
+    for splits in ((), ("train", "test")):
+        images = read_folder(folder_of(tmp_path / "-".join(splits), *splits, count=5))
 
         assert images.remarks == ()
         assert images.validation is None
 
 
-def test_class_names_that_are_not_all_numbers_keep_the_order_of_their_letters(tmp_path: Path):
+def test_class_names_that_are_not_all_numbers_are_in_alphabetical_order(tmp_path: Path):
     names = {"10": 0, "9": 0, "a2": 0, "B": 0}
 
     assert read_folder(class_folders(tmp_path, names)).classes == ("10", "9", "B", "a2")
@@ -66,21 +66,21 @@ def test_class_names_that_are_not_all_numbers_keep_the_order_of_their_letters(tm
         pytest.param(["010", "9"], ["9", "010"], id="with leading zeros"),
     ],
 )
-def test_class_names_that_are_numbers_are_in_the_order_of_the_numbers(names: list[str], expected: list[str], tmp_path: Path):
+def test_class_names_that_are_numbers_are_in_numerical_order(names: list[str], expected: list[str], tmp_path: Path):
     images = read_folder(class_folders(tmp_path, {name: 20 * n for n, name in enumerate(names)}))
 
     assert images.classes == tuple(expected)
     assert all(name == Path(file).parent.name for file, name, _ in contents(images))
 
 
-def test_each_image_knows_its_file(tmp_path: Path):
+def test_each_image_has_the_name_of_its_file(tmp_path: Path):
     class_folders(tmp_path, {"1": 10, "10": 100})
-    both = [entry for part in ("train", "test") for entry in contents(read_folder(tmp_path, part))]
+    both = [entry for split in ("train", "test") for entry in contents(read_folder(tmp_path, split))]
 
     assert sorted(both) == sorted((f"{name}/{n:02}.png", name, 10 * int(name) + n) for name in ("1", "10") for n in range(10))
 
 
-# ---- names of parts --------------------------------------------------------------------------------------------------------
+# ---- split folders ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_each_image_knows_its_file(tmp_path: Path):
         ("TRAINING", "VAL", "TESTING"),
     ],
 )
-def test_the_usual_names_of_parts_are_understood(train: str, validation: str, test: str, tmp_path: Path):
-    for shade, part in enumerate((train, validation, test)):
-        class_folders(tmp_path / part, {"cat": 50 * shade, "dog": 50 * shade + 20}, count=3 - shade)
+def test_the_usual_names_of_split_folders_are_recognized(train: str, validation: str, test: str, tmp_path: Path):
+    for shade, split in enumerate((train, validation, test)):
+        class_folders(tmp_path / split, {"cat": 50 * shade, "dog": 50 * shade + 20}, count=3 - shade)
     images = read_folder(tmp_path)
     training, held_out = datasets.split(images, 0.5, None, "image-folder")
 
@@ -106,9 +106,9 @@ def test_the_usual_names_of_parts_are_understood(train: str, validation: str, te
     assert [remark for remark in images.remarks if f"{validation}/ is the validation set (4 images)" in remark]
 
 
-def test_a_validation_folder_without_a_test_folder_is_the_test_set_and_the_user_is_told(tmp_path: Path):
-    for part in ("train", "valid"):
-        folder_of(tmp_path, part, count=10)
+def test_a_validation_folder_without_a_test_folder_is_the_test_set_with_a_remark(tmp_path: Path):
+    for split in ("train", "valid"):
+        folder_of(tmp_path, split, count=10)
     images = read_folder(tmp_path)
 
     assert images.validation is None
@@ -118,7 +118,7 @@ def test_a_validation_folder_without_a_test_folder_is_the_test_set_and_the_user_
     assert "valid/ is the test set" in images.remarks[0]
 
 
-def test_everything_else_in_the_folder_is_named_once(tmp_path: Path):
+def test_one_remark_lists_all_other_entries(tmp_path: Path):
     folder_of(tmp_path, "train", "test", count=2)
     written(tmp_path / "extra" / "cats", {"a.png": b"x"})
     written(tmp_path, {"README.txt": b"x", "labels.csv": b"x"})
@@ -129,48 +129,46 @@ def test_everything_else_in_the_folder_is_named_once(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("parts", "words"),
+    ("splits", "words"),
     [
-        pytest.param(("train", "training", "test"), ("train/ and training/", "merge"), id="two folders for one part"),
-        pytest.param(("train", "images"), ("train/", "data.root="), id="train beside a folder of another name"),
+        pytest.param(("train", "training", "test"), ("train/ and training/", "merge"), id="two folders for one split"),
+        pytest.param(("train", "images"), ("train/", "data.root="), id="train next to an unknown folder"),
         pytest.param(("val", "test"), ("val/, test/", "add train/"), id="no training images"),
         pytest.param(("dataset",), ("one class (dataset)", "try data.root="), id="a folder too high"),
-        pytest.param(("train",), ("one class (train)", "try data.root="), id="train alone"),
+        pytest.param(("train",), ("one class (train)", "try data.root="), id="only train"),
     ],
 )
-def test_folders_that_cannot_be_understood_are_refused_with_the_cure(
-    parts: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
-):
-    message = error_of(lambda: read_folder(folder_of(tmp_path, *parts, count=2)))
+def test_ambiguous_folders_are_refused_with_a_remedy(splits: tuple[str, ...], words: tuple[str, ...], tmp_path: Path):
+    message = error_of(lambda: read_folder(folder_of(tmp_path, *splits, count=2)))
 
     assert message.startswith(str(tmp_path))
     assert all(word in message for word in words)
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
-def test_a_class_that_a_part_lacks_is_named(part: str, tmp_path: Path):
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_error_names_a_class_that_a_split_lacks(split: str, tmp_path: Path):
     for name in ("train", "val", "test"):
         class_folders(tmp_path / name, {"cat": 0, "dog": 30, "owl": 60}, count=2)
-    shutil.move(tmp_path / part / "dog", tmp_path / part / "dgo")
+    shutil.move(tmp_path / split / "dog", tmp_path / split / "dgo")
 
-    assert error_of(lambda: read_folder(tmp_path)).startswith(f"{tmp_path / part}: no folder for dog, which train/ has")
-    shutil.copytree(tmp_path / part / "dgo", tmp_path / part / "dog")
-    assert error_of(lambda: read_folder(tmp_path)).startswith(f"{tmp_path / part}: dgo is not a class of train/")
+    assert error_of(lambda: read_folder(tmp_path)).startswith(f"{tmp_path / split}: no folder for dog, which train/ has")
+    shutil.copytree(tmp_path / split / "dgo", tmp_path / split / "dog")
+    assert error_of(lambda: read_folder(tmp_path)).startswith(f"{tmp_path / split}: dgo is not a class of train/")
 
 
-# ---- junk ------------------------------------------------------------------------------------------------------------------
+# ---- system files ----------------------------------------------------------------------------------------------------------
 
-LEFT_BEHIND = (
+SYSTEM_FILES = (
     "Thumbs.db", "ehthumbs.db", "desktop.ini", "Desktop.ini", ".DS_Store", "._00.png", "Icon\r", ".directory", ".nomedia",
     "Picasa.ini",
 )  # fmt: skip
 
 
-def test_what_systems_leave_behind_is_skipped_without_a_word(tmp_path: Path):
-    for root, parts in ((tmp_path / "flat", ()), (tmp_path / "parts", ("train", "test"))):
-        clean = read_folder(folder_of(root, *parts, count=5))
-        for folder in (root, *(root / part for part in parts), *(path.parent for path in root.rglob("00.png"))):
-            written(folder, dict.fromkeys(LEFT_BEHIND, b"\0\5\x16\7"))
+def test_system_files_are_ignored_without_a_remark(tmp_path: Path):
+    for root, splits in ((tmp_path / "flat", ()), (tmp_path / "splits", ("train", "test"))):
+        clean = read_folder(folder_of(root, *splits, count=5))
+        for folder in (root, *(root / split for split in splits), *(path.parent for path in root.rglob("00.png"))):
+            written(folder, dict.fromkeys(SYSTEM_FILES, b"\0\5\x16\7"))
         for name in ("__MACOSX", "@eaDir", "$RECYCLE.BIN", ".ipynb_checkpoints", "lost+found"):
             written(root / name / "cats", {"._00.png": b"\0\5\x16\7"})
         images = read_folder(root)
@@ -180,7 +178,7 @@ def test_what_systems_leave_behind_is_skipped_without_a_word(tmp_path: Path):
         assert torch.equal(images.pixels, clean.pixels)
 
 
-def test_everything_in_class_folders_that_is_no_image_is_named_at_once(tmp_path: Path):
+def test_one_error_lists_all_entries_of_class_folders_that_are_not_images(tmp_path: Path):
     folder_of(tmp_path, count=5)
     written(tmp_path / "cats", {f"note-{n}.txt": b"x" for n in range(6)})
     written(tmp_path / "dogs" / "puppies", {"a.png": b"x"})
@@ -190,10 +188,10 @@ def test_everything_in_class_folders_that_is_no_image_is_named_at_once(tmp_path:
     assert message.startswith(f"{tmp_path}: 8 entries of class folders are not images (")
     assert "cats/note-0.txt, cats/note-1.txt, cats/note-2.txt, cats/note-3.txt and 2 more" in message
     assert "a folder, not an image: dogs/puppies" in message
-    assert "a link to nothing: dogs/gone.png" in message
+    assert "a broken link: dogs/gone.png" in message
 
 
-def test_all_empty_class_folders_are_named(tmp_path: Path):
+def test_the_error_lists_all_empty_class_folders(tmp_path: Path):
     class_folders(tmp_path, {"a": 0, "b": 20})
     for name in ("c", "d"):
         (tmp_path / name).mkdir()
@@ -214,35 +212,35 @@ def flat(tmp_path: Path) -> Path:
 
 
 def test_labels_come_from_a_csv_file(flat: Path):
-    both = [entry for part in ("train", "test") for entry in contents(labeled_by_csv(flat, TABLE, part))]
+    both = [entry for split in ("train", "test") for entry in contents(labeled_by_csv(flat, TABLE, split))]
 
     assert sorted(both) == [(file, label, n) for n, (file, label) in enumerate(ROWS)]
 
 
-def test_a_csv_file_divides_images_as_class_folders_do(flat: Path, tmp_path: Path):
+def test_labels_in_a_csv_file_give_the_same_splits_as_class_folders(flat: Path, tmp_path: Path):
     for file, label in ROWS:
         written(tmp_path / "folders" / label, {file: (flat / file).read_bytes()})
-    for part in ("train", "test"):
-        images = labeled_by_csv(flat, TABLE, part)
+    for split in ("train", "test"):
+        images = labeled_by_csv(flat, TABLE, split)
 
-        assert datasets.checksum([images]) == datasets.checksum([read_folder(tmp_path / "folders", part)])
+        assert datasets.checksum([images]) == datasets.checksum([read_folder(tmp_path / "folders", split)])
         assert images.remarks == ()
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(TABLE.replace("\n", "\r\n"), id="lines as Windows ends them"),
+        pytest.param(TABLE.replace("\n", "\r\n"), id="Windows line endings"),
         pytest.param("\ufeff" + TABLE, id="a byte order mark"),
         pytest.param(TABLE.replace(",", ";"), id="semicolons"),
         pytest.param(TABLE.replace(",", "\t"), id="tabs"),
         pytest.param("size,label,file\n" + "".join(f'4,"{label}",{file}\n' for file, label in ROWS), id="other columns"),
         pytest.param(TABLE + "\n,\n", id="empty lines"),
-        pytest.param(TABLE.replace("0", ".\\0", 1), id="a path as Windows writes it"),
+        pytest.param(TABLE.replace("0", ".\\0", 1), id="a Windows path"),
         pytest.param("file,label\n" + "".join(f"{file},{label}\n" for file, label in ROWS[::-1]), id="another order"),
     ],
 )
-def test_tables_as_programs_write_them_are_read(text: str, flat: Path):
+def test_variants_of_csv_files_are_read(text: str, flat: Path):
     assert datasets.checksum([labeled_by_csv(flat, text)]) == datasets.checksum([labeled_by_csv(flat, TABLE)])
 
 
@@ -256,52 +254,52 @@ def test_a_utf_16_table_is_read(flat: Path):
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        pytest.param(TABLE + "10.png,cat\n", 12, "10.png: missing", id="a file that is not there"),
-        pytest.param(TABLE + "labels.csv,cat\n", 12, "labels.csv: not an image", id="a file that is no image"),
-        pytest.param(TABLE + "../images/00.png,cat\n", 12, "not a path inside", id="a file elsewhere"),
+        pytest.param(TABLE + "10.png,cat\n", 12, "10.png: missing", id="a missing file"),
+        pytest.param(TABLE + "labels.csv,cat\n", 12, "labels.csv: not an image", id="a file that is not an image"),
+        pytest.param(TABLE + "../images/00.png,cat\n", 12, "not a path inside", id="a file outside the root"),
         pytest.param(TABLE + "/etc/passwd.png,cat\n", 12, "not a path inside", id="an absolute path"),
         pytest.param(TABLE + "03.png,dog\n", 12, "03.png already has a label in line 5", id="a second label"),
         pytest.param(TABLE + "./03.png,dog\n", 12, "in line 5", id="a second label under another path"),
         pytest.param(TABLE.replace("04.png,cat", "04.png,"), 6, "no label", id="an empty label"),
-        pytest.param(TABLE.replace("04.png,cat", "04.png"), 6, "no label", id="a line cut short"),
-        pytest.param(TABLE.replace("04.png,cat", ",cat"), 6, "no file", id="an empty file"),
+        pytest.param(TABLE.replace("04.png,cat", "04.png"), 6, "no label", id="a truncated line"),
+        pytest.param(TABLE.replace("04.png,cat", ",cat"), 6, "no file", id="an empty file name"),
         pytest.param("00.png,cat\n01.png,dog\n", 1, "file,label", id="no header"),
         pytest.param("file,class\n00.png,cat\n", 1, "no column label", id="another header"),
-        pytest.param("", 1, "file,label", id="nothing"),
-        pytest.param(TABLE + '"03.png,dog\n', 12, "not a CSV file", id="a quote that does not end"),
+        pytest.param("", 1, "file,label", id="an empty file"),
+        pytest.param(TABLE + '"03.png,dog\n', 12, "not a CSV file", id="an unclosed quote"),
     ],
 )
-def test_what_is_wrong_with_a_table_is_named_by_line(text: str, line: int, words: str, flat: Path):
+def test_the_error_for_an_invalid_csv_file_names_the_line(text: str, line: int, words: str, flat: Path):
     message = error_of(lambda: labeled_by_csv(flat, text))
 
     assert message.startswith(f"{flat / 'labels.csv'}:{line}: ")
     assert words in message
 
 
-def test_a_table_that_is_not_there_is_named_with_where_it_is_looked_for(flat: Path):
+def test_the_error_for_a_missing_csv_file_states_where_it_is_expected(flat: Path):
     message = error_of(lambda: DATASETS["image-folder"](Source(flat, 8, labels=flat / "other.csv"), "train"))
 
     assert message.startswith(f"{flat / 'other.csv'}: no such file")
     assert "relative to data.root" in message
 
 
-def test_a_table_of_one_label_is_refused(flat: Path):
+def test_a_csv_file_with_one_label_is_refused(flat: Path):
     assert "one label" in error_of(lambda: labeled_by_csv(flat, TABLE.replace("dog", "cat")))
 
 
-def test_images_that_the_table_does_not_name_are_named(flat: Path):
+def test_a_remark_lists_images_that_the_csv_file_does_not_name(flat: Path):
     images = labeled_by_csv(flat, TABLE.replace("09.png,dog\n", ""))
 
     assert images.remarks == (f"{flat}: not read, because labels.csv does not name them: 09.png",)
 
 
-# ---- sets in which nothing varies ------------------------------------------------------------------------------------------
+# ---- identical images ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "picture_of", [lambda: picture((8, 8), RED), lambda: Image.linear_gradient("L")], ids=["plain", "equal"]
 )
-def test_a_set_in_which_nothing_varies_is_refused_with_its_folder(
+def test_identical_training_images_are_refused_with_their_folder(
     picture_of: Callable[[], Image.Image], tmp_path: Path, tiny: Callable[..., Any]
 ):
     for name in ("cats", "dogs"):
@@ -310,13 +308,13 @@ def test_a_set_in_which_nothing_varies_is_refused_with_its_folder(
     data = tiny(*overrides).shared.data
     message = error_of(lambda: load_training_data(data, "cpu", torch.float32))
 
-    assert message.startswith(f"{tmp_path}: all 7 training images are equal")
+    assert message.startswith(f"{tmp_path}: all 7 training images are identical")
     written(tmp_path / "cats", {"00.png": encoded(picture((8, 8), GREEN))})
     load_training_data.cache_clear()
     assert len(load_training_data(data, "cpu", torch.float32).training) == 7
 
 
-# ---- what the logs say -----------------------------------------------------------------------------------------------------
+# ---- logs ------------------------------------------------------------------------------------------------------------------
 
 SMALL = ["training.steps=4", "training.batch_size=8", "network.depth=[4]", "network.width=8", "seeds=1", "device=cpu"]
 
@@ -339,7 +337,7 @@ def predictions(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_logs_of_an_image_folder_name_classes_and_files(call: Program, in_process: None, numbers: Path, tmp_path: Path):
+def test_logs_of_an_image_folder_contain_class_names_and_files(call: Program, in_process: None, numbers: Path, tmp_path: Path):
     results = tmp_path / "runs"
     answer = call("train", config_of(numbers, tmp_path), *SMALL, "--runs", results)
     folder = results / "numbers"
@@ -360,7 +358,7 @@ def test_logs_of_an_image_folder_name_classes_and_files(call: Program, in_proces
         assert "0 1, 1 2, 2 9, 3 10" in report
 
 
-def test_names_made_to_mislead_come_back_from_the_logs(call: Program, in_process: None, tmp_path: Path):
+def test_unusual_names_can_be_read_back_from_the_logs(call: Program, in_process: None, tmp_path: Path):
     names = ["a,b", 'c"d', "e\nf", "g\udcff", "=1+1"]
     pictures = {f"{name}.png": encoded(picture((4, 4), 10 * n, "L")) for n, name in enumerate(names)}
     for n, name in enumerate(names):
@@ -375,7 +373,9 @@ def test_names_made_to_mislead_come_back_from_the_logs(call: Program, in_process
     assert all(row["file"].startswith(f"test/{row['label_name']}/") for row in rows)
 
 
-def test_predictions_on_data_without_files_keep_their_columns(call: Program, in_process: None, tiny_file: Path, tmp_path: Path):
+def test_predictions_on_data_without_files_have_no_additional_columns(
+    call: Program, in_process: None, tiny_file: Path, tmp_path: Path
+):
     assert call("train", tiny_file, "name=tiny", "--runs", tmp_path).code == 0
 
     rows = predictions(tmp_path / "tiny" / "trials" / "identity-d4-s0")
@@ -392,9 +392,9 @@ def test_remarks_on_a_folder_are_printed_once_and_recorded(call: Program, in_pro
     assert runs.launches(tmp_path / "runs" / "numbers")[-1]["remarks"] == [remark]
 
 
-def test_a_given_validation_set_is_validated_on(call: Program, in_process: None, tmp_path: Path):
-    for part, count in (("train", 10), ("valid", 3), ("test", 2)):
-        class_folders(tmp_path / "all" / part, {"cat": 0, "dog": 100}, count=count)
+def test_a_predefined_validation_set_is_used(call: Program, in_process: None, tmp_path: Path):
+    for split, count in (("train", 10), ("valid", 3), ("test", 2)):
+        class_folders(tmp_path / "all" / split, {"cat": 0, "dog": 100}, count=count)
     answer = call("train", config_of(tmp_path / "all", tmp_path, validation=0), *SMALL, "--runs", tmp_path / "runs")
 
     assert answer.code == 0
@@ -403,10 +403,10 @@ def test_a_given_validation_set_is_validated_on(call: Program, in_process: None,
     assert runs.launches(tmp_path / "runs" / "numbers")[-1]["images"] == [20, 6, 4]
 
 
-# ---- limits: to try something out ------------------------------------------------------------------------------------------
+# ---- limits ----------------------------------------------------------------------------------------------------------------
 
 
-def test_limits_of_test_and_validation_are_said_to_be_no_result(
+def test_limits_of_test_and_validation_images_are_marked_as_not_a_result(
     call: Program, in_process: None, tiny_file: Path, tmp_path: Path
 ):
     limits = ["data.limit_test=20", "data.limit_validation=30"]
@@ -417,47 +417,49 @@ def test_limits_of_test_and_validation_are_said_to_be_no_result(
     assert runs.launches(folder)[-1]["images"] == [64, 30, 20]
     assert len(predictions(folder / "trials" / "identity-d4-s0")) == 20
     call("report", "tiny", "--runs", tmp_path)
-    said = {
+    texts = {
         "train": answer.err,
         "report": (folder / "report.html").read_text(encoding="utf-8"),
         **{form: call("compare", "tiny", "--runs", tmp_path, "--format", form).out for form in ("table", "md", "tex", "json")},
     }
-    for text in said.values():
+    for text in texts.values():
         assert "not a result" in text
-    assert all("data.limit_test=20" in said[where] for where in ("train", "report", "table", "md", "json"))
+    assert all("data.limit_test=20" in texts[name] for name in ("train", "report", "table", "md", "json"))
 
 
-@pytest.mark.parametrize("part", ["test", "validation"])
-def test_a_limit_above_what_there_is_names_the_key(part: str, call: Program, in_process: None, tiny_file: Path, tmp_path: Path):
-    answer = call("train", tiny_file, f"data.limit_{part}=5000", "--runs", tmp_path)
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_the_error_for_a_limit_above_the_number_of_images_names_the_key(
+    split: str, call: Program, in_process: None, tiny_file: Path, tmp_path: Path
+):
+    answer = call("train", tiny_file, f"data.limit_{split}=5000", "--runs", tmp_path)
 
     assert answer.code == 2
-    assert f"data.limit_{part}: 5000 is more than the " in answer.err
+    assert f"data.limit_{split}: 5000 is more than the " in answer.err
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- images that have moved since ------------------------------------------------------------------------------------------
+# ---- moved images ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def moved(call: Program, in_process: None, numbers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the images of a finished experiment are now; it was trained on them elsewhere."""
+    """The present folder of the images of a finished experiment, which was trained with another folder."""
     monkeypatch.delenv("RESEXP_DATA", raising=False)
     assert call("train", config_of(numbers, tmp_path), *SMALL, "--runs", tmp_path / "runs").code == 0
-    place = tmp_path / "elsewhere" / "numbers"
-    shutil.move(numbers, place)
+    new_folder = tmp_path / "elsewhere" / "numbers"
+    shutil.move(numbers, new_folder)
     load_training_data.cache_clear()
-    return place
+    return new_folder
 
 
 @pytest.mark.parametrize("command", ["reproduce", "dissect"])
-def test_images_that_have_moved_are_found_by_option_or_in_the_data_folder(
+def test_moved_images_are_found_by_the_option_or_in_the_data_folder(
     command: str, call: Program, moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     line = [command, "numbers", "--runs", tmp_path / "runs", "--quiet"]
-    lost = call(*line)
-    assert lost.code == 2
-    assert all(word in lost.err for word in ("no such folder", "--data DIR", "RESEXP_DATA"))
+    answer = call(*line)
+    assert answer.code == 2
+    assert all(word in answer.err for word in ("no such folder", "--data DIR", "RESEXP_DATA"))
 
     nowhere = call(*line, "--data", tmp_path / "nowhere")
     assert nowhere.code == 2
@@ -473,9 +475,7 @@ def test_images_that_have_moved_are_found_by_option_or_in_the_data_folder(
     assert f"images are read from {moved} (RESEXP_DATA)" in answer.err
 
 
-def test_the_option_wins_over_images_that_are_still_where_they_were(
-    call: Program, in_process: None, numbers: Path, tmp_path: Path
-):
+def test_the_option_takes_precedence_over_the_original_images(call: Program, in_process: None, numbers: Path, tmp_path: Path):
     assert call("train", config_of(numbers, tmp_path), *SMALL, "--runs", tmp_path / "runs").code == 0
     other = class_folders(tmp_path / "other", {"1": 25, "2": 50, "9": 125, "10": 200})
     answer = call("reproduce", "numbers", "--runs", tmp_path / "runs", "--data", other, "--quiet")

@@ -1,4 +1,4 @@
-"""Blocks, MLP and CNN against the formulas of the papers; depth, names, starts, and the identities of SCIENCE 4.2.
+"""Blocks, MLPs and CNNs against the formulas of the papers; depth, names, initialization, and exact identities.
 
 Shapes: B batch, C x H x W image, K classes.
 """
@@ -30,14 +30,14 @@ FAMILIES = ("mlp", "cnn")
 RESIDUAL = [name for name in SHORTCUTS if name != "plain"]
 
 
-def build(family: str, shortcut: str = "plain", *, size: int = 8, channels: int = 1, **wanted) -> Network:
-    shape = {"depth": 8, "width": 16} | wanted
+def build(family: str, shortcut: str = "plain", *, size: int = 8, channels: int = 1, **arguments) -> Network:
+    shape = {"depth": 8, "width": 16} | arguments
     return build_network(family, shortcut=shortcut, input_shape=(channels, size, size), classes=K, **shape)
 
 
-def started(family: str, shortcut: str = "plain", *, init: str = "he", seed: int = 0, **wanted) -> Network:
-    keys = {key: wanted.pop(key) for key in ("init_scale", "zero_init_residual") if key in wanted}
-    network = build(family, shortcut, **wanted)
+def initialized(family: str, shortcut: str = "plain", *, init: str = "he", seed: int = 0, **arguments) -> Network:
+    keys = {key: arguments.pop(key) for key in ("init_scale", "zero_init_residual") if key in arguments}
+    network = build(family, shortcut, **arguments)
     initialize(network, seed, init, **keys)
     return network
 
@@ -78,7 +78,7 @@ def test_plain_and_residual_cnns_have_the_parameters_of_the_published_table(dept
         ("projection-all", "none", "post", 3 * 16**2 + 16 * 32 + 2 * 32**2 + 32 * 64 + 2 * 64**2),
     ],
 )
-def test_a_shortcut_adds_what_the_design_says_to_a_cnn_of_depth_20(shortcut, norm, placement, extra):
+def test_a_shortcut_adds_the_expected_parameters_to_a_cnn_of_depth_20(shortcut, norm, placement, extra):
     with torch.device("meta"):
         arms = [build("cnn", arm, depth=20, norm=norm, placement=placement) for arm in ("plain", shortcut)]
     plain, residual = (sum(p.numel() for p in arm.parameters()) for arm in arms)
@@ -94,36 +94,36 @@ def test_an_mlp_has_a_matrix_and_a_bias_per_layer(shortcut):
 
 
 @pytest.mark.parametrize(("family", "placement", "norm"), list(product(FAMILIES, PLACEMENTS, NORMS)))
-def test_layers_have_a_bias_only_where_there_is_no_norm(family, placement, norm):
+def test_layers_have_a_bias_only_without_normalization(family, placement, norm):
     network = build(family, "projection-all", placement=placement, norm=norm)
     biased = [layer.name for layer in weighted_layers(network) if layer.module.bias is not None]
 
     assert biased == ([name for name, _ in main_path(network)] if norm == "none" else ["classifier"])
 
 
-def bottleneck_by_hand(count: int, classes: int = K) -> tuple[int, int]:
-    """(weights of convolutions and classifier, all parameters) of `count` blocks a stage, pre, projections, batch norm.
+def expected_bottleneck(count: int, classes: int = K) -> tuple[int, int]:
+    """(weights of convolutions and classifier, all parameters) of `count` blocks per stage; pre, projections, batch norm.
 
     Inner width n, output 4n; the first block of a stage comes from m channels: m n + 9 n n + 4 n n and a map of 4 m n.
     """
-    weights, norms, m = 3 * 9 * 16 + 256 * classes, 256, 16  # stem and classifier; the tail's norm
+    weights, norms, m = 3 * 9 * 16 + 256 * classes, 256, 16  # stem and classifier; the batch norm of the tail
     for n in (16, 32, 64):
         weights += (m * n + 13 * n * n + 4 * m * n) + (count - 1) * (4 * n * n + 13 * n * n)
         norms += (m + n + n) + (count - 1) * (4 * n + n + n)
         m = 4 * n
-    return weights, weights + 2 * norms + classes  # gains and shifts, biases of the classifier
+    return weights, weights + 2 * norms + classes  # weights and biases of batch norm, biases of the classifier
 
 
 @pytest.mark.parametrize(
     ("depth", "weights", "parameters", "millions"), [(164, 1_679_024, 1_703_258, 1.7), (1001, 10_178_480, 10_327_706, 10.2)]
 )
 def test_bottleneck_networks_have_the_parameters_of_the_published_ones(depth, weights, parameters, millions):
-    """arXiv:1603.05027 table 4: 1.7M and 10.2M, which count the weights of convolutions and classifier alone."""
+    """arXiv:1603.05027 table 4: 1.7M and 10.2M, which count only the weights of convolutions and classifier."""
     with torch.device("meta"):
         keys = {"block": "bottleneck", "placement": "pre", "norm": "batch", "size": 32, "channels": 3}
         network = build("cnn", "projection", depth=depth, **keys)
 
-    assert (weights, parameters) == bottleneck_by_hand((depth - 2) // 9)
+    assert (weights, parameters) == expected_bottleneck((depth - 2) // 9)
     assert sum(layer.weight.numel() for layer in weighted_layers(network)) == weights
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert round(weights / 1e6, 1) == millions
@@ -133,7 +133,7 @@ def test_depth_1202_has_its_published_parameters():
     """arXiv:1512.03385 table 6: 19.4M."""
     with torch.device("meta"):
         network = build("cnn", "identity", depth=1202, norm="batch", size=32, channels=3)
-    # 200 blocks a stage, of two 3x3 layers and two norms each
+    # 200 blocks per stage, with two 3x3 layers and two batch norm layers each
     layers = 27 * 16 + 400 * 9 * 16**2 + (9 * 16 * 32 + 399 * 9 * 32**2) + (9 * 32 * 64 + 399 * 9 * 64**2)
     norms, classifier = 2 * (16 + 400 * (16 + 32 + 64)), (64 + 1) * K
 
@@ -141,11 +141,11 @@ def test_depth_1202_has_its_published_parameters():
 
 
 def test_a_bottleneck_is_refused_in_an_mlp():
-    with pytest.raises(ValueError, match="a bottleneck is a block of convolutions; an mlp has basic blocks"):
+    with pytest.raises(ValueError, match="block 'bottleneck' consists of convolutions; use block 'basic' in an mlp"):
         build("mlp", depth=11, block="bottleneck")
 
 
-# ---- depth, order, names ------------------------------------------------------------------------------------------------
+# ---- depth, order of layers, names --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -153,21 +153,21 @@ def test_a_bottleneck_is_refused_in_an_mlp():
     [("mlp", 2, 2), ("mlp", 8, 2), ("mlp", 5, 1), ("mlp", 11, 3), ("cnn", 2, 2), ("cnn", 20, 2), ("cnn", 8, 1), ("cnn", 11, 3)],
 )
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_depth_is_the_number_of_weighted_layers_that_an_image_passes(family, depth, block_layers, placement):
+def test_depth_is_the_number_of_weighted_layers_on_the_path_of_an_image(family, depth, block_layers, placement):
     network = build(family, depth=depth, block_layers=block_layers, placement=placement, width=4)
-    passed: list[nn.Module] = []
+    called: list[nn.Module] = []
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            module.register_forward_hook(lambda inner, *_: passed.append(inner))
+            module.register_forward_hook(lambda inner, *_: called.append(inner))
     network(images(dtype=torch.float32))
 
-    assert len(passed) == depth
-    assert [layer.module for layer in weighted_layers(network)] == passed
+    assert len(called) == depth
+    assert [layer.module for layer in weighted_layers(network)] == called
     assert [layer.index for layer in weighted_layers(network)] == list(range(depth))
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("arguments", "message"),
     [
         pytest.param({"family": "rnn"}, "family 'rnn' is not one of mlp, cnn", id="family"),
         pytest.param({"block": "wide"}, "block 'wide' is not one of basic, bottleneck", id="block"),
@@ -175,25 +175,27 @@ def test_depth_is_the_number_of_weighted_layers_that_an_image_passes(family, dep
         pytest.param({"placement": "mid"}, "placement 'mid' is not one of post, pre, branch", id="placement"),
         pytest.param({"activation": "elu"}, "activation 'elu' is not one of relu, tanh, gelu", id="activation"),
         pytest.param({"shortcut": "jump"}, "shortcut 'jump' is not one of plain, identity", id="shortcut"),
-        pytest.param({"shortcut": {"jump": {"far": 1}}, "depth": 2}, "shortcut 'jump'", id="a shortcut that no block asks for"),
-        pytest.param({"width": 0}, "width 0 is not a whole number from 1", id="width"),
-        pytest.param({"block_layers": 0}, "block_layers 0 is not a whole number from 1", id="block_layers"),
+        pytest.param(
+            {"shortcut": {"jump": {"far": 1}}, "depth": 2}, "shortcut 'jump'", id="a shortcut in a network without blocks"
+        ),
+        pytest.param({"width": 0}, "width 0 is not a positive integer", id="width"),
+        pytest.param({"block_layers": 0}, "block_layers 0 is not a positive integer", id="block_layers"),
     ],
 )
-def test_what_no_network_has_is_refused_with_what_there_is(wrong, words):
-    right = {"family": "mlp", "depth": 4, "width": 8, "shortcut": "plain", "input_shape": (1, 4, 4), "classes": 3}
+def test_unknown_values_are_refused_with_the_allowed_ones(arguments, message):
+    valid = {"family": "mlp", "depth": 4, "width": 8, "shortcut": "plain", "input_shape": (1, 4, 4), "classes": 3}
 
-    with pytest.raises(ValueError, match=words):
-        build_network(**(right | wrong))
+    with pytest.raises(ValueError, match=message):
+        build_network(**(valid | arguments))
 
 
 @pytest.mark.parametrize(("family", "depth"), [("mlp", 3), ("mlp", 1), ("cnn", 21), ("cnn", 6), ("cnn", 0)])
-def test_a_depth_that_the_family_cannot_have_is_refused(family, depth):
+def test_a_depth_that_the_family_does_not_support_is_refused(family, depth):
     with pytest.raises(ValueError, match=f"depth {depth} is not 2 plus a multiple of {6 if family == 'cnn' else 2}"):
         build(family, depth=depth)
 
 
-def test_a_shortcuts_map_stands_under_the_index_of_its_blocks_last_layer():
+def test_the_map_of_a_shortcut_has_the_index_of_the_last_layer_of_its_block():
     names = [(layer.index, layer.name) for layer in weighted_layers(build("mlp", "projection-all", depth=6))]
 
     assert names == [
@@ -208,7 +210,7 @@ def test_a_shortcuts_map_stands_under_the_index_of_its_blocks_last_layer():
     ]
 
 
-def test_a_projection_is_a_layer_only_where_shapes_change():
+def test_a_projection_is_a_layer_only_in_blocks_that_change_shape():
     names = [layer.name for layer in weighted_layers(build("cnn", "projection", depth=14)) if "shortcut" in layer.name]
 
     assert names == ["blocks.2.shortcut", "blocks.4.shortcut"]
@@ -230,22 +232,22 @@ def test_a_cnn_has_three_stages_of_w_2w_4w_channels_each_halving_the_image(size,
     assert [x.shape for x in boundaries] == [(B, 4 * 2**stage, sides[stage], sides[stage]) for stage in stages]
 
 
-def test_boundaries_can_be_kept_without_changing_the_logits():
-    network, x = started("mlp", "identity"), images(dtype=torch.float32)
+def test_collecting_boundaries_does_not_change_the_logits():
+    network, x = initialized("mlp", "identity"), images(dtype=torch.float32)
     boundaries: list[Tensor] = []
 
     assert torch.equal(network(x, boundaries), network(x))
     assert len(boundaries) == 1 + len(network.blocks)
 
 
-# ---- the block formula, by hand -----------------------------------------------------------------------------------------
+# ---- the block formula --------------------------------------------------------------------------------------------------
 
 
-class ByHand:
-    """The whole network from its state dict, one formula per placement; only functional operations."""
+class Reference:
+    """A network computed from its state dict, with one formula per placement and functional operations only."""
 
     def __init__(self, network: Network, shortcut: str, placement: str, norm: str, activation: str = "relu") -> None:
-        self.state, self.count = network.state_dict(), len(network.blocks)
+        self.state_dict, self.count = network.state_dict(), len(network.blocks)
         self.shortcut, self.placement, self.norm_name = shortcut, placement, norm
         self.act = {"relu": lambda z: z * (z > 0), "tanh": torch.tanh, "gelu": self.gelu}[activation]
 
@@ -254,7 +256,7 @@ class ByHand:
         return z * (1 + torch.erf(z / math.sqrt(2))) / 2
 
     def layer(self, key: str, x: Tensor, stride: int = 1) -> Tensor:
-        weight, bias = self.state[f"{key}.weight"], self.state.get(f"{key}.bias")
+        weight, bias = self.state_dict[f"{key}.weight"], self.state_dict.get(f"{key}.bias")
         if weight.ndim == 2:
             return x @ weight.T + (0 if bias is None else bias)
         return functional.conv2d(x, weight, bias, stride, padding=weight.shape[-1] // 2)
@@ -267,33 +269,33 @@ class ByHand:
             dims = (0, *range(2, x.ndim))
             scaled = (x - x.mean(dims, keepdim=True)) / (x.var(dims, correction=0, keepdim=True) + 1e-5).sqrt()
         else:
-            parts = x.reshape(len(x), 1 if self.norm_name == "layer" else 8, -1)
-            scaled = (parts - parts.mean(2, keepdim=True)) / (parts.var(2, correction=0, keepdim=True) + 1e-5).sqrt()
-        gain, shift = (self.state[f"{key}.{part}"].view(1, -1, *[1] * (x.ndim - 2)) for part in ("weight", "bias"))
+            groups = x.reshape(len(x), 1 if self.norm_name == "layer" else 8, -1)
+            scaled = (groups - groups.mean(2, keepdim=True)) / (groups.var(2, correction=0, keepdim=True) + 1e-5).sqrt()
+        gain, shift = (self.state_dict[f"{key}.{part}"].view(1, -1, *[1] * (x.ndim - 2)) for part in ("weight", "bias"))
         return scaled.reshape(x.shape) * gain + shift
 
     def a_and_s(self, block: str, u: Tensor, channels: int, stride: int) -> tuple[Tensor | float, Tensor | float]:
         x = u
         if self.shortcut == "plain":
             return 1.0, 0.0
-        if f"{block}.shortcut.map.weight" in self.state and not self.shortcut.startswith("gate"):
+        if f"{block}.shortcut.map.weight" in self.state_dict and not self.shortcut.startswith("gate"):
             s = self.layer(f"{block}.shortcut.map", u, stride)
-            convolved_with_norm = s.ndim == 4 and self.placement not in ("pre", "post-norm")
-            return 1.0, self.norm(f"{block}.shortcut.norm", s) if convolved_with_norm else s
+            has_norm = s.ndim == 4 and self.placement not in ("pre", "post-norm")
+            return 1.0, self.norm(f"{block}.shortcut.norm", s) if has_norm else s
         if stride == 2:
             u = u[:, :, ::2, ::2]
             u = torch.cat([u, u.new_zeros(len(u), channels - u.shape[1], *u.shape[2:])], 1)
         last = int(block.split(".")[1]) + 1
         constants = {"scaled": (1.0, 0.5), "stochastic-depth": (1 - last / self.count / 2, 1.0)}  # p_l, in evaluation
-        a, factor = constants.get(self.shortcut, (self.state.get(f"{block}.shortcut.alpha", 1.0), 1.0))
+        a, factor = constants.get(self.shortcut, (self.state_dict.get(f"{block}.shortcut.alpha", 1.0), 1.0))
         if self.shortcut.startswith("gate"):
-            g = 1 / (1 + (-self.layer(f"{block}.shortcut.map", x, stride) - self.state[f"{block}.shortcut.bias"]).exp())
+            g = 1 / (1 + (-self.layer(f"{block}.shortcut.map", x, stride) - self.state_dict[f"{block}.shortcut.bias"]).exp())
             a, factor = (g if self.shortcut == "gate" else 1.0), 1 - g
         return a, factor * u
 
     def block(self, number: int, x: Tensor, layers: int) -> Tensor:
         key = f"blocks.{number}"
-        channels = self.state[f"{key}.branch.layer1.weight"].shape[0]
+        channels = self.state_dict[f"{key}.branch.layer1.weight"].shape[0]
         stride = 1 if channels == x.shape[1] else 2
         u = h = x
         if self.placement in ("pre", "pre-act-only"):
@@ -307,13 +309,13 @@ class ByHand:
             if n < layers or self.placement == "branch":
                 z = self.act(z)
         a, s = self.a_and_s(key, u, channels, stride)
-        joined = a * z + s
+        total = a * z + s
         if self.placement == "post-norm":
-            joined = self.norm(f"{key}.after.norm", joined)
-        return self.act(joined) if self.placement in ("post", "post-norm") else joined
+            total = self.norm(f"{key}.after.norm", total)
+        return self.act(total) if self.placement in ("post", "post-norm") else total
 
     def boundaries_and_logits(self, x: Tensor, layers: int = 2) -> tuple[list[Tensor], Tensor]:
-        convolutional = self.state["stem.layer.weight"].ndim == 4
+        convolutional = self.state_dict["stem.layer.weight"].ndim == 4
         x = self.layer("stem.layer", x if convolutional else x.flatten(1))
         if self.placement != "pre":
             x = self.norm("stem.norm", x)
@@ -328,13 +330,13 @@ class ByHand:
         return boundaries, self.layer("classifier", x.mean((2, 3)) if convolutional else x)
 
 
-def assert_by_hand(network: Network, x: Tensor, layers: int, *keys: str) -> None:
+def assert_equals_reference(network: Network, x: Tensor, layers: int, *keys: str) -> None:
     with torch.no_grad():
-        for parameter in network.parameters():  # nothing may hide behind a start of 0 or 1
+        for parameter in network.parameters():  # no parameter may keep an initial value of 0 or 1
             parameter.normal_(0.1, 0.4, generator=torch.Generator().manual_seed(parameter.numel()))
         boundaries: list[Tensor] = []
         logits = network(x, boundaries)
-        expected, expected_logits = ByHand(network, *keys).boundaries_and_logits(x, layers)
+        expected, expected_logits = Reference(network, *keys).boundaries_and_logits(x, layers)
     torch.testing.assert_close(boundaries, expected, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(logits, expected_logits, rtol=1e-10, atol=1e-10)
 
@@ -346,15 +348,15 @@ def assert_by_hand(network: Network, x: Tensor, layers: int, *keys: str) -> None
 def test_a_network_computes_the_formula_of_its_placement(family, shortcut, placement, norm):
     network = build(family, shortcut, placement=placement, norm=norm, width=8, depth=14 if family == "cnn" else 6, size=7)
 
-    assert_by_hand(network.double(), images(7), 2, shortcut, placement, norm)
+    assert_equals_reference(network.double(), images(7), 2, shortcut, placement, norm)
 
 
 @pytest.mark.parametrize(("activation", "layers", "placement"), list(product(ACTIVATIONS, (1, 3), PLACEMENTS)))
-def test_the_formula_holds_for_other_activations_and_longer_blocks(activation, layers, placement):
+def test_the_formula_also_holds_for_other_activations_and_block_lengths(activation, layers, placement):
     keys = {"placement": placement, "activation": activation, "norm": "layer"}
     network = build("mlp", "identity", depth=2 + 2 * layers, width=8, block_layers=layers, **keys)
 
-    assert_by_hand(network.double(), images(), layers, "identity", placement, "layer", activation)
+    assert_equals_reference(network.double(), images(), layers, "identity", placement, "layer", activation)
 
 
 class BasicBlock(nn.Module):
@@ -370,31 +372,31 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
-        skipped = x if self.stride == 1 else functional.avg_pool2d(x, 1, 2)
-        zeros = skipped.new_zeros(len(x), self.missing, *skipped.shape[2:])
-        return functional.relu(out + torch.cat([skipped, zeros], 1))
+        shortcut = x if self.stride == 1 else functional.avg_pool2d(x, 1, 2)
+        zeros = shortcut.new_zeros(len(x), self.missing, *shortcut.shape[2:])
+        return functional.relu(out + torch.cat([shortcut, zeros], 1))
 
 
 def resnet20() -> nn.Sequential:
-    """arXiv:1512.03385 §4.2, n = 3, as it is usually written."""
+    """arXiv:1512.03385 §4.2, n = 3, as usually implemented."""
     widths = [16, 16, 16, 16, 32, 32, 32, 64, 64, 64]
     stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     blocks = [BasicBlock(a, b, 1 if a == b else 2) for a, b in pairwise(widths)]
     return nn.Sequential(*stem, *blocks, nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 10))
 
 
-def test_resnet_20_gives_the_logits_of_one_written_with_torchs_own_layers():
-    ours, theirs = build("cnn", "identity", depth=20, norm="batch", size=32, channels=3), resnet20()
-    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+def test_resnet_20_has_the_logits_of_a_direct_pytorch_implementation():
+    network, reference = build("cnn", "identity", depth=20, norm="batch", size=32, channels=3), resnet20()
+    reference.load_state_dict(dict(zip(reference.state_dict(), network.state_dict().values(), strict=True)))
     x = images(32, 3, torch.float32)
 
-    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
-    # The training pass has moved the running statistics of both by the same 0.1.
-    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(network(x), reference(x), rtol=1e-5, atol=1e-5)
+    # The pass in training mode has updated the running statistics of both.
+    torch.testing.assert_close(network.eval()(x), reference.eval()(x), rtol=1e-5, atol=1e-5)
 
 
-class BothSides(BasicBlock):
-    """Option A with half of its zero channels in front, as one widely used implementation has it."""
+class PadBothBlock(BasicBlock):
+    """Option A with half of its zero channels in front, as in one widely used implementation."""
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
@@ -403,36 +405,36 @@ class BothSides(BasicBlock):
         return functional.relu(out + x)
 
 
-def test_a_state_dict_of_the_same_layout_maps_one_to_one_by_order_wherever_the_zero_channels_are():
-    ours = build("cnn", "identity", depth=20, norm="batch", size=32, channels=3, pad="both")
+def test_a_state_dict_with_pad_both_maps_by_order_to_another_implementation():
+    network = build("cnn", "identity", depth=20, norm="batch", size=32, channels=3, pad="both")
     stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    blocks = [BothSides(a, b, 1 if a == b else 2) for a, b in pairwise([16] * 4 + [32] * 3 + [64] * 3)]
-    theirs = nn.Sequential(*stem, *blocks, nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 10))
-    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    blocks = [PadBothBlock(a, b, 1 if a == b else 2) for a, b in pairwise([16] * 4 + [32] * 3 + [64] * 3)]
+    reference = nn.Sequential(*stem, *blocks, nn.AvgPool2d(8), nn.Flatten(), nn.Linear(64, 10))
+    network.load_state_dict(dict(zip(network.state_dict(), reference.state_dict().values(), strict=True)))
     x = images(32, 3, torch.float32)
 
-    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(network(x), reference(x), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
-def test_a_projection_block_computes_what_torchvisions_own_does(block):
-    """Stride in the first layer; torchvision's bottleneck has it in the second, so that one is compared without."""
-    from torchvision.models import resnet  # noqa: PLC0415 - this oracle alone needs it
+def test_a_projection_block_computes_what_torchvision_computes(block):
+    """The stride is in the first layer; torchvision has it in the second layer of a bottleneck, so this is compared without."""
+    from torchvision.models import resnet  # noqa: PLC0415 - only this test needs it
 
     size, layers = 8, 2 if block == "basic" else 3
-    ours = build("cnn", "projection", depth=2 + 3 * layers, norm="batch", size=size, block=block, width=8)
-    pick = ours.blocks[1] if block == "basic" else ours.blocks[0]
+    network = build("cnn", "projection", depth=2 + 3 * layers, norm="batch", size=size, block=block, width=8)
+    block_under_test = network.blocks[1] if block == "basic" else network.blocks[0]
     inputs, planes = (8, 16) if block == "basic" else (8, 8)
     outputs, stride = (16, 2) if block == "basic" else (32, 1)
     down = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-    theirs = (resnet.BasicBlock if block == "basic" else resnet.Bottleneck)(inputs, planes, stride, down)
-    pick.load_state_dict(dict(zip(pick.state_dict(), theirs.state_dict().values(), strict=True)))
+    reference = (resnet.BasicBlock if block == "basic" else resnet.Bottleneck)(inputs, planes, stride, down)
+    block_under_test.load_state_dict(dict(zip(block_under_test.state_dict(), reference.state_dict().values(), strict=True)))
     x = torch.randn(B, inputs, size, size, generator=torch.Generator().manual_seed(0))
 
-    torch.testing.assert_close(pick(x), theirs(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(block_under_test(x), reference(x), rtol=1e-5, atol=1e-5)
 
 
-# ---- twins --------------------------------------------------------------------------------------------------------------
+# ---- pairs --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [8, 28])
@@ -443,13 +445,13 @@ def test_a_projection_block_computes_what_torchvisions_own_does(block):
 def test_both_arms_of_every_pair_have_a_gradient_in_every_layer(family, shortcut, placement, norm, size):
     x = images(size, dtype=torch.float32)
     for arm in ("plain", shortcut):
-        network = started(family, arm, placement=placement, norm=norm, size=size)
+        network = initialized(family, arm, placement=placement, norm=norm, size=size)
         loss_of(network, x).backward()
 
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-        still = [layer.name for layer in weighted_layers(network) if not layer.weight.grad.any()]
+        without_gradient = [layer.name for layer in weighted_layers(network) if not layer.weight.grad.any()]
         branches = [name for name, _ in main_path(network)[1:-1]]
-        assert still == (branches if arm == "rezero" else [])  # a = 0: only the scalars of a block move
+        assert without_gradient == (branches if arm == "rezero" else [])  # a = 0: only the scalars have a gradient
 
 
 @pytest.mark.parametrize("init", ["pytorch", "he"])
@@ -457,45 +459,45 @@ def test_both_arms_of_every_pair_have_a_gradient_in_every_layer(family, shortcut
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("shortcut", RESIDUAL)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_twins_share_every_common_weight_bit_for_bit(family, shortcut, placement, norm, init):
+def test_pairs_have_bit_identical_shared_weights(family, shortcut, placement, norm, init):
     plain, residual = (
-        started(family, arm, placement=placement, norm=norm, init=init).state_dict() for arm in ("plain", shortcut)
+        initialized(family, arm, placement=placement, norm=norm, init=init).state_dict() for arm in ("plain", shortcut)
     )
 
     assert [name for name in residual if ".shortcut." not in name] == list(plain)
     assert [name for name, weight in plain.items() if not torch.equal(weight, residual[name])] == []
 
 
-def test_a_deeper_network_starts_as_the_shallower_one_where_names_agree():
-    shallow, deep = (started("mlp", depth=depth).state_dict() for depth in (8, 20))
+def test_networks_of_different_depths_have_equal_initial_weights_where_names_agree():
+    shallow, deep = (initialized("mlp", depth=depth).state_dict() for depth in (8, 20))
 
     assert [name for name, weight in shallow.items() if not torch.equal(weight, deep[name])] == []
 
 
-# ---- starts -------------------------------------------------------------------------------------------------------------
+# ---- initialization -----------------------------------------------------------------------------------------------------
 
-# n Var(W) of a weight (out, in, k, k) with n = in k^2 inputs per unit.
-SPREADS = {
+# fan_in * Var(W) of a weight (out, in, k, k) with fan_in = in k^2.
+SCALES = {
     "pytorch": lambda _out, _in, _k: 1 / 3,
     "he": lambda _out, _in, _k: 2,
     "xavier": lambda n_out, n_in, _k: 2 * n_in / (n_in + n_out),
     "fixup": lambda _out, _in, _k: 2,  # before it is rescaled
     # min(rows, columns) orthonormal vectors of length 1 in out x (in k^2) entries
     "orthogonal": lambda n_out, n_in, k: min(n_out, n_in * k**2) / n_out,
-    # the same in the centre alone: out x in of the out x (in k^2) entries
+    # the same, only at the center: out x in of the out x (in k^2) entries
     "delta-orthogonal": lambda n_out, n_in, _k: min(n_out, n_in) / n_out,
 }
 SHAPES = [(64, 64, 1), (96, 32, 1), (32, 96, 1), (32, 16, 3), (16, 32, 3), (16, 1, 3)]
 
 
-def drawn(init: str, n_out: int, n_in: int, k: int, seed: int = 0) -> Tensor:
+def draw_weight(init: str, n_out: int, n_in: int, k: int, seed: int = 0) -> Tensor:
     weight = torch.empty((n_out, n_in) if k == 1 else (n_out, n_in, k, k), dtype=torch.float64)
     INITS[init].draw(weight, torch.Generator().manual_seed(seed))
     return weight
 
 
-def assert_spread(weights: list[Tensor], expected: float, *, exact: bool) -> None:
-    """n Var(W) over all weights: exact for orthogonal starts, else within five standard errors of a normal sample."""
+def assert_scale(weights: list[Tensor], expected: float, *, exact: bool) -> None:
+    """fan_in * Var(W) over all weights: exact if orthogonal, otherwise within five standard errors of a normal sample."""
     entries = torch.stack([weight.flatten(1) for weight in weights])
     tolerance = 1e-6 if exact else 5 * math.sqrt(2 / entries.numel())
 
@@ -504,54 +506,54 @@ def assert_spread(weights: list[Tensor], expected: float, *, exact: bool) -> Non
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "{}x{}x{}".format(*shape))
 @pytest.mark.parametrize("init", INITS)
-def test_weights_have_the_variance_of_their_start(init, shape):
-    weights = [drawn(init, *shape, seed) for seed in range(20)]
+def test_weights_have_the_variance_of_their_initialization(init, shape):
+    weights = [draw_weight(init, *shape, seed) for seed in range(20)]
 
-    assert_spread(weights, SPREADS[init](*shape), exact="orthogonal" in init)
+    assert_scale(weights, SCALES[init](*shape), exact="orthogonal" in init)
     assert torch.stack(weights).mean().abs() < 5 * torch.stack(weights).std() / math.sqrt(20 * weights[0].numel())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("init", [init for init in INITS if init != "fixup"])
 @pytest.mark.parametrize("init_scale", [None, 1 / 3, 2.0])
-def test_gain_is_the_n_var_of_every_hidden_layer_and_of_no_other(family, init, init_scale):
+def test_init_scale_sets_the_variance_of_hidden_layers_only(family, init, init_scale):
     seeds = range(8)
-    networks = [main_path(started(family, init=init, init_scale=init_scale, seed=seed, size=4)) for seed in seeds]
-    for place, (name, module) in enumerate(networks[0]):
+    networks = [main_path(initialized(family, init=init, init_scale=init_scale, seed=seed, size=4)) for seed in seeds]
+    for index, (name, module) in enumerate(networks[0]):
         n_out, n_in, k = *module.weight.shape[:2], 3 if module.weight.ndim == 4 else 1
-        expected = SPREADS[init](n_out, n_in, k) if init_scale is None or name == "classifier" else init_scale
+        expected = SCALES[init](n_out, n_in, k) if init_scale is None or name == "classifier" else init_scale
 
-        assert_spread([layers[place][1].weight for layers in networks], expected, exact="orthogonal" in init)
+        assert_scale([layers[index][1].weight for layers in networks], expected, exact="orthogonal" in init)
 
 
-def test_gain_leaves_shortcut_maps_as_they_are():
-    own, wide = (started("mlp", "projection-all", init_scale=init_scale).state_dict() for init_scale in (None, 8.0))
-    same = [name for name, weight in own.items() if name.endswith("weight") and torch.equal(weight, wide[name])]
+def test_init_scale_does_not_change_shortcut_maps():
+    default, scaled = (initialized("mlp", "projection-all", init_scale=init_scale).state_dict() for init_scale in (None, 8.0))
+    same = [name for name, weight in default.items() if name.endswith("weight") and torch.equal(weight, scaled[name])]
 
     assert same == [*(f"blocks.{n}.shortcut.map.weight" for n in range(3)), "classifier.weight"]
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_only_the_start_of_pytorch_draws_biases(init):
-    biases = {name: b for name, b in started("mlp", init=init).named_parameters() if name.endswith("bias")}
-    bound = {name: 1 / 8 if name.startswith("stem") else 1 / 4 for name in biases}  # 64 inputs, else 16
-    reached = {name: bias.abs().max().item() / bound[name] for name, bias in biases.items()}
+def test_only_pytorch_initialization_draws_biases(init):
+    biases = {name: b for name, b in initialized("mlp", init=init).named_parameters() if name.endswith("bias")}
+    bound = {name: 1 / 8 if name.startswith("stem") else 1 / 4 for name in biases}  # 64 inputs, otherwise 16
+    relative = {name: bias.abs().max().item() / bound[name] for name, bias in biases.items()}
 
     assert len(biases) == 8
-    assert all(0.5 < share <= 1 for share in reached.values()) if init == "pytorch" else set(reached.values()) == {0.0}
+    assert all(0.5 < share <= 1 for share in relative.values()) if init == "pytorch" else set(relative.values()) == {0.0}
 
 
-def test_the_start_of_pytorch_is_within_torchs_own_bound():
-    weight = drawn("pytorch", 64, 16, 3)
+def test_pytorch_initialization_is_within_the_bound_of_torch():
+    weight = draw_weight("pytorch", 64, 16, 3)
 
     assert 0.99 < weight.abs().max().item() * math.sqrt(16 * 9) <= 1
 
 
 @pytest.mark.parametrize(("n_out", "n_in"), [(16, 16), (32, 16), (16, 32)])
-def test_a_delta_orthogonal_kernel_is_orthogonal_at_the_centre_and_zero_around_it(n_out, n_in):
-    weight = drawn("delta-orthogonal", n_out, n_in, 3)
-    centre = weight[:, :, 1, 1].clone()
-    gram = centre.T @ centre if n_out >= n_in else centre @ centre.T
+def test_a_delta_orthogonal_kernel_is_orthogonal_at_the_center_and_0_elsewhere(n_out, n_in):
+    weight = draw_weight("delta-orthogonal", n_out, n_in, 3)
+    center = weight[:, :, 1, 1].clone()
+    gram = center.T @ center if n_out >= n_in else center @ center.T
     weight[:, :, 1, 1] = 0
 
     torch.testing.assert_close(gram, torch.eye(min(n_out, n_in), dtype=torch.float64))
@@ -559,17 +561,17 @@ def test_a_delta_orthogonal_kernel_is_orthogonal_at_the_centre_and_zero_around_i
 
 
 @pytest.mark.parametrize("init", INITS)
-def test_the_same_seed_gives_the_same_start_whatever_torchs_own_random_state(init):
-    starts = []
-    for state in (1, 2):
-        torch.manual_seed(state)
-        starts.append(started("cnn", "projection", init=init, seed=7, width=4).state_dict())
+def test_initial_weights_do_not_depend_on_the_global_random_state_of_torch(init):
+    state_dicts = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state_dicts.append(initialized("cnn", "projection", init=init, seed=7, width=4).state_dict())
 
-    assert [name for name, weight in starts[0].items() if not torch.equal(weight, starts[1][name])] == []
+    assert [name for name, weight in state_dicts[0].items() if not torch.equal(weight, state_dicts[1][name])] == []
 
 
-def test_another_seed_and_another_name_draw_other_weights():
-    weights = [module.weight for seed in (0, 1) for _, module in main_path(started("mlp", seed=seed))[1:-1]]
+def test_different_seeds_and_names_draw_different_weights():
+    weights = [module.weight for seed in (0, 1) for _, module in main_path(initialized("mlp", seed=seed))[1:-1]]
 
     assert len({tuple(weight.flatten().tolist()) for weight in weights}) == len(weights) == 2 * 6
 
@@ -578,29 +580,29 @@ def test_another_seed_and_another_name_draw_other_weights():
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_zero_last_makes_every_branch_exactly_zero(family, placement, norm, init):
-    network = started(family, "identity", placement=placement, norm=norm, init=init, zero_init_residual=True)
+def test_zero_init_residual_makes_every_branch_0(family, placement, norm, init):
+    network = initialized(family, "identity", placement=placement, norm=norm, init=init, zero_init_residual=True)
     boundaries: list[Tensor] = []
     network(images(dtype=torch.float32), boundaries)
     block, x = network.blocks[0], boundaries[0]
     act_x = functional.relu(x)
-    normed = functional.relu(block.before.norm(x)) if placement == "pre" and norm != "none" else act_x
+    normalized = functional.relu(block.before.norm(x)) if placement == "pre" and norm != "none" else act_x
 
     assert not block.branch(block.before(x)).any()
     after = functional.relu(block.after.norm(x)) if placement == "post-norm" and norm != "none" else act_x
-    # The first unit of the pre-activations shares h.
-    expected = {"post": act_x, "post-norm": after, "pre": normed, "pre-act-only": act_x, "branch": x}
+    # In the first block of pre-activation networks, branch and shortcut share the activation.
+    expected = {"post": act_x, "post-norm": after, "pre": normalized, "pre-act-only": act_x, "branch": x}
     assert torch.equal(block(x), expected[placement])
 
 
 @pytest.mark.parametrize(("family", "depth", "layers"), [("mlp", 10, 2), ("mlp", 14, 3), ("mlp", 6, 1), ("cnn", 14, 2)])
 def test_fixup_follows_its_three_rules(family, depth, layers):
-    """arXiv:1901.09321 §3, against a he start of the same network: L branches of m layers."""
-    he, fixed = (
-        started(family, "identity", init=init, depth=depth, block_layers=layers, scalars=True) for init in ("he", "fixup")
+    """arXiv:1901.09321 §3, against He initialization of the same network: L branches of m layers."""
+    he, fixup = (
+        initialized(family, "identity", init=init, depth=depth, block_layers=layers, scalars=True) for init in ("he", "fixup")
     )
-    count = len(fixed.blocks)
-    for (name, before), (_, after) in zip(main_path(he), main_path(fixed), strict=True):
+    count = len(fixup.blocks)
+    for (name, before), (_, after) in zip(main_path(he), main_path(fixup), strict=True):
         number = name.split("layer")[-1]
         if name == "classifier" or number == str(layers):
             assert not after.weight.any()  # rule 1
@@ -608,15 +610,15 @@ def test_fixup_follows_its_three_rules(family, depth, layers):
             torch.testing.assert_close(after.weight, before.weight * count ** (-1 / (2 * layers - 2)))  # rule 2
         else:
             assert torch.equal(after.weight, before.weight)
-    scalars = [(name, p.item()) for name, p in fixed.named_parameters() if p.ndim == 0]
-    activations = 1 + layers * count  # the stem's, those inside the branches, those after the additions
+    scalars = [(name, p.item()) for name, p in fixup.named_parameters() if p.ndim == 0]
+    activations = 1 + layers * count  # of the stem, inside the branches, after the additions
     assert [value for name, value in scalars if name.endswith("scale")] == [1.0] * count  # rule 3
     assert [value for name, value in scalars if name.endswith("bias")] == [0.0] * (depth + activations)
-    assert [name for name, p in fixed.named_parameters() if p.ndim == 1] == ["classifier.bias"]
+    assert [name for name, p in fixup.named_parameters() if p.ndim == 1] == ["classifier.bias"]
 
 
-def test_at_the_start_of_fixup_only_the_classifier_has_a_gradient():
-    network = started("mlp", "identity", init="fixup", scalars=True)
+def test_with_fixup_only_the_classifier_has_a_gradient_at_initialization():
+    network = initialized("mlp", "identity", init="fixup", scalars=True)
     loss_of(network, images(dtype=torch.float32)).backward()
 
     assert [name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()] == [
@@ -625,26 +627,26 @@ def test_at_the_start_of_fixup_only_the_classifier_has_a_gradient():
     ]
 
 
-# ---- identities (SCIENCE 4.2) ---------------------------------------------------------------------------------------------
+# ---- exact identities -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("init", ["he", "xavier"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_a_plain_net_without_biases_weight_times_gradient_is_the_same_for_every_layer(family, init, placement):
+def test_in_a_plain_network_without_biases_weight_times_gradient_is_equal_for_all_layers(family, init, placement):
     """Euler: the logits are homogeneous in each weight, so <W_l, dL/dW_l> = sum of logits times their gradients."""
-    network = started(family, init=init, placement=placement, depth=20).double()
+    network = initialized(family, init=init, placement=placement, depth=20).double()
     logits = network(images())
     loss = functional.cross_entropy(logits, torch.arange(B))
-    (by_logits,) = torch.autograd.grad(loss, logits, retain_graph=True)
+    (logit_grads,) = torch.autograd.grad(loss, logits, retain_graph=True)
     loss.backward()
     products = torch.stack([(module.weight * module.weight.grad).sum() for _, module in main_path(network)])
 
-    torch.testing.assert_close(products, (logits * by_logits).sum().detach().expand(20), rtol=1e-10, atol=0)
+    torch.testing.assert_close(products, (logits * logit_grads).sum().detach().expand(20), rtol=1e-10, atol=0)
 
 
 def without_eps(network: Network) -> Network:
-    """Batch norms with an eps that float64 loses beside a variance; torch refuses 0."""
+    """Batch norm with an eps that has no effect in float64; torch does not accept 0."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eps = 1e-30
@@ -653,9 +655,9 @@ def without_eps(network: Network) -> Network:
 
 @pytest.mark.parametrize("shortcut", ["plain", "identity"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_weight_before_batch_norm_is_at_right_angles_to_its_gradient(family, shortcut):
-    """Per unit, exactly so as eps goes to 0: the norm takes the weight's length out again."""
-    network = without_eps(started(family, shortcut, norm="batch").double())
+def test_a_weight_before_batch_norm_is_orthogonal_to_its_gradient(family, shortcut):
+    """For each unit, exact for eps -> 0: batch norm cancels the norm of the weight."""
+    network = without_eps(initialized(family, shortcut, norm="batch").double())
     loss_of(network, images()).backward()
     for _, module in main_path(network)[:-1]:
         weight, grad = module.weight.detach().flatten(1), module.weight.grad.flatten(1)
@@ -663,12 +665,12 @@ def test_a_weight_before_batch_norm_is_at_right_angles_to_its_gradient(family, s
         assert ((weight * grad).sum(1).abs() <= 1e-10 * weight.norm(dim=1) * grad.norm(dim=1) + 1e-14).all()
 
 
-def normed_layers(network: Network) -> list[tuple[str, nn.Module]]:
-    """(name, layer) of the weighted layers, those of shortcuts too, that a norm of their own follows directly."""
+def normalized_layers(network: Network) -> list[tuple[str, nn.Module]]:
+    """(name, layer) of the weighted layers, including maps of shortcuts, that batch norm follows directly."""
     modules = dict(network.named_modules())
     layers = [(name, module) for name, module in modules.items() if isinstance(module, nn.Linear | nn.Conv2d)]
-    behind = {name: modules.get(name.replace("layer", "norm").replace("map", "norm")) for name, _ in layers}
-    return [(name, module) for name, module in layers if isinstance(behind[name], nn.BatchNorm1d | nn.BatchNorm2d)]
+    next_layers = {name: modules.get(name.replace("layer", "norm").replace("map", "norm")) for name, _ in layers}
+    return [(name, module) for name, module in layers if isinstance(next_layers[name], nn.BatchNorm1d | nn.BatchNorm2d)]
 
 
 def gradients(network: Network, x: Tensor) -> dict[str, Tensor]:
@@ -679,54 +681,52 @@ def gradients(network: Network, x: Tensor) -> dict[str, Tensor]:
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("shortcut", ["plain", "identity", "projection-all"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_c_times_a_weight_before_batch_norm_has_one_cth_of_the_gradient_and_no_other_layer_notices(family, shortcut, placement):
-    """dL/d(cW) = (1/c) dL/dW, exactly so as eps goes to 0: L(cW) = L(W)."""
-    network, x, c = without_eps(started(family, shortcut, placement=placement, norm="batch").double()), images(), 3.7
-    own, layers = gradients(network, x), normed_layers(network)
+def test_a_weight_times_c_before_batch_norm_has_its_gradient_divided_by_c_and_changes_no_other(family, shortcut, placement):
+    """dL/d(cW) = (1/c) dL/dW, exact for eps -> 0: L(cW) = L(W)."""
+    network, x, c = without_eps(initialized(family, shortcut, placement=placement, norm="batch").double()), images(), 3.7
+    original, layers = gradients(network, x), normalized_layers(network)
     for name, module in layers:
         weight = module.weight.detach().clone()
         module.weight.data = c * weight
         for other, grad in gradients(network, x).items():
-            expected = own[other] / (c if other == f"{name}.weight" else 1)
+            expected = original[other] / (c if other == f"{name}.weight" else 1)
 
             assert (grad - expected).norm() <= 1e-10 * expected.norm(), (name, other)
         module.weight.data = weight
 
-    # stem and three blocks of two; the norm of a second layer stands behind the addition in `pre` and `post-norm`
+    # stem and three blocks of two layers; in `pre` and `post-norm`, the addition precedes some batch norm layers
     maps = 3 if (family, shortcut) == ("cnn", "projection-all") else 0
     assert len(layers) == {"pre": 3, "post-norm": 4}.get(placement, 7 + maps)
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("placement", [name for name, where in PLACEMENTS.items() if not where.after])
+@pytest.mark.parametrize("placement", [name for name, order in PLACEMENTS.items() if not order.after])
 @pytest.mark.parametrize("shortcut", ["plain", "identity"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_gradient_at_a_boundary_is_that_at_the_next_and_what_comes_back_through_the_branch(
-    family, shortcut, placement, norm
-):
-    """dL/dx_l = dL/dx_{l+1} + J_F^T dL/dx_{l+1} where nothing follows the addition; without a shortcut the second alone."""
-    network = started(family, shortcut, placement=placement, norm=norm, depth=14).double()
+def test_the_gradient_at_a_boundary_is_the_sum_of_the_gradients_through_shortcut_and_branch(family, shortcut, placement, norm):
+    """dL/dx_l = dL/dx_{l+1} + J_F^T dL/dx_{l+1} if nothing follows the addition; without a shortcut only the second term."""
+    network = initialized(family, shortcut, placement=placement, norm=norm, depth=14).double()
     boundaries: list[Tensor] = []
     logits = network(images(), boundaries)
     grads = torch.autograd.grad(functional.cross_entropy(logits, torch.arange(B)), boundaries)
-    compare_results = 0
-    for block, x, (grad, behind) in zip(network.blocks, boundaries, pairwise(grads), strict=False):
-        if block.shares_activation or grad.shape != behind.shape:  # S is not x there
+    compared_blocks = 0
+    for block, x, (grad, next_grad) in zip(network.blocks, boundaries, pairwise(grads), strict=False):
+        if block.shares_activation or grad.shape != next_grad.shape:  # S is not x
             continue
-        _, through = torch.autograd.functional.vjp(lambda x, block=block: block.branch(block.before(x)), x, behind)
-        expected = through + behind * (shortcut == "identity")
-        compare_results += 1
+        _, via_branch = torch.autograd.functional.vjp(lambda x, block=block: block.branch(block.before(x)), x, next_grad)
+        expected = via_branch + next_grad * (shortcut == "identity")
+        compared_blocks += 1
 
-        assert through.any()
+        assert via_branch.any()
         assert (grad - expected).norm() <= 1e-10 * expected.norm()
 
-    sharing = placement != "branch"  # the first block; in a cnn also one of each later stage, which changes shapes anyway
-    assert compare_results == (6 - sharing if family == "mlp" else 4 - sharing)
+    sharing = placement != "branch"  # the first block
+    assert compared_blocks == (6 - sharing if family == "mlp" else 4 - sharing)
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_with_empty_branches_the_gradient_is_the_same_at_every_block_and_the_head_stands_on_x_0(norm):
-    network = started("mlp", "identity", placement="branch", norm=norm, zero_init_residual=True).double()
+def test_with_zero_branches_the_gradient_is_equal_at_every_block_and_the_classifier_receives_x_0(norm):
+    network = initialized("mlp", "identity", placement="branch", norm=norm, zero_init_residual=True).double()
     boundaries: list[Tensor] = []
     logits = network(images(), boundaries)
     grads = torch.autograd.grad(functional.cross_entropy(logits, torch.arange(B)), boundaries)
@@ -736,9 +736,11 @@ def test_with_empty_branches_the_gradient_is_the_same_at_every_block_and_the_hea
     assert grads[-1].any()
 
 
-def test_one_layer_blocks_with_identity_are_a_plain_net_started_at_w_plus_i():
+def test_one_layer_identity_blocks_equal_a_plain_network_initialized_to_w_plus_i():
     """act(Wx + b + x) = act((W + I)x + b)."""
-    plain, residual = (started("mlp", arm, block_layers=1, depth=6, init="pytorch").double() for arm in ("plain", "identity"))
+    plain, residual = (
+        initialized("mlp", arm, block_layers=1, depth=6, init="pytorch").double() for arm in ("plain", "identity")
+    )
     with torch.no_grad():
         for block in plain.blocks:
             block.branch.layer1.weight += torch.eye(16)
@@ -746,9 +748,11 @@ def test_one_layer_blocks_with_identity_are_a_plain_net_started_at_w_plus_i():
     torch.testing.assert_close(plain(images()), residual(images()), rtol=1e-12, atol=1e-12)
 
 
-def test_one_layer_blocks_with_identity_and_a_plain_net_started_at_w_plus_i_train_alike_for_100_adam_steps():
-    """act(Wx + b + x) = act((W + I)x + b) for every W, and Adam sees only gradients: the function class is the same."""
-    plain, residual = (started("mlp", arm, block_layers=1, depth=6, init="pytorch").double() for arm in ("plain", "identity"))
+def test_one_layer_identity_blocks_and_a_plain_network_initialized_to_w_plus_i_train_equally():
+    """act(Wx + b + x) = act((W + I)x + b) for every W, and Adam depends only on gradients: the function class is the same."""
+    plain, residual = (
+        initialized("mlp", arm, block_layers=1, depth=6, init="pytorch").double() for arm in ("plain", "identity")
+    )
     with torch.no_grad():
         for block in plain.blocks:
             block.branch.layer1.weight += torch.eye(16)
@@ -762,60 +766,64 @@ def test_one_layer_blocks_with_identity_and_a_plain_net_started_at_w_plus_i_trai
     torch.testing.assert_close(plain(images()), residual(images()), rtol=1e-10, atol=1e-10)
 
 
-# ---- the first step ------------------------------------------------------------------------------------------------------
+# ---- the first update ----------------------------------------------------------------------------------------------------
 
 
-def behind_a_zero(network: Network, shortcut: str, draws: list[Tensor | None]) -> set[str]:
-    """What cannot move at the first step: all that only a branch factor of a = 0 connects to the loss.
+def without_update(network: Network, shortcut: str, draws: list[Tensor | None]) -> set[str]:
+    """The parameters that the first update cannot change, because a branch factor a = 0 separates them from the loss.
 
-    rezero starts every block with it, stochastic depth draws it. What stands before a branch is on the shortcut's path as
-    well where the two share it.
+    a is initialized to 0 in rezero, and may be drawn as 0 in stochastic depth. Layers before a branch also have a path through
+    the shortcut if both share them.
     """
-    still = set()
+    unchanged = set()
     for number, (block, draw) in enumerate(zip(network.blocks, draws, strict=True)):
         if shortcut == "rezero" or (shortcut == "stochastic-depth" and not draw):
             parts = ["branch"] if block.shares_activation else ["before", "branch"]
-            still |= {f"blocks.{number}.{part}.{name}" for part in parts for name, _ in getattr(block, part).named_parameters()}
-    return still
+            unchanged |= {
+                f"blocks.{number}.{part}.{name}" for part in parts for name, _ in getattr(block, part).named_parameters()
+            }
+    return unchanged
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_one_step_moves_every_parameter_but_those_behind_a_zero(family, shortcut, placement, norm):
-    # 32 units are 8 groups of 4: a group of two is normalised to +-1, whatever its weights
-    network = started(family, shortcut, placement=placement, norm=norm, width=32 if family == "mlp" else 16, size=4).double()
+def test_one_update_changes_every_parameter_except_those_after_a_zero_factor(family, shortcut, placement, norm):
+    # 32 units are 8 groups of 4; a group of two would always be normalized to +-1
+    network = initialized(
+        family, shortcut, placement=placement, norm=norm, width=32 if family == "mlp" else 16, size=4
+    ).double()
     draws = network.sample_noise(B, lambda block: torch.Generator().manual_seed(block))
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     functional.cross_entropy(network(images(4), None, draws), torch.arange(B)).backward()
     torch.optim.SGD(network.parameters(), lr=0.1).step()
-    still = behind_a_zero(network, shortcut, draws)
+    unchanged = without_update(network, shortcut, draws)
 
-    assert {name for name, p in network.named_parameters() if torch.equal(p, before[name])} == still
-    assert bool(still) == (shortcut in ("rezero", "stochastic-depth"))
+    assert {name for name, p in network.named_parameters() if torch.equal(p, before[name])} == unchanged
+    assert bool(unchanged) == (shortcut in ("rezero", "stochastic-depth"))
 
 
-# ---- chance -------------------------------------------------------------------------------------------------------------
+# ---- noise --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
-def test_draws_come_from_one_stream_per_block_and_only_where_there_is_chance(shortcut):
-    network, asked = build("mlp", shortcut, depth=8), []
+def test_noise_is_drawn_from_one_stream_per_block_and_only_for_stochastic_shortcuts(shortcut):
+    network, requested = build("mlp", shortcut, depth=8), []
 
     def stream(block: int) -> torch.Generator:
-        asked.append(block)
+        requested.append(block)
         return torch.Generator().manual_seed(block)
 
     draws = network.sample_noise(B, stream)
-    drawn_by_name = shortcut in ("dropout", "stochastic-depth")
+    is_stochastic = shortcut in ("dropout", "stochastic-depth")
 
-    assert asked == ([0, 1, 2] if drawn_by_name else [])
-    assert [draw is not None for draw in draws] == [drawn_by_name] * 3
+    assert requested == ([0, 1, 2] if is_stochastic else [])
+    assert [draw is not None for draw in draws] == [is_stochastic] * 3
 
 
-def test_a_block_that_is_left_out_passes_x_and_its_weights_have_no_gradient():
-    network = started("mlp", {"stochastic-depth": {"survival": 0.5}}, placement="branch")
+def test_a_dropped_block_returns_x_and_its_weights_have_no_gradient():
+    network = initialized("mlp", {"stochastic-depth": {"survival": 0.5}}, placement="branch")
     boundaries: list[Tensor] = []
     draws = [torch.tensor(1.0), torch.tensor(0.0), torch.tensor(1.0)]
     functional.cross_entropy(network(images(dtype=torch.float32), boundaries, draws), torch.arange(B)).backward()

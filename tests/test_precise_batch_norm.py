@@ -1,4 +1,4 @@
-"""Batch norms are evaluated with statistics of the current weights; training keeps its running ones."""
+"""Precise batch norm: evaluation uses statistics of the current weights; training uses running statistics."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -60,36 +60,36 @@ def result_of(folder: Path, trial: Trial) -> dict[str, Any]:
 
 
 def stored(folder: Path, trial: Trial, name: str = "weights.pt") -> dict[str, Tensor]:
-    state: dict[str, Tensor] = torch.load(runs.trial_folder(folder, trial.name) / name, weights_only=True)
-    return state
+    state_dict: dict[str, Tensor] = torch.load(runs.trial_folder(folder, trial.name) / name, weights_only=True)
+    return state_dict
 
 
-def material_of(trial: Trial) -> training.TrainingData:
+def data_of(trial: Trial) -> training.TrainingData:
     return training.load_training_data(trial.settings.data, "cpu", training.DTYPES[trial.settings.precision])
 
 
-def built(trial: Trial, state: dict[str, Tensor] | None = None) -> Network:
-    material = material_of(trial)
-    network = training.build(trial, material.input_shape, material.classes)
-    if state is not None:
-        network.load_state_dict(state)
+def built(trial: Trial, state_dict: dict[str, Tensor] | None = None) -> Network:
+    training_data = data_of(trial)
+    network = training.build(trial, training_data.input_shape, training_data.classes)
+    if state_dict is not None:
+        network.load_state_dict(state_dict)
     return network
 
 
 def norms_of(network: nn.Module) -> dict[str, nn.BatchNorm1d | nn.BatchNorm2d]:
-    return {name: part for name, part in network.named_modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)}
+    return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)}
 
 
 def is_statistic(name: str) -> bool:
     return name.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
-# ---- what must not change -----------------------------------------------------------------------------------------------
+# ---- training does not change -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def running(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Calling it makes batch norms be measured with the running statistics of training."""
+def use_running_stats(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function that makes evaluation use the running statistics of training."""
     return lambda: monkeypatch.setattr(precise, "precise_batch_norm", lambda *_arguments: nullcontext())
 
 
@@ -101,198 +101,202 @@ def lasting_files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("norm", ["none", "layer", "group"])
 @pytest.mark.parametrize("cell", [("network.width=16",), (*CNN, "network.width=8")], ids=["a stack", "a cnn"])
 def test_without_batch_norm_no_byte_changes(
-    cell: tuple[str, ...], norm: str, running: Callable[[], None], tiny: Any, tmp_path: Path
+    cell: tuple[str, ...], norm: str, use_running_stats: Callable[[], None], tiny: Any, tmp_path: Path
 ):
     experiment = tiny(*cell, f"network.norm={norm}", "network.init=he")
     train(experiment, tmp_path / "precise")
-    running()
+    use_running_stats()
     train(experiment, tmp_path / "running")
 
     assert lasting_files(tmp_path / "precise") == lasting_files(tmp_path / "running")
 
 
 @pytest.mark.parametrize("arms", ["mlp", "cnn", "dropout"])
-def test_with_batch_norm_every_weight_and_gradient_is_that_of_a_training_that_is_not_measured_so(
-    arms: str, running: Callable[[], None], tiny: Any, tmp_path: Path
+def test_with_batch_norm_weights_and_gradients_do_not_depend_on_the_statistics_of_evaluation(
+    arms: str, use_running_stats: Callable[[], None], tiny: Any, tmp_path: Path
 ):
     experiment = tiny(*ARMS[arms], "network.norm=batch", "training.steps=10", "seeds=2")
     train(experiment, tmp_path / "precise")
-    running()
+    use_running_stats()
     train(experiment, tmp_path / "running")
 
     for trial in experiment.trials:
         folders = [runs.trial_folder(tmp_path / name, trial.name) for name in ("precise", "running")]
         for log in ("gradients.csv", "signals.csv", "trial.yaml"):
-            precise, plain = ((folder / log).read_bytes() for folder in folders)
-            assert precise == plain
-        ours, theirs = (stored(tmp_path / name, trial) for name in ("precise", "running"))
-        assert list(ours) == list(theirs)
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours if not is_statistic(name))
+            with_precise, with_running = ((folder / log).read_bytes() for folder in folders)
+            assert with_precise == with_running
+        with_precise, with_running = (stored(tmp_path / name, trial) for name in ("precise", "running"))
+        assert list(with_precise) == list(with_running)
+        assert all(torch.equal(with_precise[name], with_running[name]) for name in with_precise if not is_statistic(name))
 
 
-def test_a_checkpoint_has_the_running_statistics_of_training(running: Callable[[], None], tiny: Any, tmp_path: Path):
+def test_a_checkpoint_stores_the_running_statistics_of_training(
+    use_running_stats: Callable[[], None], tiny: Any, tmp_path: Path
+):
     (trial, _) = tiny("network.norm=batch", "training.steps=10").trials
 
     def interrupted(name: str) -> dict[str, Tensor]:
-        asked = iter(range(10))
+        calls = iter(range(10))
         folder = tmp_path / name
-        assert training.train_stack([trial], folder, trial.name, "cpu", lambda: next(asked) == 7) == "interrupted"
-        state = checkpoint.load_checkpoint(runs.checkpoint_file(folder, trial.name), torch.device("cpu"))
-        assert state
-        network: dict[str, Tensor] = state["network"]
-        return network
+        assert training.train_stack([trial], folder, trial.name, "cpu", lambda: next(calls) == 7) == "interrupted"
+        content = checkpoint.load_checkpoint(runs.checkpoint_file(folder, trial.name), torch.device("cpu"))
+        assert content
+        state_dict: dict[str, Tensor] = content["network"]
+        return state_dict
 
-    precise = interrupted("precise")
-    running()
-    theirs = interrupted("running")
+    with_precise = interrupted("precise")
+    use_running_stats()
+    with_running = interrupted("running")
 
-    assert precise["stem.norm.num_batches_tracked"] == 7
-    assert all(torch.equal(value, theirs[name]) for name, value in precise.items())
+    assert with_precise["stem.norm.num_batches_tracked"] == 7
+    assert all(torch.equal(value, with_running[name]) for name, value in with_precise.items())
 
 
-@pytest.mark.parametrize("end", ["in order", "stopped", "an error"])
-def test_afterwards_the_network_is_as_it_was(end: str, tiny: Any, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("end", ["normal", "stopped", "an error"])
+def test_the_context_restores_the_network(end: str, tiny: Any, monkeypatch: pytest.MonkeyPatch):
     trial = tiny("network.norm=batch").trials[1]
-    network, material = built(trial).train(), material_of(trial)
-    network(material.batch(torch.arange(16)))
+    network, training_data = built(trial).train(), data_of(trial)
+    network(training_data.batch(torch.arange(16)))
     norms = norms_of(network).values()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     momenta = [norm.momentum for norm in norms]
-    monkeypatch.setattr(precise, "EVALUATION_BATCH", 1)  # it asks before every batch whether to stop
-    asked: list[None] = []
+    monkeypatch.setattr(precise, "EVALUATION_BATCH", 1)  # checks before every batch whether to stop
+    calls: list[None] = []
 
     def stop() -> bool:
-        asked.append(None)
-        return end == "stopped" and len(asked) > 2
+        calls.append(None)
+        return end == "stopped" and len(calls) > 2
 
     if end == "an error":
         network.classifier.register_forward_hook(lambda *_: 1 / 0)
     raised = {"stopped": measures.Stopped, "an error": ZeroDivisionError}
     expected = pytest.raises(raised[end]) if end in raised else nullcontext()
-    with expected, training.precise_batch_norm(network, material, 16, 1, stop):
+    with expected, training.precise_batch_norm(network, training_data, 16, 1, stop):
         assert not torch.equal(network.state_dict()["stem.norm.running_mean"], before["stem.norm.running_mean"])
 
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert all(part.training for part in network.modules())
+    assert all(module.training for module in network.modules())
     assert [norm.momentum for norm in norms] == momenta
 
 
-def test_nothing_is_drawn_in_a_shortcut_that_draws_by_itself(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+def test_the_estimate_draws_no_random_numbers_in_a_custom_shortcut(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     """Its random draws would change those of the updates that follow."""
 
-    class Own(nn.Module):
-        def __init__(self, place: BlockSpec) -> None:
+    class RandomShortcut(nn.Module):
+        def __init__(self, spec: BlockSpec) -> None:
             super().__init__()
-            self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(place.inputs[0])
+            self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(spec.inputs[0])
 
         def forward(self, x: Tensor) -> tuple[float, Tensor]:
             return 1.0, self.drop(self.norm(x))
 
-    monkeypatch.setitem(SHORTCUTS, "own", Own)
-    material = material_of(tiny().trials[0])
-    network = build_network("mlp", depth=4, width=8, shortcut="own", input_shape=material.input_shape, classes=10, norm="batch")
+    monkeypatch.setitem(SHORTCUTS, "random", RandomShortcut)
+    training_data = data_of(tiny().trials[0])
+    network = build_network(
+        "mlp", depth=4, width=8, shortcut="random", input_shape=training_data.input_shape, classes=10, norm="batch"
+    )
     before = torch.get_rng_state()
-    with training.precise_batch_norm(network, material, 16):
-        own = network.get_submodule("blocks.0.shortcut.norm")
-        assert not torch.equal(own.running_mean, torch.zeros(8))
+    with training.precise_batch_norm(network, training_data, 16):
+        norm = network.get_submodule("blocks.0.shortcut.norm")
+        assert not torch.equal(norm.running_mean, torch.zeros(8))
 
     assert torch.equal(torch.get_rng_state(), before)
 
 
-# ---- brute force ------------------------------------------------------------------------------------------------------------
+# ---- reference computation --------------------------------------------------------------------------------------------------
 
 
 def by_brute_force(network: Network, trial: Trial) -> Network:
-    """The network with the mean of each norm's batch means and unbiased batch variances, from its captured inputs."""
-    material, size = material_of(trial), trial.settings.training.batch_size
-    order = torch.randperm(len(material.sample), generator=streams.generator(0, "precise batch norm"))
+    """The network with the mean of batch means and of unbiased batch variances, from the inputs of each batch norm."""
+    training_data, size = data_of(trial), trial.settings.training.batch_size
+    order = torch.randperm(len(training_data.sample), generator=streams.generator(0, "precise batch norm"))
     inputs: dict[str, list[Tensor]] = {}
     hooks = [
-        norm.register_forward_pre_hook(lambda _norm, given, name=name: inputs.setdefault(name, []).append(given[0]))
+        norm.register_forward_pre_hook(lambda _norm, arguments, name=name: inputs.setdefault(name, []).append(arguments[0]))
         for name, norm in norms_of(network).items()
     ]
-    state = {name: value.clone() for name, value in network.state_dict().items()}
+    state_dict = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
     with torch.no_grad():
         for start in range(0, len(order) - size + 1, size):
-            pixels = material.sample.pixels[order[start : start + size]]
-            network(datasets.normalize(pixels, material.shift, material.scale))
+            pixels = training_data.sample.pixels[order[start : start + size]]
+            network(datasets.normalize(pixels, training_data.shift, training_data.scale))
     for hook in hooks:
         hook.remove()
     for name, batches in inputs.items():
         axes = (0, *range(2, batches[0].ndim))
-        state[f"{name}.running_mean"] = torch.stack([batch.mean(axes) for batch in batches]).mean(0)
-        state[f"{name}.running_var"] = torch.stack([batch.var(axes, correction=1) for batch in batches]).mean(0)
-    return built(trial, state)
+        state_dict[f"{name}.running_mean"] = torch.stack([batch.mean(axes) for batch in batches]).mean(0)
+        state_dict[f"{name}.running_var"] = torch.stack([batch.var(axes, correction=1) for batch in batches]).mean(0)
+    return built(trial, state_dict)
 
 
-def evaluated(network: Network, images: datasets.Images, material: training.TrainingData) -> tuple[float, float]:
-    """(loss, accuracy), all images at once, by torch's own cross-entropy."""
+def evaluated(network: Network, images: datasets.Images, training_data: training.TrainingData) -> tuple[float, float]:
+    """(loss, accuracy) on all images at once."""
     with torch.no_grad():
-        logits = network.eval()(datasets.normalize(images.pixels, material.shift, material.scale))
+        logits = network.eval()(datasets.normalize(images.pixels, training_data.shift, training_data.scale))
     correct = logits.argmax(1) == images.labels
     return nn.functional.cross_entropy(logits, images.labels).item(), correct.double().mean().item()
 
 
 @pytest.mark.parametrize("stack", ["auto", "1"])
 @pytest.mark.parametrize("arms", ARMS)
-def test_what_is_logged_agrees_with_statistics_averaged_by_hand_over_captured_inputs(
-    arms: str, stack: str, tiny: Any, tmp_path: Path
-):
+def test_logged_values_agree_with_statistics_averaged_over_captured_inputs(arms: str, stack: str, tiny: Any, tmp_path: Path):
     experiment = tiny(*ARMS[arms], "network.norm=batch", "precision=float64", "seeds=2", f"training.stack={stack}")
     train(experiment, tmp_path)
 
     for trial in experiment.trials:
-        material, rows, result = material_of(trial), metrics(tmp_path, trial), result_of(tmp_path, trial)
+        training_data, rows, result = data_of(trial), metrics(tmp_path, trial), result_of(tmp_path, trial)
         final = by_brute_force(built(trial, stored(tmp_path, trial)), trial)
         for row, network in ((rows[0], by_brute_force(built(trial), trial)), (rows[-1], final)):
-            for part, images in (("train", material.sample), ("val", material.validation)):
-                loss, accuracy = evaluated(network, images, material)
+            for part, images in (("train", training_data.sample), ("val", training_data.validation)):
+                loss, accuracy = evaluated(network, images, training_data)
                 assert row[f"{part}_loss"] == pytest.approx(loss, rel=1e-8)  # nine digits are logged
                 assert row[f"{part}_accuracy"] == pytest.approx(accuracy, rel=1e-8)
-        loss, accuracy = evaluated(final, training.test_images(trial.settings.data, "cpu"), material)
+        loss, accuracy = evaluated(final, training.test_images(trial.settings.data, "cpu"), training_data)
         assert (result["test_loss"], result["test_accuracy"]) == pytest.approx((loss, accuracy), rel=1e-8)
         for name, value in final.state_dict().items():
             if not name.endswith("num_batches_tracked"):
                 torch.testing.assert_close(stored(tmp_path, trial)[name], value, rtol=1e-9, atol=1e-12)
 
 
-# ---- which images -----------------------------------------------------------------------------------------------------------
+# ---- batches of the estimate ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("batch_size", "limit", "batches"),
     [(16, 2_048, 4), (24, 2_048, 2), (16, 40, 2), (100, 2_048, 1), (60, 32, 1)],
-    ids=["the whole sample", "whole batches only", "up to the limit", "a sample smaller than a batch", "one batch at least"],
+    ids=["the whole sample", "whole batches only", "up to the limit", "a sample smaller than a batch", "at least one batch"],
 )
-def test_batches_are_of_the_training_size_mixed_and_equal_at_every_call(
+def test_batches_have_the_training_batch_size_and_the_same_shuffled_images_at_every_call(
     batch_size: int, limit: int, batches: int, tiny: Any, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(precise, "PRECISE_IMAGES", limit)
     trial = tiny("network.norm=batch").trials[0]
-    network, material = built(trial), material_of(trial)
-    numbered = material.sample.pixels.clone()
+    network, training_data = built(trial), data_of(trial)
+    numbered = training_data.sample.pixels.clone()
     numbered[:, 0, 0, 0] = torch.arange(64)  # the first pixel of each image is its number
-    plain = replace(material, sample=replace(material.sample, pixels=numbered), shift=torch.zeros(1), scale=torch.ones(1))
-    seen: list[list[int]] = []
-    network.register_forward_pre_hook(lambda _network, inputs: seen.append(inputs[0][:, 0, 0, 0].int().tolist()))
+    plain = replace(
+        training_data, sample=replace(training_data.sample, pixels=numbered), shift=torch.zeros(1), scale=torch.ones(1)
+    )
+    batch_numbers: list[list[int]] = []
+    network.register_forward_pre_hook(lambda _network, inputs: batch_numbers.append(inputs[0][:, 0, 0, 0].int().tolist()))
     for _ in range(2):
         with training.precise_batch_norm(network, plain, batch_size):
             pass
 
-    assert seen[:batches] == seen[batches:]
-    assert [len(batch) for batch in seen] == [min(batch_size, 64)] * 2 * batches
-    numbers = [number for batch in seen[:batches] for number in batch]
+    assert batch_numbers[:batches] == batch_numbers[batches:]
+    assert [len(batch) for batch in batch_numbers] == [min(batch_size, 64)] * 2 * batches
+    numbers = [number for batch in batch_numbers[:batches] for number in batch]
     assert len(set(numbers)) == len(numbers)
-    assert numbers != sorted(numbers)  # image folders are read class by class
+    assert numbers != sorted(numbers)  # image folders are sorted by class
 
 
-# ---- what it is for -------------------------------------------------------------------------------------------------------
+# ---- short trainings ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def bn_short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Path]:
-    """Twenty updates of twenty layers, after which an eighth of a running variance is still the 1 that it started from."""
+    """Twenty updates of a 20-layer network, after which the initial 1 still has a weight of 1/8 in running variances."""
     folder = tmp_path_factory.mktemp("bn-short")
     (folder / "bn-short.yaml").write_text(BN_SHORT, encoding="utf-8")
     experiment = config.load(folder / "bn-short.yaml", ())
@@ -300,13 +304,13 @@ def bn_short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, Path
     return experiment, folder
 
 
-def test_a_short_training_that_has_learned_is_not_called_at_chance(bn_short: tuple[Experiment, Path]):
+def test_a_short_training_that_has_learned_is_above_chance(bn_short: tuple[Experiment, Path]):
     experiment, folder = bn_short
     for trial in experiment.trials:
-        network, material = built(trial, stored(folder, trial)), material_of(trial)
+        network, training_data = built(trial, stored(folder, trial)), data_of(trial)
         with torch.no_grad():
-            logits = network.train()(datasets.normalize(material.sample.pixels, material.shift, material.scale))
-        with_batch_statistics = (logits.argmax(1) == material.sample.labels).double().mean().item()
+            logits = network.train()(datasets.normalize(training_data.sample.pixels, training_data.shift, training_data.scale))
+        with_batch_statistics = (logits.argmax(1) == training_data.sample.labels).double().mean().item()
         result = result_of(folder, trial)
 
         assert result["outcome"] == "above_chance"
@@ -314,19 +318,19 @@ def test_a_short_training_that_has_learned_is_not_called_at_chance(bn_short: tup
         assert with_batch_statistics > 0.4
 
 
-def test_stored_weights_reproduce_what_is_logged_of_them(bn_short: tuple[Experiment, Path]):
+def test_stored_weights_reproduce_the_logged_values(bn_short: tuple[Experiment, Path]):
     experiment, folder = bn_short
     for trial in experiment.trials:
-        material, result = material_of(trial), result_of(folder, trial)
+        training_data, result = data_of(trial), result_of(folder, trial)
         test = training.test_images(trial.settings.data, "cpu")
         final, best = (built(trial, stored(folder, trial, name)) for name in ("weights.pt", "best.pt"))
-        ((loss, accuracy),) = training.evaluate(final, material.sample, material)
-        ((test_loss, test_accuracy),) = training.evaluate(final, test, material)
-        ((best_loss, best_accuracy),) = training.evaluate(best, test, material)
-        ((_, validation),) = training.evaluate(best, material.validation, material)
+        ((loss, accuracy),) = training.evaluate(final, training_data.sample, training_data)
+        ((test_loss, test_accuracy),) = training.evaluate(final, test, training_data)
+        ((best_loss, best_accuracy),) = training.evaluate(best, test, training_data)
+        ((_, validation),) = training.evaluate(best, training_data.validation, training_data)
 
         assert result["train_accuracy"] == pytest.approx(accuracy, rel=1e-8)
-        assert result["train_loss"] == pytest.approx(loss, rel=1e-5)  # float32, alone instead of in a stack
+        assert result["train_loss"] == pytest.approx(loss, rel=1e-5)  # float32, not in a stack
         assert (result["test_accuracy"], result["best_test_accuracy"]) == pytest.approx(
             (test_accuracy, best_accuracy), rel=1e-8
         )
@@ -334,20 +338,20 @@ def test_stored_weights_reproduce_what_is_logged_of_them(bn_short: tuple[Experim
         assert max(row["val_accuracy"] for row in metrics(folder, trial)) == pytest.approx(validation, rel=1e-8)
 
 
-# ---- what it takes ----------------------------------------------------------------------------------------------------------
+# ---- forecast of its time ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("operations", [10**12, 1], ids=["timed whole", "timed on two images"])
-def test_a_forecast_has_it_once_for_each_epoch_and_once_for_the_test_images(
+@pytest.mark.parametrize("operations", [10**12, 1], ids=["timed on all images", "timed on two images"])
+def test_a_forecast_includes_the_estimate_once_per_epoch_and_once_for_the_test_set(
     operations: int, tiny: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """A clock on which the estimate takes one second an image, and all else takes none."""
+    """With a clock on which the estimate takes one second per image and everything else no time."""
     experiment = tiny("network.norm=batch")
     images: list[int] = []
 
     @contextmanager
-    def measuring(run: training.StackState, _stop: object) -> Iterator[None]:
-        images.append(len(run.training_data.sample))
+    def measuring(state: training.StackState, _stop: object) -> Iterator[None]:
+        images.append(len(state.training_data.sample))
         yield
 
     def steady(call: Callable[[], object]) -> float:

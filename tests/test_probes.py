@@ -1,4 +1,4 @@
-"""The reading of a training step against matrix formulas written by hand, and the slope against two other fits.
+"""Step probes against matrix formulas in numpy, and the slope against two other fits.
 
 Shapes: B batch, D width, K classes.
 """
@@ -21,7 +21,7 @@ LR, BETAS, EPS = 1e-2, (0.9, 0.99), 1e-8
 Weights = dict[str, np.ndarray]
 
 
-# ---- the oracle: a two-block residual mlp and Adam, in float64, without autograd -------------------------------------------
+# ---- reference: a residual mlp with two blocks and Adam, in float64, without autograd --------------------------------------
 
 LAYERS = ("stem.layer", *(f"blocks.{b}.branch.layer{n}" for b in (0, 1) for n in (1, 2)), "classifier")
 
@@ -58,7 +58,7 @@ def forward_and_backward(weights: Weights, x: np.ndarray, labels: np.ndarray) ->
 
 
 def adam(weights: Weights, history: list[Weights]) -> Weights:
-    """The weights after the step whose gradients stand last in `history`: arXiv:1412.6980 algorithm 1."""
+    """The weights after the step with the last gradients in `history`: arXiv:1412.6980 algorithm 1."""
     t = len(history)
     new = {}
     for name, w in weights.items():
@@ -80,13 +80,13 @@ def expected_rows(weights: Weights, x: np.ndarray, labels: np.ndarray, steps: in
         new = adam(weights, history)
         layers = []
         for index, name in enumerate(LAYERS):
-            w, g, moved = (part[f"{name}.weight"] for part in (weights, gradients, new))
+            w, g, updated = (tensors[f"{name}.weight"] for tensors in (weights, gradients, new))
             size, logged = w.size, name.replace("stem.layer", "stem").replace("branch.", "")
-            norm, length, update = frobenius(g), frobenius(w), frobenius(moved - w)
+            norm, length, update = frobenius(g), frobenius(w), frobenius(updated - w)
             layers.append((index, logged, size, norm, norm / math.sqrt(size), length, update / length))
         blocks = zip(("stem", "blocks.0", "blocks.1"), xs, d_x, strict=True)
         signal = [
-            # the RMS over examples of the norm of one example's own gradient: that of the sum is B times dL/dx of the mean
+            # RMS over examples of the gradient norm of one example: dL/dx of the sum is B times dL/dx of the mean
             (i, name, math.sqrt((h**2).mean()), math.sqrt(np.mean([frobenius(B * row) ** 2 for row in d])))
             for i, (name, h, d) in enumerate(blocks)
         ]
@@ -95,7 +95,7 @@ def expected_rows(weights: Weights, x: np.ndarray, labels: np.ndarray, steps: in
     return rows
 
 
-# ---- what is tested ---------------------------------------------------------------------------------------------------------
+# ---- step probes ------------------------------------------------------------------------------------------------------------
 
 
 def two_blocks(dtype: torch.dtype = torch.float64) -> Network:
@@ -110,7 +110,7 @@ def batch(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tenso
 
 
 def after_backward(network: Network, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
-    """The boundaries of a step that has come as far as `backward()`."""
+    """The block boundaries of a step after `backward()`."""
     x, labels = batch(dtype)
     boundaries: list[torch.Tensor] = []
     loss = functional.cross_entropy(network(x, boundaries), labels)
@@ -121,48 +121,48 @@ def after_backward(network: Network, dtype: torch.dtype = torch.float64) -> list
     return boundaries
 
 
-def readings(network: Network, dtype: torch.dtype, steps: int) -> list[dict[str, list]]:
+def measurements(network: Network, dtype: torch.dtype, steps: int) -> list[dict[str, list]]:
     optimizer = torch.optim.Adam(network.parameters(), LR, BETAS, EPS)
-    found = []
+    rows = []
     for _ in range(steps):
-        reading = probes.begin(list(probes.PROBES), network, after_backward(network, dtype))
+        measurement = probes.begin(list(probes.PROBES), network, after_backward(network, dtype))
         optimizer.step()
-        found.append(probes.end(reading)[0])
-    return found
+        rows.append(probes.end(measurement)[0])
+    return rows
 
 
-def test_readings_leave_training_as_it_would_have_been():
-    read, unread = two_blocks(), two_blocks()
-    readings(read, torch.float64, 3)
-    optimizer = torch.optim.Adam(unread.parameters(), LR, BETAS, EPS)
+def test_step_probes_do_not_change_training():
+    measured, unmeasured = two_blocks(), two_blocks()
+    measurements(measured, torch.float64, 3)
+    optimizer = torch.optim.Adam(unmeasured.parameters(), LR, BETAS, EPS)
     for _ in range(3):
         x, labels = batch()
         optimizer.zero_grad()
-        functional.cross_entropy(unread(x), labels).backward()
+        functional.cross_entropy(unmeasured(x), labels).backward()
         optimizer.step()
 
-    assert all(torch.equal(a, b) for a, b in zip(read.parameters(), unread.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(measured.parameters(), unmeasured.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", ["gradient_norm", "signal"])
-def test_three_steps_of_adam_read_as_matrix_formulas_have_it(name, dtype, tolerance):
+def test_rows_of_three_adam_steps_agree_with_matrix_formulas(name, dtype, tolerance):
     network = two_blocks(dtype)
     weights = {key: value.double().numpy().copy() for key, value in network.state_dict().items()}
     x, labels = batch()
     expected = expected_rows(weights, x.flatten(1).numpy(), labels.numpy(), 3)
-    found = readings(network, dtype, 3)
+    rows = measurements(network, dtype, 3)
 
     for step in range(3):
-        for row, by_hand in zip(found[step][name], expected[step][name], strict=True):
+        for row, expected_row in zip(rows[step][name], expected[step][name], strict=True):
             texts = [cell for cell in row if isinstance(cell, int | str)]
 
-            assert texts == [cell for cell in by_hand if isinstance(cell, int | str)]
-            assert row[len(texts) :] == pytest.approx(by_hand[len(texts) :], rel=tolerance)
+            assert texts == [cell for cell in expected_row if isinstance(cell, int | str)]
+            assert row[len(texts) :] == pytest.approx(expected_row[len(texts) :], rel=tolerance)
             assert all(cell > 0 for cell in row[len(texts) :])
 
 
-def test_only_the_probes_that_were_asked_for_are_read():
+def test_only_the_requested_probes_give_rows():
     network = two_blocks()
     boundaries = after_backward(network)
 
@@ -171,15 +171,15 @@ def test_only_the_probes_that_were_asked_for_are_read():
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e-37, 1e25])
-def test_norms_of_float32_numbers_whose_squares_it_cannot_hold_are_not_lost(size):
-    """sqrt(100 * size^2) = 10 size; float32 squares end at 1e-38 and 1e38."""
+def test_norms_are_exact_if_squares_are_outside_the_range_of_float32(size):
+    """sqrt(100 * size^2) = 10 size; the range of float32 is 1e-38 to 1e38."""
     tensor = torch.full((100,), size)
 
     assert probes.norms([tensor])[0] == pytest.approx([10 * float(tensor[0])], rel=1e-12)
     assert probes.norms([], 3) == [[], [], []]
 
 
-def test_a_tiny_gradient_is_logged_as_what_it_is():
+def test_a_tiny_gradient_is_logged_exactly():
     network = two_blocks(torch.float32)
     boundaries = after_backward(network, torch.float32)
     network.stem.layer.weight.grad.fill_(1e-25)
@@ -190,7 +190,7 @@ def test_a_tiny_gradient_is_logged_as_what_it_is():
     assert rows["signal"][0][3] == pytest.approx(math.sqrt(B) * math.sqrt(B * D) * 1e-25, rel=1e-6)
 
 
-def test_what_has_no_gradient_reads_zero_and_a_zero_weight_has_no_update_ratio():
+def test_a_missing_gradient_is_logged_as_0_and_the_update_ratio_of_a_zero_weight_is_nan():
     network = two_blocks()
     boundaries = after_backward(network)
     network.classifier.weight.grad = None
@@ -204,30 +204,30 @@ def test_what_has_no_gradient_reads_zero_and_a_zero_weight_has_no_update_ratio()
     assert rows["signal"][2][3] == 0.0
 
 
-def test_the_gradient_of_the_signal_does_not_change_with_the_batch_size():
-    """The same images twice: each of their own gradients counts as before."""
+def test_activation_grad_norm_does_not_depend_on_the_batch_size():
+    """Every image occurs twice, which does not change the RMS over images."""
     network = two_blocks()
     x, labels = batch()
-    found = []
+    norms = []
     for repeats in (1, 2):
         boundaries: list[torch.Tensor] = []
         loss = functional.cross_entropy(network(x.repeat(repeats, 1, 1, 1), boundaries), labels.repeat(repeats))
         for boundary in boundaries:
             boundary.retain_grad()
         loss.backward()
-        found.append([row[3] for row in probes.end(probes.begin(["signal"], network, boundaries))[0]["signal"]])
+        norms.append([row[3] for row in probes.end(probes.begin(["signal"], network, boundaries))[0]["signal"]])
 
-    assert found[0] == pytest.approx(found[1], rel=1e-12)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-12)
 
 
 # ---- the slope --------------------------------------------------------------------------------------------------------------
 
 
-def dummy_variable_fit(flows: Sequence[float], stages: Sequence[int]) -> float:
-    """log10 flow = level of the stage + rate * index, over interior points: one column per stage and one for the index."""
-    inside = [i for i in range(1, len(flows) - 1) if flows[i] > 0 and math.isfinite(flows[i])]
+def dummy_variable_fit(grad_norms: Sequence[float], stages: Sequence[int]) -> float:
+    """log10 norm = intercept of the stage + rate * index, over interior points: one column per stage and one for the index."""
+    inside = [i for i in range(1, len(grad_norms) - 1) if grad_norms[i] > 0 and math.isfinite(grad_norms[i])]
     columns = [[float(stages[i] == stage) for i in inside] for stage in sorted(set(stages))] + [inside]
-    (*_, rate), *_ = np.linalg.lstsq(np.array(columns, float).T, np.log10([flows[i] for i in inside]), rcond=None)
+    (*_, rate), *_ = np.linalg.lstsq(np.array(columns, float).T, np.log10([grad_norms[i] for i in inside]), rcond=None)
     return -float(rate)
 
 
@@ -236,63 +236,63 @@ def noisy(count: int, seed: int = 0) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("flows", "expected"),
+    ("grad_norms", "expected"),
     [
-        pytest.param([5, 1e-6, 1e-4, 1e-2, 7], -2.0, id="vanishing: two decades fewer per block towards the input"),
+        pytest.param([5, 1e-6, 1e-4, 1e-2, 7], -2.0, id="vanishing: two orders of magnitude per block towards the input"),
         pytest.param([5, 100, 10, 1, 0.1, 7], 1.0, id="exploding towards the input"),
         pytest.param([5, 3, 3, 3, 7], 0.0, id="level"),
-        pytest.param([5, 1e-300, 1e-290, 7], -10.0, id="far below what float32 can hold"),
+        pytest.param([5, 1e-300, 1e-290, 7], -10.0, id="far below the range of float32"),
     ],
 )
-def test_the_slope_is_in_decades_per_block_towards_the_input(flows, expected):
-    assert probes.slope(flows, [0] * len(flows)) == pytest.approx(expected, abs=1e-12)
+def test_the_slope_is_the_change_of_log10_per_block_from_output_to_input(grad_norms, expected):
+    assert probes.slope(grad_norms, [0] * len(grad_norms)) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_slope_of_one_stage_is_numpys_straight_line(seed):
-    flows = noisy(12, seed)
-    rate, _ = np.polyfit(np.arange(1, 11), np.log10(flows[1:-1]), 1)
+def test_the_slope_of_one_stage_agrees_with_numpy_polyfit(seed):
+    grad_norms = noisy(12, seed)
+    rate, _ = np.polyfit(np.arange(1, 11), np.log10(grad_norms[1:-1]), 1)
 
-    assert probes.slope(flows, [0] * 12) == pytest.approx(-rate, rel=1e-10)
+    assert probes.slope(grad_norms, [0] * 12) == pytest.approx(-rate, rel=1e-10)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_slope_of_three_stages_is_a_fit_with_a_level_per_stage(seed):
-    flows, stages = noisy(14, seed), [0] * 4 + [1] * 7 + [2] * 3
+def test_the_slope_of_three_stages_is_a_fit_with_an_intercept_per_stage(seed):
+    grad_norms, stages = noisy(14, seed), [0] * 4 + [1] * 7 + [2] * 3
 
-    assert probes.slope(flows, stages) == pytest.approx(dummy_variable_fit(flows, stages), rel=1e-10)
+    assert probes.slope(grad_norms, stages) == pytest.approx(dummy_variable_fit(grad_norms, stages), rel=1e-10)
 
 
-def test_a_jump_between_stages_is_no_slope():
+def test_a_jump_between_stages_does_not_affect_the_slope():
     assert probes.slope([9, 1, 1, 1, 50, 50, 50, 9], [0, 0, 0, 0, 1, 1, 1, 1]) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("ends", [(0.0, math.inf), (1e30, 1e-30), (math.nan, 1.0)])
-def test_the_stem_and_the_last_boundary_do_not_count(ends):
-    flows = noisy(8)
-    changed = [ends[0], *flows[1:-1], ends[1]]
+def test_the_first_and_the_last_boundary_do_not_affect_the_slope(ends):
+    grad_norms = noisy(8)
+    changed = [ends[0], *grad_norms[1:-1], ends[1]]
 
-    assert probes.slope(changed, [0] * 8) == probes.slope(flows, [0] * 8)
+    assert probes.slope(changed, [0] * 8) == probes.slope(grad_norms, [0] * 8)
 
 
 @pytest.mark.parametrize("value", [0.0, math.inf, math.nan])
-def test_what_underflowed_or_is_not_finite_is_left_out_and_the_rest_keeps_its_place(value):
-    flows, stages = noisy(14), [0] * 4 + [1] * 7 + [2] * 3
-    flows[2] = flows[6] = flows[11] = value
+def test_values_that_are_0_or_not_finite_are_left_out_of_the_slope(value):
+    grad_norms, stages = noisy(14), [0] * 4 + [1] * 7 + [2] * 3
+    grad_norms[2] = grad_norms[6] = grad_norms[11] = value
 
-    assert probes.slope(flows, stages) == pytest.approx(dummy_variable_fit(flows, stages), rel=1e-10)
+    assert probes.slope(grad_norms, stages) == pytest.approx(dummy_variable_fit(grad_norms, stages), rel=1e-10)
 
 
 @pytest.mark.parametrize(
-    ("flows", "stages"),
+    ("grad_norms", "stages"),
     [
-        pytest.param([], [], id="nothing"),
-        pytest.param([1.0], [0], id="the stem alone, depth 2"),
+        pytest.param([], [], id="empty"),
+        pytest.param([1.0], [0], id="the stem only, depth 2"),
         pytest.param([1.0, 2.0, 3.0], [0, 0, 0], id="one interior point"),
-        pytest.param([1.0, 2.0, 0.0, 0.0, 1.0], [0] * 5, id="one that is not 0"),
+        pytest.param([1.0, 2.0, 0.0, 0.0, 1.0], [0] * 5, id="one interior point that is not 0"),
         pytest.param([1.0, 2.0, 3.0, 4.0, 5.0], [0, 0, 1, 2, 2], id="one in each stage"),
         pytest.param([0.0] * 9, [0] * 9, id="all underflowed"),
     ],
 )
-def test_fewer_than_two_points_have_no_slope(flows, stages):
-    assert math.isnan(probes.slope(flows, stages))
+def test_fewer_than_two_points_per_stage_have_no_slope(grad_norms, stages):
+    assert math.isnan(probes.slope(grad_norms, stages))

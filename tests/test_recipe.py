@@ -53,7 +53,7 @@ def test_the_baseline_is_the_narrowest_plain_network_with_at_least_as_many_param
 
 def test_with_group_norm_its_width_is_a_multiple_of_the_groups():
     cell = config.load("digits", [*MLP, "network.norm=group"]).trials[-1].settings.network
-    width = training.width_of_control(cell, "projection-all", (1, 8, 8), 10)
+    width = training.matched_plain_width(cell, "projection-all", (1, 8, 8), 10)
 
     assert width % 8 == 0
     assert parameters(cell, "plain", width - 8) < parameters(cell, "projection-all", 16) <= parameters(cell, "plain", width)
@@ -82,7 +82,7 @@ class Weighted(Half):
 def test_the_parameters_of_a_custom_shortcut_are_counted(shortcut, wider, monkeypatch):
     monkeypatch.setitem(SHORTCUTS, "mine", shortcut)
     cell = config.load("digits", MLP).trials[-1].settings.network
-    width = training.width_of_control(cell, "mine", (1, 8, 8), 10)
+    width = training.matched_plain_width(cell, "mine", (1, 8, 8), 10)
 
     assert (width > 16) is wider
     assert parameters(cell, "plain", width - 1) < parameters(cell, "mine", 16) <= parameters(cell, "plain", width)

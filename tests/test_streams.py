@@ -1,4 +1,4 @@
-"""Random draws by name."""
+"""Named random streams."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ def numbers(seed: int, *name: str | int) -> list[float]:
     return torch.rand(4, generator=generator(seed, *name)).tolist()
 
 
-def test_drawing_by_name_leaves_torchs_own_random_state_alone():
+def test_named_streams_do_not_change_the_global_random_state_of_torch():
     before = torch.get_rng_state()
     numbers(0, "order", 3)
 
@@ -20,7 +20,7 @@ def test_drawing_by_name_leaves_torchs_own_random_state_alone():
 
 
 @pytest.mark.parametrize("name", [(), ("order", 3), ("parameter", "blocks.0.branch.layer1.weight")])
-def test_a_name_gives_the_same_numbers_whatever_was_drawn_before(name):
+def test_a_stream_does_not_depend_on_previous_draws(name):
     first = numbers(0, *name)
     torch.manual_seed(99)
     torch.rand(7)
@@ -29,9 +29,9 @@ def test_a_name_gives_the_same_numbers_whatever_was_drawn_before(name):
     assert numbers(0, *name) == first
 
 
-def test_every_seed_and_every_name_has_numbers_of_its_own():
-    """Names that look alike when pasted together are different names."""
-    alike = [
+def test_different_seeds_and_names_give_different_numbers():
+    """Names whose concatenations are equal are different names."""
+    streams = [
         (0,),
         (1,),
         (0, "a"),
@@ -46,15 +46,15 @@ def test_every_seed_and_every_name_has_numbers_of_its_own():
         (1, 0),
     ]
 
-    assert len({tuple(numbers(*name)) for name in alike}) == len(alike)
+    assert len({tuple(numbers(*name)) for name in streams}) == len(streams)
 
 
 @pytest.mark.parametrize(
-    ("seed", "name", "written"),
+    ("seed", "name", "text"),
     [(0, (), "(0,)"), (3, ("order", 2), "(3, 'order', 2)"), (12, ("augment", 400), "(12, 'augment', 400)")],
 )
-def test_the_seed_is_the_first_four_bytes_of_sha256_over_the_written_name(seed, name, written):
-    four_bytes = bytes.fromhex(hashlib.sha256(written.encode()).hexdigest()[:8])
-    by_hand = sum(byte * 256**place for place, byte in enumerate(four_bytes))
+def test_the_seed_is_the_first_four_bytes_of_the_sha256_digest_of_seed_and_name(seed, name, text):
+    four_bytes = bytes.fromhex(hashlib.sha256(text.encode()).hexdigest()[:8])
+    expected = sum(byte * 256**position for position, byte in enumerate(four_bytes))
 
-    assert generator(seed, *name).initial_seed() == by_hand
+    assert generator(seed, *name).initial_seed() == expected

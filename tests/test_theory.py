@@ -1,4 +1,4 @@
-"""Each formula of growth at initialisation, against simulations in numpy and float64 that share no code with it."""
+"""Each formula for growth at initialization against simulations in numpy and float64 that share no code with it."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Backward = Callable[[FloatArray], FloatArray]
 Layer = Callable[[np.random.Generator, FloatArray], tuple[FloatArray, Backward]]
 
 
-# ---- the simulation: a layer gives its output and the map from gradients of the output to those of the input ----------
+# ---- simulation: a layer returns its output and the map from output gradients to input gradients ----------------------
 
 
 def weight(random: np.random.Generator, sigma2: float, width: int) -> FloatArray:
@@ -61,20 +61,20 @@ def norm(axis: int) -> Layer:
 
 
 def chain(*layers: Layer) -> Layer:
-    def whole(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+    def layer(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
         backs = []
-        for layer in layers:
-            x, back = layer(random, x)
+        for part in layers:
+            x, back = part(random, x)
             backs.append(back)
 
-        def through(d: FloatArray) -> FloatArray:
+        def backward(d: FloatArray) -> FloatArray:
             for back in reversed(backs):
                 d = back(d)
             return d
 
-        return x, through
+        return x, backward
 
-    return whole
+    return layer
 
 
 def skip(branch: Layer, scale: float = 1.0, a: float = 1.0) -> Layer:
@@ -88,24 +88,24 @@ def skip(branch: Layer, scale: float = 1.0, a: float = 1.0) -> Layer:
 def simulated(
     block: Layer, blocks: int, first: Layer = relu, batch: int = 32, width: int = WIDTH
 ) -> tuple[FloatArray, FloatArray]:
-    """ln |dL/dx|^2 and ln E[x^2] at x_0 .. x_L, (seeds, L + 1), of a random gradient at the end."""
-    levels, signals = [], []
+    """ln |dL/dx|^2 and ln E[x^2] at x_0 .. x_L, (seeds, L + 1), for a random gradient at the output."""
+    gradient_levels, activation_levels = [], []
     for seed in range(SEEDS):
         random = np.random.default_rng(seed)
         x, _ = first(random, random.standard_normal((batch, width)))
-        signal, backs = [np.square(x).mean()], []
+        activation_squares, backs = [np.square(x).mean()], []
         for _ in range(blocks):
             x, back = block(random, x)
-            signal.append(np.square(x).mean())
+            activation_squares.append(np.square(x).mean())
             backs.append(back)
         d = random.standard_normal(x.shape)
-        level = [np.square(d).sum()]
+        gradient_squares = [np.square(d).sum()]
         for back in reversed(backs):
             d = back(d)
-            level.append(np.square(d).sum())
-        levels.append(np.log(level[::-1]))
-        signals.append(np.log(signal))
-    return np.array(levels), np.array(signals)
+            gradient_squares.append(np.square(d).sum())
+        gradient_levels.append(np.log(gradient_squares[::-1]))
+        activation_levels.append(np.log(activation_squares))
+    return np.array(gradient_levels), np.array(activation_levels)
 
 
 def growth(levels: FloatArray, inner: slice = slice(3, -3)) -> float:
@@ -118,10 +118,10 @@ def plain(*layers: Layer) -> Layer:
     return chain(*layers)
 
 
-# ---- what there is no formula for ------------------------------------------------------------------------------------------
+# ---- networks without a formula --------------------------------------------------------------------------------------------
 
 
-def cell(**keys: Any) -> config.Network:
+def network(**keys: Any) -> config.Network:
     return config.Network(**{"depth": 22, **keys})
 
 
@@ -151,34 +151,34 @@ def cell(**keys: Any) -> config.Network:
     ],
     ids=str,
 )
-def test_where_no_formula_is_known_the_answer_is_a_reason(keys: dict[str, Any]):
-    found = theory.predict(cell(**keys), 64)
+def test_if_no_formula_is_known_the_prediction_gives_a_reason(keys: dict[str, Any]):
+    prediction = theory.predict(network(**keys), 64)
 
-    assert not found.known
-    assert found.source
-    assert (found.slope(), found.band(), found.depth_scale(), found.forward) == (None, None, None, None)
+    assert not prediction.known
+    assert prediction.source
+    assert (prediction.slope(), prediction.band(), prediction.depth_scale(), prediction.forward) == (None, None, None, None)
 
 
-def test_of_plain_batch_norm_in_batches_of_fewer_than_8_no_formula_is_known():
-    seven, eight = (theory.predict(cell(shortcut="plain", norm="batch"), batch) for batch in (7, 8))
+def test_no_formula_is_known_for_plain_batch_norm_in_batches_of_fewer_than_8():
+    seven, eight = (theory.predict(network(shortcut="plain", norm="batch"), batch) for batch in (7, 8))
 
     assert (seven.known, eight.known) == (False, True)
     assert seven.source == "no formula is known for batch norm in batches of fewer than 8"
 
 
-def test_gains_are_those_of_the_inits():
-    from resexp.networks import INITS  # noqa: PLC0415 - the oracle is of the lab, what is tested is not
+def test_init_scales_agree_with_the_initializations():
+    from resexp.networks import INITS  # noqa: PLC0415 - only the reference imports torch
 
     torch = pytest.importorskip("torch")
 
-    assert {name: rule.spread(torch.empty(8, 8)) for name, rule in INITS.items()} == theory.INIT_SCALES
+    assert {name: rule.scale(torch.empty(8, 8)) for name, rule in INITS.items()} == theory.INIT_SCALES
 
 
-# ---- plain -----------------------------------------------------------------------------------------------------------------
+# ---- plain networks --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("init", "expected"), [("he", 1.0), ("xavier", 0.5), ("orthogonal", 0.5), ("pytorch", 1 / 6)])
-def test_a_plain_relu_layer_multiplies_the_square_of_the_gradient_by_half_its_gain(init: str, expected: float):
+def test_a_plain_relu_layer_multiplies_the_squared_gradient_by_half_of_sigma2(init: str, expected: float):
     draw = orthogonal if init == "orthogonal" else weight
     levels, signals = simulated(plain(matrix(theory.INIT_SCALES[init], draw), relu), 20)
 
@@ -196,7 +196,7 @@ def test_a_plain_tanh_layer_tends_to_its_mean_field_factor(sigma2: float, expect
     assert growth(levels, slice(6, -3)) == pytest.approx(expected, rel=0.05)
 
 
-def test_under_xavier_the_gradient_of_tanh_layers_falls_as_a_polynomial():
+def test_with_xavier_initialization_the_gradient_of_tanh_layers_decays_polynomially():
     layers = 50
     levels, signals = simulated(plain(matrix(1.0), tanh), layers - 1, first=plain(matrix(1.0), tanh), width=512)
     ratio = np.exp(levels - levels[:, -1:]).mean(0)[4:-1]
@@ -205,13 +205,13 @@ def test_under_xavier_the_gradient_of_tanh_layers_falls_as_a_polynomial():
     predicted = np.cumprod([1.0, *chi[:0:-1]])[::-1][4:-1]
 
     assert np.abs(ratio / predicted - 1).max() < 0.1
-    assert np.abs(predicted / share - 1).max() < 0.35  # l / L is what it tends to
+    assert np.abs(predicted / share - 1).max() < 0.35  # it tends to l / L
     assert predicted[-20:] == pytest.approx(share[-20:], rel=0.05)
     assert np.exp(signals[:, -1]).mean() == pytest.approx(1 / (2 * layers), rel=0.15)
     assert squares[-1] == pytest.approx(np.exp(signals[:, -1]).mean(), rel=0.1)
 
 
-def test_the_gradient_of_one_input_fluctuates_over_seeds_as_predicted():
+def test_the_variance_over_seeds_of_the_gradient_of_one_input_is_as_predicted():
     width, layers = 64, 20
     logs = []
     for seed in range(400):
@@ -224,21 +224,21 @@ def test_the_gradient_of_one_input_fluctuates_over_seeds_as_predicted():
             x = np.maximum(h @ x, 0)
             masks.append(x > 0)
         d = random.standard_normal(width)
-        start = np.square(d).sum()
+        output_square = np.square(d).sum()
         for w, mask in zip(reversed(weights), reversed(masks), strict=True):
             d = (d * mask) @ w
-        logs.append(math.log(np.square(d).sum() / start))
+        logs.append(math.log(np.square(d).sum() / output_square))
 
     assert np.var(logs) == pytest.approx(theory.fluctuation(layers, width), rel=0.25)
     assert np.mean(logs) == pytest.approx(-theory.fluctuation(layers, width) / 2, rel=0.25)
 
 
-# ---- with a norm -------------------------------------------------------------------------------------------------------------
+# ---- normalization -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sigma2", [1 / 3, 2.0])
 @pytest.mark.parametrize("batch", [32, 128, 256])
-def test_a_plain_network_with_batch_norm_explodes_at_any_gain(sigma2: float, batch: int):
+def test_gradients_of_plain_networks_with_batch_norm_explode_for_any_sigma2(sigma2: float, batch: int):
     levels, _ = simulated(plain(matrix(sigma2), norm(0), relu), 20, batch=batch)
     low, high = theory.batch_norm_relu(batch)
 
@@ -246,14 +246,14 @@ def test_a_plain_network_with_batch_norm_explodes_at_any_gain(sigma2: float, bat
     assert batch < 128 or 1.42 < growth(levels) < 1.47 * 1.01
 
 
-def test_linear_layers_with_batch_norm_explode_a_little():
+def test_gradients_of_linear_layers_with_batch_norm_explode_slowly():
     levels, _ = simulated(plain(matrix(1.0), norm(0)), 30, batch=32)
 
     assert growth(levels) == pytest.approx(theory.batch_norm_linear(32), rel=0.01)
 
 
 @pytest.mark.parametrize("sigma2", [1 / 3, 2.0])
-def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(sigma2: float):
+def test_gradients_of_plain_networks_with_layer_norm_are_stable_for_any_sigma2(sigma2: float):
     levels, _ = simulated(plain(matrix(sigma2), norm(1), relu), 20)
 
     assert growth(levels) == pytest.approx(theory.layer_norm_relu(), rel=0.02)
@@ -262,26 +262,26 @@ def test_layer_norm_keeps_the_gradient_of_a_plain_network_at_any_gain(sigma2: fl
 @pytest.mark.parametrize(
     ("name", "axis", "layers", "tolerance"), [("batch", 0, 1, 0.15), ("batch", 0, 2, 0.25), ("layer", 1, 1, 0.1)]
 )
-def test_shortcuts_turn_a_norms_explosion_into_a_power_law(name: str, axis: int, layers: int, tolerance: float):
+def test_with_shortcuts_gradients_through_normalization_follow_a_power_law(name: str, axis: int, layers: int, tolerance: float):
     sigma2, blocks = 2.0, 54
     chi = {"batch": theory.BATCH_NORM_RELU, "layer": 1.0}[name]
-    first = plain(matrix(sigma2), norm(axis), relu, skip(matrix(sigma2)))  # x_1, whose shortcut starts behind the activation
+    first = plain(matrix(sigma2), norm(axis), relu, skip(matrix(sigma2)))  # x_1: its shortcut begins after the activation
     levels, _ = simulated(skip(chain(*[norm(axis), relu, matrix(sigma2)] * layers)), blocks - 1, first, batch=128)
     measured = (levels - levels[:, -1:]).mean(0)
     factors = theory.norm_residual(chi**layers, 1 / sigma2, blocks)[1:]
     predicted = np.append(np.cumsum(np.log(factors)[::-1])[::-1], 0.0)
-    early, late = (measured[at] - measured[2 * at] for at in (6, 24))
+    early, late = (measured[index] - measured[2 * index] for index in (6, 24))
 
     assert measured[1:-6] == pytest.approx(predicted[1:-6], rel=tolerance)
-    assert early == pytest.approx(late, rel=0.3)  # a doubling of l costs the same anywhere: not exponential
+    assert early == pytest.approx(late, rel=0.3)  # every doubling of l has the same effect: not exponential
     assert measured[0] < 0.3 * blocks * layers * math.log(theory.BATCH_NORM_RELU)
 
 
-def test_with_batch_norm_at_the_end_of_the_branch_the_law_is_the_same():
+def test_batch_norm_at_the_end_of_the_branch_gives_the_same_power_law():
     blocks = 54
     block = chain(matrix(2.0), norm(0), relu)
     levels, _ = simulated(skip(block), blocks, first=block, batch=128)
-    predicted = theory.predict(cell(depth=56, block_layers=1, placement="branch", norm="batch", init="he"), 128)
+    predicted = theory.predict(network(depth=56, block_layers=1, placement="branch", norm="batch", init="he"), 128)
 
     assert predicted.law == "power"
     assert -np.polyfit(np.arange(3, 50), levels.mean(0)[3:50], 1)[0] == pytest.approx(
@@ -289,13 +289,13 @@ def test_with_batch_norm_at_the_end_of_the_branch_the_law_is_the_same():
     )
 
 
-# ---- residual, no norm -------------------------------------------------------------------------------------------------------
+# ---- residual networks without normalization ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("scale", "a", "layers", "expected"), [(1.0, 1.0, 1, 2.0), (1.0, 1.0, 2, 2.0), (0.5, 0.5, 2, 0.5), (1.0, 0.5, 2, 1.25)]
 )
-def test_independent_branches_add_up(scale: float, a: float, layers: int, expected: float):
+def test_squared_gradients_of_independent_branches_add_up(scale: float, a: float, layers: int, expected: float):
     levels, signals = simulated(skip(chain(*[relu, matrix(2.0)] * layers), scale, a), 20, first=chain())
 
     assert theory.residual(scale, a, theory.relu_layer(2.0) ** layers) == expected
@@ -303,7 +303,7 @@ def test_independent_branches_add_up(scale: float, a: float, layers: int, expect
     assert growth(-signals) == pytest.approx(expected, rel=0.05)
 
 
-def test_a_bare_he_block_triples_both():
+def test_a_bare_block_with_he_initialization_triples_squared_gradients_and_activations():
     levels, signals = simulated(skip(chain(matrix(2.0), relu, matrix(2.0))), 20)
 
     assert theory.residual_bare(2.0, 2.0) == 3.0
@@ -312,7 +312,7 @@ def test_a_bare_he_block_triples_both():
 
 
 @pytest.mark.parametrize("sigma2", [1 / 3, 1.0, 2.0])
-def test_an_activation_after_the_addition_is_met_by_its_mean_field(sigma2: float):
+def test_mean_field_predicts_blocks_with_an_activation_after_the_addition(sigma2: float):
     levels, signals = simulated(chain(skip(chain(matrix(sigma2), relu, matrix(sigma2))), relu), 20)
     backward, forward = theory.residual_post(sigma2**2 / 2, 20)
 
@@ -322,7 +322,7 @@ def test_an_activation_after_the_addition_is_met_by_its_mean_field(sigma2: float
 
 
 @pytest.mark.parametrize("blocks", [20, 50])
-def test_scaling_branches_by_the_root_of_their_number_leaves_about_e_in_all(blocks: int):
+def test_scaling_branches_by_one_over_the_root_of_blocks_gives_a_total_factor_of_about_e(blocks: int):
     block = skip(chain(relu, matrix(2.0), relu, matrix(2.0)), 1.0, blocks**-0.5)
     levels, _ = simulated(block, blocks, first=chain())
 
@@ -331,15 +331,15 @@ def test_scaling_branches_by_the_root_of_their_number_leaves_about_e_in_all(bloc
 
 
 @pytest.mark.parametrize(("a", "sigma2"), [(1.0, 2.0), (1.0, 1 / 3), (20**-0.5, 2.0)])
-def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, sigma2: float):
+def test_the_formula_includes_a_first_block_after_an_activation(a: float, sigma2: float):
     branch = chain(matrix(sigma2), relu, matrix(sigma2))
     first, block = chain(relu, skip(branch, 1.0, a)), skip(chain(relu, branch), 1.0, a)
     blocks, count = [first, *[block] * 19], iter(range(20 * SEEDS))
 
-    def in_turn(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
+    def next_block(random: np.random.Generator, x: FloatArray) -> tuple[FloatArray, Backward]:
         return blocks[next(count) % 20](random, x)
 
-    levels, signals = simulated(in_turn, 20, first=chain())
+    levels, signals = simulated(next_block, 20, first=chain())
     backward, forward = theory.residual_pre(a**2 * sigma2**2 / 2, 20)
 
     assert -np.diff(levels.mean(0)) == pytest.approx(np.log(backward), abs=0.1)
@@ -347,7 +347,7 @@ def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, sigma2:
     assert math.exp((levels[:, 0] - levels[:, -1]).mean()) == pytest.approx(math.prod(backward), rel=0.15)
 
 
-# ---- from settings to the formula -----------------------------------------------------------------------------------------
+# ---- predictions for settings ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -366,101 +366,110 @@ def test_a_first_block_behind_its_activation_is_in_the_formula(a: float, sigma2:
     ],
     ids=str,
 )
-def test_each_cell_finds_its_formula(keys: dict[str, Any], law: str, factor: float):
-    found = theory.predict(cell(**keys), 64)
-    levels = [high for _, high in found.profile()]
+def test_predictions_use_the_formula_of_the_network(keys: dict[str, Any], law: str, factor: float):
+    prediction = theory.predict(network(**keys), 64)
+    levels = [high for _, high in prediction.profile()]
 
-    assert found.law == law
-    assert found.low == pytest.approx([high - (found.variance or 0.0) / (4 * math.log(10)) for high in found.high])
-    assert len(levels) == 1 + theory.arms.block_count(cell(**keys))
-    assert [above - below for above, below in pairwise(levels)] == pytest.approx([math.log10(factor) / 2] * (len(levels) - 1))
-    assert found.slope() == pytest.approx((found.low[0], math.log10(factor) / 2))
+    assert prediction.law == law
+    assert prediction.low == pytest.approx(
+        [high - (prediction.variance or 0.0) / (4 * math.log(10)) for high in prediction.high]
+    )
+    assert len(levels) == 1 + theory.arms.block_count(network(**keys))
+    assert [level - next_level for level, next_level in pairwise(levels)] == pytest.approx(
+        [math.log10(factor) / 2] * (len(levels) - 1)
+    )
+    assert prediction.slope() == pytest.approx((prediction.low[0], math.log10(factor) / 2))
 
 
-def test_ten_decades_of_gain_keep_the_post_range_finite():
+def test_the_range_for_post_is_finite_over_ten_orders_of_magnitude_of_sigma2():
     for sigma2 in (1e-6, 1e-2, 12.0, 1e4):
-        low, high = theory.predict(cell(init_scale=sigma2), 64).slope() or (math.nan, math.nan)
+        low, high = theory.predict(network(init_scale=sigma2), 64).slope() or (math.nan, math.nan)
 
         assert -0.2 < low <= high
         assert math.isfinite(high)
 
 
-def test_borders_of_an_image_take_their_share_of_a_convolution():
+def test_zero_padding_reduces_the_factor_of_a_convolution():
     side, layers = 8, 40
     taps = np.eye(side) + np.eye(side, k=1) + np.eye(side, k=-1)
-    once, again = (np.ones(side) @ np.linalg.matrix_power(taps / 3, power) @ np.ones(side) for power in (layers, layers + 1))
-    least, most = theory.borders(side)
+    total, next_total = (
+        np.ones(side) @ np.linalg.matrix_power(taps / 3, power) @ np.ones(side) for power in (layers, layers + 1)
+    )
+    low, high = theory.borders(side)
 
-    assert most == pytest.approx((again / once) ** 2)
-    assert least == pytest.approx((np.ones(side) @ taps @ np.ones(side) / 3 / side) ** 2)
-    assert theory.predict(cell(family="cnn", shortcut="plain", depth=20, init="he"), 64, 32).slope() == pytest.approx(
+    assert high == pytest.approx((next_total / total) ** 2)
+    assert low == pytest.approx((np.ones(side) @ taps @ np.ones(side) / 3 / side) ** 2)
+    assert theory.predict(network(family="cnn", shortcut="plain", depth=20, init="he"), 64, 32).slope() == pytest.approx(
         (math.log10(theory.borders(8)[0]), math.log10(theory.borders(32)[1]))
     )
 
 
 def test_the_band_widens_away_from_the_last_block():
-    band = theory.predict(cell(shortcut="plain", init="he", width=100), 64).band()
+    band = theory.predict(network(shortcut="plain", init="he", width=100), 64).band()
 
     assert band is not None
     assert band[-1] == 0
-    assert band[0] == pytest.approx(2 * math.sqrt(5 * 20 / 100) / (2 * math.log(10)))  # two sd of log10 of the norm
-    assert theory.predict(cell(init="he"), 64).band() is None
+    assert band[0] == pytest.approx(2 * math.sqrt(5 * 20 / 100) / (2 * math.log(10)))  # two SD of log10 of the norm
+    assert theory.predict(network(init="he"), 64).band() is None
 
 
-def test_the_depth_scale_is_that_of_the_squared_gradient():
-    plain_start = theory.predict(cell(shortcut="plain", width=10**5), 64).depth_scale()
-    healthy = theory.predict(cell(shortcut="plain", init="orthogonal", init_scale=2.0), 64).depth_scale()
-    normed = theory.predict(cell(shortcut="plain", norm="batch", block_layers=1), 10**6).depth_scale()
+def test_the_depth_scale_refers_to_the_squared_gradient():
+    vanishing = theory.predict(network(shortcut="plain", width=10**5), 64).depth_scale()
+    stable = theory.predict(network(shortcut="plain", init="orthogonal", init_scale=2.0), 64).depth_scale()
+    exploding = theory.predict(network(shortcut="plain", norm="batch", block_layers=1), 10**6).depth_scale()
 
-    assert plain_start == pytest.approx((1 / math.log(36),) * 2, rel=1e-3)
-    assert healthy == (math.inf, math.inf)
-    assert normed is not None
-    assert normed[0] == pytest.approx(2.6, rel=0.01)  # layers: Yang 2019
-    assert theory.predict(cell(shortcut="skipinit", placement="pre"), 64).depth_scale() is None
+    assert vanishing == pytest.approx((1 / math.log(36),) * 2, rel=1e-3)
+    assert stable == (math.inf, math.inf)
+    assert exploding is not None
+    assert exploding[0] == pytest.approx(2.6, rel=0.01)  # layers: Yang et al. 2019
+    assert theory.predict(network(shortcut="skipinit", placement="pre"), 64).depth_scale() is None
 
 
-def test_the_spread_of_a_slope_is_that_of_a_line_fitted_to_steps_that_are_drawn():
-    found = theory.predict(cell(shortcut="plain", init="he", width=64), 64)
-    blocks, spread = len(found.low), math.sqrt(found.variance or 0.0) / (2 * math.log(10))  # decades of the norm in a block
+def test_the_spread_of_a_slope_agrees_with_lines_fitted_to_random_walks():
+    prediction = theory.predict(network(shortcut="plain", init="he", width=64), 64)
+    blocks, spread = (
+        len(prediction.low),
+        math.sqrt(prediction.variance or 0.0) / (2 * math.log(10)),
+    )  # orders of magnitude of the norm per block
     steps = np.random.default_rng(0).standard_normal((4000, blocks)) * spread
     walks = np.concatenate([np.cumsum(steps[:, ::-1], 1)[:, ::-1], np.zeros((4000, 1))], 1)[:, 1:-1]
     slopes = np.polyfit(np.arange(blocks - 1), walks.T, 1)[0]
 
-    assert found.slope_spread() == pytest.approx(2 * slopes.std(), rel=0.04)
+    assert prediction.slope_spread() == pytest.approx(2 * slopes.std(), rel=0.04)
 
 
-def test_a_gradient_that_may_vanish_or_explode_has_no_farthest_scale():
-    found = theory.predict(cell(shortcut="plain", init="he", init_scale=2.03, width=64, block_layers=1), 64)
-    near, far = found.depth_scale() or (0.0, 0.0)
+def test_a_gradient_that_may_vanish_or_explode_has_an_infinite_longest_depth_scale():
+    prediction = theory.predict(network(shortcut="plain", init="he", init_scale=2.03, width=64, block_layers=1), 64)
+    shortest, longest = prediction.depth_scale() or (0.0, 0.0)
 
-    assert found.low[0] < 0 < found.high[0]
-    assert far == math.inf
-    assert near == pytest.approx(1 / (5 / (2 * 64) - math.log(1.015)))
+    assert prediction.low[0] < 0 < prediction.high[0]
+    assert longest == math.inf
+    assert shortest == pytest.approx(1 / (5 / (2 * 64) - math.log(1.015)))
 
 
-def test_borders_count_for_the_convolutions_of_a_block_that_have_any():
+def test_zero_padding_counts_only_for_padded_convolutions():
     def slope(**keys: Any) -> tuple[float, float] | None:
         return theory.predict(
-            cell(**{"family": "cnn", "shortcut": "plain", "depth": 20, "init_scale": 2.0, **keys}), 64, 32
+            network(**{"family": "cnn", "shortcut": "plain", "depth": 20, "init_scale": 2.0, **keys}), 64, 32
         ).slope()
 
-    least, most = theory.borders(8)[0], theory.borders(32)[1]  # one of the three layers of a bottleneck is 3x3
+    low, high = theory.borders(8)[0], theory.borders(32)[1]  # one of the three layers of a bottleneck is 3x3
 
-    assert slope(block="bottleneck") == pytest.approx((math.log10(least) / 2, math.log10(most) / 2))
+    assert slope(block="bottleneck") == pytest.approx((math.log10(low) / 2, math.log10(high) / 2))
     assert slope(init="delta-orthogonal") == pytest.approx((0, 0))
 
 
 @pytest.mark.parametrize(("placement", "first"), [("pre", chain()), ("post", tanh)])
-def test_the_first_tanh_layer_counts_where_blocks_begin_with_it(placement: str, first: Layer):
-    parts = [tanh, matrix(1.0)] if placement == "pre" else [matrix(1.0), tanh]
-    levels, _ = simulated(chain(*parts * 2), 4, first=first)
-    found = theory.predict(cell(shortcut="plain", activation="tanh", init="xavier", placement=placement, depth=10), 64)
+def test_the_first_tanh_layer_is_included_if_blocks_begin_with_it(placement: str, first: Layer):
+    layers = [tanh, matrix(1.0)] if placement == "pre" else [matrix(1.0), tanh]
+    levels, _ = simulated(chain(*layers * 2), 4, first=first)
+    prediction = theory.predict(network(shortcut="plain", activation="tanh", init="xavier", placement=placement, depth=10), 64)
 
-    assert -np.diff(levels.mean(0)) / (2 * math.log(10)) == pytest.approx(found.low, abs=0.015)
+    assert -np.diff(levels.mean(0)) / (2 * math.log(10)) == pytest.approx(prediction.low, abs=0.015)
 
 
-def test_biases_of_the_pytorch_start_keep_tanh_layers_off_their_origin():
-    found = theory.predict(cell(shortcut="plain", activation="tanh", width=16, depth=42, block_layers=1), 64)
-    q = 1 / (2 * 16)  # = q / 3 + 1 / (3 * 16), where tanh is about x; E[tanh'^2] is about 1 - 2 q
+def test_biases_of_pytorch_initialization_keep_tanh_activations_away_from_0():
+    prediction = theory.predict(network(shortcut="plain", activation="tanh", width=16, depth=42, block_layers=1), 64)
+    q = 1 / (2 * 16)  # = q / 3 + 1 / (3 * 16), because tanh(x) is about x; E[tanh'^2] is about 1 - 2 q
 
-    assert 100 ** found.low[-1] == pytest.approx((1 - 2 * q) / 3, rel=0.015)
+    assert 100 ** prediction.low[-1] == pytest.approx((1 - 2 * q) / 3, rel=0.015)

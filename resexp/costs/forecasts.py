@@ -203,7 +203,7 @@ def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, flo
     settings = trials[0].settings
     data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
     step_counts = training.step_counts(settings, len(data.training))
-    readings = sum(step_counts.reads(step) for step in range(step_counts.steps)) if settings.gradients.probes else 0
+    readings = sum(step_counts.is_logging_step(step) for step in range(step_counts.steps)) if settings.gradients.probes else 0
     epochs = 1 + math.ceil(step_counts.steps / step_counts.per_epoch)
     deep = settings.network.depth / pace.depth
     computed = pace.opening + (step_counts.steps - readings) * pace.step + readings * pace.reading

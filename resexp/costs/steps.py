@@ -86,7 +86,7 @@ def _cost(cell: str, run: StackState, seconds: Sequence[float], plain: Sequence[
 def stepper(run: StackState, images: int) -> Callable[[], None]:
     """Makes one update after another on the first `images` of each batch, without logging; the first one is made here."""
     run.step_counts = replace(run.step_counts, every=run.step_counts.steps + 1)
-    run.step = next(step for step in itertools.count(1) if not run.step_counts.reads(step))
+    run.step = next(step for step in itertools.count(1) if not run.step_counts.is_logging_step(step))
     stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
     run.network.train()
 

@@ -1,4 +1,4 @@
-"""digits, MNIST, Fashion-MNIST, CIFAR-10/100, image folders -> tensors; splits; order(seed, epoch); augmentation."""
+"""Data sets as tensors (digits, MNIST, Fashion-MNIST, CIFAR-10/100, image folders); splits, order of images, augmentation."""
 
 from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalization_stats, normalize
 from resexp.datasets.images import DataError, Images, Source

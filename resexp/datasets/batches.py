@@ -1,4 +1,4 @@
-"""From uint8 images to what the network sees: normalised, then shifted and mirrored, on the device, batch by batch.
+"""From uint8 images to the input of a network: normalization and augmentation of batches on the device.
 
 Shapes: B batch, C channels, H x W pixels.
 """
@@ -13,7 +13,7 @@ from resexp.datasets.images import Images
 
 
 def normalization_stats(training: Images, normalize: str) -> tuple[Tensor, Tensor]:
-    """(shift, scale) such that (pixels - shift) / scale is normalised; float64, of the training images.
+    """(shift, scale) such that (pixels - shift) / scale is normalized; float64, from the training images.
 
     channel: mean and standard deviation per channel (C, 1, 1). pixel: mean per pixel (C, H, W), unit range
     (arXiv:1512.03385 §4.2). none: unit range.
@@ -21,31 +21,31 @@ def normalization_stats(training: Images, normalize: str) -> tuple[Tensor, Tenso
     pixels = training.pixels.double()
     unit = torch.full((1, 1, 1), float(training.brightest), dtype=torch.float64)
     if normalize == "channel":
-        deviation = pixels.std((0, 2, 3), correction=0)
-        deviation[deviation == 0] = 1.0  # a channel that never changes carries nothing
-        return pixels.mean((0, 2, 3)).reshape(-1, 1, 1), deviation.reshape(-1, 1, 1)
+        std = pixels.std((0, 2, 3), correction=0)
+        std[std == 0] = 1.0  # a constant channel
+        return pixels.mean((0, 2, 3)).reshape(-1, 1, 1), std.reshape(-1, 1, 1)
     return (pixels.mean(0), unit) if normalize == "pixel" else (torch.zeros_like(unit), unit)
 
 
 def normalize(pixels: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """(B, C, H, W) uint8 -> float of the inference' type."""
+    """(B, C, H, W) uint8 -> floating point with the dtype of `shift`."""
     return pixels.to(shift.dtype, copy=True).sub_(shift).div_(scale)
 
 
 def crop_flip(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image shifted by up to H // 8 pixels into zeros (after normalisation: the mean) and mirrored or not.
+    """Shifts each image by up to H // 8 pixels, filling with zeros (after normalization: the mean), and mirrors it at random.
 
     Padding by 4, a random 32x32 crop and a flip for 32x32 images: arXiv:1512.03385 §4.2.
     """
     B, C, H, W = batch.shape
     pad = H // 8
-    draws = torch.stack([torch.randint(0, 2 * pad + 1, (B,), generator=generator) for _ in "yx"])
+    shifts = torch.stack([torch.randint(0, 2 * pad + 1, (B,), generator=generator) for _ in "yx"])
     flips = torch.rand(B, generator=generator) < 0.5
-    rows = draws[0][:, None] + torch.arange(H)
-    columns = torch.where(flips[:, None], torch.arange(W - 1, -1, -1), torch.arange(W)) + draws[1][:, None]
-    flat = (rows[:, :, None] * (W + 2 * pad) + columns[:, None, :]).reshape(B, 1, H * W).to(batch.device)
+    rows = shifts[0][:, None] + torch.arange(H)
+    columns = torch.where(flips[:, None], torch.arange(W - 1, -1, -1), torch.arange(W)) + shifts[1][:, None]
+    pixel_index = (rows[:, :, None] * (W + 2 * pad) + columns[:, None, :]).reshape(B, 1, H * W).to(batch.device)
     padded = functional.pad(batch, (pad, pad, pad, pad)).flatten(2)
-    return padded.gather(2, flat.expand(B, C, H * W)).reshape(B, C, H, W)
+    return padded.gather(2, pixel_index.expand(B, C, H * W)).reshape(B, C, H, W)
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {

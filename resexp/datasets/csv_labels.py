@@ -1,4 +1,4 @@
-"""The labels of images from a CSV file with the columns `file` and `label`."""
+"""Labels of images from a CSV file with the columns `file` and `label`."""
 
 import codecs
 import csv
@@ -11,12 +11,12 @@ COLUMNS = ("file", "label")
 
 
 def labels_in(table: Path) -> dict[str, tuple[str, int]]:
-    """(label, line) by file, a path with forward slashes; other columns are ignored. Line 1 is the header.
+    """(label, line number) by file, a path with forward slashes; other columns are ignored. Line 1 is the header.
 
-    Separated by commas, or by semicolons or tabs if the header is; UTF-8 or UTF-16.
+    The separator is a comma, semicolon or tab, whichever is most frequent in the header. The encoding is UTF-8 or UTF-16.
 
     Raises:
-        DataError: no such file; not a CSV file; missing columns; an empty or a second label, by line.
+        DataError: no such file; not a CSV file; missing columns; an empty or duplicate label (the message names the line).
     """
     if not read(table, Path.is_file):
         raise DataError(f"{table}: no such file; data.labels is a path relative to data.root, or an absolute one")
@@ -48,5 +48,5 @@ def labels_in(table: Path) -> dict[str, tuple[str, int]]:
 
 def _text(table: Path) -> str:
     content = table.read_bytes()
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if wide else "utf-8-sig")
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig")

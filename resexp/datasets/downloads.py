@@ -1,6 +1,6 @@
-"""Published files, fetched once: into a folder beside their place, checked, unpacked, and only then renamed.
+"""Downloads of published files: into a temporary folder, where they are checked and unpacked before they are renamed.
 
-Whatever stops a download, only whole files stand in their place; the next one clears away what it left.
+An interrupted download leaves only complete files in the data set; the next download deletes the temporary folder.
 """
 
 import gzip
@@ -24,15 +24,15 @@ import filelock
 
 from resexp.datasets.images import DataError
 
-TIMEOUT = 30.0  # seconds that a server may be silent
-SLOWEST = 1000  # bytes a second that it sends at least, on the whole
-LARGEST = 2**30  # bytes that it sends at most; the largest published archive has 170 million
-WAITS = (1.0, 3.0, 9.0)  # seconds before addresses with temporary failures are tried again
+TIMEOUT = 30.0  # seconds without data from the server
+MIN_BYTES_PER_SECOND = 1000  # on average over the download
+MAX_BYTES = 2**30  # of a download; the largest published archive has 170 million bytes
+RETRY_SECONDS = (1.0, 3.0, 9.0)  # waiting times before addresses with temporary failures are tried again
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive: its name, the addresses that have it, its MD5, and the names of the files in it."""
+    """A published archive: file name, addresses, MD5, and the names of the files in it."""
 
     name: str
     urls: Sequence[str]
@@ -41,12 +41,12 @@ class Archive:
 
 
 def fetch(published: str, root: Path, folder: Path, archives: Sequence[Archive]) -> None:
-    """Puts the files of `archives` into `folder`; those that are there stay as they are and are not fetched again.
+    """Downloads and unpacks `archives` into `folder`. Existing files are not changed or fetched again.
 
-    An archive that somebody put into `folder` or `root` serves before any server. A second process waits for the first.
+    An archive that is already in `folder` or `root` is used instead of a download. A second process waits for the first.
 
     Raises:
-        DataError: nobody has the published bytes, or the disk does not take them.
+        DataError: no address has the published file, or it cannot be written.
     """
     if not any(_missing(archive, folder) for archive in archives):
         return
@@ -55,7 +55,7 @@ def fetch(published: str, root: Path, folder: Path, archives: Sequence[Archive])
         with filelock.FileLock(folder / ".download.lock"):
             for archive in archives:
                 if _missing(archive, folder):
-                    _put(archive, folder, [path / archive.name for path in (folder, root)])
+                    _install(archive, folder, [path / archive.name for path in (folder, root)])
     except (OSError, ValueError, EOFError, RuntimeError, zlib.error, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{published}: download to {root} failed ({reason}); put the files there by hand") from None
@@ -65,76 +65,76 @@ def _missing(archive: Archive, folder: Path) -> list[str]:
     return [name for name in archive.files if not os.path.lexists(folder / name)]
 
 
-def _put(archive: Archive, folder: Path, at_hand: Sequence[Path]) -> None:
-    beside = folder / ".download"
-    shutil.rmtree(beside, ignore_errors=True)  # of a download that was killed: whoever holds the lock is alone here
-    beside.mkdir(exist_ok=True)
+def _install(archive: Archive, folder: Path, local_files: Sequence[Path]) -> None:
+    temporary = folder / ".download"
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed download; the lock excludes other processes
+    temporary.mkdir(exist_ok=True)
     try:
-        _unpack(_received(archive, beside, at_hand), archive.files)
+        _unpack(_download(archive, temporary, local_files), archive.files)
         for name in _missing(archive, folder):
-            (beside / name).rename(folder / name)
+            (temporary / name).rename(folder / name)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _received(archive: Archive, beside: Path, at_hand: Sequence[Path]) -> Path:
-    """The archive in `beside`, from the first address that has the published bytes.
+def _download(archive: Archive, temporary: Path, local_files: Sequence[Path]) -> Path:
+    """The archive in the folder `temporary`, from the first address that has the published bytes.
 
     Addresses with temporary failures are tried again after increasing waits.
     """
-    urls = [*(path.resolve().as_uri() for path in at_hand if path.is_file()), *archive.urls]
-    faults: dict[str, str] = {}
-    for attempt in range(len(WAITS) + 1):
-        again = []
+    urls = [*(path.resolve().as_uri() for path in local_files if path.is_file()), *archive.urls]
+    failures: dict[str, str] = {}
+    for attempt in range(len(RETRY_SECONDS) + 1):
+        retry_urls = []
         for url in urls:
             try:
-                return _copied(url, beside / archive.name, archive.md5)
+                return _copy(url, temporary / archive.name, archive.md5)
             except (OSError, ValueError, HTTPException) as error:
-                faults[url] = f"{url}: {error}"
-                again += [url] if _may_pass(error) else []
-        urls = again
-        if not urls or attempt == len(WAITS):
+                failures[url] = f"{url}: {error}"
+                retry_urls += [url] if _is_temporary(error) else []
+        urls = retry_urls
+        if not urls or attempt == len(RETRY_SECONDS):
             break
-        sleep(WAITS[attempt])
-    tried = f"; tried {attempt + 1} times" if attempt else ""
-    raise ValueError("; ".join(faults.values()) + tried)
+        sleep(RETRY_SECONDS[attempt])
+    attempts = f"; tried {attempt + 1} times" if attempt else ""
+    raise ValueError("; ".join(failures.values()) + attempts)
 
 
-def _may_pass(fault: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     """Whether the failure is temporary: no answer, a broken connection, a server error, too many requests."""
-    if isinstance(fault, urllib.error.HTTPError):
-        return fault.code >= 500 or fault.code in (408, 425, 429)
-    return isinstance(fault, urllib.error.URLError | ConnectionError | TimeoutError | ssl.SSLError | HTTPException)
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code >= 500 or error.code in (408, 425, 429)
+    return isinstance(error, urllib.error.URLError | ConnectionError | TimeoutError | ssl.SSLError | HTTPException)
 
 
-def _copied(url: str, file: Path, md5: str) -> Path:
-    """The published bytes in `file`.
+def _copy(url: str, file: Path, md5: str) -> Path:
+    """Writes the content of `url` to `file`, and returns `file`.
 
     Raises:
-        ConnectionError: fewer bytes came than were promised.
-        OSError, HTTPException: no answer; a disk that is full.
-        ValueError: other bytes, too many, too slowly.
+        ConnectionError: the server sent fewer bytes than announced.
+        OSError, HTTPException: no response; the disk is full.
+        ValueError: the MD5 differs; too many bytes; too slow.
     """
-    digest, size, begun = hashlib.md5(usedforsecurity=False), 0, time.monotonic()
+    digest, size, start = hashlib.md5(usedforsecurity=False), 0, time.monotonic()
     request = urllib.request.Request(url, headers={"User-Agent": "resexp"})  # noqa: S310 - torchvision's addresses
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer, file.open("wb") as copy:  # noqa: S310 - as above
-        while chunk := answer.read1(2**16):
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response, file.open("wb") as copy:  # noqa: S310 - as above
+        while chunk := response.read1(2**16):
             copy.write(chunk)
             digest.update(chunk)
             size += len(chunk)
-            if size > LARGEST:
-                raise ValueError(f"more than {LARGEST} bytes came")
-            if size < SLOWEST * (time.monotonic() - begun - TIMEOUT):
-                raise ValueError(f"fewer than {SLOWEST} bytes a second came")
-        promised = answer.headers.get("Content-Length", "")
+            if size > MAX_BYTES:
+                raise ValueError(f"the server sent more than {MAX_BYTES} bytes")
+            if size < MIN_BYTES_PER_SECOND * (time.monotonic() - start - TIMEOUT):
+                raise ValueError(f"the server sent fewer than {MIN_BYTES_PER_SECOND} bytes per second")
+        announced = response.headers.get("Content-Length", "")
     if digest.hexdigest() != md5:
-        problem = f"{size} bytes came that are not the published file (their MD5 differs)"
-        raise ConnectionError(problem) if promised.isdecimal() and size < int(promised) else ValueError(problem)
+        problem = f"the server sent {size} bytes that are not the published file (MD5 mismatch)"
+        raise ConnectionError(problem) if announced.isdecimal() and size < int(announced) else ValueError(problem)
     return file
 
 
 def _unpack(archive: Path, names: Sequence[str]) -> None:
-    """The named files of a tar, or the one in a gzip, beside the archive."""
+    """Unpacks the named files of a tar archive, or the file in a gzip archive, into the folder of the archive."""
     if archive.name.endswith(".tar.gz"):
         with tarfile.open(archive, "r|gz") as tar:
             for member in tar:
@@ -146,8 +146,8 @@ def _unpack(archive: Path, names: Sequence[str]) -> None:
             _write(packed, archive.with_name(names[0]))
 
 
-def _write(packed: IO[bytes] | gzip.GzipFile, file: Path) -> None:
-    with file.open("wb") as plain:
-        shutil.copyfileobj(packed, plain)
-        plain.flush()
-        os.fsync(plain.fileno())
+def _write(content: IO[bytes] | gzip.GzipFile, file: Path) -> None:
+    with file.open("wb") as output:
+        shutil.copyfileobj(content, output)
+        output.flush()
+        os.fsync(output.fileno())

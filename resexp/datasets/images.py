@@ -1,4 +1,4 @@
-"""What a data set is before and after it has been read, and how a file that cannot be read is named."""
+"""A data set before and after it is read, and errors that name the file."""
 
 import pickle
 import struct
@@ -18,19 +18,19 @@ T = TypeVar("T")
 
 
 class DataError(ConfigError):
-    """Images that cannot be used: names the file, what is wrong with it, what to do (exit code 2)."""
+    """Images that cannot be used; the message names the file, the problem and the remedy (exit code 2)."""
 
     def __str__(self) -> str:
-        """One line, whatever strangers put into the names of their files."""
+        """The message on one line, with control characters of untrusted file names escaped."""
         return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in super().__str__())
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where images come from.
+    """Location of a data set.
 
-    root: the folder of the data sets, or the image folder itself. image_size: the side in pixels of an image folder's images.
-    labels: the CSV file with the labels of an image folder.
+    root: the folder that contains the data sets, or the image folder itself. image_size: the side in pixels to which images of
+    an image folder are resized. labels: the CSV file with the labels of an image folder.
     """
 
     root: Path
@@ -43,8 +43,8 @@ class Source:
 class Images:
     """(N, C, H, W) uint8 pixels from 0 to `brightest`, and (N,) labels.
 
-    files: the path of each image relative to the root, in a set that has a file for each. validation: (N,) bool, the images
-    of a validation set that came with the data. remarks: what the user should know about how the set was read.
+    files: the path of each image relative to the root, if every image has a file. validation: (N,) bool, the images of a
+    predefined validation set. remarks: notes for the user on how the set was read.
     """
 
     pixels: Tensor
@@ -67,31 +67,31 @@ class Images:
         return replace(self, pixels=self.pixels.to(device), labels=self.labels.to(device))
 
 
-# What readers raise of broken files, as fuzzing found it and as their sources have it.
-FAULTS = (
+# Exceptions that readers raise for damaged files, from fuzzing and from their source code.
+READ_ERRORS = (
     OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError,
     SyntaxError, ImportError, struct.error, zlib.error, pickle.PickleError,
 )  # fmt: skip
 
 
 def read(path: Path, reader: Callable[..., T], *arguments: object) -> T:
-    """reader(path, *arguments), without the remarks of libraries.
+    """reader(path, *arguments), without warnings of libraries.
 
     Raises:
-        DataError: `path` is broken or cannot be read.
+        DataError: `path` is damaged or cannot be read.
     """
     try:
         with warnings.catch_warnings(action="ignore"):
             return reader(path, *arguments)
-    except FAULTS as error:
+    except READ_ERRORS as error:
         if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{path}: cannot be read ({error.strerror}); look after its permissions and its disk") from None
+            raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: damaged or not in the expected format ({reason}); replace the file") from None
 
 
-def absence(path: Path) -> str:
-    """Why there is no file to open at `path`; '' where there is one."""
+def missing_reason(path: Path) -> str:
+    """Why `path` is not a file: missing, a broken link, or another kind of entry; '' if it is a file."""
     if read(path, Path.is_file):
         return ""
-    return "not a file" if path.exists() else "a link to nothing" if path.is_symlink() else "missing"
+    return "not a file" if path.exists() else "a broken link" if path.is_symlink() else "missing"

@@ -1,4 +1,4 @@
-"""Images as uint8 tensors, read once: digits, MNIST, Fashion-MNIST, CIFAR-10/100, image folders.
+"""Readers of data sets as uint8 tensors: digits, MNIST, Fashion-MNIST, CIFAR-10/100, image folders.
 
 Shapes: N images, C channels, H x W pixels. Labels are int64 class numbers.
 """
@@ -19,43 +19,43 @@ import torch
 from torch import Tensor
 
 from resexp.config import expanded
-from resexp.datasets.downloads import LARGEST, Archive, fetch
+from resexp.datasets.downloads import MAX_BYTES, Archive, fetch
 from resexp.datasets.image_folder import image_folder
-from resexp.datasets.images import DataError, Images, Source, absence, read
-from resexp.datasets.splits import own_part
+from resexp.datasets.images import DataError, Images, Source, missing_reason, read
+from resexp.datasets.splits import test_split
 
-# ---- reading: one function per data set, part is "train" or "test" ----------------------------------------------------
+# ---- one reader per data set; split is "train" or "test" ---------------------------------------------------------------
 
 
-def _digits(_source: Source, part: str) -> Images:
-    """scikit-learn's 1,797 digits of 8x8 pixels, 17 grey levels; a stratified 20 % is the test part."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - costs a second, needed by this data set only
+def _digits(_source: Source, split: str) -> Images:
+    """The 1,797 digits of scikit-learn, 8x8 pixels with 17 gray levels; a stratified 20% is the test set."""
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, and only this data set needs it
 
     digits = load_digits()
     pixels = torch.from_numpy(digits.images.astype(np.uint8)).unsqueeze(1)
-    everything = Images(pixels, torch.from_numpy(digits.target.astype(np.int64)), tuple("0123456789"), brightest=16)
-    return everything.at(own_part(everything.labels, part, "digits"))
+    images = Images(pixels, torch.from_numpy(digits.target.astype(np.int64)), tuple("0123456789"), brightest=16)
+    return images.at(test_split(images.labels, split, "digits"))
 
 
 def _idx(folder: str, published: str) -> Callable[[Source, str], Images]:
     """A reader of MNIST's IDX files under `<root>/<folder>/raw`."""
 
-    def reader(source: Source, part: str) -> Images:
+    def reader(source: Source, split: str) -> Images:
         from torchvision.datasets import mnist  # noqa: PLC0415 - imported only where data are read
 
         dataset = mnist.FashionMNIST if folder == "FashionMNIST" else mnist.MNIST
-        place = source.root / folder / "raw"
+        raw_folder = source.root / folder / "raw"
         if source.download:
-            packed = [(name, [f"{mirror}{name}" for mirror in dataset.mirrors], md5) for name, md5 in dataset.resources]
-            archives = [Archive(name, urls, md5, [name.removesuffix(".gz")]) for name, urls, md5 in packed]
+            resources = [(name, [f"{mirror}{name}" for mirror in dataset.mirrors], md5) for name, md5 in dataset.resources]
+            archives = [Archive(name, urls, md5, [name.removesuffix(".gz")]) for name, urls, md5 in resources]
             fetch(
                 published,
                 source.root,
-                place,
-                [one for one in archives if not read(_idx_file(place / one.files[0]), Path.is_file)],
+                raw_folder,
+                [archive for archive in archives if not read(_idx_file(raw_folder / archive.files[0]), Path.is_file)],
             )
-        prefix = "t10k" if part == "test" else "train"
-        files = [_idx_file(place / f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
+        prefix = "t10k" if split == "test" else "train"
+        files = [_idx_file(raw_folder / f"{prefix}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1")]
         for file in files:
             _require(file, published, source.root)
         pixels, labels = read(files[0], _idx_values, 3), read(files[1], _idx_values, 1)
@@ -66,25 +66,32 @@ def _idx(folder: str, published: str) -> Callable[[Source, str], Images]:
 
 
 def _idx_file(file: Path) -> Path:
-    """`file`, or if it is missing the same file under a name used by other collections, compressed or not.
+    """`file`, or if it is missing, the same file under a name that other distributions use, compressed or not.
 
-    Only in its folder and the one above: MNIST and Fashion-MNIST have the same names.
+    Searches only its folder and the parent folder, because MNIST and Fashion-MNIST use the same file names.
     """
     if os.path.lexists(file) and not read(file, Path.is_dir):
         return file
-    dotted = file.name.replace("-idx", ".idx")
-    names = (f"{file.name}.gz", dotted, f"{dotted}.gz", f"{file.name}/{file.name}", f"{dotted}/{dotted}", file.name)
-    others = (folder / name for folder in (file.parent, file.parent.parent) for name in names)
-    return next((other for other in others if read(other, Path.is_file)), file)
+    dotted_name = file.name.replace("-idx", ".idx")
+    names = (
+        f"{file.name}.gz",
+        dotted_name,
+        f"{dotted_name}.gz",
+        f"{file.name}/{file.name}",
+        f"{dotted_name}/{dotted_name}",
+        file.name,
+    )
+    candidates = (folder / name for folder in (file.parent, file.parent.parent) for name in names)
+    return next((candidate for candidate in candidates if read(candidate, Path.is_file)), file)
 
 
 def _idx_values(file: Path, axes: int) -> Tensor:
-    """uint8 of an IDX file: two zero bytes, 8 for uint8, the number of axes, their big-endian sizes, the values."""
+    """The uint8 values of an IDX file: two zero bytes, 8 for uint8, number of axes, big-endian sizes, values."""
     if file.suffix == ".gz":
         with gzip.open(file) as packed:
-            content = bytearray(packed.read(LARGEST + 1))
-        if len(content) > LARGEST:
-            raise ValueError(f"more than {LARGEST} bytes when it is unpacked")
+            content = bytearray(packed.read(MAX_BYTES + 1))
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes after unpacking")
     else:
         content = bytearray(file.read_bytes())
     if content[:4] != bytes([0, 0, 8, axes]):
@@ -92,48 +99,50 @@ def _idx_values(file: Path, axes: int) -> Tensor:
     sizes = struct.unpack_from(f">{axes}I", content, 4)
     start = 4 + 4 * axes
     if len(content) - start != math.prod(sizes):
-        raise ValueError(f"{' x '.join(map(str, sizes))} values by its header, {len(content) - start} in the file")
+        raise ValueError(
+            f"{' x '.join(map(str, sizes))} values according to the header, but {len(content) - start} in the file"
+        )
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes))
 
 
 def _cifar(folder: str, classes: int) -> Callable[[Source, str], Images]:
-    """A reader of CIFAR's python batches under `<root>/<folder>`."""
+    """A reader of the Python batches of CIFAR under `<root>/<folder>`."""
 
-    def reader(source: Source, part: str) -> Images:
+    def reader(source: Source, split: str) -> Images:
         from torchvision.datasets import cifar  # noqa: PLC0415 - imported only where data are read
 
         dataset = cifar.CIFAR10 if classes == 10 else cifar.CIFAR100
-        published, place, meta = f"CIFAR-{classes}", source.root / folder, dataset.meta
+        published, batch_folder, meta = f"CIFAR-{classes}", source.root / folder, dataset.meta
         if source.download:
             names = [name for name, _ in [*dataset.train_list, *dataset.test_list]]
             archive = Archive(dataset.filename, [dataset.url], dataset.tgz_md5, [*names, meta["filename"]])
-            fetch(published, source.root, place, [archive])
-        packed = source.root / dataset.filename
-        if not place.exists() and read(packed, Path.is_file):
+            fetch(published, source.root, batch_folder, [archive])
+        archive_file = source.root / dataset.filename
+        if not batch_folder.exists() and read(archive_file, Path.is_file):
             raise DataError(
-                f"{packed}: a compressed archive; unpack it in its folder, or add data.download=true, which unpacks it"
+                f"{archive_file}: a compressed archive; unpack it there, or set data.download=true, which unpacks it"
             )
-        sums = {**dict(dataset.test_list if part == "test" else dataset.train_list), meta["filename"]: meta["md5"]}
-        for name in sums:
-            _require(place / name, published, source.root)
-        return _checked(read(place, _cifar_images, sums, meta["key"]), place)
+        md5_by_name = {**dict(dataset.test_list if split == "test" else dataset.train_list), meta["filename"]: meta["md5"]}
+        for name in md5_by_name:
+            _require(batch_folder / name, published, source.root)
+        return _checked(read(batch_folder, _cifar_images, md5_by_name, meta["key"]), batch_folder)
 
     return reader
 
 
-def _cifar_images(place: Path, sums: dict[str, str], key: str) -> Images:
-    """The images of the batches in `sums` (MD5 by name), its last file holding the names of the classes."""
-    *batches, names = [read(place / name, _unpickled, md5) for name, md5 in sums.items()]
+def _cifar_images(batch_folder: Path, md5_by_name: dict[str, str], key: str) -> Images:
+    """The images of the batches in `md5_by_name`; its last file contains the class names."""
+    *batches, names = [read(batch_folder / name, _unpickled, md5) for name, md5 in md5_by_name.items()]
     pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
     labels = [label for batch in batches for label in batch["labels" if "labels" in batch else "fine_labels"]]
     return Images(torch.from_numpy(pixels), torch.tensor(labels), tuple(names[key]))
 
 
 def _unpickled(file: Path, md5: str) -> Any:
-    """A pickle may run any code: these very bytes are the published ones, or they are not opened."""
+    """The content of a pickle file. Pickles can run arbitrary code, so only the published bytes are opened."""
     content = file.read_bytes()
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-        raise DataError(f"{file}: not the published file (its MD5 differs); delete it and fetch it with data.download=true")
+        raise DataError(f"{file}: not the published file (MD5 mismatch); delete it, and download it with data.download=true")
     return pickle.loads(content, encoding="latin1")  # noqa: S301 - published bytes
 
 
@@ -147,7 +156,7 @@ DATASETS: dict[str, Callable[[Source, str], Images]] = {
 }
 
 
-# (C, H, W) and K of the published sets: enough to lay out a network before the images are there.
+# (C, H, W) and K of the published data sets, with which a network can be built before the images are available.
 SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
     "digits": ((1, 8, 8), 10),
     "mnist": ((1, 28, 28), 10),
@@ -158,25 +167,25 @@ SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
 
 
 def data_root(root: str | None) -> Path:
-    """The folder of data sets: as configured, else $RESEXP_DATA, else the user's data folder.
+    """The folder of data sets: the configured one, otherwise $RESEXP_DATA, otherwise the user data folder.
 
     Raises:
         ConfigError: an environment variable in it is not set.
     """
     if root:
         return expanded(root, "data.root")
-    named = os.environ.get("RESEXP_DATA")
-    return expanded(named, "RESEXP_DATA") if named else Path(platformdirs.user_data_dir("resexp", appauthor=False))
+    variable = os.environ.get("RESEXP_DATA")
+    return expanded(variable, "RESEXP_DATA") if variable else Path(platformdirs.user_data_dir("resexp", appauthor=False))
 
 
 # ---- errors that name the file ---------------------------------------------------------------------------------------
 
 
 def _require(file: Path, published: str, root: Path) -> None:
-    if fault := absence(file):
+    if reason := missing_reason(file):
         raise DataError(
-            f"{file}: {fault}, looked for under {root}; put the {published} files there (or point data.root or "
-            "RESEXP_DATA to them), or fetch them once with data.download=true"
+            f"{file}: {reason}; put the {published} files under {root}, set data.root or RESEXP_DATA to their folder, or "
+            "download them once with data.download=true"
         )
 
 
@@ -190,10 +199,10 @@ def _checked(images: Images, file: Path) -> Images:
     return images
 
 
-def checksum(parts: Sequence[Images]) -> str:
-    """SHA-256 over pixels and labels: what was trained and tested on, wherever it lay."""
+def checksum(splits: Sequence[Images]) -> str:
+    """The SHA-256 digest of the pixels and labels of all splits, independent of where the files are stored."""
     digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.pixels.contiguous().numpy().tobytes())
-        digest.update(part.labels.numpy().tobytes())
+    for split in splits:
+        digest.update(split.pixels.contiguous().numpy().tobytes())
+        digest.update(split.labels.numpy().tobytes())
     return digest.hexdigest()

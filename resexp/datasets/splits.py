@@ -1,4 +1,4 @@
-"""Which images train, validate and test, and in which order they come; stratified, the same for every trial."""
+"""Training, validation and test splits, stratified and equal for all trials, and the order of training images."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from resexp.datasets.images import DataError, Images
 
 
 def _shares(labels: Tensor, number: int) -> list[int]:
-    """How many of `number` each class gives: proportional, largest remainders first, lower class first in ties."""
+    """How many of `number` images each class contributes: proportional, by largest remainder, ties to the lower class."""
     counts = torch.bincount(labels).tolist()
     exact = [number * count / len(labels) for count in counts]
     shares = [int(share) for share in exact]
@@ -19,24 +19,24 @@ def _shares(labels: Tensor, number: int) -> list[int]:
 
 
 def held_out(labels: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """Sorted indices of a stratified random `number` of images."""
-    chosen = []
+    """Sorted indices of a stratified random sample of `number` images."""
+    samples = []
     for label, share in enumerate(_shares(labels, number)):
         members = (labels == label).nonzero().squeeze(1)
-        chosen.append(members[torch.randperm(len(members), generator=generator)[:share]])
-    return torch.cat(chosen).sort().values
+        samples.append(members[torch.randperm(len(members), generator=generator)[:share]])
+    return torch.cat(samples).sort().values
 
 
-def own_part(labels: Tensor, part: str, name: str) -> Tensor:
-    """Indices of the train or test part of a set that has none: a stratified 20 % for testing, whatever the trial's seed."""
+def test_split(labels: Tensor, split: str, name: str) -> Tensor:
+    """Indices of the "train" or "test" split of a data set without a test set: a stratified 20%, equal for all seeds."""
     test = held_out(labels, round(0.2 * len(labels)), streams.generator(0, "test split", name))
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    chosen[test] = True
-    return (chosen if part == "test" else ~chosen).nonzero().squeeze(1)
+    is_test = torch.zeros(len(labels), dtype=torch.bool)
+    is_test[test] = True
+    return (is_test if split == "test" else ~is_test).nonzero().squeeze(1)
 
 
 def first(labels: Tensor, number: int) -> Tensor:
-    """Sorted indices of a stratified `number` of images, the first of each class."""
+    """Sorted indices of a stratified sample of `number` images: the first images of each class."""
     shares = _shares(labels, number)
     return torch.cat([(labels == k).nonzero().squeeze(1)[:share] for k, share in enumerate(shares)]).sort().values
 
@@ -44,32 +44,32 @@ def first(labels: Tensor, number: int) -> Tensor:
 def split(
     images: Images, validation: float, limit: int | None, name: str, limit_validation: int | None = None
 ) -> tuple[Images, Images]:
-    """(training, validation) images: validation is held out first, then both are limited, all of it stratified.
+    """(training, validation) images, stratified: validation images are held out first, then both sets are limited.
 
-    `validation` is a fraction, or a count when it is whole; a validation set that came with the data takes its place. The same
-    images for every trial.
+    `validation` is a fraction (float) or a number of images (int). It has no effect if the data have a validation set. The
+    images are the same for every trial.
 
     Raises:
-        DataError: more asked for than there is.
+        DataError: more images are requested than available.
     """
     if images.validation is None:
         number = validation if isinstance(validation, int) else round(validation * len(images))
         if number >= len(images):
-            raise DataError(f"data.validation: {number} images held out of {len(images)} leave none to train on")
-        out = held_out(images.labels, number, streams.generator(0, "validation", name))
+            raise DataError(f"data.validation: {number} of {len(images)} images leave no training images; choose fewer")
+        validation_index = held_out(images.labels, number, streams.generator(0, "validation", name))
     else:
-        out = images.validation.nonzero().squeeze(1)
-    rest = torch.ones(len(images), dtype=torch.bool)
-    rest[out] = False
-    training = images.at(rest.nonzero().squeeze(1))
+        validation_index = images.validation.nonzero().squeeze(1)
+    is_training = torch.ones(len(images), dtype=torch.bool)
+    is_training[validation_index] = False
+    training = images.at(is_training.nonzero().squeeze(1))
     if limit is not None and limit > len(training):
-        raise DataError(f"data.limit: {limit} is more than the {len(training)} images left to train on")
+        raise DataError(f"data.limit: {limit} is more than the {len(training)} training images; choose a smaller number")
     training = training if limit is None else training.at(first(training.labels, limit))
-    return training, limited(images.at(out), limit_validation, "validation")
+    return training, limited(images.at(validation_index), limit_validation, "validation")
 
 
-def limited(images: Images, number: int | None, part: str) -> Images:
-    """The first `number` images of a part, stratified; all where it is None.
+def limited(images: Images, number: int | None, split: str) -> Images:
+    """The first `number` images, stratified; all images if `number` is None. `split` is for the error message.
 
     Raises:
         DataError: there are fewer.
@@ -77,10 +77,10 @@ def limited(images: Images, number: int | None, part: str) -> Images:
     if number is None:
         return images
     if number > len(images):
-        raise DataError(f"data.limit_{part}: {number} is more than the {len(images)} {part} images; choose a smaller number")
+        raise DataError(f"data.limit_{split}: {number} is more than the {len(images)} {split} images; choose a smaller number")
     return images.at(first(images.labels, number))
 
 
 def order(seed: int, epoch: int, number: int) -> Tensor:
-    """The order in which an epoch (counted from 0) visits `number` training images: the same for every arm."""
+    """The order of `number` training images in an epoch (counted from 0); the same for every arm."""
     return torch.randperm(number, generator=streams.generator(seed, "order", epoch))

@@ -1,4 +1,4 @@
-"""Blocks, MLP, CNN; weighted layers in depth order; initialisation; what a network costs."""
+"""Blocks, MLPs and CNNs; weighted layers in depth order; initialization; parameters, multiply-adds and activation memory."""
 
 from resexp.networks.blocks import Block, Network, Noise
 from resexp.networks.building import ACTIVATIONS, GROUPS, NORMS, PLACEMENTS, Placement, Shortcut, build_network

@@ -1,6 +1,6 @@
 """The block formula, and the network around its blocks.
 
-    x' = after(a F(h; W) + S(u; U)),  h = before(x),  u = h where the shortcut shares the activation, else x
+    x' = after(a F(h; W) + S(u; U)),  h = before(x),  u = h if branch and shortcut share the activation, otherwise x
 
 Shapes: B batch, D width, C x H x W image, K classes.
 """
@@ -16,7 +16,7 @@ Noise = Tensor | None
 
 
 class Block(nn.Module):
-    """One block; placement and shortcut are values in it."""
+    """One block. `before` and `after` are given by the placement; `shortcut` maps u to (a, S)."""
 
     def __init__(self, before: nn.Module, branch: nn.Module, shortcut: nn.Module, after: nn.Module) -> None:
         super().__init__()
@@ -24,12 +24,12 @@ class Block(nn.Module):
         self.stage = 0
         self.shares_activation = False
 
-    def forward(self, x: Tensor, draw: Noise = None) -> Tensor:
+    def forward(self, x: Tensor, noise: Noise = None) -> Tensor:
         h = self.before(x)
         u = h if self.shares_activation else x
-        a, s = self.shortcut(u) if draw is None else self.shortcut(u, draw)
-        joined: Tensor = self.after(join(a, self.branch(h), s))
-        return joined
+        a, s = self.shortcut(u) if noise is None else self.shortcut(u, noise)
+        output: Tensor = self.after(join(a, self.branch(h), s))
+        return output
 
 
 class Network(nn.Module):
@@ -47,23 +47,23 @@ class Network(nn.Module):
 
         Args:
             x: images (B, C, H, W).
-            boundaries: to which the block boundaries x_0 (the stem's output) to x_L are appended.
-            noise: what `sample_noise` returned for this training step; none in evaluation.
+            boundaries: a list to which the block boundaries x_0 (the output of the stem) to x_L are appended.
+            noise: the result of `sample_noise` for this training step; empty in evaluation.
         """
         x = self.stem(x)
-        kept = [x]
+        activations = [x]
         for block, block_noise in zip(self.blocks, noise or [None] * len(self.blocks), strict=True):
             x = block(x, block_noise)
-            kept.append(x)
+            activations.append(x)
         if boundaries is not None:
-            boundaries.extend(kept)
+            boundaries.extend(activations)
         logits: Tensor = self.classifier(self.tail(x))
         return logits
 
     def sample_noise(self, batch: int, generator: Callable[[int], torch.Generator]) -> list[Noise]:
-        """What shortcuts leave to chance in one training step of `batch` examples; None where nothing is.
+        """The random draws of the shortcuts for one training step of `batch` examples; None for deterministic shortcuts.
 
-        `generator(l)` is the stream of block l; it is asked for only where there is something to draw.
+        `generator(l)` returns the stream of block l. It is called for stochastic shortcuts only.
         """
-        chances = [getattr(block.shortcut, "draw", None) for block in self.blocks]
-        return [chance and chance(batch, generator(place)) for place, chance in enumerate(chances)]
+        samplers = [getattr(block.shortcut, "draw", None) for block in self.blocks]
+        return [sampler and sampler(batch, generator(index)) for index, sampler in enumerate(samplers)]

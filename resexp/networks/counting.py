@@ -1,6 +1,7 @@
-"""What a network costs: parameters, multiply-adds, and the bytes that autograd keeps for the backward pass.
+"""Costs of a network: parameters, multiply-adds, and the bytes that autograd saves for the backward pass.
 
-All by torch's own counters, in passes that leave the network as it was. What grows with a batch is per image.
+Counted by torch (FlopCounterMode, saved_tensors_hooks) in passes that do not change the network. Costs that grow with the
+batch size are given per image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,15 +19,15 @@ from resexp import streams
 from resexp.networks.blocks import Network
 from resexp.networks.layers import weighted_layers
 
-FEW, MANY = 2, 4  # images; a batch norm over units needs two
+SMALL_BATCH, LARGE_BATCH = 2, 4  # images; batch norm over units needs at least two
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """A weighted layer: output shape of one image, weights and biases of its own, multiply-adds, bytes kept.
+    """Costs of a weighted layer: output shape of one image, weights and biases, multiply-adds, activation memory.
 
-    `activation_bytes` is what is saved for the backward pass from this layer's call until the next weighted layer's: that
-    of its norm, its activation and the addition behind it too. The images themselves are with the stem.
+    `activation_bytes` counts what is saved for the backward pass from the call of this layer until the call of the next
+    weighted layer. It includes the normalization, activation and addition after this layer. Images count for the stem.
     """
 
     name: str
@@ -38,7 +39,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """A whole network; parameters of norms, gates and scalars stand in the total alone."""
+    """Costs of a network; parameters of normalization layers, gates and scalars are included in the total only."""
 
     layers: tuple[LayerCost, ...]
     parameters: int
@@ -47,14 +48,14 @@ class NetworkCost:
 
 
 def count(network: Network, input_shape: Sequence[int]) -> NetworkCost:
-    """What one image of `input_shape` costs, by layer in depth order and in total; under autocast, what it costs there."""
-    with torch.inference_mode(mode=False):  # under which autograd would keep nothing
+    """Costs of one image of `input_shape`, by layer in depth order and in total; inside autocast, with autocast."""
+    with torch.inference_mode(mode=False):  # in inference mode autograd would save nothing
         return _count(network, input_shape)
 
 
 def _count(network: Network, input_shape: Sequence[int]) -> NetworkCost:
-    # First: under autocast torch 2.8 goes on with weights that it cast while gradients were off (pytorch/pytorch#158232).
-    (few, _), (many, outputs) = (_kept_for_backward(network, batch, input_shape) for batch in (FEW, MANY))
+    # This comes first: in autocast, torch 2.8 reuses weights that were cast while gradients were off (pytorch/pytorch#158232).
+    (small, _), (large, outputs) = (_saved_bytes(network, batch, input_shape) for batch in (SMALL_BATCH, LARGE_BATCH))
     flops = _flops(network, input_shape)
     modules = {module: f"{type(network).__name__}.{name}" for name, module in network.named_modules()}
     layers = tuple(
@@ -63,16 +64,16 @@ def _count(network: Network, input_shape: Sequence[int]) -> NetworkCost:
             outputs[layer.name],
             _parameters(layer.module),
             flops[modules[layer.module]] // 2,
-            (many[layer.name] - few[layer.name]) // (MANY - FEW),
+            (large[layer.name] - small[layer.name]) // (LARGE_BATCH - SMALL_BATCH),
         )
         for layer in weighted_layers(network)
     )
-    kept = sum(layer.activation_bytes for layer in layers)
-    return NetworkCost(layers, _parameters(network), flops["Global"] // 2, kept)
+    activation_bytes = sum(layer.activation_bytes for layer in layers)
+    return NetworkCost(layers, _parameters(network), flops["Global"] // 2, activation_bytes)
 
 
 def multiply_adds(network: Network, input_shape: Sequence[int]) -> int:
-    """Multiply-adds of one image's forward pass: matrix products and convolutions, two floating-point operations each."""
+    """Multiply-adds of matrix products and convolutions in the forward pass of one image (two operations each)."""
     return _flops(network, input_shape)["Global"] // 2
 
 
@@ -81,26 +82,25 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _flops(network: Network, input_shape: Sequence[int]) -> dict[str, int]:
-    """Floating-point operations of one image's forward pass, by torch's name of the module; all under "Global"."""
+    """Floating-point operations of the forward pass of one image, by module name; "Global" is their total."""
     with _mode(network, training=False), torch.no_grad(), FlopCounterMode(display=False) as counter:
         _forward(network, 1, input_shape)
     return {name: sum(operations.values()) for name, operations in counter.get_flop_counts().items()}
 
 
-def _kept_for_backward(
-    network: Network, batch: int, input_shape: Sequence[int]
-) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    """(bytes saved in a training pass of `batch` images, output shape of one) by weighted layer.
+def _saved_bytes(network: Network, batch: int, input_shape: Sequence[int]) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
+    """(bytes saved in a training pass of `batch` images, output shape of one image), both by weighted layer.
 
-    Whatever does not grow with the batch is in it: weights, running statistics, means. Two batches tell it apart.
+    The bytes include tensors that do not grow with the batch: weights, running statistics, means. The difference between two
+    batch sizes excludes them.
     """
     layers = weighted_layers(network)
-    kept, outputs, present = dict.fromkeys([layer.name for layer in layers], 0), {}, layers[0].name
-    storages: dict[int, torch.UntypedStorage] = {}  # held, so that no two of them share an id
+    saved, outputs, current = dict.fromkeys([layer.name for layer in layers], 0), {}, layers[0].name
+    storages: dict[int, torch.UntypedStorage] = {}  # kept alive, so that no two share an id
 
     def enter(name: str, _module: nn.Module, _inputs: tuple[Tensor, ...]) -> None:
-        nonlocal present
-        present = name
+        nonlocal current
+        current = name
 
     def leave(name: str, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         outputs[name] = tuple(output.shape[1:])
@@ -109,31 +109,31 @@ def _kept_for_backward(
         storage = tensor.untyped_storage()
         if id(storage) not in storages:
             storages[id(storage)] = storage
-            kept[present] += storage.nbytes()
+            saved[current] += storage.nbytes()
         return tensor
 
-    with ExitStack() as watched:
+    with ExitStack() as hooks:
         for layer in layers:
-            watched.enter_context(layer.module.register_forward_pre_hook(partial(enter, layer.name)))
-            watched.enter_context(layer.module.register_forward_hook(partial(leave, layer.name)))
+            hooks.enter_context(layer.module.register_forward_pre_hook(partial(enter, layer.name)))
+            hooks.enter_context(layer.module.register_forward_hook(partial(leave, layer.name)))
         with _mode(network, training=True), torch.enable_grad(), saved_tensors_hooks(save, lambda tensor: tensor):
             _forward(network, batch, input_shape)
-    return kept, outputs
+    return saved, outputs
 
 
 def _forward(network: Network, batch: int, input_shape: Sequence[int]) -> None:
-    """A pass of empty images; it moves copies of the running statistics and draws from streams of its own."""
+    """A pass on images of zeros; it updates copies of the running statistics and draws noise from separate streams."""
     weight = network.classifier.weight
     x = torch.zeros(batch, *input_shape, dtype=weight.dtype, device=weight.device)
-    chance = partial(streams.generator, 0, "count", device=x.device)
-    noise = network.sample_noise(batch, chance) if network.training else ()
+    stream = partial(streams.generator, 0, "count", device=x.device)
+    noise = network.sample_noise(batch, stream) if network.training else ()
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     functional_call(network, buffers, (x, None, noise))
 
 
 @contextmanager
 def _mode(network: Network, *, training: bool) -> Iterator[None]:
-    """The network in training or evaluation, and every module back in its own mode afterwards."""
+    """A context with the network in training or eval mode; afterwards every module is in its previous mode."""
     modes = [(module, module.training) for module in network.modules()]
     network.train(training)
     try:

@@ -1,4 +1,4 @@
-"""How weights start: one rule per name, one random stream per parameter."""
+"""Initialization: one rule per name, one random stream per parameter."""
 
 import math
 from collections.abc import Callable
@@ -12,34 +12,34 @@ from resexp.networks.blocks import Network
 from resexp.networks.layers import branch_weights, weighted_layers
 
 
-def _leave(_network: Network) -> None:
-    """Nothing is changed after the draw."""
+def _no_rescaling(_network: Network) -> None:
+    """Leaves the network unchanged."""
 
 
 @dataclass(frozen=True)
 class Init:
-    """`draw(weight, generator)` fills a weight; `spread(weight)` is its n Var(W), n = fan_in, from its shape alone.
+    """An initialization. `draw(weight, generator)` fills a weight; `scale(weight)` is fan_in * Var(W) for its shape.
 
-    `draws_biases`: U(+-1/sqrt(fan_in)) as torch does, else 0. `rescale` changes the network after all is drawn.
+    `draws_biases`: biases are U(+-1/sqrt(fan_in)), as in torch, instead of 0. `rescale` changes the network after all draws.
     """
 
     draw: Callable[[Tensor, torch.Generator], object]
-    spread: Callable[[Tensor], float]
+    scale: Callable[[Tensor], float]
     draws_biases: bool = False
-    rescale: Callable[[Network], None] = _leave
+    rescale: Callable[[Network], None] = _no_rescaling
 
 
 def _delta_orthogonal(weight: Tensor, generator: torch.Generator) -> None:
-    """An orthogonal matrix at the kernel's centre, zero around it: arXiv:1806.05393 §2.4. A matrix is its own centre."""
+    """An orthogonal matrix at the center of the kernel, 0 elsewhere: arXiv:1806.05393 §2.4. A matrix has only a center."""
     nn.init.zeros_(weight)
-    centre = weight if weight.ndim == 2 else weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2]
-    nn.init.orthogonal_(centre, generator=generator)
+    center = weight if weight.ndim == 2 else weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2]
+    nn.init.orthogonal_(center, generator=generator)
 
 
 def _fixup(network: Network) -> None:
-    """Rules 1 and 2 of arXiv:1901.09321 §3, for L branches of m layers; the scalars of rule 3 are built in.
+    """Rules 1 and 2 of arXiv:1901.09321 §3, for L branches of m layers; `build_network` adds the scalars of rule 3.
 
-    The last layer of every branch and the classifier are 0; all other layers of a branch shrink by L^(-1 / (2m - 2)).
+    The last layer of every branch and the classifier are 0; other branch layers are multiplied by L^(-1 / (2m - 2)).
     """
     for block in network.blocks:
         *inner, last = branch_weights(block)
@@ -70,16 +70,16 @@ INITS: dict[str, Init] = {
 def initialize(
     network: Network, seed: int, init: str, init_scale: float | None = None, *, zero_init_residual: bool = False
 ) -> None:
-    """Fills every weight and bias from its own stream (seed, parameter name), so twins share what they have in common.
+    """Fills every weight and bias from a stream of (seed, parameter name), so the networks of a pair share common weights.
 
-    Scalars and the biases of gates keep the start that they were built with.
+    Scalars and the biases of gates keep the values with which they were built.
 
     Args:
         network: changed in place.
         seed: of the trial.
         init: a key of INITS.
-        init_scale: n Var(W) of hidden layers (stem and branches) instead of the init's own.
-        zero_init_residual: every branch ends in zero: its last norm's gain and bias, or its last layer's weight and bias, are 0.
+        init_scale: fan_in * Var(W) of hidden layers (stem and branches), instead of the value of `init`.
+        zero_init_residual: set every branch to 0: the parameters of its last normalization layer, or of its last layer, are 0.
     """
     rule = INITS[init]
     hidden = {id(layer.module) for layer in weighted_layers(network)[:-1] if not layer.name.endswith("shortcut")}
@@ -88,20 +88,22 @@ def initialize(
             weight, bias = module.weight, module.bias
             rule.draw(weight, streams.generator(seed, "parameter", f"{name}.weight"))
             if init_scale is not None and id(module) in hidden:
-                weight.mul_(math.sqrt(init_scale / rule.spread(weight)))
+                weight.mul_(math.sqrt(init_scale / rule.scale(weight)))
             if bias is not None:
                 bound = weight[0].numel() ** -0.5 if rule.draws_biases else 0.0
                 nn.init.uniform_(bias, -bound, bound, generator=streams.generator(seed, "parameter", f"{name}.bias"))
     rule.rescale(network)
     if zero_init_residual:
-        _zero_last(network)
+        _zero_branches(network)
 
 
-def _zero_last(network: Network) -> None:
-    """The last norm or layer of each branch becomes 0; of a norm, the zero-gamma of arXiv:1706.02677 §5.1."""
+def _zero_branches(network: Network) -> None:
+    """Sets the last normalization layer or weighted layer of each branch to 0 (zero gamma: arXiv:1706.02677 §5.1)."""
     for block in network.blocks:
-        parts = [
-            part for part in block.get_submodule("branch").modules() if "weight" in dict(part.named_parameters(recurse=False))
+        modules = [
+            module
+            for module in block.get_submodule("branch").modules()
+            if "weight" in dict(module.named_parameters(recurse=False))
         ]
-        for parameter in parts[-1].parameters(recurse=False):
+        for parameter in modules[-1].parameters(recurse=False):
             nn.init.zeros_(parameter)

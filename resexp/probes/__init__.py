@@ -1,12 +1,12 @@
-"""What is read of a network, by the names in `gradients.probes`; nothing here changes a network, a gradient or a random state.
+"""The probes named in `gradients.probes`. A probe does not change the network, its gradients or a random state.
 
-Two kinds: those of `OF_THE_STEP` read the training step's own forward and backward, of every trial of a stack at once, by
-`begin` and `end`; those of `APART` run by themselves on a fixed batch, of one network at a time, by `apart`.
+`STEP_PROBES` use the forward and backward pass of the training step, for all trials of a stack at once: `begin` and `end`.
+`FIXED_BATCH_PROBES` run separate passes on a fixed batch, for one network at a time: `fixed_batch_probes`.
 """
 
 from resexp.probes.correlation import gradient_correlation, input_gradients
 from resexp.probes.fixed import FIXED_BATCH_PROBES, fixed_batch_probes
-from resexp.probes.paths import along_paths, path_lengths
+from resexp.probes.paths import gradients_by_path_length, path_lengths
 from resexp.probes.readings import STEP_PROBES, LogRow, Measurement, begin, end, norms
 from resexp.probes.slopes import slope
 
@@ -18,11 +18,11 @@ __all__ = [
     "STEP_PROBES",
     "LogRow",
     "Measurement",
-    "along_paths",
     "begin",
     "end",
     "fixed_batch_probes",
     "gradient_correlation",
+    "gradients_by_path_length",
     "input_gradients",
     "norms",
     "path_lengths",

@@ -1,4 +1,4 @@
-"""The copy of a network on which the probes that run apart compute."""
+"""The copy of a network that fixed-batch probes use."""
 
 import copy
 
@@ -8,8 +8,8 @@ from resexp.networks import Network
 
 
 def float64_copy(network: Network) -> Network:
-    """The network in its mode, with weights and buffers of its own that need no gradient.
+    """A copy of the network in the same mode, in float64, whose weights do not require gradients. It is not compiled.
 
-    In float64 whatever it trains in: neither products over many paths nor what underflows float32 is lost. Never compiled.
+    In float64, neither products over many paths nor values below the range of float32 underflow.
     """
     return copy.deepcopy(network).to(torch.float64).requires_grad_(requires_grad=False)

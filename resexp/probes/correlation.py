@@ -1,4 +1,4 @@
-"""Shattered gradients: how alike the gradients of different inputs are (Balduzzi et al. 2017, arXiv:1702.08591).
+"""Gradient correlation: similarity of the gradients of different inputs (Balduzzi et al. 2017, arXiv:1702.08591).
 
 Shapes: B batch, C x H x W image.
 """
@@ -15,37 +15,38 @@ Cosines = tuple[int, float, float]
 def gradient_correlation(network: Network, x: Tensor) -> Cosines:
     """(pairs, mean, sd) of cos(d logit_0 / dx_i, d logit_0 / dx_j) over the pairs i < j of the inputs x (B, C, H, W).
 
-    An input without a gradient (all units dead) has no direction and is in no pair; nan where no pair is left. sd is that of
-    the pairs, which share inputs: no standard error comes of it.
+    Inputs with a gradient of 0 (all units dead) are left out; without any pair, the values are nan. sd is the SD over pairs.
+    Pairs share inputs, so no standard error follows from it.
     """
     gradients = input_gradients(network, x)
     lengths = torch.linalg.vector_norm(gradients, dim=1)
-    kept = (lengths > 0) & lengths.isfinite()
-    units = gradients[kept] / lengths[kept, None]
-    first, second = torch.triu_indices(len(units), len(units), offset=1, device=units.device)
-    cosines = (units @ units.T)[first, second]
+    has_direction = (lengths > 0) & lengths.isfinite()
+    directions = gradients[has_direction] / lengths[has_direction, None]
+    first, second = torch.triu_indices(len(directions), len(directions), offset=1, device=directions.device)
+    cosines = (directions @ directions.T)[first, second]
     mean = cosines.mean()
     return len(cosines), mean.item(), (cosines - mean).square().mean().sqrt().item()
 
 
 def input_gradients(network: Network, x: Tensor) -> Tensor:
-    """d logit_0(x_i) / dx_i of each input, (B, C H W) in float64, the statistics of batch norms held constant.
+    """d logit_0(x_i) / dx_i of each input, (B, C H W) in float64, with constant batch norm statistics.
 
-    They are measured in the forward pass and constants in the backward pass. Otherwise every logit depends on every input,
-    the gradients of a batch sum to 0 behind the first norm, and the mean cosine is -1 / (B - 1) at any depth.
+    The statistics are those of this batch, and constants in the backward pass. Otherwise every logit would depend on every
+    input. The gradients of a batch would sum to 0 after the first batch norm, and the mean cosine would be -1 / (B - 1) at any
+    depth.
     """
-    held = float64_copy(network).eval()
-    for part in held.modules():
-        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-            part.register_forward_pre_hook(_measure)
+    network = float64_copy(network).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.register_forward_pre_hook(_use_batch_stats)
     inputs = x.detach().to(torch.float64, copy=True).requires_grad_()
-    (gradients,) = torch.autograd.grad(held(inputs)[:, 0].sum(), inputs)
+    (gradients,) = torch.autograd.grad(network(inputs)[:, 0].sum(), inputs)
     return gradients.flatten(1)
 
 
 @torch.no_grad()
-def _measure(norm: nn.Module, inputs: tuple[Tensor]) -> None:
-    """Puts a batch's own statistics in the place of the running ones, which a norm in eval mode takes for constants."""
+def _use_batch_stats(norm: nn.Module, inputs: tuple[Tensor]) -> None:
+    """Replaces running statistics with those of the batch; in eval mode they are constants for autograd."""
     (x,) = inputs
     axes = [axis for axis in range(x.ndim) if axis != 1]
     norm.running_mean, norm.running_var = x.mean(axes), x.var(axes, correction=0)

@@ -1,4 +1,4 @@
-"""The probes that run apart from the training step, on a fixed batch."""
+"""The probes that run outside the training step, on a fixed batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,5 +18,5 @@ FIXED_BATCH_PROBES: dict[str, Probe] = {
 
 
 def fixed_batch_probes(names: Sequence[str], network: Network, x: Tensor, labels: Tensor) -> dict[str, Sequence[LogRow]]:
-    """The rows of those named that run apart, without step and epoch: of one network, on images x (B, C, H, W)."""
+    """The rows of the named fixed-batch probes for one network, without step and epoch. x: images (B, C, H, W)."""
     return {name: FIXED_BATCH_PROBES[name](network, x, labels) for name in names if name in FIXED_BATCH_PROBES}

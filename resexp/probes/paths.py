@@ -1,7 +1,7 @@
-"""The path view: how much of the gradient has come through how many branches (Veit et al. 2016, arXiv:1605.06431).
+"""Path lengths: the share of the gradient that passes through k branches, for each k (Veit et al. 2016, arXiv:1605.06431).
 
-A block is x' = act(a F(x) + S(x)). By the linearity of the backward pass its gradient is that through the branch a F plus that
-past it, through S, and the activation after the sum belongs to both.
+A block is x' = act(a F(x) + S(x)). The backward pass is linear, so the gradient is the sum of the gradient through the branch
+a F and the gradient through the shortcut S. The activation after the sum belongs to both.
 
 Shapes: B batch, L blocks.
 """
@@ -20,66 +20,66 @@ from resexp.shortcuts import ONE, ZERO, Term, join
 PathLength = tuple[int, float, float]
 
 
-class Crossing(NamedTuple):
-    """One block with what lies between its input and its output; S is 0.0 where there is none."""
+class BlockPass(NamedTuple):
+    """Input, intermediate values and output of one block; `shortcut` is S, and 0.0 in a plain block."""
 
     x: Tensor
     branch: Tensor
     shortcut: Term
-    joined: Tensor
-    out: Tensor
+    total: Tensor
+    output: Tensor
 
 
 def path_lengths(network: Network, x: Tensor, labels: Tensor) -> list[PathLength]:
-    """(length, share, norm) for the lengths k = 0 .. L of paths: k is the number of branches that a path goes through.
+    """(length, share, norm) for the path lengths k = 0 .. L: k is the number of branches on a path.
 
-    share = <g_k, g> / <g, g>, where g = sum of g_k is the whole gradient: they sum to 1, and one of them may be negative or
-    more than 1. norm = sqrt(B) |g_k|_F, as activation_grad_norm has it. nan where g is 0.
+    share = <g_k, g> / <g, g>, where g = sum of g_k is the gradient of all paths. Shares sum to 1; a share can be negative or
+    larger than 1. norm = sqrt(B) |g_k|_F, as in activation_grad_norm. Shares are nan if g is 0.
     """
-    along = along_paths(network, x, labels).flatten(1)
-    whole = along.sum(0)
-    shares = (along @ whole / (whole @ whole)).tolist()
-    lengths = (len(x) ** 0.5 * torch.linalg.vector_norm(along, dim=1)).tolist()
-    return list(zip(range(len(along)), shares, lengths, strict=True))
+    gradients = gradients_by_path_length(network, x, labels).flatten(1)
+    total = gradients.sum(0)
+    shares = (gradients @ total / (total @ total)).tolist()
+    norms = (len(x) ** 0.5 * torch.linalg.vector_norm(gradients, dim=1)).tolist()
+    return list(zip(range(len(gradients)), shares, norms, strict=True))
 
 
-def along_paths(network: Network, x: Tensor, labels: Tensor) -> Tensor:
-    """g_0 .. g_L, (L + 1, B, ...) in float64: dL/dx_0 of the mean cross-entropy along all paths through exactly k branches.
+def gradients_by_path_length(network: Network, x: Tensor, labels: Tensor) -> Tensor:
+    """g_0 .. g_L, (L + 1, B, ...) in float64: g_k is dL/dx_0 along all paths through exactly k branches.
 
-    x_0 is the first block's input. The network answers in its mode, without what shortcuts leave to chance: in train mode
-    the gradient goes through the statistics of batch norms, as that of the training step does.
+    L is the mean cross-entropy, x_0 the input of the first block. The network runs in its current mode, with stochastic
+    shortcuts as in evaluation. In training mode the gradient passes through batch norm statistics, as in the training step.
     """
-    alone = float64_copy(network)
-    x = alone.stem(x.to(torch.float64))
-    crossings = []
-    for block in cast("Iterable[Block]", alone.blocks):
-        crossings.append(_cross(block, x.detach().requires_grad_()))
-        x = crossings[-1].out
+    network = float64_copy(network)
+    x = network.stem(x.to(torch.float64))
+    passes = []
+    for block in cast("Iterable[Block]", network.blocks):
+        passes.append(_forward(block, x.detach().requires_grad_()))
+        x = passes[-1].output
     x = x.detach().requires_grad_()
-    loss = functional.cross_entropy(alone.classifier(alone.tail(x)), labels)
-    (flow,) = torch.autograd.grad(loss, x)
-    return _carried(flow[None], crossings)
+    loss = functional.cross_entropy(network.classifier(network.tail(x)), labels)
+    (gradient,) = torch.autograd.grad(loss, x)
+    return _backward(gradient[None], passes)
 
 
-def _cross(block: Block, x: Tensor) -> Crossing:
+def _forward(block: Block, x: Tensor) -> BlockPass:
     h = block.before(x)
     a, shortcut = block.shortcut(h if block.shares_activation else x)
     branch = join(a, block.branch(h), ZERO)
-    joined = join(ONE, branch, shortcut)
-    return Crossing(x, branch, shortcut, joined, block.after(joined))
+    total = join(ONE, branch, shortcut)
+    return BlockPass(x, branch, shortcut, total, block.after(total))
 
 
-def _carried(flows: Tensor, crossings: Sequence[Crossing]) -> Tensor:
-    """Carries flows[k], the gradient by k branches, from behind the last block to before the first."""
-    for x, branch, shortcut, joined, out in reversed(crossings):
-        joint = _back(out, joined, flows)
-        through, none = _back(branch, x, joint), torch.zeros_like(x)[None]
-        past = _back(shortcut, x, joint) if isinstance(shortcut, Tensor) else torch.zeros_like(through)
-        flows = torch.cat([past, none]) + torch.cat([none, through])
-    return flows
+def _backward(gradients: Tensor, passes: Sequence[BlockPass]) -> Tensor:
+    """Propagates gradients[k], the gradient through k branches, from the output of the last block to the input of the first."""
+    for x, branch, shortcut, total, output in reversed(passes):
+        at_sum = _vector_jacobian(output, total, gradients)
+        via_branch, zero = _vector_jacobian(branch, x, at_sum), torch.zeros_like(x)[None]
+        via_shortcut = _vector_jacobian(shortcut, x, at_sum) if isinstance(shortcut, Tensor) else torch.zeros_like(via_branch)
+        gradients = torch.cat([via_shortcut, zero]) + torch.cat([zero, via_branch])
+    return gradients
 
 
-def _back(output: Tensor, inputs: Tensor, flows: Tensor) -> Tensor:
-    """All flows (K, *output) back to the inputs (K, *inputs) in one batched vector-Jacobian product."""
-    found: tuple[Tensor, ...] = torch.autograd.grad(output, inputs, flows, retain_graph=True, is_grads_batched=True)
-    return found[0]
+def _vector_jacobian(output: Tensor, inputs: Tensor, gradients: Tensor) -> Tensor:
+    """Gradients (K, *inputs) from gradients (K, *output), in one batched vector-Jacobian product."""
+    products: tuple[Tensor, ...] = torch.autograd.grad(output, inputs, gradients, retain_graph=True, is_grads_batched=True)
+    return products[0]

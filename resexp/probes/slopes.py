@@ -1,4 +1,4 @@
-"""The headline of a gradient profile: decades per block."""
+"""The slope of a gradient profile: change of log10 |dL/dx| per block from output to input."""
 
 import math
 from collections.abc import Sequence
@@ -6,25 +6,24 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def slope(flows: Sequence[float], stages: Sequence[int]) -> float:
-    """Decades per block towards the input by which activation_grad_norm grows (> 0) or vanishes (< 0).
+def slope(grad_norms: Sequence[float], stages: Sequence[int]) -> float:
+    """Change of log10 activation_grad_norm per block from output to input: negative is vanishing, positive exploding.
 
-    Least squares of log10 over interior block boundaries, with one level per stage: the stem's output and the last
-    boundary are left out, and so is what underflowed to 0 or is not finite. nan where fewer than two points remain
-    in every stage.
+    A least-squares fit over interior block boundaries, with a common slope and one intercept per stage. The first and last
+    boundary are left out, and so are values that are 0 or not finite. nan if every stage has fewer than two points.
 
     Args:
-        flows: activation_grad_norm at x_0 .. x_L.
-        stages: the stage that made each boundary.
+        grad_norms: activation_grad_norm at x_0 .. x_L.
+        stages: the stage of the block that outputs each boundary.
     """
     points = [
-        (stage, index, math.log10(flow))
-        for index, (flow, stage) in enumerate(zip(flows, stages, strict=True))
-        if 0 < index < len(flows) - 1 and flow > 0 and math.isfinite(flow)
+        (stage, index, math.log10(norm))
+        for index, (norm, stage) in enumerate(zip(grad_norms, stages, strict=True))
+        if 0 < index < len(grad_norms) - 1 and norm > 0 and math.isfinite(norm)
     ]
     depth, logs = [], []
     for stage in {stage for stage, _, _ in points}:
-        inside = np.array([(index, log) for of, index, log in points if of == stage])
+        inside = np.array([(index, log) for point_stage, index, log in points if point_stage == stage])
         depth.append(inside[:, 0] - inside[:, 0].mean())
         logs.append(inside[:, 1] - inside[:, 1].mean())
     if not depth or not (spread := float(np.square(np.concatenate(depth)).sum())):

@@ -1,6 +1,6 @@
-"""Closed-form predictions of gradients and signals at initialisation. Nothing here is measured.
+"""Closed-form predictions of gradients and activations at initialization. Nothing here is measured.
 
-predict(network, batch) -> Prediction, of one arm of one cell; where no formula is known, `known` is false and `source` says why
+predict(network, batch) -> Prediction for one arm. If no formula is known, `known` is false and `source` gives the reason.
 """
 
 from resexp.theory.arms import INIT_SCALES, block_count, layers_of_block, predict

@@ -1,4 +1,4 @@
-"""From the settings of a network to the formula that holds for it, or to the reason why there is none."""
+"""The formula for a network with given settings, or the reason why there is none."""
 
 import math
 from collections.abc import Sequence
@@ -21,44 +21,44 @@ from resexp.theory.formulas import (
 )
 from resexp.theory.predictions import Prediction
 
-# n Var(W) of a square hidden layer under each init; the plain twin of fixup starts from he.
+# sigma2 of a square hidden layer for each initialization; the plain counterpart of fixup has He initialization.
 INIT_SCALES = {"pytorch": 1 / 3, "he": 2.0, "xavier": 1.0, "orthogonal": 1.0, "delta-orthogonal": 1.0, "fixup": 2.0}
-SMALLEST_BATCH = 8  # from which on the range of `batch_norm_relu` holds
-WIDE_CHI = {"batch": BATCH_NORM_RELU, "layer": layer_norm_relu()}  # of a norm and ReLU, for large batches
+MIN_BATCH = 8  # smallest batch for which the range of `batch_norm_relu` is valid
+NORM_CHI = {"batch": BATCH_NORM_RELU, "layer": layer_norm_relu()}  # of normalization and ReLU, in large batches
 
 
 def predict(network: Network, batch: int, side: int | None = None) -> Prediction:
-    """What theory says of an arm: of `network` as a trial has it, its shortcut included, in batches of `batch` images.
+    """The prediction for a network, including its shortcut, in batches of `batch` images.
 
-    `side`: pixels of an image's side, without which convolutions are taken to have no borders.
+    `side`: side of an image in pixels. Without it, the effect of zero padding at image borders is neglected.
     """
-    shortcut, kind = config.shortcut_name(network.shortcut), (network.norm, network.activation)
-    joins = constants(network)
+    shortcut, norm_and_activation = config.shortcut_name(network.shortcut), (network.norm, network.activation)
+    factors = shortcut_factors(network)
     if block_count(network) == 0:
-        return _none("there are no blocks at depth 2")
+        return _no_prediction("a network of depth 2 has no blocks")
     if network.block == "bottleneck" and network.init_scale is None and network.init not in ("pytorch", "he", "fixup"):
-        return _none(f"the layers of a bottleneck differ in sigma2 under {network.init}")
+        return _no_prediction(f"with init {network.init}, init_scale differs between the layers of a bottleneck")
     if shortcut == "plain":
-        return _plain(network, batch, side, kind)
+        return _plain(network, batch, side, norm_and_activation)
     if network.init == "fixup":
-        return _none("fixup starts with a classifier of zeros, through which no gradient comes")
-    if joins is None:
-        return _none(f"no formula is known for the shortcut {shortcut}")
-    if joins[0] <= 0:
-        return _none("no formula is known for a shortcut that is 0 or turned round")
-    if joins[1] == 0 or network.zero_init_residual:
-        return _shortcut_alone(network, joins[0])
-    return _residual(network, joins, side, kind)
+        return _no_prediction("fixup initializes the classifier to 0, so all other gradients are 0")
+    if factors is None:
+        return _no_prediction(f"no formula is known for the shortcut {shortcut}")
+    if factors[0] <= 0:
+        return _no_prediction("no formula is known for a shortcut with scale 0 or a negative scale")
+    if factors[1] == 0 or network.zero_init_residual:
+        return _zero_branch(network, factors[0])
+    return _residual(network, factors, side, norm_and_activation)
 
 
-def constants(network: Network) -> Range | None:
-    """(s, a) at the start of a shortcut with E|S^T d|^2 = s^2 |d|^2 and a constant a, in blocks that keep their shape.
+def shortcut_factors(network: Network) -> Range | None:
+    """(s, a) at initialization, where E|S^T d|^2 = s^2 |d|^2 and a is constant, in blocks that preserve shape.
 
-    None for all others. A map of sigma2 u counts as sqrt(u).
+    None for other shortcuts. For a learned map with sigma2 = u, s = sqrt(u).
     """
-    given = {} if isinstance(network.shortcut, str) else dict(next(iter(network.shortcut.values())))
-    scaled: dict[str, Any] = {"scale": 0.5, "branch": 1.0, **given}
-    found: dict[str, Range] = {
+    parameters = {} if isinstance(network.shortcut, str) else dict(next(iter(network.shortcut.values())))
+    scaled: dict[str, Any] = {"scale": 0.5, "branch": 1.0, **parameters}
+    factors: dict[str, Range] = {
         "identity": (1.0, 1.0),
         "projection": (1.0, 1.0),
         "projection-all": (math.sqrt(INIT_SCALES[network.init]), 1.0),
@@ -66,7 +66,7 @@ def constants(network: Network) -> Range | None:
         "rezero": (1.0, 0.0),
         "skipinit": (1.0, max(1, block_count(network)) ** -0.5),
     }
-    return found.get(config.shortcut_name(network.shortcut))
+    return factors.get(config.shortcut_name(network.shortcut))
 
 
 def block_count(network: Network) -> int:
@@ -77,25 +77,25 @@ def layers_of_block(network: Network) -> int:
     return 3 if network.block == "bottleneck" else network.block_layers
 
 
-# ---- what they share ----------------------------------------------------------------------------------------------------
+# ---- shared -------------------------------------------------------------------------------------------------------------
 
 
-def _none(reason: str) -> Prediction:
+def _no_prediction(reason: str) -> Prediction:
     return Prediction("none", source=reason)
 
 
 def _unknown(network: Network) -> Prediction:
     arm, family = config.arm_name(network.shortcut), {"mlp": "an mlp", "cnn": "a cnn"}[network.family]
-    norm = "no norm" if network.norm == "none" else f"{network.norm} norm"
-    return _none(
+    norm = "no normalization" if network.norm == "none" else f"{network.norm} norm"
+    return _no_prediction(
         f"no formula is known for {arm} in {network.placement} blocks of {family} with {network.activation} and {norm}"
     )
 
 
-def _made(law: str, low: Sequence[float], high: Sequence[float], source: str, not_for: str, **more: Any) -> Prediction:
-    """From factors of |dL/dx|^2, block by block, to decades of the norm."""
-    down, up = (tuple(math.log10(factor) / 2 for factor in factors) for factors in (low, high))
-    return Prediction(law=law, low=down, high=up, source=source, not_for=not_for, **more)
+def _prediction(law: str, low: Sequence[float], high: Sequence[float], source: str, not_for: str, **fields: Any) -> Prediction:
+    """A prediction from the factor of |dL/dx|^2 of each block; half its log10 is the change of the norm."""
+    log_low, log_high = (tuple(math.log10(factor) / 2 for factor in factors) for factors in (low, high))
+    return Prediction(law=law, low=log_low, high=log_high, source=source, not_for=not_for, **fields)
 
 
 def _sigma2(network: Network) -> float:
@@ -103,28 +103,34 @@ def _sigma2(network: Network) -> float:
 
 
 def _branch_chi(network: Network, side: int | None) -> Range:
-    """(sigma2 / 2)^m of a block's branch, and what the borders of an image leave of it."""
+    """(low, high) of chi of a branch: (sigma2 / 2)^m, reduced by zero padding at the borders of an image."""
     chi = relu_layer(_sigma2(network)) ** layers_of_block(network)
     if network.family == "mlp" or side is None or network.init == "delta-orthogonal":
         return chi, chi
-    bordered = 1 if network.block == "bottleneck" else network.block_layers
-    return chi * borders(max(1, -(-side // 4)))[0] ** bordered, chi * borders(side)[1] ** bordered
+    padded_layers = 1 if network.block == "bottleneck" else network.block_layers
+    return chi * borders(max(1, -(-side // 4)))[0] ** padded_layers, chi * borders(side)[1] ** padded_layers
 
 
 # ---- plain ----------------------------------------------------------------------------------------------------------------
 
 
-def _plain(network: Network, batch: int, side: int | None, kind: tuple[str, str]) -> Prediction:
-    if kind == ("none", "relu"):
+def _plain(network: Network, batch: int, side: int | None, norm_and_activation: tuple[str, str]) -> Prediction:
+    if norm_and_activation == ("none", "relu"):
         return _plain_relu(network, side)
-    if network.family == "mlp" and kind == ("none", "tanh"):
+    if network.family == "mlp" and norm_and_activation == ("none", "tanh"):
         return _plain_tanh(network)
-    if kind == ("batch", "relu") and network.family == "mlp" and batch < SMALLEST_BATCH:
-        return _none(f"no formula is known for batch norm in batches of fewer than {SMALLEST_BATCH}")
-    if network.family == "mlp" and kind == ("batch", "relu"):
-        return _plain_norm(network, batch_norm_relu(batch), "pi / (pi - 1) per BN-ReLU: Yang 2019, arXiv:1902.08129 theorem 8")
-    if network.family == "mlp" and kind == ("layer", "relu"):
-        return _plain_norm(network, (layer_norm_relu(), layer_norm_relu()), "a layer norm undoes any sigma2: chi = 1")
+    if norm_and_activation == ("batch", "relu") and network.family == "mlp" and batch < MIN_BATCH:
+        return _no_prediction(f"no formula is known for batch norm in batches of fewer than {MIN_BATCH}")
+    if network.family == "mlp" and norm_and_activation == ("batch", "relu"):
+        return _plain_norm(
+            network,
+            batch_norm_relu(batch),
+            "pi / (pi - 1) per layer of batch norm and ReLU: Yang et al. 2019, arXiv:1902.08129 theorem 8",
+        )
+    if network.family == "mlp" and norm_and_activation == ("layer", "relu"):
+        return _plain_norm(
+            network, (layer_norm_relu(), layer_norm_relu()), "1 per layer of layer norm and ReLU, for any init_scale"
+        )
     return _unknown(network)
 
 
@@ -132,13 +138,14 @@ def _plain_relu(network: Network, side: int | None) -> Prediction:
     low, high = _branch_chi(network, side)
     blocks, layers, mlp = block_count(network), layers_of_block(network), network.family == "mlp"
     variance = fluctuation(layers, network.width) if mlp and "orthogonal" not in network.init else None
-    return _made(
+    return _prediction(
         "exponential",
-        [low * math.exp(-(variance or 0.0) / 2)] * blocks,  # one input; means over a batch fluctuate and fall less
+        [low * math.exp(-(variance or 0.0) / 2)] * blocks,  # for one input; means over a batch fluctuate and decrease less
         [high] * blocks,
-        f"(sigma2 / 2)^{layers}: He 2015, arXiv:1502.01852; band 5 / width per layer: Hanin & Nica 2020, arXiv:1812.05994",
-        "layers whose width changes under xavier or delta-orthogonal; means over few seeds of narrow, deep networks",
-        forward=(math.log10(high) / 2,) * blocks if mlp and network.init != "pytorch" else None,  # biases drive the signal
+        f"(init_scale / 2)^{layers} per block: He et al. 2015a, arXiv:1502.01852; "
+        "variance over seeds of ln |dL/dx|^2, 5 / width per layer: Hanin & Nica 2020, arXiv:1812.05994",
+        "layers that change width, with init xavier or delta-orthogonal; means over few seeds of narrow, deep networks",
+        forward=(math.log10(high) / 2,) * blocks if mlp and network.init != "pytorch" else None,  # it has no biases
         variance=variance,
     )
 
@@ -147,80 +154,94 @@ def _plain_tanh(network: Network) -> Prediction:
     blocks, layers, sigma2 = block_count(network), layers_of_block(network), _sigma2(network)
     bias = 1 / (3 * network.width) if network.init == "pytorch" else 0.0
     chi, squares = tanh_layers(sigma2, 1 + blocks * layers, bias)
-    first = 0 if network.placement in ("pre", "pre-act-only") else 1  # x_0 comes before the stem's activation, or after it
+    first = 0 if network.placement in ("pre", "pre-act-only") else 1  # whether x_0 is the output of an activation
     factors = [math.prod(chi[first + layers * block :][:layers]) for block in range(blocks)]
-    signal = [math.log10(squares[layers * (block + 1)] / squares[layers * block]) / 2 for block in range(blocks)]
-    return _made(
+    activation_growth = [math.log10(squares[layers * (block + 1)] / squares[layers * block]) / 2 for block in range(blocks)]
+    return _prediction(
         "polynomial" if sigma2 == 1 else "exponential",
         factors,
         factors,
-        "sigma2 E[tanh'^2] layer by layer: Schoenholz 2017, arXiv:1611.01232; l / L at sigma2 1",
-        "images far from mean square 1, in the first layers",
-        forward=tuple(signal) if first else None,
+        "init_scale E[tanh'^2] per layer: Schoenholz et al. 2017, arXiv:1611.01232; "
+        "if init_scale is 1, the product from layer L to layer l is l / L",
+        "the first layers, if images do not have mean square 1",
+        forward=tuple(activation_growth) if first else None,
     )
 
 
 def _plain_norm(network: Network, chi: Range, source: str) -> Prediction:
     blocks, layers = block_count(network), layers_of_block(network)
     low, high = (factor**layers for factor in chi)
-    words = "training: gradients change with the first update; narrow layers"
-    return _made("exponential", [low] * blocks, [high] * blocks, source, words, forward=(0.0,) * blocks)
+    limits = "networks after the first update; narrow layers"
+    return _prediction("exponential", [low] * blocks, [high] * blocks, source, limits, forward=(0.0,) * blocks)
 
 
 # ---- residual -------------------------------------------------------------------------------------------------------------
 
 
-def _shortcut_alone(network: Network, scale: float) -> Prediction:
-    """A branch that starts at 0: scale^2 for ever, also behind a ReLU, which leaves what is not negative alone."""
-    mapped = config.shortcut_name(network.shortcut) == "projection-all"
-    free = network.placement in ("pre", "branch", "pre-act-only")
-    alone = free or (network.activation == "relu" and (network.placement == "post" or network.norm == "none"))
-    if mapped or not alone:
+def _zero_branch(network: Network, scale: float) -> Prediction:
+    """scale^2 per block if the branch is initialized to 0; a ReLU does not change activations that are not negative."""
+    has_map = config.shortcut_name(network.shortcut) == "projection-all"
+    no_activation_after = network.placement in ("pre", "branch", "pre-act-only")
+    preserves_x = no_activation_after or (
+        network.activation == "relu" and (network.placement == "post" or network.norm == "none")
+    )
+    if has_map or not preserves_x:
         return _unknown(network)
     blocks = block_count(network)
     steps = (math.log10(scale),) * blocks
-    words = "the last block of `post`: its ReLU masks what the others pass"
-    return Prediction("exponential", steps, steps, steps, None, "the branch starts at 0, and x passes by: scale^2", words)
+    source = "scale^2 per block: the branch is initialized to 0, only the shortcut passes the gradient"
+    limits = "the last block in placement post, whose ReLU sets part of the gradient to 0"
+    return Prediction("exponential", steps, steps, steps, None, source, limits)
 
 
-def _residual(network: Network, joins: Range, side: int | None, kind: tuple[str, str]) -> Prediction:
-    if kind == ("none", "relu") and network.placement != "branch":
-        return _residual_relu(network, joins, side)
-    placed = network.placement == "pre" or (network.placement == "branch" and network.norm == "batch")
-    if network.norm in WIDE_CHI and network.activation == "relu" and network.family == "mlp" and placed and joins[0] == 1:
-        return _residual_norm(network, joins[1])
+def _residual(network: Network, factors: Range, side: int | None, norm_and_activation: tuple[str, str]) -> Prediction:
+    if norm_and_activation == ("none", "relu") and network.placement != "branch":
+        return _residual_relu(network, factors, side)
+    is_relu_mlp = network.family == "mlp" and network.activation == "relu"
+    has_formula = network.placement == "pre" or (network.placement == "branch" and network.norm == "batch")
+    if network.norm in NORM_CHI and is_relu_mlp and has_formula and factors[0] == 1:
+        return _residual_norm(network, factors[1])
     return _unknown(network)
 
 
-PRE = "scale^2 + branch^2 sigma2 (sigma2 / 2)^(m-1) P(x > 0), P = 1/2 in the end: independent branches; e in all for skipinit"
-POST = "mean field of relu(x + F), gradients across x (low) and along x (high): 2.05 to 2.40 for He blocks"
+PRE = (
+    "scale^2 + branch^2 init_scale (init_scale / 2)^(m - 1) P(x > 0) per block of m layers; "
+    "P tends to 1/2; the product over all blocks is e for skipinit"
+)
+POST = (
+    "mean field of relu(x + F), for gradients orthogonal to x (low) and parallel to x (high): "
+    "2.05 to 2.40 per block with He initialization"
+)
 
 
-def _residual_relu(network: Network, joins: Range, side: int | None) -> Prediction:
-    """Blocks of s x + a F are s times those of x + (a / s) F; a map's Ux is normal and of mean 0, as F is."""
-    blocks, (scale, branch), chis = block_count(network), joins, _branch_chi(network, side)
-    before = network.placement in ("pre", "pre-act-only")
-    formula, cases = (residual_pre, PRE) if before else (residual_post, POST)
+def _residual_relu(network: Network, factors: Range, side: int | None) -> Prediction:
+    """A block s x + a F equals s times a block x + (a / s) F. The output Ux of a map is normal with mean 0, as F is."""
+    blocks, (scale, branch), chis = block_count(network), factors, _branch_chi(network, side)
+    is_pre = network.placement in ("pre", "pre-act-only")
+    formula, source = (residual_pre, PRE) if is_pre else (residual_post, POST)
     if config.shortcut_name(network.shortcut) == "projection-all":
-        low, high = (scale**2 / (1 if before else 2) + chi for chi in chis)
-        words = "a map of sigma2 u adds u to the branch's (sigma2 / 2)^m; behind a ReLU u / 2"
-        return _made("exponential", [low] * blocks, [high] * blocks, words, "the first block; blocks that change shapes")
+        low, high = (scale**2 / (1 if is_pre else 2) + chi for chi in chis)
+        source = "(init_scale / 2)^m per block of m layers, plus fan_in * Var(U) of the map U, or half of it after a ReLU"
+        return _prediction("exponential", [low] * blocks, [high] * blocks, source, "the first block; blocks that change shape")
     (low_back, _), (high_back, forward) = (formula(2 * chi * (branch / scale) ** 2, blocks) for chi in chis)
-    known = network.family == "mlp" and network.init != "pytorch"
-    return _made(
-        "total" if config.shortcut_name(network.shortcut) == "skipinit" else "exponential",
+    forward_known = network.family == "mlp" and network.init != "pytorch"
+    return _prediction(
+        "bounded" if config.shortcut_name(network.shortcut) == "skipinit" else "exponential",
         [scale**2 * factor for factor in low_back],
-        [scale**2 * max(factors) for factors in zip(high_back, forward, strict=True)],
-        cases,
-        "biases of the pytorch init; narrow layers; blocks that change shapes",
-        forward=tuple(math.log10(scale**2 * factor) / 2 for factor in forward) if known else None,
+        [scale**2 * max(pair) for pair in zip(high_back, forward, strict=True)],
+        source,
+        "biases of init pytorch; narrow layers; blocks that change shape",
+        forward=tuple(math.log10(scale**2 * factor) / 2 for factor in forward) if forward_known else None,
     )
 
 
 def _residual_norm(network: Network, branch: float) -> Prediction:
-    blocks, exponent = block_count(network), WIDE_CHI[network.norm] ** layers_of_block(network)
-    offset = 1.0 if network.placement == "branch" else 1 / _sigma2(network)  # the variance of x_0 in units of a branch's
+    blocks, exponent = block_count(network), NORM_CHI[network.norm] ** layers_of_block(network)
+    offset = 1.0 if network.placement == "branch" else 1 / _sigma2(network)  # variance of x_0 divided by that of a branch
     factors = norm_residual(exponent, offset / branch**2, blocks)
-    words = f"power law, l^-{exponent:.3g} of the square for many blocks: De & Smith 2020, arXiv:2002.10444"
-    weak = "; branches weak beside x_0" if network.placement == "pre" else ""  # x stays behind x_0's ReLU, which is no normal
-    return _made("power", factors, factors, words, f"training; small batches; the first block{weak}")
+    source = f"squared gradient norm proportional to block^-{exponent:.3g} for many blocks: De & Smith 2020, arXiv:2002.10444"
+    # With small branches x remains close to relu(x_0), which is not normally distributed.
+    limits = "; branches that are small relative to x_0" if network.placement == "pre" else ""
+    return _prediction(
+        "power", factors, factors, source, f"networks after the first update; small batches; the first block{limits}"
+    )

@@ -1,4 +1,4 @@
-"""What the formulas say of one arm of one cell, in the unit of the measured slope: decades of a norm per block."""
+"""The prediction for one arm, in the unit of the measured slope: orders of magnitude of a norm per block."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,14 @@ LN10 = math.log(10)
 
 @dataclass(frozen=True)
 class Prediction:
-    """What theory says of one arm at initialisation.
+    """The prediction for one arm at initialization.
 
-    low, high: decades that activation_grad_norm gains from the end of each block to its beginning, block 1 first.
-    forward: decades that activation_rms gains over each block; None where that is not known.
-    variance: of ln |dL/dx|^2 over seeds that each block adds; None where that is not known.
-    law: exponential | power | polynomial | total (a bounded factor over all blocks) | none.
+    law: exponential, power, polynomial, bounded (the product over all blocks has a limit) or none.
+    low, high: change of log10 activation_grad_norm from output to input of each block, first block first.
+    forward: change of log10 activation_rms from input to output of each block; None if unknown.
+    variance: variance over seeds that each block adds to ln |dL/dx|^2; None if unknown.
+    source: formula and reference, or the reason why there is no prediction.
+    not_for: cases to which the formula does not apply.
     """
 
     law: str
@@ -39,20 +41,20 @@ class Prediction:
         return [(float(low), float(high)) for low, high in zip(*levels, strict=True)]
 
     def band(self) -> list[float] | None:
-        """Half-width of two standard deviations over seeds around `profile`, in decades of the norm of one input."""
+        """Two SD over seeds around `profile`, in orders of magnitude of the gradient norm of one input."""
         if self.variance is None:
             return None
         blocks = len(self.low)
         return [math.sqrt(self.variance * (blocks - index)) / LN10 for index in range(blocks + 1)]
 
     def slope(self) -> Range | None:
-        """Decades per block towards the input, fitted over interior boundaries as the measured slope is; None for no fit."""
-        inside = [_fitted(levels[1:-1]) for levels in zip(*self.profile(), strict=True)]
-        return (inside[0], inside[1]) if self.known and len(self.low) > 2 else None
+        """(low, high) of the slope, fitted over interior boundaries as the measured slope is; None if it cannot be fitted."""
+        slopes = [_fitted_slope(levels[1:-1]) for levels in zip(*self.profile(), strict=True)]
+        return (slopes[0], slopes[1]) if self.known and len(self.low) > 2 else None
 
     def slope_spread(self) -> float | None:
-        """Two standard deviations over seeds of the fitted slope of one input, in decades per block."""
-        count = len(self.low) - 1  # interior boundaries, between which the gradient makes count - 1 independent steps
+        """Two SD over seeds of the fitted slope of one input, in orders of magnitude per block."""
+        count = len(self.low) - 1  # interior boundaries: the gradient changes in count - 1 independent steps
         if self.variance is None or count < 2:
             return None
         index = np.arange(count) - (count - 1) / 2
@@ -60,24 +62,24 @@ class Prediction:
         return math.sqrt(self.variance * float(weights @ weights)) / LN10
 
     def depth_scale(self) -> Range | None:
-        """Blocks over which |dL/dx|^2 changes by a factor e (nearest, farthest); inf where it does not change.
+        """(shortest, longest) number of blocks over which |dL/dx|^2 changes by a factor of e; inf if it does not change.
 
-        A network is hard to train beyond a few of them: about 6 for plain networks (Schoenholz 2017, arXiv:1611.01232),
-        16 under batch norm (Yang 2019, arXiv:1902.08129). None but for exponential laws.
+        Networks deeper than a few depth scales are hard to train: about 6 (Schoenholz et al. 2017, arXiv:1611.01232), or 16
+        with batch norm (Yang et al. 2019, arXiv:1902.08129). None unless the law is exponential.
         """
         if self.law != "exponential":
             return None
-        rates = [abs(2 * LN10 * _middle(steps)) for steps in (self.low, self.high)]
-        crosses = _middle(self.low) < 0 < _middle(self.high)
-        near, far = max(rates), 0.0 if crosses else min(rates)
-        return (1 / near if near > 1e-12 else math.inf, 1 / far if far > 1e-12 else math.inf)
+        rates = [abs(2 * LN10 * _median(steps)) for steps in (self.low, self.high)]
+        changes_sign = _median(self.low) < 0 < _median(self.high)
+        fastest, slowest = max(rates), 0.0 if changes_sign else min(rates)
+        return (1 / fastest if fastest > 1e-12 else math.inf, 1 / slowest if slowest > 1e-12 else math.inf)
 
 
-def _middle(values: Sequence[float]) -> float:
+def _median(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2] if values else 0.0
 
 
-def _fitted(levels: Sequence[float]) -> float:
+def _fitted_slope(levels: Sequence[float]) -> float:
     """Minus the slope of a straight line through the levels."""
     if len(levels) < 2:
         return math.nan

@@ -1,6 +1,6 @@
-"""build(trial), the one builder; run(trial), the loop.
+"""Build the network of a trial (`build`) and train a stack of trials (`train_stack`).
 
-A config ends here: `recipe` turns a trial's settings into plain arguments, and nothing below sees them.
+`recipe` converts the settings of a trial into plain arguments. Modules below this package do not see config objects.
 """
 
 from resexp.training.data import (
@@ -25,21 +25,21 @@ from resexp.training.loop import begin, checkpoints, evaluate_epoch, save, train
 from resexp.training.measures import evaluate, never, outcome
 from resexp.training.precise import PRECISE_IMAGES, measuring, precise_batch_norm
 from resexp.training.recipe import (
-    TWIN_INITS,
+    PLAIN_INITS,
     build,
     clip,
     learning_rate,
     make_optimizer,
+    matched_plain_width,
     precision_of,
     sample_noise,
-    width_of_control,
 )
 from resexp.training.state import StackState
 
 __all__ = [
     "DTYPES",
+    "PLAIN_INITS",
     "PRECISE_IMAGES",
-    "TWIN_INITS",
     "DeviceError",
     "StackState",
     "StepCounts",
@@ -58,6 +58,7 @@ __all__ = [
     "learning_rate",
     "load_training_data",
     "make_optimizer",
+    "matched_plain_width",
     "measuring",
     "never",
     "outcome",
@@ -74,5 +75,4 @@ __all__ = [
     "test_images",
     "train_stack",
     "update",
-    "width_of_control",
 ]

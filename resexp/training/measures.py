@@ -1,4 +1,4 @@
-"""What is measured of a network outside the training step: losses, accuracies, outcomes, slopes."""
+"""Measurements outside the training step: losses, accuracies, outcomes, slopes, dead layers."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from resexp.runs import Outcome
 from resexp.training.data import TrainingData
 
 EVALUATION_BATCH = 2_000
-SETTLED = 2  # the first step at which every layer of a network that starts with zeros can have a gradient
+FIRST_STEP_WITH_ALL_GRADIENTS = 2  # with weights initialized to 0, some layers have no gradient in earlier steps
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not an error
@@ -31,16 +31,16 @@ def never() -> bool:
 def logits_of(
     network: Network, images: Images, training_data: TrainingData, trials: int = 1, stop: Callable[[], bool] = never
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(float64 logits (T, B, K), labels (B,)) batch by batch, in eval mode, never augmented; the mode is restored.
+    """Yields (float64 logits (T, B, K), labels (B,)) of each batch, in eval mode and without augmentation; restores the mode.
 
     Raises:
-        Stopped: `stop()` was true before a batch, of several.
+        Stopped: `stop()` was true before a batch; it is checked only if there are several batches.
     """
     mode, size = network.training, max(1, EVALUATION_BATCH // trials)
-    several = len(images) > size
+    has_several_batches = len(images) > size
     network.eval()
     for start in range(0, len(images), size):
-        if several and stop():
+        if has_several_batches and stop():
             network.train(mode)
             raise Stopped
         x = datasets.normalize(images.pixels[start : start + size], training_data.shift, training_data.scale)
@@ -52,7 +52,7 @@ def logits_of(
 def evaluate(
     network: Network, images: Images, training_data: TrainingData, trials: int = 1, stop: Callable[[], bool] = never
 ) -> list[tuple[float, float]]:
-    """(mean cross-entropy without smoothing, accuracy in [0, 1]) of each trial; nan for no images.
+    """(mean cross-entropy without label smoothing, accuracy in [0, 1]) of each trial; nan if there are no images.
 
     Raises:
         Stopped: as `logits_of`.
@@ -61,8 +61,8 @@ def evaluate(
         return [(math.nan, math.nan)] * trials
     losses, correct = torch.zeros(trials, dtype=torch.float64), torch.zeros(trials, dtype=torch.float64)
     for logits, labels in logits_of(network, images, training_data, trials, stop):
-        each = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(trials), reduction="none")
-        losses += each.view(trials, -1).sum(1)
+        example_losses = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(trials), reduction="none")
+        losses += example_losses.view(trials, -1).sum(1)
         correct += (logits.argmax(2) == labels).sum(1)
     return list(zip((losses / len(images)).tolist(), (correct / len(images)).tolist(), strict=True))
 
@@ -72,14 +72,14 @@ def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> Outcome
 
     Above chance has two criteria. The accuracy must exceed the share p of the most frequent class by more than three binomial
     standard errors. And the loss must be below that of guessing, the entropy of the class frequencies (ln K if K classes are
-    equally frequent), unless the accuracy is at least 2 p: a network can be right far more often than a guess, and too sure of
-    itself where it is wrong.
+    equally frequent), unless the accuracy is at least 2 p. A network can be far more accurate than guessing and still have a
+    high loss, because it is overconfident where it is wrong.
     """
     shares = torch.bincount(labels).double() / len(labels)
-    frequent, guessing = shares.max().item(), torch.special.entr(shares).sum().item()
-    exceeds = train_accuracy > frequent + 3 * math.sqrt(frequent * (1 - frequent) / len(labels))
-    informed = train_loss < guessing or train_accuracy >= 2 * frequent
-    return Outcome.ABOVE_CHANCE if exceeds and informed else Outcome.AT_CHANCE
+    chance_accuracy, chance_loss = shares.max().item(), torch.special.entr(shares).sum().item()
+    is_accurate = train_accuracy > chance_accuracy + 3 * math.sqrt(chance_accuracy * (1 - chance_accuracy) / len(labels))
+    is_informed = train_loss < chance_loss or train_accuracy >= 2 * chance_accuracy
+    return Outcome.ABOVE_CHANCE if is_accurate and is_informed else Outcome.AT_CHANCE
 
 
 def dead_layers(logs: Path) -> list[str]:
@@ -89,14 +89,14 @@ def dead_layers(logs: Path) -> list[str]:
     branches, rezero) or in the first two (fixup, which also zeroes the classifier). A log that ends there shows no dead layers.
     """
     rows = runs.read_rows(logs / "gradients.csv")
-    if not rows or int(rows[-1]["step"]) < SETTLED:
+    if not rows or int(rows[-1]["step"]) < FIRST_STEP_WITH_ALL_GRADIENTS:
         return []
     alive = {row["layer"] for row in rows if float(row["weight_grad_norm"]) != 0}
     return [layer for layer in dict.fromkeys(row["layer"] for row in rows) if layer not in alive]
 
 
 def slope_at(logs: Path, step: int, network: Network) -> float:
-    """The slope of the reading at `step` as signals.csv has it; nan where there is none."""
+    """The slope at a logging step, computed from signals.csv; nan if the log has no rows of that step."""
     rows = [row for row in runs.read_rows(logs / "signals.csv") if int(row["step"]) == step]
     if not rows:
         return math.nan

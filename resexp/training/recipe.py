@@ -1,4 +1,4 @@
-"""From a trial's settings to its network, its optimizer and its learning rate."""
+"""Network, optimizer, learning rate and noise of a trial, from its settings."""
 
 import math
 from bisect import bisect_left
@@ -11,26 +11,34 @@ import torch
 from torch import Tensor, nn
 
 from resexp import stacking, streams
-from resexp.config import Network as Cell
+from resexp.config import Network as NetworkConfig
 from resexp.config import Settings, Training, Trial, shortcut_name
 from resexp.networks import GROUPS, Network, Noise, Shortcut, build_network, initialize
 from resexp.training.data import DTYPES
 
-NARROW = 8  # channels: the block size of oneDNN's AVX2 convolutions
+MIN_CHANNELS_LAST = 8  # input channels: the block size of oneDNN's AVX2 convolutions
 
 
 def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
-    """The network of a trial as it starts: the last place that sees a config.
+    """The network of a trial at initialization. `resexp.networks` takes plain arguments, not configs.
 
-    The plain twin of a start that is made for shortcuts has one of its own: without zero_init_residual, and he for fixup. An empty
-    branch without a shortcut is a dead network.
+    A plain network ignores zero_init_residual, and uses He initialization instead of fixup. Without a shortcut, a branch that
+    is 0 would pass neither activations nor gradients.
     """
-    cell = trial.settings.network
-    alone = shortcut_name(cell.shortcut) == "plain"
-    width = cell.width if trial.parameters_of is None else width_of_control(cell, trial.parameters_of, input_shape, classes)
-    network = _assembled(cell, cell.shortcut, width, input_shape, classes)
-    init = TWIN_INITS.get(cell.init, cell.init) if alone else cell.init
-    initialize(network, trial.seed, init, cell.init_scale, zero_init_residual=cell.zero_init_residual and not alone)
+    network_config = trial.settings.network
+    is_plain = shortcut_name(network_config.shortcut) == "plain"
+    width = network_config.width
+    if trial.parameters_of is not None:
+        width = matched_plain_width(network_config, trial.parameters_of, input_shape, classes)
+    network = _build(network_config, network_config.shortcut, width, input_shape, classes)
+    init = PLAIN_INITS.get(network_config.init, network_config.init) if is_plain else network_config.init
+    initialize(
+        network,
+        trial.seed,
+        init,
+        network_config.init_scale,
+        zero_init_residual=network_config.zero_init_residual and not is_plain,
+    )
     network.to(memory_format=memory_format(network))
     return network.to(DTYPES[trial.settings.precision])
 
@@ -42,66 +50,68 @@ def memory_format(network: Network) -> torch.memory_format:
     convolution with 2 to 7 input channels in channels-last: https://github.com/uxlfoundation/oneDNN/issues/6035.
     The rule covers every convolution, so that all arms of a narrow network use the same format.
     """
-    channels = [part.in_channels for part in network.blocks.modules() if isinstance(part, nn.Conv2d)]
-    return torch.contiguous_format if min(channels, default=NARROW) < NARROW else torch.channels_last
+    channels = [module.in_channels for module in network.blocks.modules() if isinstance(module, nn.Conv2d)]
+    return torch.contiguous_format if min(channels, default=MIN_CHANNELS_LAST) < MIN_CHANNELS_LAST else torch.channels_last
 
 
-def _assembled(cell: Cell, shortcut: Shortcut, width: int, input_shape: tuple[int, ...], classes: int) -> Network:
+def _build(
+    network_config: NetworkConfig, shortcut: Shortcut, width: int, input_shape: tuple[int, ...], classes: int
+) -> Network:
     return build_network(
-        cell.family,
-        depth=cell.depth,
+        network_config.family,
+        depth=network_config.depth,
         width=width,
         shortcut=shortcut,
         input_shape=input_shape,
         classes=classes,
-        block=cell.block,
-        block_layers=cell.block_layers,
-        placement=cell.placement,
-        norm=cell.norm,
-        activation=cell.activation,
-        scalars=cell.init == "fixup",
+        block=network_config.block,
+        block_layers=network_config.block_layers,
+        placement=network_config.placement,
+        norm=network_config.norm,
+        activation=network_config.activation,
+        scalars=network_config.init == "fixup",
     )
 
 
-def width_of_control(cell: Cell, shortcut: Shortcut, input_shape: tuple[int, ...], classes: int) -> int:
-    """The width of the narrowest plain network that has at least as many parameters as the cell's with `shortcut`.
+def matched_plain_width(network_config: NetworkConfig, shortcut: Shortcut, input_shape: tuple[int, ...], classes: int) -> int:
+    """The width of the parameter-matched plain baseline: the narrowest with at least as many parameters as with `shortcut`.
 
-    Widths are multiples of what the cell's norm asks for. Plain networks are counted without storage; a shortcut of one's
-    own may read or copy values when it is made, and is counted as it is trained.
+    With group norm, widths are multiples of the number of groups. Plain networks are built on the meta device. The network
+    with the shortcut is not, because the constructor of a custom shortcut may read or copy values.
     """
-    unit = GROUPS if cell.norm == "group" else 1
-    wanted = _parameters(_assembled(cell, shortcut, cell.width, input_shape, classes))
+    unit = GROUPS if network_config.norm == "group" else 1
+    target = _parameters(_build(network_config, shortcut, network_config.width, input_shape, classes))
 
-    def plain(units: int) -> int:
+    def plain_parameters(units: int) -> int:
         with torch.device("meta"):
-            return _parameters(_assembled(cell, "plain", units * unit, input_shape, classes))
+            return _parameters(_build(network_config, "plain", units * unit, input_shape, classes))
 
-    enough = cell.width // unit
-    while plain(enough) < wanted:
-        enough *= 2
-    candidates = range(1, enough + 1)
-    return unit * candidates[bisect_left(candidates, wanted, key=plain)]
+    upper_units = network_config.width // unit
+    while plain_parameters(upper_units) < target:
+        upper_units *= 2
+    candidates = range(1, upper_units + 1)
+    return unit * candidates[bisect_left(candidates, target, key=plain_parameters)]
 
 
 def _parameters(network: Network) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-TWIN_INITS = {"fixup": "he"}  # how the plain twin starts where the start is made for shortcuts
+PLAIN_INITS = {"fixup": "he"}  # initialization of the plain counterpart, for initializations that need a shortcut
 
 
 def sample_noise(network: Network, trials: Sequence[Trial], step: int, x: Tensor) -> list[Noise]:
-    """What the shortcuts leave to chance in the step that follows `step` updates, from streams (seed, step, block).
+    """The random draws of stochastic shortcuts after `step` updates, from the streams (seed, step, block).
 
-    x is (T, B, ...) of several trials, (B, ...) of one.
+    x has shape (T, B, ...) for several trials, (B, ...) for one.
     """
     batch = x.shape[0 if len(trials) == 1 else 1]
-    streams_of = [partial(streams.generator, trial.seed, "shortcut", step, device=x.device) for trial in trials]
-    return stacking.join_noise([network.sample_noise(batch, stream) for stream in streams_of])
+    trial_streams = [partial(streams.generator, trial.seed, "shortcut", step, device=x.device) for trial in trials]
+    return stacking.join_noise([network.sample_noise(batch, stream) for stream in trial_streams])
 
 
 def learning_rate(training: Training, step: int, steps: int) -> float:
-    """The learning rate of the update that follows `step` completed ones, of `steps` in all."""
+    """The learning rate of the update that follows `step` completed updates, of `steps` in all."""
     warmup = training.warmup.factor if training.warmup and step < training.warmup.steps else 1.0
     return training.lr * warmup * SCHEDULES[training.schedule](training, step, steps)
 
@@ -120,14 +130,17 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Opt
 
 
 def make_optimizer(network: Network, training: Training, vectors: Collection[str]) -> torch.optim.Optimizer:
-    """The optimizer of a recipe; `decay: weights` spares `vectors`: biases, norms and scalars, by name."""
-    spared = set(vectors) if training.decay == "weights" else set()
+    """The optimizer of a recipe. With `decay: weights`, the parameters named in `vectors` have no weight decay.
+
+    These are biases, scalars and the parameters of normalization layers.
+    """
+    undecayed = set(vectors) if training.decay == "weights" else set()
     groups = [
         {
-            "params": [p for name, p in network.named_parameters() if name not in spared],
+            "params": [p for name, p in network.named_parameters() if name not in undecayed],
             "weight_decay": training.weight_decay,
         },
-        {"params": [p for name, p in network.named_parameters() if name in spared], "weight_decay": 0.0},
+        {"params": [p for name, p in network.named_parameters() if name in undecayed], "weight_decay": 0.0},
     ]
     return OPTIMIZERS[training.optimizer]([group for group in groups if group["params"]], training)
 
@@ -143,10 +156,10 @@ def clip(network: Network, trials: int, limit: float) -> None:
 
 
 def uncompiled(settings: Settings) -> AbstractContextManager[object]:
-    """For measuring: what is compiled is the training step, and every other batch size would be compiled anew."""
+    """A context that runs networks uncompiled: otherwise every new batch size would be compiled again."""
     return torch.compiler.set_stance("force_eager") if settings.compile else nullcontext()
 
 
 def precision_of(settings: Settings, device: torch.device) -> AbstractContextManager[object]:
-    """Autocast under bfloat16, nothing else."""
+    """A context with autocast for bfloat16, and without effect for other precisions."""
     return torch.autocast(device.type, torch.bfloat16) if settings.precision == "bfloat16" else nullcontext()

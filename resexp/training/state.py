@@ -1,4 +1,4 @@
-"""The state of a stack in training: what it is, how far it has got, and what is said of it in runs/."""
+"""The state of a stack during training, and its status files in runs/."""
 
 import time
 from collections.abc import Iterator
@@ -14,37 +14,37 @@ from resexp.config import Trial
 from resexp.networks import Network
 from resexp.training.data import StepCounts, TrainingData
 
-PROBE_BATCH_SIZE = 64  # training images on which probes run apart
+PROBE_BATCH_SIZE = 64  # training images in the fixed batch of probes
 
 
 @dataclass
 class StackState:
-    """A stack in training: its trials, what they train on, where they write, how far they have got.
+    """A stack during training: trials, data, networks, folders and progress.
 
-    `losses` (T,) of the steps since the last fetch stay on the device; from them `diverged` has the step at which a trial's
-    loss first was not finite, -1 as long as it is. A trial that diverged, or whose result stands already, stays in the stack,
-    and nothing is written for it any more: `open`.
+    `losses`: tensors (T,) of the steps since the last transfer, on the device.
+    `diverged`: for each trial the first step with a non-finite loss, or -1.
+    `active`: for each trial whether its logs are written. A diverged or finished trial stays in the stack but writes nothing.
     """
 
     trials: tuple[Trial, ...]
     training_data: TrainingData
     step_counts: StepCounts
     network: Network
-    single_state_dict: dict[str, Tensor]  # the state dict of one trial alone, for its shapes
+    single_state_dict: dict[str, Tensor]  # state dict of one network before stacking, for its shapes
     costs: list[dict[str, int]]  # parameters and multiply-adds of each trial's network
     parameters: list[nn.Parameter]
-    random: bool  # whether a shortcut leaves something to chance
+    has_noise: bool  # whether a shortcut is stochastic in training
     optimizer: torch.optim.Optimizer
     logs: tuple[Path, ...]
     checkpoint_path: Path
     diverged: list[int]
     active: list[bool]
-    unstacked: list[Network] = field(default_factory=list)  # one network for each trial, where probes run apart
-    probe_batch: tuple[Tensor, Tensor] | None = None  # the images and labels on which they do
+    single_networks: list[Network] = field(default_factory=list)  # one per trial, for probes on a fixed batch
+    probe_batch: tuple[Tensor, Tensor] | None = None  # images and labels of the fixed batch
     losses: list[Tensor] = field(default_factory=list)
     step: int = 0
-    ends: dict[str, Any] = field(default_factory=dict)  # where the logs ended before the last step, once it has come
-    best: dict[str, Any] = field(default_factory=dict)  # epoch and score of each trial; weights of all, stacked
+    log_ends: dict[str, Any] = field(default_factory=dict)  # end of each log before the final evaluation, once training ends
+    best_epochs: dict[str, Any] = field(default_factory=dict)  # epoch and score of each trial; stacked weights
     status_written_at: float = 0.0
 
     @property
@@ -54,40 +54,40 @@ class StackState:
 
 
 def fixed_batch(training_data: TrainingData, name: str) -> tuple[Tensor, Tensor]:
-    """Normalised, un-augmented training images and their labels, stratified: the same for every trial of an experiment."""
+    """Stratified training images, normalized but not augmented, and their labels; equal for all trials of an experiment."""
     labels = training_data.training.labels
     number = min(PROBE_BATCH_SIZE, len(labels))
     index = datasets.held_out(labels.cpu(), number, streams.generator(0, "probes", name)).to(labels.device)
     return training_data.batch(index), labels[index]
 
 
-def each_alone(run: StackState) -> Iterator[Network]:
-    """The network of each trial by itself, with its present weights, for as long as the next one is not asked for."""
-    weights, trials = run.network.state_dict(), len(run.trials)
-    for trial, network in enumerate(run.unstacked):
-        if network is not run.network:
-            network.load_state_dict(stacking.unstack(weights, run.single_state_dict, trials, trial))
+def current_networks(state: StackState) -> Iterator[Network]:
+    """Yields the network of each trial with its current weights."""
+    state_dict, trials = state.network.state_dict(), len(state.trials)
+    for trial, network in enumerate(state.single_networks):
+        if network is not state.network:
+            network.load_state_dict(stacking.unstack(state_dict, state.single_state_dict, trials, trial))
         yield network
 
 
-def mark_diverged(run: StackState, made: int) -> None:
-    """Fetches the losses of the steps up to `made`, exclusive, and closes the trials whose loss was not finite."""
-    if run.losses:
-        finite = torch.stack(run.losses).isfinite().T.tolist()
-        first = made - len(run.losses)
-        for trial, steps in enumerate(finite):
-            if run.diverged[trial] < 0 and not all(steps):
-                run.diverged[trial] = first + steps.index(False)
-        run.losses.clear()
-    for logs, was_open, step in zip(run.logs, run.active, run.diverged, strict=True):
-        if was_open and step >= 0:  # its stack may train on for hours: the display must not wait for the result
-            runs.set_status(logs, "running", step=step, steps=run.step_counts.steps, diverged=step)
-    run.active = [was and at < 0 for was, at in zip(run.active, run.diverged, strict=True)]
+def mark_diverged(state: StackState, steps_done: int) -> None:
+    """Transfers the losses of the steps before `steps_done`, and deactivates trials with a non-finite loss."""
+    if state.losses:
+        finite = torch.stack(state.losses).isfinite().T.tolist()
+        first_step = steps_done - len(state.losses)
+        for trial, finite_steps in enumerate(finite):
+            if state.diverged[trial] < 0 and not all(finite_steps):
+                state.diverged[trial] = first_step + finite_steps.index(False)
+        state.losses.clear()
+    for logs, was_active, step in zip(state.logs, state.active, state.diverged, strict=True):
+        if was_active and step >= 0:  # its stack may train for hours; the live display must not wait for the result
+            runs.set_status(logs, "running", step=step, steps=state.step_counts.steps, diverged=step)
+    state.active = [was_active and step < 0 for was_active, step in zip(state.active, state.diverged, strict=True)]
 
 
-def write_status(run: StackState, state: str) -> None:
-    """Writes status.json of every trial that is still written for."""
-    for logs, written in zip(run.logs, run.active, strict=True):
-        if written:
-            runs.set_status(logs, state, step=run.step, steps=run.step_counts.steps)
-    run.status_written_at = time.monotonic()
+def write_status(state: StackState, status: str) -> None:
+    """Writes status.json of every active trial."""
+    for logs, is_active in zip(state.logs, state.active, strict=True):
+        if is_active:
+            runs.set_status(logs, status, step=state.step, steps=state.step_counts.steps)
+    state.status_written_at = time.monotonic()
