@@ -21,7 +21,7 @@ PREPARED = {
     "images": [3, 2, 1],
     "classes": ["cat", "dog"],
     "remarks": [f"{Path.home()}/pets: not read: a"],
-    "cards": [],
+    "pair_summaries": [],
     "steps": {},
 }
 

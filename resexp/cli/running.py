@@ -98,7 +98,7 @@ def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | No
         log(remark)
     warnings = list(
         dict.fromkeys(
-            f"{pair_summary['cell']}, {line}" for pair_summary in found["cards"] for line in tables.pair_warnings(pair_summary)
+            f"{pair_summary['cell']}, {line}" for pair_summary in found["pair_summaries"] for line in tables.pair_warnings(pair_summary)
         )
     )
     for line in warnings[:WARNINGS]:
@@ -166,7 +166,7 @@ def carry_out(
                 f"{folder}: was planned for {there}, and this is {here}; type the same command again to train on {there}"
             )
         executor.attach(folder, made[0], prepared)
-        pair_summaries = config.with_rounds(prepared["cards"], experiment, made[0])
+        pair_summaries = config.with_rounds(prepared["pair_summaries"], experiment, made[0])
         restored = runs.begin(
             experiment, folder, made[0], runs.launch_entry(prepared, ["resexp", *sys.argv[1:]]), pair_summaries
         )
