@@ -355,9 +355,9 @@ def test_a_forecast_has_it_once_for_each_epoch_and_once_for_the_test_images(
         call()
         return float(sum(images))
 
-    monkeypatch.setattr(forecasts, "FEW_OPERATIONS", operations)
+    monkeypatch.setattr(forecasts, "MAX_OPERATIONS", operations)
     monkeypatch.setattr(training, "measuring", measuring)
-    monkeypatch.setattr(forecasts, "_steady", steady)
+    monkeypatch.setattr(forecasts, "_median_seconds", steady)
     pace = forecasts._pace(experiment.trials, "cpu")
 
     assert (pace.evaluation, pace.test) == (64, 64)

@@ -173,5 +173,5 @@ def test_zsh_takes_every_command_for_what_it_is():
 def test_the_two_commands_are_targets_of_make():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
 
-    for target in ("demo", "test", "lint", "bench", "torture"):
+    for target in ("demo", "test", "lint", "bench", "stress"):
         assert f"\n{target}:" in makefile

@@ -60,7 +60,9 @@ def reproduce(
     print_result("\n".join(tables.fitted(reproduction.lines(compared))))
     for state in found.damaged:
         log(f"damaged, left out: {state.trial.name}: {state.reason}")
-    sys.exit(FAILED if code or found.damaged else UNMET if compared.verdict == reproduction.DIFFERENT else 0)
+    sys.exit(
+        FAILED if code or found.damaged else UNMET if compared.verdict is reproduction.ReproductionVerdict.DIFFERENT else 0
+    )
 
 
 def _refuse_another_ground(folder: Path, again: Path | None, prepared: dict[str, Any]) -> None:

@@ -98,7 +98,9 @@ def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | No
         log(remark)
     warnings = list(
         dict.fromkeys(
-            f"{pair_summary['cell']}, {line}" for pair_summary in found["pair_summaries"] for line in tables.pair_warnings(pair_summary)
+            f"{pair_summary['cell']}, {line}"
+            for pair_summary in found["pair_summaries"]
+            for line in tables.pair_warnings(pair_summary)
         )
     )
     for line in warnings[:WARNINGS]:

@@ -150,4 +150,6 @@ def train_fenced(lease: runs.Lease, stack: Stack, trials: Sequence[Trial], devic
     try:  # after the except block, so that the memory of the failed training is free
         raise OutOfMemoryError(costs.oom_advice(trials[0], device))
     except (MemoryError, RuntimeError):
-        raise OutOfMemoryError("out of memory: not even the weights fit; use a smaller network.width or network.depth") from None
+        raise OutOfMemoryError(
+            "out of memory: not even the weights fit; use a smaller network.width or network.depth"
+        ) from None

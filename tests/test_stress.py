@@ -1,6 +1,6 @@
 """Nothing lost, nothing wrong, whatever happens: killed at any moment, on a broken disk, two at once, files damaged.
 
-How much of it is run are options of pytest (conftest.py): a little always, all of it by `make torture`; -s shows how it goes.
+How much of it is run are options of pytest (conftest.py): a little always, all of it by `make stress`; -s shows how it goes.
 """
 
 import importlib.util
