@@ -80,7 +80,7 @@ def test_several_experiments_are_read_side_by_side(tmp_path):
 def test_what_is_not_there_is_named_with_what_is(tmp_path):
     fabricated.experiment(tmp_path, values, "name=first", *ONE_CELL)
 
-    with pytest.raises(RunsError, match=r"frist: no experiment of that name or path; .* holds first"):
+    with pytest.raises(RunsError, match=r"frist: no experiment with that name or path; .* contains first"):
         resexp.load("frist", runs_dir=tmp_path)
 
 

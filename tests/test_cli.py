@@ -507,7 +507,7 @@ def test_a_learning_rate_of_1e_minus_3_is_a_number(call: Program, tmp_path: Path
             ["train", "digit"], ("digit: neither a file nor a shipped config", "did you mean digits?"), id="a near name"
         ),
         pytest.param(["compare"], ("no experiment yet", "resexp train digits"), id="nothing to compare"),
-        pytest.param(["compare", "digits"], ("digits: no experiment of that name",), id="an unknown experiment"),
+        pytest.param(["compare", "digits"], ("digits: no experiment with that name",), id="an unknown experiment"),
         pytest.param(["compare", "--format", "xls"], ("--format", "'xls' is not one of table,"), id="an unknown format"),
         pytest.param(["train", "digits", "--jobs", "many"], ("--jobs", "'many' is neither auto nor a number"), id="jobs"),
         pytest.param(["train", "digits", "--jobs", "0"], ("--jobs", "'0' is neither auto nor a number"), id="no jobs"),
@@ -576,7 +576,7 @@ def test_json_that_holds_something_else_is_named_and_said_how_to_mend(
 ):
     (results / "tiny" / file).write_text(content, encoding="utf-8")
     path = results / "tiny" / file
-    refused(call(command, "--runs", results), str(path), "damaged", "train again to write it anew")
+    refused(call(command, "--runs", results), str(path), "damaged", "train again to rewrite it")
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"outcome": "above_chance"}', "[]"])
@@ -604,7 +604,7 @@ def test_a_report_names_a_damaged_log_and_is_made_from_the_other_trials(call: Pr
     answer = call("report", "--runs", results)
 
     assert (answer.code, answer.out.strip()) == (1, str(results / "tiny" / "report.html"))
-    assert f"{file}: damaged (changed since its trial was finished)" in answer.err
+    assert f"{file}: damaged (changed after its trial had finished)" in answer.err
     assert "1 damaged" in (results / "tiny" / "report.html").read_text(encoding="utf-8")
 
 

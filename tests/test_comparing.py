@@ -204,7 +204,7 @@ def test_shipped_claims_go_by_their_names(folder: Path, compare: Call, name: str
         (["--at", "step:20"], ("--metric: 'test_accuracy' is not one of train_accuracy,",)),
         (["--metric", "val_accuracy", "--at", "step:7"], ("--at: ", "has no row of step 7; it has 0, 20")),
         (["--format", "xls"], ("--format: 'xls' is not one of table, csv, json, md, tex",)),
-        (["other"], ("other: no experiment of that name or path",)),
+        (["other"], ("other: no experiment with that name or path",)),
     ],
 )
 def test_a_mistake_is_one_line_with_code_2_and_no_table(
@@ -319,7 +319,7 @@ def test_a_log_that_changed_since_its_trial_was_finished_is_read_by_nothing(
     after = compare(tmp_path, *options)
 
     assert (before.code, after.code) == (0, 1)
-    assert f"{changed}: damaged (changed since its trial was finished)" in after.err
+    assert f"{changed}: damaged (changed after its trial had finished)" in after.err
     assert "n = 3 of 4, 1 damaged" in after.out
 
 

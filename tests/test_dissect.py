@@ -388,7 +388,7 @@ def test_weights_are_refused_by_the_lab_too(run: Path):
     trial = runs.read_experiment(run).trials[0]
     place = runs.trial_folder(run, trial.name)
     spoil(place / "weights.pt")
-    with pytest.raises(runs.RunsError, match="changed since its trial was finished"):
+    with pytest.raises(runs.RunsError, match="changed after its trial had finished"):
         dissect.load(place, trial, "cpu")
     (place / "result.json").unlink()
     with pytest.raises(runs.RunsError, match="not finished"):

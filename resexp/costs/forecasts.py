@@ -122,7 +122,8 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         opening = time.perf_counter() - started
         batch, operations = settings.training.batch_size, len(trials) * run.costs[0]["multiply_adds"]  # of an image
         timed_images = min(batch, max(2, MAX_OPERATIONS // (3 * operations)))
-        x, labels = first_of(timed_images, run, *next(training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)))
+        batches = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
+        x, labels = first_of(timed_images, run, *next(batches))
         training.update(run, x, labels)  # the first step takes longer than all others
         logged_bytes = sum(path.stat().st_size for path in run.logs[0].iterdir())
         test = len(training.test_images(settings.data, device))
