@@ -27,7 +27,7 @@ from originals import (
     picture,
     published_cifar,
     read_folder,
-    see_through,
+    opaque,
     written,
 )
 from PIL import Image
@@ -561,7 +561,7 @@ def test_a_larger_image_is_squeezed_and_keeps_its_corners(tmp_path: Path):
         pytest.param(picture(color=1, mode="1"), (255, 255, 255), id="one bit"),
         pytest.param(picture(color=(1, 2, 3, 255), mode="RGBA"), (1, 2, 3), id="with transparency"),
         pytest.param(picture(color=GREEN).convert("P"), GREEN, id="with a palette"),
-        pytest.param(see_through(picture(color=GREEN).convert("P")), GREEN, id="with a palette and transparency"),
+        pytest.param(opaque(picture(color=GREEN).convert("P")), GREEN, id="with a palette and transparency"),
     ],
 )
 def test_images_of_any_kind_become_colour(image: Image.Image, expected: tuple[int, int, int], tmp_path: Path):

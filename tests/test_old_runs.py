@@ -181,4 +181,4 @@ def test_an_old_key_is_refused_with_its_present_name(key: str, short: bool, tmp_
     for source, overrides, where in ((path, [], f"{path}:2"), ("digits", [f"{typed}=1"], f"override '{typed}=1'")):
         with pytest.raises(config.ConfigError) as caught:
             config.load(source, overrides)
-        assert str(caught.value) == f"{where}: {asked} is now {renamed.KEYS[key]}"
+        assert str(caught.value) == f"{where}: {typed} is now {renamed.KEYS[key]}"
