@@ -122,19 +122,19 @@ def test_a_diverged_trial_has_a_result_and_the_others_continue(in_process: None,
 
 
 def test_a_stack_is_trained_as_planned_after_the_config_has_lost_one_of_its_trials(in_process: None, tiny: Any, tmp_path: Path):
-    stack, less = ("training.stack=4", "seeds=2"), ("training.stack=4", "seeds=[1]")
+    original, fewer = ("training.stack=4", "seeds=2"), ("training.stack=4", "seeds=[1]")
     with Pool() as pool:
-        train_all(pool, tiny(*stack), tmp_path / "whole")
+        train_all(pool, tiny(*original), tmp_path / "whole")
         pool.stopping.set()
-        (stack,) = planned(tiny(*stack), tmp_path / "less").stacks
-        training.train_stack(list(tiny(*stack).trials), tmp_path / "less", stack.name, "cpu", lambda: True)
+        (stack,) = planned(tiny(*original), tmp_path / "fewer").stacks
+        training.train_stack(list(tiny(*original).trials), tmp_path / "fewer", stack.name, "cpu", lambda: True)
         pool.stopping.clear()
-        plan = config.make_plan(tiny(*stack), "cpu", 2)
-        with runs.lock(tmp_path / "less") as lease:
-            for _ in executors.train_stacks(pool, lease, tiny(*less), plan):
+        plan = config.make_plan(tiny(*original), "cpu", 2)
+        with runs.lock(tmp_path / "fewer") as lease:
+            for _ in executors.train_stacks(pool, lease, tiny(*fewer), plan):
                 pass
 
-    assert files(tmp_path / "less") == files(tmp_path / "whole")
+    assert files(tmp_path / "fewer") == files(tmp_path / "whole")
 
 
 def test_a_stack_with_one_result_is_trained_again_without_changing_it(in_process: None, tiny: Any, tmp_path: Path):
@@ -245,19 +245,19 @@ def test_an_allocation_that_is_too_large_raises_an_out_of_memory_error():
 
 
 def test_planned_trials_that_the_config_has_lost_are_trained_with_their_stack(in_process: None, tiny: Any, tmp_path: Path):
-    stack, less = ("training.stack=4", "seeds=2"), ("training.stack=4", "seeds=[1]")
+    original, fewer = ("training.stack=4", "seeds=2"), ("training.stack=4", "seeds=[1]")
     with Pool() as pool:
         pool.stopping.set()
-        for folder in ("whole", "less"):
+        for folder in ("whole", "fewer"):
             (tmp_path / folder).mkdir()
-            plan = planned(tiny(*stack), tmp_path / folder)
-            runs.begin(tiny(*stack), tmp_path / folder, plan, fabricated.START, [])
+            plan = planned(tiny(*original), tmp_path / folder)
+            runs.begin(tiny(*original), tmp_path / folder, plan, fabricated.START, [])
         pool.stopping.clear()
-        train_all(pool, tiny(*stack), tmp_path / "whole")
-        train_all(pool, tiny(*less), tmp_path / "less")
-        train_all(pool, tiny(*stack), tmp_path / "less")
+        train_all(pool, tiny(*original), tmp_path / "whole")
+        train_all(pool, tiny(*fewer), tmp_path / "fewer")
+        train_all(pool, tiny(*original), tmp_path / "fewer")
 
-    assert files(tmp_path / "less") == files(tmp_path / "whole")
+    assert files(tmp_path / "fewer") == files(tmp_path / "whole")
 
 
 def test_adding_removing_and_restoring_seeds_and_values_changes_no_trained_trial(in_process: None, tiny: Any, tmp_path: Path):

@@ -116,31 +116,31 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         settings = trials[0].settings
         training.load_training_data(settings.data, device, training.DTYPES[settings.precision])  # read once, at start-up
         started = time.perf_counter()
-        run = training.begin(trials, Path(name), "forecast", device)
-        for logs in run.logs:
+        stack = training.begin(trials, Path(name), "forecast", device)
+        for logs in stack.logs:
             runs.clear(logs)
         opening = time.perf_counter() - started
-        batch, operations = settings.training.batch_size, len(trials) * run.costs[0]["multiply_adds"]  # of an image
+        batch, operations = settings.training.batch_size, len(trials) * stack.costs[0]["multiply_adds"]  # of an image
         timed_images = min(batch, max(2, MAX_OPERATIONS // (3 * operations)))
-        batches = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
-        x, labels = first_of(timed_images, run, *next(batches))
-        training.update(run, x, labels)  # the first step takes longer than all others
-        logged_bytes = sum(path.stat().st_size for path in run.logs[0].iterdir())
+        batches = training.batches(stack.trials, stack.training_data, stack.step_counts.per_epoch, 0)
+        x, labels = first_of(timed_images, stack, *next(batches))
+        training.update(stack, x, labels)  # the first step takes longer than all others
+        logged_bytes = sum(path.stat().st_size for path in stack.logs[0].iterdir())
         test = len(training.test_images(settings.data, device))
-        closing = _closing(run, test)
-        logged_step = _median_seconds(lambda: training.update(run, x, labels))
+        closing = _closing(stack, test)
+        logged_step = _median_seconds(lambda: training.update(stack, x, labels))
         max_images = max(2, MAX_OPERATIONS // operations)
-        evaluation, precise = _evaluation(run, max_images), _precise(run, max_images)
-        epoch_files = _epoch_files(run)
-        saving = _median_seconds(lambda: training.save(run))
-        step = _median_seconds(stepper(run, timed_images))
+        evaluation, precise = _evaluation(stack, max_images), _precise(stack, max_images)
+        epoch_files = _epoch_files(stack)
+        saving = _median_seconds(lambda: training.save(stack))
+        step = _median_seconds(stepper(stack, timed_images))
         return Pace(
             trials=len(trials),
             depth=settings.network.depth,
             opening=opening,
             step=step * batch / timed_images,
             logged_step=step * batch / timed_images + max(0.0, logged_step - step),  # logging hardly depends on the batch size
-            evaluation=precise + evaluation * (len(run.training_data.sample) + len(run.training_data.validation)),
+            evaluation=precise + evaluation * (len(stack.training_data.sample) + len(stack.training_data.validation)),
             test=precise + 2 * evaluation * test,
             epoch_files=epoch_files,
             saving=saving,
@@ -157,50 +157,53 @@ def _median_seconds(call: Callable[[], object]) -> float:
     return statistics.median(seconds)
 
 
-def _evaluation(run: StackState, max_images: int) -> float:
+def _evaluation(stack: StackState, max_images: int) -> float:
     """Seconds of evaluating one image in every trial, timed on at most `max_images`."""
-    images = run.training_data.sample
+    images = stack.training_data.sample
     some = images.at(torch.arange(min(len(images), max_images), device=images.pixels.device))
-    return _median_seconds(lambda: training.evaluate(run.network, some, run.training_data, len(run.trials))) / len(some)
+    return _median_seconds(lambda: training.evaluate(stack.network, some, stack.training_data, len(stack.trials))) / len(some)
 
 
-def _precise(run: StackState, max_images: int) -> float:
+def _precise(stack: StackState, max_images: int) -> float:
     """Seconds of estimating batch norm statistics, timed on at most `max_images`; close to 0 without batch norm."""
 
     def estimate() -> None:
-        with training.measuring(run, training.never):
+        with training.measuring(stack, training.never):
             pass
 
-    data, images = run.training_data, min(len(run.training_data.sample), training.PRECISE_IMAGES)
+    data, images = stack.training_data, min(len(stack.training_data.sample), training.PRECISE_IMAGES)
     timed = min(images, max_images)
-    run.training_data = replace(data, sample=data.sample.at(torch.arange(timed, device=data.shift.device)))
+    stack.training_data = replace(data, sample=data.sample.at(torch.arange(timed, device=data.shift.device)))
     seconds = _median_seconds(estimate)
-    run.training_data = data
+    stack.training_data = data
     return seconds * images / timed
 
 
-def _epoch_files(run: StackState) -> float:
+def _epoch_files(stack: StackState) -> float:
     """Seconds of the file writes of an epoch, measured on an epoch of two images."""
-    data, two_images = run.training_data, run.training_data.sample.at(torch.arange(2, device=run.training_data.shift.device))
-    run.training_data = replace(data, sample=two_images, validation=two_images)
-    seconds = _median_seconds(lambda: training.evaluate_epoch(run, time.perf_counter(), training.never))
-    run.training_data = data
+    data, two_images = (
+        stack.training_data,
+        stack.training_data.sample.at(torch.arange(2, device=stack.training_data.shift.device)),
+    )
+    stack.training_data = replace(data, sample=two_images, validation=two_images)
+    seconds = _median_seconds(lambda: training.evaluate_epoch(stack, time.perf_counter(), training.never))
+    stack.training_data = data
     return seconds
 
 
-def _closing(run: StackState, test: int) -> float:
+def _closing(stack: StackState, test: int) -> float:
     """Seconds of writing the weights and the results of all trials, with predictions of `test` images."""
-    logits = torch.rand(test, run.training_data.classes, dtype=torch.float64)
-    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), run.training_data.training.classes)
-    runs.append(run.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-    run.diverged[0] = -1  # otherwise nothing is written after a non-finite initial loss
+    logits = torch.rand(test, stack.training_data.classes, dtype=torch.float64)
+    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), stack.training_data.training.classes)
+    runs.append(stack.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+    stack.diverged[0] = -1  # otherwise nothing is written after a non-finite initial loss
 
     def close() -> None:
         for name in ("weights.pt", "best.pt"):
-            training.save_weights(run, [0], run.network.state_dict(), name)
-        training.finish(run, 0, logits, images, (None, None))
+            training.save_weights(stack, [0], stack.network.state_dict(), name)
+        training.finish(stack, 0, logits, images, (None, None))
 
-    return seconds_of(close, 1) * len(run.trials)
+    return seconds_of(close, 1) * len(stack.trials)
 
 
 def _stack_cost(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:

@@ -57,50 +57,52 @@ def measure(experiment: Experiment, device: str) -> list[StepCost]:
 
 
 def _cell(cell: str, states: Sequence[StackState]) -> list[StepCost]:
-    steppers = [stepper(run, run.trials[0].settings.training.batch_size) for run in states]
+    steppers = [stepper(stack, stack.trials[0].settings.training.batch_size) for stack in states]
     repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
     rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
     columns = list(zip(*rounds, strict=True))  # plain comes first
-    return [_cost(cell, run, column, columns[0]) for run, column in zip(states, columns, strict=True)]
+    return [_cost(cell, stack, column, columns[0]) for stack, column in zip(states, columns, strict=True)]
 
 
-def _cost(cell: str, run: StackState, seconds: Sequence[float], plain: Sequence[float]) -> StepCost:
-    counted = count(run.network, run.training_data.input_shape)
+def _cost(cell: str, stack: StackState, seconds: Sequence[float], plain: Sequence[float]) -> StepCost:
+    counted = count(stack.network, stack.training_data.input_shape)
     low, median, high = statistics.quantiles(seconds, n=4)
-    state = [value for moments in run.optimizer.state.values() for value in moments.values() if isinstance(value, torch.Tensor)]
-    weights = [*run.network.parameters(), *run.network.parameters()]  # twice, because each has a gradient
+    state = [
+        value for moments in stack.optimizer.state.values() for value in moments.values() if isinstance(value, torch.Tensor)
+    ]
+    weights = [*stack.network.parameters(), *stack.network.parameters()]  # twice, because each has a gradient
     static_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *state))
     return StepCost(
         cell=cell,
-        arm=run.trials[0].arm,
+        arm=stack.trials[0].arm,
         parameters=counted.parameters,
         multiply_adds=counted.multiply_adds,
         activation_bytes=counted.activation_bytes,
-        memory_bytes=static_bytes + counted.activation_bytes * run.trials[0].settings.training.batch_size,
+        memory_bytes=static_bytes + counted.activation_bytes * stack.trials[0].settings.training.batch_size,
         step_seconds=median,
         step_low=low,
         step_high=high,
-        epoch_seconds=median * run.step_counts.per_epoch,
+        epoch_seconds=median * stack.step_counts.per_epoch,
         relative=statistics.median(step / plain_step for step, plain_step in zip(seconds, plain, strict=True)),
     )
 
 
-def stepper(run: StackState, images: int) -> Callable[[], None]:
+def stepper(stack: StackState, images: int) -> Callable[[], None]:
     """Returns a function that makes one update on the first `images` of a batch, without logging; makes the first update."""
-    run.step_counts = replace(run.step_counts, every=run.step_counts.steps + 1)
-    run.step = next(step for step in itertools.count(1) if not run.step_counts.reads(step))
-    stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
-    run.network.train()
+    stack.step_counts = replace(stack.step_counts, every=stack.step_counts.steps + 1)
+    stack.step = next(step for step in itertools.count(1) if not stack.step_counts.reads(step))
+    stream = training.batches(stack.trials, stack.training_data, stack.step_counts.per_epoch, 0)
+    stack.network.train()
 
     def step() -> None:
-        training.update(run, *first_of(images, run, *next(stream)))
+        training.update(stack, *first_of(images, stack, *next(stream)))
 
     step()
     return step
 
 
-def first_of(images: int, run: StackState, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    axis = 0 if len(run.trials) == 1 else 1
+def first_of(images: int, stack: StackState, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    axis = 0 if len(stack.trials) == 1 else 1
     return x.narrow(axis, 0, images), labels.narrow(axis, 0, images)
 
 

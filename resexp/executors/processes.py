@@ -16,22 +16,22 @@ from typing import Any
 
 from resexp.executors import workers
 
-WHERE = "; PYTHONFAULTHANDLER=1 in the environment prints where"
+HINT = "; PYTHONFAULTHANDLER=1 in the environment prints where"
 MEANINGS = {  # of signals: signal(7), and their usual cause in numerical libraries
-    "SIGABRT": f"native code called abort(){WHERE}",
-    "SIGBUS": f"a crash in native code{WHERE}",
-    "SIGFPE": f"a crash in native code{WHERE}",
-    "SIGILL": f"native code uses an instruction that this processor does not have{WHERE}",
-    "SIGSEGV": f"a crash in native code{WHERE}",
+    "SIGABRT": f"native code called abort(){HINT}",
+    "SIGBUS": f"a crash in native code{HINT}",
+    "SIGFPE": f"a crash in native code{HINT}",
+    "SIGILL": f"native code uses an instruction that this processor does not have{HINT}",
+    "SIGSEGV": f"a crash in native code{HINT}",
     "SIGSYS": "the system forbids a call that native code made",
     "SIGXCPU": "the limit of processor time was exceeded",
 }
 NT_STATUS = {  # exit codes by which Windows names a crash, NTSTATUS values of ntstatus.h
-    0xC0000005: f"access violation, a crash in native code{WHERE}",
+    0xC0000005: f"access violation, a crash in native code{HINT}",
     0xC0000017: "not enough memory",
     0xC000001D: "native code uses an instruction that this processor does not have",
-    0xC00000FD: f"stack overflow in native code{WHERE}",
-    0xC0000409: f"native code called abort(){WHERE}",
+    0xC00000FD: f"stack overflow in native code{HINT}",
+    0xC0000409: f"native code called abort(){HINT}",
 }
 LESS_MEMORY = "train fewer at once (--jobs 1, a smaller training.stack), or use a smaller network or training.batch_size"
 START_SECONDS = 60.0  # for an interpreter to start
@@ -64,7 +64,7 @@ def how_it_ended(code: int | None, kills: dict[str, int], kills_at_start: dict[s
         return f"was ended by {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "")
     more = max((kills[file] - kills_at_start.get(file, 0) for file in kills), default=None)
     if more is None:
-        return "was ended by SIGKILL (by the system when memory runs out, or from outside: the kernel does not say which)"
+        return "was ended by SIGKILL (by the system when memory runs out, or from outside: the kernel does not report which)"
     if more:
         counted = f"the kernel has counted {more} out-of-memory kill{'s' if more > 1 else ''} since it began"
         return f"was ended by SIGKILL as memory ran out ({counted}); {LESS_MEMORY}"

@@ -34,13 +34,11 @@ def _counted(counts: Counter[str], order: Iterable[str]) -> str:
 
 def _arm(arm: ReproducedArm, width: int) -> list[str]:
     trials = worst(repeat.verdict for repeat in arm.repeats)
-    reasons = (
-        [_rounding(arm)]
-        if trials is ReproductionVerdict.ROUNDED
-        else _outcomes(arm)
-        if trials is ReproductionVerdict.DIFFERENT
-        else []
-    )
+    reasons = []
+    if trials is ReproductionVerdict.ROUNDED:
+        reasons = [_rounding(arm)]
+    elif trials is ReproductionVerdict.DIFFERENT:
+        reasons = _outcomes(arm)
     head, *more = [*reasons, *map(_interval, arm.intervals)] or [""]
     indent = f"  {'':<{width}}  {'':<{VERDICT_WIDTH}}  "
     return [f"  {arm.name:<{width}}  {arm.verdict:<{VERDICT_WIDTH}}  {head}".rstrip(), *(f"{indent}{line}" for line in more)]
