@@ -58,7 +58,7 @@ def _outcomes(arm: ReproducedArm) -> list[str]:
     text = [f"losses differ from step {step} on"] if step is not None else []
     original, rerun = (Counter(outcomes) for outcomes in zip(*(repeat.outcomes for repeat in arm.repeats), strict=True))
     if {*original, *rerun} != {Outcome.ABOVE_CHANCE}:
-        text.append(f"{_counted(original, Outcome)}, again {_counted(rerun, Outcome)}")
+        text += [f"{_counted(original, Outcome)},", f"again {_counted(rerun, Outcome)}"]
     return text + ["one seed, so no interval"] * (len(arm.repeats) == 1)
 
 
