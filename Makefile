@@ -1,9 +1,9 @@
-# Targets: demo, test, lint, bench (benchmarks), torture (stress tests), clean. README.md has the commands without make.
+# Targets: demo, test, lint, bench (benchmarks), stress (more cases of the stress tests), clean. README.md has the commands without make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench torture clean
+.PHONY: demo test lint bench stress clean
 
 demo: $(VENV)/installed
 	$(BIN)/resexp train digits
@@ -23,8 +23,8 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/deepest.py
 
-torture: $(VENV)/installed-dev
-	$(BIN)/pytest tests/test_torture.py tests/test_cluster.py -n 0 -s --kills 100 --cluster-kills 10 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600
+stress: $(VENV)/installed-dev
+	$(BIN)/pytest tests/test_stress.py tests/test_cluster.py -n 0 -s --kills 100 --cluster-kills 10 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600
 	$(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
 

@@ -23,7 +23,7 @@ seeds: 1
 device: cpu
 """
 
-# Numbers of cases in test_torture.py, test_cluster.py and test_memory.py; `make torture` runs more.
+# Number of cases in test_stress.py, test_cluster.py and test_memory.py; `make stress` runs more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
     "--kills": (5, "SIGKILLs at random moments"),

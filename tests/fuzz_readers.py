@@ -1,9 +1,10 @@
-"""Coverage-guided fuzzing of everything that reads the CSV, JSON and YAML of runs/.
+"""Coverage-guided fuzzing of everything that reads CSV, JSON and YAML files of runs/.
 
     python tests/fuzz_readers.py --runs 20000 | --seconds 600    [--seed N]
 
-Each input is one file of a finished experiment, changed as bytes or as rows and trees. Reading it may say that it is damaged,
-in one line that names it. Anything else is shown at the end, once, with its input and the traceback; the exit code is then 1.
+Each input is one file of a finished experiment, changed as bytes or as rows and trees. A reader may report that the file is
+damaged, in one line that names it. Other exceptions are printed at the end, once each, with their input and traceback; the exit
+code is then 1.
 """
 
 import argparse
@@ -32,7 +33,7 @@ with atheris.instrument_imports(include=["resexp.config", "resexp.runs", "yaml"]
 
 OVERRIDES = ("network.depth=[4]", "network.init=he", "network.norm=none", "seeds=1")
 COSTS = ("parameters", "multiply_adds", "activation_bytes")
-CARD = {
+PAIR_SUMMARY = {
     "cell": "d4", "plain": "plain", "residual": "identity", "seed": 0,
     "equal": {"weights": 16, "weights_bit_equal": True, "first_batch": True, "recipe": True},
     "start_differs": [], "same_function_class": False, "nothing_to_skip": False, "same_as_plain": False,
@@ -60,19 +61,37 @@ READERS: dict[str, Callable[[Path], object]] = {
     "experiment.yaml": lambda path: runs.read_experiment(path.parent),
     "config.yaml": config.load,
 }
-KINDS = list(READERS)  # the first byte of an input says which file it is
-ODD = (None, True, 0, -1, 0.5, 10**30, 1e308, math.inf, math.nan, "", "x", "two\nlines", "\x00é\u2028", "../x", [], {}, [[]])
+KINDS = list(READERS)  # the first byte of an input is an index into this list
+UNUSUAL = (
+    None,
+    True,
+    0,
+    -1,
+    0.5,
+    10**30,
+    1e308,
+    math.inf,
+    math.nan,
+    "",
+    "x",
+    "two\nlines",
+    "\x00é\u2028",
+    "../x",
+    [],
+    {},
+    [[]],
+)
 
 
 # ---- the experiment whose files are changed ------------------------------------------------------------------------------
 
 
-def written(place: Path) -> tuple[Path, config.Experiment]:
-    """A finished experiment with every kind of file, and a config beside it."""
+def written(parent: Path) -> tuple[Path, config.Experiment]:
+    """A finished experiment with every kind of file, and a config in the same folder."""
     folder, experiment = fabricated.experiment(
-        place, lambda _: {"test_accuracy": 0.9, "slope_start": 0.1, "slope_end": 0.2}, *OVERRIDES
+        parent, lambda _: {"test_accuracy": 0.9, "slope_start": 0.1, "slope_end": 0.2}, *OVERRIDES
     )
-    runs.write_json(folder / "pairs.json", [CARD])
+    runs.write_json(folder / "pairs.json", [PAIR_SUMMARY])
     runs.write_rows(folder / "cost.csv", [("d4", "plain", 9, 8, 7, 6, 0.1, 0.1, 0.2, 1.5, 1.0)])
     (folder / "config.yaml").write_bytes(config.shipped()["digits"].read_bytes())
     for trial in experiment.trials:
@@ -89,33 +108,33 @@ def written(place: Path) -> tuple[Path, config.Experiment]:
 
 
 def corpus(folder: Path) -> Iterator[bytes]:
-    """Each kind of file as an input; with them the files of the experiments that are kept with the tests."""
-    kept = Path(__file__).parent / "data"
-    for path in sorted([*folder.rglob("*"), *kept.rglob("*")]):
+    """Each kind of file as an input, also those of the experiments in tests/data."""
+    data = Path(__file__).parent / "data"
+    for path in sorted([*folder.rglob("*"), *data.rglob("*")]):
         if path.name in READERS:
             yield bytes([KINDS.index(path.name)]) + path.read_bytes()
 
 
-def target(place: Path, folder: Path, experiment: config.Experiment) -> Callable[[bytes], None]:
-    """Reads one input in place of its file: by its own reader, then as `compare`, `watch` and a resume do."""
-    whole = {path.name: (path, path.read_bytes()) for path in folder.rglob("*") if path.name in READERS}
-    desk: list[Callable[[Path], object]] = [
+def target(output: Path, folder: Path, experiment: config.Experiment) -> Callable[[bytes], None]:
+    """Writes an input to its file and reads it: with its reader, then like `compare`, `watch` and a resume."""
+    originals = {path.name: (path, path.read_bytes()) for path in folder.rglob("*") if path.name in READERS}
+    commands: list[Callable[[Path], object]] = [
         lambda _: runs.results_of(folder, experiment),
         lambda _: screen.snapshot(folder, experiment, 0.0, {}),
     ]
 
     def read_in_place(data: bytes) -> None:
-        path, content = whole[KINDS[data[0] % len(KINDS)] if data else KINDS[0]]
+        path, content = originals[KINDS[data[0] % len(KINDS)] if data else KINDS[0]]
         path.write_bytes(data[1:])
         further = [
-            *(desk if path.suffix != ".yaml" else []),
-            *([lambda of: runs.truncate_log(of, (3, 64 * "0"))] if path.name in runs.LOGS else []),
+            *(commands if path.suffix != ".yaml" else []),
+            *([lambda log: runs.truncate_log(log, (3, 64 * "0"))] if path.name in runs.LOGS else []),
         ]
         for read in (READERS[path.name], *further):
             try:
                 check(read, path)
-            except Exception as error:  # noqa: BLE001 - the fuzzing goes on, so that all are seen and not the first alone
-                remember(place, data, error)
+            except Exception as error:  # noqa: BLE001 - fuzzing continues after any exception, to collect all of them
+                record(output, data, error)
         path.write_bytes(content)
 
     return read_in_place
@@ -133,31 +152,34 @@ def check(read: Callable[[Path], object], path: Path) -> None:
         assert len(refused.splitlines()) == 1, f"not one line: {refused!r}"
 
 
-def remember(place: Path, data: bytes, error: Exception) -> None:
-    """Keeps the shortest input for each place in the code that raised something else."""
+def record(output: Path, data: bytes, error: Exception) -> None:
+    """Stores the shortest input for each line of code that raised an unexpected exception."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "resexp" in frame.filename] or frames
-    kept = place / f"unexpected-{type(error).__name__}-{Path(ours[-1].filename).stem}-{ours[-1].lineno}"
+    path = output / f"unexpected-{type(error).__name__}-{Path(ours[-1].filename).stem}-{ours[-1].lineno}"
     text = f"{KINDS[data[0] % len(KINDS)] if data else KINDS[0]}: {data[1:]!r}\n{''.join(traceback.format_exception(error))}\n"
-    if not kept.exists() or len(text) < kept.stat().st_size:
-        kept.write_text(text, encoding="utf-8", errors="backslashreplace")
+    if not path.exists() or len(text) < path.stat().st_size:
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-# ---- changes that keep a file's form -------------------------------------------------------------------------------------
+# ---- mutations that preserve the format ------------------------------------------------------------------------------------
 
 
-def mutator(whole: Sequence[bytes]) -> Callable[[bytes, int, int], bytes]:
-    """Gives another input: one cell, key or value changed by us, now and then in a whole file, or bytes by libFuzzer."""
+def mutator(originals: Sequence[bytes]) -> Callable[[bytes, int, int], bytes]:
+    """Returns a function that mutates an input, or sometimes an original file.
 
-    def mutated(data: bytes, most: int, seed: int) -> bytes:
+    It changes one cell, key or value, or lets libFuzzer change bytes.
+    """
+
+    def mutated(data: bytes, max_bytes: int, seed: int) -> bytes:
         draw = random.Random(seed)
-        data = draw.choice(whole) if not data or draw.random() < 0.3 else data
-        form = FORMS[Path(KINDS[data[0] % len(KINDS)]).suffix]
+        data = draw.choice(originals) if not data or draw.random() < 0.3 else data
+        mutate = MUTATIONS[Path(KINDS[data[0] % len(KINDS)]).suffix]
         try:
-            changed = form(data[1:].decode(), draw) if draw.random() < 0.5 else b""
-        except (ValueError, TypeError, LookupError, RecursionError, csv.Error, yaml.YAMLError):  # no such form, or empty
+            changed = mutate(data[1:].decode(), draw) if draw.random() < 0.5 else b""
+        except (ValueError, TypeError, LookupError, RecursionError, csv.Error, yaml.YAMLError):  # invalid format, or empty
             changed = b""
-        return data[:1] + changed if 0 < len(changed) < most else bytes(atheris.Mutate(data, most))
+        return data[:1] + changed if 0 < len(changed) < max_bytes else bytes(atheris.Mutate(data, max_bytes))
 
     return mutated
 
@@ -165,12 +187,12 @@ def mutator(whole: Sequence[bytes]) -> Callable[[bytes, int, int], bytes]:
 def changed_table(text: str, draw: random.Random) -> bytes:
     rows = list(csv.reader(io.StringIO(text)))
     row = draw.choice(rows)
-    place = draw.randrange(len(row))
+    index = draw.randrange(len(row))
     change = draw.randrange(4)
     if change == 0:
-        row[place] = str(draw.choice(ODD))
+        row[index] = str(draw.choice(UNUSUAL))
     elif change == 1:
-        row[place] = draw.choice(draw.choice(rows))
+        row[index] = draw.choice(draw.choice(rows))
     elif change == 2:
         rows.insert(draw.randrange(len(rows)), row)
     else:
@@ -181,22 +203,22 @@ def changed_table(text: str, draw: random.Random) -> bytes:
 
 
 def changed_tree(tree: Any, draw: random.Random) -> Any:
-    """The tree with one of its values exchanged, removed, or put under another key."""
-    holders = [holder for holder in nodes(tree) if holder]
-    if not holders:
-        return draw.choice(ODD)
-    holder = draw.choice(holders)
-    place = draw.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+    """The tree with one of its values replaced, removed, or copied to another key."""
+    parents = [node for node in nodes(tree) if node]
+    if not parents:
+        return draw.choice(UNUSUAL)
+    parent = draw.choice(parents)
+    key = draw.choice(list(parent) if isinstance(parent, dict) else range(len(parent)))
     change = draw.randrange(4)
     if change == 0:
-        holder[place] = draw.choice(ODD)
+        parent[key] = draw.choice(UNUSUAL)
     elif change == 1:
-        holder[place] = draw.choice([tree, *nodes(tree)])
-        json.dumps(tree)  # refuses a tree that now holds itself
+        parent[key] = draw.choice([tree, *nodes(tree)])
+        json.dumps(tree)  # raises an exception if the tree now contains itself
     elif change == 2:
-        del holder[place]
-    elif isinstance(holder, dict):
-        holder[draw.choice(["x", "", "../x", *holder])] = holder[place]
+        del parent[key]
+    elif isinstance(parent, dict):
+        parent[draw.choice(["x", "", "../x", *parent])] = parent[key]
     return tree
 
 
@@ -208,50 +230,51 @@ def nodes(tree: Any) -> Iterator[Any]:
             yield from nodes(inner)
 
 
-FORMS: dict[str, Callable[[str, random.Random], bytes]] = {
+MUTATIONS: dict[str, Callable[[str, random.Random], bytes]] = {
     ".csv": changed_table,
     ".json": lambda text, draw: json.dumps(changed_tree(json.loads(text), draw)).encode(),
     ".yaml": lambda text, draw: yaml.safe_dump(changed_tree(yaml.safe_load(text), draw), sort_keys=False).encode(),
 }
 
 
-# ---- running it ------------------------------------------------------------------------------------------------------------
+# ---- command line ----------------------------------------------------------------------------------------------------------
 
 
-def fuzz(place: Path, limits: list[str]) -> None:
+def fuzz(output: Path, limits: list[str]) -> None:
     """Never returns: libFuzzer ends the process."""
-    os.fsync = lambda _file: None  # most of the time would go there
-    folder, experiment = written(place / "runs")
-    inputs = place / "corpus"
+    os.fsync = lambda _file: None  # would take most of the time
+    folder, experiment = written(output / "runs")
+    inputs = output / "corpus"
     inputs.mkdir()
-    whole = list(corpus(folder))
-    for number, data in enumerate(whole):
+    originals = list(corpus(folder))
+    for number, data in enumerate(originals):
         (inputs / str(number)).write_bytes(data)
-    words = {word for data in whole for word in re.findall(r"[\w.-]{3,40}", data[1:].decode(), re.ASCII)}
-    (place / "words").write_text("".join(f'"{word}"\n' for word in sorted(words)))
-    fixed = [f"-dict={place / 'words'}", f"-artifact_prefix={place}/", "-max_len=8192", "-timeout=20", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *fixed, *limits, str(inputs)], target(place, folder, experiment), custom_mutator=mutator(whole))
+    words = {word for data in originals for word in re.findall(r"[\w.-]{3,40}", data[1:].decode(), re.ASCII)}
+    (output / "words").write_text("".join(f'"{word}"\n' for word in sorted(words)))
+    options = [f"-dict={output / 'words'}", f"-artifact_prefix={output}/", "-max_len=8192", "-timeout=20"]
+    options += ["-print_final_stats=1", *limits, str(inputs)]
+    atheris.Setup([sys.argv[0], *options], target(output, folder, experiment), custom_mutator=mutator(originals))
     atheris.Fuzz()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=-1, help="inputs to read")
-    parser.add_argument("--seconds", type=int, default=0, help="how long to go on")
+    parser.add_argument("--runs", type=int, default=-1, help="number of inputs (default: no limit)")
+    parser.add_argument("--seconds", type=int, default=0, help="duration (default: no limit)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    limits = [f"-runs={asked.runs}", f"-max_total_time={asked.seconds}", f"-seed={asked.seed}"]
-    if asked.inside:
-        fuzz(asked.inside, limits)
-    with tempfile.TemporaryDirectory() as place:  # libFuzzer ends its process without cleaning up
-        command = [sys.executable, __file__, *sys.argv[1:], "--inside", place]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        read, covered = (re.findall(pattern, done.stderr) for pattern in (r"executed_units: (\d+)", r"cov: (\d+)"))
-        unexpected = [path.read_text(encoding="utf-8") for path in sorted(Path(place).glob("unexpected-*"))]
-        if done.returncode or not read:
-            stopped = [path.read_bytes() for kind in ("timeout", "oom", "crash") for path in Path(place).glob(f"{kind}-*")]
-            unexpected.append(f"{done.stderr[-4000:]}\nstopped by: {stopped}\n")
+    arguments = parser.parse_args()
+    limits = [f"-runs={arguments.runs}", f"-max_total_time={arguments.seconds}", f"-seed={arguments.seed}"]
+    if arguments.inside:
+        fuzz(arguments.inside, limits)
+    with tempfile.TemporaryDirectory() as folder:  # libFuzzer ends its process without cleaning up
+        command = [sys.executable, __file__, *sys.argv[1:], "--inside", folder]
+        process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        read, covered = (re.findall(pattern, process.stderr) for pattern in (r"executed_units: (\d+)", r"cov: (\d+)"))
+        unexpected = [path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("unexpected-*"))]
+        if process.returncode or not read:
+            inputs = [path.read_bytes() for kind in ("timeout", "oom", "crash") for path in Path(folder).glob(f"{kind}-*")]
+            unexpected.append(f"{process.stderr[-4000:]}\nstopped by: {inputs}\n")
     summary = f"{''.join(read)} inputs, {covered[-1] if covered else 0} branches, {len(unexpected)} unexpected\n"
     sys.stdout.write("\n".join([*unexpected, summary]))
     sys.exit(bool(unexpected))

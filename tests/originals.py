@@ -1,4 +1,4 @@
-"""Small data sets in their original formats: IDX files, CIFAR's batches, folders of images."""
+"""Small data sets in their original formats: IDX files, batches of CIFAR, folders of images."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-# ---- MNIST's format --------------------------------------------------------------------------------------------------
+# ---- format of MNIST -------------------------------------------------------------------------------------------------
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 4, 5), np.uint8)
 LABELS = np.arange(30, dtype=np.uint8) % 10
@@ -51,11 +51,11 @@ def idx_files() -> dict[str, bytes]:
     return {IMAGES_FILE: idx(PIXELS), LABELS_FILE: idx(LABELS), **test}
 
 
-# ---- CIFAR's format --------------------------------------------------------------------------------------------------
+# ---- format of CIFAR -------------------------------------------------------------------------------------------------
 
 
 def python2_pickle(value: object) -> bytes:
-    """A pickle as Python 2 wrote CIFAR's: protocol 2, numpy's old module, dtype('u1', 0, 1)."""
+    """A pickle like those of CIFAR, written by Python 2: protocol 2, the old module name of numpy, dtype('u1', 0, 1)."""
     return (
         pickle.dumps(value, 2)
         .replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
@@ -64,14 +64,14 @@ def python2_pickle(value: object) -> bytes:
 
 
 def cifar_batch(first: int, key: str, classes: int) -> dict[str, Any]:
-    """Four images in rows of 3072: all of red, all of green, all of blue; pixel (y, x) of image n is (n, y, x)."""
+    """Four images in rows of 3072 values (first red, then green, then blue); pixel (y, x) of image n is (n, y, x)."""
     y, x = np.mgrid[0:32, 0:32].astype(np.uint8)
     rows = [np.concatenate([np.full(1024, n, np.uint8), y.ravel(), x.ravel()]) for n in range(first, first + 4)]
     return {"data": np.stack(rows), key: [n % classes for n in range(first, first + 4)]}
 
 
 def published_cifar(name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """The files of a small CIFAR set, whose checksums torchvision then takes for the published ones."""
+    """The files of a small CIFAR data set; the checksums that torchvision expects are replaced by theirs."""
     ten = name == "cifar10"
     dataset, classes = (cifar.CIFAR10, 10) if ten else (cifar.CIFAR100, 100)
     parts = {name: 4 * n for n, name in enumerate(["data_batch_1", "data_batch_2"] if ten else ["train"])}
@@ -94,7 +94,7 @@ def picture(size: tuple[int, int] = (9, 7), color: Any = RED, mode: str = "RGB")
     return Image.new(mode, size, color)
 
 
-def see_through(image: Image.Image) -> Image.Image:
+def opaque(image: Image.Image) -> Image.Image:
     image.info["transparency"] = bytes([255] * 256)
     return image
 
@@ -122,7 +122,7 @@ NOISE = Image.fromarray(np.random.default_rng(2).integers(0, 256, (160, 160, 3),
 
 
 def claiming(side: int) -> bytes:
-    """A bitmap of 9 x 7 pixels whose header says side x side."""
+    """A bitmap of 9 x 7 pixels whose header contains the size side x side."""
     content = bytearray(encoded(picture(), "BMP"))
     content[18:26] = struct.pack("<ii", side, side)
     return bytes(content)

@@ -80,7 +80,7 @@ def test_several_experiments_are_loaded_together(tmp_path):
 def test_a_missing_experiment_is_refused_with_the_names_of_existing_ones(tmp_path):
     fabricated.experiment(tmp_path, values, "name=first", *ONE_CELL)
 
-    with pytest.raises(RunsError, match=r"frist: no experiment of that name or path; .* holds first"):
+    with pytest.raises(RunsError, match=r"frist: no experiment with that name or path; .* contains first"):
         resexp.load("frist", runs_dir=tmp_path)
 
 

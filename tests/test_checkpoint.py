@@ -1,4 +1,4 @@
-"""Tensors saved whole or not at all, and read back as they were."""
+"""Tensors are saved atomically and loaded bit for bit."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def state() -> dict[str, Any]:
-    """What a stack's checkpoint holds, after two steps."""
+    """The content of the checkpoint of a stack after two steps."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
     optimizer = torch.optim.Adam(network.parameters())
@@ -34,12 +34,12 @@ def same(a: Any, b: Any) -> bool:
     return a.dtype == b.dtype and torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-def test_there_is_nothing_to_take_up_before_anything_was_kept(tmp_path: Path):
+def test_without_a_checkpoint_nothing_is_loaded(tmp_path: Path):
     assert checkpoint.load_checkpoint(tmp_path / "checkpoints" / "x.pt", CPU) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_state_comes_back_bit_for_bit_and_the_one_before_is_kept(tmp_path: Path):
+def test_a_state_is_loaded_bit_for_bit_and_the_previous_one_is_kept(tmp_path: Path):
     path = tmp_path / "checkpoints" / "x.pt"
     checkpoint.save_checkpoint(path, state())
     checkpoint.save_checkpoint(path, {**state(), "best": None})
@@ -51,48 +51,48 @@ def test_a_state_comes_back_bit_for_bit_and_the_one_before_is_kept(tmp_path: Pat
     assert same(checkpoint.load_checkpoint(path, CPU), state())
 
 
-def test_a_checkpoint_is_not_written_where_its_experiment_has_vanished(tmp_path: Path):
+def test_a_checkpoint_is_not_written_if_its_experiment_was_deleted(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         checkpoint.save_checkpoint(tmp_path / "vanished" / "checkpoints" / "x.pt", state())
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_state_gives_the_same_bytes(tmp_path: Path):
+def test_equal_states_give_equal_bytes(tmp_path: Path):
     for name in ("a.pt", "b.pt"):
         checkpoint.save_tensors(tmp_path / name, state())
 
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
 
 
-def shortened(path: Path, kept: float) -> None:
+def truncate(path: Path, kept: float) -> None:
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if isinstance(kept, float) else kept])
 
 
 @pytest.mark.parametrize("kept", [0, 1, 30, 0.1, 0.5, 0.9, -1])
-def test_in_the_place_of_a_file_cut_short_the_one_before_is_taken_up_and_stays(kept: float, tmp_path: Path):
+def test_the_previous_checkpoint_replaces_a_truncated_one_and_is_kept(kept: float, tmp_path: Path):
     path = tmp_path / "x.pt"
     checkpoint.save_checkpoint(path, {**state(), "step": 1})
     checkpoint.save_checkpoint(path, state())
-    shortened(path, kept)
+    truncate(path, kept)
 
     assert same(checkpoint.load_checkpoint(path, CPU), {**state(), "step": 1})
     checkpoint.save_checkpoint(path, {**state(), "step": 3})
-    shortened(path, kept)
+    truncate(path, kept)
     assert same(checkpoint.load_checkpoint(path, CPU), {**state(), "step": 1})
 
 
 @pytest.mark.parametrize("kept", [0, 30, 0.5, -1])
-def test_files_cut_short_are_named(kept: float, tmp_path: Path):
+def test_truncated_checkpoints_are_named(kept: float, tmp_path: Path):
     path = tmp_path / "x.pt"
     checkpoint.save_checkpoint(path, state())
-    shortened(path, kept)
+    truncate(path, kept)
     with pytest.raises(RunsError, match=f"{path}: damaged"):
         checkpoint.load_checkpoint(path, CPU)
     path.rename(runs.previous_path(path))
     checkpoint.save_checkpoint(path, state())
-    shortened(path, kept)
+    truncate(path, kept)
     with pytest.raises(RunsError, match=f"{path}: damaged"):
         checkpoint.load_checkpoint(path, CPU)
 
@@ -102,7 +102,7 @@ class _Harm:
         return os.mkdir, ("harm",)
 
 
-def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_code_in_a_checkpoint_is_refused_and_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"step": 1, "network": _Harm()}, tmp_path / "harmful")
     runs.write_with_digest(tmp_path / "x.pt", (tmp_path / "harmful").read_bytes())
@@ -112,7 +112,7 @@ def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path: Path, 
     assert not (tmp_path / "harm").exists()
 
 
-def test_a_failing_write_leaves_the_last_checkpoint_and_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_write_leaves_the_last_checkpoint_and_the_previous_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "x.pt"
     for step in (1, 2):
         checkpoint.save_checkpoint(path, {**state(), "step": step})

@@ -62,9 +62,9 @@ def test_the_source_of_each_acceptance_range_lists_the_published_errors_inside_a
         low, high = (relation.left.offset or relation.right.offset for relation in claim.expectation.relations)
         sides: dict[bool, list[str]] = {True: [], False: []}
         for entry in entries():
-            if entry.settings.network == networks[depth] and entry.figure.error:
-                side = 100 * low < entry.figure.error < 100 * high
-                sides[side].append(f"{entry.figure.error:.2f} ({names.get(entry.source, entry.source)})")
+            if entry.settings.network == networks[depth] and entry.value.error:
+                side = 100 * low < entry.value.error < 100 * high
+                sides[side].append(f"{entry.value.error:.2f} ({names.get(entry.source, entry.source)})")
         inside, outside = (", ".join(sides[side]) or "none" for side in (True, False))
         assert claim.source == f"inside: {inside}; outside: {outside}"
 

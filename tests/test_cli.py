@@ -506,7 +506,7 @@ def test_a_learning_rate_of_1e_minus_3_is_a_number(call: Program, tmp_path: Path
             ["train", "digit"], ("digit: neither a file nor a shipped config", "did you mean digits?"), id="a near name"
         ),
         pytest.param(["compare"], ("no experiment yet", "resexp train digits"), id="nothing to compare"),
-        pytest.param(["compare", "digits"], ("digits: no experiment of that name",), id="an unknown experiment"),
+        pytest.param(["compare", "digits"], ("digits: no experiment with that name",), id="an unknown experiment"),
         pytest.param(["compare", "--format", "xls"], ("--format", "'xls' is not one of table,"), id="an unknown format"),
         pytest.param(["train", "digits", "--jobs", "many"], ("--jobs", "'many' is neither auto nor a number"), id="jobs"),
         pytest.param(["train", "digits", "--jobs", "0"], ("--jobs", "'0' is neither auto nor a number"), id="no jobs"),
@@ -573,7 +573,7 @@ def test_json_with_other_content_is_named_with_the_remedy(
 ):
     (results / "tiny" / file).write_text(content, encoding="utf-8")
     path = results / "tiny" / file
-    refused(call(command, "--runs", results), str(path), "damaged", "train again to write it anew")
+    refused(call(command, "--runs", results), str(path), "damaged", "train again to rewrite it")
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"outcome": "above_chance"}', "[]"])
@@ -601,7 +601,7 @@ def test_a_report_names_a_damaged_log_and_covers_the_other_trials(call: Program,
     answer = call("report", "--runs", results)
 
     assert (answer.code, answer.out.strip()) == (1, str(results / "tiny" / "report.html"))
-    assert f"{file}: damaged (changed since its trial was finished)" in answer.err
+    assert f"{file}: damaged (changed after its trial had finished)" in answer.err
     assert "1 damaged" in (results / "tiny" / "report.html").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on this machine: nodes and drivers die, and the files come out as those of one machine."""
+"""A Ray cluster of two nodes on this machine: after deaths of nodes and drivers, the files equal those of one machine."""
 
 import os
 import signal
@@ -28,31 +28,31 @@ GRID = ("network.depth=[4,16]", "seeds=2", "training.steps=600", "training.check
 def test_without_ray_one_line_names_the_extra(tiny_file: Path, call: Program, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "ray", None)
 
-    told = "resexp: --executor ray: ray is not installed; pip install 'resexp[ray]'\n"
-    assert call("train", tiny_file, "--executor=ray") == Answer(2, "", told)
+    message = "resexp: --executor ray: ray is not installed; pip install 'resexp[ray]'\n"
+    assert call("train", tiny_file, "--executor=ray") == Answer(2, "", message)
 
 
-def test_a_silent_node_is_asked_for_sooner_than_ray_would_unless_the_user_says_when(monkeypatch: pytest.MonkeyPatch):
+def test_keepalive_settings_of_ray_have_shorter_defaults_that_the_user_can_override(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("ray")
-    said, unsaid = (f"RAY_grpc_client_keepalive_{name}_ms" for name in ("time", "timeout"))
-    monkeypatch.setenv(said, "7")
-    monkeypatch.setenv(unsaid, "")  # so that it is unset again in the end
-    monkeypatch.delenv(unsaid)
+    user_set, unset = (f"RAY_grpc_client_keepalive_{name}_ms" for name in ("time", "timeout"))
+    monkeypatch.setenv(user_set, "7")
+    monkeypatch.setenv(unset, "")  # so that it is removed after the test
+    monkeypatch.delenv(unset)
     cluster._ray()
 
-    assert (os.environ[said], os.environ[unsaid]) == ("7", "30000")
+    assert (os.environ[user_set], os.environ[unset]) == ("7", "30000")
 
 
-def test_where_no_cluster_answers_one_line_says_so_at_once(tiny_file: Path, call: Program):
+def test_without_a_cluster_at_the_address_the_error_is_one_line(tiny_file: Path, call: Program):
     pytest.importorskip("ray")
     address = f"127.0.0.1:{free_port()}"
 
-    refused = f"resexp: --address: no Ray cluster at {address}: Connection refused; ray start --head starts one\n"
+    refused = f"resexp: --address: no Ray cluster at {address}: Connection refused; start one with: ray start --head\n"
     assert call("train", tiny_file, "--executor=ray", f"--address={address}") == Answer(2, "", refused)
 
 
 @pytest.mark.parametrize("option", ["--jobs=2", "--shard=1/2"])
-def test_what_ray_decides_is_not_asked_for(option: str, tiny_file: Path, call: Program):
+def test_options_that_ray_decides_are_refused(option: str, tiny_file: Path, call: Program):
     answer = call("train", tiny_file, "--executor=ray", option)
 
     assert answer.code == 2
@@ -66,9 +66,9 @@ def test_an_unknown_executor_is_refused(tiny_file: Path, call: Program):
     assert "'dask' is not one of local, ray" in answer.err
 
 
-def test_a_node_that_reads_the_folder_answers_beside_the_word_and_one_that_does_not_says_why(tmp_path: Path):
+def test_a_node_that_reads_the_folder_replies_with_the_token_and_another_one_with_the_reason(tmp_path: Path):
     (tmp_path / ".probe.7").write_text("7")
-    here, elsewhere = (nodes_of.probe(place / ".probe.7", "7", "n1") for place in (tmp_path, tmp_path / "other"))
+    here, elsewhere = (nodes_of.probe(folder / ".probe.7", "7", "n1") for folder in (tmp_path, tmp_path / "other"))
 
     assert here[0] == "7"
     assert (tmp_path / ".probe.n1.7").read_text() == "7"
@@ -77,46 +77,46 @@ def test_a_node_that_reads_the_folder_answers_beside_the_word_and_one_that_does_
     assert elsewhere[0] == "FileNotFoundError: No such file or directory"
     assert nodes_of.mismatch_message("10.0.0.7", tmp_path, "7", elsewhere) == (
         f"node 10.0.0.7 does not share {tmp_path} (FileNotFoundError: No such file or directory); "
-        "--runs must lie on storage that all nodes share, at one path"
+        "--runs must be on storage that all nodes share, at the same path"
     )
     other = ["7", here[1], "1.0", here[3]]
     assert nodes_of.mismatch_message("10.0.0.7", tmp_path, "7", other).startswith("node 10.0.0.7 has torch 1.0, not")
 
 
-def test_where_the_ray_node_of_the_driver_dies_no_stack_has_failed_but_the_cluster_is_lost():
+def test_if_the_ray_node_of_the_driver_dies_the_cluster_is_lost_and_no_stack_fails():
     exceptions = pytest.importorskip("ray").exceptions
 
     def get(_reference: Any) -> None:
         raise exceptions.LocalRayletDiedError
 
-    def wait(_references: Any, **_how: Any) -> None:
+    def wait(_references: Any, **_options: Any) -> None:
         raise exceptions.RaySystemError("no answer")
 
-    places = object.__new__(cluster.Cluster)
-    places.ray, places.stopping = SimpleNamespace(get=get, wait=wait, exceptions=exceptions), threading.Event()
-    places._refused, places._stacks, places._told = [], {"a reference": None}, None
-    raised = places._raised("a reference")
+    executor = object.__new__(cluster.Cluster)
+    executor.ray, executor.stopping = SimpleNamespace(get=get, wait=wait, exceptions=exceptions), threading.Event()
+    executor._refused, executor._stacks, executor._stopped_at = [], {"a reference": None}, None
+    raised = executor._raised("a reference")
 
-    assert isinstance(raised, OSError)  # at which everything ends, to be continued
-    assert str(raised).startswith("the cluster is lost: LocalRayletDiedError")
-    with pytest.raises(OSError, match=r"the cluster is lost: RaySystemError: .*no answer"):
-        places.wait(0.0)
+    assert isinstance(raised, OSError)  # ends training, which can be continued
+    assert str(raised).startswith("lost the connection to the cluster: LocalRayletDiedError")
+    with pytest.raises(OSError, match=r"lost the connection to the cluster: RaySystemError: .*no answer"):
+        executor.wait(0.0)
 
 
-def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Any):
-    asked: list[Any] = []
-    monkeypatch.setattr(cluster.workers, "train_fenced", lambda *arguments: asked.append(arguments[-1]) or "finished")
+def test_a_task_checks_for_the_stop_file_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Any):
+    stop_functions: list[Any] = []
+    monkeypatch.setattr(cluster.workers, "train_fenced", lambda *arguments: stop_functions.append(arguments[-1]) or "finished")
     clock = [100.0]
     monkeypatch.setattr(cluster.time, "monotonic", lambda: clock[0])
     experiment = tiny()
     stack = config.make_plan(experiment, "cpu", 1).stacks[0]
     (tmp_path / "plan.json").touch()
     cluster._train(runs.Lease(tmp_path, "lock.json", "w"), stack, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
-    (stop,) = asked
+    (stop,) = stop_functions
 
     assert not stop()
     (tmp_path / ".stop.x").touch()
-    assert not stop()  # looked just now
+    assert not stop()  # checked less than a second ago
     clock[0] += 1.5
     assert stop()
 
@@ -125,13 +125,13 @@ def test_a_task_looks_for_the_file_that_says_stop_once_a_second(tmp_path: Path, 
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 class Nodes:
-    """Two Ray nodes in process groups of their own, one processor each."""
+    """Ray nodes in separate process groups, with one processor each."""
 
     def __init__(self) -> None:
         self.address = f"127.0.0.1:{free_port()}"
@@ -159,7 +159,7 @@ class Nodes:
             if subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode == 0:
                 return
             time.sleep(0.5)
-        raise AssertionError(f"no {count} nodes came up")
+        raise AssertionError(f"fewer than {count} nodes have started")
 
     def kill(self, group: subprocess.Popen[bytes]) -> None:
         os.killpg(group.pid, signal.SIGKILL)
@@ -174,22 +174,22 @@ class Nodes:
 @pytest.fixture
 def nodes() -> Iterator[Nodes]:
     pytest.importorskip("ray")
-    found = Nodes()
-    yield found
-    found.end()
+    cluster_nodes = Nodes()
+    yield cluster_nodes
+    cluster_nodes.end()
 
 
-def token_in(place: Path) -> str:
+def token_in(path: Path) -> str:
     try:
-        return place.read_text()
+        return path.read_text()
     except FileNotFoundError:  # its attempt has finished
         return "another"
 
 
-def overtaken(folder: Path) -> bool:
-    """Writes tokens as an older attempt does that was slow to begin; whether one that had to stop was tried again.
+def supersede(folder: Path) -> bool:
+    """Writes tokens as an older attempt that starts late would; whether a superseded attempt was then retried.
 
-    One that has finished just then is not.
+    An attempt that has just finished is not retried.
     """
     tokens = [token for token in folder.glob("checkpoints/.*.attempt") if token_in(token) != "another"]
     for token in tokens:
@@ -202,44 +202,46 @@ def overtaken(folder: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_though_attempts_are_overtaken_and_a_node_and_the_driver_are_killed_the_files_are_those_of_one_machine(
+def test_after_superseded_attempts_and_a_killed_node_and_driver_the_files_equal_those_of_one_machine(
     nodes: Nodes, tiny_file: Path, tmp_path: Path, request: pytest.FixtureRequest
 ):
     command = [sys.executable, "-m", "resexp", "train", str(tiny_file), *GRID, "--quiet"]
     subprocess.run([*command, "--runs", str(tmp_path / "local")], env=nodes.environment, check=True, timeout=240)
     second = nodes.another()
     for number in range(request.config.getoption("--cluster-kills")):
-        there, folder = [*command, "--runs", str(tmp_path / str(number)), "--executor", "ray"], tmp_path / str(number) / "tiny"
-        driver = subprocess.Popen(there, env=nodes.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        begun = time.monotonic()
-        while not list(folder.glob("checkpoints/*.pt")) and time.monotonic() - begun < 120:
+        on_ray, folder = [*command, "--runs", str(tmp_path / str(number)), "--executor", "ray"], tmp_path / str(number) / "tiny"
+        driver = subprocess.Popen(on_ray, env=nodes.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started = time.monotonic()
+        while not list(folder.glob("checkpoints/*.pt")) and time.monotonic() - started < 120:
             time.sleep(0.1)
         time.sleep(0.1 * number)
-        kept = {path: path.read_bytes() for path in folder.glob("trials/*/timing.csv")}
-        tried_again = any(overtaken(folder) for _ in range(20))
+        timings = {path: path.read_bytes() for path in folder.glob("trials/*/timing.csv")}
+        retried = any(supersede(folder) for _ in range(20))
         nodes.kill(second)
         second = nodes.another()
         time.sleep(2)
         driver.kill()
         driver.communicate()
-        again = subprocess.run(there, env=nodes.environment, capture_output=True, text=True, timeout=240, check=False)
+        resumed = subprocess.run(on_ray, env=nodes.environment, capture_output=True, text=True, timeout=240, check=False)
 
-        assert tried_again
-        assert again.returncode == 0, again.stderr
-        assert again.stdout == ""
+        assert retried
+        assert resumed.returncode == 0, resumed.stderr
+        assert resumed.stdout == ""
         assert files(folder) == files(tmp_path / "local" / "tiny")
         assert sum(name.endswith("result.json") for name in files(folder)) == 8
-        assert kept
-        for path, before in kept.items():  # what was trained before a checkpoint was not trained again
+        assert timings
+        for path, before in timings.items():  # steps before a checkpoint were not trained again
             assert path.read_bytes().split(b"\n")[1] == before.split(b"\n")[1]
 
 
 @pytest.mark.slow
-def test_a_folder_that_the_nodes_do_not_share_is_refused_by_name(nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_that_the_nodes_do_not_share_is_refused_with_the_node(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"):
         monkeypatch.setenv(name, nodes.environment[name])
-    monkeypatch.setattr(nodes_of, "probe", lambda _place, _word, _node: ["another word", "0", "0", "0"])
-    with executors.Cluster() as places, pytest.raises(runs.RunsError, match=r"node .* does not share"):
-        places.check_shared(tmp_path)
+    monkeypatch.setattr(nodes_of, "probe", lambda _path, _token, _node: ["another token", "0", "0", "0"])
+    with executors.Cluster() as executor, pytest.raises(runs.RunsError, match=r"node .* does not share"):
+        executor.check_shared(tmp_path)
 
     assert list(tmp_path.glob(".probe*")) == []

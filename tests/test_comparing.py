@@ -206,7 +206,7 @@ def test_shipped_claims_are_available_by_name(folder: Path, compare: Call, name:
         (["--at", "step:20"], ("--metric: 'test_accuracy' is not one of train_accuracy,",)),
         (["--metric", "val_accuracy", "--at", "step:7"], ("--at: ", "has no row for step 7; it has 0, 20")),
         (["--format", "xls"], ("--format: 'xls' is not one of table, csv, json, md, tex",)),
-        (["other"], ("other: no experiment of that name or path",)),
+        (["other"], ("other: no experiment with that name or path",)),
     ],
 )
 def test_a_usage_error_is_one_line_with_exit_status_2_and_no_table(
@@ -322,7 +322,7 @@ def test_a_log_that_changed_since_its_trial_finished_is_not_read(tmp_path: Path,
     after = compare(tmp_path, *options)
 
     assert (before.code, after.code) == (0, 1)
-    assert f"{changed}: damaged (changed since its trial was finished)" in after.err
+    assert f"{changed}: damaged (changed after its trial had finished)" in after.err
     assert "n = 3 of 4, 1 damaged" in after.out
 
 

@@ -1,4 +1,4 @@
-"""What training costs: each arm's numbers add up, forecasts follow the plan, and measuring leaves nothing behind."""
+"""Training costs: costs of each arm are consistent, forecasts follow the plan, and measurements write no files."""
 
 import math
 from pathlib import Path
@@ -20,23 +20,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "ROUND_SECONDS", 0.0)
 
 
-# ---- each arm alone -----------------------------------------------------------------------------------------------------
+# ---- single arms --------------------------------------------------------------------------------------------------------
 
 
-def test_every_arm_of_every_cell_is_timed_as_a_network_of_its_own(quick: None, tiny: Any):
+def test_every_arm_of_every_cell_is_timed_individually(quick: None, tiny: Any):
     experiment = tiny("network.depth=[4, 6]", "network.shortcut=[identity, gate]", "seeds=3")
-    found = costs.measure(experiment, "cpu")
+    measured = costs.measure(experiment, "cpu")
 
-    assert [(cost.cell, cost.arm) for cost in found] == [
+    assert [(cost.cell, cost.arm) for cost in measured] == [
         (cell, arm) for cell in ("d4", "d6") for arm in ("plain", "identity", "gate")
     ]
-    assert all(0 < cost.step_low <= cost.step_seconds <= cost.step_high for cost in found)
-    assert [cost.relative for cost in found if cost.arm == "plain"] == [1.0, 1.0]
-    assert all(cost.epoch_seconds == cost.step_seconds * 4 for cost in found)  # 64 images in batches of 16
+    assert all(0 < cost.step_low <= cost.step_seconds <= cost.step_high for cost in measured)
+    assert [cost.relative for cost in measured if cost.arm == "plain"] == [1.0, 1.0]
+    assert all(cost.epoch_seconds == cost.step_seconds * 4 for cost in measured)  # 64 images in batches of 16
 
 
 @pytest.mark.parametrize(("optimizer", "states"), [("adam", 2), ("sgd", 0)])
-def test_memory_is_that_of_weights_gradients_optimizer_and_what_a_batch_keeps(
+def test_memory_consists_of_weights_gradients_optimizer_state_and_saved_activations(
     optimizer: str, states: int, quick: None, tiny: Any
 ):
     experiment = tiny(f"training.optimizer={optimizer}")
@@ -48,7 +48,7 @@ def test_memory_is_that_of_weights_gradients_optimizer_and_what_a_batch_keeps(
         assert cost.memory_bytes == 4 * (2 + states) * counted.parameters + 16 * counted.activation_bytes + steps
 
 
-def test_timing_writes_nothing_and_reads_no_gradients(quick: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_timing_writes_no_files_and_logs_no_gradients(quick: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(training.loop, "write_probe_rows", pytest.fail)
     costs.measure(tiny("gradients.every=1"), "cpu")
@@ -56,7 +56,7 @@ def test_timing_writes_nothing_and_reads_no_gradients(quick: None, tiny: Any, tm
     assert list(tmp_path.iterdir()) == []
 
 
-# ---- a whole plan -------------------------------------------------------------------------------------------------------
+# ---- forecasts of a plan ------------------------------------------------------------------------------------------------
 
 
 def forecast(experiment: config.Experiment, jobs: int, cores: int = 1) -> costs.Forecast:
@@ -65,9 +65,10 @@ def forecast(experiment: config.Experiment, jobs: int, cores: int = 1) -> costs.
 
 @pytest.fixture
 def paced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Seconds for 8 layers of one trial: a step 1, a reading 3, an evaluation 10, the test images 5, the start 20.
+    """Sets the seconds for 8 layers of one trial: step 1, logging step 3, evaluation 10, test images 5, opening 20.
 
-    For one trial of any depth: 0.5 to log an epoch, 0.25 for a checkpoint, 2 for its results. Notes what was measured.
+    For one trial of any depth: 0.5 for the files of an epoch, 0.25 for a checkpoint, 2 for its results. Returns the names of
+    measured trials.
     """
     measured: list[str] = []
 
@@ -80,35 +81,35 @@ def paced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             depth=depth,
             opening=20 * scale,
             step=scale,
-            reading=3 * scale,
+            logged_step=3 * scale,
             evaluation=10 * scale,
             test=5 * scale,
-            logging=0.5 * len(trials),
+            epoch_files=0.5 * len(trials),
             saving=0.25 * len(trials),
             closing=2.0 * len(trials),
-            reading_bytes=100 * depth,
+            logged_bytes=100 * depth,
         )
 
     monkeypatch.setattr(forecasts, "_pace", pace)
     return measured
 
 
-def test_a_forecast_adds_steps_readings_and_evaluations_of_every_trial(paced: list[str], tiny: Any):
+def test_a_forecast_adds_up_steps_logging_steps_and_evaluations_of_all_trials(paced: list[str], tiny: Any):
     every = "training.checkpoint_every=3"
     experiment = tiny("network.depth=[8, 16]", "training.steps=20", "gradients.every=5", "seeds=2", every)
-    found = forecast(experiment, 1)
-    readings = len({*range(11), 15, 3})  # steps 0 to 10, every fifth, the last of the first epoch
-    one = 20 + (20 - readings) + 3 * readings + 10 * (1 + 5) + 5  # five epochs of four steps
+    predicted = forecast(experiment, 1)
+    logged = len({*range(11), 15, 3})  # steps 0 to 10, every fifth, the last of the first epoch
+    one = 20 + (20 - logged) + 3 * logged + 10 * (1 + 5) + 5  # five epochs of four steps
     files = 0.5 * (1 + 5) + 0.25 * 6 + 2
     weights = 2 * sum(4 * sum(p.numel() for p in training.build(t, (1, 8, 8), 10).parameters()) for t in experiment.trials)
 
-    assert found.seconds == pytest.approx(4 * (one * (1 + 2) + files * 2))
-    assert found.disk_bytes == 4 * readings * 100 * (8 + 16) + weights
-    assert len(paced) == 1  # of one kind the deepest alone is timed
+    assert predicted.seconds == pytest.approx(4 * (one * (1 + 2) + files * 2))
+    assert predicted.disk_bytes == 4 * logged * 100 * (8 + 16) + weights
+    assert len(paced) == 1  # only the deepest stack of a kind is timed
     assert "d16" in paced[0]
 
 
-def test_what_passes_before_the_first_stack_is_in_every_number_once(paced: list[str], tiny: Any):
+def test_the_start_up_time_is_included_once_in_each_wall_time(paced: list[str], tiny: Any):
     experiment = tiny("network.depth=[4, 8, 16]", "training.stack=1")
     plan = config.make_plan(experiment, "cpu", 1)
     before, after = costs.forecast(experiment, plan, 2), costs.forecast(experiment, plan, 2, startup=100.0)
@@ -124,13 +125,13 @@ def test_checkpoints_are_counted_by_steps_or_by_time(every: str | int, count: in
     assert training.checkpoints(every, steps=20, seconds=301.5) == count
 
 
-def test_a_network_whose_first_loss_is_not_finite_has_a_forecast(tiny: Any):
-    found = forecast(tiny("network.init_scale=1.0e30", "network.init=he", "network.norm=none", "network.depth=[8]"), 1)
+def test_a_network_with_a_non_finite_initial_loss_has_a_forecast(tiny: Any):
+    predicted = forecast(tiny("network.init_scale=1.0e30", "network.init=he", "network.norm=none", "network.depth=[8]"), 1)
 
-    assert math.isfinite(found.seconds)
+    assert math.isfinite(predicted.seconds)
 
 
-def test_another_kind_of_network_is_timed_for_itself(paced: list[str], tiny: Any):
+def test_each_kind_of_network_is_timed_separately(paced: list[str], tiny: Any):
     forecast(tiny("network.depth=[4, 8]", "network.norm=[none, layer]", "network.shortcut=[identity, gate]"), 1)
 
     assert len(paced) == 4
@@ -142,7 +143,7 @@ def test_jobs_share_the_stacks_in_the_order_of_the_plan(paced: list[str], tiny: 
     one, two, many = (forecast(experiment, jobs) for jobs in (1, 2, 8))
     shallow = one.seconds - many.longest
 
-    assert one.seconds > two.seconds == pytest.approx(max(many.longest, shallow))  # 16 beside 8 + 4
+    assert one.seconds > two.seconds == pytest.approx(max(many.longest, shallow))  # depth 16 in parallel with 8 + 4
     assert many.seconds == pytest.approx(two.seconds)
 
 
@@ -151,27 +152,27 @@ def test_jobs_share_the_stacks_in_the_order_of_the_plan(paced: list[str], tiny: 
     [
         pytest.param(("seeds=2",), id="mlp"),
         pytest.param(("network.family=cnn", "network.depth=[8]", "network.norm=batch"), id="cnn"),
-        pytest.param(("gradients.probes=[]", "data.validation=0"), id="without readings"),
+        pytest.param(("gradients.probes=[]", "data.validation=0"), id="without logging steps"),
     ],
 )
-def test_a_real_forecast_is_finite_and_leaves_nothing_behind(
+def test_a_real_forecast_is_finite_and_writes_no_files(
     overrides: tuple[str, ...], tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    found = forecast(tiny(*overrides), 2)
+    predicted = forecast(tiny(*overrides), 2)
 
-    assert 0 < found.seconds < 60
-    assert math.isfinite(found.disk_bytes)
-    assert found.memory_bytes == 2 * runs.peak_memory()
+    assert 0 < predicted.seconds < 60
+    assert math.isfinite(predicted.disk_bytes)
+    assert predicted.memory_bytes == 2 * runs.peak_memory()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_large_step_is_timed_on_a_few_images_only(tiny: Any, monkeypatch: pytest.MonkeyPatch):
-    seen: list[int] = []
+def test_a_large_step_is_timed_on_few_images(tiny: Any, monkeypatch: pytest.MonkeyPatch):
+    batch_sizes: list[int] = []
     update = training.update
-    monkeypatch.setattr(forecasts, "FEW_OPERATIONS", 20_000)
-    monkeypatch.setattr(training, "update", lambda run, x, labels: (seen.append(len(x)), update(run, x, labels)))
+    monkeypatch.setattr(forecasts, "MAX_OPERATIONS", 20_000)
+    monkeypatch.setattr(training, "update", lambda run, x, labels: (batch_sizes.append(len(x)), update(run, x, labels)))
     forecast(tiny("network.width=32", "seeds=1", "network.plain=false"), 1)
 
-    assert set(seen) == {2}
+    assert set(batch_sizes) == {2}
     assert torch.is_grad_enabled()

@@ -24,10 +24,10 @@ from originals import (
     folder_of,
     idx,
     idx_files,
+    opaque,
     picture,
     published_cifar,
     read_folder,
-    see_through,
     written,
 )
 from PIL import Image
@@ -563,7 +563,7 @@ def test_a_larger_image_is_resized_and_not_cropped(tmp_path: Path):
         pytest.param(picture(color=1, mode="1"), (255, 255, 255), id="one bit"),
         pytest.param(picture(color=(1, 2, 3, 255), mode="RGBA"), (1, 2, 3), id="with transparency"),
         pytest.param(picture(color=GREEN).convert("P"), GREEN, id="with a palette"),
-        pytest.param(see_through(picture(color=GREEN).convert("P")), GREEN, id="with a palette and transparency"),
+        pytest.param(opaque(picture(color=GREEN).convert("P")), GREEN, id="with a palette and transparency"),
     ],
 )
 def test_images_of_any_mode_become_rgb(image: Image.Image, expected: tuple[int, int, int], tmp_path: Path):

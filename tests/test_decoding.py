@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from originals import GREEN, NOISE, RED, encoded, error_of, folder_of, picture, read_folder, see_through, written
+from originals import GREEN, NOISE, RED, encoded, error_of, folder_of, opaque, picture, read_folder, written
 from PIL import Image, ImageCms
 
 from resexp.datasets.decoding import decoded
@@ -145,7 +145,7 @@ PALETTE = picture(color=GREEN).convert("P")
         pytest.param(with_transparency(picture(color=GREEN), RED), GREEN, id="another transparent color"),
         pytest.param(with_transparency(picture(color=7, mode="L"), 7), (255, 255, 255), id="one transparent shade"),
         pytest.param(with_transparency(PALETTE, PALETTE.getpixel((0, 0))), (255, 255, 255), id="one transparent palette entry"),
-        pytest.param(encoded(see_through(PALETTE.copy())), GREEN, id="a palette of opaque entries"),
+        pytest.param(encoded(opaque(PALETTE.copy())), GREEN, id="a palette of opaque entries"),
         pytest.param(with_transparency(Image.new("I;16", (9, 7), 7), 7), (255, 255, 255), id="one of 65,536 shades"),
         pytest.param(encoded(PALETTE, "GIF", transparency=PALETTE.getpixel((0, 0))), (255, 255, 255), id="GIF"),
         pytest.param(encoded(picture(color=(0, 0, 0, 0), mode="RGBA"), "WEBP", lossless=True), (255, 255, 255), id="WEBP"),

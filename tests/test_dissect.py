@@ -391,7 +391,7 @@ def test_load_refuses_damaged_weights_and_unfinished_trials(run: Path):
     trial = runs.read_experiment(run).trials[0]
     folder = runs.trial_folder(run, trial.name)
     corrupt(folder / "weights.pt")
-    with pytest.raises(runs.RunsError, match="changed since its trial was finished"):
+    with pytest.raises(runs.RunsError, match="changed after its trial had finished"):
         dissect.load(folder, trial, "cpu")
     (folder / "result.json").unlink()
     with pytest.raises(runs.RunsError, match="not finished"):

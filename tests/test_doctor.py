@@ -1,4 +1,4 @@
-"""`resexp doctor`: what is installed and works; what is damaged, and that what it advises mends it."""
+"""`resexp doctor`: installed versions, damaged files, and remedies that repair them."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ OVERRIDES = ("training.stack=1", "training.checkpoint_every=2")
 
 @pytest.fixture(scope="module")
 def trained(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """runs/ with one experiment: plain finished, identity interrupted at its fourth step."""
+    """A results folder with one experiment: plain is finished, identity was interrupted at its fourth step."""
     folder = tmp_path_factory.mktemp("trained") / "runs" / "tiny"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -40,8 +40,8 @@ def results(trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "runs"
 
 
-def asked(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
-    """Exit code and what is said of the results folder."""
+def run_doctor(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[str]]:
+    """Exit code and printed lines about the results folder."""
     monkeypatch.setattr(sys, "argv", ["resexp", "doctor", "--runs", str(folder)])
     monkeypatch.setattr(doctor, "installation", list)
     code = 0
@@ -52,44 +52,44 @@ def asked(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     return code, [line for line in capsys.readouterr().out.splitlines() if line]
 
 
-def test_of_sound_folders_nothing_is_said_and_nothing_is_changed(
+def test_intact_folders_have_no_findings_and_are_not_changed(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
 
-    assert asked(results, capsys, monkeypatch) == (0, [f"{results}: 1 experiment, nothing damaged"])
-    assert asked(results / "tiny", capsys, monkeypatch) == (0, [f"{results / 'tiny'}: 1 experiment, nothing damaged"])
-    assert asked(results / "absent", capsys, monkeypatch) == (0, [f"{results / 'absent'}: 0 experiments, nothing damaged"])
+    assert run_doctor(results, capsys, monkeypatch) == (0, [f"{results}: 1 experiment, nothing damaged"])
+    assert run_doctor(results / "tiny", capsys, monkeypatch) == (0, [f"{results / 'tiny'}: 1 experiment, nothing damaged"])
+    assert run_doctor(results / "absent", capsys, monkeypatch) == (0, [f"{results / 'absent'}: 0 experiments, nothing damaged"])
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
 
 
 Change = Callable[[bytes], bytes]
 HALF: Change = lambda content: content[: len(content) // 2]  # noqa: E731 - one of several, in the rows below
-OTHER: Change = lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]  # noqa: E731 - as above
+CHANGED: Change = lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]  # noqa: E731 - as above
 RESULT = f"{TRIAL}/result.json"
 CHECKPOINT, PREVIOUS = "checkpoints/identity-d4-s0.pt", "checkpoints/identity-d4-s0.previous"
-# What is damaged, how, and what the advice has to be deleted: nothing where training again is enough.
+# The damaged file, the damage, and the files that the remedy deletes (none if it suffices to train again).
 DAMAGE: dict[str, tuple[str, Change, list[str]]] = {
-    "a plan cut short": ("plan.json", HALF, ["plan.json"]),
-    "starts cut short": ("environment.json", HALF, []),
-    "cards cut short": ("pairs.json", HALF, []),
-    "a result cut short": (RESULT, HALF, [RESULT]),
-    "a result with another digit": (RESULT, lambda content: content.replace(b'"steps": 6', b'"steps": 7'), [RESULT]),
-    "a log cut short": (f"{TRIAL}/metrics.csv", HALF, [RESULT]),
-    "a log with another byte": (f"{TRIAL}/signals.csv", OTHER, [RESULT]),
-    "predictions cut short": (f"{TRIAL}/predictions.csv.gz", HALF, [RESULT]),
-    "weights with another byte": (f"{TRIAL}/weights.pt", OTHER, [RESULT]),
-    "a status cut short": (f"{TRIAL}/status.json", HALF, [f"{TRIAL}/status.json", RESULT]),
-    "a trial cut short": (f"{TRIAL}/trial.yaml", lambda content: content + b"]", [f"{TRIAL}/trial.yaml"]),
-    "an unfinished log with a word": ("trials/identity-d4-s0/metrics.csv", lambda content: content.replace(b"0.001", b"?"),
-                                      ["trials/identity-d4-s0/metrics.csv", CHECKPOINT, PREVIOUS]),
-    "a checkpoint cut short": (CHECKPOINT, HALF, []),
-    "the checkpoint before it with another byte": (PREVIOUS, OTHER, [PREVIOUS]),
+    "truncated plan": ("plan.json", HALF, ["plan.json"]),
+    "truncated environment": ("environment.json", HALF, []),
+    "truncated pair summaries": ("pairs.json", HALF, []),
+    "truncated result": (RESULT, HALF, [RESULT]),
+    "changed digit in a result": (RESULT, lambda content: content.replace(b'"steps": 6', b'"steps": 7'), [RESULT]),
+    "truncated log": (f"{TRIAL}/metrics.csv", HALF, [RESULT]),
+    "changed byte in a log": (f"{TRIAL}/signals.csv", CHANGED, [RESULT]),
+    "truncated predictions": (f"{TRIAL}/predictions.csv.gz", HALF, [RESULT]),
+    "changed byte in weights": (f"{TRIAL}/weights.pt", CHANGED, [RESULT]),
+    "truncated status": (f"{TRIAL}/status.json", HALF, [f"{TRIAL}/status.json", RESULT]),
+    "syntax error in trial.yaml": (f"{TRIAL}/trial.yaml", lambda content: content + b"]", [f"{TRIAL}/trial.yaml"]),
+    "text in an unfinished log": ("trials/identity-d4-s0/metrics.csv", lambda content: content.replace(b"0.001", b"?"),
+                                  ["trials/identity-d4-s0/metrics.csv", CHECKPOINT, PREVIOUS]),
+    "truncated checkpoint": (CHECKPOINT, HALF, []),
+    "changed byte in the previous checkpoint": (PREVIOUS, CHANGED, [PREVIOUS]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_is_damaged_is_named_and_the_advice_mends_it(
+def test_damaged_files_are_named_and_the_remedy_repairs_them(
     damage: str,
     results: Path,
     tiny: Any,
@@ -103,7 +103,7 @@ def test_what_is_damaged_is_named_and_the_advice_mends_it(
     content = change(path.read_bytes())
     assert content != path.read_bytes()
     path.write_bytes(content)
-    code, (count, *lines) = asked(results, capsys, monkeypatch)
+    code, (count, *lines) = run_doctor(results, capsys, monkeypatch)
     assert code == 1
     assert re.search(r", [12] damaged$", count)
     assert str(path) in lines[0]
@@ -112,22 +112,22 @@ def test_what_is_damaged_is_named_and_the_advice_mends_it(
     for name in deleted:
         (results / "tiny" / name).unlink()
     train_here(tiny(*OVERRIDES), results / "tiny")
-    assert asked(results, capsys, monkeypatch)[0] == 0
+    assert run_doctor(results, capsys, monkeypatch)[0] == 0
     assert runs.result(results / "tiny" / TRIAL) == runs.result(trained / "tiny" / TRIAL)
     assert runs.result(results / "tiny" / "trials/identity-d4-s0") is not None
 
 
-def test_a_checkpoint_of_which_no_plan_knows_and_a_link_are_named(results: Path):
+def test_symbolic_links_and_checkpoints_without_a_stack_are_named(results: Path):
     (results / "tiny" / "checkpoints" / "other.pt").write_bytes((results / "tiny" / CHECKPOINT).read_bytes())
     (results / "tiny" / "elsewhere").symlink_to(results)
-    found = runs.examine(results / "tiny")
+    lines = runs.examine(results / "tiny")
 
-    assert [line.partition(": ")[0] for line in found] == [
+    assert [line.partition(": ")[0] for line in lines] == [
         str(results / "tiny" / "elsewhere"), str(results / "tiny" / "checkpoints" / "other.pt"),
     ]  # fmt: skip
 
 
-def test_the_installation_has_versions_and_the_data_sets_that_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_installation_lists_versions_and_readable_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     for kind in ("images-idx3", "labels-idx1"):
         (tmp_path / "MNIST" / "raw" / f"t10k-{kind}-ubyte").write_bytes(b"no images")

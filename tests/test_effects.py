@@ -17,7 +17,7 @@ from resexp import comparison, config, inference, report, runs, tables
 from resexp.claims import Verdict
 from resexp.comparison import Effect, Part
 from resexp.report import pages
-from resexp.tables.answer import REST, WORDS
+from resexp.tables.answer import EFFECTS, NO_EFFECTS
 from resexp.tables.findings import Finding, findings
 
 CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]")
@@ -349,7 +349,7 @@ def test_every_effect_and_verdict_is_good_bad_or_neutral_in_color():
 
 
 def test_every_effect_has_a_sentence_in_the_summary(tmp_path: Path):
-    assert set(WORDS) | set(REST) == set(Effect)
-    assert not set(WORDS) & set(REST)
+    assert set(EFFECTS) | set(NO_EFFECTS) == set(Effect)
+    assert not set(EFFECTS) & set(NO_EFFECTS)
     (finding,) = findings_of(tmp_path, arms(at_chance(), trained(0.9)), seeds=1)
     assert finding.sentence.startswith("Too few seeds for a verdict: 1/1 seeds above chance, 0/1 for plain")

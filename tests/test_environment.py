@@ -1,4 +1,4 @@
-"""What a start ran on: versions, hardware, source; and how much memory there is."""
+"""The recorded environment of a start: versions, hardware, git revision; and the amount of memory."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ PREPARED = {
     "images": [3, 2, 1],
     "classes": ["cat", "dog"],
     "remarks": [f"{Path.home()}/pets: not read: a"],
-    "cards": [],
+    "pair_summaries": [],
     "steps": {},
 }
 
@@ -33,11 +33,11 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout in which the program would lie."""
-    place = tmp_path / "resexp" / "runs" / "environment.py"
-    place.parent.mkdir(parents=True)
-    place.write_text("1")
-    monkeypatch.setattr(environment, "__file__", str(place))
+    """The folder of a checkout that contains the module."""
+    path = tmp_path / "resexp" / "runs" / "environment.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("1")
+    monkeypatch.setattr(environment, "__file__", str(path))
     return tmp_path
 
 
@@ -45,7 +45,7 @@ def test_outside_a_checkout_there_is_no_revision(source: Path):
     assert environment.revision() is None
 
 
-def test_a_checkout_has_a_revision_with_a_plus_where_files_differ_from_it(source: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_checkout_has_a_revision_with_a_plus_if_files_were_changed(source: Path, monkeypatch: pytest.MonkeyPatch):
     git(source, "init", "--quiet")
     assert environment.revision() is None  # nothing is committed yet
     git(source, "add", ".")
@@ -55,11 +55,11 @@ def test_a_checkout_has_a_revision_with_a_plus_where_files_differ_from_it(source
     assert environment.revision() == head[:12]
     (source / "resexp" / "runs" / "environment.py").write_text("2")
     assert environment.revision() == f"{head[:12]}+"
-    monkeypatch.setenv("PATH", str(source))  # no git there
+    monkeypatch.setenv("PATH", str(source))  # without git
     assert environment.revision() is None
 
 
-def test_a_start_has_everything_that_a_result_may_depend_on_and_nobody_s_name():
+def test_a_start_records_everything_that_a_result_may_depend_on_and_no_user_name():
     home = Path.home()
     entry = runs.launch_entry(PREPARED, ["resexp", "train", f"{home}/x.yaml"])
     at = datetime.fromisoformat(entry.pop("time"))
@@ -89,37 +89,37 @@ def test_a_start_has_everything_that_a_result_may_depend_on_and_nobody_s_name():
     }
 
 
-def test_the_system_is_asked_by_key_and_may_be_silent(tmp_path: Path):
+def test_system_values_are_read_by_key_and_may_be_missing(tmp_path: Path):
     file = tmp_path / "info"
     file.write_text("other: 1\nmodel name\t: A: fast one \nmodel name: another\n", encoding="utf-8")
 
-    assert environment._said(str(file), "model name") == "A: fast one"
-    assert environment._said(str(file), "absent") == ""
-    assert environment._said(str(tmp_path / "absent"), "model name") == ""
+    assert environment._system_value(str(file), "model name") == "A: fast one"
+    assert environment._system_value(str(file), "absent") == ""
+    assert environment._system_value(str(tmp_path / "absent"), "model name") == ""
 
 
-def test_what_the_system_says_is_what_is_told(monkeypatch: pytest.MonkeyPatch):
-    said = {
+def test_memory_and_processor_are_read_from_the_system(monkeypatch: pytest.MonkeyPatch):
+    values = {
         ("/proc/self/status", "VmHWM"): "1234 kB",
         ("/proc/meminfo", "MemAvailable"): "5 kB",
         ("/proc/cpuinfo", "model name"): "it",
     }
-    monkeypatch.setattr(environment, "_said", lambda file, key: said[file, key])
+    monkeypatch.setattr(environment, "_system_value", lambda file, key: values[file, key])
     assert (runs.peak_memory(), runs.free_memory(), runs.processor()) == (1234 * 1024, 5 * 1024, "it")
 
-    monkeypatch.setattr(environment, "_said", lambda _file, _key: "")
+    monkeypatch.setattr(environment, "_system_value", lambda _file, _key: "")
     assert (runs.peak_memory(), runs.free_memory(), runs.processor()) == (0, 0, platform.processor())
 
 
-@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the system does not say")
-def test_memory_is_counted_in_bytes():
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the system does not report memory")
+def test_memory_is_reported_in_bytes():
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
     assert total / 1000 < runs.free_memory() <= total
     assert 10_000_000 < runs.peak_memory() <= total
 
 
-def test_the_kernels_are_those_of_the_torch_that_is_installed(monkeypatch: pytest.MonkeyPatch):
+def test_kernels_are_those_of_the_installed_torch(monkeypatch: pytest.MonkeyPatch):
     import torch  # noqa: PLC0415 - the other tests do without
 
     from resexp import training  # noqa: PLC0415 - as above

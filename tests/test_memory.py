@@ -1,4 +1,4 @@
-"""No built-in network makes torch write outside its memory, on processors with and without AVX-512."""
+"""No built-in network makes torch write outside its allocated memory, on processors with and without AVX-512."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import torch
 from resexp import config, training
 
 HERE = Path(__file__).parent
-SECONDS = 60  # for each network at most: an overwritten workspace can also make the threads wait for each other forever
+SECONDS = 60  # timeout for each network: an overwritten workspace can also cause a deadlock of threads
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None, reason="the guarding allocator needs Linux and a C compiler"
@@ -30,7 +30,7 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def guarded(guard: Path, *command: str, seconds: float, isa: str = "DEFAULT") -> subprocess.CompletedProcess[str]:
-    """Runs python with these arguments under the guard, with oneDNN limited to an instruction set."""
+    """Runs Python with these arguments and the guarding allocator, with oneDNN limited to an instruction set."""
     variables = {**os.environ, "LD_PRELOAD": str(guard), "ONEDNN_MAX_CPU_ISA": isa, "PYTHONFAULTHANDLER": "1"}
     return subprocess.run(
         [sys.executable, *command], env=variables, capture_output=True, text=True, timeout=seconds, check=False
@@ -38,7 +38,7 @@ def guarded(guard: Path, *command: str, seconds: float, isa: str = "DEFAULT") ->
 
 
 @pytest.mark.parametrize("offset", [-1, 0, 1, 255])
-def test_the_guard_finds_a_byte_that_is_written_outside_a_block(guard: Path, offset: int) -> None:
+def test_the_guard_detects_a_byte_written_outside_a_block(guard: Path, offset: int) -> None:
     script = (
         "import ctypes; c = ctypes.CDLL(None); c.malloc.restype = ctypes.c_void_p; block = c.malloc(100);"
         f"ctypes.memset(block + ({offset} if {offset} < 0 else 100 + {offset}), 1, 1); c.free(ctypes.c_void_p(block));"
@@ -48,7 +48,7 @@ def test_the_guard_finds_a_byte_that_is_written_outside_a_block(guard: Path, off
     assert (process.stdout, process.returncode) == ("1\n", 0), process.stderr
 
 
-def test_the_guard_finds_nothing_where_nothing_is_overwritten(guard: Path) -> None:
+def test_the_guard_reports_no_overwrite_if_there_is_none(guard: Path) -> None:
     process = guarded(guard, "-c", "import ctypes; print(ctypes.CDLL(None).guard_overwrites())", seconds=60)
     assert (process.stdout, process.returncode) == ("0\n", 0), process.stderr
 

@@ -1,4 +1,4 @@
-"""Folders that an earlier release wrote: they lie in tests/data for ever, and every later resexp reads and continues them."""
+"""Folders written by earlier releases are stored in tests/data; every later resexp reads and continues them."""
 
 import csv
 import shutil
@@ -10,13 +10,13 @@ import pytest
 from resexp import cli, config, renamed, runs
 from resexp.executors import train_here
 
-KEPT = Path(__file__).parent / "data"
-layouts = pytest.mark.parametrize("layout", sorted(path.name for path in KEPT.iterdir()))
+DATA = Path(__file__).parent / "data"
+layouts = pytest.mark.parametrize("layout", sorted(path.name for path in DATA.iterdir()))
 
 
 @pytest.fixture
 def results(layout: str, tmp_path: Path) -> Path:
-    shutil.copytree(KEPT / layout, tmp_path / "runs")
+    shutil.copytree(DATA / layout, tmp_path / "runs")
     return tmp_path / "runs"
 
 
@@ -24,8 +24,8 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def said(*arguments: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the program prints."""
+def output(*arguments: object, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The output of the program."""
     monkeypatch.setattr(sys, "argv", ["resexp", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         cli.main()
@@ -34,38 +34,38 @@ def said(*arguments: object, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 
 @layouts
-def test_every_release_since_the_first_is_kept(layout: str):
+def test_every_layout_since_the_first_is_stored(layout: str):
     names = {f"layout-{number}" for number in range(1, runs.LAYOUT + 1)}
 
-    assert {path.name for path in KEPT.iterdir()} == names
+    assert {path.name for path in DATA.iterdir()} == names
     assert layout in names
 
 
 @layouts
-def test_nothing_in_them_is_damaged(results: Path):
+def test_no_stored_file_is_damaged(results: Path):
     assert {folder.name for folder in runs.experiments(results)} >= {"finished", "interrupted"}
     assert [line for folder in runs.experiments(results) for line in runs.examine(folder)] == []
 
 
 @layouts
-def test_they_are_compared_and_reported_as_they_were_measured(
+def test_old_folders_are_compared_and_reported_with_their_measured_values(
     results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     measured = {
         row["trial"]: row["test_accuracy"]
         for row in csv.DictReader((results / "finished" / "accuracy.csv").read_text().splitlines())
     }
-    found = runs.read_results([results / "finished"], ["metrics.csv", "signals.csv"])
-    assert {state.trial.name: str(state.result["test_accuracy"]) for state in found.records} == measured
+    records = runs.read_results([results / "finished"], ["metrics.csv", "signals.csv"]).records
+    assert {record.trial.name: str(record.result["test_accuracy"]) for record in records} == measured
 
-    table = said("compare", "finished", "--runs", results, capsys=capsys, monkeypatch=monkeypatch)
+    table = output("compare", "finished", "--runs", results, capsys=capsys, monkeypatch=monkeypatch)
     assert [line.split()[:2] for line in table.splitlines() if "/2 " in line] == [["plain", "0/2"], ["identity", "0/2"]]
-    said("report", "finished", "--runs", results, capsys=capsys, monkeypatch=monkeypatch)
+    output("report", "finished", "--runs", results, capsys=capsys, monkeypatch=monkeypatch)
     assert "kept for ever" in (results / "finished" / "report.html").read_text(encoding="utf-8")
 
 
 @layouts
-def test_what_was_finished_is_not_trained_again(results: Path, torch_state: None):
+def test_finished_trials_are_not_trained_again(results: Path, torch_state: None):
     before = tree(results / "finished" / "trials")
     train_here(runs.read_experiment(results / "finished"), results / "finished")
 
@@ -73,21 +73,21 @@ def test_what_was_finished_is_not_trained_again(results: Path, torch_state: None
 
 
 @layouts
-def test_what_was_interrupted_goes_on_from_its_checkpoint(results: Path, torch_state: None):
+def test_interrupted_trials_resume_from_their_checkpoint(results: Path, torch_state: None):
     folder = results / "interrupted"
     experiment = runs.read_experiment(folder)
     logs = {trial.name: runs.trial_folder(folder, trial.name) / "metrics.csv" for trial in experiment.trials}
     before = {name: path.read_text() for name, path in logs.items()}
     train_here(experiment, folder)
 
-    assert {state.state for state in runs.trial_records(folder, experiment)} == {"finished"}
+    assert {record.state for record in runs.trial_records(folder, experiment)} == {"finished"}
     for name, path in logs.items():
         assert path.read_text().startswith(before[name])
         assert [row["epoch"] for row in runs.read_rows(path)] == [str(epoch) for epoch in range(300 // 4 + 1)]
 
 
 @layouts
-def test_their_experiments_can_grow(results: Path, torch_state: None):
+def test_old_experiments_can_grow(results: Path, torch_state: None):
     folder = results / "finished"
     before = tree(folder / "trials")
     grown = config.load(folder / "experiment.yaml", ["seeds=3"])
@@ -95,16 +95,16 @@ def test_their_experiments_can_grow(results: Path, torch_state: None):
     train_here(grown, folder)
 
     assert before.items() <= tree(folder / "trials").items()
-    assert {state.state for state in runs.trial_records(folder, grown)} == {"finished"}
+    assert {record.state for record in runs.trial_records(folder, grown)} == {"finished"}
 
 
-# ---- names that were renamed with layout 2 -----------------------------------------------------------------------------
+# ---- names that changed in layout 2 ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def layout_1(tmp_path: Path) -> Path:
     """An experiment that layout 1 wrote: 2 values of network.gain x 2 of network.zero_last, ablated and timed."""
-    shutil.copytree(KEPT / "layout-1" / "renamed", tmp_path / "runs" / "renamed")
+    shutil.copytree(DATA / "layout-1" / "renamed", tmp_path / "runs" / "renamed")
     return tmp_path / "runs" / "renamed"
 
 
@@ -112,7 +112,7 @@ def written(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_the_frozen_folder_has_every_name_that_was_renamed(layout_1: Path):
+def test_the_stored_folder_contains_every_renamed_name(layout_1: Path):
     text = "".join(map(written, (layout_1 / "experiment.yaml", layout_1 / "plan.json", layout_1 / "pairs.json")))
     trial = layout_1 / "trials" / "identity-d4-gain2-zero-last-true-s0"
 
@@ -126,7 +126,7 @@ def test_the_frozen_folder_has_every_name_that_was_renamed(layout_1: Path):
     assert written(layout_1 / "cost.csv").splitlines()[1].startswith("d4 gain1 zero-last-false,")
 
 
-def test_its_settings_have_their_present_names(layout_1: Path):
+def test_settings_are_read_with_their_present_names(layout_1: Path):
     experiment = runs.read_experiment(layout_1)
 
     assert experiment.axes == ("network.depth", "network.shortcut", "network.init_scale", "network.zero_init_residual")
@@ -138,7 +138,7 @@ def test_its_settings_have_their_present_names(layout_1: Path):
     )
 
 
-def test_its_results_plan_and_pairs_have_their_present_names(layout_1: Path):
+def test_results_plan_and_pairs_are_read_with_their_present_names(layout_1: Path):
     results = runs.read_results([layout_1])
 
     assert {record.result["outcome"] for record in results.records} == {runs.Outcome.AT_CHANCE}
@@ -150,7 +150,7 @@ def test_its_results_plan_and_pairs_have_their_present_names(layout_1: Path):
     assert results.orphaned_trials == []
 
 
-def test_its_tables_have_their_present_columns(layout_1: Path):
+def test_tables_are_read_with_their_present_columns(layout_1: Path):
     trial = runs.trial_folder(layout_1, "identity-d4-scale2-zero-init-residual-true-s0")
 
     assert runs.read_rows(trial / "lesion.csv")[0]["without"] == "all"
@@ -158,7 +158,7 @@ def test_its_tables_have_their_present_columns(layout_1: Path):
     assert runs.read_rows(layout_1 / "cost.csv")[0]["cell"] == "d4 scale1 zero-init-residual-false"
 
 
-def test_it_grows_in_its_folder_and_keeps_what_it_has(layout_1: Path, torch_state: None):
+def test_an_experiment_of_layout_1_grows_and_keeps_its_files(layout_1: Path, torch_state: None):
     before = tree(layout_1 / "trials")
     grown = config.load(layout_1 / "experiment.yaml", ["seeds=2"])
     runs.check_unchanged(grown, layout_1)
@@ -174,11 +174,11 @@ def test_it_grows_in_its_folder_and_keeps_what_it_has(layout_1: Path, torch_stat
 @pytest.mark.parametrize("short", [False, True], ids=["with its section", "without its section"])
 def test_an_old_key_is_refused_with_its_present_name(key: str, short: bool, tmp_path: Path):  # noqa: FBT001 - a parameter
     section, name = key.split(".")
-    asked = name if short else key
+    typed = name if short else key
     path = tmp_path / "mine.yaml"
     path.write_text(f"depth: 8\n{name}: 1\n" if short else f"{section}:\n  {name}: 1\n", encoding="utf-8")
 
-    for source, overrides, where in ((path, [], f"{path}:2"), ("digits", [f"{asked}=1"], f"override '{asked}=1'")):
+    for source, overrides, where in ((path, [], f"{path}:2"), ("digits", [f"{typed}=1"], f"override '{typed}=1'")):
         with pytest.raises(config.ConfigError) as caught:
             config.load(source, overrides)
-        assert str(caught.value) == f"{where}: {asked} is now {renamed.KEYS[key]}"
+        assert str(caught.value) == f"{where}: {typed} is now {renamed.KEYS[key]}"

@@ -359,9 +359,9 @@ def test_a_forecast_includes_the_estimate_once_per_epoch_and_once_for_the_test_s
         call()
         return float(sum(images))
 
-    monkeypatch.setattr(forecasts, "FEW_OPERATIONS", operations)
+    monkeypatch.setattr(forecasts, "MAX_OPERATIONS", operations)
     monkeypatch.setattr(training, "measuring", measuring)
-    monkeypatch.setattr(forecasts, "_steady", steady)
+    monkeypatch.setattr(forecasts, "_median_seconds", steady)
     pace = forecasts._pace(experiment.trials, "cpu")
 
     assert (pace.evaluation, pace.test) == (64, 64)

@@ -1,4 +1,4 @@
-"""Training from Python restores the caller's process: every torch global that training sets is compared."""
+"""Training from Python restores the caller's process: every global setting of torch that training changes is compared."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ PRECISE = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backe
 
 
 def state() -> dict[str, Any]:
-    """The settings of this process: denormals are measured, because torch has no getter."""
+    """The settings of this process; denormals are measured, because torch has no getter."""
     return {
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -38,7 +38,7 @@ def state() -> dict[str, Any]:
 
 @pytest.fixture(params=[False, True], ids=["torch's defaults", "the opposite of what training sets"])
 def before(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-    """The state of a caller before it trains; torch's own defaults afterwards."""
+    """The state of a caller before training; the defaults of torch are restored afterwards."""
     changed: bool = request.param
     defaults = state()
     torch.set_num_threads(2 if changed else 1)
@@ -57,12 +57,14 @@ def before(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     torch.use_deterministic_algorithms(defaults["deterministic"], warn_only=defaults["warn only"])
 
 
-def test_training_from_python_restores_every_global_of_torch(before: dict[str, Any], tiny_file: Path, tmp_path: Path) -> None:
+def test_training_from_python_restores_global_settings_of_torch(
+    before: dict[str, Any], tiny_file: Path, tmp_path: Path
+) -> None:
     resexp.train(tiny_file, runs_dir=tmp_path)
     assert state() == before
 
 
-def test_so_does_a_training_that_raises(
+def test_training_that_raises_restores_them(
     before: dict[str, Any], tiny: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
@@ -78,14 +80,16 @@ def test_so_does_a_training_that_raises(
     assert state() == before
 
 
-def test_so_does_one_that_is_refused(before: dict[str, Any], tiny: Callable[..., Experiment], tmp_path: Path) -> None:
+def test_training_that_is_refused_restores_them(
+    before: dict[str, Any], tiny: Callable[..., Experiment], tmp_path: Path
+) -> None:
     with pytest.raises(datasets.DataError):
         train_here(tiny("training.batch_size=65"), tmp_path / "tiny")
     assert state() == before
     assert not (tmp_path / "tiny").exists()
 
 
-def test_the_limit_of_recompilations_is_restored_where_networks_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_training_restores_the_recompilation_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = torch._dynamo.config.recompile_limit
     settings = config.load("digits", ["compile=true", "name=compiled"]).shared
     with training.process_restored(compiled=True):
@@ -94,7 +98,7 @@ def test_the_limit_of_recompilations_is_restored_where_networks_are_compiled(mon
     assert torch._dynamo.config.recompile_limit == limit
 
 
-def test_importing_the_restoring_half_does_not_import_torch() -> None:
+def test_importing_the_executors_does_not_import_torch() -> None:
     script = "import sys, resexp, resexp.executors; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert answer.stdout == "False\n"

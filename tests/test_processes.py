@@ -1,4 +1,4 @@
-"""Worker processes: messages about how one ended, and why one could not be started."""
+"""Worker processes: messages about how one ended, or why one could not be started."""
 
 import multiprocessing
 import os
@@ -22,7 +22,7 @@ from resexp.executors.processes import EndedError, Worker, how_it_ended
 MEMORY = ("memory ran out", "memory runs out")
 
 
-# ---- words --------------------------------------------------------------------------------------------------------------
+# ---- messages -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -44,21 +44,21 @@ MEMORY = ("memory ran out", "memory runs out")
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_of_the_end_of_a_process_is_said_what_is_known(
+def test_the_end_of_a_process_is_described_as_far_as_known(
     code: int | None, before: dict[str, int], now: dict[str, int], start: str
 ):
     assert how_it_ended(code, now, before).startswith(start)
 
 
 @pytest.mark.parametrize("code", [-number for number in signal.Signals if number.name != "SIGKILL"] + [0, 1, 137])
-def test_only_of_a_process_that_was_killed_memory_is_named(code: int):
-    said = how_it_ended(code, {"vmstat": 7}, {"vmstat": 2})
+def test_memory_is_mentioned_only_if_a_process_was_killed(code: int):
+    message = how_it_ended(code, {"vmstat": 7}, {"vmstat": 2})
 
-    assert [word for word in MEMORY if word in said] == []
+    assert [phrase for phrase in MEMORY if phrase in message] == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux counts")
-def test_the_counts_are_those_of_the_kernel():
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these counts")
+def test_out_of_memory_kills_are_counted_by_the_kernel():
     counted = [line.split()[1] for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith("oom_kill ")]
 
     assert processes.memory_kills().get("/proc/vmstat") == (int(counted[0]) if counted else None)
@@ -69,17 +69,17 @@ def test_the_counts_are_those_of_the_kernel():
 
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Any], Worker]]:
-    """Starts workers that do something else than import torch when they arrive."""
+    """Starts workers with another function in place of `warm_up`, which would import torch."""
     context, started = multiprocessing.get_context("spawn"), []
 
-    def worker(arrive: Any) -> Worker:
-        monkeypatch.setattr(processes.workers, "warm_up", arrive)
+    def new_worker(warm_up: Any) -> Worker:
+        monkeypatch.setattr(processes.workers, "warm_up", warm_up)
         started.append(Worker(context, context.Event()))
         return started[-1]
 
-    yield worker
-    for found in started:
-        found.shutdown(wait=True)
+    yield new_worker
+    for worker in started:
+        worker.shutdown(wait=True)
 
 
 SIGNALS = [getattr(signal, name) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGKILL", "SIGXCPU") if hasattr(signal, name)]
@@ -96,7 +96,7 @@ def test_a_signal_that_ends_a_worker_is_named(number: signal.Signals, start: Cal
     assert str(death).startswith(f"was ended by {number.name}")
 
 
-def test_so_is_an_exit_code_however_often_it_is_asked_for(start: Callable[[Any], Worker]):
+def test_the_exit_code_is_named_each_time(start: Callable[[Any], Worker]):
     worker = start(os.getpid)
     with pytest.raises(BrokenProcessPool):
         worker.submit(os._exit, 41).result()
@@ -104,7 +104,7 @@ def test_so_is_an_exit_code_however_often_it_is_asked_for(start: Callable[[Any],
     assert [str(worker.death()) for _ in range(3)] == ["ended with exit code 41"] * 3
 
 
-def test_a_worker_that_ends_before_it_has_arrived_could_not_be_started(start: Callable[[Any], Worker]):
+def test_a_worker_that_ends_during_its_warm_up_could_not_be_started(start: Callable[[Any], Worker]):
     worker = start(os.abort)
     with pytest.raises(BrokenProcessPool):
         worker.arrival.result()
@@ -128,9 +128,11 @@ class _Dead:
 
 
 @pytest.mark.parametrize("command", ["probe", "time", "train", "dry run"])
-def test_every_command_names_the_signal(command: str, in_process: None, call: Program, tiny_file: Path, monkeypatch: Any):
-    alive = executors.Pool._worker
-    monkeypatch.setattr(executors.Pool, "_worker", lambda pool: _Dead(alive(pool)))
+def test_every_command_names_the_signal_that_ended_a_worker(
+    command: str, in_process: None, call: Program, tiny_file: Path, monkeypatch: Any
+):
+    new_worker = executors.Pool._worker
+    monkeypatch.setattr(executors.Pool, "_worker", lambda pool: _Dead(new_worker(pool)))
     arguments = {"dry run": ["train", tiny_file, "--dry-run"]}.get(command, [command, tiny_file])
     answer = call(*arguments)
 
@@ -153,14 +155,16 @@ def program(path: Path, text: str, mode: int) -> Path:
 @pytest.mark.parametrize(
     ("text", "mode", "reason"),
     [
-        pytest.param("#!/bin/sh\nexit 1\n", 0o755, "it ended with exit code 1", id="ends at once"),
-        pytest.param("#!/bin/sh\necho 'not today' >&2\nexit 5\n", 0o755, "it ended with exit code 5: not today", id="says why"),
+        pytest.param("#!/bin/sh\nexit 1\n", 0o755, "it ended with exit code 1", id="ends immediately"),
+        pytest.param(
+            "#!/bin/sh\necho 'not today' >&2\nexit 5\n", 0o755, "it ended with exit code 5: not today", id="prints a reason"
+        ),
         pytest.param("#!/bin/sh\nkill -SEGV $$\n", 0o755, "it was ended by SIGSEGV", id="crashes"),
-        pytest.param("#!/bin/sh\n", stat.S_IRUSR, "Permission denied", id="no right to execute it"),
-        pytest.param(None, 0, "No such file or directory", id="not there"),
+        pytest.param("#!/bin/sh\n", stat.S_IRUSR, "Permission denied", id="not executable"),
+        pytest.param(None, 0, "No such file or directory", id="missing"),
     ],
 )
-def test_a_pool_says_which_process_cannot_be_started_and_why(
+def test_a_pool_names_the_program_that_cannot_be_started_and_the_reason(
     text: str | None, mode: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     python = tmp_path / "python"
@@ -178,10 +182,12 @@ def test_a_pool_says_which_process_cannot_be_started_and_why(
     [
         (BlockingIOError(11, "Resource temporarily unavailable"), "Resource temporarily unavailable"),
         (OSError(12, "Cannot allocate memory"), "Cannot allocate memory"),
-        (BrokenPipeError(32, "Broken pipe"), "it ended before it had read what to do"),
+        (BrokenPipeError(32, "Broken pipe"), "it ended before it had read its task"),
     ],
 )
-def test_where_the_system_starts_no_process_its_reason_is_told(error: OSError, reason: str, start: Any, monkeypatch: Any):
+def test_if_the_system_refuses_to_start_a_process_its_reason_is_named(
+    error: OSError, reason: str, start: Any, monkeypatch: Any
+):
     def refuse(*_arguments: Any) -> None:
         raise error
 
@@ -190,7 +196,7 @@ def test_where_the_system_starts_no_process_its_reason_is_told(error: OSError, r
         start(os.getpid)
 
 
-def test_a_broken_pipe_that_is_not_stdout_is_said(in_process: None, call: Program, tiny_file: Path, monkeypatch: Any):
+def test_a_broken_pipe_other_than_stdout_is_reported(in_process: None, call: Program, tiny_file: Path, monkeypatch: Any):
     def broken(*_arguments: Any) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 

@@ -200,5 +200,5 @@ def test_commands_quote_brackets_and_braces():
 def test_targets_of_make_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
 
-    for target in ("demo", "test", "lint", "bench", "torture"):
+    for target in ("demo", "test", "lint", "bench", "stress"):
         assert f"\n{target}:" in makefile

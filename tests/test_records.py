@@ -1,4 +1,4 @@
-"""Records of a run that something else has changed: an edited config, a renamed folder, line endings, pointers."""
+"""Experiments that were changed from outside: edited config, renamed folder, line endings, Git LFS pointers."""
 
 import json
 import shlex
@@ -21,7 +21,7 @@ SMALL = ("network.depth=8", "network.norm=none", "network.init=he")
 
 
 def finished(folder: Path, *overrides: str) -> Path:
-    """digits at depth 8 with 2 seeds, every trial finished; the folder."""
+    """The folder of digits at depth 8 with 2 seeds and all trials finished."""
     return fabricated.experiment(folder, lambda _: {"test_accuracy": 0.5}, *SMALL, "seeds=2", *overrides)[0]
 
 
@@ -33,9 +33,11 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 
 def without_digest(folder: Path) -> None:
-    """environment.json as early releases wrote it."""
+    """Changes environment.json to the format of early releases."""
     path = folder / "environment.json"
-    entries = [{key: of for key, of in entry.items() if key != "experiment_sha256"} for entry in json.loads(path.read_text())]
+    entries = [
+        {key: value for key, value in entry.items() if key != "experiment_sha256"} for entry in json.loads(path.read_text())
+    ]
     path.write_text(json.dumps(entries), encoding="utf-8")
 
 
@@ -70,8 +72,8 @@ EDITS = {
 
 @pytest.mark.parametrize("recorded", [True, False])
 @pytest.mark.parametrize("name", EDITS)
-def test_an_edit_that_contradicts_what_was_trained_is_refused_with_both_values(name: str, recorded: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
-    old, new, key, trained, written = EDITS[name]
+def test_an_edit_that_contradicts_trained_trials_is_refused_with_both_values(name: str, recorded: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
+    old, new, key, trained, stored = EDITS[name]
     folder = finished(tmp_path)
     if not recorded:
         without_digest(folder)
@@ -81,7 +83,7 @@ def test_an_edit_that_contradicts_what_was_trained_is_refused_with_both_values(n
     with pytest.raises(RunsError) as caught:
         runs.read_experiment(folder)
     assert str(folder / "experiment.yaml") in str(caught.value)
-    assert f"{key} was {trained} in training and is {written} in the file" in str(caught.value)
+    assert f"{key} was {trained} in training and is {stored} in the file" in str(caught.value)
     assert any("edited" in line for line in runs.examine(folder))
     edit(folder, new, old)
     runs.read_experiment(folder)
@@ -106,20 +108,18 @@ def test_every_command_that_reads_an_experiment_names_the_edit(command: list[str
         resexp.load("mine", runs_dir=tmp_path)
 
 
-def test_trials_are_read_only_where_experiment_yaml_is_not_the_one_that_was_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_trials_are_read_only_if_experiment_yaml_was_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder, read = finished(tmp_path), list[str]()
     settings = runs.trained_settings
-    monkeypatch.setattr(runs.folders, "trained_settings", lambda *of: read.append(of[1]) or settings(*of))
+    monkeypatch.setattr(runs.folders, "trained_settings", lambda parent, name: read.append(name) or settings(parent, name))
     runs.read_experiment(folder)
     assert read == []
     edit(folder, "question: What", "question: Or what")
     runs.read_experiment(folder)
-    assert len(read) == 1  # of the only cell
+    assert len(read) == 1  # one trial of the only cell
 
 
-def test_a_trial_whose_own_settings_are_damaged_is_no_evidence_of_an_edit(tmp_path: Path):
+def test_damaged_settings_of_a_trial_are_not_evidence_of_an_edit(tmp_path: Path):
     folder = finished(tmp_path)
     without_digest(folder)
     for path in folder.glob("trials/*/trial.yaml"):
@@ -129,7 +129,7 @@ def test_a_trial_whose_own_settings_are_damaged_is_no_evidence_of_an_edit(tmp_pa
     assert len([line for line in runs.examine(folder) if "trial.yaml" in line]) == 4
 
 
-def test_edited_settings_of_a_trial_that_the_experiment_has_lost_are_not_trained_again(tmp_path: Path):
+def test_edited_settings_of_a_trial_outside_the_experiment_are_not_retrained(tmp_path: Path):
     folder = finished(tmp_path, "training.stack=4")
     fewer = config.load("digits", [*SMALL, "seeds=1", "training.stack=4"])
     runs.begin(fewer, folder, runs.read_plan(folder) or config.make_plan(fewer, "cpu", 2), fabricated.START, pair_summaries=[])
@@ -142,7 +142,7 @@ def test_edited_settings_of_a_trial_that_the_experiment_has_lost_are_not_trained
 
 
 @pytest.mark.parametrize("longer", ["training.epochs=2", "training.steps=8"])
-def test_more_epochs_are_refused_with_the_reason_and_the_first_of_them_are_those_of_a_shorter_training(
+def test_more_epochs_are_refused_with_the_reason_and_a_longer_training_begins_with_the_same_epochs(
     longer: str, tiny: Any, tmp_path: Path, torch_state: None
 ):
     short, more = tiny("training.epochs=1"), tiny(longer)
@@ -156,14 +156,14 @@ def test_more_epochs_are_refused_with_the_reason_and_the_first_of_them_are_those
         assert (tmp_path / "more" / log.relative_to(tmp_path / "short")).read_text(encoding="utf-8").startswith(first)
 
 
-def test_under_cosine_another_length_is_refused_for_its_learning_rates(tiny: Any, tmp_path: Path):
+def test_with_a_cosine_schedule_another_length_is_refused_because_of_the_learning_rates(tiny: Any, tmp_path: Path):
     cosine = "training.schedule=cosine"
     runs.begin(tiny(cosine), tmp_path, config.make_plan(tiny(cosine), "cpu", 1), fabricated.START, pair_summaries=[])
     with pytest.raises(RunsError, match=r"training\.steps was 6 and is now 8.*cosine.*learning rate of every step"):
         runs.check_unchanged(tiny(cosine, "training.steps=8"), tmp_path)
 
 
-def test_a_deleted_experiment_yaml_does_not_let_other_settings_into_a_folder(tmp_path: Path):
+def test_other_settings_are_refused_even_after_experiment_yaml_was_deleted(tmp_path: Path):
     folder = finished(tmp_path)
     before = files(folder)
     (folder / "experiment.yaml").unlink()
@@ -175,18 +175,18 @@ def test_a_deleted_experiment_yaml_does_not_let_other_settings_into_a_folder(tmp
     assert files(folder) == before
 
 
-# ---- which folder ------------------------------------------------------------------------------------------------------------
+# ---- the folder of an experiment ---------------------------------------------------------------------------------------------
 
 
 def trained_as(runs_dir: Path, *overrides: str, fresh: bool = False) -> str:
-    """The folder in which digits would be trained after overrides, and that its experiment has this name."""
-    found = runs.target("digits", [*SMALL, *overrides], runs_dir, fresh=fresh)
-    assert found.experiment.name == found.folder.name
-    assert all(trial.settings.name == found.folder.name for trial in found.experiment.trials)
-    return found.folder.name
+    """The folder in which digits with these overrides would be trained; checks that the experiment has its name."""
+    target = runs.target("digits", [*SMALL, *overrides], runs_dir, fresh=fresh)
+    assert target.experiment.name == target.folder.name
+    assert all(trial.settings.name == target.folder.name for trial in target.experiment.trials)
+    return target.folder.name
 
 
-def test_a_shipped_config_has_its_plain_name_while_that_is_free_or_only_seeds_and_values_are_added(tmp_path: Path):
+def test_a_shipped_config_has_its_unnumbered_name_if_that_is_free_or_only_seeds_and_values_are_added(tmp_path: Path):
     assert trained_as(tmp_path, "seeds=1") == "digits"
     finished(tmp_path)
 
@@ -200,7 +200,7 @@ def test_a_shipped_config_has_its_plain_name_while_that_is_free_or_only_seeds_an
     "overrides",
     [["seeds=1"], ["seeds=[1, 2]"], ["network.depth=16"], ["training.lr=0.1"], ["network.plain=false"], ["device=cpu"]],
 )
-def test_an_override_that_narrows_or_changes_an_experiment_gets_a_name_of_its_own_and_the_same_one_again(
+def test_an_override_that_narrows_or_changes_an_experiment_gets_the_same_separate_name_each_time(
     overrides: list[str], tmp_path: Path
 ):
     finished(tmp_path)
@@ -211,22 +211,22 @@ def test_an_override_that_narrows_or_changes_an_experiment_gets_a_name_of_its_ow
     assert trained_as(tmp_path, "seeds=2") == "digits"
 
 
-def test_a_shipped_config_without_overrides_continues_what_has_grown_beyond_it(tmp_path: Path):
+def test_a_shipped_config_without_overrides_continues_an_experiment_that_has_grown(tmp_path: Path):
     folder, _ = fabricated.experiment(tmp_path, lambda _: {}, "seeds=7")
-    found = runs.target("digits", [], tmp_path)
+    target = runs.target("digits", [], tmp_path)
 
-    assert (found.folder, found.other) == (folder, None)
-    assert {trial.seed for trial in found.experiment.trials} == set(range(7))
+    assert (target.folder, target.other) == (folder, None)
+    assert {trial.seed for trial in target.experiment.trials} == set(range(7))
 
 
-def test_fresh_takes_the_experiment_that_would_be_continued_and_else_the_plain_name(tmp_path: Path):
+def test_fresh_selects_the_experiment_that_would_be_continued_and_otherwise_the_unnumbered_name(tmp_path: Path):
     finished(tmp_path)
     assert trained_as(tmp_path, "seeds=2", "training.lr=0.1", fresh=True) == "digits"
     finished(tmp_path, "name=digits-2", "training.lr=0.1")
     assert trained_as(tmp_path, "seeds=2", "training.lr=0.1", fresh=True) == "digits-2"
 
 
-def test_a_name_that_was_given_stands_and_a_file_keeps_its_own(tiny_file: Path, tmp_path: Path):
+def test_a_given_name_is_used_and_a_file_keeps_its_name(tiny_file: Path, tmp_path: Path):
     finished(tmp_path)
     finished(tmp_path, "name=tiny")
 
@@ -236,17 +236,17 @@ def test_a_name_that_was_given_stands_and_a_file_keeps_its_own(tiny_file: Path, 
 
 
 @pytest.mark.parametrize("source", ["moved", "{}/moved", "{}/moved/experiment.yaml"])
-def test_a_renamed_experiment_continues_in_the_folder_that_is_named(source: str, tmp_path: Path):
+def test_a_renamed_experiment_continues_in_its_new_folder(source: str, tmp_path: Path):
     finished(tmp_path, "name=old").rename(tmp_path / "moved")
-    found = runs.target(source.format(tmp_path), ["seeds=3"], tmp_path)
+    target = runs.target(source.format(tmp_path), ["seeds=3"], tmp_path)
 
-    assert found.folder == tmp_path / "moved"
-    assert len(found.experiment.trials) == 6
-    runs.check_unchanged(found.experiment, found.folder)
+    assert target.folder == tmp_path / "moved"
+    assert len(target.experiment.trials) == 6
+    runs.check_unchanged(target.experiment, target.folder)
     assert runs.target(source.format(tmp_path), ["name=new"], tmp_path).folder == tmp_path / "new"
 
 
-def test_a_results_folder_that_is_named_gets_the_config_of_an_experiment_elsewhere(tmp_path: Path):
+def test_the_config_of_an_experiment_elsewhere_is_trained_in_the_given_results_folder(tmp_path: Path):
     source = finished(tmp_path / "there", "name=old") / "experiment.yaml"
 
     assert runs.target(source, [], tmp_path / "here").folder == tmp_path / "here" / "old"
@@ -254,14 +254,14 @@ def test_a_results_folder_that_is_named_gets_the_config_of_an_experiment_elsewhe
     assert runs.target(source, [], Path("runs")).folder == source.parent
 
 
-def test_a_shipped_name_is_the_shipped_config_even_where_an_experiment_has_that_name(tmp_path: Path):
+def test_a_shipped_name_means_the_shipped_config_even_if_an_experiment_has_that_name(tmp_path: Path):
     finished(tmp_path)
 
     assert runs.readable("digits", tmp_path) == "digits"
     assert runs.readable(tmp_path / "digits", tmp_path) == tmp_path / "digits" / "experiment.yaml"
 
 
-def test_an_override_in_python_returns_the_folder_of_its_own(tmp_path: Path, torch_state: None):
+def test_an_override_in_python_returns_its_separate_folder(tmp_path: Path, torch_state: None):
     finished(tmp_path)
     short = ("seeds=1", "training.steps=2", "data.limit=100", "network.width=4", "device=cpu")
 
@@ -270,11 +270,11 @@ def test_an_override_in_python_returns_the_folder_of_its_own(tmp_path: Path, tor
     assert len(runs.read_experiment(tmp_path / "digits").trials) == 4
 
 
-# ---- the command that continues ----------------------------------------------------------------------------------------------
+# ---- the command to continue -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["train", "reproduce"])
-def test_what_an_interrupted_fresh_start_prints_continues_it_and_sets_nothing_aside(
+def test_the_command_that_an_interrupted_fresh_start_prints_continues_it_and_archives_nothing(
     command: str, call: Program, in_process: None, tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     call("train", tiny_file, "--quiet", "--runs", tmp_path)
@@ -302,7 +302,7 @@ def test_what_an_interrupted_fresh_start_prints_continues_it_and_sets_nothing_as
     assert before == [files(tmp_path / "tiny" if command == "train" else tmp_path / "_again" / "tiny")]
 
 
-def test_the_doctor_that_is_recommended_looks_where_the_damage_is(call: Program, tmp_path: Path):
+def test_the_recommended_doctor_command_examines_the_damaged_folder(call: Program, tmp_path: Path):
     folder = finished(tmp_path)
     (folder / "trials/plain-d8-s0/metrics.csv").write_text("damaged", encoding="utf-8")
     message = call("compare", folder).err
@@ -315,7 +315,7 @@ def test_the_doctor_that_is_recommended_looks_where_the_damage_is(call: Program,
 
 
 def to_crlf(folder: Path) -> None:
-    """What a checkout with core.autocrlf does: every file without a NUL byte has its lines end with CR LF."""
+    """Does what a checkout with core.autocrlf does: every file without a NUL byte gets CR LF line endings."""
     for path in (path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
         if b"\0" not in content and path.name != ".gitattributes":
@@ -324,7 +324,7 @@ def to_crlf(folder: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.parametrize("attributes", [True, False])
-def test_the_attributes_of_an_experiment_keep_git_from_changing_it(attributes: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
+def test_gitattributes_prevent_git_from_changing_an_experiment(attributes: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
     folder = finished(tmp_path / "here")
     if not attributes:
         (folder / ".gitattributes").unlink()
@@ -338,9 +338,7 @@ def test_the_attributes_of_an_experiment_keep_git_from_changing_it(attributes: b
 
 
 @pytest.mark.parametrize("command", ["compare", "report", "watch"])
-def test_an_experiment_whose_line_endings_were_changed_is_read_as_it_was_with_one_remark(
-    command: str, call: Program, tmp_path: Path
-):
+def test_an_experiment_with_changed_line_endings_is_read_as_before_with_one_remark(command: str, call: Program, tmp_path: Path):
     folder = finished(tmp_path)
     before = call("compare", "--format", "csv", "digits", "--runs", tmp_path).out
     to_crlf(folder)
@@ -366,7 +364,7 @@ def test_the_doctor_names_changed_line_endings_once_and_restores_every_byte(call
     assert runs.CHANGED not in call("doctor", tmp_path).out
 
 
-def test_another_content_is_damage_whatever_its_line_endings(tmp_path: Path):
+def test_changed_content_is_damage_whatever_its_line_endings(tmp_path: Path):
     folder = finished(tmp_path)
     path = folder / "trials/plain-d8-s0/metrics.csv"
     path.write_bytes(path.read_bytes().replace(b"0.5", b"0.6").replace(b"\n", b"\r\n"))
@@ -389,7 +387,7 @@ def test_an_unfinished_experiment_continues_to_the_same_bytes_after_its_line_end
     assert files(tmp_path / "tiny") == files(tmp_path / "whole")
 
 
-def test_a_pointer_of_git_lfs_in_the_place_of_weights_is_named_as_one(tiny: Any, tmp_path: Path, torch_state: None):
+def test_a_git_lfs_pointer_instead_of_weights_is_recognized(tiny: Any, tmp_path: Path, torch_state: None):
     train_here(tiny(), tmp_path / "tiny")
     path = tmp_path / "tiny/trials/plain-d4-s0/weights.pt"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
@@ -401,7 +399,7 @@ def test_a_pointer_of_git_lfs_in_the_place_of_weights_is_named_as_one(tiny: Any,
 
 
 @pytest.mark.parametrize("trained", [{}, {"test_accuracy": 0.9}], ids=["nothing trained yet", "trained"])
-def test_what_was_trained_continues_on_its_own_images_alone(trained: dict[str, float], tmp_path: Path):
+def test_trained_trials_continue_only_on_the_same_images(trained: dict[str, float], tmp_path: Path):
     folder, experiment = fabricated.experiment(tmp_path, lambda _: trained, "network.depth=8", "seeds=1")
     plan, before = config.make_plan(experiment, "cpu", 2), files(folder)
     start = {**fabricated.START, "data_sha256": "f" * 64}

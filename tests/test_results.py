@@ -1,4 +1,4 @@
-"""Several experiments side by side: what is one sample, what is a pair, and what is refused."""
+"""Results of several experiments: samples, pairs, and comparisons that are refused."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ def accuracy(trial):
 
 
 def written(runs_dir, *experiments):
-    """The folders of fabricated experiments, each given by its overrides beside ONE_CELL."""
+    """The folders of fabricated experiments, each given by its overrides in addition to ONE_CELL."""
     return [fabricated.experiment(runs_dir, accuracy, *ONE_CELL, *overrides)[0] for overrides in experiments]
 
 
@@ -28,20 +28,20 @@ def arms_of(results, **options):
     return {(tuple(cell.label.values()), arm.name): arm for cell in comparison.cells(results, **options) for arm in cell.arms}
 
 
-# ---- what is no mismatch ------------------------------------------------------------------------------------------------
+# ---- differences that do not matter -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(["question=Another?"], id="the question"),
-        pytest.param(["gradients.every=7"], id="how often gradients are read"),
-        pytest.param(["training.checkpoint_every=5"], id="checkpoints"),
-        pytest.param(["data.root=/elsewhere"], id="where the images lie"),
-        pytest.param(["compare.margin=0.2"], id="what compare is to confirm"),
+        pytest.param(["question=Another?"], id="question"),
+        pytest.param(["gradients.every=7"], id="logging interval of gradients"),
+        pytest.param(["training.checkpoint_every=5"], id="checkpoint interval"),
+        pytest.param(["data.root=/elsewhere"], id="folder of the images"),
+        pytest.param(["compare.margin=0.2"], id="margin"),
     ],
 )
-def test_what_never_changes_a_trial_keeps_a_pair_a_pair(tmp_path, other):
+def test_settings_that_affect_no_result_do_not_prevent_a_pair(tmp_path, other):
     one = ["name=one", "network.shortcut=[plain]"]
     folders = written(tmp_path, one, ["name=two", "network.shortcut=[identity]", "network.plain=false", *other])
     (cell,) = comparison.cells(runs.read_results(folders))
@@ -51,7 +51,7 @@ def test_what_never_changes_a_trial_keeps_a_pair_a_pair(tmp_path, other):
     assert cell.arms[1].difference.mean == pytest.approx(0.2)
 
 
-def test_a_trial_that_stands_in_two_folders_is_counted_once(tmp_path):
+def test_a_trial_in_two_folders_is_counted_once(tmp_path):
     results = runs.read_results(written(tmp_path, ["name=one"], ["name=two", "seeds=3"]))
     (cell,) = comparison.cells(results)
 
@@ -62,7 +62,7 @@ def test_a_trial_that_stands_in_two_folders_is_counted_once(tmp_path):
     )
 
 
-def test_the_second_controls_that_were_asked_for_change_no_other_trial(tmp_path):
+def test_parameter_matched_baselines_change_no_other_trial(tmp_path):
     arms = ["network.shortcut=[gate]", "seeds=2"]
     results = runs.read_results(written(tmp_path, ["name=one", *arms], ["name=two", *arms, "network.plain_width=parameters"]))
 
@@ -70,7 +70,7 @@ def test_the_second_controls_that_were_asked_for_change_no_other_trial(tmp_path)
     assert results.repeated == 4
 
 
-def test_a_trial_in_three_folders_is_one_trial_that_stands_in_more_than_one(tmp_path):
+def test_a_trial_in_three_folders_counts_as_one_repeated_trial(tmp_path):
     results = runs.read_results(written(tmp_path, ["name=one"], ["name=two"], ["name=three", "seeds=1"]))
 
     assert results.repeated == 4  # two arms of two seeds
@@ -78,16 +78,16 @@ def test_a_trial_in_three_folders_is_one_trial_that_stands_in_more_than_one(tmp_
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_of_equal_trials_the_finished_one_counts(tmp_path, order):
+def test_the_finished_copy_of_a_trial_is_used(tmp_path, order):
     (whole,) = written(tmp_path, ["name=whole"])
     half, _ = fabricated.experiment(tmp_path, lambda _trial: {}, *ONE_CELL, "name=half")
     folders = (whole, half)
-    (cell,) = comparison.cells(runs.read_results([folders[place] for place in order]))
+    (cell,) = comparison.cells(runs.read_results([folders[index] for index in order]))
 
     assert [(arm.summary.n, arm.missing) for arm in cell.arms] == [(2, {}), (2, {})]
 
 
-def test_a_folder_that_is_named_twice_is_one_source(tmp_path, monkeypatch):
+def test_a_folder_that_is_given_twice_is_read_once(tmp_path, monkeypatch):
     (folder,) = written(tmp_path, ["name=one"])
     (tmp_path / "linked").symlink_to(folder, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
@@ -97,8 +97,8 @@ def test_a_folder_that_is_named_twice_is_one_source(tmp_path, monkeypatch):
     assert (results.name, results.repeated) == ("one", 0)
 
 
-def test_two_experiments_of_one_name_are_told_apart_by_their_folders(tmp_path):
-    folders = [written(tmp_path / place, ["name=one", f"seeds=[{place}]"])[0] for place in "12"]
+def test_two_experiments_with_one_name_are_distinguished_by_their_folders(tmp_path):
+    folders = [written(tmp_path / seed, ["name=one", f"seeds=[{seed}]"])[0] for seed in "12"]
 
     assert runs.read_results(folders).name == f"one ({folders[0]}) + one ({folders[1]})"
     assert max(map(len, tables.TABLES["table"](comparison.compare_results(runs.read_results(folders))).splitlines())) <= 80
@@ -110,22 +110,22 @@ WARM = "training.warmup={steps: 4, factor: 0.1}"
 @pytest.mark.parametrize(
     "recipes",
     [
-        pytest.param([[WARM], [], ["training.warmup={steps: 8, factor: 0.1}"]], id="a section that may be absent"),
+        pytest.param([[WARM], [], ["training.warmup={steps: 8, factor: 0.1}"]], id="an optional section"),
         pytest.param([["training.lr=0.1"], ["precision=float64"], []], id="different keys"),
         pytest.param(
             [["training.schedule=step", "training.milestones=[5]", "training.gamma=0.5"], [], ["seeds=4"]], id="lists"
         ),
     ],
 )
-def test_the_order_of_the_sources_never_matters(tmp_path, recipes):
-    experiments = [[f"name=e{place}", *recipe] for place, recipe in enumerate(recipes)]
-    alone = ["name=alone", "network.shortcut=[plain]", "network.depth=[16]"]
-    found = [arms_of(runs.read_results(order)) for order in permutations(written(tmp_path, *experiments, alone))]
+def test_the_order_of_the_folders_has_no_effect(tmp_path, recipes):
+    experiments = [[f"name=e{number}", *recipe] for number, recipe in enumerate(recipes)]
+    unpaired = ["name=unpaired", "network.shortcut=[plain]", "network.depth=[16]"]
+    arms = [arms_of(runs.read_results(order)) for order in permutations(written(tmp_path, *experiments, unpaired))]
 
-    assert all(arms == found[0] for arms in found)
+    assert all(others == arms[0] for others in arms)
 
 
-def test_a_warm_up_makes_another_recipe_from_either_side(tmp_path):
+def test_a_warm_up_makes_another_cell_in_either_order(tmp_path):
     one, two = written(tmp_path, ["name=warm", WARM], ["name=cold"])
 
     for folders in ([one, two], [two, one]):
@@ -134,10 +134,10 @@ def test_a_warm_up_makes_another_recipe_from_either_side(tmp_path):
         assert [arm.summary.n for cell in cells for arm in cell.arms] == [2, 2, 2, 2]
 
 
-# ---- best against best --------------------------------------------------------------------------------------------------
+# ---- best settings ------------------------------------------------------------------------------------------------------
 
 
-def test_cells_that_no_experiment_varies_by_itself_are_no_alternatives(tmp_path):
+def test_settings_that_differ_only_between_experiments_are_not_selected_from(tmp_path):
     slow, fast = ["name=slow", "training.lr=0.001"], ["name=fast", "training.lr=0.003"]
     both = ["name=both", "training.lr=[0.001, 0.003]"]
     folders = written(tmp_path, slow, fast, both)
@@ -146,7 +146,7 @@ def test_cells_that_no_experiment_varies_by_itself_are_no_alternatives(tmp_path)
     assert len(comparison.best_settings(runs.read_results(folders[2:]))) == 1
 
 
-def test_best_cells_of_other_seeds_have_no_difference_and_say_so(tmp_path):
+def test_best_settings_with_other_seeds_have_no_difference_and_the_reason_is_given(tmp_path):
     lr = "training.lr=[0.001, 0.003]"
     plain = ["name=plain", "network.shortcut=[plain]", lr]
     results = runs.read_results(written(tmp_path, plain, [*RESIDUAL, lr, "seeds=[1,2]"]))
@@ -164,17 +164,17 @@ def test_seeds_from_two_folders_are_one_sample(tmp_path):
     assert cell.arms[1].difference.n == 4
 
 
-def test_two_whole_experiments_of_another_recipe_are_cells_of_their_own(tmp_path):
+def test_two_complete_experiments_with_different_recipes_are_separate_cells(tmp_path):
     results = runs.read_results(written(tmp_path, ["name=one"], ["name=two", "training.epochs=3"]))
-    found = comparison.cells(results)
+    cells = comparison.cells(results)
 
-    assert [cell.label["training.epochs"] for cell in found] == ["20", "3"]
-    assert all(arm.unmatched == () for cell in found for arm in cell.arms)
+    assert [cell.label["training.epochs"] for cell in cells] == ["20", "3"]
+    assert all(arm.unmatched == () for cell in cells for arm in cell.arms)
     assert results.name == "one + two"
     assert comparison.best_settings(results) == []
 
 
-# ---- what is refused ----------------------------------------------------------------------------------------------------
+# ---- refused comparisons ------------------------------------------------------------------------------------------------
 
 RESIDUAL = ["name=two", "network.shortcut=[identity]", "network.plain=false"]
 
@@ -184,7 +184,7 @@ RESIDUAL = ["name=two", "network.shortcut=[identity]", "network.plain=false"]
     [
         pytest.param(["training.epochs=3"], ("training.epochs 20 and 3",), id="epochs"),
         pytest.param(["training.lr=0.1"], ("lr 0.001 and 0.1",), id="learning rate"),
-        pytest.param(["data.limit=100"], ("data.limit default and 100",), id="limit"),
+        pytest.param(["data.limit=100"], ("data.limit default and 100",), id="number of images"),
         pytest.param(["data.name=mnist"], ("data.name digits and mnist",), id="data"),
         pytest.param(["precision=float64"], ("precision float32 and float64",), id="precision"),
         pytest.param(["training.stack=1"], ("training.stack auto and 1",), id="grouping"),
@@ -193,7 +193,7 @@ RESIDUAL = ["name=two", "network.shortcut=[identity]", "network.plain=false"]
         pytest.param(["network.depth=[16]", "training.lr=0.1"], ("depth 8 and 16", "lr 0.001 and 0.1"), id="two keys"),
     ],
 )
-def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_told_what(tmp_path, other, words):
+def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_the_keys_are_named(tmp_path, other, words):
     results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, *other]))
     (refused,) = [arm for arm in arms_of(results).values() if arm.name == "identity"]
     (allowed,) = [arm for arm in arms_of(results, unmatched=True).values() if arm.name == "identity"]
@@ -206,7 +206,7 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_are_t
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_csv_json_and_markdown_give_the_difference_of_what_is_no_pair_only_with_consent(tmp_path, allowed):
+def test_csv_json_and_markdown_give_the_difference_of_unmatched_arms_only_on_request(tmp_path, allowed):
     results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "training.lr=0.1"]))
     text, data, table = (
         tables.TABLES[form](comparison.compare_results(results, unmatched=allowed)) for form in ("csv", "json", "md")
@@ -239,15 +239,15 @@ def test_csv_json_and_markdown_give_the_difference_of_what_is_no_pair_only_with_
         pytest.param([["name=one"]], "Results by condition at depth 8 (at a rate)", id="a pair"),
     ],
 )
-def test_nothing_is_found_where_nothing_is_a_pair_and_the_headline_says_so(tmp_path, experiments, words):
+def test_without_a_pair_there_are_no_findings_and_the_headline_gives_the_reason(tmp_path, experiments, words):
     cells = comparison.cells(runs.read_results(written(tmp_path, *experiments)))
-    found = findings(cells)
+    sentences = findings(cells)
 
-    assert headline(cells, found, "at a rate") == words
-    assert bool(found) is words.startswith("Results")
+    assert headline(cells, sentences, "at a rate") == words
+    assert bool(sentences) is words.startswith("Results")
 
 
-def test_a_pair_that_waits_is_a_pair_that_has_not_finished(tmp_path):
+def test_a_pair_with_a_waiting_trial_has_not_finished(tmp_path):
     def values(trial):
         return {} if trial.arm == "plain" else accuracy(trial)
 
@@ -263,7 +263,7 @@ def test_a_pair_that_waits_is_a_pair_that_has_not_finished(tmp_path):
         pytest.param("environment.json", ("0" * 64, "f" * 64), (f"images {'0' * 12} and {'f' * 12}",), id="other images"),
     ],
 )
-def test_what_a_run_stood_on_belongs_to_a_pair_as_well(tmp_path, file, change, words):
+def test_device_and_images_must_match_in_a_pair(tmp_path, file, change, words):
     folders = written(tmp_path, ["name=one", "network.shortcut=[plain]"], RESIDUAL)
     (folders[1] / file).write_text((folders[1] / file).read_text().replace(*change))
     (identity,) = [arm for arm in arms_of(runs.read_results(folders)).values() if arm.name == "identity"]
@@ -271,7 +271,7 @@ def test_what_a_run_stood_on_belongs_to_a_pair_as_well(tmp_path, file, change, w
     assert identity.unmatched == words
 
 
-def test_of_several_plain_arms_the_nearest_is_named(tmp_path):
+def test_differences_from_the_closest_plain_arm_are_named(tmp_path):
     plain = ["name=one", "network.shortcut=[plain]", "network.depth=[8,16]"]
     results = runs.read_results(written(tmp_path, plain, [*RESIDUAL, "network.depth=[16]", "training.lr=0.1"]))
     (identity,) = [arm for arm in arms_of(results).values() if arm.name == "identity"]
@@ -279,7 +279,7 @@ def test_of_several_plain_arms_the_nearest_is_named(tmp_path):
     assert identity.unmatched == ("lr 0.001 and 0.1",)
 
 
-def test_of_equally_near_plain_arms_the_same_one_is_named_in_any_order(tmp_path):
+def test_among_equally_close_plain_arms_the_choice_does_not_depend_on_the_order(tmp_path):
     plain = [
         ["name=a", "network.shortcut=[plain]", "training.lr=0.01"],
         ["name=b", "network.shortcut=[plain]", "training.lr=1"],
@@ -291,10 +291,10 @@ def test_of_equally_near_plain_arms_the_same_one_is_named_in_any_order(tmp_path)
         assert identity.unmatched == ("lr 0.01 and 0.001",)
 
 
-# ---- the second control ---------------------------------------------------------------------------------------------------
+# ---- the parameter-matched baseline ---------------------------------------------------------------------------------------
 
 
-def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_size(tmp_path):
+def test_a_residual_arm_is_compared_with_its_plain_counterpart_and_its_parameter_matched_baseline(tmp_path):
     def values(trial):
         wide = trial.parameters_of is not None
         value = (0.6 if wide else 0.5 if trial.arm == "plain" else 0.8) + 0.01 * trial.seed
@@ -320,7 +320,7 @@ def test_a_residual_arm_is_compared_with_its_twin_and_with_the_plain_net_of_its_
     assert "| +30.0 (1 image: 0.28)\\* | +20.0 (1 image: 0.28) |" in tables.TABLES["md"](comparison.compare_results(results))
 
 
-def test_a_second_control_that_is_plain_once_more_is_compared_with_nothing(tmp_path):
+def test_a_parameter_matched_baseline_equal_to_plain_is_not_compared(tmp_path):
     overrides = ["network.shortcut=[gate]", "network.plain_width=parameters"]
     ((cell),) = comparison.cells(fabricated.results(tmp_path, accuracy, *ONE_CELL, *overrides))  # all have 100 parameters
     _, control, residual = cell.arms
@@ -331,17 +331,17 @@ def test_a_second_control_that_is_plain_once_more_is_compared_with_nothing(tmp_p
     assert residual.beyond_width is None
 
 
-def test_a_second_control_of_other_seeds_is_compared_only_with_consent(tmp_path):
+def test_a_parameter_matched_baseline_with_other_seeds_is_compared_only_on_request(tmp_path):
     def values(trial):
         return {**accuracy(trial), "parameters": 300 if trial.parameters_of else 200}
 
     gate = [*ONE_CELL, "network.shortcut=[gate]"]
-    few, _ = fabricated.experiment(tmp_path, values, *gate, "name=few", "network.plain_width=parameters")
+    fewer, _ = fabricated.experiment(tmp_path, values, *gate, "name=fewer", "network.plain_width=parameters")
     more, _ = fabricated.experiment(tmp_path, values, *gate, "name=more", "seeds=3")
-    results = runs.read_results([few, more])
+    results = runs.read_results([fewer, more])
     refused, allowed = (
-        next(arm for (_, name), arm in arms_of(results, unmatched=consent).items() if name == "gate")
-        for consent in (False, True)
+        next(arm for (_, name), arm in arms_of(results, unmatched=unmatched).items() if name == "gate")
+        for unmatched in (False, True)
     )
 
     assert refused.difference.n == 3
@@ -349,7 +349,7 @@ def test_a_second_control_of_other_seeds_is_compared_only_with_consent(tmp_path)
     assert allowed.beyond_width.n == 2
 
 
-def test_gates_that_start_elsewhere_are_compared_with_one_control(tmp_path):
+def test_gates_with_different_initial_bias_share_one_parameter_matched_baseline(tmp_path):
     def values(trial):
         return {**accuracy(trial), "parameters": 300 if trial.parameters_of else 200 if trial.arm != "plain" else 100}
 
@@ -365,7 +365,7 @@ def test_gates_that_start_elsewhere_are_compared_with_one_control(tmp_path):
     )
 
 
-def test_the_second_control_is_no_cell_of_best_against_best_and_has_nothing_published(tmp_path):
+def test_the_parameter_matched_baseline_is_left_out_of_best_settings_and_published_values(tmp_path):
     def values(trial):
         return {"test_accuracy": 0.9 if trial.parameters_of else 0.5, "parameters": 300 if trial.parameters_of else 100}
 

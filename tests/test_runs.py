@@ -1,4 +1,4 @@
-"""Files and folders of runs/: written whole or appended, read strictly, continued, refused, set aside."""
+"""Files and folders of runs/: atomic writes, appending, strict reading, continuing, refusing, archiving."""
 
 import csv
 import gzip
@@ -31,7 +31,7 @@ def metrics(*steps: int) -> list[tuple[Any, ...]]:
 
 
 def started(experiment: Experiment, runs_dir: Path) -> Path:
-    """The folder of an experiment that has begun and finished nothing."""
+    """The folder of an experiment that was started and has no finished trials."""
     folder = runs_dir / experiment.name
     folder.mkdir(parents=True)
     runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), fabricated.START, [])
@@ -39,11 +39,11 @@ def started(experiment: Experiment, runs_dir: Path) -> Path:
 
 
 def finished(folder: Path, experiment: Experiment, **values: Any) -> None:
-    """Every trial of the experiment with a result."""
+    """Writes a result for every trial of the experiment."""
     for trial in experiment.trials:
-        place = runs.trial_folder(folder, trial.name)
-        runs.clear(place)
-        runs.write_result(place, {**fabricated.RESULT, **values})
+        trial_path = runs.trial_folder(folder, trial.name)
+        runs.clear(trial_path)
+        runs.write_result(trial_path, {**fabricated.RESULT, **values})
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -53,7 +53,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 # ---- what must not change anything -----------------------------------------------------------------------------------
 
 
-def test_reading_what_is_not_there_yet_gives_nothing(tmp_path: Path):
+def test_reading_missing_files_gives_nothing(tmp_path: Path):
     assert runs.read_text(tmp_path / "metrics.csv") == ""
     assert runs.read_rows(tmp_path / "metrics.csv") == []
     assert runs.read_plan(tmp_path) is None
@@ -63,7 +63,7 @@ def test_reading_what_is_not_there_yet_gives_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cutting_a_log_that_is_absent_or_ends_where_it_was_marked_changes_no_byte(tmp_path: Path):
+def test_truncating_a_missing_or_unchanged_log_changes_no_byte(tmp_path: Path):
     path = tmp_path / "metrics.csv"
     assert runs.log_position(path) is None
     runs.truncate_log(path, None)
@@ -78,25 +78,25 @@ def test_cutting_a_log_that_is_absent_or_ends_where_it_was_marked_changes_no_byt
 @pytest.mark.parametrize(
     "overrides",
     [
-        pytest.param([], id="the same again"),
+        pytest.param([], id="no change"),
         pytest.param(["seeds=3"], id="seeds added"),
-        pytest.param(["seeds=[7]"], id="seeds exchanged"),
+        pytest.param(["seeds=[7]"], id="seeds replaced"),
         pytest.param(["network.depth=[4, 6]"], id="a depth added"),
         pytest.param(["network.shortcut=[identity, skipinit]"], id="a shortcut added"),
         pytest.param(["question=why?"], id="another question"),
-        pytest.param(["data.root=/elsewhere"], id="the data are elsewhere"),
-        pytest.param(["training.checkpoint_every=3"], id="other checkpoints"),
+        pytest.param(["data.root=/elsewhere"], id="another folder of the data"),
+        pytest.param(["training.checkpoint_every=3"], id="another checkpoint interval"),
         pytest.param(["compare.margin=0.02"], id="another margin"),
     ],
 )
-def test_an_experiment_may_grow_and_be_looked_at_otherwise(overrides: list[str], tiny: Any, tmp_path: Path):
+def test_an_experiment_can_grow_and_change_settings_that_affect_no_result(overrides: list[str], tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
 
     assert runs.check_unchanged(tiny(*overrides), folder) is None
     assert runs.check_unchanged(tiny(*overrides), tmp_path / "not there") is None
 
 
-# ---- writing: whole or not at all ------------------------------------------------------------------------------------
+# ---- atomic writes ---------------------------------------------------------------------------------------------------
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "bytes.bin": lambda path: runs.write_bytes(path, b"new"),
@@ -129,7 +129,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_other(
     assert path.read_bytes() != b"old"
 
 
-def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path):
+def test_a_value_that_json_cannot_represent_leaves_the_old_file(tmp_path: Path):
     (tmp_path / "value.json").write_text("1")
     with pytest.raises(TypeError):
         runs.write_json(tmp_path / "value.json", object())
@@ -155,7 +155,7 @@ def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path):
         (None, ""),
     ],
 )
-def test_a_cell_has_nine_significant_digits_and_names_for_what_is_no_number(value: Any, text: str):
+def test_cells_have_nine_significant_digits_and_names_for_non_finite_numbers(value: Any, text: str):
     assert runs.format_cell(value) == text
 
 
@@ -179,7 +179,7 @@ def test_appended_rows_follow_one_header(tmp_path: Path):
     assert path.read_bytes().count(b"\r") == 0
 
 
-def test_the_same_rows_give_the_same_compressed_bytes_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_equal_rows_give_equal_compressed_bytes_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     rows = [(n, n % 10, 3, n / 7) for n in range(50)]
     (tmp_path / "later").mkdir()
     runs.write_rows(tmp_path / "predictions.csv.gz", rows)
@@ -193,7 +193,7 @@ def test_the_same_rows_give_the_same_compressed_bytes_at_any_time(tmp_path: Path
     assert len(lines) == 51
 
 
-# ---- YAML: the same to every reader ----------------------------------------------------------------------------------
+# ---- YAML ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_the_same_rows_give_the_same_compressed_bytes_at_any_time(tmp_path: Path
     ],
     ids=repr,
 )
-def test_what_is_written_as_yaml_is_the_same_to_plain_yaml_and_to_the_config_reader(value: Any):
+def test_written_yaml_has_the_same_value_for_pyyaml_and_the_config_reader(value: Any):
     text = runs.to_yaml({"key": value})
     plain, strict = yaml.safe_load(text), parse_yaml(text, "x.yaml")[0]
 
@@ -251,7 +251,7 @@ def test_what_is_written_as_yaml_is_the_same_to_plain_yaml_and_to_the_config_rea
     assert type(plain["key"]) is type(strict["key"]) is type(value)
 
 
-def test_experiment_yaml_holds_every_default_and_is_read_back_as_the_same_experiment(tiny: Any, tmp_path: Path):
+def test_experiment_yaml_contains_every_default_and_is_read_as_the_same_experiment(tiny: Any, tmp_path: Path):
     experiment = tiny("training.eps=[1e-8, 1e-16]", "question='Why?: a # question'", "training.weight_decay=1e-4")
     folder = started(experiment, tmp_path)
 
@@ -262,17 +262,17 @@ def test_experiment_yaml_holds_every_default_and_is_read_back_as_the_same_experi
     assert stored["device"] == "cpu"
 
 
-def test_what_a_killed_write_left_beside_its_file_is_swept_away_at_the_next_start(tiny: Any, tmp_path: Path):
+def test_temporary_files_of_a_killed_process_are_removed(tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
-    left = folder / "trials" / "a" / ".predictions.csv.gz.12470"
-    left.parent.mkdir(parents=True)
-    left.write_text("half")
-    (left.parent / "weights.pt").write_text("whole")
+    temporary = folder / "trials" / "a" / ".predictions.csv.gz.12470"
+    temporary.parent.mkdir(parents=True)
+    temporary.write_text("half")
+    (temporary.parent / "weights.pt").write_text("whole")
     before = sorted(path.name for path in folder.iterdir())
 
     runs.remove_temporary_files(folder)
 
-    assert [path.name for path in left.parent.iterdir()] == ["weights.pt"]
+    assert [path.name for path in temporary.parent.iterdir()] == ["weights.pt"]
     assert sorted(path.name for path in folder.iterdir()) == before
 
 
@@ -291,26 +291,26 @@ def test_text_that_looks_like_another_value_is_stored_as_text(override: str, tin
     assert runs.read_experiment(started(experiment, tmp_path)) == experiment
 
 
-# ---- reading: a torn last line is dropped, everything else must be whole ---------------------------------------------
+# ---- strict reading: only a truncated last line is accepted ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "torn", ["8", "8,2,0.001,1.2", "8,2,0.001,1.2,0.5,0.5,0.5"], ids=["a word", "half a line", "no newline"]
+    "truncated", ["8", "8,2,0.001,1.2", "8,2,0.001,1.2,0.5,0.5,0.5"], ids=["a word", "half a line", "no newline"]
 )
-def test_a_torn_last_line_is_dropped(torn: str, tmp_path: Path):
+def test_a_truncated_last_line_is_dropped(truncated: str, tmp_path: Path):
     path = tmp_path / "metrics.csv"
     runs.append(path, metrics(0, 4))
-    marked = runs.log_position(path)
+    position = runs.log_position(path)
     with path.open("a") as file:
-        file.write(torn)
+        file.write(truncated)
 
     assert [row["step"] for row in runs.read_rows(path)] == ["0", "4"]
-    runs.truncate_log(path, marked)
+    runs.truncate_log(path, position)
     runs.append(path, metrics(8))
     assert [row["step"] for row in runs.read_rows(path)] == ["0", "4", "8"]
 
 
-def test_a_torn_header_is_written_again(tmp_path: Path):
+def test_a_truncated_header_is_written_again(tmp_path: Path):
     path = tmp_path / "metrics.csv"
     path.write_text("step,epo")
 
@@ -320,38 +320,38 @@ def test_a_torn_header_is_written_again(tmp_path: Path):
     assert [row["step"] for row in runs.read_rows(path)] == ["0"]
 
 
-def test_cutting_at_a_mark_is_as_if_what_follows_had_never_been_written(tmp_path: Path):
+def test_truncating_a_log_restores_its_earlier_content(tmp_path: Path):
     path = tmp_path / "metrics.csv"
-    wanted = {}
+    versions = []
     for step in (0, 4, 5):
         runs.append(path, metrics(step))
-        wanted[step] = runs.log_position(path), path.read_bytes()
-    for marked, content in reversed(wanted.values()):
-        runs.truncate_log(path, marked)
+        versions.append((runs.log_position(path), path.read_bytes()))
+    for position, content in reversed(versions):
+        runs.truncate_log(path, position)
         assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param(lambda content: content[:-1], id="a byte is missing"),
-        pytest.param(lambda content: content.replace(b"0.5", b"0.6", 1) + b"5,1,1,1,1,1,1\n", id="a digit is another"),
-        pytest.param(lambda _content: None, id="the file is gone"),
+        pytest.param(lambda content: content[:-1], id="missing byte"),
+        pytest.param(lambda content: content.replace(b"0.5", b"0.6", 1) + b"5,1,1,1,1,1,1\n", id="changed digit"),
+        pytest.param(lambda _content: None, id="missing file"),
     ],
 )
-def test_a_log_that_no_longer_goes_with_its_mark_is_named_and_left_as_it_is(damage: Any, tmp_path: Path):
+def test_a_log_that_does_not_match_its_position_is_named_and_not_changed(damage: Any, tmp_path: Path):
     path = tmp_path / "metrics.csv"
     runs.append(path, metrics(0, 4))
-    marked, content = runs.log_position(path), damage(path.read_bytes())
+    position, content = runs.log_position(path), damage(path.read_bytes())
     path.unlink() if content is None else path.write_bytes(content)
     before = tree(tmp_path)
     with pytest.raises(RunsError, match=f"{path}: damaged"):
-        runs.truncate_log(path, marked)
+        runs.truncate_log(path, position)
 
     assert tree(tmp_path) == before
 
 
-def test_rows_for_which_there_is_no_room_leave_the_log_as_it_was(tmp_path: Path):
+def test_rows_that_do_not_fit_on_the_disk_leave_the_log_unchanged(tmp_path: Path):
     resource = pytest.importorskip("resource", reason="no limits on this system")
     path = tmp_path / "metrics.csv"
     runs.append(path, metrics(0, 4))
@@ -368,10 +368,10 @@ def test_rows_for_which_there_is_no_room_leave_the_log_as_it_was(tmp_path: Path)
     assert path.read_bytes() == before
 
 
-# ---- sealed files ------------------------------------------------------------------------------------------------------
+# ---- files with a digest -----------------------------------------------------------------------------------------------
 
 
-def test_a_sealed_file_gives_its_content_back_and_keeps_the_one_before(tmp_path: Path):
+def test_a_file_with_a_digest_is_read_back_and_its_previous_version_is_kept(tmp_path: Path):
     path = tmp_path / "x.pt"
     assert runs.read_with_digest(path) is None
     for content in (b"first", b"second", b"third"):
@@ -385,14 +385,14 @@ def test_a_sealed_file_gives_its_content_back_and_keeps_the_one_before(tmp_path:
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.parametrize("place", [0, 2, 5, 40, -1])
-@pytest.mark.parametrize("how", ["changed", "cut"])
-def test_a_sealed_file_in_which_a_byte_is_another_or_missing_is_damaged(how: str, place: int, tmp_path: Path):
+@pytest.mark.parametrize("index", [0, 2, 5, 40, -1])
+@pytest.mark.parametrize("damage", ["changed", "truncated"])
+def test_a_file_with_a_digest_is_damaged_if_a_byte_is_changed_or_missing(damage: str, index: int, tmp_path: Path):
     path = tmp_path / "x.pt"
     runs.write_with_digest(path, b"abc")
     content = bytearray(path.read_bytes())
-    content[place] ^= 1
-    path.write_bytes(content if how == "changed" else content[:place])
+    content[index] ^= 1
+    path.write_bytes(content if damage == "changed" else content[:index])
     with pytest.raises(RunsError, match=f"{path}: damaged"):
         runs.read_with_digest(path)
 
@@ -416,10 +416,10 @@ READERS: dict[str, Callable[[Path], object]] = {
         pytest.param("metrics.csv", b"step,epoch\n0,0\n", id="other columns"),
         pytest.param("metrics.csv", HEADER + b"0,0\n4,1,,,,,\n", id="a short row"),
         pytest.param("metrics.csv", HEADER + b"0,0,,,,,,1\n", id="a long row"),
-        pytest.param("signals.csv", b"\xff\xfe\x00\n", id="a log that is no text"),
+        pytest.param("signals.csv", b"\xff\xfe\x00\n", id="a log that is not text"),
         pytest.param("status.json", b"{", id="half a status"),
         pytest.param("result.json", b"", id="an empty result"),
-        pytest.param("result.json", b"\xff\xfe", id="a result that is no text"),
+        pytest.param("result.json", b"\xff\xfe", id="a result that is not text"),
         pytest.param("result.json", b"[]", id="a list for a result"),
         pytest.param("plan.json", b'{"device": "cpu"', id="half a plan"),
         pytest.param("plan.json", b'{"device": "cpu"}', id="a plan without stacks"),
@@ -437,14 +437,14 @@ def test_a_damaged_file_is_named(file: str, content: bytes, tmp_path: Path):
     assert "\n" not in str(caught.value)
 
 
-CARD = {
+PAIR_SUMMARY = {
     "cell": "d8", "plain": "plain", "residual": "gate", "seed": 0,
     "equal": {"weights": 16, "weights_bit_equal": True, "first_batch": True, "recipe": True},
     "start_differs": [], "same_function_class": False, "nothing_to_skip": False, "same_as_plain": False,
     "width": {"plain": 64, "gate": 64}, "beyond": dict.fromkeys(("parameters", "multiply_adds", "activation_bytes"), 1),
     "at_start": {},
 }  # fmt: skip
-AGAIN, DELETE = "train again to write it anew", "delete it to have its trial trained again"
+AGAIN, DELETE = "train again to rewrite it", "delete it to retrain its trial"
 
 
 def without(record: dict[str, Any], key: str) -> dict[str, Any]:
@@ -452,7 +452,7 @@ def without(record: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("file", "value", "mend"),
+    ("file", "value", "remedy"),
     [
         pytest.param("environment.json", {"a": 1}, AGAIN, id="a mapping of starts"),
         pytest.param("environment.json", 3, AGAIN, id="a number of starts"),
@@ -460,11 +460,13 @@ def without(record: dict[str, Any], key: str) -> dict[str, Any]:
         pytest.param("environment.json", [1], AGAIN, id="a number for a start"),
         pytest.param("environment.json", [{}], AGAIN, id="an empty start"),
         pytest.param("environment.json", [], AGAIN, id="no start"),
-        pytest.param("environment.json", [{**fabricated.START, "images": [1, 2]}], AGAIN, id="images of two parts"),
-        pytest.param("pairs.json", {}, AGAIN, id="a mapping of cards"),
-        pytest.param("pairs.json", [{}], AGAIN, id="an empty card"),
-        pytest.param("pairs.json", [without(CARD, "width")], AGAIN, id="a card without widths"),
-        pytest.param("pairs.json", [{**CARD, "beyond": {"parameters": 1, "multiply_adds": 1}}], AGAIN, id="an older card"),
+        pytest.param("environment.json", [{**fabricated.START, "images": [1, 2]}], AGAIN, id="images of two splits"),
+        pytest.param("pairs.json", {}, AGAIN, id="a mapping of pair summaries"),
+        pytest.param("pairs.json", [{}], AGAIN, id="an empty pair summary"),
+        pytest.param("pairs.json", [without(PAIR_SUMMARY, "width")], AGAIN, id="a pair summary without widths"),
+        pytest.param(
+            "pairs.json", [{**PAIR_SUMMARY, "beyond": {"parameters": 1, "multiply_adds": 1}}], AGAIN, id="an older pair summary"
+        ),
         pytest.param("result.json", {}, DELETE, id="an empty result"),
         pytest.param("result.json", {"outcome": "above_chance"}, DELETE, id="an outcome for a result"),
         pytest.param("result.json", {**fabricated.RESULT, "slope_start": None, "outcome": "won"}, DELETE, id="an outcome"),
@@ -474,49 +476,53 @@ def without(record: dict[str, Any], key: str) -> dict[str, Any]:
         pytest.param("plan.json", [], AGAIN, id="a list for a plan"),
     ],
 )
-def test_json_that_holds_something_else_is_damaged_and_said_how_to_mend(file: str, value: Any, mend: str, tmp_path: Path):
+def test_json_with_other_content_is_damaged_and_the_remedy_is_named(file: str, value: Any, remedy: str, tmp_path: Path):
     (tmp_path / file).write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(RunsError) as caught:
         READERS[file](tmp_path / file)
 
     assert str(caught.value).startswith(f"{tmp_path / file}: damaged (")
-    assert str(caught.value).endswith(mend)
+    assert str(caught.value).endswith(remedy)
     assert "\n" not in str(caught.value)
 
 
-def test_whole_json_is_read_as_it_stands(tmp_path: Path):
-    values = {"environment.json": [fabricated.START], "pairs.json": [CARD], "status.json": {"state": "running", "step": 3}}
+def test_valid_json_is_read_unchanged(tmp_path: Path):
+    values = {
+        "environment.json": [fabricated.START],
+        "pairs.json": [PAIR_SUMMARY],
+        "status.json": {"state": "running", "step": 3},
+    }
     for file, value in values.items():
         (tmp_path / file).write_text(json.dumps(value), encoding="utf-8")
 
         assert READERS[file](tmp_path / file) == value
 
 
-def test_a_start_that_was_prepared_before_another_one_does_not_undo_it(tiny: Any, tmp_path: Path):
+def test_a_start_that_was_prepared_before_another_one_does_not_revert_it(tiny: Any, tmp_path: Path):
     folder = started(tiny("seeds=2"), tmp_path)
     before = tree(folder)
     for overrides, words in (
-        (["seeds=1"], "type the same command again"),
+        (["seeds=1"], "run the command again"),
         (["seeds=2", "training.lr=0.5"], "training.lr was 0.001"),
     ):
-        plan = config.make_plan(tiny(*overrides), "cpu", 2)  # of a folder in which nothing stood yet
+        plan = config.make_plan(tiny(*overrides), "cpu", 2)  # made while the folder was still empty
         with pytest.raises(RunsError, match=words):
             runs.begin(tiny(*overrides), folder, plan, fabricated.START, [])
 
     assert tree(folder) == before
 
 
-def test_an_experiment_is_found_by_readers_only_when_all_that_they_need_stands_there(
+def test_experiment_yaml_is_written_after_all_files_that_readers_need(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     written: list[str] = []
     replace = Path.replace
 
-    def noted(path: Path, target: Path) -> Path:
+    def recorded(path: Path, target: Path) -> Path:
         written.append(target.name)
         return replace(path, target)
 
-    monkeypatch.setattr(Path, "replace", noted)
+    monkeypatch.setattr(Path, "replace", recorded)
     started(tiny(), tmp_path)
 
     assert written[-1] == "experiment.yaml"
@@ -524,7 +530,7 @@ def test_an_experiment_is_found_by_readers_only_when_all_that_they_need_stands_t
 
 
 @pytest.mark.parametrize("file", ["plan.json", "environment.json"])
-def test_what_every_start_writes_is_missed_where_trials_are_read(file: str, tiny: Any, tmp_path: Path):
+def test_a_missing_file_that_every_start_writes_is_an_error(file: str, tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
     (folder / file).unlink()
 
@@ -533,22 +539,22 @@ def test_what_every_start_writes_is_missed_where_trials_are_read(file: str, tiny
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"a": 1}', b"[{}]"])
-def test_another_start_writes_damaged_starts_and_cards_anew(content: bytes, tiny: Any, tmp_path: Path):
+def test_the_next_start_rewrites_a_damaged_environment_and_pair_summaries(content: bytes, tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
     for file in ("environment.json", "pairs.json"):
         (folder / file).write_bytes(content)
-    runs.begin(tiny(), folder, config.make_plan(tiny(), "cpu", 2), fabricated.START, [CARD])
+    runs.begin(tiny(), folder, config.make_plan(tiny(), "cpu", 2), fabricated.START, [PAIR_SUMMARY])
 
     digest = hashlib.sha256((folder / "experiment.yaml").read_bytes()).hexdigest()
 
     assert runs.launches(folder) == [fabricated.START | {"experiment_sha256": digest}]
-    assert runs.pair_summaries(folder) == [CARD]
+    assert runs.pair_summaries(folder) == [PAIR_SUMMARY]
 
 
 # ---- experiments -----------------------------------------------------------------------------------------------------
 
 
-def test_an_experiment_is_found_by_path_by_name_or_as_the_last_that_was_started(tiny: Any, tmp_path: Path):
+def test_an_experiment_is_found_by_path_by_name_or_as_the_last_one_started(tiny: Any, tmp_path: Path):
     folders = {name: started(tiny(f"name={name}"), tmp_path) for name in ("one", "two", "three")}
     for name, at in (("one", 300), ("two", 500), ("three", 400)):
         os.utime(folders[name] / "environment.json", (at, at))
@@ -561,11 +567,11 @@ def test_an_experiment_is_found_by_path_by_name_or_as_the_last_that_was_started(
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        pytest.param("digit", ("digit: no experiment", "did you mean digits?"), id="a near name"),
-        pytest.param("/no/such/path", ("/no/such/path: no experiment", "holds digits"), id="a path"),
+        pytest.param("digit", ("digit: no experiment", "did you mean digits?"), id="a similar name"),
+        pytest.param("/no/such/path", ("/no/such/path: no experiment", "contains digits"), id="a path"),
     ],
 )
-def test_an_experiment_that_is_not_there_is_named_with_what_is(source: str, words: tuple[str, ...], tiny: Any, tmp_path: Path):
+def test_a_missing_experiment_is_named_with_the_existing_ones(source: str, words: tuple[str, ...], tiny: Any, tmp_path: Path):
     started(tiny("name=digits"), tmp_path)
     with pytest.raises(RunsError) as caught:
         runs.find(source, tmp_path)
@@ -573,13 +579,13 @@ def test_an_experiment_that_is_not_there_is_named_with_what_is(source: str, word
     assert all(word in str(caught.value) for word in words)
 
 
-@pytest.mark.parametrize("there", [True, False], ids=["an empty folder", "no folder"])
-def test_without_any_experiment_the_first_command_is_given(there: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
-    with pytest.raises(RunsError, match=r"no experiment yet; train one first, for example: resexp train digits"):
-        runs.find(None, tmp_path if there else tmp_path / "runs")
+@pytest.mark.parametrize("exists", [True, False], ids=["an empty folder", "no folder"])
+def test_without_any_experiment_the_first_command_is_suggested(exists: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
+    with pytest.raises(RunsError, match=r"contains no experiment yet; train one first, for example: resexp train digits"):
+        runs.find(None, tmp_path if exists else tmp_path / "runs")
 
 
-def test_a_start_is_recorded_without_the_name_of_home_or_host():
+def test_a_start_is_recorded_without_the_names_of_home_folder_and_host():
     prepared = {
         "device": "cpu",
         "accelerator": "cpu",
@@ -610,7 +616,7 @@ def test_a_start_is_recorded_without_the_name_of_home_or_host():
         (["training.warmup={steps: 2, factor: 0.1}"], "training.warmup", ("None",)),
     ],
 )
-def test_a_changed_shared_key_is_refused_with_the_line_to_type(
+def test_a_changed_shared_key_is_refused_with_the_options(
     overrides: list[str], key: str, values: tuple[str, ...], tiny: Any, tmp_path: Path
 ):
     folder = started(tiny(), tmp_path)
@@ -626,73 +632,78 @@ def test_a_changed_shared_key_is_refused_with_the_line_to_type(
     assert tree(tmp_path) == before
 
 
-def test_setting_aside_renames_and_never_deletes(tiny: Any, tmp_path: Path):
+def test_archiving_renames_and_never_deletes(tiny: Any, tmp_path: Path):
     names = []
     for seed in range(3):
         folder = started(tiny(f"seeds=[{seed}]"), tmp_path)
         names.append((runs.archive(folder), seed))
         assert not folder.exists()
 
-    assert [aside.name for aside, _ in names] == ["tiny-old-1", "tiny-old-2", "tiny-old-3"]
-    assert [runs.read_experiment(aside).trials[0].seed for aside, _ in names] == [0, 1, 2]
+    assert [archived.name for archived, _ in names] == ["tiny-old-1", "tiny-old-2", "tiny-old-3"]
+    assert [runs.read_experiment(archived).trials[0].seed for archived, _ in names] == [0, 1, 2]
 
 
 # ---- trials ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_trial_stands_where_its_files_say(tiny: Any, tmp_path: Path):
+def test_the_state_of_each_trial_follows_from_its_files(tiny: Any, tmp_path: Path):
     experiment = tiny("seeds=3")
     folder = started(experiment, tmp_path)
     done, failed, running, interrupted, *waiting = experiment.trials
-    places = {trial.name: runs.trial_folder(folder, trial.name) for trial in experiment.trials}
-    runs.set_failed(places[failed.name], "its process died")
-    runs.write_result(places[done.name], {**fabricated.RESULT, "test_accuracy": 2 / 3})
-    runs.set_status(places[running.name], "running", step=3, steps=6)
-    runs.set_status(places[interrupted.name], "interrupted", step=3, steps=6)
+    folders = {trial.name: runs.trial_folder(folder, trial.name) for trial in experiment.trials}
+    runs.set_failed(folders[failed.name], "its process died")
+    runs.write_result(folders[done.name], {**fabricated.RESULT, "test_accuracy": 2 / 3})
+    runs.set_status(folders[running.name], "running", step=3, steps=6)
+    runs.set_status(folders[interrupted.name], "interrupted", step=3, steps=6)
     with runs.lock(folder):
-        found = {state.trial.name: state for state in runs.trial_records(folder, experiment)}
+        records = {record.trial.name: record for record in runs.trial_records(folder, experiment)}
 
-    assert [state.state for state in found.values()] == ["finished", "failed", "running", "interrupted", "waiting", "waiting"]
-    assert [state.reason for state in found.values()] == ["", "its process died", "", "", "", ""]
-    assert found[done.name].result["test_accuracy"] == 0.666666667
-    assert [found[trial.name].result for trial in waiting] == [None, None]
+    states = [record.state for record in records.values()]
+    assert states == ["finished", "failed", "running", "interrupted", "waiting", "waiting"]
+    assert [record.reason for record in records.values()] == ["", "its process died", "", "", "", ""]
+    assert records[done.name].result["test_accuracy"] == 0.666666667
+    assert [records[trial.name].result for trial in waiting] == [None, None]
 
 
-def test_what_was_running_when_its_process_died_is_interrupted(tiny: Any, tmp_path: Path):
+def test_a_running_trial_whose_process_died_is_interrupted(tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
     runs.set_status(runs.trial_folder(folder, "plain-d4-s0"), "running", step=3, steps=6)
 
-    assert [state.state for state in runs.trial_records(folder, tiny())] == ["interrupted", "waiting"]
+    assert [record.state for record in runs.trial_records(folder, tiny())] == ["interrupted", "waiting"]
 
 
-def test_a_finished_trial_whose_result_was_deleted_waits_to_be_trained_again(tiny: Any, tmp_path: Path):
+def test_a_finished_trial_whose_result_was_deleted_is_waiting(tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
     finished(folder, tiny())
     (runs.trial_folder(folder, "plain-d4-s0") / "result.json").unlink()
 
-    assert [state.state for state in runs.trial_records(folder, tiny())] == ["waiting", "finished"]
+    assert [record.state for record in runs.trial_records(folder, tiny())] == ["waiting", "finished"]
 
 
 DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
-    "a number of the result": ("result.json", lambda content: content.replace(b"0.75", b"0.95"), "changed since it was sealed"),
+    "a number of the result": (
+        "result.json",
+        lambda content: content.replace(b"0.75", b"0.95"),
+        "does not match its own checksum",
+    ),
     "a digest in the result": (
         "result.json",
         lambda content: content.replace(b'"metrics.csv": "', b'"metrics.csv": "0'),
-        "changed",
+        "does not match its own checksum",
     ),
     "half a result": ("result.json", lambda content: content[: len(content) // 2], "damaged"),
-    "a result without seal": ("result.json", lambda content: content.replace(b"seal", b"lead"), "seal"),
-    "a figure in a log": (
+    "a result without its checksum": ("result.json", lambda content: content.replace(b"seal", b"lead"), "seal"),
+    "a number in a log": (
         "metrics.csv",
         lambda content: content.replace(b"0.5", b"0.6"),
-        "changed since its trial was finished",
+        "changed after its trial had finished",
     ),
-    "a log that is gone": ("metrics.csv", lambda _content: b"", "missing"),
+    "a missing log": ("metrics.csv", lambda _content: b"", "missing"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_trial_is_named_has_no_result_and_takes_no_other_with_it(damage: str, tiny: Any, tmp_path: Path):
+def test_a_damaged_trial_is_named_has_no_result_and_affects_no_other(damage: str, tiny: Any, tmp_path: Path):
     name, change, words = DAMAGE[damage]
     folder = started(tiny(), tmp_path)
     for trial in tiny().trials:
@@ -702,29 +713,29 @@ def test_a_damaged_trial_is_named_has_no_result_and_takes_no_other_with_it(damag
     content = change(path.read_bytes())
     assert content != path.read_bytes()
     path.write_bytes(content) if content else path.unlink()
-    sound, damaged = runs.trial_records(folder, tiny(), ["metrics.csv"])
+    intact, damaged = runs.trial_records(folder, tiny(), ["metrics.csv"])
 
-    assert (sound.state, damaged.state, damaged.result) == ("finished", "damaged", None)
+    assert (intact.state, damaged.state, damaged.result) == ("finished", "damaged", None)
     assert str(path) in damaged.reason
     assert words in damaged.reason
     assert "delete" in damaged.reason
 
 
-def test_a_result_is_sealed_with_the_digest_of_every_finished_file_but_timing(tmp_path: Path):
+def test_a_result_contains_the_digest_of_every_output_file_except_timing(tmp_path: Path):
     runs.append(tmp_path / "metrics.csv", metrics(0))
     runs.append(tmp_path / "timing.csv", [(0, 0, 0.1, 0.2)])
     runs.write_bytes(tmp_path / "weights.pt", b"abc")
     runs.write_result(tmp_path, {**fabricated.RESULT, "test_loss": math.nan})
-    found = runs.result(tmp_path)
+    values = runs.result(tmp_path)
 
-    assert set(found["sha256"]) == {"metrics.csv", "weights.pt"}
+    assert set(values["sha256"]) == {"metrics.csv", "weights.pt"}
     # FIPS 180-2, appendix B.1
-    assert found["sha256"]["weights.pt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert found["test_loss"] is None
+    assert values["sha256"]["weights.pt"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert values["test_loss"] is None
     assert runs.status(tmp_path)["state"] == "finished"
 
 
-def test_clearing_a_trial_empties_its_folder_but_for_what_it_is_and_no_other(tmp_path: Path):
+def test_clearing_a_trial_empties_only_its_folder_and_keeps_trial_yaml(tmp_path: Path):
     for name in ("a", "b"):
         runs.clear(tmp_path / name)
         (tmp_path / name / "trial.yaml").write_text("y")
@@ -736,7 +747,7 @@ def test_clearing_a_trial_empties_its_folder_but_for_what_it_is_and_no_other(tmp
     assert (tmp_path / "a").is_dir()
 
 
-def test_finished_trials_that_are_no_longer_asked_for_are_left_out_by_name(tiny: Any, tmp_path: Path):
+def test_finished_trials_that_are_no_longer_in_the_experiment_are_listed(tiny: Any, tmp_path: Path):
     folder = started(tiny("seeds=3"), tmp_path)
     finished(folder, tiny("seeds=2"))
     runs.set_failed(runs.trial_folder(folder, "plain-d4-s2"), "never finished")
@@ -745,35 +756,35 @@ def test_finished_trials_that_are_no_longer_asked_for_are_left_out_by_name(tiny:
     assert runs.orphaned_trials(folder, tiny("seeds=1")) == ["identity-d4-s1", "plain-d4-s1"]
 
 
-# ---- what comes from elsewhere -----------------------------------------------------------------------------------------
+# ---- untrusted folders -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("linked", ["trials", "checkpoints", "trials/plain-d4-s0", "trials/plain-d4-s0/metrics.csv"])
-def test_an_experiment_in_which_something_is_a_link_is_not_written_to(linked: str, tiny: Any, tmp_path: Path):
+def test_an_experiment_that_contains_a_symbolic_link_is_not_written_to(linked: str, tiny: Any, tmp_path: Path):
     folder, outside = started(tiny(), tmp_path / "runs"), tmp_path / "outside"
     outside.mkdir()
     path = folder / linked
     if path.exists():
         path.rename(tmp_path / "moved")
     path.symlink_to(outside)
-    with pytest.raises(RunsError, match=f"{path}: a link"):
+    with pytest.raises(RunsError, match=f"{path}: is a symbolic link"):
         runs.begin(tiny(), folder, config.make_plan(tiny(), "cpu", 2), fabricated.START, [])
 
     assert list(outside.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/tmp/outside", "a/b", "..", "", "a\\b", "a" * 300])
-@pytest.mark.parametrize("where", ["name", "trials"])
-def test_a_plan_whose_names_lead_out_of_the_folder_is_damaged(where: str, name: str, tiny: Any, tmp_path: Path):
+@pytest.mark.parametrize("key", ["name", "trials"])
+def test_a_plan_with_names_outside_the_folder_is_damaged(key: str, name: str, tiny: Any, tmp_path: Path):
     folder = started(tiny(), tmp_path)
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    plan["stacks"][0][where] = [name] if where == "trials" else name
+    plan["stacks"][0][key] = [name] if key == "trials" else name
     runs.write_json(folder / "plan.json", plan)
     with pytest.raises(RunsError, match=r"plan\.json: damaged"):
         runs.read_plan(folder)
 
 
-def test_an_experiment_of_a_newer_resexp_is_refused_politely(tiny: Any, tmp_path: Path):
+def test_an_experiment_of_a_newer_resexp_is_refused_with_the_upgrade_command(tiny: Any, tmp_path: Path):
     path = started(tiny(), tmp_path) / "experiment.yaml"
     newer = path.read_text(encoding="utf-8").replace(f"# layout {runs.LAYOUT}", f"# layout {runs.LAYOUT + 1}") + "unheard: of\n"
     path.write_text(newer, encoding="utf-8")
@@ -781,18 +792,18 @@ def test_an_experiment_of_a_newer_resexp_is_refused_politely(tiny: Any, tmp_path
         runs.read_experiment(path.parent)
 
 
-# ---- details that others rely on -----------------------------------------------------------------------------------------
+# ---- details -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("column", "cell", "sound"),
+    ("column", "cell", "valid"),
     [
         ("step", "x", False), ("step", "0.5", False), ("step", "nan", False), ("step", "", False), ("step", "-1", True),
         ("epoch", "1e3", False), ("lr", "fast", False), ("lr", "", False), ("lr", "1e-3", True), ("val_loss", "nan", True),
         ("val_loss", "-inf", True),
     ],
 )  # fmt: skip
-def test_a_word_in_the_place_of_a_number_is_damage_and_is_quoted(column: str, cell: str, sound: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
+def test_text_instead_of_a_number_is_damage_and_is_quoted(column: str, cell: str, valid: bool, tmp_path: Path):  # noqa: FBT001 - a table's column
     path = tmp_path / "metrics.csv"
     row = {
         "step": "4",
@@ -804,77 +815,77 @@ def test_a_word_in_the_place_of_a_number_is_damage_and_is_quoted(column: str, ce
         "val_accuracy": "1",
     }
     path.write_text(f"{','.join(METRICS)}\n{','.join(row.values())}\n{','.join({**row, column: cell}.values())}\n")
-    if sound:
+    if valid:
         assert runs.read_rows(path) == [row, {**row, column: cell}]
         return
     with pytest.raises(RunsError) as caught:
         runs.read_rows(path)
 
-    assert str(caught.value) == f"{path}: damaged ({column}: {cell!r} is no number)"
+    assert str(caught.value) == f"{path}: damaged ({column}: {cell!r} is not a number)"
 
 
-def test_names_of_layers_and_blocks_are_words_and_a_long_word_is_quoted_in_part(tmp_path: Path):
+def test_names_of_layers_and_blocks_are_text_and_a_long_text_is_quoted_in_part(tmp_path: Path):
     runs.append(tmp_path / "signals.csv", [(0, 0, 1, "blocks.1", 1.0, 2.0)])
     assert runs.read_rows(tmp_path / "signals.csv")[0]["block"] == "blocks.1"
     (tmp_path / "timing.csv").write_text(f"step,epoch,train_seconds,evaluation_seconds\n{'a' * 100},1,1,1\n")
-    with pytest.raises(RunsError, match=r"\('?step: 'a{40}' is no number"):
+    with pytest.raises(RunsError, match=r"\('?step: 'a{40}' is not a number"):
         runs.read_rows(tmp_path / "timing.csv")
 
 
 @pytest.mark.parametrize("content", [f'{",".join(METRICS)}\n"{"1" * 200_000}\n', f'{",".join(METRICS)}\n"a"b,1,1,1,1,1,1\n'])
-def test_what_no_csv_reader_takes_is_damage(content: str, tmp_path: Path):
+def test_invalid_csv_is_damage(content: str, tmp_path: Path):
     (tmp_path / "metrics.csv").write_text(content)
     with pytest.raises(RunsError, match=r"metrics\.csv: damaged \("):
         runs.read_rows(tmp_path / "metrics.csv")
 
 
-def test_all_logs_of_a_trial_are_marked_and_cut_back_together(tmp_path: Path):
+def test_all_logs_of_a_trial_are_truncated_together(tmp_path: Path):
     runs.append(tmp_path / "metrics.csv", metrics(0))
     runs.append(tmp_path / "signals.csv", [(0, 0, 1, "blocks.1", 1.0, 2.0)])
-    before, marked = tree(tmp_path), runs.log_positions(tmp_path)
-    assert set(marked) == set(runs.LOGS)
-    assert marked["metrics.csv"] == (len(before["metrics.csv"]), runs.sha256(tmp_path / "metrics.csv"))
+    before, positions = tree(tmp_path), runs.log_positions(tmp_path)
+    assert set(positions) == set(runs.LOGS)
+    assert positions["metrics.csv"] == (len(before["metrics.csv"]), runs.sha256(tmp_path / "metrics.csv"))
     runs.append(tmp_path / "metrics.csv", metrics(4))
     runs.append(tmp_path / "timing.csv", [(0, 0, 0.1, 0.2)])
-    runs.truncate_logs(tmp_path, marked)
+    runs.truncate_logs(tmp_path, positions)
 
     assert tree(tmp_path) == before
-    with pytest.raises(RunsError, match="had its result when the checkpoint of its stack was written"):
+    with pytest.raises(RunsError, match="already had its result when the checkpoint of its stack was written"):
         runs.truncate_logs(tmp_path, None)
 
 
-def test_a_trial_is_read_back_as_it_was_written(tiny: Any, tmp_path: Path):
+def test_a_trial_is_read_as_it_was_written(tiny: Any, tmp_path: Path):
     (trial, _) = tiny().trials
     assert runs.read_trial(tmp_path, trial.name) is None
-    place = runs.trial_folder(tmp_path, trial.name)
-    place.mkdir(parents=True)
-    runs.write_trial(place, trial)
+    folder = runs.trial_folder(tmp_path, trial.name)
+    folder.mkdir(parents=True)
+    runs.write_trial(folder, trial)
     assert runs.read_trial(tmp_path, trial.name) == trial
 
     for content, words in (("name: x\n", "damaged (arm: field required)"), ("a: [", "damaged (")):
-        (place / "trial.yaml").write_text(content)
+        (folder / "trial.yaml").write_text(content)
         with pytest.raises(RunsError) as caught:
             runs.read_trial(tmp_path, trial.name)
         assert words in str(caught.value)
-        assert str(caught.value).endswith("; delete it and train again to write it anew")
+        assert str(caught.value).endswith("; delete it and train again to rewrite it")
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_checkpoint_lies_beside_its_trials_and_only_a_damaged_one_with_another_before_it_is_told(tmp_path: Path):
+def test_only_a_damaged_checkpoint_with_a_previous_one_is_reported(tmp_path: Path):
     path = runs.checkpoint_file(tmp_path, "plain-d4-s0")
     assert path == tmp_path / "checkpoints" / "plain-d4-s0.pt"
     path.parent.mkdir()
     runs.write_with_digest(path, b"first")
     assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []
     path.write_bytes(b"x" * 100)
-    assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []  # nothing to go on from: its stack will say so
+    assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == []  # without a previous one its stack reports an error
     runs.previous_path(path).write_bytes(b"before")
     assert runs.damaged_checkpoints(tmp_path, ["plain-d4-s0"]) == [
-        f"{path}: damaged (its checksum is another); its trials go on from the checkpoint before it"
+        f"{path}: damaged (checksum mismatch); its trials resume from the previous checkpoint"
     ]
 
 
-def test_discarding_takes_both_or_what_there_is(tmp_path: Path):
+def test_discarding_removes_both_versions_or_the_existing_one(tmp_path: Path):
     path = tmp_path / "x.pt"
     runs.discard(path)
     runs.previous_path(path).write_bytes(b"x")
@@ -885,17 +896,17 @@ def test_discarding_takes_both_or_what_there_is(tmp_path: Path):
     assert tree(tmp_path) == {}
 
 
-def test_a_failure_is_told_with_its_reason_and_when(tmp_path: Path):
+def test_a_failure_is_recorded_with_reason_and_time(tmp_path: Path):
     runs.set_failed(tmp_path / "a" / "b", "out of luck")
-    found = runs.status(tmp_path / "a" / "b")
+    status = runs.status(tmp_path / "a" / "b")
 
-    assert (found["state"], found["reason"], found["process"]) == ("failed", "out of luck", os.getpid())
-    assert abs(found["time"] - time.time()) < 300
+    assert (status["state"], status["reason"], status["process"]) == ("failed", "out of luck", os.getpid())
+    assert abs(status["time"] - time.time()) < 300
     runs.set_failed(tmp_path / "a" / "b", "again")
     assert runs.status(tmp_path / "a" / "b")["reason"] == "again"
 
 
-def test_the_last_experiment_is_the_one_that_was_started_last_not_the_one_with_the_newest_folder(tiny: Any, tmp_path: Path):
+def test_the_last_experiment_is_the_one_that_was_started_last_not_the_newest_folder(tiny: Any, tmp_path: Path):
     for number, name in enumerate(("b", "c", "a")):
         folder = started(tiny(f"name={name}"), tmp_path)
         os.utime(folder / "environment.json", (1000 + number % 2, 1000 + number % 2))

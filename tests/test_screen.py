@@ -1,4 +1,4 @@
-"""The display: rows of runs/ in, text out; nothing in between has a state."""
+"""The display: text from the rows of runs/, without any state."""
 
 import itertools
 import math
@@ -28,40 +28,40 @@ def drawn(shot, width=80, height=50):
 
 
 def diverges(trial):
-    """Everything learns; the networks of seed 1 diverge at step 17, after an epoch with 82.6%."""
+    """All networks learn; those of seed 1 diverge at step 17, after an epoch with 82.6%."""
     return (
         {"outcome": "diverged", "test_accuracy": None, "val_accuracy": 0.826, "steps": 17} if trial.seed == 1 else values(trial)
     )
 
 
 def test_a_finished_experiment_shows_both_arms_side_by_side(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
-    text = drawn(screen.snapshot(folder, found, 10.0, {}))
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
+    text = drawn(screen.snapshot(folder, experiment, 10.0, {}))
 
     assert "8 of 8 trials" in text
     assert "90.0 (2)" in text
     assert max(map(len, text.splitlines())) <= 80
 
 
-def test_a_running_trial_shows_epoch_accuracy_and_how_its_gradient_darkens(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
-    place = runs.trial_folder(folder, found.trials[0].name)
-    (place / "result.json").unlink()
-    runs.set_status(place, "running", step=20, steps=40)
-    text = drawn(screen.snapshot(folder, found, 10.0, {}, 0.5))
+def test_a_running_trial_shows_epoch_accuracy_and_gradient_bar(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
+    trial_path = runs.trial_folder(folder, experiment.trials[0].name)
+    (trial_path / "result.json").unlink()
+    runs.set_status(trial_path, "running", step=20, steps=40)
+    text = drawn(screen.snapshot(folder, experiment, 10.0, {}, 0.5))
 
     assert "7 of 8 trials finished, 1 running" in text
     assert "d8 norm-none init-pytorch s0 1 90.0 ▃▅█" in " ".join(text.split())
     assert "left" in text
 
 
-def test_trials_of_a_stack_have_their_means_before_any_of_them_has_ended(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL[:-1], "seeds=5")
-    for trial in found.trials:
-        place = runs.trial_folder(folder, trial.name)
-        (place / "result.json").unlink()
-        runs.set_status(place, "running", step=20, steps=40)
-    text = drawn(screen.snapshot(folder, found, 10.0, {}, 0.5))
+def test_means_are_shown_before_any_trial_of_a_stack_has_finished(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL[:-1], "seeds=5")
+    for trial in experiment.trials:
+        trial_path = runs.trial_folder(folder, trial.name)
+        (trial_path / "result.json").unlink()
+        runs.set_status(trial_path, "running", step=20, steps=40)
+    text = drawn(screen.snapshot(folder, experiment, 10.0, {}, 0.5))
 
     assert "0 of 20 trials finished, 20 running" in text
     assert text.count("90.0 (5)") == 4
@@ -69,82 +69,82 @@ def test_trials_of_a_stack_have_their_means_before_any_of_them_has_ended(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("flow", "bar"),
+    ("norms", "bar"),
     [
-        pytest.param([], "", id="no reading yet"),
-        pytest.param([1.0, 1.0, 1.0], "███", id="flat"),
-        pytest.param([1e-6, 1e-3, 1.0], " ▄█", id="three decades a block"),
+        pytest.param([], "", id="no logging step yet"),
+        pytest.param([1.0, 1.0, 1.0], "███", id="constant"),
+        pytest.param([1e-6, 1e-3, 1.0], " ▄█", id="3 orders of magnitude per block"),
         pytest.param([0.0, math.nan, 1.0], "  █", id="underflow and nan are dark"),
-        pytest.param([1e9, 1e3, 1.0], "███", id="explosion is bright, no more"),
-        pytest.param([1.0, 0.0], "", id="nothing to be relative to"),
+        pytest.param([1e9, 1e3, 1.0], "███", id="values above 1 are full"),
+        pytest.param([1.0, 0.0], "", id="last block without a gradient"),
     ],
 )
-def test_the_gradient_bar_is_relative_to_the_last_block(flow, bar):
-    assert screen.gradient_bar(flow).plain == bar
+def test_the_gradient_bar_is_relative_to_the_last_block(norms, bar):
+    assert screen.gradient_bar(norms).plain == bar
 
 
-def test_deep_networks_are_thinned_to_the_bars_width():
+def test_the_gradient_bar_of_a_deep_network_has_the_maximum_width():
     assert len(screen.gradient_bar([1.0] * 500).plain) == BAR_WIDTH
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (61, "1:01"), (3723, "1:02:03")])
-def test_time_is_written_as_a_clock(seconds, text):
+def test_durations_are_formatted_as_hours_minutes_and_seconds(seconds, text):
     assert screen.clock(seconds) == text
 
 
-def test_work_counts_steps_weighted_with_depth(tmp_path):
+def test_completed_work_is_weighted_by_depth(tmp_path):
     def only_shallow(trial):
         return values(trial) if trial.settings.network.depth == 8 else {}
 
-    folder, found = fabricated.experiment(tmp_path, only_shallow, *SMALL)
-    share = screen.work_done(screen.snapshot(folder, found, 0.0, {}).rows)
+    folder, experiment = fabricated.experiment(tmp_path, only_shallow, *SMALL)
+    share = screen.work_done(screen.snapshot(folder, experiment, 0.0, {}).rows)
 
     assert pytest.approx(share) == 8 / 72
 
 
-def test_finished_rows_are_read_once(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
-    kept = {}
-    first = screen.snapshot(folder, found, 0.0, kept)
+def test_rows_of_finished_trials_are_read_once(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
+    finished = {}
+    first = screen.snapshot(folder, experiment, 0.0, finished)
     for path in folder.glob("trials/*/*"):
         path.unlink()
 
-    assert screen.snapshot(folder, found, 0.0, kept).rows == first.rows
+    assert screen.snapshot(folder, experiment, 0.0, finished).rows == first.rows
 
 
 def test_a_replay_passes_through_waiting_running_and_finished(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
-    schedule = snapshots._schedule(folder, found)
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
+    schedule = snapshots._schedule(folder, experiment)
 
-    assert schedule[found.trials[0].name] == [(0.1, 0), (pytest.approx(0.7), 20)]
-    assert schedule[found.trials[2].name][0][0] == pytest.approx(0.8)
+    assert schedule[experiment.trials[0].name] == [(0.1, 0), (pytest.approx(0.7), 20)]
+    assert schedule[experiment.trials[2].name][0][0] == pytest.approx(0.8)
     for until, state in ((-1, "waiting"), (0, "running"), (20, "finished")):
-        assert screen.read_row(folder, found, found.trials[0], until).state == state
-    shots = list(itertools.islice(screen.replay(folder, found, speed=1e9), 2))
+        assert screen.read_row(folder, experiment, experiment.trials[0], until).state == state
+    shots = list(itertools.islice(screen.replay(folder, experiment, speed=1e9), 2))
     assert all(row.state == "finished" for row in shots[-1].rows)
 
 
-def test_plain_lines_come_once_per_epoch(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
+def test_each_epoch_is_printed_once(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
     printed = {}
-    rows = screen.snapshot(folder, found, 0.0, {}).rows
+    rows = screen.snapshot(folder, experiment, 0.0, {}).rows
     lines = screen.epoch_lines(folder, rows, printed)
 
-    assert len(lines) == 2 * len(found.trials)
-    assert lines[1].startswith(f"{found.trials[0].name}  epoch 1  train loss 0.09524  train 90.0%  val 90.0%")
+    assert len(lines) == 2 * len(experiment.trials)
+    assert lines[1].startswith(f"{experiment.trials[0].name}  epoch 1  train loss 0.09524  train 90.0%  val 90.0%")
     assert screen.epoch_lines(folder, rows, printed) == []
 
 
 # ---- networks that diverge --------------------------------------------------------------------------------------------------
 
 
-def test_a_network_that_diverged_after_learning_has_its_step_and_no_accuracy(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, diverges, *SMALL)
-    shot = screen.snapshot(folder, found, 10.0, {})
-    ended = {row.trial.seed: (row.diverged, row.val_accuracy) for row in shot.rows}
+def test_a_diverged_network_shows_its_step_and_no_accuracy(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, diverges, *SMALL)
+    shot = screen.snapshot(folder, experiment, 10.0, {})
+    by_seed = {row.trial.seed: (row.diverged, row.val_accuracy) for row in shot.rows}
     text = drawn(shot)
 
-    assert ended == {0: (None, 0.9), 1: (17, None)}
+    assert by_seed == {0: (None, 0.9), 1: (17, None)}
     assert "8 of 8 trials finished, 4 diverged" in text
     assert text.count("90.0 (1)") == text.count("1 diverged") == 4
     assert "plain-d8-norm-none-init-pytorch-s1 at step 17" in " ".join(text.split())
@@ -152,44 +152,46 @@ def test_a_network_that_diverged_after_learning_has_its_step_and_no_accuracy(tmp
     assert "82.6" not in text
 
 
-def test_a_network_that_diverged_in_a_stack_that_trains_on_is_shown_at_once(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL)
-    place = runs.trial_folder(folder, found.trials[0].name)
-    (place / "result.json").unlink()
-    runs.set_status(place, "running", step=17, steps=40, diverged=17)
-    shot = screen.snapshot(folder, found, 10.0, {})
+def test_a_diverged_network_is_shown_while_the_others_of_its_stack_still_train(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
+    trial_path = runs.trial_folder(folder, experiment.trials[0].name)
+    (trial_path / "result.json").unlink()
+    runs.set_status(trial_path, "running", step=17, steps=40, diverged=17)
+    shot = screen.snapshot(folder, experiment, 10.0, {})
 
-    assert (shot.rows[0].trains, shot.rows[0].diverged, shot.rows[0].val_accuracy) == (False, 17, None)
+    assert (shot.rows[0].is_training, shot.rows[0].diverged, shot.rows[0].val_accuracy) == (False, 17, None)
     assert screen.work_done(shot.rows) == 1.0
     assert "7 of 8 trials finished, 1 diverged" in drawn(shot)
 
 
 def test_a_replay_ends_with_the_divergence(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, lambda trial: {**diverges(trial), "steps": 30}, *SMALL[:-1], "seeds=[1]")
-    *_, last = screen.replay(folder, found, speed=1e9)
-    early = screen.read_row(folder, found, found.trials[0], 20)
+    folder, experiment = fabricated.experiment(
+        tmp_path, lambda trial: {**diverges(trial), "steps": 30}, *SMALL[:-1], "seeds=[1]"
+    )
+    *_, last = screen.replay(folder, experiment, speed=1e9)
+    early = screen.read_row(folder, experiment, experiment.trials[0], 20)
 
     assert [(row.state, row.diverged, row.val_accuracy) for row in last.rows] == [("finished", 30, None)] * 4
     assert (early.state, early.diverged, early.val_accuracy) == ("running", None, 0.826)
 
 
-def test_plain_lines_end_with_the_divergence(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, diverges, *SMALL[:-1], "seeds=[1]")
-    rows, printed = screen.snapshot(folder, found, 0.0, {}).rows, {}
-    lines = [line for line in screen.epoch_lines(folder, rows, printed) if line.startswith(found.trials[0].name)]
+def test_the_last_line_of_a_diverged_trial_is_its_divergence(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, diverges, *SMALL[:-1], "seeds=[1]")
+    rows, printed = screen.snapshot(folder, experiment, 0.0, {}).rows, {}
+    lines = [line for line in screen.epoch_lines(folder, rows, printed) if line.startswith(experiment.trials[0].name)]
 
     assert len(lines) == 3
     assert lines[-1].endswith("diverged at step 17")
     assert screen.epoch_lines(folder, rows, printed) == []
 
 
-def test_a_long_question_is_whole_and_stands_between_name_and_progress(tmp_path):
+def test_a_long_question_is_shown_completely_between_name_and_progress(tmp_path):
     question = " ".join(f"word{number}" for number in range(40)) + "?"
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL, f"question={question}")
-    lines = drawn(screen.snapshot(folder, found, 10.0, {})).splitlines()
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL, f"question={question}")
+    lines = drawn(screen.snapshot(folder, experiment, 10.0, {})).splitlines()
     (progress,) = (number for number, line in enumerate(lines) if "trials finished" in line)
 
-    assert lines[0].strip() == found.name
+    assert lines[0].strip() == experiment.name
     assert " ".join(" ".join(lines[1:progress]).split()) == question
     assert max(map(len, lines)) <= 80
 
@@ -204,7 +206,7 @@ LABELS = ["d64 norm-layer init-pytorch", "d8 norm-none init-he"]
 
 @pytest.mark.parametrize("width", [40, 80, 120, 200])
 @pytest.mark.parametrize("count", range(1, 9))
-def test_the_columns_of_the_arms_fill_the_terminal_and_never_leave_it(count, width):
+def test_the_columns_of_the_arms_fill_the_width_of_the_terminal(count, width):
     shown, label_width, arm_width = screen.layout(ARMS[:count], LABELS, width)
     used = label_width + 1 + len(shown) * (arm_width + 1)
 
@@ -214,53 +216,53 @@ def test_the_columns_of_the_arms_fill_the_terminal_and_never_leave_it(count, wid
     assert arm_width >= len("2 diverged")
 
 
-@pytest.mark.parametrize(("width", "lacking"), [(80, "2 more arms"), (120, None)])
-def test_every_bar_and_every_name_is_whole_and_arms_without_room_are_counted(tmp_path, width, lacking):
-    folder, found = fabricated.experiment(tmp_path, values, *SMALL, SHORTCUTS)
-    lines = drawn(screen.snapshot(folder, found, 10.0, {}), width).splitlines()
+@pytest.mark.parametrize(("width", "note"), [(80, "2 more arms"), (120, None)])
+def test_bars_and_names_are_complete_and_arms_that_do_not_fit_are_counted(tmp_path, width, note):
+    folder, experiment = fabricated.experiment(tmp_path, values, *SMALL, SHORTCUTS)
+    lines = drawn(screen.snapshot(folder, experiment, 10.0, {}), width).splitlines()
     text = "\n".join(lines)
-    shown = ARMS if lacking is None else ARMS[:6]
+    shown = ARMS if note is None else ARMS[:6]
 
     assert max(map(len, lines)) <= width
     assert "…" not in text
     assert "..." not in text
-    assert (lines[-1].strip() == lacking) if lacking else ("more arms" not in text)
+    assert (lines[-1].strip() == note) if note else ("more arms" not in text)
     assert text.count("90.0 (2)") == 2 * len(shown)
     assert text.count("████████▏") + text.count("█████████") == 2 * len(shown)
 
 
-def test_in_a_low_terminal_the_last_cells_are_shown_and_the_others_counted(tmp_path):
-    folder, found = fabricated.experiment(tmp_path, values, "seeds=2")
-    shot = screen.snapshot(folder, found, 10.0, {})
+def test_in_a_small_terminal_the_last_cells_are_shown_and_the_others_are_counted(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, values, "seeds=2")
+    shot = screen.snapshot(folder, experiment, 10.0, {})
     cells = len({row.cell for row in shot.rows})
     lines = drawn(shot, 80, 12).splitlines()
     shown = sum("90.0 (2)" in line for line in lines)
 
     assert len(lines) <= 12
     assert 0 < shown < cells
-    assert lines[-1].strip() == f"{cells - shown} more cells"
+    assert lines[-1].strip() == f"{cells - shown} more configurations"
     assert shot.rows[-1].cell in lines[-2]
 
 
-def test_an_arm_has_the_color_of_the_charts_whatever_has_finished(tmp_path):
+def test_arms_have_the_colors_of_the_charts_whichever_have_finished(tmp_path):
     def all_but_identity(trial):
         return values(trial) if trial.arm != "identity" else {}
 
-    folder, found = fabricated.experiment(tmp_path, all_but_identity, *SMALL, SHORTCUTS)
-    chart = read_frames(runs.results_of(folder, found))
+    folder, experiment = fabricated.experiment(tmp_path, all_but_identity, *SMALL, SHORTCUTS)
+    chart = read_frames(runs.results_of(folder, experiment))
     scale = charts.accuracy_over_depth(chart).to_dict()["spec"]["layer"][0]["encoding"]["color"]["scale"]
     console = Console(width=200, force_terminal=True, color_system="truecolor", legacy_windows=False)
     with console.capture() as capture:
-        console.print(screen.render(screen.snapshot(folder, found, 10.0, {}), 200))
+        console.print(screen.render(screen.snapshot(folder, experiment, 10.0, {}), 200))
 
     assert "identity" not in scale["domain"]
-    for arm, paint in zip(scale["domain"], scale["range"], strict=True):
-        red, green, blue = (int(paint[start : start + 2], 16) for start in (1, 3, 5))
+    for arm, color in zip(scale["domain"], scale["range"], strict=True):
+        red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
         assert f"38;2;{red};{green};{blue}m{arm.split('-')[0]}" in capture.get()
 
 
 @pytest.mark.parametrize(("share", "eighths"), [(0.0, 0), (1.0, 80), (0.5, 40), (0.0124, 1), (0.9, 72), (2.0, 80)])
-def test_a_bar_is_as_long_as_its_share_to_an_eighth_of_a_character(share, eighths):
+def test_the_length_of_a_bar_is_its_share_rounded_to_an_eighth_of_a_character(share, eighths):
     parts = {"█": 8, **{char: number for number, char in enumerate(" ▏▎▍▌▋▊▉")}}
 
     assert sum(parts[char] for char in screen.bar(share, 10)) == eighths

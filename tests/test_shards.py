@@ -1,4 +1,4 @@
-"""Shards of one experiment beside each other, attempts at a stack after one another: every trial is trained once."""
+"""Concurrent shards of one experiment and successive attempts at a stack: every trial is trained once."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from resexp import comparison, config, runs, screen, tables
 from resexp.cli import running
 from resexp.runs import RunsError, SupersededError, locks
 
-# ---- the plan -------------------------------------------------------------------------------------------------------------
+# ---- execution plan -------------------------------------------------------------------------------------------------------
 
 
-def test_without_shards_the_plan_is_that_of_the_cores(tiny: Any):
+def test_without_shards_the_plan_depends_on_the_cores(tiny: Any):
     experiment = tiny("seeds=12")
 
     assert config.make_plan(experiment, "cpu", 2) == config.make_plan(experiment, "cpu", 2, None, None)
@@ -36,14 +36,14 @@ def test_with_shards_the_plan_is_the_same_on_every_machine_and_leaves_no_shard_i
     assert all(parts)
 
 
-# ---- who holds what ---------------------------------------------------------------------------------------------------------
+# ---- locks ------------------------------------------------------------------------------------------------------------------
 
 
 def nothing() -> None:
-    """What a shard that has nothing to write begins with."""
+    """The `begin` of a shard that writes nothing."""
 
 
-def test_two_shards_hold_one_experiment_and_its_whole_is_refused_meanwhile(tmp_path: Path):
+def test_while_two_shards_are_locked_the_whole_experiment_is_refused(tmp_path: Path):
     with runs.lock_shard(tmp_path, (1, 3), nothing), runs.lock_shard(tmp_path, (2, 3), nothing):
         assert runs.is_training(tmp_path)
         with pytest.raises(RunsError, match=f"process {os.getpid()} on .* trains shard 1/3 here"), runs.lock(tmp_path):
@@ -55,7 +55,7 @@ def test_two_shards_hold_one_experiment_and_its_whole_is_refused_meanwhile(tmp_p
     assert list(tmp_path.glob("lock*.json")) == []
 
 
-def test_a_shard_that_cannot_begin_leaves_nothing_that_refuses_the_next(tmp_path: Path):
+def test_a_shard_that_fails_to_begin_leaves_no_lock(tmp_path: Path):
     def broken() -> None:
         raise RunsError("another plan")
 
@@ -66,7 +66,7 @@ def test_a_shard_that_cannot_begin_leaves_nothing_that_refuses_the_next(tmp_path
         pass
 
 
-def test_one_shard_is_trained_once_at_a_time(tmp_path: Path):
+def test_a_shard_is_trained_by_one_process_at_a_time(tmp_path: Path):
     with (
         runs.lock_shard(tmp_path, (1, 3), nothing),
         pytest.raises(RunsError, match="trains shard 1/3 here; wait for it"),
@@ -75,10 +75,10 @@ def test_one_shard_is_trained_once_at_a_time(tmp_path: Path):
         pass
 
 
-def test_shards_of_another_number_are_refused_as_long_as_one_trains(tmp_path: Path):
+def test_shards_of_another_n_are_refused_while_one_trains(tmp_path: Path):
     with (
         runs.lock_shard(tmp_path, (1, 2), nothing),
-        pytest.raises(RunsError, match=r"trains shard 1/2 here; wait for it, .*another shard of as many"),
+        pytest.raises(RunsError, match=r"trains shard 1/2 here; wait for it, .*another shard with the same N"),
         runs.lock_shard(tmp_path, (3, 3), nothing),
     ):
         pass
@@ -86,61 +86,64 @@ def test_shards_of_another_number_are_refused_as_long_as_one_trains(tmp_path: Pa
         pass
 
 
-def test_a_dead_shard_whose_number_another_process_bears_now_stops_nobody(tmp_path: Path):
-    left = {"host": platform.node(), "process": os.getppid(), "time": "2026-01-01T00:00:00+00:00"}
-    runs.write_json(tmp_path / "lock.2-of-3.json", left)
+def test_the_lock_of_a_dead_shard_whose_process_id_was_reused_blocks_no_process(tmp_path: Path):
+    record = {"host": platform.node(), "process": os.getppid(), "time": "2026-01-01T00:00:00+00:00"}
+    runs.write_json(tmp_path / "lock.2-of-3.json", record)
     with runs.lock(tmp_path):
         pass
 
     assert list(tmp_path.glob("lock*.json")) == []
 
 
-def test_what_all_shards_share_is_written_by_one_of_them_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_shared_files_are_written_by_one_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "BEGIN_SECONDS", 0.0)
     with runs.lock_shard(tmp_path, (1, 2), nothing) as lease, runs.lock_shard(tmp_path, (2, 2), nothing) as other:
         with runs.whole_lock(lease), pytest.raises(RunsError, match="is training here"), runs.whole_lock(other):
             pass
         with runs.whole_lock(other):
             pass
-    with runs.lock(tmp_path) as lease, runs.whole_lock(lease):  # who has the whole need not wait for itself
+    with (
+        runs.lock(tmp_path) as lease,
+        runs.whole_lock(lease),
+    ):  # a process that holds the whole experiment does not wait for itself
         pass
 
 
-def test_a_shard_is_refused_where_the_whole_is_trained_elsewhere(tmp_path: Path):
+def test_a_shard_is_refused_while_another_host_trains_the_whole_experiment(tmp_path: Path):
     runs.write_json(tmp_path / "lock.json", {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"})
     with pytest.raises(RunsError, match="process 7 on elsewhere"), runs.lock_shard(tmp_path, (1, 3), nothing):
         pass
     with runs.lock_shard(tmp_path, (1, 3), nothing, break_lock=True):
-        assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.1-of-3.json"]  # so who was there writes no more
+        assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.1-of-3.json"]  # so the other process stops writing
 
 
-def test_what_a_dead_shard_left_behind_is_taken_over_and_what_runs_elsewhere_is_not(tmp_path: Path):
+def test_the_lock_of_a_dead_shard_is_taken_over_and_that_of_another_host_is_not(tmp_path: Path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    left = {"host": platform.node(), "process": process.pid, "time": "2026-01-01T00:00:00+00:00"}
-    runs.write_json(tmp_path / "lock.2-of-3.json", left)
+    record = {"host": platform.node(), "process": process.pid, "time": "2026-01-01T00:00:00+00:00"}
+    runs.write_json(tmp_path / "lock.2-of-3.json", record)
     with runs.lock(tmp_path):
         pass
-    runs.write_json(tmp_path / "lock.2-of-3.json", {**left, "host": "elsewhere"})
+    runs.write_json(tmp_path / "lock.2-of-3.json", {**record, "host": "elsewhere"})
     with pytest.raises(RunsError, match=r"on elsewhere.*--break-lock"), runs.lock(tmp_path):
         pass
 
 
-def test_what_is_being_written_by_another_shard_is_not_swept_away(tiny: Any, tmp_path: Path):
+def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: Path):
     experiment = tiny()
     plan, start = config.make_plan(experiment, "cpu", 1), json.loads(json.dumps(START))
     (tmp_path / "trials").mkdir()
-    beside = tmp_path / "trials" / ".metrics.csv.4711"
-    beside.write_text("half")
+    temporary = tmp_path / "trials" / ".metrics.csv.4711"
+    temporary.write_text("half")
     with runs.lock_shard(tmp_path, (1, 2), nothing):
         elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
         runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
         runs.begin(experiment, tmp_path, plan, start, [])
-        assert beside.exists()
+        assert temporary.exists()
         (tmp_path / "lock.2-of-2.json").unlink()
         runs.begin(experiment, tmp_path, plan, start, [])
 
-    assert not beside.exists()
+    assert not temporary.exists()
 
 
 START = {
@@ -153,7 +156,7 @@ START = {
 # ---- attempts -------------------------------------------------------------------------------------------------------------
 
 
-def test_an_attempt_alone_writes_and_leaves_no_token(tmp_path: Path):
+def test_a_single_attempt_writes_and_leaves_no_token(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
 
@@ -161,11 +164,11 @@ def test_an_attempt_alone_writes_and_leaves_no_token(tmp_path: Path):
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_an_attempt_that_was_overtaken_stops_before_it_appends_replaces_or_discards_anything(tmp_path: Path):
+def test_a_superseded_attempt_stops_before_it_appends_replaces_or_discards_anything(tmp_path: Path):
     log, checkpoint = tmp_path / "metrics.csv", tmp_path / "checkpoints" / "c.pt"
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         runs.append(log, [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-        runs.write_bytes(checkpoint, b"its own")
+        runs.write_bytes(checkpoint, b"of this attempt")
         (tmp_path / "checkpoints" / ".c.attempt").write_text("of a later attempt")
         before = {path: path.read_bytes() for path in (log, checkpoint)}
         for write in (
@@ -180,20 +183,20 @@ def test_an_attempt_that_was_overtaken_stops_before_it_appends_replaces_or_disca
     assert (tmp_path / "checkpoints" / ".c.attempt").read_text() == "of a later attempt"
 
 
-def test_where_the_later_attempt_has_finished_the_earlier_one_stops_too(tmp_path: Path):
+def test_an_attempt_stops_after_a_later_one_has_finished(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "checkpoints" / ".c.attempt").unlink()
         with pytest.raises(SupersededError):
             runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-    runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])  # outside nothing is asked
+    runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])  # outside of an attempt nothing is checked
 
 
-def test_an_attempt_whose_driver_has_lost_the_experiment_stops_too_and_is_not_tried_again(tmp_path: Path):
+def test_an_attempt_whose_driver_has_lost_the_lock_stops_and_is_not_retried(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "lock.json").unlink()
-        with pytest.raises(RunsError, match=r"lock\.json is not there any more; this process writes no more") as stopped:
+        with pytest.raises(RunsError, match=r"lock\.json no longer exists; this process has stopped writing") as stopped:
             runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-        with pytest.raises(RunsError, match="writes no more"), runs.attempt(lease, "d"):
+        with pytest.raises(RunsError, match="stopped writing"), runs.attempt(lease, "d"):
             pass
 
     assert not isinstance(stopped.value, SupersededError)
@@ -204,33 +207,33 @@ def test_an_attempt_whose_driver_has_lost_the_experiment_stops_too_and_is_not_tr
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3"])
-def test_a_wrong_shard_is_one_line(text: str, tiny_file: Path, call: Program):
-    told = f"resexp: --shard: {text!r} is not i/n with i from 1 to n, such as 1/8\n"
+def test_an_invalid_shard_is_an_error_of_one_line(text: str, tiny_file: Path, call: Program):
+    message = f"resexp: --shard: {text!r} is not i/n with i from 1 to n, such as 1/8\n"
 
-    assert call("train", tiny_file, f"--shard={text}") == Answer(2, "", told)
+    assert call("train", tiny_file, f"--shard={text}") == Answer(2, "", message)
 
 
-def test_a_shard_cannot_set_the_folder_of_the_others_aside(tiny_file: Path, call: Program):
+def test_a_shard_cannot_archive_the_folder_of_the_others(tiny_file: Path, call: Program):
     answer = call("train", tiny_file, "--shard=1/2", "--fresh")
 
     assert answer.code == 2
     assert "would rename the folder of the other shards" in answer.err
 
 
-def test_a_shard_answers_for_its_own_trials_alone(tmp_path: Path, capsys: Any):
+def test_the_exit_code_of_a_shard_depends_only_on_its_trials(tmp_path: Path, capsys: Any):
     folder, experiment = fabricated.experiment(
         tmp_path, lambda _: {"test_accuracy": 0.9}, "network.depth=[8]", "network.norm=none", "network.init=he", "seeds=2"
     )
-    of_another, *ours = (trial.name for trial in experiment.trials)
-    (runs.trial_folder(folder, of_another) / "result.json").unlink()
-    runs.set_failed(runs.trial_folder(folder, of_another), "out of luck")
+    of_other_shard, *ours = (trial.name for trial in experiment.trials)
+    (runs.trial_folder(folder, of_other_shard) / "result.json").unlink()
+    runs.set_failed(runs.trial_folder(folder, of_other_shard), "out of luck")
 
     assert running.print_summary(folder, experiment, [], ours) == 0
     assert capsys.readouterr().err == f"3 of 3 trials of this shard finished; results in {folder}\n"
     assert running.print_summary(folder, experiment, []) == 1
 
 
-def test_a_shard_shows_its_own_trials_alone(tiny_file: Path, tmp_path: Path, call: Program, monkeypatch: pytest.MonkeyPatch):
+def test_a_shard_displays_only_its_trials(tiny_file: Path, tmp_path: Path, call: Program, monkeypatch: pytest.MonkeyPatch):
     shown: list[config.Experiment] = []
     follow = running._follow
 
@@ -242,42 +245,42 @@ def test_a_shard_shows_its_own_trials_alone(tiny_file: Path, tmp_path: Path, cal
     for number in (1, 2):
         assert call("train", tiny_file, "seeds=2", f"--shard={number}/2", "--runs", tmp_path).code == 0
     names = [{trial.name for trial in experiment.trials} for experiment in shown]
-    everything = {trial.name for trial in config.load(tiny_file, ["seeds=2"]).trials}
+    all_names = {trial.name for trial in config.load(tiny_file, ["seeds=2"]).trials}
 
-    assert names[0] | names[1] == everything
+    assert names[0] | names[1] == all_names
     assert not names[0] & names[1]
     assert all("shard" in experiment.name for experiment in shown)
 
 
-def test_a_shard_without_trials_has_done_all_its_work():
+def test_a_shard_without_trials_is_complete():
     assert screen.work_done([]) == 1.0
 
 
 @pytest.mark.slow
-def test_shards_at_once_write_the_files_of_one_run_with_the_same_stacks(tiny_file: Path, tmp_path: Path):
-    def begun(folder: str, *options: str) -> subprocess.Popen[str]:
+def test_concurrent_shards_write_the_files_of_one_process_with_the_same_stacks(tiny_file: Path, tmp_path: Path):
+    def start(folder: str, *options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", "training.stack=1", "--jobs", "1"]
         command += ["--quiet", "--runs", str(tmp_path / folder), *options]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
-    for process in [begun("shards", "--shard=1/2"), begun("shards", "--shard=2/2"), begun("whole")]:
-        told = process.communicate(timeout=120)
-        assert process.returncode == 0, told
-    found = files(tmp_path / "shards")
+    for process in [start("shards", "--shard=1/2"), start("shards", "--shard=2/2"), start("whole")]:
+        output = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+    written = files(tmp_path / "shards")
 
-    assert found == files(tmp_path / "whole")
-    assert sum(name.endswith("result.json") for name in found) == 4
+    assert written == files(tmp_path / "whole")
+    assert sum(name.endswith("result.json") for name in written) == 4
 
 
-def test_sixty_folders_of_one_seed_are_one_sample(tmp_path: Path):
+def test_sixty_folders_with_one_seed_each_are_one_sample(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
-        lift = 0.02 if trial.arm == "identity" else 0.0
-        return {"test_accuracy": round(0.9 + lift + 0.001 * (trial.seed * 7 % 13), 6)}
+        effect = 0.02 if trial.arm == "identity" else 0.0
+        return {"test_accuracy": round(0.9 + effect + 0.001 * (trial.seed * 7 % 13), 6)}
 
     network = ("network.depth=[8]", "network.norm=none", "network.init=he")
     folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(60)]
     whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=60")
-    pooled, one = (tables.TABLES["csv"](comparison.compare_results(of)) for of in (runs.read_results(folders), whole))
+    pooled, one = (tables.TABLES["csv"](comparison.compare_results(results)) for results in (runs.read_results(folders), whole))
 
     assert pooled == one
     assert ",60,0,60,0,0," in pooled

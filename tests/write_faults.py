@@ -1,28 +1,27 @@
-"""A disk that is full, read-only, broken or gone: the k-th write below a folder fails, counted over all processes.
+"""Simulation of a full, read-only, broken or missing disk: the k-th write below a folder fails, counted over all processes.
 
-    with write_faults.met(fault): ...                                    in this process
-    subprocess.run(..., env=write_faults.environment(fault, place))      in a command and in the workers that it spawns
+    with write_faults.applied(fault): ...                                in this process
+    subprocess.run(..., env=write_faults.environment(fault, folder))     in a command and its workers
 
-It stands between Python and the calls of the system. What a library writes from C++ it does not see.
+It replaces functions of Python, so it does not affect what a library writes from C++.
 """
 
 import builtins
 import errno
 import io
 import os
-import shutil  # noqa: F401 - looks at `os` when it is imported: before anything is exchanged there
+import shutil  # noqa: F401 - refers to `os` on import, so it is imported before functions are replaced
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# What fails. A full disk has no room for more, a read-only one changes nothing, one that is gone cannot even be read.
-ROOM = ("create", "write", "fsync", "rename", "mkdir")
-CHANGE = (*ROOM, "open", "remove")
-ERRORS = {
-    "ENOSPC": ROOM, "EDQUOT": ROOM, "EROFS": CHANGE, "EIO": CHANGE, "ENOENT": (*CHANGE, "read"), "ESTALE": (*CHANGE, "read"),
-}  # fmt: skip
+# Calls that fail for each error: those that need space, all that change something, or also those that read.
+NEEDS_SPACE = ("create", "write", "fsync", "rename", "mkdir")
+CHANGES = (*NEEDS_SPACE, "open", "remove")
+ALL = (*CHANGES, "read")
+ERRORS = {"ENOSPC": NEEDS_SPACE, "EDQUOT": NEEDS_SPACE, "EROFS": CHANGES, "EIO": CHANGES, "ENOENT": ALL, "ESTALE": ALL}
 CALLS = {
     "mkdir": "mkdir", "rename": "rename", "replace": "rename", "link": "rename", "symlink": "rename",
     "unlink": "remove", "remove": "remove", "rmdir": "remove",
@@ -36,9 +35,9 @@ _real_open = io.open
 
 @dataclass(frozen=True)
 class Fault:
-    """Write number `at` (1, 2, ...; 0: none) below `root` fails with `error`, and if it is lasting so do all later ones.
+    """Write number `at` (1, 2, ...; 0: none) below `root` fails with `error`; if the fault is lasting, all later ones fail too.
 
-    Only what can fail so is counted; each such write is a line in `log`, which lies outside `root`.
+    Only calls that can fail with this error are counted; each such write is a line in `log`, which is outside `root`.
     """
 
     root: Path
@@ -53,24 +52,24 @@ class Fault:
 
     @property
     def writes(self) -> list[str]:
-        """All that was written so far, such as 'rename digits/plan.json'."""
+        """All writes so far, such as 'rename digits/plan.json'."""
         return [line.strip() for line in self.log.read_text(encoding="utf-8").splitlines()] if self.log.exists() else []
 
 
-def environment(fault: Fault, place: Path) -> dict[str, str]:
-    """The variables of a command that meets the fault; `place` gets the file that Python runs when it starts."""
-    place.mkdir(parents=True, exist_ok=True)
+def environment(fault: Fault, folder: Path) -> dict[str, str]:
+    """The environment variables of a command with the fault; the file that Python runs at its start is written to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     values = (str(fault.root), str(fault.log), fault.error, fault.at, fault.lasting)
     start = f"from pathlib import Path\n\nimport write_faults\n\nroot, log, *rest = {values!r}\n"
     start += "write_faults.install(write_faults.Fault(Path(root), Path(log), *rest))\n"
-    (place / "sitecustomize.py").write_text(start, encoding="utf-8")
-    paths = [str(place), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    (folder / "sitecustomize.py").write_text(start, encoding="utf-8")
+    paths = [str(folder), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @contextmanager
-def met(fault: Fault) -> Iterator[None]:
-    """The fault in this process, for as long as the `with` lasts."""
+def applied(fault: Fault) -> Iterator[None]:
+    """Applies the fault to this process until the end of the `with` statement."""
     before = install(fault)
     try:
         yield
@@ -80,7 +79,7 @@ def met(fault: Fault) -> Iterator[None]:
 
 
 def install(fault: Fault) -> dict[tuple[Any, str], Any]:
-    """Exchanges the calls that write and those that read; returns what stood there before."""
+    """Replaces the functions that write and read; returns the original ones."""
     disk = _Disk(fault)
     calls: dict[tuple[Any, str], Any] = {(os, name): disk.guarded(name) for name in CALLS if name in _REAL}
     calls |= {(os, "open"): disk.open, (os, "close"): disk.close, (io, "open"): disk.open_file}
@@ -92,18 +91,18 @@ def install(fault: Fault) -> dict[tuple[Any, str], Any]:
 
 
 class _Disk:
-    """The calls as they are on such a disk; `held` knows the path of every open file below the root."""
+    """The functions on such a disk; `paths` contains the path of every open file below the root, by descriptor."""
 
     def __init__(self, fault: Fault) -> None:
-        self.fault, self.held, self.fails = fault, dict[int, str](), ERRORS[fault.error]
+        self.fault, self.paths, self.fails = fault, dict[int, str](), ERRORS[fault.error]
 
     def inside(self, file: Any, folder: int | None = None) -> str | None:
-        """The path of a name or descriptor below the root, None of any other."""
+        """The path of a name or descriptor; None if it is not below the root."""
         if isinstance(file, int):
-            return self.held.get(file)
+            return self.paths.get(file)
         path = os.fsdecode("." if file is None else file)
         if not path.startswith("/"):
-            path = os.path.join(self.held.get(folder or -1) or os.getcwd(), path)  # noqa: PTH109, PTH118 - below pathlib
+            path = os.path.join(self.paths.get(folder or -1) or os.getcwd(), path)  # noqa: PTH109, PTH118 - below pathlib
         root = str(self.fault.root)
         return path if path == root or path.startswith(f"{root}/") else None
 
@@ -118,7 +117,7 @@ class _Disk:
         return OSError(*described)
 
     def count(self, kind: str, path: str, *named: Any) -> bool:
-        """Counts a call; raises if it fails at once, True for a write that is to be torn."""
+        """Counts a call; raises an exception if it fails; returns True for a write of which only half succeeds."""
         if kind not in self.fails or ("read" not in self.fails and _impossible(kind, path)):
             return False
         log = _REAL["open"](self.fault.log, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -129,10 +128,10 @@ class _Disk:
             number = (os.lseek(log, 0, os.SEEK_CUR) if kind != "read" else _REAL["fstat"](log).st_size) // WIDTH
         finally:
             _REAL["close"](log)
-        here = number == self.fault.at and kind != "read"
-        if here and kind == "write":
+        is_fault = number == self.fault.at and kind != "read"
+        if is_fault and kind == "write":
             return True
-        if here or (self.fault.lasting and 0 < self.fault.at <= number):
+        if is_fault or (self.fault.lasting and 0 < self.fault.at <= number):
             raise self.error(*named)
         return False
 
@@ -145,23 +144,23 @@ class _Disk:
             if path is not None and self.count(kind, path, *named):
                 raise self.error()
             if kind == "fsync" and path is not None:
-                return None  # no test cuts the power, and waiting for the disk is most of the time
+                return None  # most of the time would be spent waiting for the disk, and no test simulates a power failure
             return real(*arguments, **options, **({} if dir_fd is None else {"dir_fd": dir_fd}))
 
         return call
 
     def open(self, path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        place = self.inside(path, dir_fd)
-        if place is not None:
+        full_path = self.inside(path, dir_fd)
+        if full_path is not None:
             writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and not flags & getattr(os, "O_DIRECTORY", 0)
-            self.count("read" if not writing else "open" if _stands(place) else "create", place, path)
+            self.count("read" if not writing else "open" if _exists(full_path) else "create", full_path, path)
         descriptor: int = _REAL["open"](path, flags, mode, dir_fd=dir_fd)
-        if place is not None:
-            self.held[descriptor] = place
+        if full_path is not None:
+            self.paths[descriptor] = full_path
         return descriptor
 
     def close(self, descriptor: int) -> None:
-        self.held.pop(descriptor, None)
+        self.paths.pop(descriptor, None)
         _REAL["close"](descriptor)
 
     def open_file(
@@ -173,7 +172,7 @@ class _Disk:
             if path is not None:
                 self.count("read", path, file)
             return _real_open(file, mode, buffering, encoding, errors, newline, *rest, **more)
-        self.count("open" if _stands(path) else "create", path, file)
+        self.count("open" if _exists(path) else "create", path, file)
         raw = _File(self, path, file, mode.replace("b", "").replace("t", ""), *rest, **more)
         if buffering == 0:
             return raw
@@ -182,21 +181,21 @@ class _Disk:
 
 
 class _File(io.FileIO):
-    """A file of that disk: the write at which it fills up still puts down its first half."""
+    """A file on such a disk: the first half of the failing write succeeds."""
 
     def __init__(self, disk: _Disk, path: str, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.disk, self.path, self.torn = disk, path, False
-        disk.held[self.fileno()] = path
+        self.disk, self.path, self.failed = disk, path, False
+        disk.paths[self.fileno()] = path
 
     def write(self, data: Any) -> int:
-        if self.torn:
+        if self.failed:
             raise self.disk.error()
-        self.torn = self.disk.count("write", self.path)
+        self.failed = self.disk.count("write", self.path)
         half = memoryview(data).cast("B")[: len(memoryview(data).cast("B")) // 2]
-        if self.torn and not half:
+        if self.failed and not half:
             raise self.disk.error()
-        return super().write(half if self.torn else data)
+        return super().write(half if self.failed else data)
 
     def truncate(self, size: int | None = None) -> int:
         if self.disk.count("write", self.path):
@@ -205,11 +204,11 @@ class _File(io.FileIO):
 
     def close(self) -> None:
         if not self.closed:
-            self.disk.held.pop(self.fileno(), None)
+            self.disk.paths.pop(self.fileno(), None)
         super().close()
 
 
-def _stands(path: str) -> bool:
+def _exists(path: str) -> bool:
     try:
         _REAL["lstat"](path)
     except OSError:
@@ -218,7 +217,7 @@ def _stands(path: str) -> bool:
 
 
 def _impossible(kind: str, path: str) -> bool:
-    """What is refused on a good disk too, for another reason: is not counted."""
+    """Whether a call also fails on an intact disk, for another reason; it is not counted."""
     if kind == "remove":
-        return not _stands(path)
-    return (kind == "mkdir" and _stands(path)) or (kind in ("mkdir", "create") and not _stands(str(Path(path).parent)))
+        return not _exists(path)
+    return (kind == "mkdir" and _exists(path)) or (kind in ("mkdir", "create") and not _exists(str(Path(path).parent)))

@@ -65,7 +65,9 @@ def reproduce(
     print_result("\n".join(tables.fitted(reproduction.lines(compared))))
     for record in original.damaged:
         log(f"damaged, left out: {record.trial.name}: {record.reason}")
-    sys.exit(FAILED if code or original.damaged else UNMET if compared.verdict == reproduction.DIFFERENT else 0)
+    sys.exit(
+        FAILED if code or original.damaged else UNMET if compared.verdict is reproduction.ReproductionVerdict.DIFFERENT else 0
+    )
 
 
 def _check_data_and_device(folder: Path, target: Path | None, prepared: dict[str, Any]) -> None:

@@ -98,7 +98,7 @@ def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | No
     warnings = list(
         dict.fromkeys(
             f"{pair_summary['cell']}, {line}"
-            for pair_summary in prepared["cards"]
+            for pair_summary in prepared["pair_summaries"]
             for line in tables.pair_warnings(pair_summary)
         )
     )
@@ -167,7 +167,7 @@ def carry_out(
                 f"{folder}: was planned for {planned}, not for {actual}; run the same command again to train on {planned}"
             )
         executor.attach(folder, plans[0], prepared)
-        pair_summaries = config.with_rounds(prepared["cards"], experiment, plans[0])
+        pair_summaries = config.with_rounds(prepared["pair_summaries"], experiment, plans[0])
         restored = runs.begin(
             experiment, folder, plans[0], runs.launch_entry(prepared, ["resexp", *sys.argv[1:]]), pair_summaries
         )

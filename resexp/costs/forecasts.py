@@ -1,6 +1,6 @@
-"""Forecast of a whole plan: a few steps, evaluations and file writes of every kind of stack are timed.
+"""Forecast for an execution plan: a few steps, evaluations and file writes of each kind of stack are timed.
 
-Measured on the real networks, batches, loop and files, in a folder that is thrown away.
+Uses the real networks, batches, training loop and files, in a temporary folder.
 """
 
 import heapq
@@ -20,16 +20,17 @@ from resexp.costs.steps import ROUND_SECONDS, first_of, seconds_of, stepper
 from resexp.networks import count
 from resexp.training import StackState
 
-FEW_OPERATIONS = 2_000_000_000  # multiply-adds of the largest step that a forecast times
+MAX_OPERATIONS = 2_000_000_000  # multiply-adds of the largest step that a forecast times
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A plan: seconds from the command to the last row, bytes on disk, peak memory in bytes.
+    """Wall time of a plan in seconds, from the command to the last row; bytes on disk; peak memory in bytes.
 
-    walls: the same seconds by how many stacks train at once, up to the first number that is no smaller than theirs; longest:
-    of one stack, which no number of places makes shorter. startup: the seconds before the first stack, which are in all of
-    these. multiply_adds: of all training steps, backward counted as two forward.
+    walls: wall time by number of stacks that train at once: 1, 2, 4, ..., up to the number of stacks or more.
+    longest: wall time of the longest stack, a lower bound however many stacks train at once.
+    startup: seconds before the first stack; all wall times include them.
+    multiply_adds: of all training steps; a backward pass counts as two forward passes.
     """
 
     seconds: float
@@ -45,37 +46,40 @@ class Forecast:
 class Pace:
     """Times of the deepest stack of a kind, in seconds, for all its trials together.
 
-    opening: from its start to its first step. step, reading: an update without and with a reading. evaluation: of the sample
-    and the validation images after an epoch; test: of the test images, twice; both contain one estimate of batch norm
-    statistics. logging: what an epoch writes; saving: a checkpoint; closing: the files of all results. `reading_bytes` is
-    what a reading writes for one trial.
+    opening: from its start to its first step.
+    step, logged_step: an update, without and with logging of gradients.
+    evaluation: of the training sample and the validation images after an epoch. test: of the test images, twice. Both include
+        one estimate of batch norm statistics.
+    epoch_files: file writes of an epoch. saving: a checkpoint. closing: the files of all results.
+    logged_bytes: bytes that a logging step writes for one trial.
     """
 
     trials: int
     depth: int
     opening: float
     step: float
-    reading: float
+    logged_step: float
     evaluation: float
     test: float
-    logging: float
+    epoch_files: float
     saving: float
     closing: float
-    reading_bytes: int
+    logged_bytes: int
 
 
 def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> Forecast:
-    """Times a few steps of the deepest stack of each kind; those of the others are proportional to depth and number of trials.
+    """Times a few steps of the deepest stack of each kind; times of the others are scaled by depth and number of trials.
 
-    Memory is the peak of this process times the number of processes. startup: the seconds that precede the first stack.
+    Memory is the peak of this process times the number of processes. startup: seconds before the first stack.
     """
     trials = {trial.name: trial for trial in experiment.trials}
     stacks = [[trials[name] for name in stack.trials if name in trials] for stack in plan.stacks]
     stacks = [members for members in stacks if members]
     deepest = {_kind(members[0]): members for members in sorted(stacks, key=_size)}
     paces = {kind: _pace(members, plan.device) for kind, members in deepest.items()}
-    seconds, disk, operations = zip(*(_whole(of, paces[_kind(of[0])], plan.device) for of in stacks), strict=True)
-    walls = {at_once: startup + _makespan(seconds, at_once) for at_once in _worth(len(seconds))}
+    costs = (_stack_cost(members, paces[_kind(members[0])], plan.device) for members in stacks)
+    seconds, disk, operations = zip(*costs, strict=True)
+    walls = {at_once: startup + _makespan(seconds, at_once) for at_once in _powers_of_2(len(seconds))}
     return Forecast(
         seconds=startup + _makespan(seconds, jobs),
         disk_bytes=sum(disk),
@@ -87,8 +91,8 @@ def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0
     )
 
 
-def _worth(stacks: int) -> list[int]:
-    """1, 2, 4, ... up to the first that is not below the number of stacks."""
+def _powers_of_2(stacks: int) -> list[int]:
+    """1, 2, 4, ... up to the first one that is at least the number of stacks."""
     return [2**power for power in range(math.ceil(math.log2(stacks)) + 1)]
 
 
@@ -107,122 +111,126 @@ def _size(trials: Sequence[Trial]) -> int:
 
 
 def _pace(trials: Sequence[Trial], device: str) -> Pace:
-    """Made with the real functions, which write under a lock and a fence as in training."""
+    """Measures the times of a stack with the functions of training, which write under a lock."""
     with tempfile.TemporaryDirectory() as name, runs.lock(Path(name)) as lease, runs.attempt(lease, "forecast"):
         settings = trials[0].settings
         training.load_training_data(settings.data, device, training.DTYPES[settings.precision])  # read once, at start-up
-        begun = time.perf_counter()
-        run = training.begin(trials, Path(name), "forecast", device)
-        for logs in run.logs:
+        started = time.perf_counter()
+        stack = training.begin(trials, Path(name), "forecast", device)
+        for logs in stack.logs:
             runs.clear(logs)
-        opening = time.perf_counter() - begun
-        batch, operations = settings.training.batch_size, len(trials) * run.costs[0]["multiply_adds"]  # of an image
-        few = min(batch, max(2, FEW_OPERATIONS // (3 * operations)))
-        x, labels = first_of(few, run, *next(training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)))
-        training.update(run, x, labels)  # the first step takes longer than all others
-        written = sum(path.stat().st_size for path in run.logs[0].iterdir())
+        opening = time.perf_counter() - started
+        batch, operations = settings.training.batch_size, len(trials) * stack.costs[0]["multiply_adds"]  # of an image
+        timed_images = min(batch, max(2, MAX_OPERATIONS // (3 * operations)))
+        batches = training.batches(stack.trials, stack.training_data, stack.step_counts.per_epoch, 0)
+        x, labels = first_of(timed_images, stack, *next(batches))
+        training.update(stack, x, labels)  # the first step takes longer than all others
+        logged_bytes = sum(path.stat().st_size for path in stack.logs[0].iterdir())
         test = len(training.test_images(settings.data, device))
-        closing = _closing(run, test)
-        reading = _steady(lambda: training.update(run, x, labels))
-        few_images = max(2, FEW_OPERATIONS // operations)
-        evaluation, precise = _evaluation(run, few_images), _precise(run, few_images)
-        logging = _logging(run)
-        saving = _steady(lambda: training.save(run))
-        step = _steady(stepper(run, few))
+        closing = _closing(stack, test)
+        logged_step = _median_seconds(lambda: training.update(stack, x, labels))
+        max_images = max(2, MAX_OPERATIONS // operations)
+        evaluation, precise = _evaluation(stack, max_images), _precise(stack, max_images)
+        epoch_files = _epoch_files(stack)
+        saving = _median_seconds(lambda: training.save(stack))
+        step = _median_seconds(stepper(stack, timed_images))
         return Pace(
             trials=len(trials),
             depth=settings.network.depth,
             opening=opening,
-            step=step * batch / few,
-            reading=step * batch / few + max(0.0, reading - step),  # the cost of logging hardly depends on the batch size
-            evaluation=precise + evaluation * (len(run.training_data.sample) + len(run.training_data.validation)),
+            step=step * batch / timed_images,
+            logged_step=step * batch / timed_images + max(0.0, logged_step - step),  # logging hardly depends on the batch size
+            evaluation=precise + evaluation * (len(stack.training_data.sample) + len(stack.training_data.validation)),
             test=precise + 2 * evaluation * test,
-            logging=logging,
+            epoch_files=epoch_files,
             saving=saving,
             closing=closing,
-            reading_bytes=written,
+            logged_bytes=logged_bytes,
         )
 
 
-def _steady(call: Callable[[], object]) -> float:
-    """Median seconds of a call that is made for `ROUND_SECONDS`, three times at least."""
-    each: list[float] = []
-    while len(each) < 3 or math.fsum(each) < ROUND_SECONDS:
-        each.append(seconds_of(call, 1))
-    return statistics.median(each)
+def _median_seconds(call: Callable[[], object]) -> float:
+    """Median seconds of a call that is repeated for `ROUND_SECONDS`, at least three times."""
+    seconds: list[float] = []
+    while len(seconds) < 3 or math.fsum(seconds) < ROUND_SECONDS:
+        seconds.append(seconds_of(call, 1))
+    return statistics.median(seconds)
 
 
-def _evaluation(run: StackState, most: int) -> float:
-    """Seconds of evaluating one image in every trial, timed on up to `most`."""
-    images = run.training_data.sample
-    some = images.at(torch.arange(min(len(images), most), device=images.pixels.device))
-    return _steady(lambda: training.evaluate(run.network, some, run.training_data, len(run.trials))) / len(some)
+def _evaluation(stack: StackState, max_images: int) -> float:
+    """Seconds of evaluating one image in every trial, timed on at most `max_images`."""
+    images = stack.training_data.sample
+    some = images.at(torch.arange(min(len(images), max_images), device=images.pixels.device))
+    return _median_seconds(lambda: training.evaluate(stack.network, some, stack.training_data, len(stack.trials))) / len(some)
 
 
-def _precise(run: StackState, most: int) -> float:
-    """Seconds of estimating batch norm statistics, timed on up to `most` images; close to 0 without batch norm."""
+def _precise(stack: StackState, max_images: int) -> float:
+    """Seconds of estimating batch norm statistics, timed on at most `max_images`; close to 0 without batch norm."""
 
     def estimate() -> None:
-        with training.measuring(run, training.never):
+        with training.measuring(stack, training.never):
             pass
 
-    whole, images = run.training_data, min(len(run.training_data.sample), training.PRECISE_IMAGES)
-    timed = min(images, most)
-    run.training_data = replace(whole, sample=whole.sample.at(torch.arange(timed, device=whole.shift.device)))
-    seconds = _steady(estimate)
-    run.training_data = whole
+    data, images = stack.training_data, min(len(stack.training_data.sample), training.PRECISE_IMAGES)
+    timed = min(images, max_images)
+    stack.training_data = replace(data, sample=data.sample.at(torch.arange(timed, device=data.shift.device)))
+    seconds = _median_seconds(estimate)
+    stack.training_data = data
     return seconds * images / timed
 
 
-def _logging(run: StackState) -> float:
+def _epoch_files(stack: StackState) -> float:
     """Seconds of the file writes of an epoch, measured on an epoch of two images."""
-    whole, pair = run.training_data, run.training_data.sample.at(torch.arange(2, device=run.training_data.shift.device))
-    run.training_data = replace(whole, sample=pair, validation=pair)
-    logging = _steady(lambda: training.evaluate_epoch(run, time.perf_counter(), training.never))
-    run.training_data = whole
-    return logging
+    data, two_images = (
+        stack.training_data,
+        stack.training_data.sample.at(torch.arange(2, device=stack.training_data.shift.device)),
+    )
+    stack.training_data = replace(data, sample=two_images, validation=two_images)
+    seconds = _median_seconds(lambda: training.evaluate_epoch(stack, time.perf_counter(), training.never))
+    stack.training_data = data
+    return seconds
 
 
-def _closing(run: StackState, test: int) -> float:
+def _closing(stack: StackState, test: int) -> float:
     """Seconds of writing the weights and the results of all trials, with predictions of `test` images."""
-    logits = torch.rand(test, run.training_data.classes, dtype=torch.float64)
-    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), run.training_data.training.classes)
-    runs.append(run.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-    run.diverged[0] = -1  # after a non-finite initial loss nothing is written
+    logits = torch.rand(test, stack.training_data.classes, dtype=torch.float64)
+    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), stack.training_data.training.classes)
+    runs.append(stack.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+    stack.diverged[0] = -1  # otherwise nothing is written after a non-finite initial loss
 
     def close() -> None:
         for name in ("weights.pt", "best.pt"):
-            training.save_weights(run, [0], run.network.state_dict(), name)
-        training.finish(run, 0, logits, images, (None, None))
+            training.save_weights(stack, [0], stack.network.state_dict(), name)
+        training.finish(stack, 0, logits, images, (None, None))
 
-    return seconds_of(close, 1) * len(run.trials)
+    return seconds_of(close, 1) * len(stack.trials)
 
 
-def _whole(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
-    """(seconds, bytes on disk, multiply-adds of its steps) of a stack from its start to its results."""
+def _stack_cost(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
+    """(seconds, bytes on disk, multiply-adds of all steps) of a stack, from its start to its results."""
     settings = trials[0].settings
     data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
     step_counts = training.step_counts(settings, len(data.training))
-    readings = sum(step_counts.is_logging_step(step) for step in range(step_counts.steps)) if settings.gradients.probes else 0
+    logged = sum(step_counts.is_logging_step(step) for step in range(step_counts.steps)) if settings.gradients.probes else 0
     epochs = 1 + math.ceil(step_counts.steps / step_counts.per_epoch)
-    deep = settings.network.depth / pace.depth
-    computed = pace.opening + (step_counts.steps - readings) * pace.step + readings * pace.reading
-    computed += epochs * pace.evaluation + pace.test
-    seconds = deep * computed + epochs * pace.logging + pace.closing
+    relative_depth = settings.network.depth / pace.depth
+    computation = pace.opening + (step_counts.steps - logged) * pace.step + logged * pace.logged_step
+    computation += epochs * pace.evaluation + pace.test
+    seconds = relative_depth * computation + epochs * pace.epoch_files + pace.closing
     seconds += training.checkpoints(settings.training.checkpoint_every, step_counts.steps, seconds) * pace.saving
     network = training.build(trials[0], data.input_shape, data.classes)
     weights = 2 * sum(value.numel() * value.element_size() for value in network.state_dict().values())  # final and best
     images = step_counts.steps * settings.training.batch_size * len(trials)
     return (
         seconds * len(trials) / pace.trials,
-        len(trials) * (readings * pace.reading_bytes * deep + weights),
+        len(trials) * (logged * pace.logged_bytes * relative_depth + weights),
         3 * images * count(network, data.input_shape).multiply_adds,
     )
 
 
 def _makespan(seconds: Sequence[float], jobs: int) -> float:
     """The finishing time of `jobs` processes that each train one stack after another."""
-    busy = [0.0] * jobs
-    for took in seconds:
-        heapq.heapreplace(busy, busy[0] + took)
-    return max(busy)
+    ends = [0.0] * jobs
+    for duration in seconds:
+        heapq.heapreplace(ends, ends[0] + duration)
+    return max(ends)

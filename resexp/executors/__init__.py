@@ -1,4 +1,4 @@
-"""Where stacks run: processes of this machine, or a Ray cluster."""
+"""Execution of stacks: in processes of this machine, or on a Ray cluster."""
 
 from resexp.executors.cluster import Cluster
 from resexp.executors.dispatch import Executor, of_shard, train_here, train_stacks

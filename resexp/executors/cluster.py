@@ -1,6 +1,6 @@
-"""Stacks on a Ray cluster: tasks with declared processors, accelerators and memory, that write to a folder all nodes share.
+"""Stacks on a Ray cluster: tasks with declared processors, accelerators and memory, which write to a shared folder.
 
-Ray schedules, retries and recovers; nothing here queues. Stopping is a file in that folder, because every node sees it.
+Ray schedules, retries and recovers; there is no queue here. A file in the shared folder signals all nodes to stop.
 """
 
 import os
@@ -23,17 +23,17 @@ from resexp.executors.pool import Announce, silently
 from resexp.executors.workers import OutOfMemoryError
 
 RETRIES = 20  # of a stack whose node or process died
-ANSWER_SECONDS = 10.0  # for the head to accept a connection
-SILENT_SECONDS = 30.0  # between two questions to a node whether it is there, and for its answer
-LAST_SECONDS = 60.0  # for tasks to save when the driver ends with an error
-LOOK_SECONDS = 1.0  # between two looks for the file that says stop
+CONNECT_SECONDS = 10.0  # timeout of a connection to the head node
+KEEPALIVE_SECONDS = 30.0  # interval and timeout of Ray's keepalive messages
+SAVE_SECONDS = 60.0  # timeout for tasks to save their state before the driver ends
+POLL_SECONDS = 1.0  # interval of checks for the stop file
 FORWARDED_ENV = ("RESEXP_DATA", *VARIABLES)
-HEADROOM = 1 << 30  # bytes of a process beside its networks: torch itself, and the images
+HEADROOM = 1 << 30  # bytes of a process in addition to its networks: torch itself, and the images
 
 
 def _ray() -> ModuleType:
-    for name in ("time", "timeout"):  # Ray reads them as it is imported; its own 7 minutes are long for a node that is cut off
-        os.environ.setdefault(f"RAY_grpc_client_keepalive_{name}_ms", str(int(1000 * SILENT_SECONDS)))
+    for name in ("time", "timeout"):  # Ray reads them on import; its default of 7 minutes is long for a node that is cut off
+        os.environ.setdefault(f"RAY_grpc_client_keepalive_{name}_ms", str(int(1000 * KEEPALIVE_SECONDS)))
     try:
         import ray  # noqa: PLC0415 - an extra
     except ImportError:
@@ -41,115 +41,117 @@ def _ray() -> ModuleType:
     return ray
 
 
-def _check_answers(address: str | None) -> None:
-    """Raises ConfigError where nobody answers at host:port: Ray itself would try for minutes."""
+def _check_connection(address: str | None) -> None:
+    """Raises ConfigError if there is no connection to host:port; Ray itself would retry for minutes."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         try:
-            socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+            socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
         except (OSError, OverflowError) as error:
-            words = getattr(error, "strerror", None) or error
-            raise ConfigError(f"no Ray cluster at {address}: {words}; ray start --head starts one", where="--address") from None
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(
+                f"no Ray cluster at {address}: {reason}; start one with: ray start --head", where="--address"
+            ) from None
 
 
 class Cluster:
-    """A Ray cluster as a place to train: see `stacks.Places`.
+    """An executor that trains on a Ray cluster: see `dispatch.Executor`.
 
-    address: of its head, RAY_ADDRESS where it is None; without either Ray starts on this machine alone.
+    address: of the head node; if None, $RAY_ADDRESS. Without either, Ray starts on this machine only.
 
     Raises:
-        ConfigError: no Ray, or no cluster at that address.
+        ConfigError: Ray is not installed, or there is no cluster at that address.
     """
 
     def __init__(self, address: str | None = None, announce: Announce = silently) -> None:
         self._announce = announce
-        where = address or os.environ.get("RAY_ADDRESS")
-        announce(f"connecting to the Ray cluster at {where}" if where else "starting Ray on this machine")
+        address = address or os.environ.get("RAY_ADDRESS")
+        announce(f"connecting to the Ray cluster at {address}" if address else "starting Ray on this machine")
         self.ray = _ray()
         set_variables()
         variables = {name: os.environ[name] for name in FORWARDED_ENV if name in os.environ}
-        _check_answers(where)
-        environment, dashboard = {"env_vars": variables}, None if where else False
+        _check_connection(address)
+        environment, dashboard = {"env_vars": variables}, None if address else False
         try:
             self.ray.init(
-                address=where or "local",
+                address=address or "local",
                 runtime_env=environment,
                 log_to_driver=False,
                 include_dashboard=dashboard,
                 logging_level="ERROR",
             )
         except (ConnectionError, ValueError, RuntimeError, OSError, self.ray.exceptions.RayError) as error:
-            raise ConfigError(f"no Ray cluster at {where or 'this machine'}: {_words(error)}", where="--address") from None
+            raise ConfigError(f"no Ray cluster at {address or 'this machine'}: {_message(error)}", where="--address") from None
         self.stopping = threading.Event()
-        self._flag = f".stop.{uuid.uuid4().int}"
+        self._stop_file = f".stop.{uuid.uuid4().int}"
         self._folder: Path | None = None
         self._memory: dict[str, int] = {}
         self._stacks: dict[Any, Stack] = {}
         self._refused: list[tuple[Stack, BaseException | None]] = []
-        self._told: float | None = None  # when the tasks were told to stop
+        self._stopped_at: float | None = None  # when the tasks were signaled to stop
 
     # ---- before training ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        """On a node, whose `cores` it gives; and `memory`, what each trial will need, in bytes."""
-        wanted = existing.device if existing else experiment.shared.device
-        gpus = 1 if wanted.startswith(("auto", "cuda")) and self.ray.cluster_resources().get("GPU", 0) else 0
+        """Prepares on a node and returns its `cores`; in addition `memory`, the bytes that each trial will need."""
+        device = existing.device if existing else experiment.shared.device
+        gpus = 1 if device.startswith(("auto", "cuda")) and self.ray.cluster_resources().get("GPU", 0) else 0
         self._announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization on a node")
-        found: dict[str, Any] = self._ask(_prepare, experiment, existing, num_cpus=1, num_gpus=gpus)
-        return found
+        prepared: dict[str, Any] = self._run(_prepare, experiment, existing, num_cpus=1, num_gpus=gpus)
+        return prepared
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
         gpus = 1 if plan.device.startswith("cuda") else 0
         self._announce("timing a few steps of each arm on a node")
-        found: dict[str, Any] = self._ask(workers.forecast, experiment, plan, 1, num_cpus=plan.threads, num_gpus=gpus)
-        return found
+        prediction: dict[str, Any] = self._run(workers.forecast, experiment, plan, 1, num_cpus=plan.threads, num_gpus=gpus)
+        return prediction
 
-    def _ask(self, function: Callable[..., Any], *arguments: Any, **resources: float) -> Any:
+    def _run(self, function: Callable[..., Any], *arguments: Any, **resources: float) -> Any:
         try:
             return self.ray.get(self.ray.remote(**resources)(function).remote(*arguments))
         except self.ray.exceptions.RayTaskError as error:
             cause = _cause(error)
             if isinstance(cause, RuntimeError | MemoryError | ImportError):
-                raise ChildProcessError(f"before training: {_words(cause)}") from None
+                raise ChildProcessError(f"before training: {_message(cause)}") from None
             raise cause from None
         except self.ray.exceptions.RayError as error:
-            raise ChildProcessError(f"before training: {_words(error)}") from None
+            raise ChildProcessError(f"before training: {_message(error)}") from None
 
     def check_shared(self, folder: Path) -> None:
-        """Proves that every node reads and writes this very folder, and runs the same versions.
+        """Checks that every node reads and writes the same folder and has the same versions.
 
         Raises:
-            RunsError: a node that does not, by address.
+            RunsError: names the address of a node that does not.
         """
-        word = str(uuid.uuid4().int)
-        place = folder / f".probe.{word}"
-        runs.write_text(place, word)
+        token = str(uuid.uuid4().int)
+        path = folder / f".probe.{token}"
+        runs.write_text(path, token)
         alive = [node for node in self.ray.nodes() if node["Alive"]]
         try:
-            for node, reference in [(node, self._probe_of(node, place, word)) for node in alive]:
+            for node, reference in [(node, self._start_probe(node, path, token)) for node in alive]:
                 address = node["NodeManagerAddress"]
                 try:
-                    told = self.ray.get(reference)
+                    reply = self.ray.get(reference)
                 except (self.ray.exceptions.TaskUnschedulableError, self.ray.exceptions.NodeDiedError):
-                    continue  # it died before it could be asked, and is no place to train at
+                    continue  # the node died before it could answer, so nothing will be trained on it
                 except self.ray.exceptions.RayError as error:
-                    raise runs.RunsError(f"node {address}: {_words(error)}") from None
-                if told != [word, *nodes.versions()]:
-                    raise runs.RunsError(nodes.mismatch_message(address, folder, word, told))
-                if not nodes.answer(place, node["NodeID"]).is_file():
-                    raise runs.RunsError(f"node {address} writes to another {folder}; --runs must lie on shared storage")
+                    raise runs.RunsError(f"node {address}: {_message(error)}") from None
+                if reply != [token, *nodes.versions()]:
+                    raise runs.RunsError(nodes.mismatch_message(address, folder, token, reply))
+                if not nodes.reply_path(path, node["NodeID"]).is_file():
+                    raise runs.RunsError(f"node {address} writes to another {folder}; --runs must be on shared storage")
         finally:
-            for left in folder.glob(f".probe.*{word}"):
-                left.unlink()
+            for probe in folder.glob(f".probe.*{token}"):
+                probe.unlink()
 
-    def _probe_of(self, node: dict[str, Any], place: Path, word: str) -> Any:
-        there = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        task = self.ray.remote(num_cpus=0)(nodes.probe).options(scheduling_strategy=there)
-        return task.remote(place.resolve(), word, node["NodeID"])
+    def _start_probe(self, node: dict[str, Any], path: Path, token: str) -> Any:
+        strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = self.ray.remote(num_cpus=0)(nodes.probe).options(scheduling_strategy=strategy)
+        return task.remote(path.resolve(), token, node["NodeID"])
 
     # ---- stacks ----
 
-    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - Ray asks each task for itself
+    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - Ray uses the resources of each task
         self.check_shared(folder)
         self._folder, self._memory = folder.resolve(), prepared["memory"]
 
@@ -158,32 +160,32 @@ class Cluster:
         return len(self._stacks) + len(self._refused)
 
     def has_capacity(self) -> bool:
-        return True  # Ray queues, and a cluster that grows wants to see what waits
+        return True  # Ray has a queue, by which an autoscaling cluster decides how far to grow
 
     def start(self, lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str) -> None:
-        on_card = device.startswith("cuda")
+        on_gpu = device.startswith("cuda")
         task = self.ray.remote(
             max_retries=RETRIES,
-            retry_exceptions=[runs.SupersededError],  # by an attempt that was given up, but was only slow to begin
-            max_calls=1 if on_card else 0,  # a process keeps what it has of a card
+            retry_exceptions=[runs.SupersededError],  # superseded by an attempt that Ray had given up but that started late
+            max_calls=1 if on_gpu else 0,  # a process keeps its GPU memory until it ends
         )(_train)
         declared = {
             "num_cpus": stack.threads,
-            "num_gpus": int(on_card),
-            "memory": HEADROOM + (0 if on_card else sum(self._memory.get(name, 0) for name in stack.trials)),
+            "num_gpus": int(on_gpu),
+            "memory": HEADROOM + (0 if on_gpu else sum(self._memory.get(name, 0) for name in stack.trials)),
         }
-        if too_much := self._unfit(declared):
-            self._refused.append((stack, too_much))
+        if error := self._shortage(declared):
+            self._refused.append((stack, error))
             return
-        there = lease._replace(folder=lease.folder.resolve())
-        arguments = (there, stack, list(members), device, self._flag, nodes.versions())
+        absolute = lease._replace(folder=lease.folder.resolve())
+        arguments = (absolute, stack, list(members), device, self._stop_file, nodes.versions())
         self._stacks[task.options(**declared, name=f"resexp {stack.name}").remote(*arguments)] = stack
 
     def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
         if self.stopping.is_set():
             self._stop()
         refused, self._refused = self._refused, []
-        if self._told is not None and time.monotonic() - self._told > LAST_SECONDS:  # what waits for a node that will not come
+        if self._stopped_at is not None and time.monotonic() - self._stopped_at > SAVE_SECONDS:  # tasks that are still queued
             refused += [(stack, None) for stack in self._stacks.values()]
             self._stacks.clear()
         if refused or not self._stacks:
@@ -194,46 +196,44 @@ class Cluster:
             raise _lost(error) from None
         return [(self._stacks.pop(reference), self._raised(reference)) for reference in done]
 
-    def _unfit(self, declared: dict[str, int]) -> BaseException | None:
-        """Why no node of this cluster could ever train it; Ray itself would wait."""
+    def _shortage(self, declared: dict[str, int]) -> BaseException | None:
+        """The exception for a stack that no node has the resources to train, for which Ray would wait; None if one has."""
         names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-        has = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        most = {key: max((of.get(name, 0) for of in has), default=0) for key, name in names.items()}
-        if declared["num_cpus"] > most["num_cpus"] or declared["num_gpus"] > most["num_gpus"]:
-            return runs.RunsError(
-                f"no node has {declared['num_cpus']} processors and {declared['num_gpus']} accelerators for it"
-            )
-        if declared["memory"] > most["memory"]:
+        resources = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        largest = {key: max((node.get(name, 0) for node in resources), default=0) for key, name in names.items()}
+        if declared["num_cpus"] > largest["num_cpus"] or declared["num_gpus"] > largest["num_gpus"]:
+            return runs.RunsError(f"needs {declared['num_cpus']} CPU(s) and {declared['num_gpus']} GPU(s), which no node has")
+        if declared["memory"] > largest["memory"]:
             return OutOfMemoryError(
-                f"needs {declared['memory'] / 1e9:.1f} GB, and no node has more than {most['memory'] / 1e9:.1f}"
+                f"needs {declared['memory'] / 1e9:.1f} GB of memory, and no node has more than {largest['memory'] / 1e9:.1f} GB"
             )
         return None
 
     def _stop(self) -> None:
-        """Tells the tasks: those that train save, those that still wait return as soon as they come."""
-        if self._folder is not None and self._told is None:
-            (self._folder / self._flag).touch()
-            self._told = time.monotonic()
+        """Signals the tasks to stop: running ones save their state, queued ones return when they start."""
+        if self._folder is not None and self._stopped_at is None:
+            (self._folder / self._stop_file).touch()
+            self._stopped_at = time.monotonic()
 
     def _raised(self, reference: Any) -> BaseException | None:
         try:
             self.ray.get(reference)
         except self.ray.exceptions.OutOfMemoryError as error:
-            return OutOfMemoryError(_words(error))
+            return OutOfMemoryError(_message(error))
         except self.ray.exceptions.RayTaskError as error:
             return _cause(error)
         except self.ray.exceptions.LocalRayletDiedError as error:
             return _lost(error)
         except self.ray.exceptions.RayError as error:
-            return runs.RunsError(f"its task died, {RETRIES} retries included: {_words(error)}")
+            return runs.RunsError(f"its task died, {RETRIES} retries included: {_message(error)}")
         return None
 
     def kill(self) -> None:
-        """Ends the tasks where they are; checkpoints and logs stay valid."""
+        """Kills the tasks; checkpoints and logs stay valid."""
         self.ray.shutdown()
         if self._folder is not None:
             with suppress(OSError):
-                (self._folder / self._flag).unlink(missing_ok=True)
+                (self._folder / self._stop_file).unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -241,24 +241,24 @@ class Cluster:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None and self._stacks:
             self._stop()
-            with suppress(self.ray.exceptions.RayError):  # there may be no cluster any more
-                self.ray.wait(list(self._stacks), num_returns=len(self._stacks), timeout=LAST_SECONDS)
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # it prints what its threads have kept
+            with suppress(self.ray.exceptions.RayError):  # the cluster may no longer exist
+                self.ray.wait(list(self._stacks), num_returns=len(self._stacks), timeout=SAVE_SECONDS)
+        with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull):  # Ray prints buffered logs of its threads
             self.ray.shutdown()
         if self._folder is not None:
-            (self._folder / self._flag).unlink(missing_ok=True)
+            (self._folder / self._stop_file).unlink(missing_ok=True)
 
 
 def _lost(error: BaseException) -> ChildProcessError:
-    return ChildProcessError(f"the cluster is lost: {_words(error)}")
+    return ChildProcessError(f"lost the connection to the cluster: {_message(error)}")
 
 
 def _cause(error: Any) -> BaseException:
     cause = error.cause
-    return cause if isinstance(cause, BaseException) else ChildProcessError(_words(error))
+    return cause if isinstance(cause, BaseException) else ChildProcessError(_message(error))
 
 
-def _words(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines[-1].split()) if lines else ''}"[:300]
 
@@ -267,31 +267,33 @@ def _words(error: BaseException) -> str:
 
 
 def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-    found = workers.prepare(experiment, existing)
-    device = found["device"]
+    prepared = workers.prepare(experiment, existing)
+    device = prepared["device"]
     return {
-        **found,
-        "cards": workers.pair_summaries(experiment, device),
+        **prepared,
+        "pair_summaries": workers.pair_summaries(experiment, device),
         "cores": cores(),
         "memory": workers.memory(experiment, device),
     }
 
 
-def _train(lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str, flag: str, versions: Sequence[str]) -> str:
-    """Trains a stack; a node that joined after the others were asked is asked here."""
+def _train(
+    lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str, stop_file: str, versions: Sequence[str]
+) -> str:
+    """Trains a stack; first repeats the checks of `check_shared`, because the node may have joined later."""
     folder = lease.folder
-    if (folder / flag).exists():
+    if (folder / stop_file).exists():
         return "interrupted"
     if not (folder / "plan.json").is_file():
-        raise runs.RunsError(f"node {platform.node()} does not share {folder}; --runs must lie on storage that all nodes share")
+        raise runs.RunsError(f"node {platform.node()} does not share {folder}; --runs must be on storage that all nodes share")
     if nodes.versions() != list(versions):
         raise runs.RunsError(nodes.mismatch_message(platform.node(), folder, "", ["", *nodes.versions()]))
-    looked, stopped, place = 0.0, False, folder / flag
+    checked_at, stopped = 0.0, False
 
     def stop() -> bool:
-        nonlocal looked, stopped
-        if time.monotonic() - looked > LOOK_SECONDS:
-            looked, stopped = time.monotonic(), place.exists()
+        nonlocal checked_at, stopped
+        if time.monotonic() - checked_at > POLL_SECONDS:
+            checked_at, stopped = time.monotonic(), (folder / stop_file).exists()
         return stopped
 
     return workers.train_fenced(lease, stack, members, device, stop)

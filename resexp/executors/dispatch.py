@@ -1,6 +1,6 @@
-"""Stacks of a plan, trained in a pool, on a cluster, or in this process.
+"""Training of the stacks of a plan: in a pool, on a cluster, or in this process.
 
-Whoever waits polls runs/; nothing but states and errors comes back from a worker.
+Progress is read from runs/; workers return only states and exceptions.
 """
 
 import sys
@@ -20,14 +20,14 @@ POLL_SECONDS = 0.25
 
 
 def train_here(experiment: Experiment, folder: Path) -> None:
-    """Trains what is not finished in this process: for Python code, which may have brought shortcuts of its own.
+    """Trains all unfinished trials in this process, for Python code that may define custom shortcuts.
 
-    torch's global settings (threads, determinism, denormals, precision) are restored afterwards.
+    Global settings of torch (threads, determinism, denormals, precision) are restored afterwards.
 
     Raises:
-        ConfigError: a device or images that cannot be used.
-        RunsError: another process writes there; a checkpoint that cannot be used.
-        OSError: nowhere to write.
+        ConfigError: the device or the images cannot be used.
+        RunsError: another process writes to the folder; a checkpoint cannot be used.
+        OSError: the folder is not writable.
     """
     existing = runs.read_plan(folder)
     with workers.restoring(experiment):
@@ -43,11 +43,11 @@ def train_here(experiment: Experiment, folder: Path) -> None:
                     workers.train(lease, stack, _members(folder, stack, trials), plan.device)
 
 
-# ---- a pool, or a cluster ---------------------------------------------------------------------------------------------
+# ---- executors ----------------------------------------------------------------------------------------------------------
 
 
 class Flag(Protocol):
-    """What is set once training is to stop."""
+    """An event that is set to stop training."""
 
     def is_set(self) -> bool: ...
 
@@ -55,57 +55,58 @@ class Flag(Protocol):
 
 
 class Executor(Protocol):
-    """Where stacks train: `Pool` on this machine, `Cluster` on others."""
+    """Trains stacks: `Pool` on this machine, `Cluster` on others."""
 
     stopping: Flag
 
     @property
     def running(self) -> int:
-        """How many stacks train."""
+        """Number of stacks in training."""
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        """What must be known before anything is written.
+        """Determines what must be known before anything is written.
 
-        Device, that of an existing plan; data checksum, steps per trial, cards; the `cores` of a machine that will train.
+        The device (that of an existing plan), the checksum of the images, the steps of each trial, the pair summaries, and the
+        `cores` of a machine that will train.
 
         Raises:
-            DataError, DeviceError: as raised where it was found out.
-            ChildProcessError: the process died.
+            DataError, DeviceError: as raised in the worker.
+            ChildProcessError: the worker died.
         """
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        """What the plan will take, from a few timed steps: see `costs.Forecast`. Raises as `prepare` does."""
+        """Predicts time, disk space and memory from a few timed steps: see `costs.Forecast`. Raises as `prepare` does."""
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
-        """Makes ready for the stacks of this plan: `prepared` is what was found out before.
+        """Gets ready to train the stacks of this plan in this folder; `prepared` is the result of `prepare`.
 
         Raises:
-            RunsError: a place where they cannot be trained, by name.
+            RunsError: a node on which they cannot be trained.
         """
 
     def start(self, lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str) -> None:
-        """Has a stack trained; there is `room`."""
+        """Starts to train a stack; requires `has_capacity`."""
 
     def has_capacity(self) -> bool:
         """Whether another stack can start."""
 
     def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
-        """The stacks that ended, waited for as long as that, with what they raised."""
+        """Waits until a stack ends, at most so many seconds; returns the stacks that ended and their exceptions."""
 
 
 def train_stacks(
     executor: Executor, lease: runs.Lease, experiment: Experiment, plan: Plan, shard: tuple[int, int] | None = None
 ) -> Iterator[None]:
-    """Trains the stacks of what is held that are not finished; yields now and then, so that the caller can look at runs/.
+    """Trains the unfinished stacks of the experiment; yields repeatedly, so that the caller can read runs/.
 
-    A stack that raises, or whose worker dies, is marked failed and the others go on; one for which the memory does not
-    suffice is trained as two halves, which plan.json has from then on. Ends early when told to stop.
+    A stack that raises an exception, or whose worker dies, is marked failed, and the others continue. A stack that does not fit
+    into memory is split into two halves, in plan.json too. Ends early if `executor.stopping` is set.
 
-    shard: (i, n): every n-th stack from the i-th on; nothing is halved, for others follow the same plan.
+    shard: (i, n): every n-th stack, starting with the i-th; no stack is split, because other shards follow the same plan.
 
     Raises:
         RunsError: another process has taken over.
-        OSError: nowhere to write.
+        OSError: the folder is not writable.
     """
     folder, trials = lease.folder, {trial.name: trial for trial in experiment.trials}
     queue = deque(stack for stack in of_shard(plan, shard) if _unfinished(folder, stack, trials))
@@ -131,13 +132,13 @@ def train_stacks(
 
 
 def of_shard(plan: Plan, shard: tuple[int, int] | None) -> Sequence[Stack]:
-    """The stacks of a shard (i, n), of the whole where there are none."""
+    """The stacks of a shard (i, n); all stacks if shard is None."""
     number, shards = shard or (1, 1)
     return plan.stacks[number - 1 :: shards]
 
 
 def _halve(folder: Path, plan: Plan, stack: Stack) -> Plan:
-    """Plans a stack as two halves, before anything of them is trained; its checkpoint belongs to neither."""
+    """Splits a stack in the plan before the halves are trained; its checkpoint, which fits neither, is discarded."""
     plan = config.halved(plan, stack.name)
     runs.discard(runs.checkpoint_file(folder, stack.name))
     runs.write_plan(folder, plan)
@@ -149,17 +150,17 @@ def _unfinished(folder: Path, stack: Stack, trials: dict[str, Trial]) -> bool:
 
 
 def _members(folder: Path, stack: Stack, trials: dict[str, Trial]) -> list[Trial]:
-    """The trials of a stack as planned: those that the config no longer has train along, as far as they ever began."""
+    """The trials of a stack as planned, including those that have begun but are no longer in the config."""
     known = (trials.get(name) or runs.read_trial(folder, name) for name in stack.trials)
     return [trial for trial in known if trial is not None]
 
 
 def _fail(folder: Path, stack: Stack, error: BaseException) -> None:
-    """Marks what has no result of a stack that could not be trained, with the reason."""
-    said = isinstance(error, OutOfMemoryError | runs.RunsError | config.ConfigError)
-    reason = str(error) if said else f"{type(error).__name__}: {error}"
+    """Marks the unfinished trials of a stack as failed, with the reason."""
+    is_message = isinstance(error, OutOfMemoryError | runs.RunsError | config.ConfigError)
+    reason = str(error) if is_message else f"{type(error).__name__}: {error}"
     if isinstance(error, EndedError):
         reason = f"its process {error}"
-    for place in (runs.trial_folder(folder, name) for name in stack.trials):
-        if not runs.has_result(place):
-            runs.set_failed(place, reason)
+    for trial_path in (runs.trial_folder(folder, name) for name in stack.trials):
+        if not runs.has_result(trial_path):
+            runs.set_failed(trial_path, reason)

@@ -1,4 +1,4 @@
-"""What a node of a cluster is asked before anything is trained there: whether it shares the folder, and what is installed."""
+"""Checks of a cluster node before training: whether it shares the results folder, and which versions it has."""
 
 import platform
 from collections.abc import Sequence
@@ -8,31 +8,31 @@ import resexp
 
 
 def versions() -> list[str]:
-    from importlib.metadata import version  # noqa: PLC0415 - needed here alone
+    from importlib.metadata import version  # noqa: PLC0415 - used only here
 
     return [resexp.__version__, version("torch"), platform.python_version()]
 
 
-def answer(place: Path, node: str) -> Path:
-    """.probe.<node>.<word> beside .probe.<word>."""
-    return place.with_name(f"{place.stem}.{node}{place.suffix}")
+def reply_path(path: Path, node: str) -> Path:
+    """The path of a node's reply: .probe.<node>.<token> next to .probe.<token>."""
+    return path.with_name(f"{path.stem}.{node}{path.suffix}")
 
 
-def probe(place: Path, word: str, node: str) -> list[str]:
-    """What this node reads there, and its versions; it answers beside what it read."""
+def probe(path: Path, token: str, node: str) -> list[str]:
+    """What this node reads from the file, and its versions; writes its reply next to the file."""
     try:
-        found = place.read_text(encoding="utf-8")
-        if found == word:
-            answer(place, node).write_text(word, encoding="utf-8")
+        content = path.read_text(encoding="utf-8")
+        if content == token:
+            reply_path(path, node).write_text(token, encoding="utf-8")
     except OSError as error:
-        found = f"{type(error).__name__}: {error.strerror}"
-    return [found, *versions()]
+        content = f"{type(error).__name__}: {error.strerror}"
+    return [content, *versions()]
 
 
-def mismatch_message(address: str, folder: Path, word: str, told: Sequence[str]) -> str:
-    if told[0] != word:
-        advice = "--runs must lie on storage that all nodes share, at one path"
-        return f"node {address} does not share {folder} ({told[0]}); {advice}"
-    pairs = zip(("resexp", "torch", "Python"), told[1:], versions(), strict=True)
+def mismatch_message(address: str, folder: Path, token: str, reply: Sequence[str]) -> str:
+    if reply[0] != token:
+        advice = "--runs must be on storage that all nodes share, at the same path"
+        return f"node {address} does not share {folder} ({reply[0]}); {advice}"
+    pairs = zip(("resexp", "torch", "Python"), reply[1:], versions(), strict=True)
     differing = [f"{name} {there}, not {here}" for name, there, here in pairs if there != here]
     return f"node {address} has {' and '.join(differing)}"

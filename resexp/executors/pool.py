@@ -1,7 +1,7 @@
-"""Worker processes, and what they are asked before anything is trained.
+"""A pool of worker processes, and the tasks that run before training.
 
-Workers are spawned, never forked, and their threads sleep while they wait: spinning threads of two trainings on two cores take
-a hundred times as long.
+Workers are spawned, never forked. Their threads sleep while they wait: with active waiting, two trainings on two cores take a
+hundred times as long.
 """
 
 import multiprocessing
@@ -28,23 +28,23 @@ def silently(_stage: str) -> None:
 
 
 class Pool:
-    """Worker processes; one that dies takes one stack with it and no other."""
+    """A pool of worker processes; the death of one affects only its stack. See `dispatch.Executor`."""
 
     def __init__(self, jobs: int | None = 1, announce: Announce = silently) -> None:
-        """Starts them and announces stages that take seconds.
+        """Starts the workers.
 
-        jobs: how many; None for as many as a plan and this machine allow.
+        jobs: their number; None for as many as plan and machine allow. announce: called with each stage that takes seconds.
 
         Raises:
-            ChildProcessError: a process that cannot be started.
+            ChildProcessError: a process cannot be started.
         """
         self.announce = announce
         announce("starting torch")
         set_variables()
-        self._begun = time.monotonic() - time.process_time()  # when this process began, without waiting times
+        self._started = time.monotonic() - time.process_time()  # start of this process, without waiting times
         check_start()
         self.context = multiprocessing.get_context("spawn")
-        with block_signals():  # the process that clears up after all others starts with the first semaphore
+        with block_signals():  # the first semaphore starts multiprocessing's resource tracker
             self.stopping = self.context.Event()
         self.workers: list[Worker] = []
         self._stacks: dict[Future[str], tuple[int, Stack, str]] = {}
@@ -52,7 +52,7 @@ class Pool:
         self._resize(jobs or min(2, cores()))
 
     def _resize(self, jobs: int) -> None:
-        """Exactly `jobs` workers; new ones are already on their way."""
+        """Starts or ends workers until there are exactly `jobs`."""
         fresh = [self._worker() for _ in range(jobs - len(self.workers))]
         for worker in self.workers[jobs:]:
             worker.shutdown(wait=False)
@@ -65,34 +65,35 @@ class Pool:
         return Worker(self.context, self.stopping)
 
     def replace(self, number: int) -> None:
-        """A new worker in the place of one that died, or that may have lost its device."""
+        """Replaces a worker that died, or that may have lost its device."""
         self.workers[number].shutdown(wait=False)
         self.workers[number] = self._worker()
 
     def submit(self, number: int, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Asks one worker; one that has died since it was last asked is replaced."""
+        """Submits a task to a worker, which is replaced first if it has died."""
         try:
             return self.workers[number].submit(function, *arguments)
         except BrokenProcessPool:
             self.replace(number)
             return self.workers[number].submit(function, *arguments)
 
-    # ---- before training, and its stacks: see `stacks.Places` ----
+    # ---- the methods of an executor ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        found = _answer(self, f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
-        pairs = _answer(self, "measuring the pairs at initialization", workers.pair_summaries, experiment, found["device"])
-        return {**found, "cards": pairs, "cores": cores()}
+        prepared = _call(self, f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
+        device = prepared["device"]
+        pairs = _call(self, "measuring the pairs at initialization", workers.pair_summaries, experiment, device)
+        return {**prepared, "pair_summaries": pairs, "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        """The time until here is the start-up time of any training: imports, images, pair summaries."""
-        startup = time.monotonic() - self._begun
+        """The time so far is the start-up time of every training: imports, images, pair summaries."""
+        startup = time.monotonic() - self._started
         self._fit(plan)
         task = (workers.forecast, experiment, plan, len(self.workers), startup)
-        found: dict[str, Any] = _answer(self, "timing a few steps of each arm", *task)
-        return found
+        prediction: dict[str, Any] = _call(self, "timing a few steps of each arm", *task)
+        return prediction
 
-    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - all is on this machine
+    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - there are no other machines
         self._fit(plan)
 
     @property
@@ -109,7 +110,7 @@ class Pool:
 
     def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
         done, _ = wait(self._stacks, timeout=seconds, return_when=FIRST_COMPLETED)
-        found = []
+        ended = []
         for future in done:
             number, stack, device = self._stacks.pop(future)
             raised = future.exception()
@@ -117,11 +118,11 @@ class Pool:
                 raised = self.workers[number].death()
             if isinstance(raised, EndedError) or (raised is not None and device != "cpu"):
                 self.replace(number)
-            found.append((stack, raised))
-        return found
+            ended.append((stack, raised))
+        return ended
 
     def kill(self) -> None:
-        """Ends the workers where they are; checkpoints and logs stay valid."""
+        """Kills the workers; checkpoints and logs stay valid."""
         for process in multiprocessing.active_children():
             process.kill()
 
@@ -135,8 +136,8 @@ class Pool:
             worker.shutdown(wait=True, cancel_futures=True)
 
 
-def _answer(pool: Pool, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the first worker returns; `stage`, what it does meanwhile, is announced once it has started."""
+def _call(pool: Pool, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in the first worker; `stage`, a description of the task, is announced when the worker has started."""
     try:
         future = pool.submit(0, function, *arguments)
         wait([pool.workers[0].arrival])
@@ -145,54 +146,54 @@ def _answer(pool: Pool, stage: str, function: Callable[..., Any], *arguments: An
     except BrokenProcessPool:
         death = pool.workers[0].death()
         raise ChildProcessError(f"{stage}: the worker process {death}") if isinstance(death, EndedError) else death from None
-    except (RuntimeError, MemoryError, ImportError) as error:  # no memory for the networks, a device that fails
+    except (RuntimeError, MemoryError, ImportError) as error:  # out of memory, or the device fails
         raise ChildProcessError(f"{stage}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
 def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
-    """What a step of each arm alone costs: see `costs.Cost`.
+    """The cost of a training step of each arm, trained individually: see `costs.StepCost`.
 
     Raises:
         DataError, DeviceError: as raised in the worker.
         ChildProcessError: the worker died.
     """
-    found: list[dict[str, Any]] = _answer(pool, "timing a step of each arm", workers.time_arms, experiment)
-    return found
+    costs: list[dict[str, Any]] = _call(pool, "timing a step of each arm", workers.time_arms, experiment)
+    return costs
 
 
 def initial_diagnostics(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, Any]]:
-    """Gradients and signals of every trial before its first step, on `batches` batches: see `survey.Reading`.
+    """Gradients and activations of every trial at initialization, on `batches` batches: see `initial_diagnostics`.
 
     Raises:
         DataError, DeviceError: as raised in the worker.
         ChildProcessError: the worker died.
     """
     stage = f"measuring {len(experiment.trials)} networks at initialization"
-    found: list[dict[str, Any]] = _answer(pool, stage, workers.initial_diagnostics, experiment, batches)
-    return found
+    measurements: list[dict[str, Any]] = _call(pool, stage, workers.initial_diagnostics, experiment, batches)
+    return measurements
 
 
-def dissection_cost(pool: Pool, place: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
-    """(seconds of one evaluation, evaluations that each part takes) of a finished trial: see `dissect.cost`.
+def dissection_cost(pool: Pool, folder: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
+    """(seconds of one evaluation, number of evaluations of each part) of a finished trial: see `dissect.cost`.
 
     Raises:
         RunsError, DataError, DeviceError: as raised in the worker.
         ChildProcessError: the worker died.
     """
-    task = (place, trial, threads, device)
-    found: tuple[float, dict[str, int]] = _answer(pool, "timing an evaluation of each network", workers.dissection_cost, *task)
-    return found
+    task = (folder, trial, threads, device)
+    cost: tuple[float, dict[str, int]] = _call(pool, "timing an evaluation of each network", workers.dissection_cost, *task)
+    return cost
 
 
 def dissect(
-    pool: Pool, place: Path, trial: Trial, threads: int, device: str, part: str, grid: int = 0, line: int = 0
+    pool: Pool, folder: Path, trial: Trial, threads: int, device: str, part: str, grid: int = 0, line: int = 0
 ) -> list[tuple[CsvValue, ...]]:
-    """Rows of one part of a finished trial: see `dissect.dissect`.
+    """The rows of one part of the ablation of a finished trial: see `dissect.dissect`.
 
     Raises:
         RunsError, DataError, DeviceError: as raised in the worker.
         ChildProcessError: the worker died.
     """
-    task = (place, trial, threads, device, part, grid, line)
-    found: list[tuple[CsvValue, ...]] = _answer(pool, f"{part} of {trial.name}", workers.dissect_trial, *task)
-    return found
+    task = (folder, trial, threads, device, part, grid, line)
+    rows: list[tuple[CsvValue, ...]] = _call(pool, f"{part} of {trial.name}", workers.dissect_trial, *task)
+    return rows

@@ -1,4 +1,4 @@
-"""A worker process: how it is started, and why it could not start or has ended, as far as known."""
+"""A worker process: how it is started, and the reason why it could not start or has ended."""
 
 import os
 import signal
@@ -16,37 +16,37 @@ from typing import Any
 
 from resexp.executors import workers
 
-WHERE = "; PYTHONFAULTHANDLER=1 in the environment prints where"
+HINT = "; PYTHONFAULTHANDLER=1 in the environment prints where"
 MEANINGS = {  # of signals: signal(7), and their usual cause in numerical libraries
-    "SIGABRT": f"native code called abort(){WHERE}",
-    "SIGBUS": f"a crash in native code{WHERE}",
-    "SIGFPE": f"a crash in native code{WHERE}",
-    "SIGILL": f"native code uses an instruction that this processor does not have{WHERE}",
-    "SIGSEGV": f"a crash in native code{WHERE}",
+    "SIGABRT": f"native code called abort(){HINT}",
+    "SIGBUS": f"a crash in native code{HINT}",
+    "SIGFPE": f"a crash in native code{HINT}",
+    "SIGILL": f"native code uses an instruction that this processor does not have{HINT}",
+    "SIGSEGV": f"a crash in native code{HINT}",
     "SIGSYS": "the system forbids a call that native code made",
     "SIGXCPU": "the limit of processor time was exceeded",
 }
 NT_STATUS = {  # exit codes by which Windows names a crash, NTSTATUS values of ntstatus.h
-    0xC0000005: f"access violation, a crash in native code{WHERE}",
+    0xC0000005: f"access violation, a crash in native code{HINT}",
     0xC0000017: "not enough memory",
     0xC000001D: "native code uses an instruction that this processor does not have",
-    0xC00000FD: f"stack overflow in native code{WHERE}",
-    0xC0000409: f"native code called abort(){WHERE}",
+    0xC00000FD: f"stack overflow in native code{HINT}",
+    0xC0000409: f"native code called abort(){HINT}",
 }
 LESS_MEMORY = "train fewer at once (--jobs 1, a smaller training.stack), or use a smaller network or training.batch_size"
 START_SECONDS = 60.0  # for an interpreter to start
-REAPED_SECONDS = 10.0  # for the exit code of a process that has ended
+EXIT_CODE_SECONDS = 10.0  # until the exit code of a process that has ended is known
 
 
 class EndedError(Exception):
     """A worker process ended during a task. The message is a predicate such as "was ended by SIGSEGV"."""
 
 
-# ---- words --------------------------------------------------------------------------------------------------------------
+# ---- messages -----------------------------------------------------------------------------------------------------------
 
 
 def how_it_ended(code: int | None, kills: dict[str, int], kills_at_start: dict[str, int]) -> str:
-    """What is known of the end of a process: "was ended by SIGSEGV (a crash in native code; ...)".
+    """Describes the end of a process: "was ended by SIGSEGV (a crash in native code; ...)".
 
     code: as in `multiprocessing.Process.exitcode`, negative for a signal; None if unknown.
     kills: `memory_kills` now, and as it was when the process started.
@@ -64,7 +64,7 @@ def how_it_ended(code: int | None, kills: dict[str, int], kills_at_start: dict[s
         return f"was ended by {name}" + (f" ({MEANINGS[name]})" if name in MEANINGS else "")
     more = max((kills[file] - kills_at_start.get(file, 0) for file in kills), default=None)
     if more is None:
-        return "was ended by SIGKILL (by the system when memory runs out, or from outside: the kernel does not say which)"
+        return "was ended by SIGKILL (by the system when memory runs out, or from outside: the kernel does not report which)"
     if more:
         counted = f"the kernel has counted {more} out-of-memory kill{'s' if more > 1 else ''} since it began"
         return f"was ended by SIGKILL as memory ran out ({counted}); {LESS_MEMORY}"
@@ -120,13 +120,13 @@ def check_start() -> None:
     except OSError as error:
         raise not_started(error.strerror or str(error)) from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").split("\n")
-        last = next((" ".join(line.split()) for line in reversed(said) if line.strip()), "")
+        errors = done.stderr.decode(errors="replace").split("\n")
+        last = next((" ".join(line.split()) for line in reversed(errors) if line.strip()), "")
         how = how_it_ended(done.returncode, memory_kills(), kills)
         raise not_started(f"it {how}{f': {last}' if last else ''}")
 
 
-# ---- a process ------------------------------------------------------------------------------------------------------------
+# ---- workers --------------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -146,7 +146,7 @@ class Worker:
     """A process that runs one task after another, in a separate executor, so that its death affects no other process."""
 
     def __init__(self, context: SpawnContext, stopping: Event) -> None:
-        """Starts it, and has it import what tasks need; `arrival` is done once it has.
+        """Starts the process, which first imports what tasks need; then the future `arrival` is done.
 
         Raises:
             ChildProcessError: the system refuses to start another process.
@@ -157,7 +157,7 @@ class Worker:
             with block_signals():
                 self.arrival: Future[None] = self._executor.submit(workers.warm_up)
         except BrokenPipeError:
-            raise not_started("it ended before it had read what to do") from None
+            raise not_started("it ended before it had read its task") from None
         except OSError as error:
             raise not_started(error.strerror or str(error)) from None
         (self._process,) = (self._executor._processes or {}).values()  # noqa: SLF001 - it hides how its process ended
@@ -175,8 +175,8 @@ class Worker:
         return EndedError(how) if arrived else not_started(f"it {how}")
 
     def _exit_code(self) -> int | None:
-        """As `exitcode` has it. The executor waits for the process in a thread, and only one of two that wait is told."""
-        until = time.monotonic() + REAPED_SECONDS
+        """The exit code. A thread of the executor also waits for the process, and only one of the two receives the code."""
+        until = time.monotonic() + EXIT_CODE_SECONDS
         while (code := self._process.exitcode) is None and time.monotonic() < until:
             time.sleep(0.01)
         return code

@@ -1,4 +1,4 @@
-"""Inside a worker process: what it is asked to do. torch is imported here, and only when the first task comes."""
+"""Tasks that run in a worker process. torch is imported here, and only by the first task."""
 
 import multiprocessing
 import os
@@ -16,18 +16,18 @@ from resexp.config import Experiment, Plan, Stack, Trial, make_plan
 from resexp.executors.machine import cores
 from resexp.runs.files import CsvValue
 
-# What asks a training to stop: Ctrl-C, the system, a terminal that closes, the early signal of a queue such as Slurm.
+# Signals that stop training: Ctrl-C, shutdown, a closed terminal, the warning of a queue such as Slurm before its time limit.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
 _stopping: Event | None = None
 
 
 class OutOfMemoryError(Exception):
-    """A stack for which the memory did not suffice: says what would fit."""
+    """A stack does not fit into memory; the message says what would fit."""
 
 
 def init_worker(stopping: Event) -> None:
-    """Signals reach the whole process group; only the parent decides what they mean. Without it there is nothing to do."""
-    global _stopping  # noqa: PLW0603 - a spawned worker has no other way to keep what its initializer was given
+    """Ignores signals, which reach the whole process group and are handled by the parent; ends when the parent ends."""
+    global _stopping  # noqa: PLW0603 - a spawned worker cannot store the arguments of its initializer elsewhere
     _stopping = stopping
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -42,43 +42,43 @@ def _end_with_parent() -> None:
 
 
 def warm_up() -> None:
-    """Imports what every task needs, so that a worker is ready when the first one comes."""
+    """Imports what every task needs, so that a worker is ready for its first task."""
     from resexp import training  # noqa: F401, PLC0415 - torch belongs to the workers
 
 
 def restoring(experiment: Experiment) -> AbstractContextManager[None]:
-    """For a process that is not a worker: restores torch's global settings, also after an exception."""
+    """Restores global settings of torch, also after an exception, in a process that is not a worker."""
     from resexp import training  # noqa: PLC0415 - torch belongs to the workers
 
     return training.process_restored(compiled=any(trial.settings.compile for trial in experiment.trials))
 
 
 def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-    """Resolves the device, reads both splits of the data once, to detect errors early."""
+    """Resolves the device and reads both splits of the data once, so that errors are detected early."""
     from resexp import datasets, training  # noqa: PLC0415 - torch belongs to the workers
 
     shared = experiment.shared
     device = training.resolve_device(existing.device if existing else shared.device)
     training.prepare_process(1, shared)
-    parts = training.read(shared.data)
-    found = training.load_training_data(shared.data, device, training.DTYPES[shared.precision])
-    tested = datasets.limited(parts[1], shared.data.limit_test, "test")
+    splits = training.read(shared.data)
+    data = training.load_training_data(shared.data, device, training.DTYPES[shared.precision])
+    test = datasets.limited(splits[1], shared.data.limit_test, "test")
     for trial in experiment.trials:
-        training.step_counts(trial.settings, len(found.training))
+        training.step_counts(trial.settings, len(data.training))
     return {
         "device": device,
         "accelerator": training.device_name(device),
         "kernels": training.kernels(),
-        "data_sha256": datasets.checksum(parts),
-        "images": [len(found.training), len(found.validation), len(tested)],
-        "classes": list(found.training.classes),
-        "remarks": list(dict.fromkeys(remark for part in parts for remark in part.remarks)),
-        "steps": {t.name: training.step_counts(t.settings, len(found.training)).steps for t in experiment.trials},
+        "data_sha256": datasets.checksum(splits),
+        "images": [len(data.training), len(data.validation), len(test)],
+        "classes": list(data.training.classes),
+        "remarks": list(dict.fromkeys(remark for split in splits for remark in split.remarks)),
+        "steps": {t.name: training.step_counts(t.settings, len(data.training)).steps for t in experiment.trials},
     }
 
 
 def pair_summaries(experiment: Experiment, device: str) -> list[dict[str, Any]]:
-    """The card of every pair, measured on a device that `prepare` has found."""
+    """The summary of every pair, measured on the device that `prepare` has chosen."""
     from resexp import pairs, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(1, experiment.shared)
@@ -86,7 +86,7 @@ def pair_summaries(experiment: Experiment, device: str) -> list[dict[str, Any]]:
 
 
 def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> dict[str, Any]:
-    """`costs.Forecast` as plain values."""
+    """`costs.Forecast` as a dict."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(plan.threads, experiment.shared)
@@ -108,30 +108,30 @@ def time_arms(experiment: Experiment) -> list[dict[str, Any]]:
 
 
 def initial_diagnostics(experiment: Experiment, batches: int) -> list[dict[str, Any]]:
-    from resexp import initial_diagnostics as surveys  # noqa: PLC0415 - torch belongs to the workers
+    from resexp import initial_diagnostics as diagnostics  # noqa: PLC0415 - torch belongs to the workers
     from resexp import training  # noqa: PLC0415 - as above
 
     device = training.resolve_device(experiment.shared.device)
     training.prepare_process(make_plan(experiment, device, cores()).threads, experiment.shared)
-    return [asdict(reading) for reading in surveys.measure(experiment, device, batches)]
+    return [asdict(measurement) for measurement in diagnostics.measure(experiment, device, batches)]
 
 
-def dissection_cost(place: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
+def dissection_cost(folder: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
     from resexp import dissect, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(threads, trial.settings)
-    return dissect.cost(place, trial, training.resolve_device(device))
+    return dissect.cost(folder, trial, training.resolve_device(device))
 
 
-def dissect_trial(place: Path, trial: Trial, threads: int, device: str, *task: Any) -> list[tuple[CsvValue, ...]]:
+def dissect_trial(folder: Path, trial: Trial, threads: int, device: str, *task: Any) -> list[tuple[CsvValue, ...]]:
     from resexp import dissect, training  # noqa: PLC0415 - torch belongs to the workers
 
     training.prepare_process(threads, trial.settings)
-    return dissect.dissect(place, trial, training.resolve_device(device), *task)
+    return dissect.dissect(folder, trial, training.resolve_device(device), *task)
 
 
 def train(lease: runs.Lease, stack: Stack, trials: Sequence[Trial], device: str) -> str:
-    """Trains a stack in a process of this host: whoever held it before is gone, or goes at once."""
+    """Trains a stack in a process of this host, after any earlier worker with the same stack has ended."""
     with runs.lock_stack(lease.folder, stack.name):
         return train_fenced(lease, stack, trials, device, _stopping.is_set if _stopping else None)
 
@@ -147,7 +147,9 @@ def train_fenced(lease: runs.Lease, stack: Stack, trials: Sequence[Trial], devic
     except (MemoryError, RuntimeError) as error:
         if not training.is_out_of_memory(error):
             raise
-    try:  # out here what did not fit has been let go
+    try:  # after the except block, so that the memory of the failed training is free
         raise OutOfMemoryError(costs.oom_advice(trials[0], device))
     except (MemoryError, RuntimeError):
-        raise OutOfMemoryError("out of memory: not even the weights fit; take a smaller width or depth") from None
+        raise OutOfMemoryError(
+            "out of memory: not even the weights fit; use a smaller network.width or network.depth"
+        ) from None

@@ -1,19 +1,15 @@
-"""A finished experiment and its repetition: what is trained again, and how alike both are. No torch."""
+"""Reproduction: which trials of a finished experiment are retrained, and how old and new results compare. No torch."""
 
 from resexp.reproduction.originals import FOLDER, Original, continued, original
 from resexp.reproduction.summaries import lines
-from resexp.reproduction.verdicts import DIFFERENT, IDENTICAL, ROUNDED, ROUNDING, VERDICTS, WITHIN, Reproduction, compare
+from resexp.reproduction.verdicts import ROUNDING, Reproduction, ReproductionVerdict, compare
 
 __all__ = [
-    "DIFFERENT",
     "FOLDER",
-    "IDENTICAL",
-    "ROUNDED",
     "ROUNDING",
-    "VERDICTS",
-    "WITHIN",
     "Original",
     "Reproduction",
+    "ReproductionVerdict",
     "compare",
     "continued",
     "lines",

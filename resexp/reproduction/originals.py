@@ -1,4 +1,4 @@
-"""What of an experiment is trained again: whole stacks, by the plan by which they were trained before. No torch."""
+"""The part of an experiment that is retrained: whole stacks, with their original execution plan. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from resexp import config, runs
 from resexp.config import ConfigError, Experiment, Plan, Trial
-from resexp.reproduction.verdicts import READ
+from resexp.reproduction.verdicts import COMPARED_FILES
 from resexp.runs import RunsError, TrialRecord
 
-FOLDER = "_again"  # where repetitions lie in a results folder: no experiment can have that name
+FOLDER = "_again"  # the subfolder of a results folder for reproductions; no experiment can have this name
 
 
 @dataclass(frozen=True)
 class Original:
-    """What is trained again: whole stacks, as they were planned. `damaged` are trials that cannot be compared."""
+    """The stacks to retrain, as originally planned. `damaged` contains trials that cannot be compared."""
 
     experiment: Experiment
     plan: Plan
@@ -22,79 +22,85 @@ class Original:
 
 
 def original(folder: Path, named: Sequence[str] = ()) -> Original:
-    """The stacks with finished trials, or with the `named` ones, and every trial of theirs.
+    """The stacks that contain finished trials, or the `named` trials, with all of their trials.
 
     Raises:
-        RunsError: a damaged folder; nothing finished; shortcuts that do not come with resexp.
-        ConfigError: no finished trial of that name.
+        RunsError: the folder is damaged; no trial has finished; a shortcut is not part of resexp.
+        ConfigError: no finished trial has that name.
     """
     experiment = runs.read_experiment(folder)
     used = {config.shortcut_name(trial.settings.network.shortcut) for trial in experiment.trials}
-    if foreign := sorted(used - set(config.SHORTCUT_NAMES)):
-        raise RunsError(
-            f"{folder}: {foreign[0]} does not come with resexp; only the program that brought it can train it again"
-        )
-    records = runs.trial_records(folder, experiment, READ)
-    plan = _plan(folder, _wanted(folder, records, named))
+    if custom := sorted(used - set(config.SHORTCUT_NAMES)):
+        raise RunsError(f"{folder}: {custom[0]} is not part of resexp; retrain it with the program that defines it")
+    records = runs.trial_records(folder, experiment, COMPARED_FILES)
+    plan = _plan(folder, _selected(folder, records, named))
     trials = _trials(folder, experiment, plan)
     names = {trial.name for trial in trials}
     damaged = (record for record in records if record.state == "damaged" and (not named or record.trial.name in names))
     return Original(replace(experiment, trials=trials), plan, tuple(damaged))
 
 
-def _wanted(folder: Path, records: Sequence[TrialRecord], named: Sequence[str]) -> set[str]:
+def _selected(folder: Path, records: Sequence[TrialRecord], named: Sequence[str]) -> set[str]:
     finished = [record.trial.name for record in records if record.result]
     for name in named:
         if name not in finished:
             raise ConfigError(
-                f"{name!r} is no finished trial of {folder}{config.did_you_mean(name, finished)}", where="--trial"
+                f"{name!r} is not a finished trial of {folder}{config.did_you_mean(name, finished)}", where="--trial"
             )
     if not finished:
         reasons = [f" ({record.reason})" for record in records if record.state == "damaged"]
-        raise RunsError(f"{folder}: no trial is finished, so there is nothing to train again{''.join(reasons[:1])}")
+        raise RunsError(f"{folder}: no trial has finished, so there is nothing to reproduce{''.join(reasons[:1])}")
     return set(named or finished)
 
 
-def _plan(folder: Path, wanted: set[str]) -> Plan:
+def _plan(folder: Path, selected: set[str]) -> Plan:
     plan = runs.read_plan(folder)
     planned = {name for stack in plan.stacks for name in stack.trials} if plan else set()
-    if plan is None or wanted - planned:
-        name = min(wanted - planned)
-        raise RunsError(f"{folder / 'plan.json'}: {name} is not in it, and nothing else says how it was trained")
-    return plan.model_copy(update={"stacks": tuple(stack for stack in plan.stacks if wanted & set(stack.trials))})
+    if plan is None or selected - planned:
+        name = min(selected - planned)
+        raise RunsError(
+            f"{folder / 'plan.json'}: does not contain {name}, and no other file records its stack; "
+            "restore plan.json, or name other trials with --trial"
+        )
+    return plan.model_copy(update={"stacks": tuple(stack for stack in plan.stacks if selected & set(stack.trials))})
 
 
 def _trials(folder: Path, experiment: Experiment, plan: Plan) -> tuple[Trial, ...]:
-    """Every trial of the plan's stacks: those of the config, then those that it has lost, from their trial.yaml."""
+    """Every trial of the plan's stacks: first those in the config; all others are read from trial.yaml."""
     planned = dict.fromkeys(name for stack in plan.stacks for name in stack.trials)
     known = {trial.name: trial for trial in experiment.trials if trial.name in planned}
     for name in [name for name in planned if name not in known]:
-        lost = runs.trained_settings(folder, name)
-        if lost is None or lost.name != name:
-            fault = "is missing" if lost is None else "is that of another trial"
-            raise RunsError(f"{folder}: trial.yaml of {name} {fault}; others were trained in one stack with it")
-        known[name] = lost
+        trial = runs.trained_settings(folder, name)
+        if trial is None or trial.name != name:
+            fault = "is missing" if trial is None else "belongs to another trial"
+            raise RunsError(
+                f"{folder}: trial.yaml of {name} {fault}; restore it, because the other trials of its stack need it"
+            )
+        known[name] = trial
     return tuple(known.values())
 
 
-def continued(again: Path, experiment: Experiment, plan: Plan) -> Plan:
-    """The plan of a repetition that may have begun: what its own says stands, stacks that it lacks are added.
+def continued(rerun: Path, experiment: Experiment, plan: Plan) -> Plan:
+    """The plan of a reproduction that may have begun: its existing plan, extended by the missing stacks.
 
     Raises:
-        RunsError: another experiment or another plan is repeated there.
+        RunsError: the folder contains the reproduction of another experiment or another plan.
     """
-    own = runs.read_plan(again)
-    if own is None:
+    existing = runs.read_plan(rerun)
+    if existing is None:
         return plan
-    stored = runs.read_experiment(again).settings if (again / "experiment.yaml").exists() else experiment.settings
+    stored = runs.read_experiment(rerun).settings if (rerun / "experiment.yaml").exists() else experiment.settings
     reasons = [
-        f"{key} is {old} there and {new} here"
+        f"{key} is {old} there and {new} in the original"
         for key, old, new in config.shared_differences(stored, experiment.settings, experiment.axes)
     ]
-    for stack, other in ((set(a.trials), set(b.trials)) for a in own.stacks for b in plan.stacks):
+    for stack, other in ((set(a.trials), set(b.trials)) for a in existing.stacks for b in plan.stacks):
         reasons += [f"{min(stack & other)} is in another stack there"] if stack & other and not stack <= other else []
     if reasons:
-        raise RunsError(f"{again}: repeats something else ({reasons[0]}); --fresh sets it aside, --runs names another place")
-    planned = {name for stack in own.stacks for name in stack.trials}
+        raise RunsError(
+            f"{rerun}: is a reproduction of something else ({reasons[0]}); "
+            "add --fresh to rename it, or choose another folder with --runs"
+        )
+    planned = {name for stack in existing.stacks for name in stack.trials}
     added = (stack for stack in plan.stacks if not planned & set(stack.trials))
-    return own.model_copy(update={"stacks": (*own.stacks, *added)})
+    return existing.model_copy(update={"stacks": (*existing.stacks, *added)})

@@ -1,13 +1,14 @@
-"""How alike a finished experiment and its repetition are: trial by trial, arm by arm over seeds, and their environments.
+"""Comparison of a finished experiment and its reproduction: each trial, each arm over seeds, and the environments. No torch.
 
-The errors of float32 either stay what they are, or a training is chaotic and they grow to everything within an epoch or two.
-Seen on 48 trials with other kernels or other stacks: losses end within 3e-5, or no nearer than 5e-4. No torch.
+Rounding errors of float32 either stay small, or training is chaotic and they grow to any size within an epoch or two. In 48
+trials with other kernels or other stacks, final losses agreed within 3e-5, or differed by at least 5e-4.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from resexp import config, inference, runs
 from resexp.config import Experiment, Trial
 from resexp.runs import Outcome, TrialRecord
 
-READ = ("metrics.csv",)
+COMPARED_FILES = ("metrics.csv",)
 OUTPUTS = tuple(
     name for name in runs.CHECKSUMMED if name != "trial.yaml"
-)  # that one goes in, and later versions know more keys
-UNEQUAL = (
+)  # trial.yaml is an input, and later versions add keys
+IGNORED = (  # keys of environment.json that may differ between two starts, or that are compared under another name
     "time",
     "command",
     "host",
@@ -29,62 +30,74 @@ UNEQUAL = (
     "experiment_sha256",
     "classes",
     "remarks",
-)  # of two starts, or listed under another name
+)
 LOSSES = ("lr", "train_loss", "val_loss")
-ROUNDING = 1e-4  # largest relative difference of a loss that is called rounding
-IDENTICAL, ROUNDED, WITHIN, DIFFERENT = VERDICTS = ("identical", "equal to rounding", "within the interval", "different")
+ROUNDING = 1e-4  # largest relative difference between losses that are equal to rounding
 
 Json = dict[str, Any]
 
 
-# ---- how alike two trials are ----------------------------------------------------------------------------------------------
+class ReproductionVerdict(StrEnum):
+    """Result of comparing a retrained trial or arm with the original, from best to worst."""
+
+    IDENTICAL = "identical"
+    ROUNDED = "equal to rounding"
+    WITHIN = "within the interval"
+    DIFFERENT = "different"
+
+
+def worst(verdicts: Iterable[ReproductionVerdict]) -> ReproductionVerdict:
+    return max(verdicts, key=list(ReproductionVerdict).index, default=ReproductionVerdict.DIFFERENT)
+
+
+# ---- trials ----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """One trial and its repetition: their results and how alike they are, seen alone.
+    """The results of one trial and its reproduction, and the verdict on them alone.
 
-    `files` are finished files of another content, `deviation` is the largest relative difference of a loss, `apart` the first
-    logged step with one above ROUNDING.
+    files: output files whose content differs. deviation: the largest relative difference between losses. differs_from: the
+    first logged step at which it exceeds ROUNDING.
     """
 
     trial: Trial
-    before: Json
-    again: Json
-    verdict: str
+    original: Json
+    rerun: Json
+    verdict: ReproductionVerdict
     files: tuple[str, ...]
     deviation: float
-    apart: int | None
+    differs_from: int | None
 
     @property
     def outcomes(self) -> tuple[str, str]:
-        return self.before["outcome"], self.again["outcome"]
+        return self.original["outcome"], self.rerun["outcome"]
 
     @property
     def accuracies(self) -> tuple[float, float]:
-        return self.before["test_accuracy"], self.again["test_accuracy"]
+        return self.original["test_accuracy"], self.rerun["test_accuracy"]
 
 
-def repeat(before: TrialRecord, again: TrialRecord, grain: float) -> Repeat:
-    """Two finished trials side by side; `grain` is the accuracy of one test image.
+def repeat(original: TrialRecord, rerun: TrialRecord, one_image: float) -> Repeat:
+    """Compares two finished trials; `one_image` is the accuracy of one test image.
 
     Raises:
         RunsError: a damaged log.
     """
-    a, b = before.result or {}, again.result or {}
+    a, b = original.result or {}, rerun.result or {}
     files = tuple(name for name in OUTPUTS if a["sha256"].get(name) != b["sha256"].get(name))
-    logged = _deviations(before.folder, again.folder)
-    deviation = max([*logged.values(), relative(a["test_loss"], b["test_loss"])])
+    by_step = _deviations(original.folder, rerun.folder)
+    deviation = max([*by_step.values(), relative(a["test_loss"], b["test_loss"])])
     equal = {key for key, value in a.items() if b.get(key) == value}
-    close = a["test_accuracy"] == b["test_accuracy"] or _distance(a, b) <= grain * (1 + 1e-6)
+    close = a["test_accuracy"] == b["test_accuracy"] or _distance(a, b) <= one_image * (1 + 1e-6)
     if not files and equal >= a.keys() - {"sha256", "seal"}:
-        verdict = IDENTICAL
+        verdict = ReproductionVerdict.IDENTICAL
     elif equal >= {"outcome", "steps"} and deviation <= ROUNDING and close:
-        verdict = ROUNDED
+        verdict = ReproductionVerdict.ROUNDED
     else:
-        verdict = DIFFERENT
-    apart = next((step for step, of in logged.items() if of > ROUNDING), None)
-    return Repeat(before.trial, a, b, verdict, files, deviation, apart)
+        verdict = ReproductionVerdict.DIFFERENT
+    differs_from = next((step for step, difference in by_step.items() if difference > ROUNDING), None)
+    return Repeat(original.trial, a, b, verdict, files, deviation, differs_from)
 
 
 def _distance(a: Json, b: Json) -> float:
@@ -92,62 +105,63 @@ def _distance(a: Json, b: Json) -> float:
     return math.inf if None in values else abs(values[0] - values[1])
 
 
-def _deviations(before: Path, again: Path) -> dict[int, float]:
-    """The largest relative difference of a loss by logged step; inf where only one of the two has that step."""
-    one, other = ({int(row["step"]): row for row in runs.read_rows(of / "metrics.csv")} for of in (before, again))
+def _deviations(original: Path, rerun: Path) -> dict[int, float]:
+    """The largest relative difference between losses at each logged step; inf if only one of the two logs has the step."""
+    a, b = ({int(row["step"]): row for row in runs.read_rows(folder / "metrics.csv")} for folder in (original, rerun))
     return {
-        step: max(relative(*(float(of[step][key]) for of in (one, other))) for key in LOSSES)
-        if step in one and step in other
-        else math.inf
-        for step in sorted({*one, *other})
+        step: max(relative(float(a[step][key]), float(b[step][key])) for key in LOSSES) if step in a and step in b else math.inf
+        for step in sorted({*a, *b})
     }
 
 
 def relative(a: float | None, b: float | None) -> float:
-    """|a - b| over the larger of both; 0 where neither is a number, inf where one is none."""
-    a, b = (math.nan if of is None else of for of in (a, b))
+    """|a - b| divided by the larger absolute value; 0 if neither is a number, inf if only one is a finite number."""
+    a, b = (math.nan if value is None else value for value in (a, b))
     if a == b or (math.isnan(a) and math.isnan(b)):
         return 0.0
     return abs(a - b) / max(abs(a), abs(b)) if math.isfinite(a) and math.isfinite(b) else math.inf
 
 
-# ---- how alike two arms are, over seeds ------------------------------------------------------------------------------------
+# ---- arms ------------------------------------------------------------------------------------------------------------------
 
-CellKey = tuple[str, str]  # cell, arm
-Pairs = Sequence[tuple[Repeat, Repeat]]  # a twin and the trial that is compared with it, of each seed
+ArmKey = tuple[str, str]  # cell, arm
+Pairs = Sequence[tuple[Repeat, Repeat]]  # for each seed, the plain trial and the trial that is compared with it
 
 
 @dataclass(frozen=True)
 class PredictionInterval:
-    """A mean accuracy or difference, that of the repetition, and where 95 % of repetitions have theirs."""
+    """A mean over seeds, that of the reproduction, and the interval that contains it in 95% of reproductions.
 
-    what: str
-    before: float
-    again: float
+    quantity: "accuracy", or "minus plain" for the difference from a plain arm.
+    """
+
+    quantity: str
+    original: float
+    rerun: float
     low: float
     high: float
 
     @property
     def covered(self) -> bool:
-        return self.low <= self.again <= self.high
+        return self.low <= self.rerun <= self.high
 
 
 @dataclass(frozen=True)
 class ReproducedArm:
-    """One arm of a cell and its repetition."""
+    """One arm of a cell and its reproduction."""
 
     cell: str
     name: str
-    verdict: str
+    verdict: ReproductionVerdict
     repeats: tuple[Repeat, ...]
     intervals: tuple[PredictionInterval, ...]
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """An experiment and its repetition; `environment` lists (what, before, again) where they differ.
+    """An experiment and its reproduction; `environment` lists differences as (key, original, rerun).
 
-    `finished` counts the trials that the experiment has, whether or not they were finished again.
+    finished: number of finished trials of the original, whether or not their reproduction has finished.
     """
 
     name: str
@@ -156,95 +170,95 @@ class Reproduction:
     environment: tuple[tuple[str, str, str], ...]
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> ReproductionVerdict:
         return worst(arm.verdict for arm in self.arms)
 
 
-def worst(verdicts: Iterable[str]) -> str:
-    return max(verdicts, key=VERDICTS.index, default=DIFFERENT)
-
-
-def compare(folder: Path, again: Path, experiment: Experiment) -> Reproduction:
-    """What is finished in both folders, arm by arm.
+def compare(folder: Path, rerun: Path, experiment: Experiment) -> Reproduction:
+    """Compares all trials that have finished in both folders.
 
     Raises:
-        RunsError: a damaged or missing file, by name.
+        RunsError: a damaged or missing file.
     """
-    grain = 1 / max(1, runs.launches(folder)[-1]["images"][2])
-    one, other = (
-        {of.trial.name: of for of in runs.trial_records(place, experiment, READ) if of.result} for place in (folder, again)
+    one_image = 1 / max(1, runs.launches(folder)[-1]["images"][2])
+    originals, reruns = (
+        {record.trial.name: record for record in runs.trial_records(parent, experiment, COMPARED_FILES) if record.result}
+        for parent in (folder, rerun)
     )
-    repeats = {name: repeat(one[name], other[name], grain) for name in one if name in other}
-    trials = [of.trial for of in repeats.values()]
-    twins: dict[CellKey, dict[str, list[tuple[Repeat, Repeat]]]] = {}
-    for twin, trial in config.pairs(trials, experiment.axes):
-        of_arm = twins.setdefault(_place(trial, experiment), {})
-        of_arm.setdefault(twin.arm, []).append((repeats[twin.name], repeats[trial.name]))
-    arms: dict[CellKey, list[Repeat]] = {}
+    repeats = {name: repeat(originals[name], reruns[name], one_image) for name in originals if name in reruns}
+    trials = [compared.trial for compared in repeats.values()]
+    pairs: dict[ArmKey, dict[str, list[tuple[Repeat, Repeat]]]] = {}
+    for plain, trial in config.pairs(trials, experiment.axes):
+        by_plain_arm = pairs.setdefault(_key(trial, experiment), {})
+        by_plain_arm.setdefault(plain.arm, []).append((repeats[plain.name], repeats[trial.name]))
+    arms: dict[ArmKey, list[Repeat]] = {}
     for trial in trials:
-        arms.setdefault(_place(trial, experiment), []).append(repeats[trial.name])
-    judgments = (judge(*place, of, twins.get(place, {}), grain) for place, of in arms.items())
-    return Reproduction(experiment.name, len(one), tuple(judgments), tuple(environment(folder, again, repeats)))
+        arms.setdefault(_key(trial, experiment), []).append(repeats[trial.name])
+    judged = (judge(*key, of_arm, pairs.get(key, {}), one_image) for key, of_arm in arms.items())
+    return Reproduction(experiment.name, len(originals), tuple(judged), tuple(environment(folder, rerun, repeats)))
 
 
-def _place(trial: Trial, experiment: Experiment) -> CellKey:
+def _key(trial: Trial, experiment: Experiment) -> ArmKey:
     return " ".join(config.cell_label(trial.settings, experiment.axes)), trial.arm
 
 
-def judge(cell: str, name: str, repeats: Sequence[Repeat], twins: Mapping[str, Pairs], grain: float) -> ReproducedArm:
-    """The verdict on one arm: that on its trials or, where more than rounding tells them apart, that of its intervals.
+def judge(cell: str, name: str, repeats: Sequence[Repeat], pairs: Mapping[str, Pairs], one_image: float) -> ReproducedArm:
+    """The verdict on one arm: the worst of its trials or, if they differ by more than rounding, that of its intervals.
 
-    Of a single seed there are none, nor where a trial did not train: there the outcomes are the result.
+    With a single seed, or if a trial is not above chance, there is no interval, and outcomes are compared instead.
     """
-    own = worst(of.verdict for of in repeats)
-    found = [interval("accuracy", [of.accuracies for of in repeats], grain)] if _speak(repeats) else []
-    for twin, pairs in twins.items():
-        if len(pairs) > 1 and _speak([of for pair in pairs for of in pair]):
-            both = [(a.accuracies, b.accuracies) for a, b in pairs]
-            found.append(interval(f"minus {twin}", [(b[0] - a[0], b[1] - a[1]) for a, b in both], grain))
-    alike = Counter(of.outcomes[0] for of in repeats) == Counter(of.outcomes[1] for of in repeats)
-    if own == DIFFERENT and alike and len(repeats) > 1:
-        own = WITHIN
-    return ReproducedArm(cell, name, own if all(of.covered for of in found) else DIFFERENT, tuple(repeats), tuple(found))
+    verdict = worst(trial.verdict for trial in repeats)
+    intervals = [interval("accuracy", [trial.accuracies for trial in repeats], one_image)] if _has_interval(repeats) else []
+    for plain, of_seeds in pairs.items():
+        if len(of_seeds) > 1 and _has_interval([trial for pair in of_seeds for trial in pair]):
+            accuracies = [(a.accuracies, b.accuracies) for a, b in of_seeds]
+            differences = [(b[0] - a[0], b[1] - a[1]) for a, b in accuracies]
+            intervals.append(interval(f"minus {plain}", differences, one_image))
+    same_outcomes = Counter(trial.outcomes[0] for trial in repeats) == Counter(trial.outcomes[1] for trial in repeats)
+    if verdict is ReproductionVerdict.DIFFERENT and same_outcomes and len(repeats) > 1:
+        verdict = ReproductionVerdict.WITHIN
+    if not all(prediction.covered for prediction in intervals):
+        verdict = ReproductionVerdict.DIFFERENT
+    return ReproducedArm(cell, name, verdict, tuple(repeats), tuple(intervals))
 
 
-def _speak(repeats: Sequence[Repeat]) -> bool:
-    """Whether intervals are asked: of several trials that all trained, apart by more than rounding."""
-    trained = {outcome for of in repeats for outcome in of.outcomes} == {Outcome.ABOVE_CHANCE}
-    return len(repeats) > 1 and trained and worst(of.verdict for of in repeats) == DIFFERENT
+def _has_interval(repeats: Sequence[Repeat]) -> bool:
+    """Whether an interval is computed: several trials, all above chance, that differ by more than rounding."""
+    above_chance = {outcome for trial in repeats for outcome in trial.outcomes} == {Outcome.ABOVE_CHANCE}
+    different = worst(trial.verdict for trial in repeats) is ReproductionVerdict.DIFFERENT
+    return len(repeats) > 1 and above_chance and different
 
 
-def interval(what: str, values: Sequence[tuple[float, float]], grain: float) -> PredictionInterval:
-    """Where the mean of as many new seeds lies in 95 % of cases: sqrt(2) as wide as the t-interval of the mean itself.
+def interval(quantity: str, values: Sequence[tuple[float, float]], one_image: float) -> PredictionInterval:
+    """The 95% prediction interval for the mean of as many new seeds: sqrt(2) times as wide as the t interval of the mean.
 
-    Of both means the variance is that of one seed over n, and chaos makes the same seed again as good as a new one. Never
-    narrower than one test image, `grain`, on either side.
+    The variance of each mean is that of one seed divided by n, and in chaotic training the same seed again is as good as a new
+    one. On either side the interval is at least one test image wide.
     """
-    before, again = (inference.paired_difference(side) for side in zip(*values, strict=True))
-    assert before.high is not None  # several seeds
-    half = max(math.sqrt(2) * (before.high - before.mean), grain)
-    return PredictionInterval(what, before.mean, again.mean, before.mean - half, before.mean + half)
+    original, rerun = (inference.paired_difference(side) for side in zip(*values, strict=True))
+    assert original.high is not None  # several seeds
+    half = max(math.sqrt(2) * (original.high - original.mean), one_image)
+    return PredictionInterval(quantity, original.mean, rerun.mean, original.mean - half, original.mean + half)
 
 
-# ---- in what the environments differ ---------------------------------------------------------------------------------------
+# ---- environments ----------------------------------------------------------------------------------------------------------
 
 
-def environment(folder: Path, again: Path, trials: Iterable[str]) -> list[tuple[str, str, str]]:
-    """(what, before, again) of everything in which starts or stacks differ; several values of several starts."""
-    before, after = (_environment(place, set(trials)) for place in (folder, again))
-    keys = dict.fromkeys([*before, *after])
-    rows = ((key, before.get(key, {"-"}), after.get(key, {"-"})) for key in keys)
-    return [(key, " / ".join(a), " / ".join(b)) for key, a, b in rows if set(a) != set(b)]
+def environment(folder: Path, rerun: Path, trials: Iterable[str]) -> list[tuple[str, str, str]]:
+    """(key, original, rerun) for each difference between starts or stacks; a key has several values if starts differ."""
+    a, b = (_environment(parent, set(trials)) for parent in (folder, rerun))
+    rows = ((key, a.get(key, {"-"}), b.get(key, {"-"})) for key in dict.fromkeys([*a, *b]))
+    return [(key, " / ".join(original), " / ".join(new)) for key, original, new in rows if set(original) != set(new)]
 
 
 def _environment(folder: Path, trials: set[str]) -> dict[str, dict[str, None]]:
     plan = runs.read_plan(folder)
-    found: dict[str, dict[str, None]] = {}
-    for start in runs.launches(folder):
-        rest = {key: value for key, value in start.items() if key not in UNEQUAL}
-        for key, value in {"images": start["data_sha256"][:12], **rest, **start["packages"]}.items():
-            found.setdefault(key, {})[str(value or "-")] = None
-    for stack in (of for of in plan.stacks if trials & set(of.trials)) if plan else ():
-        found.setdefault("threads", {})[str(stack.threads)] = None
-        found.setdefault("trials in a stack", {})[str(len(stack.trials))] = None
-    return found
+    values: dict[str, dict[str, None]] = {}
+    for entry in runs.launches(folder):
+        rest = {key: value for key, value in entry.items() if key not in IGNORED}
+        for key, value in {"images": entry["data_sha256"][:12], **rest, **entry["packages"]}.items():
+            values.setdefault(key, {})[str(value or "-")] = None
+    for stack in (stack for stack in plan.stacks if trials & set(stack.trials)) if plan else ():
+        values.setdefault("threads", {})[str(stack.threads)] = None
+        values.setdefault("trials in a stack", {})[str(len(stack.trials))] = None
+    return values

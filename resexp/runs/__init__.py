@@ -1,4 +1,4 @@
-"""What lies in runs/: the only module that knows names, columns and states of files there. No torch."""
+"""Results folders: the only package that knows the names, columns and states of files in runs/. No torch."""
 
 from resexp.runs.endings import CHANGED, line_endings_changed, restore_line_endings, write_attributes
 from resexp.runs.environment import PACKAGES, free_memory, launch_entry, peak_memory, processor

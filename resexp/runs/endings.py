@@ -24,7 +24,7 @@ def line_endings_changed(folder: Path) -> bool:
 
 
 def restore_line_endings(folder: Path) -> int:
-    """Restores the original line endings of every text file, returns how many; no other process may be writing."""
+    """Restores the original line endings of all text files and returns their number; no other process may be writing."""
     changed = list(_changed(folder))
     for path in changed:
         write_bytes(path, path.read_bytes().replace(b"\r\n", b"\n"))

@@ -1,4 +1,4 @@
-"""environment.json: what a start ran on; no host name and no home folder in plain text. No torch."""
+"""environment.json: versions and hardware of each start of training, without host name or home folder. No torch."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas")
 
 
 def launch_entry(prepared: dict[str, Any], command: Sequence[str]) -> dict[str, Any]:
-    """One start: time, command, versions, hardware, and what the lab found out about device and data."""
+    """One start of training: time, command, versions, hardware, and what `prepare` determined about device and data."""
     home = str(Path.home())
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -38,7 +38,7 @@ def revision() -> str | None:
     if not (source / ".git").exists():
         return None
     try:
-        found = subprocess.run(  # noqa: S603 - a constant command
+        process = subprocess.run(  # noqa: S603 - a constant command
             ["git", "-C", str(source), "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607 - the user's git
             capture_output=True,
             text=True,
@@ -47,26 +47,26 @@ def revision() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return process.stdout.strip()
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most; 0 where the system does not say."""
-    return 1024 * int((_said("/proc/self/status", "VmHWM") or "0").split()[0])
+    """Peak memory of this process in bytes; 0 if the system does not report it."""
+    return 1024 * int((_system_value("/proc/self/status", "VmHWM") or "0").split()[0])
 
 
 def free_memory() -> int:
-    """Bytes that processes may still take of this machine's memory; 0 where the system does not say."""
-    return 1024 * int((_said("/proc/meminfo", "MemAvailable") or "0").split()[0])
+    """Available memory of this machine in bytes; 0 if the system does not report it."""
+    return 1024 * int((_system_value("/proc/meminfo", "MemAvailable") or "0").split()[0])
 
 
 def processor() -> str:
-    """What the processor calls itself."""
-    return _said("/proc/cpuinfo", "model name") or platform.processor()
+    """The model name of the processor."""
+    return _system_value("/proc/cpuinfo", "model name") or platform.processor()
 
 
-def _said(file: str, key: str) -> str:
-    """The first value of a key in a file of the system's; '' where there is none."""
+def _system_value(file: str, key: str) -> str:
+    """The first value of a key in a file of the operating system; '' if there is none."""
     path = Path(file)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")

@@ -1,4 +1,4 @@
-"""Everything in runs/ looked through: what is damaged, and what would mend it. Changes nothing. No torch."""
+"""Examination of results folders: damaged files, and how to repair them. Changes nothing. No torch."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,25 +10,25 @@ from resexp.runs.trials import check_digests, has_result, read_trial, result, st
 
 
 def experiments(runs: Path) -> list[Path]:
-    """The folders of `runs` in which an experiment was begun; `runs` itself, if it is one."""
-    marks = ("plan.json", "experiment.yaml", "trials")
-    return [folder for folder in (runs, *sorted(runs.glob("*"))) if any((folder / name).exists() for name in marks)]
+    """The folders in `runs` in which an experiment was started; `runs` itself, if it is one."""
+    markers = ("plan.json", "experiment.yaml", "trials")
+    return [folder for folder in (runs, *sorted(runs.glob("*"))) if any((folder / name).exists() for name in markers)]
 
 
 def examine(folder: Path) -> list[str]:
-    """A line for everything that is damaged in an experiment's folder: which file, how, what mends it."""
-    found = [
+    """One line for each damaged file in an experiment's folder: the file, the damage, and how to repair it."""
+    faults = [
         line
         for check in (refuse_links, read_experiment, read_plan, launches, pair_summaries)
-        for line in _complaints(check, folder)
+        for line in _faults(check, folder)
     ]
     for trial in sorted(path for path in (folder / "trials").glob("*") if path.is_dir()):
-        found += [*_complaints(read_trial, folder, trial.name), *_complaints(status, trial)]
-        found += _finished(trial) if has_result(trial) else _unfinished(trial)
-    return [*found, *_checkpoints(folder)]
+        faults += [*_faults(read_trial, folder, trial.name), *_faults(status, trial)]
+        faults += _finished(trial) if has_result(trial) else _unfinished(trial)
+    return [*faults, *_checkpoints(folder)]
 
 
-def _complaints(check: Callable[..., object], *arguments: object) -> list[str]:
+def _faults(check: Callable[..., object], *arguments: object) -> list[str]:
     try:
         check(*arguments)
     except RunsError as error:
@@ -39,26 +39,26 @@ def _complaints(check: Callable[..., object], *arguments: object) -> list[str]:
 
 
 def _finished(trial: Path) -> list[str]:
-    broken = _complaints(result, trial)
-    if broken or not (done := result(trial)):
-        return broken
-    return [line for name in done["sha256"] for line in _complaints(check_digests, trial, done, [name])]
+    faults = _faults(result, trial)
+    if faults or not (values := result(trial)):
+        return faults
+    return [line for name in values["sha256"] for line in _faults(check_digests, trial, values, [name])]
 
 
 def _unfinished(trial: Path) -> list[str]:
-    mend = "delete it and train again: what can be continued is, all else is trained from the start"
-    return [f"{line}; {mend}" for name in LOGS for line in _complaints(read_rows, trial / name)]
+    remedy = "delete it and train again: trials with a valid checkpoint resume, all others start over"
+    return [f"{line}; {remedy}" for name in LOGS for line in _faults(read_rows, trial / name)]
 
 
 def _checkpoints(folder: Path) -> Iterator[str]:
-    """Damaged ones, and those of which no plan knows."""
-    plan = None if _complaints(read_plan, folder) else read_plan(folder)
+    """Damaged checkpoints, and those of stacks that are not in the plan."""
+    plan = None if _faults(read_plan, folder) else read_plan(folder)
     stacks = {checkpoint_file(folder, stack.name).stem for stack in plan.stacks} if plan else None
     for path in sorted(folder.glob("checkpoints/*.pt")):
-        continued = "train again: its trials go on from the checkpoint before it"
-        mend = continued if previous_path(path).exists() else "delete it to train its trials from the start"
-        yield from (f"{line}; {mend}" for line in _complaints(read_with_digest, path))
+        resume = "train again: its trials resume from the previous checkpoint"
+        remedy = resume if previous_path(path).exists() else "delete it to train its trials from the start"
+        yield from (f"{line}; {remedy}" for line in _faults(read_with_digest, path))
         if stacks is not None and path.stem not in stacks:
             yield f"{path}: belongs to no stack of plan.json; delete it"
     for path in sorted(folder.glob("checkpoints/*.previous")):
-        yield from (f"{line}; delete it" for line in _complaints(read_with_digest, path))
+        yield from (f"{line}; delete it" for line in _faults(read_with_digest, path))

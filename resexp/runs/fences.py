@@ -1,4 +1,4 @@
-"""One attempt at a stack, on whatever host: who comes later takes over, and the earlier one stops before it writes again."""
+"""Fencing of a stack, across hosts: the latest attempt to train it takes over, and an earlier one stops before it writes."""
 
 import uuid
 from collections.abc import Iterator
@@ -15,40 +15,40 @@ class SupersededError(RunsError):
 
 @contextmanager
 def attempt(lease: Lease, stack: str) -> Iterator[None]:
-    """Makes this the attempt that counts: its token lies beside the checkpoints, and is asked for before every write.
+    """Makes this the current attempt: its token is stored next to the checkpoints and is checked before every write.
 
-    A lock does not do that: it holds on one host, and a process that is cut off from its cluster may hold one for ever.
+    A lock is not enough: it works on one host only, and a process that is cut off from its cluster can hold it indefinitely.
 
     Raises:
-        SupersededError: another attempt has taken over, maybe one that is older and was slow to begin.
-        RunsError: what it trains for is not held any more. Either way nothing of this attempt is written from then on.
+        SupersededError: another attempt has taken over, possibly an older one that started late.
+        RunsError: the lease is no longer held. In both cases this attempt writes nothing more.
     """
     assert_held(lease)
-    place, token = attempt_file(lease.folder, stack), uuid.uuid4().hex
-    with with_filename(place.parent):
-        place.parent.mkdir(exist_ok=True)
-    write_text(place, token, durable=False)
+    path, token = attempt_file(lease.folder, stack), uuid.uuid4().hex
+    with with_filename(path.parent):
+        path.parent.mkdir(exist_ok=True)
+    write_text(path, token, durable=False)
 
     def guard() -> None:
         assert_held(lease)
-        if not _holds(place, token):
-            raise SupersededError(f"{place}: another attempt trains this stack; this one writes no more")
+        if not _is_current(path, token):
+            raise SupersededError(f"{path}: another attempt trains this stack; this one has stopped writing")
 
     try:
         with write_guard(guard):
             yield
     finally:
-        with suppress(OSError):  # what broke before is what is to be told
-            if _holds(place, token):
-                place.unlink()
+        with suppress(OSError):  # an earlier exception must not be hidden
+            if _is_current(path, token):
+                path.unlink()
 
 
 def attempt_file(folder: Path, stack: str) -> Path:
     return folder / "checkpoints" / f".{stack}.attempt"
 
 
-def _holds(place: Path, token: str) -> bool:
+def _is_current(path: Path, token: str) -> bool:
     try:
-        return place.read_text(encoding="utf-8") == token
+        return path.read_text(encoding="utf-8") == token
     except FileNotFoundError:  # the attempt that took over has finished
         return False

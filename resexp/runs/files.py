@@ -1,6 +1,6 @@
 """Files of runs/: names, columns, formats; how they are written and read. No torch.
 
-Files are written whole (beside, fsync, rename) or appended; a torn last line of an appended file is dropped on reading.
+Files are written atomically (temporary file, fsync, rename) or appended. Reading drops a truncated last line.
 """
 
 import csv
@@ -49,12 +49,12 @@ PROBE_FILES = {
     "path_lengths": "path_lengths.csv",
 }
 ABLATION_FILES = {"lesion": "lesion.csv", "scale": "shortcut_scale.csv", "surface": "surface.csv"}
-TEMPORARY_FILE = re.compile(r"\..+\.\d+")  # of use only while its process lives: a file that is being written, .stop.<number>
+TEMPORARY_FILE = re.compile(r"\..+\.\d+")  # a file that is being written, or .stop.<number>: useless after its process ends
 LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
-# Equal between two runs of one plan, and sealed by result.json; timing.csv is free.
+# Identical in two trainings of one plan, with their digests in result.json; timing.csv differs.
 CHECKSUMMED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
 
-TEXTS = (".csv", ".json", ".md", ".yaml")  # written with \n at the end of a line, whatever the system
+TEXTS = (".csv", ".json", ".md", ".yaml")  # suffixes of text files, written with \n on every system
 
 CsvValue = int | float | str | None
 
@@ -67,18 +67,18 @@ class RunsError(Exception):
 
 
 def format_cell(value: CsvValue) -> str:
-    """A value as logs have it: 9 significant digits; nan and inf by name; nothing for None."""
+    """A value as text for logs: 9 significant digits; nan and inf by name; '' for None."""
     if value is None:
         return ""
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
-_guards: list[Callable[[], None]] = []  # asked before anything is written
+_guards: list[Callable[[], None]] = []  # called before every write
 
 
 @contextmanager
 def write_guard(guard: Callable[[], None]) -> Iterator[None]:
-    """Nothing is written in this process before `permit` has been asked, which raises where it must not be."""
+    """Calls `guard` before every write of this process; it raises an exception if the write is not allowed."""
     _guards.append(guard)
     try:
         yield
@@ -92,9 +92,9 @@ def check_guards() -> None:
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: Path | None = None) -> None:
-    """The whole file or nothing: written beside, then renamed; the file that stood there is kept as `previous`."""
+    """Writes a file atomically, through a temporary file; the old file is kept as `previous`."""
     check_guards()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**6):06}")  # other hosts have this process, too
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**6):06}")  # other hosts reuse process numbers
     with with_filename(path):
         try:
             with temporary.open("wb") as file:
@@ -102,7 +102,7 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: P
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-            check_guards()  # it may have taken long
+            check_guards()  # writing may have taken long
             if previous is not None and path.exists():
                 path.replace(previous)
             temporary.replace(path)
@@ -114,7 +114,7 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: P
 
 @contextmanager
 def with_filename(path: Path) -> Iterator[None]:
-    """An error of the disk names the file that was to be written: what fails on an open file has no name."""
+    """Adds the filename to an OSError, because errors on an open file have none."""
     try:
         yield
     except OSError as error:
@@ -127,7 +127,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 
 def write_json(path: Path, value: object, *, durable: bool = True) -> None:
-    """Non-finite numbers become null: JSON has no others."""
+    """Writes a value as JSON; non-finite numbers become null, because JSON does not have them."""
     write_text(path, to_json(value), durable=durable)
 
 
@@ -138,7 +138,7 @@ def _lines(rows: Iterable[Sequence[CsvValue]]) -> str:
 
 
 def append(path: Path, rows: Iterable[Sequence[CsvValue]]) -> None:
-    """Appends all rows or, where there is no room for them, none; the header comes first in a new file."""
+    """Appends all rows or, if the disk is full, none; a new file begins with the header."""
     check_guards()
     with with_filename(path), path.open("ab", buffering=0) as file:
         end = file.tell()
@@ -153,12 +153,12 @@ def append(path: Path, rows: Iterable[Sequence[CsvValue]]) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[CsvValue]], more: Sequence[str] = ()) -> None:
-    """A finished table, gzipped by name, with `more` columns at its end; the same rows give the same bytes."""
+    """Writes a complete table, with `more` columns at its end; equal rows give equal bytes. A .gz file is compressed."""
     content = (_lines([(*COLUMNS[path.name], *more)]) + _lines(rows)).encode()
     write_bytes(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-# ---- seals and marks: what stands in a file, so that damage is noticed --------------------------------------------------
+# ---- digests and log positions, which detect damage ---------------------------------------------------------------------
 
 
 def sha256(path: Path) -> str:
@@ -167,45 +167,45 @@ def sha256(path: Path) -> str:
 
 
 def digest_on_disk(path: Path) -> str:
-    """The SHA-256 of a file whose content will survive the machine, too."""
+    """The SHA-256 digest of a file, after its content was flushed to disk."""
     with with_filename(path), path.open("rb+") as file:
         os.fsync(file.fileno())
     return sha256(path)
 
 
 def json_digest(values: dict[str, Any]) -> str:
-    """The digest of a JSON object but for its own `seal`."""
+    """The SHA-256 digest of a JSON object, without its key `seal`."""
     return hashlib.sha256(to_json({key: value for key, value in values.items() if key != "seal"}).encode()).hexdigest()
 
 
 def write_with_digest(path: Path, content: bytes) -> None:
-    """The content and its digest, the file before it kept as `before(path)`."""
+    """Writes the content followed by its digest; the old file is kept at `previous_path`."""
     write_bytes(path, content + hashlib.sha256(content).hexdigest().encode(), previous=previous_path(path))
 
 
 def previous_path(path: Path) -> Path:
-    """Where the sealed file is kept that was written before this one."""
+    """The path of the version of a checkpoint before the current one."""
     return path.with_suffix(".previous")
 
 
 def read_with_digest(path: Path) -> bytes | None:
-    """The content of a sealed file, None while there is none.
+    """The content of a file that `write_with_digest` wrote; None if it does not exist.
 
     Raises:
-        RunsError: its digest is another.
+        RunsError: the digest does not match.
     """
     try:
-        whole = path.read_bytes()
+        stored = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    content, digest = whole[:-64], whole[-64:]
+    content, digest = stored[:-64], stored[-64:]
     if hashlib.sha256(content).hexdigest().encode() != digest:
-        raise RunsError(f"{path}: damaged (its checksum is another)")
+        raise RunsError(f"{path}: damaged (checksum mismatch)")
     return content
 
 
 def discard(path: Path) -> None:
-    """Removes a sealed file and the one before it."""
+    """Removes a checkpoint and its previous version."""
     check_guards()
     previous_path(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
@@ -215,24 +215,24 @@ LogPosition = tuple[int, str]
 
 
 def log_position(path: Path) -> LogPosition | None:
-    """(bytes, SHA-256) of a log as it stands, safely on disk; None while there is none."""
+    """(size in bytes, SHA-256 digest) of a log, after it was flushed to disk; None if it does not exist."""
     return (path.stat().st_size, digest_on_disk(path)) if path.exists() else None
 
 
-def truncate_log(path: Path, at: LogPosition | None) -> None:
-    """Makes a log end where it was marked; what was appended since will be written again.
+def truncate_log(path: Path, position: LogPosition | None) -> None:
+    """Truncates a log to an earlier position; the rows after it will be written again.
 
     Raises:
-        RunsError: what was marked does not stand there any more.
+        RunsError: the content before that position has changed.
     """
     check_guards()
-    if at is None:
+    if position is None:
         path.unlink(missing_ok=True)
         return
-    size, digest = at
+    size, digest = position
     content = path.read_bytes() if path.exists() else b""
     if hashlib.sha256(content[:size]).hexdigest() != digest:
-        raise RunsError(f"{path}: damaged (its first {size} bytes are not those that its checkpoint goes on from)")
+        raise RunsError(f"{path}: damaged (its first {size} bytes have changed since its checkpoint was written)")
     if len(content) > size:
         os.truncate(path, size)
 
@@ -241,7 +241,7 @@ def truncate_log(path: Path, at: LogPosition | None) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The complete lines of an appended file; '' while there is none."""
+    """The complete lines of an appended file; '' if it does not exist."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             text = file.read(MAX_BYTES).decode().replace("\r\n", "\n")
@@ -252,7 +252,7 @@ def read_text(path: Path) -> str:
     return text[: text.rfind("\n") + 1]
 
 
-MAX_BYTES = 2**30  # of a log: more is a gzipped bomb
+MAX_BYTES = 2**30  # of an uncompressed log; a larger one may be a decompression bomb
 TEXT = (
     "layer",
     "block",
@@ -267,7 +267,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """The rows of a log by column.
 
     Raises:
-        RunsError: as `read_columns`.
+        RunsError: see `read_columns`.
     """
     columns = read_columns(path)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -277,7 +277,7 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     """The cells of a log by column.
 
     Raises:
-        RunsError: other columns than the log's, a row with too few or too many of them, a word in the place of a number.
+        RunsError: unexpected columns, a row with too few or too many cells, or text instead of a number.
     """
     columns = COLUMNS[path.name]
     path = renamed.existing(path)
@@ -289,20 +289,20 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     allowed = columns, (*columns, *MORE_COLUMNS.get(path.name, ()))
     if tuple(header) not in allowed or any(len(row) != len(header) for row in rows):
         raise RunsError(f"{path}: damaged (columns {','.join(columns)} expected in every line)")
-    cells = [list(of) for of in zip(*rows, strict=True)] or [[] for _ in header]
-    found = dict(zip(header, cells, strict=True))
-    for column, of in found.items():
+    cells = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
+    table = dict(zip(header, cells, strict=True))
+    for column, values in table.items():
         if column not in TEXT:
-            _check_numbers(path, column, of)
+            _check_numbers(path, column, values)
     if path.name == "cost.csv":
-        found["cell"] = [renamed.label(text) for text in found["cell"]]
-    return found
+        table["cell"] = [renamed.label(text) for text in table["cell"]]
+    return table
 
 
 def _check_numbers(path: Path, column: str, cells: Sequence[str]) -> None:
-    read = int if column in ("step", "epoch", "index", "pairs", "length") else float
+    parse = int if column in ("step", "epoch", "index", "pairs", "length") else float
     for cell in cells:
         try:
-            read(cell)
+            parse(cell)
         except ValueError:
-            raise RunsError(f"{path}: damaged ({column}: {cell[:40]!r} is no number)") from None
+            raise RunsError(f"{path}: damaged ({column}: {cell[:40]!r} is not a number)") from None

@@ -1,4 +1,4 @@
-"""Folders of runs/: how experiments are found, begun, extended and set aside. No torch."""
+"""Folders of runs/: finding, starting, extending and archiving experiments. No torch."""
 
 import hashlib
 import itertools
@@ -24,8 +24,8 @@ from resexp.runs.files import (
     write_json,
     write_text,
 )
-from resexp.runs.locks import is_alone, lock, stack_lock
-from resexp.runs.records import launches, read_present, read_record
+from resexp.runs.locks import is_sole_process, lock, stack_lock
+from resexp.runs.records import TRAIN_AGAIN, launches, read_present, read_record
 from resexp.runs.serialization import to_yaml
 from resexp.runs.trials import has_begun, has_result, trained_settings, trial_folder, write_trial
 
@@ -36,23 +36,23 @@ LAYOUT = 2
 
 
 def find(source: str | None, runs: Path) -> Path:
-    """The folder of an experiment: a path, a name in `runs`, or the one that was started last.
+    """The folder of an experiment: a path, a name in `runs`, or the experiment that was started last.
 
     Raises:
-        RunsError: nothing there.
+        RunsError: no such experiment.
     """
     if source is None:
         started = [(_started(path.parent), path.parent) for path in runs.glob("*/experiment.yaml")]
         if not started:
             command = shlex.join(["resexp", "train", "digits", *([] if runs == Path("runs") else ["--runs", str(runs)])])
-            raise RunsError(f"{runs}: no experiment yet; train one first, for example: {command}")
+            raise RunsError(f"{runs}: contains no experiment yet; train one first, for example: {command}")
         return max(started)[1]
     for folder in (Path(source), runs / source):
         if (folder / "experiment.yaml").is_file():
             return folder
     names = sorted(path.parent.name for path in runs.glob("*/experiment.yaml"))
-    hint = f"{runs} holds {', '.join(names)}" if names else f"{runs} holds none"
-    raise RunsError(f"{source}: no experiment of that name or path; {hint}{config.did_you_mean(source, names)}")
+    hint = f"{runs} contains {', '.join(names)}" if names else f"{runs} contains none"
+    raise RunsError(f"{source}: no experiment with that name or path; {hint}{config.did_you_mean(source, names)}")
 
 
 def _started(folder: Path) -> float:
@@ -61,10 +61,10 @@ def _started(folder: Path) -> float:
 
 
 def read_experiment(folder: Path) -> Experiment:
-    """The experiment as its folder has it.
+    """The experiment that is stored in a folder.
 
     Raises:
-        RunsError: experiment.yaml is missing or damaged, a newer resexp wrote it, or it was edited since trials were trained.
+        RunsError: experiment.yaml is missing or damaged, a newer resexp wrote it, or it was edited after trials were trained.
     """
     path = folder / "experiment.yaml"
     experiment = _parsed(folder)
@@ -81,16 +81,16 @@ def read_experiment(folder: Path) -> Experiment:
 
 
 def _parsed(folder: Path) -> Experiment:
-    written = re.match(r"# layout (\d{1,9})\n", read_text(folder / "experiment.yaml"))
-    if written and int(written[1]) > LAYOUT:
+    header = re.match(r"# layout (\d{1,9})\n", read_text(folder / "experiment.yaml"))
+    if header and int(header[1]) > LAYOUT:
         raise RunsError(
-            f"{folder / 'experiment.yaml'}: written by a newer resexp (layout {written[1]}, this one reads up to {LAYOUT}); "
-            "bring this one up to date: pip install --upgrade resexp"
+            f"{folder / 'experiment.yaml'}: written by a newer resexp (layout {header[1]}; this version reads up to {LAYOUT}); "
+            "upgrade this one: pip install --upgrade resexp"
         )
     try:
         return config.load(folder / "experiment.yaml", shortcuts=None)
     except config.ConfigError as error:
-        raise RunsError(f"damaged experiment: {error}; delete it and train again to write it anew") from None
+        raise RunsError(f"damaged experiment: {error}; delete it and {TRAIN_AGAIN}") from None
 
 
 def _recorded_sha256(folder: Path) -> str | None:
@@ -106,7 +106,7 @@ def _recorded_sha256(folder: Path) -> str | None:
 def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, Any]]:
     """Differences between trained trials and the experiment: (key, trained, experiment); [] if none.
 
-    One trial of each cell is read, and one of those that the experiment has lost: the others share their settings.
+    Reads one trial of each cell, and one of those that are no longer in the experiment: the others share its settings.
     """
     expected = {trial_folder(folder, trial.name).name: trial for trial in experiment.trials}
     checked: set[tuple[str, ...] | None] = set()
@@ -123,7 +123,7 @@ def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, An
 
 
 def _as_trained(trial_path: Path) -> config.Trial | None:
-    """The settings of a trial that was trained; None where trial.yaml is missing or damaged itself."""
+    """The settings with which a trial was trained; None if trial.yaml is missing or damaged."""
     try:
         return trained_settings(trial_path.parent.parent, trial_path.name)
     except RunsError:
@@ -131,23 +131,22 @@ def _as_trained(trial_path: Path) -> config.Trial | None:
 
 
 def read_plan(folder: Path) -> Plan | None:
-    """plan.json, None while there is none."""
-    found = read_record(folder / "plan.json")
-    return found and Plan.model_validate_json(json.dumps(found))
+    """The execution plan in plan.json; None if there is none."""
+    plan = read_record(folder / "plan.json")
+    return plan and Plan.model_validate_json(json.dumps(plan))
 
 
 def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], pair_summaries: list[dict[str, Any]]) -> int:
-    """Writes plan, experiment, this start's environment and the cards of the pairs, before anything is trained.
+    """Writes plan, experiment, environment of this start and pair summaries, before any training.
 
-    Line endings that git has changed are restored first, unless other shards may be writing; returns in how many files.
+    Unless other shards may be writing, it first removes temporary files of killed processes and restores line endings that
+    git has changed. Returns the number of restored files.
 
-    What killed processes left behind is removed, unless other shards may be writing.
-
-    Every trial is written down first: a stack trains as planned, even when the config loses one of its trials later on.
+    trial.yaml of every trial is written before the plan: a stack trains as planned, even if the config loses one of its trials.
 
     Raises:
-        RunsError: something in the folder is a link; another start has changed what this one was planned upon; the images are
-            not those on which trials were trained before.
+        RunsError: the folder contains a symbolic link; another start has changed the plan since this one was prepared; trials
+            were trained on other images.
     """
     check_unchanged(experiment, folder)
     try:
@@ -155,26 +154,24 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     except RunsError:  # missing or damaged: this start is the first entry of a new file
         earlier = []
     _check_images(folder, earlier, start)
-    standing = read_plan(folder)
-    if standing and not set(standing.stacks) <= set(plan.stacks):
-        raise RunsError(
-            f"{folder}: another start has changed its plan since this one was prepared; type the same command again"
-        )
-    alone, restored = is_alone(folder), 0
-    if alone:
+    existing = read_plan(folder)
+    if existing and not set(existing.stacks) <= set(plan.stacks):
+        raise RunsError(f"{folder}: another process has changed plan.json since this one was prepared; run the command again")
+    sole, restored = is_sole_process(folder), 0
+    if sole:
         remove_temporary_files(folder)
         restored = restore_line_endings(folder) if line_endings_changed(folder) else 0
-    for stack in plan.stacks:  # killed when all its results stood
-        if alone and all(has_result(trial_folder(folder, name)) for name in stack.trials):
+    for stack in plan.stacks:  # left by a process that was killed after its last result
+        if sole and all(has_result(trial_folder(folder, name)) for name in stack.trials):
             discard(checkpoint_file(folder, stack.name))
             stack_lock(folder, stack.name).unlink(missing_ok=True)
             attempt_file(folder, stack.name).unlink(missing_ok=True)
-    begun = (folder / "experiment.yaml").exists()
+    started_before = (folder / "experiment.yaml").exists()
     for trial in experiment.trials:
-        place = trial_folder(folder, trial.name)
-        if not (begun or has_begun(place)) or not (place / "trial.yaml").exists():
-            place.mkdir(parents=True, exist_ok=True)
-            write_trial(place, trial)
+        trial_path = trial_folder(folder, trial.name)
+        if not (started_before or has_begun(trial_path)) or not (trial_path / "trial.yaml").exists():
+            trial_path.mkdir(parents=True, exist_ok=True)
+            write_trial(trial_path, trial)
     write_attributes(folder)
     write_plan(folder, plan)
     header = f"# layout {LAYOUT}\n"
@@ -188,11 +185,11 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
 
 
 def _check_images(folder: Path, earlier: Sequence[dict[str, Any]], start: dict[str, Any]) -> None:
-    previous_path, now = earlier[-1]["data_sha256"] if earlier else None, start["data_sha256"]
-    if previous_path not in (None, now) and any(has_begun(trial) for trial in (folder / "trials").glob("*")):
+    trained, current = earlier[-1]["data_sha256"] if earlier else None, start["data_sha256"]
+    if trained not in (None, current) and any(has_begun(trial) for trial in (folder / "trials").glob("*")):
         raise RunsError(
-            f"{folder}: trials were trained on other images (SHA-256 {previous_path[:12]}) than those found now ({now[:12]}); "
-            f"restore the images, or write name={_free(folder).name} to train a new experiment on these"
+            f"{folder}: trials were trained on other images (SHA-256 {trained[:12]}) than those read now ({current[:12]}); "
+            f"restore the images, or add name={_free(folder).name} to train a new experiment on these"
         )
 
 
@@ -201,10 +198,10 @@ def write_plan(folder: Path, plan: Plan) -> None:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Removes what a write left beside its file when its process was killed; the caller holds the lock.
+    """Removes temporary files of writes whose process was killed; the caller holds the lock.
 
     Raises:
-        RunsError: something in the folder is a link, by which writing would leave it.
+        RunsError: the folder contains a symbolic link.
     """
     refuse_links(folder)
     for path in folder.rglob(".*"):
@@ -213,11 +210,11 @@ def remove_temporary_files(folder: Path) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raises RunsError when a file or folder in an experiment is a link, by which writing would leave it."""
-    for place, folders, files in os.walk(folder):
-        for path in (Path(place, name) for name in (*folders, *files)):
+    """Raises RunsError if an experiment contains a symbolic link, through which a write could leave its folder."""
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
             if path.is_symlink():
-                raise RunsError(f"{path}: a link; nothing is written through links: put the file itself there, or delete it")
+                raise RunsError(f"{path}: is a symbolic link, and resexp does not write through links; replace or delete it")
 
 
 def check_unchanged(experiment: Experiment, folder: Path) -> None:
@@ -226,7 +223,7 @@ def check_unchanged(experiment: Experiment, folder: Path) -> None:
     If experiment.yaml is missing, the trained trials are compared.
 
     Raises:
-        RunsError: names the key, both values and the line to type.
+        RunsError: names the key, both values and the options.
     """
     if (folder / "experiment.yaml").exists():
         stored = read_experiment(folder)
@@ -273,10 +270,10 @@ def archive(folder: Path) -> Path | None:
     with lock(folder):
         pass
     number = 1
-    while (aside := folder.with_name(f"{folder.name}-old-{number}")).exists():
+    while (renamed_folder := folder.with_name(f"{folder.name}-old-{number}")).exists():
         number += 1
-    folder.rename(aside)
-    return aside
+    folder.rename(renamed_folder)
+    return renamed_folder
 
 
 # ---- checkpoints and trials of an experiment ------------------------------------------------------------------------
@@ -287,35 +284,35 @@ def checkpoint_file(folder: Path, stack: str) -> Path:
 
 
 def damaged_checkpoints(folder: Path, stacks: Iterable[str]) -> list[str]:
-    """What is wrong with each damaged checkpoint of these before which there is another to go on from."""
-    found = []
+    """A message for each damaged checkpoint of these stacks that has a previous one to resume from."""
+    messages = []
     for path in (checkpoint_file(folder, name) for name in stacks):
         try:
             read_with_digest(path)
         except RunsError as error:
-            found += [f"{error}; its trials go on from the checkpoint before it"] if previous_path(path).exists() else []
-    return found
+            messages += [f"{error}; its trials resume from the previous checkpoint"] if previous_path(path).exists() else []
+    return messages
 
 
 def orphaned_trials(folder: Path, experiment: Experiment) -> list[str]:
-    """Trials that lie in the folder but are no longer part of the experiment."""
+    """Trials in the folder that are no longer part of the experiment."""
     names = {trial_folder(folder, trial.name).name for trial in experiment.trials}
     return sorted(path.parent.name for path in folder.glob("trials/*/result.json") if path.parent.name not in names)
 
 
 def is_complete(experiment: Experiment, folder: Path) -> bool:
-    """Whether nothing is left to train, and a start of this experiment would rewrite the files that the folder contains."""
+    """Whether nothing is left to train, and another start would rewrite the same files."""
     try:
         if not (folder / "experiment.yaml").exists() or read_experiment(folder).settings != experiment.settings:
             return False
         plan = read_plan(folder)
         for name in ("environment.json", "pairs.json"):
             read_present(folder / name)
-    except RunsError:  # a start repairs it, or names it
+    except RunsError:  # the next start repairs the file or reports it
         return False
     planned = {name for stack in plan.stacks for name in stack.trials} if plan else set()
-    places = [trial_folder(folder, trial.name) for trial in experiment.trials]
-    settled = all(has_result(trial_path) and (trial_path / "trial.yaml").exists() for trial_path in places)
-    swept = not any((folder / "checkpoints").glob("*"))  # a process killed after its last result leaves its checkpoint there
-    intact = swept and not line_endings_changed(folder)
-    return {trial.name for trial in experiment.trials} <= planned and settled and intact
+    trial_paths = [trial_folder(folder, trial.name) for trial in experiment.trials]
+    finished = all(has_result(trial_path) and (trial_path / "trial.yaml").exists() for trial_path in trial_paths)
+    clean = not any((folder / "checkpoints").glob("*"))  # a process killed after its last result leaves its checkpoint there
+    intact = clean and not line_endings_changed(folder)
+    return {trial.name for trial in experiment.trials} <= planned and finished and intact

@@ -1,4 +1,4 @@
-"""Who writes: one process an experiment, one worker a stack. No torch."""
+"""Locks: one writing process for each experiment or shard, one worker for each stack. No torch."""
 
 import os
 import platform
@@ -16,14 +16,14 @@ import filelock
 from resexp.runs.files import RunsError, with_filename, write_guard, write_json
 from resexp.runs.records import read_record
 
-WHOLE = "lock.json"  # the record of who trains the whole
-NAMING_ROUNDS = 50  # of 0.02 seconds, in which lock.json should follow the lock
-BEGIN_SECONDS = 60.0  # that a shard waits for others to have written the plan
-ORPHAN_SECONDS = 10.0  # that a worker whose parent has died may take to notice it
+WHOLE = "lock.json"  # the record of the process that trains the whole experiment
+RECORD_POLLS = 50  # of 0.02 seconds, while lock.json may not have been written yet
+BEGIN_SECONDS = 60.0  # wait of a shard for others that write the plan
+ORPHAN_SECONDS = 10.0  # wait for a worker whose parent has died to end
 
 
 class Lease(NamedTuple):
-    """What a process holds: an experiment, or a shard of it, for as long as its record says this word."""
+    """Exclusive access to an experiment or a shard of it, valid as long as its record in `folder` contains this token."""
 
     folder: Path
     record: str
@@ -31,32 +31,32 @@ class Lease(NamedTuple):
 
 
 def assert_held(lease: Lease) -> None:
-    """Looks whether it is still held, on whatever host this runs.
+    """Checks that a lease is still held, from any host.
 
     Raises:
-        RunsError: another process has taken over; nothing is to be written any more.
+        RunsError: another process has taken over; nothing more may be written.
     """
-    found = _read(lease.folder / lease.record)
-    if not _says(found, lease):
-        by = f"{_named(found)} has taken over" if found else f"{lease.record} is not there any more"
-        raise RunsError(f"{lease.folder}: {by}; this process writes no more")
+    record = _read(lease.folder / lease.record)
+    if not _has_token(record, lease):
+        reason = f"{_description(record)} has taken over" if record else f"{lease.record} no longer exists"
+        raise RunsError(f"{lease.folder}: {reason}; this process has stopped writing")
 
 
-def _says(found: dict[str, Any] | None, lease: Lease) -> bool:
-    return found is not None and found.get("word") == lease.token
+def _has_token(record: dict[str, Any] | None, lease: Lease) -> bool:
+    return record is not None and record.get("token") == lease.token
 
 
 @contextmanager
 def lock(folder: Path, *, break_lock: bool = False) -> Iterator[Lease]:
-    """Holds the experiment for this process; lock.json says who does.
+    """Locks the experiment for this process; lock.json records the process.
 
-    The system drops the lock of a process that dies, so what such a one left behind on this host is taken over. Whether a
-    process of another host still lives cannot be seen from here: only `break_lock` takes over from it, and if it does live
-    it writes nothing any more.
+    The operating system releases the lock of a process that dies, so its experiment can be taken over on this host. Whether a
+    process on another host is still running is unknown here. Only `break_lock` takes over from it; if it is still running, it
+    stops writing.
 
     Raises:
-        RunsError: another process holds it, or a shard of it; there is no such place.
-        OSError: nowhere to write.
+        RunsError: another process holds the experiment or a shard of it; the folder cannot be created.
+        OSError: the folder is not writable.
     """
     with _whole(folder, 0.0):
         _take_over(folder, [WHOLE, *_shards(folder)], break_lock=break_lock)
@@ -66,59 +66,60 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[Lease]:
 
 @contextmanager
 def lock_shard(folder: Path, shard: tuple[int, int], begin: Callable[[], None], *, break_lock: bool = False) -> Iterator[Lease]:
-    """Holds one shard of the experiment, (2, 60), beside other shards of 60; lock.2-of-60.json says who does.
+    """Locks one shard of the experiment, such as (2, 60); lock.2-of-60.json records the process.
 
-    `begin` writes what all shards share while this one has the whole, which it waits for as long as others do so.
+    `begin` writes the files that all shards share, under the lock of the whole experiment, after any other shard that does so.
 
     Raises:
-        RunsError: a process trains the whole, this shard, or one of another number of shards; there is no such place.
-        OSError: nowhere to write.
+        RunsError: a process trains the whole experiment, this shard, or a shard of another n; the folder cannot be created.
+        OSError: the folder is not writable.
     """
     record = f"lock.{shard[0]}-of-{shard[1]}.json"
-    with _whole(folder, BEGIN_SECONDS) as held:
+    with _whole(folder, BEGIN_SECONDS) as whole:
         others = [name for name in _shards(folder) if not name.endswith(f"-of-{shard[1]}.json")]
         _take_over(folder, [WHOLE, record, *others], break_lock=break_lock)
         with _shard_lock(folder, record).acquire(timeout=0), _recorded(folder, record) as lease:
             begin()
-            held.release()
+            whole.release()
             yield lease
 
 
 def whole_lock(lease: Lease) -> AbstractContextManager[object]:
-    """For what all shards share: nobody else begins, or writes of that, meanwhile.
+    """The lock for files that all shards share: meanwhile no other shard starts or writes them.
 
     Raises:
-        RunsError: another process has had the whole for too long.
+        RunsError: another process has held the lock for too long.
     """
     return nullcontext() if lease.record == WHOLE else _whole(lease.folder, BEGIN_SECONDS)
 
 
-def _whole(folder: Path, patience: float) -> AbstractContextManager[filelock.BaseFileLock]:
+def _whole(folder: Path, timeout: float) -> AbstractContextManager[filelock.BaseFileLock]:
     if folder.is_symlink():
-        raise RunsError(f"{folder}: a link; name the folder that it leads to with --runs")
+        raise RunsError(f"{folder}: is a symbolic link; specify the folder that it points to with --runs")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with with_filename(folder / ".lock"):
-            return filelock.FileLock(folder / ".lock").acquire(timeout=patience)
+            return filelock.FileLock(folder / ".lock").acquire(timeout=timeout)
     except filelock.Timeout:
-        raise RunsError(f"{folder}: {_first(folder)} is training here; wait for it, or choose another name=...") from None
+        raise RunsError(f"{folder}: {_occupant(folder)} is training here; wait for it, or choose another name=...") from None
     except (NotADirectoryError, FileExistsError) as error:
-        raise RunsError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from None
+        raise RunsError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --runs") from None
 
 
 def _take_over(folder: Path, records: Iterable[str], *, break_lock: bool) -> None:
-    """Removes what dead processes have left; refuses where one runs, or may run: of another host, unless `break_lock`.
+    """Removes records of dead processes; refuses if a process is running or, without `break_lock`, may be on another host.
 
-    The caller has the whole, so nobody on this host trains it; of a shard its own lock says whether its process lives.
+    The caller holds the lock of the whole experiment, so no process on this host trains it. Each shard has a lock of its own.
     """
     for record in records:
-        left = _read(folder / record)
+        process = _read(folder / record)
         if record != WHOLE and not _is_free(_shard_lock(folder, record)):
             shard = record.removeprefix("lock.").removesuffix(".json").replace("-of-", "/")
-            advice = "wait for it, choose another name=..., or another shard of as many"
-            raise RunsError(f"{folder}: {_named(left)} trains shard {shard} here; {advice}")
-        if left and left["host"] != platform.node() and not break_lock:
-            raise RunsError(f"{folder}: {_named(left)} is training here; if it runs no more, add --break-lock")
+            advice = "wait for it, choose another name=..., or another shard with the same N"
+            raise RunsError(f"{folder}: {_description(process)} trains shard {shard} here; {advice}")
+        if process and process["host"] != platform.node() and not break_lock:
+            advice = "if it is no longer running, add --break-lock"
+            raise RunsError(f"{folder}: {_description(process)} is training here; {advice}")
         (folder / record).unlink(missing_ok=True)
 
 
@@ -130,9 +131,9 @@ def _shard_lock(folder: Path, record: str) -> filelock.BaseFileLock:
     return filelock.FileLock(folder / f".{record.removesuffix('.json')}")
 
 
-def _is_free(held: filelock.BaseFileLock) -> bool:
+def _is_free(shard_lock: filelock.BaseFileLock) -> bool:
     try:
-        held.acquire(timeout=0).lock.release()
+        shard_lock.acquire(timeout=0).lock.release()
     except filelock.Timeout:
         return False
     return True
@@ -140,34 +141,35 @@ def _is_free(held: filelock.BaseFileLock) -> bool:
 
 @contextmanager
 def _recorded(folder: Path, record: str) -> Iterator[Lease]:
-    """The record says that this process holds it; nothing is written here once it says something else."""
+    """Records this process as the holder; once the record names another one, nothing more is written here."""
     lease = Lease(folder, record, uuid.uuid4().hex)
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / record, {"host": platform.node(), "process": os.getpid(), "time": stamp, "word": lease.token})
-    with _removed_after(folder / record, lambda: _says(_read(folder / record), lease)), write_guard(lambda: assert_held(lease)):
+    path = folder / record
+    write_json(path, {"host": platform.node(), "process": os.getpid(), "time": stamp, "token": lease.token})
+    with _removed_after(path, lambda: _has_token(_read(path), lease)), write_guard(lambda: assert_held(lease)):
         yield lease
 
 
 @contextmanager
 def lock_stack(folder: Path, stack: str) -> Iterator[None]:
-    """Holds a stack for this worker: one that has lost its parent may need a moment to go.
+    """Locks a stack for this worker; a worker that has lost its parent may need a moment to end.
 
     Raises:
-        RunsError: it does not go.
+        RunsError: an earlier worker does not end.
     """
-    place = stack_lock(folder, stack)
-    place.parent.mkdir(exist_ok=True)
-    held = filelock.FileLock(place)
+    path = stack_lock(folder, stack)
+    path.parent.mkdir(exist_ok=True)
+    file_lock = filelock.FileLock(path)
     try:
-        with with_filename(place):
-            held.acquire(timeout=ORPHAN_SECONDS)
+        with with_filename(path):
+            file_lock.acquire(timeout=ORPHAN_SECONDS)
     except filelock.Timeout:
-        raise RunsError(f"{place}: a worker of an earlier start still trains this stack; end it first") from None
+        raise RunsError(f"{path}: a worker of an earlier start still trains this stack; end that process first") from None
     try:
-        with _removed_after(place):  # nothing will be written any more: whoever comes now finds a checkpoint or results
+        with _removed_after(path):  # by then this worker has stopped writing, and left a checkpoint or results
             yield
     finally:
-        held.release()
+        file_lock.release()
 
 
 def stack_lock(folder: Path, stack: str) -> Path:
@@ -176,56 +178,59 @@ def stack_lock(folder: Path, stack: str) -> Path:
 
 @contextmanager
 def _removed_after(path: Path, still_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Removes a file in the end; when something else has gone wrong by then, that is what is told."""
-    told: AbstractContextManager[None] = suppress(OSError)
+    """Removes a file at the end; an OSError of the removal does not hide an earlier exception."""
+    errors: AbstractContextManager[None] = suppress(OSError)
     try:
         yield
-        told = nullcontext()
+        errors = nullcontext()
     finally:
-        with told:
+        with errors:
             if still_ours():
                 path.unlink()
 
 
 def holder(folder: Path) -> dict[str, Any] | None:
-    """Who trains the whole here, as lock.json has it: host, process, time; None for nobody."""
+    """The process that trains the whole experiment, from lock.json: host, process, time; None if there is none."""
     return _read(folder / WHOLE)
 
 
-def _read(place: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] | None = read_record(place)
-    except RunsError:  # what cannot be read names nobody
+        record: dict[str, Any] | None = read_record(path)
+    except RunsError:  # a damaged record names no process
         return None
-    return found
+    return record
 
 
 def is_training(folder: Path) -> bool:
-    """Whether somebody may be training here, a shard too: not, if it was a process of this host that is gone."""
-    return any((found := _read(place)) is not None and _may_live(found) for place in folder.glob("lock*.json"))
+    """Whether a process may be training the experiment or a shard; False if the recorded processes of this host have ended."""
+    return any(_running(folder))
 
 
-def is_alone(folder: Path) -> bool:
-    """Whether nobody but this process may be training here, whatever it holds itself."""
-    held = [found for place in folder.glob("lock*.json") if (found := _read(place)) is not None and _may_live(found)]
-    return all(found["host"] == platform.node() and found["process"] == os.getpid() for found in held)
+def is_sole_process(folder: Path) -> bool:
+    """Whether no process other than this one may be training here."""
+    return all(record["host"] == platform.node() and record["process"] == os.getpid() for record in _running(folder))
 
 
-def _may_live(found: dict[str, Any]) -> bool:
-    return bool(found["host"] != platform.node() or _lives(found["process"]))
+def _running(folder: Path) -> Iterator[dict[str, Any]]:
+    """The records of processes that may be running: those of other hosts cannot be checked."""
+    for path in folder.glob("lock*.json"):
+        record = _read(path)
+        if record is not None and (record["host"] != platform.node() or _is_running(record["process"])):
+            yield record
 
 
-def _first(folder: Path) -> str:
-    """Who came first; it may not have had the time to say so."""
-    for _ in range(NAMING_ROUNDS):
+def _occupant(folder: Path) -> str:
+    """The process that holds the lock; it may not have written its record yet."""
+    for _ in range(RECORD_POLLS):
         if is_training(folder):
             break
         time.sleep(0.02)
-    return _named(holder(folder))
+    return _description(holder(folder))
 
 
-def _lives(process: int) -> bool:
-    """Whether a process of this host runs; yes where that cannot be asked."""
+def _is_running(process: int) -> bool:
+    """Whether a process of this host is running; True if the system does not provide this information."""
     if sys.platform == "win32":
         return True
     try:
@@ -237,5 +242,7 @@ def _lives(process: int) -> bool:
     return True
 
 
-def _named(found: dict[str, Any] | None) -> str:
-    return f"process {found['process']} on {found['host']}, since {found['time']}," if found else "another resexp"
+def _description(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return "another resexp process"
+    return f"process {record['process']} on {record['host']}, since {record['time']},"

@@ -1,4 +1,4 @@
-"""The JSON files of runs/: what has to stand in each, checked where it is read; what mends a damaged one. No torch."""
+"""The JSON files of runs/: their keys, validated on reading, and how to repair damaged ones. No torch."""
 
 import json
 from enum import StrEnum
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 class Outcome(StrEnum):
-    """How a trial ended: above chance or at chance on the training set, or with a loss that is not finite."""
+    """Result category of a trial: above chance or at chance on the training sample, or diverged (non-finite training loss)."""
 
     ABOVE_CHANCE = "above_chance"
     AT_CHANCE = "at_chance"
@@ -23,7 +23,7 @@ class Outcome(StrEnum):
 
 
 class _Record(BaseModel):
-    """Keys that are read, of their types; others may stand beside them."""
+    """The keys that are read, with their types; other keys are allowed."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -36,7 +36,7 @@ class _Status(_Record):
 
 
 class _Result(_Record):
-    """Numbers are null where a trial diverged, and where nothing was read or held out."""
+    """Numbers are null if the trial diverged, if gradients were not logged, or if no validation images were held out."""
 
     outcome: Literal["above_chance", "at_chance", "diverged"]
     test_accuracy: float | None
@@ -48,7 +48,7 @@ class _Result(_Record):
     val_accuracy: float | None
     slope_start: float | None
     slope_end: float | None
-    dead_layers: list[str] = []  # missing in early releases, and where no gradient norms were logged
+    dead_layers: list[str] = []  # missing in early releases, and if no gradient norms were logged
     parameters: int
     multiply_adds: int
     steps: int
@@ -124,12 +124,12 @@ class _PairSummary(_Record):
     precision: str = "float32"  # written if it is coarser
 
 
-TRAIN_AGAIN = "train again to write it anew"
-# What a file holds, and what to do about one that does not.
+TRAIN_AGAIN = "train again to rewrite it"
+# The content of each file, and the remedy if it is damaged.
 RECORDS: dict[str, tuple[TypeAdapter[Any], str]] = {
-    "status.json": (TypeAdapter(_Status), "delete it to have its trial trained again"),
-    "result.json": (TypeAdapter(_Result), "delete it to have its trial trained again"),
-    "lock.json": (TypeAdapter(_Holder), "delete it if nobody trains there"),
+    "status.json": (TypeAdapter(_Status), "delete it to retrain its trial"),
+    "result.json": (TypeAdapter(_Result), "delete it to retrain its trial"),
+    "lock.json": (TypeAdapter(_Holder), "delete it if no process is training there"),
     "plan.json": (TypeAdapter(Plan), f"delete it and {TRAIN_AGAIN}"),
     "environment.json": (TypeAdapter(Annotated[list[_Launch], Field(min_length=1)]), TRAIN_AGAIN),
     "pairs.json": (TypeAdapter(list[_PairSummary]), TRAIN_AGAIN),
@@ -137,28 +137,28 @@ RECORDS: dict[str, tuple[TypeAdapter[Any], str]] = {
 
 
 def read_record(path: Path) -> Any:
-    """What stands in a JSON file of runs/, None while there is none.
+    """The content of a JSON file of runs/; None if it does not exist.
 
     Raises:
-        RunsError: damaged, or written by an older resexp: names the key and what mends it.
+        RunsError: damaged, or written by an older resexp: names the key and the remedy.
     """
-    kind, mend = RECORDS["lock.json" if path.name.startswith("lock.") else path.name]  # lock.2-of-60.json is one, too
+    kind, remedy = RECORDS["lock.json" if path.name.startswith("lock.") else path.name]  # also lock.2-of-60.json
     try:
         raw = path.read_bytes()
-        written = _parsed(raw)
-        found = renamed.record(path.name, written)
-        kind.validate_json(raw if found is written else json.dumps(found))
+        stored = _parsed(raw)
+        content = renamed.record(path.name, stored)
+        kind.validate_json(raw if content is stored else json.dumps(content))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
-        raise RunsError(f"{path}: damaged ({first_fault(error)}); {mend}") from None
-    if path.name == "result.json" and written["seal"] != json_digest(written):
-        raise RunsError(f"{path}: damaged (changed since it was sealed); {mend}")
-    return found
+        raise RunsError(f"{path}: damaged ({first_fault(error)}); {remedy}") from None
+    if path.name == "result.json" and stored["seal"] != json_digest(stored):
+        raise RunsError(f"{path}: damaged (does not match its own checksum); {remedy}")
+    return content
 
 
 def _parsed(raw: bytes) -> Any:
-    """The value of a JSON text; None if it is none."""
+    """The value of a JSON text; None if the text is not JSON."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
@@ -166,30 +166,30 @@ def _parsed(raw: bytes) -> Any:
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first of what is wrong with a value, in one line: 'stacks.0.name: field required'."""
+    """The first fault of a value, in one line: 'stacks.0.name: field required'."""
     first = error.errors()[0]
     return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"].lower()) if part)
 
 
 def read_present(path: Path) -> Any:
-    """What stands in a JSON file that every start writes.
+    """The content of a JSON file that every start of training writes.
 
     Raises:
         RunsError: damaged or missing.
     """
-    found = read_record(path)
-    if found is None:
+    content = read_record(path)
+    if content is None:
         raise RunsError(f"{path}: missing; {TRAIN_AGAIN}")
-    return found
+    return content
 
 
 def launches(folder: Path) -> list[Json]:
-    """environment.json: what each start of an experiment ran on."""
-    found: list[Json] = read_present(folder / "environment.json")
-    return found
+    """environment.json: versions and hardware of each start of training."""
+    entries: list[Json] = read_present(folder / "environment.json")
+    return entries
 
 
 def pair_summaries(folder: Path) -> list[Json]:
-    """pairs.json: the card of every pair."""
-    found: list[Json] = read_present(folder / "pairs.json")
-    return found
+    """pairs.json: the summary of every pair."""
+    summaries: list[Json] = read_present(folder / "pairs.json")
+    return summaries

@@ -1,4 +1,4 @@
-"""What has been trained, of one experiment or of several read side by side. No torch."""
+"""Trials and results of one experiment, or of several that are compared. No torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from resexp.runs.trials import diverged_at, read_state, trial_folder
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """Where one trial stands: finished, failed, damaged, interrupted, running or waiting.
+    """The state of one trial: finished, failed, damaged, interrupted, running or waiting.
 
-    `reason` says why it failed or what is damaged; it has no result then. `conditions` are everything that decides what a
-    trial becomes but its shortcut and its seed, by dotted key: its settings, the device that they became, the checksum of the
-    images.
+    reason: why it failed, or which file is damaged; the trial then has no result.
+    conditions: everything except shortcut and seed that determines the result, by dotted key. These are the settings, the
+        device that was chosen, and the checksum of the images.
     """
 
     trial: config.Trial
@@ -32,7 +32,7 @@ class TrialRecord:
 
     @property
     def diverged_at(self) -> int | None:
-        """The step at which training diverged; None where it did not."""
+        """The step at which training diverged; None if it did not."""
         return diverged_at(self.result)
 
 
@@ -40,9 +40,9 @@ class TrialRecord:
 class Results:
     """The trials of one experiment, or of several.
 
-    `axes` are the dotted keys that tell cells apart: those that an experiment varies (the shortcut apart), and every key in
-    which several experiments differ. `repeated` counts trials that stand in more than one folder; each is taken once, from a
-    folder where it is finished.
+    axes: dotted keys that distinguish cells. An experiment varies them (the shortcut is not one), or several experiments
+        differ in them.
+    repeated: number of trials that occur in more than one folder. Each is counted once, from a folder in which it is finished.
     """
 
     sources: tuple[tuple[Path, Experiment], ...]
@@ -52,39 +52,39 @@ class Results:
 
     @property
     def name(self) -> str:
-        """The names of the experiments; of several with one name, with the folder of each."""
+        """The names of the experiments; equal names are followed by their folders."""
         names = [experiment.name for _, experiment in self.sources]
         named = zip(names, self.sources, strict=True)
         return " + ".join(f"{name} ({folder})" if names.count(name) > 1 else name for name, (folder, _) in named)
 
     @property
     def questions(self) -> list[str]:
-        """The question of each source, each once."""
+        """The questions of the experiments, without duplicates."""
         return list(dict.fromkeys(experiment.question for _, experiment in self.sources if experiment.question))
 
     @property
     def orphaned_trials(self) -> list[str]:
-        """Trials that lie in the folders but are no longer part of the experiments."""
+        """Trials in the folders that are no longer part of the experiments."""
         return [name for folder, experiment in self.sources for name in orphaned_trials(folder, experiment)]
 
     @property
     def damaged(self) -> list[str]:
-        """Trials that count as missing because a file of theirs is damaged."""
+        """Trials that count as missing because one of their files is damaged."""
         return [record.trial.name for record in self.records if record.state == "damaged"]
 
     @cached_property
     def shown(self) -> tuple[str, ...]:
-        """The columns that tell cells apart here: the depth, and those with more than one value."""
+        """The columns that distinguish cells: the depth, and those with more than one value."""
         values = [{config.format_value(record.conditions.get(key)) for record in self.records} for key in self.axes]
-        named = zip(self.axes, self.columns, values, strict=True)
-        return tuple(column for key, column, of in named if key == "network.depth" or len(of) > 1)
+        columns = zip(self.axes, self.columns, values, strict=True)
+        return tuple(column for key, column, distinct in columns if key == "network.depth" or len(distinct) > 1)
 
     @property
     def common(self) -> dict[str, str]:
-        """The other columns, with the value that they have everywhere."""
+        """The other columns, with their single value."""
         if not self.records:
             return {}
-        return {key: of for key, of in self._columns_of(self.records[0]).items() if key not in self.shown}
+        return {column: value for column, value in self._columns_of(self.records[0]).items() if column not in self.shown}
 
     @property
     def columns(self) -> list[str]:
@@ -92,69 +92,73 @@ class Results:
         return [key.split(".")[1] if key in config.AXES else key for key in self.axes]
 
     def label(self, record: TrialRecord) -> dict[str, str]:
-        """What names the cell of a trial, as far as it differs: {'depth': '64', 'norm': 'layer'}."""
-        return {key: of for key, of in self._columns_of(record).items() if key in self.shown}
+        """The values that distinguish the cell of a trial from others: {'depth': '64', 'norm': 'layer'}."""
+        return {column: value for column, value in self._columns_of(record).items() if column in self.shown}
 
     def _columns_of(self, record: TrialRecord) -> dict[str, str]:
         values = (config.format_value(record.conditions.get(key)) for key in self.axes)
         return dict(zip(self.columns, values, strict=True))
 
 
-def trial_records(folder: Path, experiment: Experiment, read: Sequence[str] = ()) -> list[TrialRecord]:
-    """Every trial of the experiment; the files that are going to be `read` of finished ones are compared with their digests."""
+def trial_records(folder: Path, experiment: Experiment, files: Sequence[str] = ()) -> list[TrialRecord]:
+    """Every trial of the experiment.
+
+    files: files of finished trials that are compared with their digests, because the caller reads them.
+    """
     plan, launches = read_record(folder / "plan.json"), read_record(folder / "environment.json")
-    ground = {"device": plan and plan["device"], "images": launches and launches[-1]["data_sha256"][:12]}
-    alive = is_training(folder)
-    found = []
+    shared = {"device": plan and plan["device"], "images": launches and launches[-1]["data_sha256"][:12]}
+    training = is_training(folder)
+    records = []
     for trial in experiment.trials:
-        place = trial_folder(folder, trial.name)
-        record, done, reason = read_state(place, read)
-        record = "interrupted" if record == "running" and not alive else record
-        found.append(TrialRecord(trial, place, record, done, {**config.conditions(trial.settings), **ground}, reason))
-    return found
+        trial_path = trial_folder(folder, trial.name)
+        state, result, reason = read_state(trial_path, files)
+        state = "interrupted" if state == "running" and not training else state
+        records.append(TrialRecord(trial, trial_path, state, result, {**config.conditions(trial.settings), **shared}, reason))
+    return records
 
 
-def results_of(folder: Path, experiment: Experiment, read: Sequence[str] = ()) -> Results:
-    """What has been trained of one experiment; `read` as in `states`."""
+def results_of(folder: Path, experiment: Experiment, files: Sequence[str] = ()) -> Results:
+    """The results of one experiment; `files` as in `trial_records`."""
     axes = tuple(key for key in experiment.axes if key != "network.shortcut")
-    return Results(((folder, experiment),), axes, tuple(trial_records(folder, experiment, read)))
+    return Results(((folder, experiment),), axes, tuple(trial_records(folder, experiment, files)))
 
 
-def read_results(folders: Sequence[Path], read: Sequence[str] = ()) -> Results:
-    """What has been trained in each of the folders, side by side; a folder that is named twice is one. `read` as in `states`.
+def read_results(folders: Sequence[Path], files: Sequence[str] = ()) -> Results:
+    """The results in all folders together, each folder once; `files` as in `trial_records`.
 
     Raises:
-        RunsError: a damaged or missing file, by name.
+        RunsError: a damaged or missing file.
     """
-    sources = [(folder, read_experiment(folder)) for folder in {of.resolve(): of for of in folders}.values()]
-    for folder, _ in sources:  # what a trial stood on tells cells apart: it must be known
+    distinct = {folder.resolve(): folder for folder in folders}.values()
+    sources = [(folder, read_experiment(folder)) for folder in distinct]
+    for folder, _ in sources:  # device and images distinguish cells, so both files are required
         read_present(folder / "plan.json")
         read_present(folder / "environment.json")
-    parts = [results_of(*source, read) for source in sources]
+    parts = [results_of(*source, files) for source in sources]
     copies: dict[tuple[str, ...], list[TrialRecord]] = {}
     for record in (record for part in parts for record in part.records):
         copies.setdefault(_identity(record), []).append(record)
-    found = [min(same, key=_preference) for same in copies.values()]
-    axes = _differing(found).union(*(part.axes for part in parts))
+    records = [min(same, key=_preference) for same in copies.values()]
+    axes = _differing(records).union(*(part.axes for part in parts))
     order = [*(key for key in config.AXES if key in axes), *sorted(axes - config.AXES.keys())]
-    return Results(tuple(sources), tuple(order), tuple(found), sum(len(same) > 1 for same in copies.values()))
+    return Results(tuple(sources), tuple(order), tuple(records), sum(len(same) > 1 for same in copies.values()))
 
 
 def _identity(record: TrialRecord) -> tuple[str, ...]:
-    """Equal for one trial in several folders."""
+    """Equal for copies of one trial in several folders."""
     conditions = (f"{key} {config.format_value(value)}" for key, value in sorted(record.conditions.items()))
     return (record.trial.arm, str(record.trial.seed), *conditions)
 
 
 def _preference(record: TrialRecord) -> tuple[bool, str]:
-    """Smallest for the copy of a trial that counts, whatever the order of the folders: a finished one."""
+    """Smallest for the copy of a trial that is used: a finished one, whatever the order of the folders."""
     return record.result is None, str(record.folder.resolve())
 
 
-def _differing(found: Sequence[TrialRecord]) -> set[str]:
+def _differing(records: Sequence[TrialRecord]) -> set[str]:
     """Every key in which trials differ."""
     values: dict[str, set[str]] = {}
-    for record in found:
+    for record in records:
         for key, value in record.conditions.items():
             values.setdefault(key, set()).add(config.format_value(value))
-    return {key for key, of in values.items() if len(of) > 1}
+    return {key for key, distinct in values.items() if len(distinct) > 1}

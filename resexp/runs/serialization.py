@@ -1,4 +1,4 @@
-"""Values as JSON and YAML text, as files of runs/ have them."""
+"""Values as JSON and YAML text, in the format of the files of runs/."""
 
 import json
 import math
@@ -34,12 +34,12 @@ _PlainDumper.add_representer(
     ),
 )
 
-# Text that YAML 1.2 reads as a number (1e3) is quoted, though PyYAML alone would not.
+# Quotes text that YAML 1.2 reads as a number (1e3); PyYAML by default does not.
 _PlainDumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"), list("-+.0123456789")
 )
 
 
 def to_yaml(value: object) -> str:
-    """YAML with keys in their order."""
+    """YAML with keys in their original order."""
     return yaml.dump(value, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=120)

@@ -15,7 +15,7 @@ MAX_CHARACTERS = 255  # of a path component
 def stored(source: str | Path, runs: Path) -> Path | None:
     """The folder of the trained experiment that a source names, by its experiment.yaml, its folder or its name in `runs`.
 
-    None for a config: the name of a shipped one is that config, even where an experiment has this name.
+    None for a config: the name of a shipped config means that config, even if an experiment has the same name.
     """
     path = Path(source)
     if str(source) in config.shipped() or any(len(part) > MAX_CHARACTERS for part in path.parts):
@@ -55,36 +55,36 @@ def target(
     """The experiment that a source and its overrides describe, and where it is trained.
 
     An override of `name` decides. Without one:
-    - An experiment that is named by its path, or by its name in `runs`, continues in its own folder. Where that is elsewhere
-      than in `runs`, and `runs` is not the default, its config is trained in `runs` like any YAML file.
-    - A YAML file has the name that it contains, else its own.
-    - A shipped config has the first of NAME, NAME-2, NAME-3, ... that is free, or that it continues: with the same settings,
-      and with at least the trials that are there. Without overrides it also continues an experiment that has grown beyond it.
+    - An experiment that is named by its path, or by its name in `runs`, continues in its folder. If that folder is not in
+      `runs`, and `runs` is not the default, its config is trained in `runs` like any YAML file.
+    - A YAML file has the name that it contains; the default is the name of the file.
+    - A shipped config has the first of NAME, NAME-2, NAME-3, ... that is free or that it continues. It continues an experiment
+      with the same settings and no other trials. Without overrides it also continues an experiment that has more trials.
 
-    `fresh`: the experiment to rename is the one that would be continued, else that of the plain name.
+    fresh: the experiment to rename is the one that would be continued, otherwise NAME.
 
     Raises:
         ConfigError: see `config.load`.
         RunsError: an experiment of one of these names cannot be read.
     """
-    own, names = stored(source, runs), list(shortcuts)
-    begun = own / "experiment.yaml" if own and fresh else readable(source, runs)
-    experiment = config.load(begun, overrides, names)
+    own_folder, names = stored(source, runs), list(shortcuts)
+    file = own_folder / "experiment.yaml" if own_folder and fresh else readable(source, runs)
+    experiment = config.load(file, overrides, names)
     if any(override.partition("=")[0].strip() == "name" for override in overrides):
         return Target(experiment, runs / experiment.name)
-    if own and runs != DEFAULT and own.parent.resolve() != runs.resolve():
-        own = None
-    if own or str(source) not in config.shipped():
-        return Target(experiment, own or runs / experiment.name)
-    plain = runs / experiment.name
-    for folder in numbered(plain):
+    if own_folder and runs != DEFAULT and own_folder.parent.resolve() != runs.resolve():
+        own_folder = None
+    if own_folder or str(source) not in config.shipped():
+        return Target(experiment, own_folder or runs / experiment.name)
+    unnumbered = runs / experiment.name
+    for folder in numbered(unnumbered):
         existing = read_experiment(folder) if (folder / "experiment.yaml").exists() else None
         if existing and not overrides and config.continues(existing, experiment):
-            return Target(existing, folder, None if folder == plain else plain)
+            return Target(existing, folder, None if folder == unnumbered else unnumbered)
         if existing is None and fresh:
             break
         if existing is None or config.continues(experiment, existing):
-            if folder == plain:
+            if folder == unnumbered:
                 break
-            return Target(config.load(source, [*overrides, f"name={folder.name}"], names), folder, plain)
-    return Target(experiment, plain)
+            return Target(config.load(source, [*overrides, f"name={folder.name}"], names), folder, unnumbered)
+    return Target(experiment, unnumbered)

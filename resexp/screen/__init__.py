@@ -1,4 +1,4 @@
-"""The live display of an experiment, and lines of text where there is no terminal."""
+"""The live display of an experiment, and lines of text for output that is not a terminal."""
 
 from resexp.screen.drawing import bar, clock, gradient_bar, layout, render
 from resexp.screen.snapshots import Snapshot, TrialRow, epoch_lines, live, read_row, replay, snapshot, work_done

@@ -1,4 +1,4 @@
-"""The state that the display shows: rows of runs/ now, or at a moment of a replay."""
+"""The state that the display shows: the trials in runs/ now, or at a moment of a replay."""
 
 import math
 import time
@@ -12,9 +12,9 @@ from resexp.config import Experiment, Trial
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial on the display: completed steps, validation accuracy and gradient flow at its latest logging step.
+    """One trial on the display: completed steps, validation accuracy, and gradient norms by block at the latest logging step.
 
-    diverged: the step at which its loss was first not finite; it has no accuracy then.
+    diverged: the step of the first non-finite loss; the trial then has no accuracy.
     """
 
     trial: Trial
@@ -24,18 +24,18 @@ class TrialRow:
     steps: int
     epoch: int
     val_accuracy: float | None
-    flow: tuple[float, ...] = ()
+    gradient_norms: tuple[float, ...] = ()
     diverged: int | None = None
 
     @property
-    def trains(self) -> bool:
-        """Whether it is in training; a diverged trial may have to wait for the others of its stack."""
+    def is_training(self) -> bool:
+        """Whether the trial is in training; a diverged one only waits for the others of its stack."""
         return self.state == "running" and self.diverged is None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything on the screen at one moment."""
+    """Everything that is displayed at one moment."""
 
     name: str
     question: str | None
@@ -48,7 +48,7 @@ class Snapshot:
 
 
 def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | None = None) -> TrialRow:
-    """A trial from its files, now or when it had completed `until` steps."""
+    """The row of a trial from its files, now or after `until` steps; -1 is before it started."""
     trial_path = runs.trial_folder(folder, trial.name)
     label = " ".join(config.cell_label(trial.settings, experiment.axes))
     try:
@@ -61,16 +61,16 @@ def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | No
             step = max(0, min(step, until))
             diverged = None if diverged is None or until < diverged else diverged
         metrics = [row for row in runs.read_rows(trial_path / "metrics.csv") if int(row["step"]) <= step]
-        flow = _latest_flow(trial_path, step) if state == "running" else ()
+        norms = _latest_gradient_norms(trial_path, step) if state == "running" else ()
     except runs.RunsError:
         return TrialRow(trial, label, "damaged", 0, 0, 0, None)
     last = metrics[-1] if metrics and state != "waiting" else None
     accuracy = float(last["val_accuracy"]) if last and diverged is None else None
-    return TrialRow(trial, label, state, step, steps, int(last["epoch"]) if last else 0, accuracy, flow, diverged)
+    return TrialRow(trial, label, state, step, steps, int(last["epoch"]) if last else 0, accuracy, norms, diverged)
 
 
-def _latest_flow(place: Path, step: int) -> tuple[float, ...]:
-    rows = [row for row in runs.read_rows(place / "signals.csv") if int(row["step"]) <= step]
+def _latest_gradient_norms(trial_path: Path, step: int) -> tuple[float, ...]:
+    rows = [row for row in runs.read_rows(trial_path / "signals.csv") if int(row["step"]) <= step]
     return tuple(float(row["activation_grad_norm"]) for row in rows if row["step"] == rows[-1]["step"])
 
 
@@ -82,7 +82,10 @@ def snapshot(
     done_before: float = 0.0,
     until: Mapping[str, int] | None = None,
 ) -> Snapshot:
-    """The experiment now; `finished` caches rows that cannot change."""
+    """The state of the experiment; `finished` caches rows that cannot change.
+
+    until: completed steps of each trial at a moment of a replay; None for now.
+    """
     rows = []
     for trial in experiment.trials:
         row = finished.get(trial.name)
@@ -95,43 +98,47 @@ def snapshot(
 
 
 def work_done(rows: Sequence[TrialRow]) -> float:
-    """Share of all steps done, each weighted with its network's depth; a failed or diverged trial has none left."""
-    known = max((row.steps for row in rows), default=0) or 1
-    weights = [(row.steps or known) * row.trial.settings.network.depth for row in rows]
+    """The completed share of all steps, weighted by network depth; failed and diverged trials count as complete."""
+    default_steps = max((row.steps for row in rows), default=0) or 1
+    weights = [(row.steps or default_steps) * row.trial.settings.network.depth for row in rows]
     done = [
-        row.step * row.trial.settings.network.depth if row.diverged is None and row.state not in ("failed", "damaged") else w
-        for row, w in zip(rows, weights, strict=True)
+        row.step * row.trial.settings.network.depth
+        if row.diverged is None and row.state not in ("failed", "damaged")
+        else weight
+        for row, weight in zip(rows, weights, strict=True)
     ]
     return math.fsum(done) / math.fsum(weights) if weights else 1.0
 
 
 def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
-    """Snapshots of the experiment until no trial is running."""
+    """Snapshots of the experiment until no process trains it."""
     finished: dict[str, TrialRow] = {}
-    begun = time.monotonic()
+    started = time.monotonic()
     before = work_done(snapshot(folder, experiment, 0.0, finished).rows)
     while True:
-        shot = snapshot(folder, experiment, time.monotonic() - begun, finished, before)
+        shot = snapshot(folder, experiment, time.monotonic() - started, finished, before)
         yield shot
         if not runs.is_training(folder):
             return
 
 
 def replay(folder: Path, experiment: Experiment, speed: float) -> Iterator[Snapshot]:
-    """A finished experiment as if it were trained now, two trials at a time, `speed` times as fast."""
-    begun = time.monotonic()
+    """Snapshots of a finished experiment as if it were trained now, two trials at a time, `speed` times as fast."""
+    started = time.monotonic()
     schedule = _schedule(folder, experiment)
-    end = max((starts[-1][0] for starts in schedule.values()), default=0.0)
+    end = max((points[-1][0] for points in schedule.values()), default=0.0)
     while True:
-        now = (time.monotonic() - begun) * speed
-        until = {name: max((step for at, step in points if at <= now), default=-1) for name, points in schedule.items()}
+        now = (time.monotonic() - started) * speed
+        until = {
+            name: max((step for seconds, step in points if seconds <= now), default=-1) for name, points in schedule.items()
+        }
         yield snapshot(folder, experiment, now, {}, until=until)
         if now > end:
             return
 
 
 def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[float, int]]]:
-    """For each finished trial when it had completed which step, from timing.csv, in two lanes."""
+    """(seconds, completed steps) of each finished trial, from timing.csv, with two trials at a time."""
     lanes = [0.0, 0.0]
     schedule = {}
     for trial in experiment.trials:
@@ -141,27 +148,27 @@ def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[floa
             lanes[lane] += float(row["train_seconds"]) + float(row["evaluation_seconds"])
             points.append((lanes[lane], int(row["step"])))
         if points:
-            diverged = runs.diverged_at(runs.read_state(trial_path)[1])  # within the epoch after the last that was timed
+            diverged = runs.diverged_at(runs.read_state(trial_path)[1])  # during the epoch after the last one in timing.csv
             schedule[trial.name] = points if diverged is None else [*points, (lanes[lane], diverged)]
     return schedule
 
 
-# ---- plain lines for everything that is not a terminal ----------------------------------------------------------------------
+# ---- lines of text for output that is not a terminal ------------------------------------------------------------------------
 
 
 def percent(value: float | None) -> str:
-    """A share in percent with one digit; '' for None and nan."""
+    """A share in percent with one decimal; '' for None and nan."""
     return "" if value is None or math.isnan(value) else f"{100 * value:.1f}"
 
 
 def epoch_lines(folder: Path, shown: Sequence[TrialRow], printed: dict[str, int]) -> list[str]:
-    """One line for every epoch completed since the last call, and one for a trial that diverged.
+    """One line for each epoch completed since the last call, and one for each trial that has diverged since.
 
-    printed: the lines of each trial that were printed before; -1 where nothing more will come.
+    printed: number of lines printed so far for each trial, updated here; -1 if no more will follow.
     """
     lines = []
-    for shot in shown:
-        name = shot.trial.name
+    for trial_row in shown:
+        name = trial_row.trial.name
         if printed.get(name) == -1:
             continue
         rows = runs.read_rows(runs.trial_folder(folder, name) / "metrics.csv")
@@ -170,6 +177,6 @@ def epoch_lines(folder: Path, shown: Sequence[TrialRow], printed: dict[str, int]
             f"train {percent(float(row['train_accuracy']))}%  val {percent(float(row['val_accuracy'])) or '-'}%"
             for row in rows[printed.get(name, 0) :]
         ]
-        lines += [f"{name}  diverged at step {shot.diverged}"] if shot.diverged is not None else []
-        printed[name] = -1 if shot.state == "finished" or shot.diverged is not None else len(rows)
+        lines += [f"{name}  diverged at step {trial_row.diverged}"] if trial_row.diverged is not None else []
+        printed[name] = -1 if trial_row.state == "finished" or trial_row.diverged is not None else len(rows)
     return lines

@@ -1,6 +1,6 @@
-"""Runs -> trackers: curves into event files while they are trained, or a finished run into a tracker that is installed.
+"""Experiment trackers: event files during training, or export of an experiment to an installed tracker.
 
-Each tracker is an extra; without it there is one line that names it.
+Each tracker is an optional dependency; if it is missing, an error of one line names it.
 """
 
 from resexp.trackers.exports import TRACKERS

@@ -1,47 +1,50 @@
-"""A finished run into a tracker: every trial is a run of it, with its settings, curves and results."""
+"""Export of an experiment to a tracker: each trial becomes a run with settings, curves and results."""
 
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from resexp import runs
 from resexp.config import Experiment, Trial
 from resexp.trackers import tensorboard
-from resexp.trackers.points import Point, absent, points, settings_of
+from resexp.trackers.points import Point, not_installed, points, settings_of
 
-BATCH = 1000  # metrics that MLflow takes at once
+BATCH = 1000  # maximum number of metrics in a request to MLflow
 RETRIES = 2  # of a request to MLflow
-MAX_CHARACTERS = 400  # of what a tracker says
+MAX_CHARACTERS = 400  # of an error message of a tracker
 
 
 def to_tensorboard(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
-    """Event files; target: their folder, <experiment>/tensorboard where it is None.
+    """Writes event files; target: their folder, by default <experiment>/tensorboard.
 
     Raises:
-        RunsError: a training may write the same files now.
+        RunsError: a running training may be writing the same files.
     """
-    place, own = Path(target or folder / tensorboard.FOLDER), folder / tensorboard.FOLDER
-    if place.resolve() == own.resolve() and runs.is_training(folder):
-        raise runs.RunsError(f"{own}: may be written by a training that goes on; wait for it, or name another folder with --to")
-    return [str(written) for written in tensorboard.export(folder, experiment, place)]
+    default = folder / tensorboard.FOLDER
+    destination = Path(target or default)
+    if destination.resolve() == default.resolve() and runs.is_training(folder):
+        raise runs.RunsError(f"{default}: training may still be writing here; wait for it, or choose another folder with --to")
+    return [str(path) for path in tensorboard.export(folder, experiment, destination)]
 
 
 def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
-    """Runs of Weights & Biases, online or as WANDB_MODE says (offline: below ./wandb, or where WANDB_DIR says).
+    """Creates runs in Weights & Biases, online unless WANDB_MODE says otherwise.
 
-    Its own files hold links, and nothing in runs/ may. target: the project, the experiment's name if None.
+    Offline runs are stored in ./wandb or WANDB_DIR, not in runs/, because they contain symbolic links. target: the project; the
+    default is the experiment's name.
     """
     try:
         import wandb  # noqa: PLC0415 - an extra
     except ImportError:
-        raise absent("wandb", "wandb") from None
+        raise not_installed("wandb", "wandb") from None
     sent = []
-    for trial, found, results in _with_points(folder, experiment):
-        with _in_a_line("wandb", wandb.Error, ValueError):
+    for trial, curves, results in _trials_with_points(folder, experiment):
+        with _one_line_errors("wandb", wandb.Error, ValueError):
             run = wandb.init(
                 project=target or experiment.name,
                 name=trial.name,
@@ -51,7 +54,7 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[s
                 config=settings_of(trial),
                 settings=wandb.Settings(console="off", silent=True),
             )
-            for step, at_step in groupby(sorted(found, key=lambda of: of.step), key=lambda of: of.step):
+            for step, at_step in groupby(sorted(curves, key=attrgetter("step")), key=attrgetter("step")):
                 run.log({point.tag: point.value for point in at_step}, step=step)
             run.summary.update(results)
             run.finish()
@@ -60,29 +63,29 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[s
 
 
 def to_mlflow(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
-    """Runs of MLflow, one a trial however often it is sent.
+    """Creates runs in MLflow, or updates those of an earlier export.
 
-    target: the tracking URI, MLFLOW_TRACKING_URI or a database in the experiment's folder if None.
+    target: the tracking URI; the default is MLFLOW_TRACKING_URI, otherwise a database in the experiment's folder.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(RETRIES))  # its own count takes several minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(RETRIES))  # the default takes several minutes
     try:
         import mlflow  # noqa: PLC0415 - an extra
     except ImportError:
-        raise absent("mlflow", "mlflow") from None
-    where = target or (mlflow.get_tracking_uri() if _told(mlflow) else f"sqlite:///{folder.resolve() / 'mlflow.db'}")
-    with _in_a_line("mlflow", mlflow.MlflowException, *_database_errors()):
-        return [f"{experiment.name}/{run}" for run in _mlflow_runs(mlflow, mlflow.MlflowClient(where), folder, experiment)]
+        raise not_installed("mlflow", "mlflow") from None
+    uri = target or (mlflow.get_tracking_uri() if _has_uri(mlflow) else f"sqlite:///{folder.resolve() / 'mlflow.db'}")
+    with _one_line_errors("mlflow", mlflow.MlflowException, *_database_errors()):
+        return [f"{experiment.name}/{run}" for run in _mlflow_runs(mlflow, mlflow.MlflowClient(uri), folder, experiment)]
 
 
 def _mlflow_runs(mlflow: Any, client: Any, folder: Path, experiment: Experiment) -> Iterator[str]:
     known = client.get_experiment_by_name(experiment.name)
-    place = known.experiment_id if known else client.create_experiment(experiment.name)
-    for trial, found, results in _with_points(folder, experiment):
+    experiment_id = known.experiment_id if known else client.create_experiment(experiment.name)
+    for trial, curves, results in _trials_with_points(folder, experiment):
         tags = {"trial": trial.name, "arm": trial.arm, "seed": str(trial.seed)}
-        before = client.search_runs([place], f"tags.trial = '{trial.name}'", max_results=1)
-        run = before[0] if before else client.create_run(place, run_name=trial.name, tags=tags)
+        earlier = client.search_runs([experiment_id], f"tags.trial = '{trial.name}'", max_results=1)
+        run = earlier[0] if earlier else client.create_run(experiment_id, run_name=trial.name, tags=tags)
         settings = [mlflow.entities.Param(key, json.dumps(value)) for key, value in settings_of(trial).items()]
-        metrics = [mlflow.entities.Metric(of.tag, of.value, 0, of.step) for of in found]
+        metrics = [mlflow.entities.Metric(point.tag, point.value, 0, point.step) for point in curves]
         finals = {key: value for key, value in results.items() if isinstance(value, float)}
         metrics += [mlflow.entities.Metric(key, value, 0, 0) for key, value in finals.items()]
         client.log_batch(run.info.run_id, params=settings[:100])
@@ -94,37 +97,38 @@ def _mlflow_runs(mlflow: Any, client: Any, folder: Path, experiment: Experiment)
 
 def _database_errors() -> list[type[Exception]]:
     try:
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - comes with MLflow, unless it is the slim one
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - part of MLflow, except of mlflow-skinny
     except ImportError:
         return []
     return [SQLAlchemyError]
 
 
 @contextmanager
-def _in_a_line(tracker: str, *refusals: type[Exception]) -> Iterator[None]:
-    """Raises OSError, a line, where a tracker refuses something or cannot be reached."""
+def _one_line_errors(tracker: str, *errors: type[Exception]) -> Iterator[None]:
+    """Converts exceptions of a tracker to an OSError with a message of one line."""
     try:
         yield
-    except refusals as error:
+    except errors as error:
         raise OSError(f"{tracker}: {' '.join(str(error).split())[:MAX_CHARACTERS]}") from None
 
 
-def _told(mlflow: Any) -> bool:
-    """Whether somebody has said where MLflow tracks."""
+def _has_uri(mlflow: Any) -> bool:
+    """Whether a tracking URI is set."""
     return bool(mlflow.is_tracking_uri_set())
 
 
-def _with_points(folder: Path, experiment: Experiment) -> Iterator[tuple[Trial, list[Point], dict[str, Any]]]:
-    """The trials that have any, with their results."""
+def _trials_with_points(folder: Path, experiment: Experiment) -> Iterator[tuple[Trial, list[Point], dict[str, Any]]]:
+    """The trials that have points, with their results."""
     for trial in experiment.trials:
         logs = runs.trial_folder(folder, trial.name)
-        if found := list(points(logs)):
-            yield trial, found, _results(logs)
+        if curves := list(points(logs)):
+            yield trial, curves, _results(logs)
 
 
 def _results(logs: Path) -> dict[str, Any]:
-    found = runs.result(logs) or {}
-    return {key: value for key, value in found.items() if isinstance(value, int | float | str) and key not in ("seal", "trial")}
+    values = runs.result(logs) or {}
+    omitted = ("seal", "trial")
+    return {key: value for key, value in values.items() if isinstance(value, int | float | str) and key not in omitted}
 
 
 TRACKERS: dict[str, Callable[[Path, Experiment, str | None], list[str]]] = {

@@ -1,4 +1,4 @@
-"""Rows of logs -> points of curves."""
+"""Points of curves, from the rows of logs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ METRICS = {
     "val_accuracy": "val/accuracy",
     "lr": "train/lr",
 }
-BY_PLACE = {  # file: the column that names the place, and the columns that are curves of it
+BY_LAYER = {  # file: the column that names the block or layer, and the columns that become curves
     "signals.csv": ("block", ("activation_grad_norm", "activation_rms")),
     "gradients.csv": ("layer", ("weight_grad_norm", "update_ratio")),
 }
@@ -29,26 +29,26 @@ class Point(NamedTuple):
 
 
 def points(trial: Path) -> Iterator[Point]:
-    """Every point of a trial's logs so far, file by file, each in the order of its steps.
+    """Every point of a trial's logs so far, file by file, in the order of steps.
 
     Raises:
-        RunsError: a damaged log, by name.
+        RunsError: a damaged log.
     """
     for row in runs.read_rows(trial / "metrics.csv"):
         yield from (Point(tag, int(row["step"]), float(row[column])) for column, tag in METRICS.items())
-    for file, (place, columns) in BY_PLACE.items():
+    for file, (layer, columns) in BY_LAYER.items():
         for row in runs.read_rows(trial / file):
-            yield from (Point(f"{column}/{row[place]}", int(row["step"]), float(row[column])) for column in columns)
+            yield from (Point(f"{column}/{row[layer]}", int(row["step"]), float(row[column])) for column in columns)
 
 
 def settings_of(trial: Trial) -> dict[str, Any]:
-    """The settings of a trial by dotted key, as trackers want them."""
+    """The settings of a trial by dotted key, for trackers."""
     flat: dict[str, Any] = {"arm": trial.arm, "seed": trial.seed}
     for section, value in trial.settings.model_dump(mode="json").items():
-        flat |= {f"{section}.{key}": of for key, of in value.items()} if isinstance(value, dict) else {section: value}
+        flat |= {f"{section}.{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {section: value}
     return flat
 
 
-def absent(package: str, extra: str) -> ConfigError:
-    """What is said where a tracker is not installed."""
+def not_installed(package: str, extra: str) -> ConfigError:
+    """The error if a tracker is not installed."""
     return ConfigError(f"{package} is not installed; pip install {extra}")
