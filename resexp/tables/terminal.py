@@ -9,14 +9,14 @@ BAR_WIDTH, DARKEST = 16, -6.0  # characters of a chart in a line; log10 of the r
 SHADES = " ▁▂▃▄▅▆▇█"
 
 
-def fitted(lines: Iterable[str]) -> list[str]:
+def fitted(lines: Iterable[str], width: int = WIDTH) -> list[str]:
     """The same lines; long lines continue on the next line, indented by two more spaces."""
-    return [part for line in lines for part in (_parts(line) if len(line) > WIDTH else [line])]
+    return [part for line in lines for part in (_parts(line, width) if len(line) > width else [line])]
 
 
-def _parts(line: str) -> list[str]:
+def _parts(line: str, width: int) -> list[str]:
     indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def shade_levels(flow: Sequence[float], full: float) -> list[float]:

@@ -1,0 +1,166 @@
+"""Any table as lines for a terminal: columns of the width that is there, color only where there is color."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+from resexp import config
+from resexp.tables.colors import PLAIN, RESIDUAL
+from resexp.tables.model import Column, Medium, Row, Table, Tone, by_group, select
+from resexp.tables.terminal import WIDTH, fitted
+
+INDENT = 2
+STYLES = {
+    Tone.PLAIN: PLAIN,
+    Tone.RESIDUAL: RESIDUAL[0],
+    Tone.GOOD: "bold green",
+    Tone.BAD: "bold red",
+    Tone.OPEN: "bold",
+    Tone.NONE: "",
+}
+
+
+class Piece(NamedTuple):
+    """A text in a line of a terminal, and the column at which it starts."""
+
+    start: int
+    text: str
+    style: str = ""
+
+
+def text_lines(table: Table[Row], console: Console | None = None) -> list[str]:
+    """The lines of a table for a console; without one for 80 columns without color.
+
+    Text that does not fit its column is printed below its row; text of the first column is printed above it.
+    """
+    width = console.width if console else WIDTH
+    content = select(table, Medium.TEXT)
+    rows = [(row, [config.escape_controls(cell, kept="\n") for cell in cells]) for row, cells in content.rows]
+    columns, texts = content.columns, [cells for _, cells in rows]
+    inline = [index for index, column in enumerate(columns) if column.below is None]
+    widths, gap = _widths([columns[index] for index in inline], [[cells[index] for index in inline] for cells in texts], width)
+    for index in inline[len(widths) :]:
+        columns = [*columns[:index], replace(columns[index], below=f"{columns[index].heading}: "), *columns[index + 1 :]]
+    starts = [INDENT + sum(widths[:index]) + gap * index for index in range(len(widths))]
+    spans = {index: (start, start + size) for index, start, size in zip(inline, starts, widths, strict=False)}
+    lines = _heading_lines(columns, spans)
+    for name, group in by_group(content._replace(rows=rows)):
+        heading = _wrapped(config.escape_controls(name), width, 2)
+        lines += [[], *([Piece(0, line, "bold")] for line in heading)] if name else []
+        lines += [line for row, cells in group for line in _row_lines(columns, row, cells, spans, width)]
+    notes = ["", *_fitted(table.notes, width)] if table.notes else []
+    return [*(_printed(line, console) for line in lines), *notes]
+
+
+def _fitted(lines: Iterable[str], width: int) -> list[str]:
+    return fitted([config.escape_controls(line) for line in lines], width)
+
+
+def _widths(columns: Sequence[Column[Row]], texts: Sequence[Sequence[str]], width: int) -> tuple[list[int], int]:
+    """The width of each column, and the number of spaces between columns; columns at the end that do not fit have none.
+
+    Where space is short, the column shrinks that gains most characters per text that no longer fits its column.
+    """
+    lengths = [sorted({len(cells[index].split("\n")[0]) for cells in texts}) for index in range(len(columns))]
+    least = [max(map(len, column.heading.split()), default=0) for column in columns]
+    widths = [max([_heading_width(column.heading), *sizes]) for column, sizes in zip(columns, lengths, strict=True)]
+    for gap, most_texts in ((2, 0), (1, 0), (1, len(texts))):
+        while sum(widths) + gap * (len(widths) - 1) > width - INDENT:
+            options = []
+            for index, current in enumerate(widths):
+                smaller = max([least[index], *(size for size in lengths[index] if size < current)])
+                count = sum(smaller < len(cells[index].split("\n")[0]) <= current for cells in texts)
+                if smaller < current and count <= most_texts:
+                    options.append((count / (current - smaller), index, smaller))
+            if not options:
+                break
+            _, index, widths[index] = min(options)
+        else:
+            return widths, gap
+    while len(widths) > 1 and sum(widths) + len(widths) - 1 > width - INDENT:
+        widths.pop()
+    return widths, 1
+
+
+def _heading_width(heading: str) -> int:
+    """The smallest width in which a heading has at most two lines."""
+    least = max(map(len, heading.split()), default=0)
+    return next((size for size in range(least, len(heading)) if len(textwrap.wrap(heading, max(1, size))) <= 2), len(heading))
+
+
+def _heading_lines(columns: Sequence[Column[Row]], spans: dict[int, tuple[int, int]]) -> list[list[Piece]]:
+    """The headings, wrapped in their columns; the last lines are next to each other."""
+    lines: list[list[Piece]] = []
+    wrapped = {index: textwrap.wrap(columns[index].heading, max(1, end - start)) for index, (start, end) in spans.items()}
+    height = max(map(len, wrapped.values()), default=0)
+    for number in range(-height, 0):
+        pieces = []
+        for index, (start, end) in spans.items():
+            heading = wrapped[index][number] if len(wrapped[index]) >= -number else ""
+            pieces.append(Piece(end - len(heading) if columns[index].number else start, heading, "bold"))
+        lines.append(pieces)
+    return lines
+
+
+def _row_lines(
+    columns: Sequence[Column[Row]], row: Row, cells: Sequence[str], spans: dict[int, tuple[int, int]], width: int
+) -> list[list[Piece]]:
+    """A row: a long first text above it, then the texts that fit, then all other lines."""
+    above: list[list[Piece]] = []
+    line: list[Piece] = []
+    below: list[list[Piece]] = []
+    for index, column in enumerate(columns):
+        style = STYLES[column.tone(row)]
+        parts = cells[index].split("\n")
+        if index not in spans:
+            texts = [f"{column.below}{part}" for part in parts if part]
+            below += [[Piece(INDENT + 2, line, style)] for text in texts for line in _wrapped(text, width - INDENT - 2, 2)]
+            continue
+        start, end = spans[index]
+        if len(parts[0]) <= end - start:
+            line.append(Piece(end - len(parts[0]) if column.number else start, parts.pop(0), style))
+        elif not line:
+            above += [[Piece(INDENT, part, style)] for part in _wrapped(parts.pop(0), width - INDENT, 2)]
+            line.append(Piece(start, ""))
+        first = 0
+        for part in (piece for text in parts for piece in _wrapped(text, width - INDENT - 2, 2)):
+            wanted = end - len(part) if column.number else start
+            first = _put(below, Piece(max(INDENT + 2, min(wanted, width - len(part))), part, style), first)
+    return [*above, *([line] if any(piece.text for piece in line) else []), *below]
+
+
+def _put(lines: list[list[Piece]], piece: Piece, first: int) -> int:
+    """Adds a piece to the first line from `first` on with free space at its position; returns the number of the next line."""
+    number = first
+    while number < len(lines) and any(
+        piece.start < other.start + len(other.text) + 2 and other.start < piece.start + len(piece.text) + 2
+        for other in lines[number]
+    ):
+        number += 1
+    if number == len(lines):
+        lines.append([])
+    lines[number].append(piece)
+    return number + 1
+
+
+def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    if len(text) <= width:
+        return [text]
+    return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)
+
+
+def _printed(pieces: Sequence[Piece], console: Console | None) -> str:
+    """A line; styles become control codes if the console is a terminal."""
+    line = Text()
+    for piece in sorted(piece for piece in pieces if piece.text):
+        line.append(" " * (piece.start - len(line)))
+        line.append(piece.text, piece.style)
+    if console is None:
+        return line.plain
+    with console.capture() as capture:
+        console.print(line, end="", soft_wrap=True, highlight=False)
+    return capture.get()

@@ -1,0 +1,175 @@
+"""Any table as Markdown, HTML, LaTeX, CSV or JSON; `text_layout` prints it on a terminal."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from resexp import runs
+from resexp.tables.definitions import DEFINITIONS
+from resexp.tables.model import Column, Medium, Row, Table, Tone, by_group, select
+
+# ---- Markdown and HTML ------------------------------------------------------------------------------------------------------
+
+MARKDOWN_ESCAPES = {"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`"}
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown prints unchanged in a cell or a list item; lines are joined by semicolons."""
+    words = "".join(MARKDOWN_ESCAPES.get(letter, letter) for letter in "; ".join(text.splitlines()))
+    return re.sub(r"(?<!\w)_|_(?!\w)|(?<=\])(?=\()|<(?=[\w/!?])", lambda match: f"\\{match[0]}", words)
+
+
+def markdown_lines(table: Table[Row]) -> list[str]:
+    """The table, then its notes as a list."""
+    content = select(table, Medium.MARKDOWN)
+    lines = [[markdown_text(column.heading) for column in content.columns]]
+    lines += [["---:" if column.number else "---" for column in content.columns]]
+    lines += [[markdown_text(cell) for cell in cells] for _, cells in content.rows]
+    notes = ["", *(f"- {markdown_text(note)}" for note in table.notes)] if table.notes else []
+    return [*(f"| {' | '.join(line)} |" for line in lines), *notes]
+
+
+MIN_LONG = 40  # characters of a text that is printed in a wide column
+
+
+def html_table(table: Table[Row]) -> Markup:
+    """The table in a region that scrolls, then its notes as a list."""
+    content = select(table, Medium.HTML)
+    columns = content.columns
+    grouped = bool(columns) and columns[0] is table.group
+    header = next((index for index, column in enumerate(columns) if not column.shared and column is not table.group), 0)
+    head = Markup("").join(_html_heading(column) for column in columns)
+    bodies = []
+    for _, lines in by_group(content):
+        rows = []
+        for number, (row, cells) in enumerate(lines):
+            parts = [
+                _html_cell(column, row, cell, scope="row" if index == header else "")
+                for index, (column, cell) in enumerate(zip(columns, cells, strict=True))
+                if not (grouped and index == 0)
+            ]
+            if grouped and number == 0:
+                parts.insert(0, _html_group(cells[0], len(lines)))
+            rows.append(Markup("<tr>{}</tr>\n").format(Markup("").join(parts)))
+        bodies.append(Markup("<tbody>\n{}</tbody>\n").format(Markup("").join(rows)))
+    notes = Markup("").join(Markup("<li>{}</li>").format(note) for note in table.notes)
+    return Markup(
+        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>\n<thead><tr>{}</tr></thead>\n{}</table></div>{}'
+    ).format(table.title, head, Markup("").join(bodies), Markup('\n<ul class="words">{}</ul>').format(notes) if notes else "")
+
+
+def _html_heading(column: Column[Row]) -> Markup:
+    explain = DEFINITIONS.get(column.explain, column.explain)
+    number = Markup(' class="n"') if column.number else ""
+    title = Markup(' title="{}"').format(explain) if explain else ""
+    return Markup('<th scope="col"{}{}>{}</th>').format(number, title, column.heading)
+
+
+def _html_group(text: str, rows: int) -> Markup:
+    span = Markup(' rowspan="{}"').format(rows) if rows > 1 else ""
+    return Markup('<th scope="rowgroup"{}>{}</th>').format(span, _html_lines(text.split("\n")))
+
+
+def _html_cell(column: Column[Row], row: Row, text: str, scope: str) -> Markup:
+    """A cell; a verdict has a colored background around its first line, the text of an arm has the color of its kind."""
+    tone = column.tone(row)
+    first, *others = text.split("\n")
+    names = ["n"] if column.number else ["long"] if len(text) > MIN_LONG else []
+    names += [str(tone)] if tone in (Tone.PLAIN, Tone.RESIDUAL) else []
+    css = Markup(' class="{}"').format(" ".join(names)) if names else ""
+    content: str = escape(first)
+    if tone in (Tone.GOOD, Tone.BAD, Tone.OPEN):
+        content = Markup('<span class="chip {}">{}</span>').format(tone, first)
+    elif not column.number and " " in first and len(first) <= MIN_LONG // 2:
+        content = Markup('<span class="counts">{}</span>').format(first)
+    lines = _html_lines([content, *others])
+    return Markup('<th scope="row"{}>{}</th>').format(css, lines) if scope else Markup("<td{}>{}</td>").format(css, lines)
+
+
+def _html_lines(lines: Sequence[str]) -> Markup:
+    return Markup("<br>").join(lines)
+
+
+# ---- LaTeX ------------------------------------------------------------------------------------------------------------------
+
+ESCAPES = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+    "|": r"\textbar{}", "\n": " ", "\t": " ",
+}  # fmt: skip
+ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u0327": "c"}
+FORMULAS = {"log10 |dL/dx|": r"$\log_{10} |\partial L/\partial x|$", "<=": r"$\le$", " - ": r" $-$ "}
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX prints unchanged under any input encoding; characters that its fonts lack become question marks."""
+    return "".join(ESCAPES.get(letter) or _latex_letter(letter) for letter in text).replace("--", "-{}-")
+
+
+def _latex_letter(letter: str) -> str:
+    if letter.isascii():
+        return letter if letter.isprintable() else "?"
+    parts = unicodedata.normalize("NFD", letter)
+    known = len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS
+    return rf"\{ACCENTS[parts[1]]}{{{parts[0]}}}" if known else "?"
+
+
+def latex_words(text: str) -> str:
+    """The same with formulas in math mode."""
+    words = latex_text(text)
+    for formula, math in FORMULAS.items():
+        words = words.replace(latex_text(formula), math)
+    return words
+
+
+def latex_lines(table: Table[Row]) -> list[str]:
+    """A table that requires only the package booktabs; the caption consists of its title and its notes."""
+    content = select(table, Medium.LATEX)
+    sentences = [note[:1].upper() + note[1:] for note in table.notes]
+    alignment = "".join("r" if column.number else "l" for column in content.columns)
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{' '.join(map(latex_words, [table.title, *sentences]))}}}"]
+    lines += [r"\footnotesize", r"\setlength{\tabcolsep}{2.5pt}"]  # eight columns fit the width of an article
+    lines += [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule"]
+    lines += [" & ".join(latex_words(column.heading) for column in content.columns) + r" \\", r"\midrule"]
+    for number, (_, group) in enumerate(by_group(content)):
+        lines += [r"\addlinespace"] if number and table.group else []
+        for row_number, (_, cells) in enumerate(group):
+            texts = [
+                "" if row_number and (column.shared or column is table.group) else _latex_cell(column, cell)
+                for column, cell in zip(content.columns, cells, strict=True)
+            ]
+            lines.append(" & ".join(texts) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+
+
+def _latex_cell(column: Column[Row], text: str) -> str:
+    """Hyphens before digits are minus signs in columns of numbers."""
+    words = latex_text("; ".join(text.split("\n")))
+    words = re.sub(r"-(?=\d)", "$-$", words) if column.number else words
+    return "--" if words == "-" else words
+
+
+# ---- CSV and JSON -----------------------------------------------------------------------------------------------------------
+
+
+def csv_text(table: Table[Row]) -> str:
+    """The data of all columns, one line for each row; numbers as in the files of an experiment."""
+    values = {name: value for column in table.columns if Medium.CSV in column.media for name, value in column.data.items()}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(values)
+    for row in table.rows:
+        writer.writerow([runs.format_cell(value(row)) for value in values.values()])
+    return text.getvalue()
+
+
+def json_rows(table: Table[Row]) -> list[dict[str, Any]]:
+    """The records of the rows, with the data of all columns that JSON contains."""
+    values = {name: value for column in table.columns if Medium.JSON in column.media for name, value in column.data.items()}
+    return [{**(table.record(row) if table.record else {}), **{name: value(row) for name, value in values.items()}}
+            for row in table.rows]  # fmt: skip

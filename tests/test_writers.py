@@ -1,0 +1,259 @@
+"""The writers of tables: every format of a small table, with values that do not fit and text that could be markup."""
+
+import csv
+import io
+import re
+from dataclasses import asdict, dataclass, replace
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from resexp.tables.model import Column, Medium, Table, Tone
+from resexp.tables.text_layout import text_lines
+from resexp.tables.writers import csv_text, html_table, json_rows, latex_lines, markdown_lines
+
+
+@dataclass(frozen=True)
+class Fruit:
+    family: str
+    name: str
+    price: float | None
+    note: str = ""
+
+
+FRUITS = [
+    Fruit("citrus", "plain", -1.5),
+    Fruit("citrus", "lime", 20.25, "ripe\nand green"),
+    Fruit("pome", "apple", None, "good & <b>red</b>"),
+]
+HOSTILE = "<b>&'\" | a*b* `c` \\ _d_ $e$ %f {g} [h](i) #j ~k ^l e_f"
+
+
+def columns() -> list[Column[Fruit]]:
+    return [
+        Column("fruit", lambda fruit: fruit.name, explain="arm", tone=tone, data={"name": lambda fruit: fruit.name}),
+        Column(
+            "price in euros", lambda fruit: "-" if fruit.price is None else f"{fruit.price:+.2f}", explain="What it costs.",
+            number=True, data={"price": lambda fruit: fruit.price}, media=frozenset(Medium) - {Medium.JSON},
+        ),
+        Column("remarks", lambda fruit: fruit.note),
+        Column(data={"letters": lambda fruit: len(fruit.name)}),
+        Column("empty", lambda _fruit: ""),
+        Column("only on pages", lambda _fruit: "page", media=frozenset({Medium.HTML})),
+    ]  # fmt: skip
+
+
+def tone(fruit: Fruit) -> Tone:
+    return Tone.PLAIN if fruit.name == "plain" else Tone.RESIDUAL
+
+
+def table(rows=FRUITS, **changes) -> Table[Fruit]:
+    group = Column("family", lambda fruit: fruit.family)
+    return replace(Table("Fruits", columns(), rows, group, record=asdict, key="fruits"), **changes)
+
+
+class Parsed(HTMLParser):
+    """The elements of a page with their attributes, and its text; checks that elements are closed in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.open, self.words = [], [], ""
+        self.feed(str(page))
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += f"{data} "
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+# ---- text -------------------------------------------------------------------------------------------------------------------
+
+
+def test_text_has_columns_of_aligned_values_below_the_names_of_groups():
+    assert text_lines(table(notes=["prices of today"])) == [
+        "         price in",
+        "  fruit     euros  remarks",
+        "",
+        "citrus",
+        "  plain     -1.50",
+        "  lime     +20.25  ripe",
+        "                   and green",
+        "",
+        "pome",
+        "  apple         -  good & <b>red</b>",
+        "",
+        "prices of today",
+    ]
+
+
+def test_text_that_does_not_fit_is_below_its_row_and_a_long_name_is_above_it():
+    rows = [Fruit("", "kiwi", 1.0, "short"), Fruit("", "x" * 50, 2.0, "word " * 9), Fruit("", "fig", 3.0, "y " * 60 + "end")]
+    lines = text_lines(table(rows, group=None))
+
+    assert max(map(len, lines)) <= 80
+    above, row, below = (next(index for index, line in enumerate(lines) if text in line) for text in ("xxx", "+2.00", "word"))
+    assert (row, below) == (above + 1, row) or (row, below) == (above + 1, above + 2)
+    assert lines[above].startswith("  xxx")
+    assert [lines[-3].split(), lines[-2].split()[0], lines[-1].split()[-1]] == [["fig", "+3.00"], "y", "end"]
+
+
+def test_a_value_stays_in_its_row_if_another_one_makes_more_space():
+    rows = [Fruit("", f"name{n}", 10.0**n, "remark") for n in range(6)] + [Fruit("", "name", 1.0, "r" * 70)]
+    lines = text_lines(table(rows, group=None))
+
+    assert all(line.split()[0].startswith("name") and line.endswith("remark") for line in lines[2:8])
+    assert lines[8].split() == ["name", "+1.00"]
+    assert lines[9].strip() == "r" * 70
+
+
+def test_columns_that_fit_in_no_width_are_below_each_row_with_their_heading():
+    wide = [Column(f"heading{n:02}", lambda fruit: fruit.name) for n in range(12)]
+    lines = text_lines(Table("", wide, FRUITS[:1]))
+
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == [f"heading{n:02}" for n in range(7)]
+    assert [line.strip() for line in lines[2:]] == [f"heading{n:02}: plain" for n in range(7, 12)]
+
+
+def test_a_column_below_the_rows_has_its_words_before_each_line_and_no_heading():
+    below = Column("cost", lambda fruit: fruit.note, below="cost: ", tone=lambda _fruit: Tone.NONE)
+    lines = text_lines(Table("", [columns()[0], below], FRUITS))
+
+    assert lines == ["  fruit", "  plain", "  lime", "    cost: ripe", "    cost: and green", "  apple",
+                     "    cost: good & <b>red</b>"]  # fmt: skip
+
+
+def test_a_terminal_has_color_and_its_whole_width_and_no_color_is_obeyed():
+    options = {"force_terminal": True, "legacy_windows": False, "width": 120}
+    rows = [Fruit("", "plain", 1.0, "word " * 20)]
+    colored, plain = (
+        text_lines(table(rows), Console(**options, color_system="truecolor", no_color=off)) for off in (False, True)
+    )
+
+    assert "\x1b[38;2;213;94;0mplain\x1b[0m" in colored[-1]
+    assert re.findall(r"\[[0-9;]*[34]8;", "".join(plain)) == []
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in colored] == [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in plain]
+    assert ("word " * 20).strip() in colored[-1]
+    assert "\x1b" not in "".join(text_lines(table(rows), Console(file=io.StringIO(), width=120)))
+
+
+def test_control_characters_are_escaped_in_text():
+    lines = text_lines(table([Fruit("a\x1b[31m", "b\x1b[32m", 1.0, "c\rd")], notes=["e\x1b"]))
+
+    assert "\x1b" not in "".join(lines)
+    assert "\r" not in "".join(lines)
+
+
+# ---- Markdown, HTML, LaTeX --------------------------------------------------------------------------------------------------
+
+
+def test_markdown_has_the_group_as_its_first_column_and_numbers_at_the_right():
+    assert markdown_lines(table(notes=["prices of *today*"])) == [
+        "| family | fruit | price in euros | remarks |",
+        "| --- | --- | ---: | --- |",
+        "| citrus | plain | -1.50 |  |",
+        "| citrus | lime | +20.25 | ripe; and green |",
+        r"| pome | apple | - | good & \<b>red\</b> |",
+        "",
+        r"- prices of \*today\*",
+    ]
+
+
+def test_markdown_escapes_markup():
+    (line,) = markdown_lines(table([Fruit(HOSTILE, "a", 1.0)], notes=()))[2:]
+
+    assert line.startswith(r"""| \<b>&'" \| a\*b\* \`c\` \\ \_d\_ $e$ %f {g} [h]\(i) #j ~k ^l e_f | a |""")
+
+
+def test_html_has_headings_with_explanations_and_names_each_row_and_group():
+    page = Parsed(html_table(table(notes=["prices"])))
+
+    assert [(head["scope"], head.get("title"), head.get("class")) for head in page.all("th")[:3]] == [
+        ("col", None, None),
+        ("col", "Network variant within a configuration, named after its shortcut: plain, identity, and so on.", None),
+        ("col", "What it costs.", "n"),
+    ]
+    assert [head for head in page.all("th") if head["scope"] == "rowgroup"] == [
+        {"scope": "rowgroup", "rowspan": "2"}, {"scope": "rowgroup"},
+    ]  # fmt: skip
+    assert [head.get("class") for head in page.all("th") if head["scope"] == "row"] == ["plain", "residual", "residual"]
+    assert (len(page.all("tbody")), len(page.all("tr")), len(page.all("td")), len(page.all("li"))) == (2, 4, 9, 1)
+    assert page.all("div")[0] == {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "Fruits"}
+    assert "only on pages" in page.words
+    assert "empty" not in page.words
+
+
+@pytest.mark.parametrize("tone", [Tone.GOOD, Tone.BAD, Tone.OPEN])
+def test_a_verdict_has_a_class_and_its_text_in_html(tone):
+    page = Parsed(
+        html_table(Table("", [Column("a", lambda row: row), Column("b", lambda row: row, tone=lambda _: tone)], ["c d"]))
+    )
+
+    assert page.all("span")[-1] == {"class": f"chip {tone}"}
+    assert page.words.split() == ["a", "b", "c", "d", "c", "d"]
+
+
+def test_html_escapes_markup_everywhere():
+    hostile = Column(HOSTILE, lambda fruit: fruit.note, explain=HOSTILE)
+    page = Parsed(
+        html_table(Table(HOSTILE, [hostile, hostile], [Fruit("", "a", 1.0, f"{HOSTILE}\n{HOSTILE}")], hostile, [HOSTILE]))
+    )
+
+    assert {name for name, _ in page.elements} == {"div", "table", "thead", "tr", "th", "tbody", "br", "ul", "li", "td"}
+    assert page.all("div")[0]["aria-label"] == page.all("th")[0]["title"] == HOSTILE
+    assert page.words.count(HOSTILE) >= 4
+
+
+def test_latex_has_one_cell_per_column_minus_signs_and_the_group_once():
+    lines = latex_lines(table(notes=["slope: log10 |dL/dx| <= 1."]))
+    start = lines.index(r"\toprule")
+
+    assert r"\caption{Fruits Slope: $\log_{10} |\partial L/\partial x|$ $\le$ 1.}" in lines
+    assert r"\begin{tabular}{@{}llrl@{}}" in lines
+    assert lines[start + 1 : -3] == [
+        r"family & fruit & price in euros & remarks \\",
+        r"\midrule",
+        r"citrus & plain & $-$1.50 &  \\",
+        r" & lime & +20.25 & ripe; and green \\",
+        r"\addlinespace",
+        r"pome & apple & -- & good \& $<$b$>$red$<$/b$>$ \\",
+    ]
+
+
+# ---- CSV and JSON -----------------------------------------------------------------------------------------------------------
+
+
+def test_csv_contains_the_data_of_all_columns_with_nine_digits():
+    rows = list(csv.reader(io.StringIO(csv_text(table([Fruit("", 'a, "b"\n', 1 / 3), Fruit("", "c", None)])))))
+
+    assert rows == [["name", "price", "letters"], ['a, "b"\n', "0.333333333", "7"], ["c", "", "1"]]
+
+
+def test_json_contains_the_record_of_a_row_and_the_data_of_columns():
+    assert json_rows(table(FRUITS[:1])) == [{**asdict(FRUITS[0]), "letters": 5}]
+    assert json_rows(table(FRUITS[:1], record=None)) == [{"name": "plain", "letters": 5}]
+
+
+def test_a_table_without_rows_has_its_headings_in_every_format():
+    empty = table([])
+
+    assert text_lines(empty)[-1].split() == ["fruit", "euros", "remarks", "empty"]
+    assert markdown_lines(empty) == [
+        "| family | fruit | price in euros | remarks | empty |",
+        "| --- | --- | ---: | --- | --- |",
+    ]
+    assert len(Parsed(html_table(empty)).all("th")) == 6
+    assert r"family & fruit & price in euros & remarks & empty \\" in latex_lines(empty)
+    assert csv_text(empty) == "name,price,letters\n"
+    assert json_rows(empty) == []
