@@ -120,7 +120,7 @@ def precision_gap(
     )
 
 
-def padded_channels_dead(network: config.Network) -> bool:
+def padded_channels_dead(network: config.NetworkSettings) -> bool:
     """Whether the zero channels of option A never receive a gradient, because branches are initialized to 0 before a ReLU.
 
     The channels remain 0: the last layer or normalization layer of a branch is 0 in them, and so is the derivative of ReLU

@@ -247,7 +247,7 @@ def test_diagnostics_from_logs_use_step_0_of_finished_trials(tmp_path: Path):
     assert levels(diagnostics[0]) == pytest.approx([flow**3, flow**2, flow, 1.0])
     assert diagnostics[0].slope is not None
     assert (diagnostics[0].slope.mean, diagnostics[0].slope.n) == (pytest.approx(-0.8), 2)
-    assert diagnostics[0].prediction.slope() == theory.predict(config.Network(depth=8, shortcut="plain"), 64).slope()
+    assert diagnostics[0].prediction.slope() == theory.predict(config.NetworkSettings(depth=8, shortcut="plain"), 64).slope()
     assert "weight_grad_norm" not in diagnostics[0].spreads
 
 

@@ -144,7 +144,7 @@ def test_logits_and_gradients_of_a_stack_equal_those_of_its_networks(stack: str,
 def test_updates_of_a_stack_equal_those_of_its_networks(stack: str, norm: str, dtype: torch.dtype, steps: int, bound: float):
     networks = [network.to(dtype) for network in networks_of(STACKS[stack], norm, "post")]
     stacked = stacking.stack(networks)
-    recipe = config.Training(weight_decay=0.01, decay="weights", clip_norm=0.5, eps=1e-3)
+    recipe = config.TrainingSettings(weight_decay=0.01, decay="weights", clip_norm=0.5, eps=1e-3)
     vectors = {name for name, value in networks[0].named_parameters() if value.ndim < 2}
     stacked_optimizer = training.make_optimizer(stacked, recipe, vectors)
     optimizers = [training.make_optimizer(network, recipe, vectors) for network in networks]

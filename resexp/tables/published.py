@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from resexp import config
 from resexp.comparison import groups, summary
-from resexp.config import ConfigError, Network, Settings
+from resexp.config import ConfigError, NetworkSettings, Settings
 from resexp.config.parsing import read_document
 from resexp.config.types import Model, PositiveFloat
 from resexp.inference import Summary
@@ -164,7 +164,7 @@ def published_for(settings: Settings, seeds: int) -> list[Published]:
     return [_published(entry, settings, seeds) for entry in entries() if _identity(entry.settings.network) == network]
 
 
-def _identity(network: Network) -> dict[str, Any]:
+def _identity(network: NetworkSettings) -> dict[str, Any]:
     """The keys that identify a network, with parameters of the shortcut and their defaults."""
     without = {"plain", "plain_width", *(["block_layers"] if network.block == "bottleneck" else [])}  # a bottleneck has 3
     name = config.shortcut_name(network.shortcut)
