@@ -67,7 +67,7 @@ def test_a_probe_measures_what_training_logs_at_step_0(overrides: tuple[str, ...
 
 def test_the_second_batch_is_the_batch_of_the_second_step(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     experiment = tiny("network.plain=false")
-    run = training.begin(experiment.trials, Path("absent"), "x", "cpu")
+    run = training.initial_state(experiment.trials, Path("absent"), "x", "cpu")
     stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
     seen: list[torch.Tensor] = []
     forward = type(run.network).forward
@@ -199,7 +199,7 @@ def test_the_prediction_of_a_parameter_matched_baseline_uses_its_width(tiny: Any
     experiment = tiny("network.depth=8", "network.shortcut=gate", "network.plain_width=parameters", "seeds=2")
     (baseline,) = [arm for arm in measured(experiment) if arm.arm == "plain-as-gate"]
     trial = next(trial for trial in experiment.trials if trial.arm == "plain-as-gate")
-    network = training.begin([trial], Path("absent"), "x", "cpu").network
+    network = training.initial_state([trial], Path("absent"), "x", "cpu").network
     width = network.classifier.weight.shape[1]
 
     assert width > trial.settings.network.width

@@ -184,7 +184,7 @@ def carry_out(
         if shard:
             shard_experiment = replace(shard_experiment, name=f"{experiment.name}, shard {shard[0]} of {shard[1]}")
         _follow(_watched(ticks, watch(folder, names), folder) if watch else ticks, folder, shard_experiment, quiet=quiet)
-        with runs.whole_lock(lease):
+        with runs.experiment_lock(lease):
             tables.write_accuracy(runs.results_of(folder, experiment))
     return names
 
@@ -224,7 +224,7 @@ def bring_up_to_date(
     from resexp import executors, tables  # noqa: PLC0415 - as above
 
     plan = runs.read_plan(folder)
-    with _locked(folder, lambda: None, shard, break_lock=break_lock) as lease, runs.whole_lock(lease):
+    with _locked(folder, lambda: None, shard, break_lock=break_lock) as lease, runs.experiment_lock(lease):
         if shard is None:
             runs.remove_temporary_files(folder)
         tables.write_accuracy(runs.results_of(folder, experiment))

@@ -19,7 +19,7 @@ from resexp.runs import Outcome, TrialRecord
 COMPARED_FILES = ("metrics.csv",)
 OUTPUTS = tuple(
     name for name in runs.CHECKSUMMED if name != "trial.yaml"
-)  # trial.yaml is an input, and later versions add keys
+)  # trial.yaml is an input, to which later versions add keys
 IGNORED = (  # keys of environment.json that may differ between two starts, or that are compared under another name
     "time",
     "command",

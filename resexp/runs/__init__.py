@@ -46,7 +46,7 @@ from resexp.runs.folders import (
     remove_temporary_files,
     write_plan,
 )
-from resexp.runs.locks import Lease, assert_held, holder, is_training, lock, lock_shard, lock_stack, whole_lock
+from resexp.runs.locks import Lease, assert_held, experiment_lock, holder, is_training, lock, lock_shard, lock_stack
 from resexp.runs.records import Outcome, launches, pair_summaries
 from resexp.runs.results import Results, TrialRecord, read_results, results_of, trial_records
 from resexp.runs.serialization import to_yaml
@@ -99,6 +99,7 @@ __all__ = [
     "discard",
     "diverged_at",
     "examine",
+    "experiment_lock",
     "experiments",
     "find",
     "format_cell",
@@ -147,7 +148,6 @@ __all__ = [
     "trial_records",
     "truncate_log",
     "truncate_logs",
-    "whole_lock",
     "write_attributes",
     "write_bytes",
     "write_json",

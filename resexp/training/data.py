@@ -169,10 +169,10 @@ def source(data: DataSettings) -> datasets.Source:
     )
 
 
-_unused_splits: dict[tuple[DataSettings, str], Images] = {}  # splits that `read` has read and that are not in use yet
+_unused_splits: dict[tuple[DataSettings, str], Images] = {}  # splits that `read_images` has read and that are not in use yet
 
 
-def read(data: DataSettings) -> tuple[Images, Images]:
+def read_images(data: DataSettings) -> tuple[Images, Images]:
     """The images of the training and test sets as stored now, on the CPU.
 
     `load_training_data` and `test_images` then use these images, so every file is read and decoded once.
