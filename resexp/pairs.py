@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +10,8 @@ from torch.nn import functional
 from resexp import config, probes, training
 from resexp.config import Experiment, Settings, Trial
 from resexp.networks import Network, NetworkCost, Noise, boundary_stages, count, weighted_layers
+from resexp.runs import PairSummary
 
-PairSummary = dict[str, Any]
 Costs = dict[str, NetworkCost]  # by name of the trial
 
 COSTS = ("parameters", "multiply_adds", "activation_bytes")  # attributes of NetworkCost

@@ -88,7 +88,7 @@ def compare(
         for kind, judgments in [(tables.PRIMARY, claims.primaries(results)), *judgments]
         for line in tables.verdict_lines(kind, judgments)
     ]
-    print_result(tables.TABLES[form](compared, lines, test=p_values))
+    print_result(tables.TABLES[form](compared, lines, p_values=p_values))
     _fail_if_incomplete(results, missing=missing)
     _refuse_unmatched(compared.cells, unmatched=unmatched)
     unmet = [judgment for _, judged in judgments for judgment in judged if judgment.verdict != claims.Verdict.SUPPORTED]
@@ -207,7 +207,7 @@ def report(
     to_stdout = output == Path("-")
     if to_stdout and (figures or show):
         raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
-    results = _results(sources, runs_dir, reports.READ)
+    results = _results(sources, runs_dir, reports.READ_FILES)
     with stages() as announce:
         announce(f"writing the report of {results.name}")
         text = reports.FORMATS[form](results)

@@ -62,7 +62,7 @@ def reproduce(
     experiment, target = with_data(original.experiment, data), runs_dir / reproduction.FOLDER / folder.resolve().name
     if target.resolve() == folder.resolve():
         raise RunsError(f"{folder}: is itself a reproduction; to reproduce it, choose another results folder with --runs")
-    plan = original.plan if fresh else reproduction.continued(target, experiment, original.plan)
+    plan = original.plan if fresh else reproduction.continued_plan(target, experiment, original.plan)
     done = all(runs.has_result(runs.trial_folder(target, trial.name)) for trial in experiment.trials)
     interrupted: list[int] = []
     if device or fresh or not done:

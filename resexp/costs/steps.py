@@ -67,11 +67,11 @@ def _cell(cell: str, states: Sequence[StackState]) -> list[StepCost]:
 def _cost(cell: str, state: StackState, seconds: Sequence[float], plain: Sequence[float]) -> StepCost:
     counted = count(state.network, state.training_data.input_shape)
     low, median, high = statistics.quantiles(seconds, n=4)
-    state = [
+    optimizer_tensors = [
         value for moments in state.optimizer.state.values() for value in moments.values() if isinstance(value, torch.Tensor)
     ]
     weights = [*state.network.parameters(), *state.network.parameters()]  # twice, because each has a gradient
-    static_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *state))
+    static_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *optimizer_tensors))
     return StepCost(
         cell=cell,
         arm=state.trials[0].arm,

@@ -47,7 +47,7 @@ from resexp.runs.folders import (
     write_plan,
 )
 from resexp.runs.locks import Lease, assert_held, experiment_lock, holder, is_training, lock, lock_shard, lock_stack
-from resexp.runs.records import Outcome, launches, pair_summaries
+from resexp.runs.records import Outcome, PairSummary, launches, pair_summaries
 from resexp.runs.results import Results, TrialRecord, read_results, results_of, trial_records
 from resexp.runs.serialization import to_yaml
 from resexp.runs.targets import readable, target
@@ -82,6 +82,7 @@ __all__ = [
     "PROBE_FILES",
     "Lease",
     "Outcome",
+    "PairSummary",
     "Results",
     "RunsError",
     "SupersededError",
