@@ -78,7 +78,7 @@ class Executor(Protocol):
         """Predicts time, disk space and memory from a few timed steps: see `costs.Forecast`. Raises as `prepare` does."""
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
-        """Gets ready to train the stacks of this plan in this folder; `prepared` is the result of `prepare`.
+        """Prepares to train the stacks of this plan in this folder; `prepared` is the result of `prepare`.
 
         Raises:
             RunsError: a node on which they cannot be trained.

@@ -158,7 +158,7 @@ def _contrast_with_gradients(row: DepthTrend) -> str:
 # ---- gradients ---------------------------------------------------------------------------------------------------------
 
 
-def gradient_profile(frames: Frames) -> list[str]:
+def _gradient_profile(frames: Frames) -> list[str]:
     """The gradients of the deepest networks at initialization, and the logging step at which their kind changes."""
     return [
         SENTENCES["profile"].format(
@@ -211,7 +211,7 @@ def _later(growths: pd.Series) -> str:
 # ---- accuracy over depth -------------------------------------------------------------------------------------------------
 
 
-def accuracy(frames: Frames) -> list[str]:
+def _accuracy(frames: Frames) -> list[str]:
     """The median of each arm at the smallest and at the largest depth, for each condition."""
     lines = []
     for condition, rows in frames.results.groupby("condition", sort=False):
@@ -239,7 +239,7 @@ def _median(rows: pd.DataFrame) -> str:
 # ---- heat maps ----------------------------------------------------------------------------------------------------------
 
 
-def atlas(frames: Frames) -> list[str]:
+def _atlas(frames: Frames) -> list[str]:
     """The number of configurations in which each shortcut helps or hurts, and the accuracies around the predicted limit."""
     lines = []
     for (region, arm), arm_rows in plane(frames.results).groupby(["region", "arm"], sort=False):
@@ -293,7 +293,7 @@ def _sides(name: str, arm_rows: pd.DataFrame, limits: pd.DataFrame) -> list[str]
 
 
 WORDS: dict[str, Callable[[Frames], list[str]]] = {
-    "atlas": atlas,
-    "accuracy": accuracy,
-    "gradient-profile": gradient_profile,
+    "atlas": _atlas,
+    "accuracy": _accuracy,
+    "gradient-profile": _gradient_profile,
 }

@@ -199,7 +199,7 @@ def load_training_data(data: DataSettings, device: str, dtype: torch.dtype) -> T
     Raises:
         DataError: missing or damaged files; a validation set or limit that is too large; identical training images.
     """
-    training, validation = datasets.split(
+    training, validation = datasets.train_validation_split(
         _load_split(data, "train"), data.validation, data.limit, data.name, data.limit_validation
     )
     pixels = training.pixels

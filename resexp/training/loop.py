@@ -146,7 +146,7 @@ def loop(state: StackState, stop: Callable[[], bool]) -> None:
         if is_due(step):
             save(state)
         if step == steps:
-            state.log_positions = log_positions(state)
+            state.log_positions = stack_log_positions(state)
         if step % per_epoch == 0 or step == steps:
             epoch_start = evaluate_epoch(state, epoch_start, stop)
         if not any(state.active):
@@ -301,7 +301,7 @@ def checkpoint_count(every: str | int, steps: int, seconds: float) -> int:
     return steps // every if isinstance(every, int) else int(seconds // interval_seconds(every))
 
 
-def log_positions(state: StackState) -> dict[str, Any]:
+def stack_log_positions(state: StackState) -> dict[str, Any]:
     """The current positions of the logs of each unfinished trial."""
     trials = zip(state.trials, state.trial_paths, strict=True)
     return {trial.name: runs.log_positions(trial_path) for trial, trial_path in trials if not runs.has_result(trial_path)}
@@ -314,7 +314,7 @@ def save(state: StackState) -> None:
         "step": state.step,
         "best": state.best_epochs,
         "diverged": state.diverged,
-        "logs": state.log_positions or log_positions(state),
+        "logs": state.log_positions or stack_log_positions(state),
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
     }
