@@ -74,52 +74,8 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, p_valu
     )
     lines += ["", *(f"- {line}".replace("*", "\\*") for line in notes(comparison))]
     lines += untuned(comparison.results) if commands else []
-    if comparison.depths:
-        rows = [
-            [label_text(row.condition), row.arm, verdict_text(row), ends_text(row), rise_text(row), bound_text(row),
-             difference_text(row.reduction), slope_text(row.slope), closing_text(row)]
-            for row in comparison.depths
-        ]  # fmt: skip
-        columns = [
-            "condition",
-            "arm",
-            "verdict",
-            "depths",
-            "difference [95% CI]",
-            "bound",
-            "degradation avoided vs plain [95% CI]",
-            "slope",
-            "gap",
-        ]
-        not_empty = [any(row[index] for row in rows) for index in range(len(columns))]
-        lines += [
-            "",
-            "## Training error over depth",
-            "",
-            f"{depths_heading(comparison)}.",
-            "",
-            *(f"- {line}" for line in legend(*DEPTH_TERMS)),
-            "",
-        ]
-        lines += _markdown(list(compress(columns, not_empty)), [list(compress(row, not_empty)) for row in rows])
-        lines += (
-            ["", "To train longer:", "", "```", *longer, "```"] if commands and (longer := longer_commands(comparison)) else []
-        )
-    if comparison.tuned:
-        lines += ["", f"## {tuned_heading(comparison)}", "", f"Settings are {SELECTED}.", ""]
-        tuned_rows = [
-            [
-                label_text(row.label),
-                row.how,
-                *_choices(row, comparison),
-                tuned_text(row, comparison.metric, comparison.resolution),
-            ]
-            for row in comparison.tuned
-        ]
-        lines += _markdown(
-            ["configuration", "selection", "plain", "accuracy (%)", "residual", "accuracy (%)", "residual - plain [95% CI]"],
-            tuned_rows,
-        )
+    lines += _depths_markdown(comparison, commands=commands) if comparison.depths else []
+    lines += _tuned_markdown(comparison) if comparison.tuned else []
     published = published_lines(published_rows(comparison.results))
     lines += [
         *seed_budget_lines(comparison),
@@ -147,6 +103,41 @@ def _markdown_row(comparison: Comparison, cell: Cell, arm: Arm, *, p_values: boo
         "; ".join(filter(None, (*arm.unmatched, dead_text(arm)))),
     ]
     return [*cell.label.values(), *values, *([sign_flip_text(arm)] if p_values else [])]
+
+
+def _depths_markdown(comparison: Comparison, *, commands: bool) -> list[str]:
+    """The section on training error over depth; columns without a value are left out."""
+    columns = [
+        "condition", "arm", "verdict", "depths", "difference [95% CI]", "bound", "degradation avoided vs plain [95% CI]", "slope",
+        "gap",
+    ]  # fmt: skip
+    rows = [
+        [label_text(row.condition), row.arm, verdict_text(row), ends_text(row), rise_text(row), bound_text(row),
+         difference_text(row.reduction), slope_text(row.slope), closing_text(row)]
+        for row in comparison.depths
+    ]  # fmt: skip
+    has_value = [any(row[index] for row in rows) for index in range(len(columns))]
+    lines = ["", "## Training error over depth", "", f"{depths_heading(comparison)}.", ""]
+    lines += [*(f"- {line}" for line in legend(*DEPTH_TERMS)), ""]
+    lines += _markdown(list(compress(columns, has_value)), [list(compress(row, has_value)) for row in rows])
+    longer = longer_commands(comparison) if commands else []
+    return [*lines, *(["", "To train longer:", "", "```", *longer, "```"] if longer else [])]
+
+
+def _tuned_markdown(comparison: Comparison) -> list[str]:
+    """The section on each arm at its best setting."""
+    columns = ["configuration", "selection", "plain", "accuracy (%)", "residual", "accuracy (%)", "residual - plain [95% CI]"]
+    rows = [
+        [
+            label_text(row.label),
+            row.how,
+            *_choices(row, comparison),
+            tuned_text(row, comparison.metric, comparison.resolution),
+        ]
+        for row in comparison.tuned
+    ]
+    lines = ["", f"## {tuned_heading(comparison)}", "", f"Settings are {SELECTED}.", ""]
+    return [*lines, *_markdown(columns, rows)]
 
 
 def _choices(row: TunedComparison, comparison: Comparison) -> list[str]:
