@@ -50,8 +50,8 @@ def test_unequal_properties_are_reported_as_different(parts, words):
 
 
 def test_the_extra_cost_of_a_pair_is_none_if_all_costs_are_equal():
-    assert tables.beyond(changed(beyond=dict.fromkeys(PAIR["beyond"], 0))) == ["none"]
-    assert tables.beyond(changed(beyond={"parameters": 0, "multiply_adds": 0})) == [
+    assert tables.extra_cost(changed(beyond=dict.fromkeys(PAIR["beyond"], 0))) == ["none"]
+    assert tables.extra_cost(changed(beyond={"parameters": 0, "multiply_adds": 0})) == [
         "+0 parameters", "+0 multiply-adds", "+768 B activation memory per image",
     ]  # fmt: skip
 
