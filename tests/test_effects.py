@@ -18,7 +18,9 @@ from resexp.claims import Verdict
 from resexp.comparison import Effect, Part
 from resexp.report import pages
 from resexp.tables.answer import EFFECTS, NO_EFFECTS
+from resexp.tables.colors import verdict_tone
 from resexp.tables.findings import Finding, findings
+from resexp.tables.model import Tone
 
 CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]")
 JITTER = (0.001, -0.002, 0.003, 0.0, -0.001)
@@ -331,7 +333,7 @@ def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):
     assert [float(row["train_error"]) for row in rows] == pytest.approx([0.0348, 0.0158])
     assert [error["mean"] for error in errors] == pytest.approx([0.0348, 0.0158])
     assert [error["sd"] for error in errors] == pytest.approx([float(row["train_error_sd"]) for row in rows])
-    assert "  plain          5/5           90.0 ± 0.2     3.5" in tables.TABLES["table"](compared)
+    assert "plain 5/5 90.0 ± 0.2 3.5 " in " ".join(tables.TABLES["table"](compared).split())
     assert "| identity | 5/5 | 90.0 ± 0.2 | 1.6 ± 0.2 |" in tables.TABLES["md"](compared)
     assert r"identity & 5/5 & 90.0 $\pm$ 0.2 & 1.6 $\pm$ 0.2 &" in tables.TABLES["tex"](compared)
     assert '<td class="n">90.0 ± 0.2</td><td class="n">1.6 ± 0.2</td>' in report.html(compared.results)
@@ -344,8 +346,8 @@ def test_every_effect_and_verdict_is_good_bad_or_neutral_in_color():
     good = {Effect.MAKES_TRAINABLE, Effect.MORE_ACCURATE, Verdict.SUPPORTED}
     bad = {Effect.MAKES_UNTRAINABLE, Effect.LESS_ACCURATE, Verdict.NOT_SUPPORTED}
 
-    assert {value for value in (*Effect, *Verdict) if pages.COLORS.get(value) == "good"} == good
-    assert {value for value in (*Effect, *Verdict) if pages.COLORS.get(value) == "bad"} == bad
+    assert {value for value in (*Effect, *Verdict) if verdict_tone(value) == Tone.GOOD} == good
+    assert {value for value in (*Effect, *Verdict) if verdict_tone(value) == Tone.BAD} == bad
 
 
 def test_every_effect_has_a_sentence_in_the_summary(tmp_path: Path):

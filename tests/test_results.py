@@ -219,7 +219,7 @@ def test_csv_json_and_markdown_give_the_difference_of_unmatched_arms_only_on_req
     assert (arm["difference"] is not None) is allowed
     assert ("+20.0" in line) is allowed
     assert row["unmatched"] == "lr 0.001 and 0.1" == "; ".join(arm["unmatched"])
-    assert line.endswith("| lr 0.001 and 0.1 |")
+    assert line.endswith(" differs in lr 0.001 and 0.1 |")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from dataclasses import asdict, dataclass, replace
 from html.parser import HTMLParser
 
@@ -10,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from resexp.tables.model import Column, Medium, Table, Tone
-from resexp.tables.text_layout import text_lines
+from resexp.tables.text_layout import plain_lines, text_lines
 from resexp.tables.writers import csv_text, html_table, json_rows, latex_lines, markdown_lines
 
 
@@ -81,7 +80,7 @@ class Parsed(HTMLParser):
 
 
 def test_text_has_columns_of_aligned_values_below_the_names_of_groups():
-    assert text_lines(table(notes=["prices of today"])) == [
+    assert plain_lines(table(notes=["prices of today"])) == [
         "         price in",
         "  fruit     euros  remarks",
         "",
@@ -99,7 +98,7 @@ def test_text_has_columns_of_aligned_values_below_the_names_of_groups():
 
 def test_text_that_does_not_fit_is_below_its_row_and_a_long_name_is_above_it():
     rows = [Fruit("", "kiwi", 1.0, "short"), Fruit("", "x" * 50, 2.0, "word " * 9), Fruit("", "fig", 3.0, "y " * 60 + "end")]
-    lines = text_lines(table(rows, group=None))
+    lines = plain_lines(table(rows, group=None))
 
     assert max(map(len, lines)) <= 80
     above, row, below = (next(index for index, line in enumerate(lines) if text in line) for text in ("xxx", "+2.00", "word"))
@@ -110,7 +109,7 @@ def test_text_that_does_not_fit_is_below_its_row_and_a_long_name_is_above_it():
 
 def test_a_value_stays_in_its_row_if_another_one_makes_more_space():
     rows = [Fruit("", f"name{n}", 10.0**n, "remark") for n in range(6)] + [Fruit("", "name", 1.0, "r" * 70)]
-    lines = text_lines(table(rows, group=None))
+    lines = plain_lines(table(rows, group=None))
 
     assert all(line.split()[0].startswith("name") and line.endswith("remark") for line in lines[2:8])
     assert lines[8].split() == ["name", "+1.00"]
@@ -119,7 +118,7 @@ def test_a_value_stays_in_its_row_if_another_one_makes_more_space():
 
 def test_columns_that_fit_in_no_width_are_below_each_row_with_their_heading():
     wide = [Column(f"heading{n:02}", lambda fruit: fruit.name) for n in range(12)]
-    lines = text_lines(Table("", wide, FRUITS[:1]))
+    lines = plain_lines(Table("", wide, FRUITS[:1]))
 
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == [f"heading{n:02}" for n in range(7)]
@@ -128,28 +127,29 @@ def test_columns_that_fit_in_no_width_are_below_each_row_with_their_heading():
 
 def test_a_column_below_the_rows_has_its_words_before_each_line_and_no_heading():
     below = Column("cost", lambda fruit: fruit.note, below="cost: ", tone=lambda _fruit: Tone.NONE)
-    lines = text_lines(Table("", [columns()[0], below], FRUITS))
+    lines = plain_lines(Table("", [columns()[0], below], FRUITS))
 
     assert lines == ["  fruit", "  plain", "  lime", "    cost: ripe", "    cost: and green", "  apple",
                      "    cost: good & <b>red</b>"]  # fmt: skip
 
 
-def test_a_terminal_has_color_and_its_whole_width_and_no_color_is_obeyed():
-    options = {"force_terminal": True, "legacy_windows": False, "width": 120}
-    rows = [Fruit("", "plain", 1.0, "word " * 20)]
-    colored, plain = (
-        text_lines(table(rows), Console(**options, color_system="truecolor", no_color=off)) for off in (False, True)
-    )
+def test_a_terminal_prints_colors_unless_they_are_unwanted_and_uses_its_width():
+    options = {"force_terminal": True, "legacy_windows": False, "width": 120, "color_system": "truecolor"}
+    row = text_lines(table([Fruit("", "plain", 1.0, "word " * 20)]), 120)[-1]
+    printed = {}
+    for no_color in (False, True):
+        console = Console(**options, no_color=no_color)
+        with console.capture() as capture:
+            console.print(row, soft_wrap=True)
+        printed[no_color] = capture.get()
 
-    assert "\x1b[38;2;213;94;0mplain\x1b[0m" in colored[-1]
-    assert re.findall(r"\[[0-9;]*[34]8;", "".join(plain)) == []
-    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in colored] == [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in plain]
-    assert ("word " * 20).strip() in colored[-1]
-    assert "\x1b" not in "".join(text_lines(table(rows), Console(file=io.StringIO(), width=120)))
+    assert "\x1b[38;2;213;94;0mplain\x1b[0m" in printed[False]
+    assert "\x1b[38;" not in printed[True]
+    assert ("word " * 20).strip() in row.plain
 
 
 def test_control_characters_are_escaped_in_text():
-    lines = text_lines(table([Fruit("a\x1b[31m", "b\x1b[32m", 1.0, "c\rd")], notes=["e\x1b"]))
+    lines = plain_lines(table([Fruit("a\x1b[31m", "b\x1b[32m", 1.0, "c\rd")], notes=["e\x1b"]))
 
     assert "\x1b" not in "".join(lines)
     assert "\r" not in "".join(lines)
@@ -219,7 +219,7 @@ def test_latex_has_one_cell_per_column_minus_signs_and_the_group_once():
     lines = latex_lines(table(notes=["slope: log10 |dL/dx| <= 1."]))
     start = lines.index(r"\toprule")
 
-    assert r"\caption{Fruits Slope: $\log_{10} |\partial L/\partial x|$ $\le$ 1.}" in lines
+    assert r"\caption{Fruits. Slope: $\log_{10} |\partial L/\partial x|$ $\le$ 1.}" in lines
     assert r"\begin{tabular}{@{}llrl@{}}" in lines
     assert lines[start + 1 : -3] == [
         r"family & fruit & price in euros & remarks \\",
@@ -248,7 +248,7 @@ def test_json_contains_the_record_of_a_row_and_the_data_of_columns():
 def test_a_table_without_rows_has_its_headings_in_every_format():
     empty = table([])
 
-    assert text_lines(empty)[-1].split() == ["fruit", "euros", "remarks", "empty"]
+    assert plain_lines(empty)[-1].split() == ["fruit", "euros", "remarks", "empty"]
     assert markdown_lines(empty) == [
         "| family | fruit | price in euros | remarks | empty |",
         "| --- | --- | ---: | --- | --- |",

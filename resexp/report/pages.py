@@ -10,44 +10,28 @@ import vl_convert
 from markupsafe import Markup
 
 from resexp import inference, tables
-from resexp.claims import Verdict
-from resexp.comparison import Effect
-from resexp.inference import DegradationVerdict, Summary
+from resexp.inference import Summary
 from resexp.report.content import Content, collect, sentences
 from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
 from resexp.runs import Results
+from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import longer_commands
-from resexp.tables.compared import SELECTED, depths_heading, looks_lines, seed_budget_lines, terms, tuned_heading
+from resexp.tables.colors import verdict_tone
+from resexp.tables.compared import looks_lines, notes, seed_budget_lines
+from resexp.tables.configurations import configurations
 from resexp.tables.costs import cost_row
-from resexp.tables.definitions import DEFINITIONS, legend
+from resexp.tables.definitions import DEFINITIONS
+from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.findings import deepest
 from resexp.tables.formats import (
-    bound_text,
-    choice_text,
-    closing_text,
-    ends_text,
-    p_text,
-    ranks_text,
-    rise_text,
     sources_text,
     train_error_spread,
-    verdict_text,
 )
 from resexp.tables.labels import NO_AXIS, condition, label_text
 from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
 from resexp.tables.verdict_lines import configuration_lines
+from resexp.tables.writers import html_table
 
-# Effects and verdicts -> their color on the page; all others are neutral.
-COLORS: dict[str, str] = {
-    Effect.MAKES_TRAINABLE: "good",
-    Effect.MORE_ACCURATE: "good",
-    Effect.MAKES_UNTRAINABLE: "bad",
-    Effect.LESS_ACCURATE: "bad",
-    Verdict.SUPPORTED: "good",
-    Verdict.NOT_SUPPORTED: "bad",
-    DegradationVerdict.DOES_NOT_DEGRADE: "good",
-    DegradationVerdict.DEGRADES: "bad",
-}
 # Sections of the page -> their figures, in order.
 SECTIONS = (
     ("error", ("training-error",)),
@@ -74,15 +58,15 @@ def html(results: Results) -> str:
             content=content,
             results=results,
             comparison=content.comparison,
-            depths_heading=depths_heading(content.comparison),
+            tables=_tables(content),
             longer=longer_commands(content.comparison),
-            tuned_heading=tuned_heading(content.comparison),
+            tuned_title=best_settings(content.comparison).title,
+            depths_title=error_over_depth(content.comparison).title,
             selected=SELECTED,
             looks=looks_lines(content.comparison),
             precision=seed_budget_lines(content.comparison),
             evidence=_evidence(content),
             definitions=DEFINITIONS,
-            legend=legend(*terms(content.comparison)),
             conditions=[
                 finding for finding in content.pair_findings if int(finding.label["depth"]) == deepest(content.pair_findings)
             ],
@@ -91,6 +75,15 @@ def html(results: Results) -> str:
             specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),
         )
     )
+
+
+def _tables(content: Content) -> dict[str, Markup]:
+    """Name -> table as HTML."""
+    return {
+        "configurations": html_table(configurations(content.comparison, notes(content.comparison))),
+        "depths": html_table(error_over_depth(content.comparison)),
+        "tuned": html_table(best_settings(content.comparison)),
+    }
 
 
 def _evidence(content: Content) -> dict[str, object]:
@@ -144,28 +137,12 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("resexp"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters.update(
-        accuracy=tables.accuracy_text,
         brief=brief,
         outcome=tables.outcome_text,
-        missing=tables.missing_text,
-        dead=tables.dead_text,
-        diverged=tables.diverged_text,
         progress=tables.progress_text,
-        ranks=lambda arm: ranks_text(arm.contrast),
         train_error=train_error_spread,
-        contrast=tables.contrast_text,
-        difference=tables.difference_text,
-        beyond_width=tables.beyond_width_text,
-        tuned=tables.tuned_text,
         label=label_text,
-        setting=choice_text,
         slope=tables.slope_text,
-        verdict=verdict_text,
-        ends=ends_text,
-        rise=rise_text,
-        bound=bound_text,
-        closing=closing_text,
-        p=p_text,
         lower_first=lambda text: text[:1].lower() + text[1:],
         configurations=configuration_lines,
         measured=measured_text,
@@ -173,7 +150,7 @@ def _environment() -> jinja2.Environment:
         ratio=ratio_text,
         reasons=reasons,
         condition=condition_heading,
-        css=lambda value: COLORS.get(value, "open"),
+        css=verdict_tone,
         equalities=tables.equalities,
         extra_cost=tables.extra_cost,
         at_start=tables.at_start_text,

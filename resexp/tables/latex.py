@@ -1,139 +1,49 @@
 """A comparison for a paper: a booktabs table and a paragraph on methods."""
 
-import unicodedata
 from collections.abc import Sequence
 
 from resexp import config, runs
-from resexp.comparison import EACH_AT_BEST, Arm, Cell, Comparison, TunedComparison
+from resexp.comparison import EACH_AT_BEST, Comparison, TunedComparison
 from resexp.config import Settings
 from resexp.runs import Results
-from resexp.tables.compared import SELECTED, looks_lines, precision_notes, terms
+from resexp.tables.best_settings import SELECTED, best_settings
+from resexp.tables.compared import looks_lines, precision_notes, terms
+from resexp.tables.configurations import configurations
 from resexp.tables.definitions import legend
 from resexp.tables.formats import (
     choice_text,
-    contrast_text,
     dead_lines,
     diverged_text,
-    images_text,
-    missing_text,
-    number_text,
-    outcome_text,
-    p_text,
-    ranks_text,
     seeds_text,
-    slope_text,
     sources_text,
-    train_error_spread,
 )
 from resexp.tables.labels import label_text
 from resexp.tables.recipes import recipe
-
-ESCAPES = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
-    "|": r"\textbar{}", "\n": " ", "\t": " ",
-}  # fmt: skip
-ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u0327": "c"}
-
-EXACT = ("$p$", "Holm", "min. $p$")
-
-
-def latex(text: str) -> str:
-    """Text that LaTeX prints unchanged under any input encoding; characters that its fonts lack become question marks."""
-    return "".join(ESCAPES.get(letter) or _letter(letter) for letter in text).replace("--", "-{}-")
-
-
-def _letter(letter: str) -> str:
-    if letter.isascii():
-        return letter if letter.isprintable() else "?"
-    parts = unicodedata.normalize("NFD", letter)
-    known = len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS
-    return rf"\{ACCENTS[parts[1]]}{{{parts[0]}}}" if known else "?"
+from resexp.tables.writers import latex_lines, latex_text, latex_words
 
 
 def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:
-    """A table that requires only the package booktabs."""
-    keys = list(comparison.results.shown)
-    mean = r"mean $\pm$ SD (\%)" if comparison.metric.percent else r"mean $\pm$ SD"
-    columns = [
-        *keys,
-        "arm",
-        "above chance",
-        mean,
-        r"train error (\%)",
-        r"residual $-$ plain [95\% CI]",
-        "slope",
-        *(EXACT if p_values else []),
-    ]
-    lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{_caption(comparison)}}}"]
-    lines += [r"\footnotesize", r"\setlength{\tabcolsep}{2.5pt}"]  # eight columns fit the width of an article
-    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * (len(keys) + 2)}rrrr{'rrr' if p_values else ''}@{{}}}}", r"\toprule"]
-    lines += [" & ".join([*map(latex, columns[: len(keys)]), *columns[len(keys) :]]) + r" \\", r"\midrule"]
-    for index, cell in enumerate(comparison.cells):
-        lines += [r"\addlinespace"] if index else []
-        lines += [_row(comparison, cell, arm, first=arm is cell.arms[0], p_values=p_values) for arm in cell.arms]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
+    """Tables that require only the package booktabs."""
+    tables = [latex_lines(configurations(comparison, _caption(comparison), p_values=p_values))]
+    tables += [latex_lines(best_settings(comparison))] if comparison.tuned_keys else []
+    lines = [line for table in tables for line in [*table, ""]]
+    texts = map(latex_words, [*_remarks(comparison), *judgments])
     return (
-        "\n".join([*lines, *_methods(comparison, p_values=p_values), *map(latex, [*_remarks(comparison), *judgments])]) + "\n"
+        "\n".join(
+            [r"% \usepackage{booktabs}", *lines, r"\paragraph{Methods.}", *_methods(comparison, p_values=p_values), *texts]
+        )
+        + "\n"
     )
 
 
-def _caption(comparison: Comparison) -> str:
-    common = f" Fixed: {latex(label_text(comparison.results.common))}." if comparison.results.common else ""
-    trained = f" Trained at {latex(recipe(comparison.results))}."
+def _caption(comparison: Comparison) -> list[str]:
     sources = sources_text([arm for cell in comparison.cells for arm in cell.arms])
-    definitions = " ".join(map(_definition, legend(*terms(comparison))))
-    return (
-        f"{latex(comparison.results.name)}: {latex(comparison.metric.label)}.{trained}{common} {definitions} "
-        f"Slopes are measured at initialization; the $p$-values for * cover {sources}."
-    )
-
-
-def _definition(line: str) -> str:
-    """A line of the legend as a sentence, with its formulas in math mode."""
-    words = latex(line[:1].upper() + line[1:]).replace(latex("log10 |dL/dx|"), r"$\log_{10} |\partial L/\partial x|$")
-    return words.replace(latex("<="), r"$\le$")
-
-
-def _row(comparison: Comparison, cell: Cell, arm: Arm, *, first: bool, p_values: bool) -> str:
-    label = [latex(value) if first else "" for value in cell.label.values()]
-    outcomes = ", ".join(text for text in (outcome_text(arm), missing_text(arm)) if text)
-    cells = [*label, latex(arm.name), latex(outcomes), _mean(comparison, arm), _signed(train_error_spread(arm))]
-    differences = (
-        contrast_text(arm, comparison.metric, comparison.resolution),
-        ranks_text(arm.contrast, comparison.metric),
-        images_text(arm),
-    )
-    difference = "; ".join(filter(None, differences))
-    cells += [_signed(difference), _signed(slope_text(arm.slope_start))]
-    return " & ".join([*cells, *(map(latex, _exact(arm)) if p_values else [])]) + r" \\"
-
-
-def _exact(arm: Arm) -> list[str]:
-    contrast = arm.contrast
     return [
-        "" if p is None or contrast.sign_flip is None else p_text(p)
-        for p in (contrast.sign_flip, contrast.holm, contrast.least)
+        f"trained at {recipe(comparison.results)}.",
+        *([f"fixed: {label_text(comparison.results.common)}."] if comparison.results.common else []),
+        *legend(*terms(comparison)),
+        f"slopes are measured at initialization; the p-values for * cover {sources}.",
     ]
-
-
-def _mean(comparison: Comparison, arm: Arm) -> str:
-    summary = arm.summary
-    if summary.mean is not None:
-        sd = "" if summary.sd is None else rf" $\pm$ {number_text(summary.sd, comparison.metric)}"
-        return f"{_signed(number_text(summary.mean, comparison.metric))}{sd}"
-    if summary.median is None:
-        return "--"
-    ends = f"{number_text(summary.lowest, comparison.metric)} to {number_text(summary.highest, comparison.metric)}"
-    return f"median {number_text(summary.median, comparison.metric)} ({ends})"
-
-
-def _signed(text: str) -> str:
-    """Hyphens before digits are minus signs."""
-    words = latex(text)
-    for digit in "0123456789":
-        words = words.replace(f"-{digit}", f"$-${digit}")
-    return "--" if words == "-" else words
 
 
 # ---- methods ----------------------------------------------------------------------------------------------------------------
@@ -145,8 +55,8 @@ INTERVALS = (
     "networks diverge. Counts above chance are then compared by Fisher's exact test, values by an exact Mann-Whitney test."
 )
 TESTS = (
-    "$p$: two-sided exact sign-flip test of the paired differences. Holm: corrected for all contrasts of the table. min.~$p$: "
-    "smallest attainable $p$ for this number of pairs."
+    "Sign-flip $p$: two-sided exact sign-flip test of the paired differences. Holm $p$: corrected for all contrasts of the "
+    "table. Smallest $p$: attainable for this number of pairs."
 )
 
 
@@ -179,12 +89,12 @@ def _remarks(comparison: Comparison) -> list[str]:
 
 
 def _looks(comparison: Comparison) -> str:
-    return "".join(f" {latex(line)}" for line in looks_lines(comparison))
+    return "".join(f" {latex_text(line)}" for line in looks_lines(comparison))
 
 
 def _version(comparison: Comparison) -> str:
     launches = runs.launches(comparison.results.sources[0][0])
-    return latex(launches[-1]["resexp"]) if launches else ""
+    return latex_text(launches[-1]["resexp"]) if launches else ""
 
 
 def _splits(comparison: Comparison) -> list[str]:
@@ -195,8 +105,8 @@ def _splits(comparison: Comparison) -> list[str]:
             training, validation, test = launches[-1]["images"]
             sets = f"{training:,} training images, {validation:,} validation images and {test:,} test images"
             evaluation = "the test set was evaluated once, after training"
-            lines.append(f"{latex(experiment.shared.data.name)}: {sets}; {evaluation}.")
-            lines += map(latex, config.limits(experiment.shared))
+            lines.append(f"{latex_text(experiment.shared.data.name)}: {sets}; {evaluation}.")
+            lines += map(latex_text, config.limits(experiment.shared))
     return list(dict.fromkeys(lines))
 
 
@@ -216,7 +126,7 @@ def _recipe(results: Results) -> str:
     }
     varying = {key for key, name in zip(results.axes, results.columns, strict=True) if name in results.shown}
     constant = ", ".join(text for key, text in words.items() if text and key not in varying)
-    return latex(f"Training: {constant}; the table lists the settings that vary.")
+    return latex_text(f"Training: {constant}; the table lists the settings that vary.")
 
 
 def _tuning(rows: Sequence[TunedComparison], tuned_keys: Sequence[str]) -> str:
@@ -225,4 +135,4 @@ def _tuning(rows: Sequence[TunedComparison], tuned_keys: Sequence[str]) -> str:
     selections = [f"{label_text(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == EACH_AT_BEST
              for choice in (row.plain, row.residual)]  # fmt: skip
     selected = "; ".join(dict.fromkeys(selections))
-    return latex(f"Each arm at its best {', '.join(tuned_keys)}, {SELECTED}; all seeds together select {selected}.")
+    return latex_text(f"Each arm at its best {', '.join(tuned_keys)}, {SELECTED}; all seeds together select {selected}.")

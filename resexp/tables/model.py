@@ -77,6 +77,11 @@ class Table(Generic[Row]):
     record: Callable[[Row], dict[str, Any]] | None = None
 
 
+def lines_text(*lines: str) -> str:
+    """The lines that are not empty, as one text."""
+    return "\n".join(filter(None, lines))
+
+
 class Shown(NamedTuple, Generic[Row]):
     """The columns of one format, the row and the texts of each line of the table, and the name of the group of each."""
 

@@ -19,6 +19,13 @@ def _parts(line: str, width: int) -> list[str]:
     return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
+def two_lines(heading: str) -> list[str]:
+    """A heading in at most two lines that are as short as possible."""
+    shortest = max(map(len, heading.split()), default=1)
+    wrapped = (textwrap.wrap(heading, width) for width in range(shortest, len(heading) + 1))
+    return next((lines for lines in wrapped if len(lines) <= 2), [heading])
+
+
 def shade_levels(norms: Sequence[float], full: float) -> list[float]:
     """A norm at up to 16 block boundaries, input first, on a log scale: 1 is `full` or more, 0 is 1e-6 of it or less.
 

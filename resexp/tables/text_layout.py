@@ -5,13 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.text import Text
 
 from resexp import config
 from resexp.tables.colors import PLAIN, RESIDUAL
 from resexp.tables.model import Column, Medium, Row, Table, Tone, by_group, select
-from resexp.tables.terminal import WIDTH, fitted
+from resexp.tables.terminal import WIDTH, fitted, two_lines
 
 INDENT = 2
 STYLES = {
@@ -32,12 +31,16 @@ class Piece(NamedTuple):
     style: str = ""
 
 
-def text_lines(table: Table[Row], console: Console | None = None) -> list[str]:
-    """The lines of a table for a console; without one for 80 columns without color.
+def plain_lines(table: Table[Row], width: int = WIDTH) -> list[str]:
+    """The same as `text_lines` without styles."""
+    return [line.plain for line in text_lines(table, width)]
+
+
+def text_lines(table: Table[Row], width: int = WIDTH) -> list[Text]:
+    """The lines of a table with their styles, which a console prints if it has colors.
 
     Text that does not fit its column is printed below its row; text of the first column is printed above it.
     """
-    width = console.width if console else WIDTH
     content = select(table, Medium.TEXT)
     rows = [(row, [config.escape_controls(cell, kept="\n") for cell in cells]) for row, cells in content.rows]
     columns, texts = content.columns, [cells for _, cells in rows]
@@ -52,12 +55,13 @@ def text_lines(table: Table[Row], console: Console | None = None) -> list[str]:
         heading = _wrapped(config.escape_controls(name), width, 2)
         lines += [[], *([Piece(0, line, "bold")] for line in heading)] if name else []
         lines += [line for row, cells in group for line in _row_lines(columns, row, cells, spans, width)]
-    notes = ["", *_fitted(table.notes, width)] if table.notes else []
-    return [*(_printed(line, console) for line in lines), *notes]
+    notes = [Text(), *wrapped_lines(table.notes, width)] if table.notes else []
+    return [*map(_styled, lines), *notes]
 
 
-def _fitted(lines: Iterable[str], width: int) -> list[str]:
-    return fitted([config.escape_controls(line) for line in lines], width)
+def wrapped_lines(lines: Iterable[str], width: int = WIDTH) -> list[Text]:
+    """Lines of prose; long lines continue on the next line, and control characters are escaped."""
+    return [Text(line) for line in fitted([config.escape_controls(line, kept="\t") for line in lines], width)]
 
 
 def _widths(columns: Sequence[Column[Row]], texts: Sequence[Sequence[str]], width: int) -> tuple[list[int], int]:
@@ -67,7 +71,7 @@ def _widths(columns: Sequence[Column[Row]], texts: Sequence[Sequence[str]], widt
     """
     lengths = [sorted({len(cells[index].split("\n")[0]) for cells in texts}) for index in range(len(columns))]
     least = [max(map(len, column.heading.split()), default=0) for column in columns]
-    widths = [max([_heading_width(column.heading), *sizes]) for column, sizes in zip(columns, lengths, strict=True)]
+    widths = [max([*map(len, two_lines(column.heading)), *sizes]) for column, sizes in zip(columns, lengths, strict=True)]
     for gap, most_texts in ((2, 0), (1, 0), (1, len(texts))):
         while sum(widths) + gap * (len(widths) - 1) > width - INDENT:
             options = []
@@ -80,16 +84,10 @@ def _widths(columns: Sequence[Column[Row]], texts: Sequence[Sequence[str]], widt
                 break
             _, index, widths[index] = min(options)
         else:
-            return widths, gap
+            return widths, 2 if sum(widths) + 2 * (len(widths) - 1) <= width - INDENT else gap
     while len(widths) > 1 and sum(widths) + len(widths) - 1 > width - INDENT:
         widths.pop()
     return widths, 1
-
-
-def _heading_width(heading: str) -> int:
-    """The smallest width in which a heading has at most two lines."""
-    least = max(map(len, heading.split()), default=0)
-    return next((size for size in range(least, len(heading)) if len(textwrap.wrap(heading, max(1, size))) <= 2), len(heading))
 
 
 def _heading_lines(columns: Sequence[Column[Row]], spans: dict[int, tuple[int, int]]) -> list[list[Piece]]:
@@ -118,7 +116,7 @@ def _row_lines(
         parts = cells[index].split("\n")
         if index not in spans:
             texts = [f"{column.below}{part}" for part in parts if part]
-            below += [[Piece(INDENT + 2, line, style)] for text in texts for line in _wrapped(text, width - INDENT - 2, 2)]
+            below += [[_placed(INDENT + 2, line, style, width)] for text in texts for line in _wrapped(text, width, INDENT + 4)]
             continue
         start, end = spans[index]
         if len(parts[0]) <= end - start:
@@ -127,10 +125,15 @@ def _row_lines(
             above += [[Piece(INDENT, part, style)] for part in _wrapped(parts.pop(0), width - INDENT, 2)]
             line.append(Piece(start, ""))
         first = 0
-        for part in (piece for text in parts for piece in _wrapped(text, width - INDENT - 2, 2)):
-            wanted = end - len(part) if column.number else start
-            first = _put(below, Piece(max(INDENT + 2, min(wanted, width - len(part))), part, style), first)
+        for part in (line for text in parts for line in _wrapped(text, width, INDENT + 4)):
+            wanted = max(INDENT + 2, end - len(part)) if column.number else start
+            first = _put(below, _placed(wanted, part, style, width), first)
     return [*above, *([line] if any(piece.text for piece in line) else []), *below]
+
+
+def _placed(start: int, text: str, style: str, width: int) -> Piece:
+    """A text that begins at `start`, or earlier if the line ends there; a continued line has its own indent."""
+    return Piece(0 if text.startswith(" ") else max(0, min(start, width - len(text))), text, style)
 
 
 def _put(lines: list[list[Piece]], piece: Piece, first: int) -> int:
@@ -148,19 +151,15 @@ def _put(lines: list[list[Piece]], piece: Piece, first: int) -> int:
 
 
 def _wrapped(text: str, width: int, indent: int) -> list[str]:
+    """The text, or its lines if it is longer than a line; the first begins like the text, the others are indented."""
     if len(text) <= width:
         return [text]
-    return textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)
+    return textwrap.wrap(" " * max(0, indent - 2) + text, width, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
-def _printed(pieces: Sequence[Piece], console: Console | None) -> str:
-    """A line; styles become control codes if the console is a terminal."""
+def _styled(pieces: Sequence[Piece]) -> Text:
     line = Text()
     for piece in sorted(piece for piece in pieces if piece.text):
         line.append(" " * (piece.start - len(line)))
         line.append(piece.text, piece.style)
-    if console is None:
-        return line.plain
-    with console.capture() as capture:
-        console.print(line, end="", soft_wrap=True, highlight=False)
-    return capture.get()
+    return line

@@ -12,14 +12,15 @@ from markupsafe import Markup, escape
 from resexp import runs
 from resexp.tables.definitions import DEFINITIONS
 from resexp.tables.model import Column, Medium, Row, Table, Tone, by_group, select
+from resexp.tables.terminal import two_lines
 
 # ---- Markdown and HTML ------------------------------------------------------------------------------------------------------
 
-MARKDOWN_ESCAPES = {"\\": r"\\", "|": r"\|", "*": r"\*", "`": r"\`"}
+MARKDOWN_ESCAPES = {"\\": r"\\", "*": r"\*", "`": r"\`"}
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown prints unchanged in a cell or a list item; lines are joined by semicolons."""
+    """Text that Markdown prints unchanged; lines are joined by semicolons."""
     words = "".join(MARKDOWN_ESCAPES.get(letter, letter) for letter in "; ".join(text.splitlines()))
     return re.sub(r"(?<!\w)_|_(?!\w)|(?<=\])(?=\()|<(?=[\w/!?])", lambda match: f"\\{match[0]}", words)
 
@@ -27,9 +28,9 @@ def markdown_text(text: str) -> str:
 def markdown_lines(table: Table[Row]) -> list[str]:
     """The table, then its notes as a list."""
     content = select(table, Medium.MARKDOWN)
-    lines = [[markdown_text(column.heading) for column in content.columns]]
-    lines += [["---:" if column.number else "---" for column in content.columns]]
-    lines += [[markdown_text(cell) for cell in cells] for _, cells in content.rows]
+    lines = [[column.heading for column in content.columns], *(cells for _, cells in content.rows)]
+    lines = [[markdown_text(cell).replace("|", r"\|") for cell in cells] for cells in lines]
+    lines.insert(1, ["---:" if column.number else "---" for column in content.columns])
     notes = ["", *(f"- {markdown_text(note)}" for note in table.notes)] if table.notes else []
     return [*(f"| {' | '.join(line)} |" for line in lines), *notes]
 
@@ -67,7 +68,7 @@ def _html_heading(column: Column[Row]) -> Markup:
     explain = DEFINITIONS.get(column.explain, column.explain)
     number = Markup(' class="n"') if column.number else ""
     title = Markup(' title="{}"').format(explain) if explain else ""
-    return Markup('<th scope="col"{}{}>{}</th>').format(number, title, column.heading)
+    return Markup('<th scope="col"{}{}>{}</th>').format(number, title, column.heading.replace(" - ", " \N{MINUS SIGN} "))
 
 
 def _html_group(text: str, rows: int) -> Markup:
@@ -103,6 +104,7 @@ ESCAPES = {
     "|": r"\textbar{}", "\n": " ", "\t": " ",
 }  # fmt: skip
 ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u0327": "c"}
+MAX_HEADING = 16  # characters of a heading in one line
 FORMULAS = {"log10 |dL/dx|": r"$\log_{10} |\partial L/\partial x|$", "<=": r"$\le$", " - ": r" $-$ "}
 
 
@@ -130,12 +132,12 @@ def latex_words(text: str) -> str:
 def latex_lines(table: Table[Row]) -> list[str]:
     """A table that requires only the package booktabs; the caption consists of its title and its notes."""
     content = select(table, Medium.LATEX)
-    sentences = [note[:1].upper() + note[1:] for note in table.notes]
+    caption = " ".join(latex_words(line[:1].upper() + line[1:]) for line in table.notes)
     alignment = "".join("r" if column.number else "l" for column in content.columns)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{' '.join(map(latex_words, [table.title, *sentences]))}}}"]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{latex_words(table.title)}. {caption}}}"]
     lines += [r"\footnotesize", r"\setlength{\tabcolsep}{2.5pt}"]  # eight columns fit the width of an article
     lines += [rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}", r"\toprule"]
-    lines += [" & ".join(latex_words(column.heading) for column in content.columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(_latex_heading, content.columns)) + r" \\", r"\midrule"]
     for number, (_, group) in enumerate(by_group(content)):
         lines += [r"\addlinespace"] if number and table.group else []
         for row_number, (_, cells) in enumerate(group):
@@ -145,6 +147,14 @@ def latex_lines(table: Table[Row]) -> list[str]:
             ]
             lines.append(" & ".join(texts) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+
+
+def _latex_heading(column: Column[Row]) -> str:
+    """A long heading has two lines, so that the table fits the width of an article."""
+    lines = two_lines(column.heading) if len(column.heading) > MAX_HEADING else [column.heading]
+    position = "r" if column.number else "l"
+    words = r"\\".join(map(latex_words, lines))
+    return rf"\shortstack[{position}]{{{words}}}" if len(lines) > 1 else words
 
 
 def _latex_cell(column: Column[Row], text: str) -> str:
