@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Any
 
 from resexp import runs
-from resexp.comparison import Comparison, DepthTrend, compare_results, seed_budget
+from resexp.comparison import Comparison, DepthTrend, TunedComparison, compare_results, seed_budget
 from resexp.inference import Difference
 from resexp.runs import Outcome, Results
 from resexp.tables.budget import longer_commands
@@ -80,46 +80,27 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, test: 
              difference_text(row.reduction), slope_text(row.slope), closing_text(row)]
             for row in comparison.depths
         ]  # fmt: skip
-        columns = [
-            "condition",
-            "arm",
-            "verdict",
-            "depths",
-            "difference [95% CI]",
-            "bound",
-            "degradation avoided vs plain [95% CI]",
-            "slope",
-            "gap",
-        ]
+        columns = ["condition", "arm", "verdict", "depths", "difference [95% CI]", "bound"]
+        columns += ["degradation avoided vs plain [95% CI]", "slope", "gap"]
         not_empty = [any(row[index] for row in rows) for index in range(len(columns))]
-        lines += [
-            "",
-            "## Training error over depth",
-            "",
-            f"{depths_heading(comparison)}.",
-            "",
-            *(f"- {line}" for line in legend(*DEPTH_TERMS)),
-            "",
-        ]
+        definitions = [f"- {line}" for line in legend(*DEPTH_TERMS)]
+        lines += ["", "## Training error over depth", "", f"{depths_heading(comparison)}.", "", *definitions, ""]
         lines += _markdown(list(compress(columns, not_empty)), [list(compress(row, not_empty)) for row in rows])
         lines += (
             ["", "To train longer:", "", "```", *longer, "```"] if commands and (longer := longer_commands(comparison)) else []
         )
     if comparison.tuned:
         lines += ["", f"## {tuned_heading(comparison)}", "", f"Settings are {SELECTED}.", ""]
-        tuned_rows = [
-            [
-                label_text(row.label),
-                row.how,
-                *_choices(row, comparison),
-                tuned_text(row, comparison.metric, comparison.resolution),
-            ]
-            for row in comparison.tuned
+        columns = [
+            "configuration",
+            "selection",
+            "plain",
+            "accuracy (%)",
+            "residual",
+            "accuracy (%)",
+            "residual - plain [95% CI]",
         ]
-        lines += _markdown(
-            ["configuration", "selection", "plain", "accuracy (%)", "residual", "accuracy (%)", "residual - plain [95% CI]"],
-            tuned_rows,
-        )
+        lines += _markdown(columns, [_tuned_row(row, comparison) for row in comparison.tuned])
     published = published_lines(published_rows(comparison.results))
     lines += [
         *seed_budget_lines(comparison),
@@ -149,9 +130,10 @@ def _markdown_row(comparison: Comparison, cell: Any, arm: Any, *, test: bool) ->
     return [*cell.label.values(), *values, *([flip_text(arm)] if test else [])]
 
 
-def _choices(row: Any, comparison: Comparison) -> list[str]:
-    return [text for choice in (row.plain, row.residual)
+def _tuned_row(row: TunedComparison, comparison: Comparison) -> list[str]:
+    settings = [text for choice in (row.plain, row.residual)
             for text in (f"{choice.arm}, {choice_text(choice)}", accuracy_text(choice.summary, comparison.metric))]  # fmt: skip
+    return [label_text(row.label), row.how, *settings, tuned_text(row, comparison.metric, comparison.resolution)]
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
