@@ -108,8 +108,8 @@ def _markdown_row(comparison: Comparison, cell: Cell, arm: Arm, *, p_values: boo
 def _depths_markdown(comparison: Comparison, *, commands: bool) -> list[str]:
     """The section on training error over depth; columns without a value are left out."""
     columns = [
-        "condition", "arm", "verdict", "depths", "difference [95% CI]", "bound", "degradation avoided vs plain [95% CI]", "slope",
-        "gap",
+        "condition", "arm", "verdict", "depths", "difference [95% CI]", "bound", "degradation avoided vs plain [95% CI]",
+        "slope", "gap",
     ]  # fmt: skip
     rows = [
         [label_text(row.condition), row.arm, verdict_text(row), ends_text(row), rise_text(row), bound_text(row),
