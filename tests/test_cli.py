@@ -137,7 +137,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
     assert [line.split() for line in trials.splitlines()[-4:]] == [
         [f"{arm}-d4-lr{lr}-s0", "6", "steps"] for lr in ("0.1", "0.001") for arm in ("plain", "identity")
     ]
-    assert [pair_summary.splitlines()[:2] for pair_summary in pair_summaries] == [
+    assert [summary.splitlines()[:2] for summary in pair_summaries] == [
         [f"d4 lr{lr}: plain / identity", "  8 shared weight tensors equal, first batch equal, hyperparameters equal"]
         for lr in ("0.1", "0.001")
     ]
