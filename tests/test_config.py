@@ -1076,7 +1076,7 @@ def test_the_lists_without_torch_name_exactly_the_registered_entries(listed, bui
         (config.NetworkSettings, "init", config.INIT_NAMES),
         (config.NetworkSettings, "activation", config.ACTIVATION_NAMES),
         (config.DataSettings, "name", config.DATASET_NAMES),
-        (config.GradientsSettings, "probes", config.PROBE_NAMES),
+        (config.GradientSettings, "probes", config.PROBE_NAMES),
     ],
 )
 def test_the_literals_of_the_models_are_the_listed_names(model, field, listed):
