@@ -73,9 +73,8 @@ def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, p_values:
         lines += [r"\addlinespace"] if index else []
         lines += [_row(comparison, cell, arm, first=arm is cell.arms[0], p_values=p_values) for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
-    return (
-        "\n".join([*lines, *_methods(comparison, p_values=p_values), *map(latex, [*_remarks(comparison), *judgments])]) + "\n"
-    )
+    lines += [*_methods(comparison, p_values=p_values), *map(latex, [*_remarks(comparison), *judgments])]
+    return "\n".join(lines) + "\n"
 
 
 def _caption(comparison: Comparison) -> str:
