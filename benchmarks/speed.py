@@ -42,11 +42,11 @@ def experiment(*overrides: str) -> config.Experiment:
 
 
 def single_stack(folder: Path, *overrides: str, arm: str = "identity") -> training.StackState:
-    """A stack of one network, ready for training, with logs in `folder`."""
+    """The initial state of a stack of one network, with logs in `folder`."""
     (trial,) = (trial for trial in experiment("seeds=1", *overrides).trials if trial.arm == arm)
-    stack = training.begin([trial], folder, "benchmark", "cpu")
-    stack.logs[0].mkdir(parents=True, exist_ok=True)
-    return stack
+    state = training.initial_state([trial], folder, "benchmark", "cpu")
+    state.trial_paths[0].mkdir(parents=True, exist_ok=True)
+    return state
 
 
 def repeated(step: Callable[[], None], count: int) -> Callable[[], None]:
@@ -229,7 +229,7 @@ def growth(rounds: int) -> list[list[str]]:
 def stack_of_seeds(folder: Path, override: str) -> training.StackState:
     """The identity arm of all seeds as one stack."""
     shape = ("network.depth=[20]", "network.width=64", "network.plain=false", *MLP[2:5], "seeds=1")
-    return training.begin(experiment(*shape, override).trials, folder, "benchmark", "cpu")
+    return training.initial_state(experiment(*shape, override).trials, folder, "benchmark", "cpu")
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def load(sources: Sequence[str | Path], runs_dir: str | Path) -> "ExperimentResu
     return ExperimentResults(runs.read_results([runs.find(name, Path(runs_dir)) for name in names]))
 
 
-# ---- verdicts and charts with a display of their own ------------------------------------------------------------------------
+# ---- verdicts and charts with a custom display ------------------------------------------------------------------------------
 
 
 class Verdicts(list[Judgment]):
@@ -204,7 +204,7 @@ class ExperimentResults:
         """
         if not self.finished:
             raise runs.RunsError(f"{self.results.sources[0][0]}: no trial has finished yet, so there are no charts")
-        self._check(report.READ)
+        self._check(report.READ_FILES)
         return Charts(report.figures_of(self.results, read_frames(self.results)))
 
     def __repr__(self) -> str:
@@ -226,8 +226,8 @@ class ExperimentResults:
 
     def _answer(self) -> list[str]:
         compared = comparison.compare_results(self.results)
-        pair_summaries = [pair_summary for folder, _ in self.results.sources for pair_summary in runs.pair_summaries(folder)]
-        return answer(compared, findings(compared.cells), pair_summaries)
+        summaries = [summary for folder, _ in self.results.sources for summary in runs.pair_summaries(folder)]
+        return answer(compared, findings(compared.cells), summaries)
 
     # ---- reading
 

@@ -6,12 +6,12 @@ from itertools import groupby
 
 import torch
 
-from resexp import config, datasets, pairs, training
+from resexp import config, datasets, pairs, runs, training
 from resexp.config import Experiment
 from resexp.networks import LayerCost, NetworkCost, count
 
 
-def describe(experiment: Experiment) -> tuple[list[str], list[pairs.PairSummary], str | None]:
+def describe(experiment: Experiment) -> tuple[list[str], list[runs.PairSummary], str | None]:
     """(layer tables for a terminal of 80 columns, pair summaries, reason if there are none); reads the data, trains nothing.
 
     Raises:

@@ -29,7 +29,7 @@ from resexp.runs.files import CsvValue
 from resexp.shortcuts import ONE, ZERO, Scale, Term
 from resexp.training import TrainingData
 
-Measure = Callable[[Network], tuple[float, float]]
+Evaluator = Callable[[Network], tuple[float, float]]
 
 SHORTCUT_SCALES = tuple((10 - n) / 10 for n in range(11))
 AXES = ("alpha", "beta")
@@ -59,7 +59,7 @@ def load(folder: Path, trial: Trial, device: str) -> tuple[Network, TrainingData
     return network.eval(), training_data
 
 
-def measure_on(images: Images, training_data: TrainingData) -> Measure:
+def measure_on(images: Images, training_data: TrainingData) -> Evaluator:
     """A function that returns (mean cross-entropy, error in [0, 1]) of a network on `images`."""
 
     def measure(network: Network) -> tuple[float, float]:
@@ -99,7 +99,7 @@ def cost(folder: Path, trial: Trial, device: str) -> tuple[float, dict[str, int]
         start = time.perf_counter()
         measure(network)
         seconds.append(time.perf_counter() - start)
-    remainders = without_branches(network, _example(training_data))
+    remainders = block_remainders(network, _example(training_data))
     lesions = len(remainders) - remainders.count("nothing")
     scales = len(SHORTCUT_SCALES) if "shortcut" in remainders else 0
     return median(seconds) * len(training_data.validation) / number, {"lesion": 1 + lesions, "scale": scales}
@@ -133,15 +133,15 @@ class ShortcutOrIdentity(nn.Module):
 
 
 class ScaledShortcut(nn.Module):
-    """a and s S, where s is `shortcut_scale`; for s = 0, the constant 0 as in a plain block, even if S is not finite."""
+    """a and s S, where s is `scale`; for s = 0, the constant 0 as in a plain block, even if S is not finite."""
 
-    def __init__(self, shortcut: nn.Module, shortcut_scale: float) -> None:
+    def __init__(self, shortcut: nn.Module, scale: float) -> None:
         super().__init__()
-        self.shortcut, self.shortcut_scale = shortcut, shortcut_scale
+        self.shortcut, self.scale = shortcut, scale
 
     def forward(self, u: Tensor) -> tuple[Scale, Term]:
         a, s = self.shortcut(u)
-        return a, self.shortcut_scale * s if self.shortcut_scale else ZERO
+        return a, self.scale * s if self.scale else ZERO
 
 
 def is_zero(term: Term) -> bool:
@@ -169,8 +169,8 @@ def _with_blocks(network: Network, blocks: list[Block]) -> Network:
 
 
 @torch.no_grad()
-def without_branches(network: Network, x: Tensor) -> list[str]:
-    """What each block becomes without its branch: its shortcut, the identity, or nothing (column `without` of lesion.csv).
+def block_remainders(network: Network, x: Tensor) -> list[str]:
+    """The remainder of each block without its branch: its shortcut, the identity, or nothing (column `without` of lesion.csv).
 
     It is the identity if S is 0, and nothing if S is 0 and the block changes shape. x is any image, (1, C, H, W).
     """
@@ -185,24 +185,24 @@ def without_branches(network: Network, x: Tensor) -> list[str]:
     return remainders
 
 
-def without(network: Network, index: int) -> Network:
+def without_branch(network: Network, index: int) -> Network:
     """The network without the branch of block `index` (from 0)."""
     blocks = _blocks(network)
     blocks[index] = _altered(blocks[index], ZeroBranch(), ShortcutOrIdentity(blocks[index].shortcut))
     return _with_blocks(network, blocks)
 
 
-def lesion(network: Network, measure: Measure, x: Tensor) -> list[tuple[int, str, str, float, float, float]]:
+def lesion(network: Network, measure: Evaluator, x: Tensor) -> list[tuple[int, str, str, float, float, float]]:
     """Rows (index, block, without, loss, error, error increase): index 0 is the unaltered network, the others lack one branch.
 
-    Index and block are those of signals.csv. `without` is given by `without_branches`, and `all` for the unaltered network.
+    Index and block are those of signals.csv. `without` is given by `block_remainders`, and `all` for the unaltered network.
     Loss and error are nan if the block would become nothing.
     """
     names = boundary_names(network)
     loss, error = measure(network)
     rows = [(0, "none", "all", loss, error, 0.0)]
-    for index, remainder in enumerate(without_branches(network, x)):
-        values = (math.nan, math.nan) if remainder == "nothing" else measure(without(network, index))
+    for index, remainder in enumerate(block_remainders(network, x)):
+        values = (math.nan, math.nan) if remainder == "nothing" else measure(without_branch(network, index))
         rows.append((index + 1, names[index + 1], remainder, *values, values[1] - error))
     return rows
 
@@ -210,16 +210,16 @@ def lesion(network: Network, measure: Measure, x: Tensor) -> list[tuple[int, str
 # ---- shortcut scaling -----------------------------------------------------------------------------------------------
 
 
-def with_scaled_shortcuts(network: Network, shortcut_scale: float) -> Network:
-    """The network with every S multiplied by `shortcut_scale`."""
+def with_scaled_shortcuts(network: Network, scale: float) -> Network:
+    """The network with every S multiplied by `scale`."""
     return _with_blocks(
-        network, [_altered(block, block.branch, ScaledShortcut(block.shortcut, shortcut_scale)) for block in _blocks(network)]
+        network, [_altered(block, block.branch, ScaledShortcut(block.shortcut, scale)) for block in _blocks(network)]
     )
 
 
-def shortcut_scale(network: Network, measure: Measure, x: Tensor) -> list[tuple[float, float, float]]:
+def shortcut_scale(network: Network, measure: Evaluator, x: Tensor) -> list[tuple[float, float, float]]:
     """Rows (s, loss, error) for s = 1, 0.9, ..., 0; no rows if every S is 0 already."""
-    has_shortcuts = "shortcut" in without_branches(network, x)
+    has_shortcuts = "shortcut" in block_remainders(network, x)
     return [(s, *measure(with_scaled_shortcuts(network, s))) for s in SHORTCUT_SCALES] if has_shortcuts else []
 
 
@@ -245,7 +245,7 @@ def direction(network: Network, seed: int, axis: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def surface(network: Network, measure: Measure, seed: int, grid: int, line: int) -> list[tuple[float, float, float, float]]:
+def surface(network: Network, measure: Evaluator, seed: int, grid: int, line: int) -> list[tuple[float, float, float, float]]:
     """Rows (alpha, beta, loss, error) for one alpha, number `line` from 0, and every beta, on a grid from -1 to 1.
 
     alpha and beta have `grid` values each. If `grid` is odd, the trained weights are one of the points.

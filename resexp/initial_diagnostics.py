@@ -46,7 +46,7 @@ def measure(experiment: Experiment, device: str, batches: int = 1) -> list[InitM
     measurements: list[InitMeasurement] = []
     with tempfile.TemporaryDirectory() as folder:
         for stack in config.make_plan(experiment, device, 1).stacks:
-            state = training.begin([trials[name] for name in stack.trials], Path(folder), stack.name, device)
+            state = training.initial_state([trials[name] for name in stack.trials], Path(folder), stack.name, device)
             stream = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
             for batch in range(batches):
                 measurements += _measure_batch(state, batch, *next(stream))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +10,8 @@ from torch.nn import functional
 from resexp import config, probes, training
 from resexp.config import Experiment, Settings, Trial
 from resexp.networks import Network, NetworkCost, Noise, boundary_stages, count, weighted_layers
+from resexp.runs import PairSummary
 
-PairSummary = dict[str, Any]
 Costs = dict[str, NetworkCost]  # by name of the trial
 
 COSTS = ("parameters", "multiply_adds", "activation_bytes")  # attributes of NetworkCost
@@ -120,7 +119,7 @@ def precision_gap(
     )
 
 
-def padded_channels_dead(network: config.Network) -> bool:
+def padded_channels_dead(network: config.NetworkSettings) -> bool:
     """Whether the zero channels of option A never receive a gradient, because branches are initialized to 0 before a ReLU.
 
     The channels remain 0: the last layer or normalization layer of a branch is 0 in them, and so is the derivative of ReLU

@@ -18,6 +18,7 @@ from torch.nn import functional
 Scale = Tensor | float
 Term = Tensor | float
 ShortcutCallable = nn.Module | Callable[[Tensor], tuple[Scale, Term]]
+ShortcutSetting = str | Mapping[str, Mapping[str, Any]]  # a name, or a name with parameters: {"gate": {"bias": -6}}
 
 ONE, ZERO = 1.0, 0.0
 
@@ -238,7 +239,6 @@ SHORTCUTS: dict[str, Callable[..., ShortcutCallable]] = {
     "stochastic-depth": StochasticDepth,
 }
 
-
 SHORTCUT_HINT = "a function of a BlockSpec that returns the shortcut, as in lambda spec: lambda x: (1.0, 0.5 * x)"
 
 
@@ -253,8 +253,8 @@ class FunctionShortcut(nn.Module):
         return self.function(x)
 
 
-def make_shortcut(shortcut: str | Mapping[str, Mapping[str, Any]], spec: BlockSpec) -> nn.Module:
-    """The shortcut of a block, by name or by name with parameters: {"gate": {"bias": -6}}.
+def make_shortcut(shortcut: ShortcutSetting, spec: BlockSpec) -> nn.Module:
+    """The shortcut of a block.
 
     Raises:
         TypeError: a custom shortcut is neither a module nor a function, or is a function that uses weights.

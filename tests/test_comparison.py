@@ -348,6 +348,6 @@ def test_predictions_that_cannot_be_compared_are_named_in_one_line(tmp_path, dam
 
 def test_the_interval_over_test_images_does_not_depend_on_the_order_of_pairs(tmp_path):
     arms = comparison.groups(results_with_predictions(tmp_path))[0][1]
-    seed_pairs = comparison.pairs(arms["plain"], arms["identity"])
+    seed_pairs = comparison.seed_pairs(arms["plain"], arms["identity"])
 
     assert over_test_images(seed_pairs) == pytest.approx(over_test_images(seed_pairs[::-1]))

@@ -1071,12 +1071,12 @@ def test_the_lists_without_torch_name_exactly_the_registered_entries(listed, bui
 @pytest.mark.parametrize(
     ("model", "field", "listed"),
     [
-        (config.Network, "norm", config.NORM_NAMES),
-        (config.Network, "placement", config.PLACEMENT_NAMES),
-        (config.Network, "init", config.INIT_NAMES),
-        (config.Network, "activation", config.ACTIVATION_NAMES),
-        (config.Data, "name", config.DATASET_NAMES),
-        (config.Gradients, "probes", config.PROBE_NAMES),
+        (config.NetworkSettings, "norm", config.NORM_NAMES),
+        (config.NetworkSettings, "placement", config.PLACEMENT_NAMES),
+        (config.NetworkSettings, "init", config.INIT_NAMES),
+        (config.NetworkSettings, "activation", config.ACTIVATION_NAMES),
+        (config.DataSettings, "name", config.DATASET_NAMES),
+        (config.GradientSettings, "probes", config.PROBE_NAMES),
     ],
 )
 def test_the_literals_of_the_models_are_the_listed_names(model, field, listed):

@@ -122,7 +122,7 @@ def test_the_start_up_time_is_included_once_in_each_wall_time(paced: list[str], 
 
 @pytest.mark.parametrize(("every", "count"), [(7, 2), (20, 1), (21, 0), ("60s", 5), ("2m", 2), ("1h", 0)])
 def test_checkpoints_are_counted_by_steps_or_by_time(every: str | int, count: int):
-    assert training.checkpoints(every, steps=20, seconds=301.5) == count
+    assert training.checkpoint_count(every, steps=20, seconds=301.5) == count
 
 
 def test_a_network_with_a_non_finite_initial_loss_has_a_forecast(tiny: Any):

@@ -70,11 +70,11 @@ def test_augment_none_returns_the_batch_itself_and_draws_nothing():
 
 def test_without_validation_and_limit_every_image_keeps_its_position():
     images = numbered([5, 9, 2])
-    training, validation = datasets.split(images, 0, None, "x")
+    training, validation = datasets.train_validation_split(images, 0, None, "x")
 
     assert numbers(training) == list(range(16))
     assert len(validation) == 0
-    assert numbers(datasets.split(images, 0, 16, "x")[0]) == list(range(16))
+    assert numbers(datasets.train_validation_split(images, 0, 16, "x")[0]) == list(range(16))
 
 
 def test_normalize_none_scales_to_the_unit_range():
@@ -101,8 +101,8 @@ def test_normalize_none_scales_to_the_unit_range():
 )
 def test_splits_are_stratified_disjoint_and_deterministic(validation: float, limit: int | None, held_out: int, remaining: int):
     images = numbered([100, 60, 30, 10])
-    training, validation_images = datasets.split(images, validation, limit, "x")
-    repeated = datasets.split(images, validation, limit, "x")
+    training, validation_images = datasets.train_validation_split(images, validation, limit, "x")
+    repeated = datasets.train_validation_split(images, validation, limit, "x")
 
     assert (len(validation_images), len(training)) == (held_out, remaining)
     assert not set(numbers(training)) & set(numbers(validation_images))
@@ -126,7 +126,7 @@ def test_a_limit_takes_the_first_images_of_each_class():
 def test_validation_images_depend_on_the_name_of_the_data_set_only():
     images = numbered([100, 100])
     torch.manual_seed(7)
-    a, b, c = (numbers(datasets.split(images, 0.1, None, name)[1]) for name in ("digits", "digits", "mnist"))
+    a, b, c = (numbers(datasets.train_validation_split(images, 0.1, None, name)[1]) for name in ("digits", "digits", "mnist"))
 
     assert a == b != c
 
@@ -140,7 +140,7 @@ def test_validation_images_depend_on_the_name_of_the_data_set_only():
     ],
 )
 def test_the_error_for_too_many_requested_images_names_the_key(validation: float, limit: int | None, words: tuple[str, ...]):
-    message = error_of(lambda: datasets.split(numbered([8, 8]), validation, limit, "x"))
+    message = error_of(lambda: datasets.train_validation_split(numbered([8, 8]), validation, limit, "x"))
 
     assert all(word in message for word in words)
 

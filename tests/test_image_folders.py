@@ -96,7 +96,7 @@ def test_the_usual_names_of_split_folders_are_recognized(train: str, validation:
     for shade, split in enumerate((train, validation, test)):
         class_folders(tmp_path / split, {"cat": 50 * shade, "dog": 50 * shade + 20}, count=3 - shade)
     images = read_folder(tmp_path)
-    training, held_out = datasets.split(images, 0.5, None, "image-folder")
+    training, held_out = datasets.train_validation_split(images, 0.5, None, "image-folder")
 
     assert contents(training) == [(f"{train}/{c}/0{n}.png", c, k + n) for c, k in (("cat", 0), ("dog", 20)) for n in range(3)]
     assert contents(held_out) == [

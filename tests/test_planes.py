@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from resexp import figures, runs
-from resexp.tables.frames import at_start, read_frames
+from resexp.tables.frames import initial_gradients, read_frames
 from resexp.tables.planes import boundaries, edges, plane
 from resexp.tables.theory_bands import bands
 from resexp.tables.words import words
@@ -95,7 +95,7 @@ def test_the_heat_map_replaces_all_other_figures_and_has_a_panel_for_each_arm_an
     frames = read_frames(heat_map)
     drawn = json.dumps(figures.FIGURES["atlas"](frames).to_dict())
 
-    assert figures.chosen(frames) == ["atlas"]
+    assert figures.available_figures(frames) == ["atlas"]
     assert [drawn.count(f'"text": "{title}"') for title in ("plain", "identity", "identity - plain")] == [1, 1, 1]
     assert drawn.count('"type": "rect"') == 3
     assert drawn.count('"type": "line"') == 2 * (1 + 1 + 2)  # each line has a halo; the difference shows both
@@ -128,7 +128,7 @@ def test_the_predicted_band_is_the_profile_and_two_sds_over_seeds(heat_map):
 def test_the_chart_at_initialization_has_all_seeds_and_the_bands_of_measured_networks(tmp_path):
     steep = {"test_accuracy": 0.5, "flow": 0.1}
     results = fabricated.results(tmp_path, lambda trial: steep if trial.settings.network.depth < 16 else {}, *MAP)
-    rows = at_start(read_frames(results)).query("arm == 'plain' and condition == 'init_scale 1'")
+    rows = initial_gradients(read_frames(results)).query("arm == 'plain' and condition == 'init_scale 1'")
 
     assert set(rows["depth"]) == {4, 8}
     assert rows.dropna(subset=["relative"]).groupby("index")["relative"].agg(list).to_dict() == {
@@ -149,7 +149,7 @@ def test_an_arm_without_a_formula_has_no_band(tmp_path):
     )
 
     assert set(bands(results)["arm"]) == {"plain"}
-    assert pd.isna(at_start(read_frames(results)).query("arm == 'gate'")["low"]).all()
+    assert pd.isna(initial_gradients(read_frames(results)).query("arm == 'gate'")["low"]).all()
 
 
 # ---- diverged networks and missing cells ------------------------------------------------------------------------------------
@@ -237,8 +237,8 @@ def test_too_few_depths_with_an_accuracy_give_no_heat_map(tmp_path):
         )
     )
 
-    assert "atlas" not in figures.chosen(frames)
-    assert {"accuracy", "gradient-at-start"} <= set(figures.chosen(frames))
+    assert "atlas" not in figures.available_figures(frames)
+    assert {"accuracy", "gradient-at-start"} <= set(figures.available_figures(frames))
 
 
 def test_without_plain_networks_there_is_no_panel_of_differences(tmp_path):
@@ -256,5 +256,5 @@ def test_networks_without_an_init_scale_have_the_other_figures_next_to_a_heat_ma
     ]
     frames = read_frames(runs.read_results(folders))
 
-    assert figures.chosen(frames) == list(figures.FIGURES)
+    assert figures.available_figures(frames) == list(figures.FIGURES)
     assert words("atlas", frames)[0].startswith("He init, plain: within the predicted limit: 6 configurations")

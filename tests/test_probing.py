@@ -67,7 +67,7 @@ def test_a_probe_measures_what_training_logs_at_step_0(overrides: tuple[str, ...
 
 def test_the_second_batch_is_the_batch_of_the_second_step(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     experiment = tiny("network.plain=false")
-    run = training.begin(experiment.trials, Path("absent"), "x", "cpu")
+    run = training.initial_state(experiment.trials, Path("absent"), "x", "cpu")
     stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
     seen: list[torch.Tensor] = []
     forward = type(run.network).forward
@@ -199,7 +199,7 @@ def test_the_prediction_of_a_parameter_matched_baseline_uses_its_width(tiny: Any
     experiment = tiny("network.depth=8", "network.shortcut=gate", "network.plain_width=parameters", "seeds=2")
     (baseline,) = [arm for arm in measured(experiment) if arm.arm == "plain-as-gate"]
     trial = next(trial for trial in experiment.trials if trial.arm == "plain-as-gate")
-    network = training.begin([trial], Path("absent"), "x", "cpu").network
+    network = training.initial_state([trial], Path("absent"), "x", "cpu").network
     width = network.classifier.weight.shape[1]
 
     assert width > trial.settings.network.width
@@ -247,7 +247,7 @@ def test_diagnostics_from_logs_use_step_0_of_finished_trials(tmp_path: Path):
     assert levels(diagnostics[0]) == pytest.approx([flow**3, flow**2, flow, 1.0])
     assert diagnostics[0].slope is not None
     assert (diagnostics[0].slope.mean, diagnostics[0].slope.n) == (pytest.approx(-0.8), 2)
-    assert diagnostics[0].prediction.slope() == theory.predict(config.Network(depth=8, shortcut="plain"), 64).slope()
+    assert diagnostics[0].prediction.slope() == theory.predict(config.NetworkSettings(depth=8, shortcut="plain"), 64).slope()
     assert "weight_grad_norm" not in diagnostics[0].spreads
 
 

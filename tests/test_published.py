@@ -9,7 +9,7 @@ from resexp import config
 from resexp.config import ConfigError
 from resexp.inference import summarize
 from resexp.tables import published
-from resexp.tables.published import published_for, published_lines
+from resexp.tables.published import published_lines, published_results
 
 HE2015, HE2016 = "arXiv:1512.03385", "arXiv:1603.05027"
 IDELBAYEV, SUTRADHAR = "github.com/akamaster/pytorch_resnet_cifar10", "github.com/surajit-13-sutradhar/resnet"
@@ -23,7 +23,7 @@ def arms(name, *overrides, seeds=5):
     """(depth, placement, arm) -> published results of this network."""
     trials = config.load(name, overrides).trials
     cells = {(t.settings.network.depth, t.settings.network.placement, t.arm): t.settings for t in trials}
-    return {cell: published_for(settings, seeds) for cell, settings in cells.items()}
+    return {cell: published_results(settings, seeds) for cell, settings in cells.items()}
 
 
 def residual_matches(name, *overrides):
@@ -353,7 +353,7 @@ def test_layers_per_block_have_no_effect_on_a_bottleneck():
     overrides = (blocks, "network.depth=164", "network.block_layers=1", "network.shortcut=projection", "network.plain=false")
     trials = config.load(D110[0], overrides).trials
     (errors,) = [
-        [match.error for match in published_for(trial.settings, 5)]
+        [match.error for match in published_results(trial.settings, 5)]
         for trial in trials
         if trial.settings.network.block == "bottleneck" and trial.seed == 0
     ]
@@ -498,7 +498,7 @@ def test_a_setting_that_no_key_can_express_always_differs(tmp_path, monkeypatch,
     (tmp_path / "own.yaml").write_text(FILE.replace(old, new))
     (entry,) = published.entries(tmp_path)
     monkeypatch.setattr(published, "entries", lambda: (entry,))
-    (match,) = published_for(entry.settings, 1)
+    (match,) = published_results(entry.settings, 1)
 
     assert match.differences == ["half precision"]
     assert published_lines([("d20", "identity", accuracies(0.9), [match])])[1:] == [

@@ -351,7 +351,7 @@ def test_a_reproduction_of_another_experiment_with_that_name_is_not_changed(
 def test_a_reproduction_with_another_plan_is_refused_except_with_halved_stacks(results: Path, call: Program):
     original = reproduction.original(results / "tiny")
     runs.begin(original.experiment, rerun_of(results), config.halved(original.plan, "plain-d4-s0"), fabricated.START, [])
-    plan = reproduction.continued(rerun_of(results), original.experiment, original.plan)
+    plan = reproduction.continued_plan(rerun_of(results), original.experiment, original.plan)
     assert [stack.trials for stack in plan.stacks] == [
         ("plain-d4-s0",), ("identity-d4-s0",), ("plain-d4-s1", "identity-d4-s1")
     ]  # fmt: skip
@@ -543,8 +543,8 @@ def test_logs_of_different_length_differ_from_the_first_missing_step_on(tmp_path
     ],
 )
 def test_a_relative_difference_is_relative_to_the_larger_value(a: float | None, b: float | None, expected: float):
-    assert verdicts.relative(a, b) == expected
-    assert verdicts.relative(b, a) == expected
+    assert verdicts.relative_difference(a, b) == expected
+    assert verdicts.relative_difference(b, a) == expected
 
 
 def prediction_interval(values: list[float]) -> tuple[float, float]:

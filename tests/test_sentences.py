@@ -151,7 +151,7 @@ def printed(content: Content) -> list[str]:
     judgments = [*claims.judge(config.parse_expectation(CLAIM), content.results), *content.primary]
     lines = [*content.answer, content.headline, *(finding.sentence for finding in content.pair_findings), *content.reversals]
     lines += [title(name, content) for name in QUESTIONS]
-    lines += [line for name in figures.chosen(content.frames) for line in sentences(name, content)]
+    lines += [line for name in figures.available_figures(content.frames) for line in sentences(name, content)]
     return [*lines, tables.TABLES["table"](content.comparison, tables.verdict_lines(tables.PRIMARY, judgments))]
 
 
@@ -181,7 +181,7 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         over_depth(DegradationVerdict.DOES_NOT_DEGRADE, growth=-3.0),
         over_depth(DegradationVerdict.INCONCLUSIVE, growth=0.0),
     ]
-    text += "\n".join([*words.training_error(rows), *map(formats.most_text, rows), formats.looks_text((5, 10))])
+    text += "\n".join([*words.training_error(rows), *map(formats.bound_text, rows), formats.looks_text((5, 10))])
     text += "\n".join([*two_experiments(tmp_path), *of_one_value(tmp_path / "tuned"), *map(profile_words, PROFILES)])
     templates = {sentence.text for _, _, collection in GENERATOR["collections"]() for sentence in collection.values()}
     constant = {template for template in templates if "{" not in template and template in text}

@@ -98,13 +98,13 @@ def test_the_lock_of_a_dead_shard_whose_process_id_was_reused_blocks_no_process(
 def test_shared_files_are_written_by_one_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "BEGIN_SECONDS", 0.0)
     with runs.lock_shard(tmp_path, (1, 2), nothing) as lease, runs.lock_shard(tmp_path, (2, 2), nothing) as other:
-        with runs.whole_lock(lease), pytest.raises(RunsError, match="is training here"), runs.whole_lock(other):
+        with runs.experiment_lock(lease), pytest.raises(RunsError, match="is training here"), runs.experiment_lock(other):
             pass
-        with runs.whole_lock(other):
+        with runs.experiment_lock(other):
             pass
     with (
         runs.lock(tmp_path) as lease,
-        runs.whole_lock(lease),
+        runs.experiment_lock(lease),
     ):  # a process that holds the whole experiment does not wait for itself
         pass
 

@@ -144,7 +144,7 @@ def test_logits_and_gradients_of_a_stack_equal_those_of_its_networks(stack: str,
 def test_updates_of_a_stack_equal_those_of_its_networks(stack: str, norm: str, dtype: torch.dtype, steps: int, bound: float):
     networks = [network.to(dtype) for network in networks_of(STACKS[stack], norm, "post")]
     stacked = stacking.stack(networks)
-    recipe = config.Training(weight_decay=0.01, decay="weights", clip_norm=0.5, eps=1e-3)
+    recipe = config.TrainingSettings(weight_decay=0.01, decay="weights", clip_norm=0.5, eps=1e-3)
     vectors = {name for name, value in networks[0].named_parameters() if value.ndim < 2}
     stacked_optimizer = training.make_optimizer(stacked, recipe, vectors)
     optimizers = [training.make_optimizer(network, recipe, vectors) for network in networks]
@@ -268,14 +268,14 @@ def test_no_rows_are_written_after_a_trial_has_diverged(tiny: Any, tmp_path: Pat
 
 
 def test_the_status_shows_divergence_while_the_stack_is_still_training(tiny: Any, tmp_path: Path):
-    state = training.begin(tiny("seeds=3", "network.plain=false").trials, tmp_path, "stack", "cpu")
-    for logs in state.logs:
-        runs.clear(logs)
+    state = training.initial_state(tiny("seeds=3", "network.plain=false").trials, tmp_path, "stack", "cpu")
+    for trial_path in state.trial_paths:
+        runs.clear(trial_path)
     state.step = 4
     training.state.write_status(state, "running")
     state.losses = [torch.tensor([1.0, 1.0, 1.0]), torch.tensor([1.0, math.inf, 1.0]), torch.tensor([1.0, math.nan, 1.0])]
     training.state.mark_diverged(state, 5)
-    statuses = [runs.status(logs) for logs in state.logs]
+    statuses = [runs.status(trial_path) for trial_path in state.trial_paths]
 
     assert [status.get("diverged") for status in statuses] == [None, 3, None]
     assert [(status["state"], status["step"]) for status in statuses] == [("running", 4), ("running", 3), ("running", 4)]

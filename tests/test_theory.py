@@ -121,8 +121,8 @@ def plain(*layers: Layer) -> Layer:
 # ---- networks without a formula --------------------------------------------------------------------------------------------
 
 
-def network(**keys: Any) -> config.Network:
-    return config.Network(**{"depth": 22, **keys})
+def network(**keys: Any) -> config.NetworkSettings:
+    return config.NetworkSettings(**{"depth": 22, **keys})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from resexp import config, datasets, probes, runs, training
-from resexp.config import Training, Trial
+from resexp.config import TrainingSettings, Trial
 from resexp.datasets import DataError, Images
 from resexp.networks import build_network, initialize
 from resexp.shortcuts import SHORTCUTS
@@ -116,7 +116,7 @@ WARM = {"warmup": {"steps": 400, "factor": 0.1}}
     ],
 )
 def test_the_learning_rate_is_a_function_of_the_step(recipe: dict[str, Any], expected: dict[int, float]):
-    rates = {step: training.learning_rate(Training(**recipe), step, 64000) for step in expected}
+    rates = {step: training.learning_rate(TrainingSettings(**recipe), step, 64000) for step in expected}
 
     assert rates == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
@@ -168,7 +168,7 @@ def test_the_optimizer_has_the_settings_of_the_recipe_and_decays_the_chosen_para
 ):
     network = network_of()
     vectors = {name for name, parameter in network.named_parameters() if parameter.ndim < 2}
-    optimizer = training.make_optimizer(network, Training(**recipe, weight_decay=0.02, decay=decay), vectors)
+    optimizer = training.make_optimizer(network, TrainingSettings(**recipe, weight_decay=0.02, decay=decay), vectors)
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
 
     assert type(optimizer) is kind
@@ -444,7 +444,7 @@ def forward(W: dict[str, Tensor], x: Tensor, shortcut: str) -> tuple[list[Tensor
     return boundaries, h @ W["classifier.weight"].T + W["classifier.bias"]
 
 
-def first_update(recipe: Training, weight: Tensor, grad: Tensor, total: float) -> Tensor:
+def first_update(recipe: TrainingSettings, weight: Tensor, grad: Tensor, total: float) -> Tensor:
     """The first update of SGD with momentum, Adam and AdamW in closed form; `total` is the norm of the full gradient."""
     if recipe.clip_norm is not None:
         grad = grad * min(1.0, recipe.clip_norm / (total + 1e-6))

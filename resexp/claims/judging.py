@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from resexp import config, inference
-from resexp.claims.quantities import MEASURES, Cells, MeasuredValues
+from resexp.claims.quantities import MEASURES, MeasuredCells, MeasuredValues
 from resexp.config import ANY_RESIDUAL, Expectation, Relation, Side
 from resexp.config.expectations import NUMBER
 from resexp.runs import Results, TrialRecord
@@ -66,9 +66,9 @@ class Judgment:
         verdicts = [cell.verdict for cell in self.cells]
         counts = [f"{kind} in {verdicts.count(kind)}" for kind in reversed(WORST_FIRST) if kind in verdicts]
         seeds = sorted({cell.n for cell in self.cells if cell.n})
-        counted = f", n = {' or '.join(map(str, seeds))}" if seeds else ""
-        several = f"{len(verdicts)} configuration{'' if len(verdicts) == 1 else 's'}"
-        return f"{', '.join(counts)} of {several} of {', '.join(self.images)}{counted}"
+        n = f", n = {' or '.join(map(str, seeds))}" if seeds else ""
+        configurations = f"{len(verdicts)} configuration{'' if len(verdicts) == 1 else 's'}"
+        return f"{', '.join(counts)} of {configurations} of {', '.join(self.images)}{n}"
 
 
 def judge(expectation: Expectation, results: Results) -> list[Judgment]:
@@ -149,7 +149,7 @@ class _Test:
     p: float | None = None
 
 
-def _judgment(expectation: Expectation, arm: str | None, cells: Cells) -> Judgment:
+def _judgment(expectation: Expectation, arm: str | None, cells: MeasuredCells) -> Judgment:
     tested = [(label, arms, record) for label, arms, record in cells if all(name in arms for name in expectation.arms)]
     tests = [[_relation(relation, arms, expectation.level) for relation in expectation.relations] for _, arms, _ in tested]
     verdicts = tuple(
@@ -244,9 +244,9 @@ def _by_seeds(
     differences = [a - b + shift for a, b in zip(left, right, strict=True)]
     if not differences:
         return _Test(Verdict.UNDECIDED, "no seed in common", 0)
-    n, neither = len(differences), sum(map(math.isnan, differences))
-    if neither:
-        return _Test(Verdict.UNDECIDED, f"neither arm reaches the loss at {neither} of {n} seeds", n)
+    n, unreached = len(differences), sum(map(math.isnan, differences))
+    if unreached:
+        return _Test(Verdict.UNDECIDED, f"neither arm reaches the loss at {unreached} of {n} seeds", n)
     if any(map(math.isinf, differences)):
         p = inference.mann_whitney([a + shift for a in left], right) / 2 if paired else 2.0**-n
         return _by_order([sign * value for value in differences], p, level, loose=loose)

@@ -8,30 +8,30 @@ from resexp import config, runs
 from resexp.comparison import Label, by_depth, errors, groups, growth, value
 from resexp.runs import Outcome, Results, TrialRecord
 
-Range = tuple[float, float, float]
+Estimate = tuple[float, float, float]  # (low, value, high)
 
 
 @dataclass(frozen=True)
 class MeasuredValues:
     """A measure of one arm. seeds: a value per seed; or single: (low, value, high), the same for all seeds.
 
-    diverged: seeds without a value. outcomes: those of each seed, if the value depends on the final weights. times: factor
-    (low, value, high) for the values of the seeds. earliest: smallest possible value of a seed, if a log has gaps between its
-    steps. depths: the two depths between which a value is a rise.
+    diverged: seeds without a value. outcomes: those of each seed, if the value depends on the final weights. factor: (low,
+    value, high), by which the values of the seeds are multiplied. earliest: smallest possible value of a seed, if a log has
+    gaps between its steps. depths: the two depths between which a value is a rise.
     """
 
     seeds: dict[int, float] | None = None
-    single: Range | None = None
+    single: Estimate | None = None
     diverged: frozenset[int] = frozenset()
     outcomes: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    times: Range = (1.0, 1.0, 1.0)
+    factor: Estimate = (1.0, 1.0, 1.0)
     earliest: dict[int, float] = field(default_factory=dict)
     depths: tuple[int, ...] = ()
 
     def at(self, seed: int, end: int) -> float:
         """The smallest possible (`end` 0), the measured (1) or the largest possible (2) value of a seed."""
         seeds = self.seeds or {}
-        return (self.earliest.get(seed, seeds[seed]) if end == 0 else seeds[seed]) * self.times[end]
+        return (self.earliest.get(seed, seeds[seed]) if end == 0 else seeds[seed]) * self.factor[end]
 
     def has_mixed_outcomes(self, seeds: Collection[int]) -> bool:
         """Whether the outcomes of these seeds differ."""
@@ -39,15 +39,15 @@ class MeasuredValues:
         return any(len(set(at_depth)) > 1 for at_depth in zip(*outcomes, strict=True))
 
 
-Cells = list[tuple[Label, dict[str, MeasuredValues], TrialRecord]]  # with a trial of the cell, for its settings
+MeasuredCells = list[tuple[Label, dict[str, MeasuredValues], TrialRecord]]  # with a trial of the cell, for its settings
 ReadTrial = Callable[[TrialRecord], float | None]
 
 
 def _per_seed(read: Callable[[TrialRecord, float | None], float | None], *, final: bool = True) -> "Measure":
     """A measure from the value of each trial; final: whether the value depends on the final weights."""
 
-    def measure(results: Results, number: float | None) -> Cells:
-        cells: Cells = []
+    def measure(results: Results, number: float | None) -> MeasuredCells:
+        cells: MeasuredCells = []
         for label, arms in groups(results):
             measured = {arm: _values(records, lambda record: read(record, number), final=final)
                         for arm, records in arms.items()}  # fmt: skip
@@ -84,12 +84,12 @@ def _above_chance(record: TrialRecord, _number: float | None) -> float | None:
     return float(record.result["outcome"] == Outcome.ABOVE_CHANCE) if record.result else None
 
 
-def _steps_to_loss(results: Results, number: float | None) -> Cells:
+def _steps_to_loss(results: Results, number: float | None) -> MeasuredCells:
     """The first logged step at which the training loss is at most `number`, inf if it never is.
 
     The loss may have reached it at any step after the previous logged one: `earliest`.
     """
-    cells: Cells = []
+    cells: MeasuredCells = []
     for label, arms in groups(results):
         measured = {arm: _steps(records, number or 0.0) for arm, records in arms.items()}
         cells.append((label, _present(measured), next(iter(arms.values()))[0]))
@@ -115,9 +115,9 @@ def _step_range(record: TrialRecord, loss: float) -> tuple[float, float]:
     return math.inf, math.inf
 
 
-def _degradation(results: Results, _number: float | None) -> Cells:
+def _degradation(results: Results, _number: float | None) -> MeasuredCells:
     """Rise of the training error from the shallowest to the deepest network; a cell contains all depths of a condition."""
-    cells: Cells = []
+    cells: MeasuredCells = []
     for label, curves in by_depth(results):
         rises = {arm: _rise(curve) for arm, curve in curves.items() if len(curve) > 1}
         deepest = max(next(iter(curves.values())))
@@ -139,8 +139,8 @@ def _rise(curve: dict[int, list[TrialRecord]]) -> MeasuredValues:
 
 
 def _constant(key: str) -> "Measure":
-    def measure(results: Results, _number: float | None) -> Cells:
-        cells: Cells = []
+    def measure(results: Results, _number: float | None) -> MeasuredCells:
+        cells: MeasuredCells = []
         for label, arms in groups(results):
             counts = {arm: next((count for record in records if (count := value(record, key)) is not None), None)
                       for arm, records in arms.items()}  # fmt: skip
@@ -154,20 +154,20 @@ def _constant(key: str) -> "Measure":
 def _timed(key: str) -> "Measure":
     """From cost.csv, which `resexp time` writes: the training time of an arm in a stack cannot be separated from the others."""
 
-    def measure(results: Results, _number: float | None) -> Cells:
+    def measure(results: Results, _number: float | None) -> MeasuredCells:
         costs = _costs(results)
-        cells: Cells = []
+        cells: MeasuredCells = []
         for label, arms in groups(results):
             rows = {arm: next((costs[folder] for record in records if (folder := str(record.folder)) in costs), None)
                     for arm, records in arms.items()}  # fmt: skip
-            measured = {arm: MeasuredValues(single=_range(row, key)) for arm, row in rows.items() if row}
+            measured = {arm: MeasuredValues(single=_estimate(row, key)) for arm, row in rows.items() if row}
             cells.append((label, measured, next(iter(arms.values()))[0]))
         return cells
 
     return measure
 
 
-def _range(row: dict[str, str], key: str) -> Range:
+def _estimate(row: dict[str, str], key: str) -> Estimate:
     """(low, value, high); the relative range of an epoch is that of its steps."""
     number, low, step, high = (float(row[column]) for column in (key, "step_low", "step_seconds", "step_high"))
     return (number * low / step, number, number * high / step) if key.endswith("_seconds") else (number, number, number)
@@ -185,21 +185,21 @@ def _costs(results: Results) -> dict[str, dict[str, str]]:
     return costs
 
 
-def _time_to_loss(results: Results, number: float | None) -> Cells:
+def _time_to_loss(results: Results, number: float | None) -> MeasuredCells:
     """Steps to this loss times the seconds per step of the arm, with their quartiles."""
     seconds = {str(label): arms for label, arms, _ in _timed("step_seconds")(results, None)}
-    cells: Cells = []
+    cells: MeasuredCells = []
     for label, arms, record in _steps_to_loss(results, number):
         timed = {
-            arm: replace(values, times=times.single)
+            arm: replace(values, factor=step_seconds.single)
             for arm, values in arms.items()
-            if (times := seconds[str(label)].get(arm)) and times.single
+            if (step_seconds := seconds[str(label)].get(arm)) and step_seconds.single
         }
         cells.append((label, timed, record))
     return cells
 
 
-Measure = Callable[[Results, float | None], Cells]
+Measure = Callable[[Results, float | None], MeasuredCells]
 
 MEASURES: dict[str, Measure] = {
     "test_accuracy": _result("test_accuracy"),

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, ConfigArgument, Overrides, Runs, app, endings_remark, print_result, stages
+from resexp.cli.program import FAILED, ConfigArgument, OverridesArgument, RunsOption, app, endings_remark, print_result, stages
 
 
 @app.command()
-def show(source: ConfigArgument, overrides: Overrides = None, *, runs_dir: Runs = Path("runs")) -> None:
+def show(source: ConfigArgument, overrides: OverridesArgument = None, *, runs_dir: RunsOption = Path("runs")) -> None:
     """Show the cost of every layer and what each pair has in common, without training."""
     experiment = config.load(runs.readable(source, runs_dir), overrides or [])
     with stages() as announce:
@@ -78,7 +78,7 @@ def schema() -> None:
 def check_installation(
     folder: Annotated[Path | None, typer.Argument(metavar="[RUNS]", help="A results folder or one experiment in it.")] = None,
     *,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: RunsOption = Path("runs"),
     fix: Annotated[bool, typer.Option("--fix", help="Restore line endings that git has changed.")] = False,
 ) -> None:
     """Check the installation, find damaged files in a results folder, and say how to repair them."""

@@ -11,7 +11,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resexp import config, runs
-from resexp.cli.program import FAILED, Data, RunArgument, Runs, app, experiment_folder, fail, log, print_result, stages
+from resexp.cli.program import (
+    FAILED,
+    DataOption,
+    RunArgument,
+    RunsOption,
+    app,
+    experiment_folder,
+    fail,
+    log,
+    print_result,
+    stages,
+)
 from resexp.cli.running import with_data
 from resexp.runs import Results, TrialRecord
 from resexp.runs.files import CsvValue
@@ -23,13 +34,13 @@ PARTS = ("lesion", "scale", "surface")
 def dissect(
     source: RunArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: RunsOption = Path("runs"),
     trials: Annotated[list[str] | None, typer.Option("--trial", help="Ablate only this trial. Repeatable.")] = None,
     parts: Annotated[
         str, typer.Option(help="Comma-separated: lesion, scale, surface (which takes GRID x GRID evaluations).")
     ] = "lesion,scale",
     grid: Annotated[int, typer.Option(min=3, help="Points of the loss surface along each direction; an odd number.")] = 21,
-    data: Data = None,
+    data: DataOption = None,
     device: Annotated[
         str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of training.")
     ] = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import RunArgument, Runs, app, check_choice, experiment_folder, log, print_result, stages
+from resexp.cli.program import RunArgument, RunsOption, app, check_choice, experiment_folder, log, print_result, stages
 
 
 @app.command()
@@ -14,7 +14,7 @@ def export(
     tracker: Annotated[str, typer.Argument(metavar="TRACKER", help="Tracker: tensorboard, wandb or mlflow.")],
     source: RunArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: RunsOption = Path("runs"),
     to: Annotated[
         str | None, typer.Option(help="Destination: a folder (tensorboard), the project (wandb) or the tracking URI (mlflow).")
     ] = None,

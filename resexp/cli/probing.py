@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, app, print_result, stages
+from resexp.cli.program import ConfigArgument, OverridesArgument, RunsOption, app, print_result, stages
 
 
 @app.command()
 def probe(
     source: ConfigArgument,
-    overrides: Overrides = None,
+    overrides: OverridesArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: RunsOption = Path("runs"),
     batches: Annotated[int, typer.Option(min=1, max=1000, help="Number of batches per seed.")] = 1,
     device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all measurements as JSON.")] = False,

@@ -38,8 +38,8 @@ def expand(parameter: typer.CallbackParam, value: Path | None) -> Path | None:
     return value and config.expanded(value, parameter.opts[0])
 
 
-Runs = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True, callback=expand)]
-Data = Annotated[
+RunsOption = Annotated[Path, typer.Option("--runs", help="Results folder.", show_default=True, callback=expand)]
+DataOption = Annotated[
     str | None,
     typer.Option(
         "--data", metavar="DIR", help="Folder with the images on this machine. Default: data.root, then $RESEXP_DATA."
@@ -49,7 +49,7 @@ ConfigArgument = Annotated[
     str,
     typer.Argument(metavar="CONFIG|NAME", help="YAML file, name of a shipped config, or name or path of an experiment."),
 ]
-Overrides = Annotated[
+OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 network.depth=8,64 seeds=3."),
 ]

@@ -16,7 +16,7 @@ from resexp.cli.program import (
     FAILED,
     UNMET,
     RunArgument,
-    Runs,
+    RunsOption,
     SourcesArgument,
     app,
     check_choice,
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from resexp.comparison import Cell
 
 
-Metric = Annotated[
+MetricOption = Annotated[
     str,
     typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
 ]
-Tune = Annotated[
+TuneOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
 ]
-Expect = Annotated[
+ExpectOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="EXPR|FILE",
@@ -52,16 +52,16 @@ Expect = Annotated[
 def compare(
     sources: SourcesArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
-    metric: Metric = "test_accuracy",
+    runs_dir: RunsOption = Path("runs"),
+    metric: MetricOption = "test_accuracy",
     at: Annotated[
         str, typer.Option(help="Point in training: last, best (highest validation accuracy), or step:N of metrics.csv.")
     ] = "last",
     by: Annotated[
         list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")
     ] = None,
-    tune: Tune = None,
-    expect: Expect = None,
+    tune: TuneOption = None,
+    expect: ExpectOption = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
     images: Annotated[bool, typer.Option("--by-image", help="Add the uncertainty due to the choice of test images.")] = False,
     form: Annotated[str, typer.Option("--format", help="Output format: table, csv, json, md or tex.")] = "table",
@@ -88,7 +88,7 @@ def compare(
         for kind, judgments in [(tables.PRIMARY, claims.primaries(results)), *judgments]
         for line in tables.verdict_lines(kind, judgments)
     ]
-    print_result(tables.TABLES[form](compared, lines, test=p_values))
+    print_result(tables.TABLES[form](compared, lines, p_values=p_values))
     _fail_if_incomplete(results, missing=missing)
     _refuse_unmatched(compared.cells, unmatched=unmatched)
     unmet = [judgment for _, judged in judgments for judgment in judged if judgment.verdict != claims.Verdict.SUPPORTED]
@@ -148,7 +148,7 @@ def _fail_if_incomplete(results: runs.Results, *, missing: bool = True) -> None:
 def watch(
     source: RunArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: RunsOption = Path("runs"),
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Replay a finished experiment at this multiple of its real speed.")
     ] = None,
@@ -176,7 +176,7 @@ def watch(
 def report(
     sources: SourcesArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: RunsOption = Path("runs"),
     output: Annotated[
         Path | None,
         typer.Option(
@@ -207,7 +207,7 @@ def report(
     to_stdout = output == Path("-")
     if to_stdout and (figures or show):
         raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
-    results = _results(sources, runs_dir, reports.READ)
+    results = _results(sources, runs_dir, reports.READ_FILES)
     with stages() as announce:
         announce(f"writing the report of {results.name}")
         text = reports.FORMATS[form](results)

@@ -8,8 +8,29 @@ from typing import Annotated, Any
 import typer
 
 from resexp import runs
-from resexp.cli.program import FAILED, UNMET, Data, RunArgument, Runs, app, experiment_folder, log, print_result, stages
-from resexp.cli.running import BreakLock, Jobs, Quiet, carry_out, prepare, print_summary, processes, stopping, with_data
+from resexp.cli.program import (
+    FAILED,
+    UNMET,
+    DataOption,
+    RunArgument,
+    RunsOption,
+    app,
+    experiment_folder,
+    log,
+    print_result,
+    stages,
+)
+from resexp.cli.running import (
+    BreakLockOption,
+    JobsOption,
+    QuietOption,
+    carry_out,
+    prepare,
+    print_summary,
+    processes,
+    stopping,
+    with_data,
+)
 from resexp.runs import RunsError
 
 
@@ -17,18 +38,18 @@ from resexp.runs import RunsError
 def reproduce(
     source: RunArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: RunsOption = Path("runs"),
     trials: Annotated[
         list[str] | None, typer.Option("--trial", help="Retrain only this trial and the others in its stack. Repeatable.")
     ] = None,
-    data: Data = None,
+    data: DataOption = None,
     device: Annotated[
         str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of the original.")
     ] = None,
-    jobs: Jobs = "auto",
+    jobs: JobsOption = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an earlier reproduction and start over.")] = False,
-    break_lock: BreakLock = False,
-    quiet: Quiet = False,
+    break_lock: BreakLockOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Retrain finished trials from their results folder and compare old and new results.
 
@@ -41,7 +62,7 @@ def reproduce(
     experiment, target = with_data(original.experiment, data), runs_dir / reproduction.FOLDER / folder.resolve().name
     if target.resolve() == folder.resolve():
         raise RunsError(f"{folder}: is itself a reproduction; to reproduce it, choose another results folder with --runs")
-    plan = original.plan if fresh else reproduction.continued(target, experiment, original.plan)
+    plan = original.plan if fresh else reproduction.continued_plan(target, experiment, original.plan)
     done = all(runs.has_result(runs.trial_folder(target, trial.name)) for trial in experiment.trials)
     interrupted: list[int] = []
     if device or fresh or not done:

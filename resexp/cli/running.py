@@ -21,10 +21,10 @@ from rich.live import Live
 from resexp import config, runs
 from resexp.cli.program import FAILED, log
 
-Device = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")]
-Jobs = Annotated[str, typer.Option(help="Number of parallel processes, or auto (from the number of cores).")]
-BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over the lock of a dead process on another host.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Hide progress output.")]
+DeviceOption = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")]
+JobsOption = Annotated[str, typer.Option(help="Number of parallel processes, or auto (from the number of cores).")]
+BreakLockOption = Annotated[bool, typer.Option("--break-lock", help="Take over the lock of a dead process on another host.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Hide progress output.")]
 
 MAX_WARNINGS = 4  # about pairs, printed before training
 FIRST_LAUNCH_OPTIONS = ("--fresh", "--break-lock")  # left out of the command that resumes
@@ -97,9 +97,7 @@ def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | No
         log(remark)
     warnings = list(
         dict.fromkeys(
-            f"{pair_summary['cell']}, {line}"
-            for pair_summary in prepared["pair_summaries"]
-            for line in tables.pair_warnings(pair_summary)
+            f"{summary['cell']}, {line}" for summary in prepared["pair_summaries"] for line in tables.pair_warnings(summary)
         )
     )
     for line in warnings[:MAX_WARNINGS]:
@@ -152,7 +150,7 @@ def carry_out(
 ) -> set[str]:
     """Trains the unfinished trials of an experiment or shard and writes the accuracy table; returns the names of its trials.
 
-    plan: makes the plan from the existing one, once the folder is locked. watch: gives, for a folder and the names of trials,
+    plan: makes the plan from the existing one, once the folder is locked. watch: returns, for a folder and the names of trials,
     a function that is called regularly and at the end.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
@@ -175,7 +173,7 @@ def carry_out(
             log(f"{folder}: {runs.CHANGED}; restored in {restored} files")
 
     with _resume_hint(), _locked(folder, begin, shard, break_lock=break_lock) as lease:
-        stacks = executors.of_shard(plans[0], shard)
+        stacks = executors.shard_stacks(plans[0], shard)
         names = {name for stack in stacks for name in stack.trials}
         for message in runs.damaged_checkpoints(folder, [stack.name for stack in stacks]):
             log(message)
@@ -184,7 +182,7 @@ def carry_out(
         if shard:
             shard_experiment = replace(shard_experiment, name=f"{experiment.name}, shard {shard[0]} of {shard[1]}")
         _follow(_watched(ticks, watch(folder, names), folder) if watch else ticks, folder, shard_experiment, quiet=quiet)
-        with runs.whole_lock(lease):
+        with runs.experiment_lock(lease):
             tables.write_accuracy(runs.results_of(folder, experiment))
     return names
 
@@ -224,11 +222,11 @@ def bring_up_to_date(
     from resexp import executors, tables  # noqa: PLC0415 - as above
 
     plan = runs.read_plan(folder)
-    with _locked(folder, lambda: None, shard, break_lock=break_lock) as lease, runs.whole_lock(lease):
+    with _locked(folder, lambda: None, shard, break_lock=break_lock) as lease, runs.experiment_lock(lease):
         if shard is None:
             runs.remove_temporary_files(folder)
         tables.write_accuracy(runs.results_of(folder, experiment))
-    return {name for stack in executors.of_shard(plan, shard) for name in stack.trials} if plan else set()
+    return {name for stack in executors.shard_stacks(plan, shard) for name in stack.trials} if plan else set()
 
 
 def print_summary(

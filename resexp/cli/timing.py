@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, app, log, print_result, stages
+from resexp.cli.program import ConfigArgument, OverridesArgument, RunsOption, app, log, print_result, stages
 
 
 @app.command("time")
 def time_arms(
     source: ConfigArgument,
-    overrides: Overrides = None,
+    overrides: OverridesArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
+    runs_dir: RunsOption = Path("runs"),
     device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = None,
 ) -> None:
     """Benchmark one training step of each network variant, trained individually.

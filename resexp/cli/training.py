@@ -9,12 +9,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, Overrides, Runs, app, check_choice, log, print_result, stages
+from resexp.cli.program import ConfigArgument, OverridesArgument, RunsOption, app, check_choice, log, print_result, stages
 from resexp.cli.running import (
-    BreakLock,
-    Device,
-    Jobs,
-    Quiet,
+    BreakLockOption,
+    DeviceOption,
+    JobsOption,
+    QuietOption,
     WithoutRay,
     bring_up_to_date,
     carry_out,
@@ -36,15 +36,15 @@ Shard = Annotated[
 @app.command()
 def train(
     source: ConfigArgument,
-    overrides: Overrides = None,
+    overrides: OverridesArgument = None,
     *,
-    runs_dir: Runs = Path("runs"),
-    device: Device = None,
-    jobs: Jobs = "auto",
+    runs_dir: RunsOption = Path("runs"),
+    device: DeviceOption = None,
+    jobs: JobsOption = "auto",
     dry_run: DryRun = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an existing experiment of this name and start over.")] = False,
-    break_lock: BreakLock = False,
-    quiet: Quiet = False,
+    break_lock: BreakLockOption = False,
+    quiet: QuietOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     executor: Annotated[str, typer.Option(help="Where to train: local, or ray (a cluster, see docs/cluster.md).")] = "local",
     address: Address = None,

@@ -11,7 +11,7 @@ from resexp.comparison.cells import Arm, Cell, Contrast, Ranks, cells
 from resexp.comparison.depths import DepthTrend, by_depth, depth_trends, errors
 from resexp.comparison.effects import Effect, Part, effect, part
 from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
-from resexp.comparison.groups import Label, difference, groups, order_by, pairs, summary, value
+from resexp.comparison.groups import Label, difference, groups, order_by, seed_pairs, summary, value
 from resexp.comparison.metrics import METRICS, Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (
     Comparison,
@@ -59,10 +59,10 @@ __all__ = [
     "growth",
     "order_by",
     "pairing_gain",
-    "pairs",
     "part",
     "resolution",
     "seed_budget",
+    "seed_pairs",
     "select_metric",
     "summary",
     "tuned",

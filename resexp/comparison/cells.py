@@ -15,7 +15,7 @@ from resexp.comparison.groups import (
     gap_difference,
     groups,
     paired_differences,
-    pairs,
+    seed_pairs,
     seeds,
     summary,
     value,
@@ -212,7 +212,7 @@ def _contrast(plain: Sequence[TrialRecord], records: Sequence[TrialRecord], meas
     differences = paired_differences(*paired_values)
     n, mean = len(differences), math.fsum(differences) / len(differences)
     flip = inference.sign_flip(differences) if n <= inference.MAX_PAIRS else None
-    half_images = over_test_images(pairs(plain, records)) if measure.strict and measure.metric == "test_accuracy" else None
+    half_images = over_test_images(seed_pairs(plain, records)) if measure.strict and measure.metric == "test_accuracy" else None
     contrast = Contrast(
         pairing=inference.pairing(*paired_values),
         sign_flip=flip,
@@ -223,7 +223,7 @@ def _contrast(plain: Sequence[TrialRecord], records: Sequence[TrialRecord], meas
         return contrast
     # If all differences are equal, their resolution of one image replaces the standard deviation.
     seeds_error = (inference.standard_deviation(differences) or measure.one_image) / math.sqrt(n), n
-    images = image_error(pairs(plain, records)) if measure.metric == "test_accuracy" else None
+    images = image_error(seed_pairs(plain, records)) if measure.metric == "test_accuracy" else None
     half, p = inference.half_width(seeds_error, images), inference.p_of_mean(mean, seeds_error, images)
     return replace(contrast, half=half, over_images=images is not None, p=p)
 
@@ -241,7 +241,7 @@ def _ranks(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord], metric
         [worst if (accuracy := value(record, metric)) is None else accuracy for record in arm if record.result]
         for arm in (plain, residual)
     )
-    paired_values = [(value(a, metric), value(b, metric)) for a, b in pairs(plain, residual)]
+    paired_values = [(value(a, metric), value(b, metric)) for a, b in seed_pairs(plain, residual)]
     differences = [b - a for a, b in paired_values if a is not None and b is not None]
     wins = sum((b > a) + (b == a) / 2 for a in first for b in second)
     return Ranks(
@@ -296,5 +296,5 @@ def _unequal_keys(label: Label, other: Label) -> list[str]:
 
 
 def _mean(optional: Sequence[float | None]) -> float | None:
-    present = [value for value in optional if value is not None and math.isfinite(value)]
+    present = [number for number in optional if number is not None and math.isfinite(number)]
     return math.fsum(present) / len(present) if present else None

@@ -26,11 +26,11 @@ RULES = {
 }
 
 
-def flow(growth: float) -> Flow:
+def flow(change: float) -> Flow:
     """From the change of log10 |dL/dx| over the whole network: below -1 vanishing, above 1 exploding, otherwise stable."""
-    if abs(growth) <= THRESHOLD:
+    if abs(change) <= THRESHOLD:
         return Flow.STABLE
-    return Flow.EXPLODING if growth > 0 else Flow.VANISHING
+    return Flow.EXPLODING if change > 0 else Flow.VANISHING
 
 
 def growth(record: TrialRecord, key: str = "slope_start") -> float | None:

@@ -90,7 +90,7 @@ def gap_difference(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]
     return inference.paired_difference(paired_differences(*gaps))
 
 
-def pairs(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) -> list[tuple[TrialRecord, TrialRecord]]:
+def seed_pairs(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) -> list[tuple[TrialRecord, TrialRecord]]:
     """(plain, residual) of every seed that both have finished."""
     by_seed = {record.trial.seed: record for record in plain if record.result}
     return [(by_seed[record.trial.seed], record) for record in residual if record.result and record.trial.seed in by_seed]
@@ -105,7 +105,7 @@ def values(
     plain: Sequence[TrialRecord], residual: Sequence[TrialRecord], metric: str
 ) -> tuple[list[float], list[float]] | None:
     """Values of both arms at the seeds that both finished; None if there are none, or any arm has mixed outcomes."""
-    by_arm = [[value(record, metric) for record in arm] for arm in zip(*pairs(plain, residual), strict=True)]
+    by_arm = [[value(record, metric) for record in arm] for arm in zip(*seed_pairs(plain, residual), strict=True)]
     if (
         not by_arm
         or has_mixed_outcomes(plain)

@@ -18,8 +18,8 @@ from resexp.runs import Results
 class Comparison:
     """Comparison of all arms by one metric; key: its key in a result; resolution: the value of one image.
 
-    tuned: the rows of `--tune` (asked: its keys), or each arm at its best setting over all axes without `--tune`. looks: number
-    of seeds after each round of training, of the pair with the most rounds.
+    tuned: the rows of `--tune`; without `--tune`, each arm at its best setting over all axes. tuned_keys: the keys of `--tune`.
+    looks: number of seeds after each round of training, of the pair with the most rounds.
     """
 
     results: Results
@@ -30,7 +30,7 @@ class Comparison:
     cells: list[Cell]
     tuned: list[TunedComparison]
     depths: list[DepthTrend]
-    asked: tuple[str, ...] = ()
+    tuned_keys: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
 
 
@@ -59,14 +59,14 @@ def compare_results(
         cells=cells(selected, key, unmatched=unmatched, images=images),
         tuned=tuned(selected, tune, key) if tune else best_settings(selected, key),
         depths=depth_trends(results),
-        asked=column_names(selected, tune, "--tune"),
+        tuned_keys=column_names(selected, tune, "--tune"),
         looks=_looks(selected),
     )
 
 
 def _looks(results: Results) -> tuple[int, ...]:
     folders = [folder for folder, _ in results.sources if (folder / "pairs.json").exists()]
-    rounds = [pair_summary.get("rounds", []) for folder in folders for pair_summary in runs.pair_summaries(folder)]
+    rounds = [summary.get("rounds", []) for folder in folders for summary in runs.pair_summaries(folder)]
     return tuple(accumulate(len(entry["seeds"]) for entry in max(rounds, key=len))) if rounds else ()
 
 
@@ -96,7 +96,9 @@ class SeedBudget:
 def seed_budget(comparison: Comparison) -> SeedBudget | None:
     """The precision, and the seeds needed for +- half the margin; None without an interval of positive width."""
     differences = [arm.difference for cell in comparison.cells for arm in cell.arms if arm.difference]
-    spread = sorted((each.half, each.sd, each.n) for each in differences if each.half and each.sd)
+    spread = sorted(
+        (difference.half, difference.sd, difference.n) for difference in differences if difference.half and difference.sd
+    )
     if not spread or not comparison.metric.percent or not comparison.margin:
         return None
     aim = comparison.margin / 2

@@ -66,9 +66,14 @@ def tuned(results: Results, keys: Sequence[str], metric: str = "test_accuracy") 
             residual = _selection(keys, arms[arm])
             if arm != "plain" and plain and residual:
                 same = plain.best[1:] == residual.best[1:]
-                for select in (plain,) if same else (plain, residual):
+                for selection in (plain,) if same else (plain, residual):
                     rows += _row(
-                        label, keys, ALL_ELSE_EQUAL, _at(select, arms["plain"], "plain"), _at(select, arms[arm], arm), metric
+                        label,
+                        keys,
+                        ALL_ELSE_EQUAL,
+                        _at(selection, arms["plain"], "plain"),
+                        _at(selection, arms[arm], arm),
+                        metric,
                     )
                 rows += _row(label, keys, EACH_AT_BEST, plain, residual, metric)
     return rows
@@ -139,10 +144,10 @@ def _selection(keys: Sequence[str], settings: SettingGroups) -> _Selection | Non
     return _Selection(best, by_seed, _reported(by_seed, settings), len(candidates), flags)
 
 
-def _at(select: _Selection, settings: SettingGroups, arm: str) -> _Selection:
+def _at(selection: _Selection, settings: SettingGroups, arm: str) -> _Selection:
     """An arm at the settings that another arm, or the arm itself, selects."""
-    by_seed = {seed: (arm, *setting[1:]) for seed, setting in select.by_seed.items()}
-    return _Selection((arm, *select.best[1:]), by_seed, _reported(by_seed, settings), select.candidates)
+    by_seed = {seed: (arm, *setting[1:]) for seed, setting in selection.by_seed.items()}
+    return _Selection((arm, *selection.best[1:]), by_seed, _reported(by_seed, settings), selection.candidates)
 
 
 def _reported(by_seed: Mapping[int, Setting], settings: SettingGroups) -> list[TrialRecord]:
@@ -157,13 +162,13 @@ def _row(
         return []
     choices = [
         Choice(
-            arm=select.best[0],
-            setting=dict(zip(keys, select.best[1:], strict=True)),
-            summary=summary(select.records, metric),
-            flags=select.flags,
-            halves=_halves(keys, select),
+            arm=selection.best[0],
+            setting=dict(zip(keys, selection.best[1:], strict=True)),
+            summary=summary(selection.records, metric),
+            flags=selection.flags,
+            halves=_halves(keys, selection),
         )
-        for select in (plain, residual)
+        for selection in (plain, residual)
     ]
     unmatched = differing_seeds(plain.records, residual.records)
     selected = max(plain.candidates, residual.candidates) > 1
@@ -173,12 +178,12 @@ def _row(
     return [TunedComparison(label, how, choices[0], choices[1], paired, unmatched, cross_fitted=not single)]
 
 
-def _halves(keys: Sequence[str], select: _Selection) -> tuple[Label, ...]:
-    settings = list(dict.fromkeys(select.by_seed.values()))
-    if settings == [select.best]:
+def _halves(keys: Sequence[str], selection: _Selection) -> tuple[Label, ...]:
+    settings = list(dict.fromkeys(selection.by_seed.values()))
+    if settings == [selection.best]:
         return ()
     labels = [dict(zip(keys, setting[1:], strict=True)) for setting in settings]
-    other_arm = {setting[0] for setting in settings} != {select.best[0]}
+    other_arm = {setting[0] for setting in settings} != {selection.best[0]}
     return tuple({"arm": setting[0], **label} if other_arm else label for setting, label in zip(settings, labels, strict=True))
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from resexp.config.keys import SHORT
-from resexp.config.models import AXES, Data, Network, Training
+from resexp.config.models import AXES, DataSettings, NetworkSettings, TrainingSettings
 from resexp.config.parsing import ConfigError, did_you_mean
 from resexp.config.types import Model
 
@@ -36,7 +36,7 @@ _SIDE = re.compile(rf"\s*(?:({NUMBER})|([A-Za-z][\w.-]*)(?:\s+([-+])\s+(\.?\d[\w
 _AT = re.compile(r"\sat(?:\s+|$)")
 _SEPARATORS = re.compile(r"[,\s]+(?![^\[]*\])")  # not inside a list
 ErrorFactory = Callable[[str], ConfigError]
-_SECTIONS: dict[str, type[Model]] = {"data": Data, "network": Network, "training": Training}
+_SECTIONS: dict[str, type[Model]] = {"data": DataSettings, "network": NetworkSettings, "training": TrainingSettings}
 _TOP_LEVEL = ("precision", "compile", "deterministic", "device", "images")  # keys of a cell outside all sections
 _KEYS = (*(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields), *_TOP_LEVEL)
 _SHORT_AXES = tuple(key.split(".")[1] for key in AXES if key != "network.shortcut")  # the shortcut is the arm

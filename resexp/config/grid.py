@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resexp import renamed
-from resexp.config.models import AXES, Network, Settings, Trial
+from resexp.config.models import AXES, NetworkSettings, Settings, Trial
 from resexp.config.overrides import apply_overrides, expand_keys
 from resexp.config.parsing import ConfigError, did_you_mean, read_document
 from resexp.config.rules import incompatible_values, unused_key
@@ -225,7 +225,7 @@ def _check_length(experiment: str, trial: str, axes: Iterable[str]) -> None:
         raise ConfigError(f"{experiment}/{trial} is longer than {MAX_PATH} characters; {hint}", key="name")
 
 
-def _arms(network: Network) -> Iterable[tuple[str, Shortcut, Shortcut | None]]:
+def _arms(network: NetworkSettings) -> Iterable[tuple[str, Shortcut, Shortcut | None]]:
     """(arm, shortcut, shortcut to match in parameters): plain, its parameter-matched baseline if set, and the shortcut."""
     arm, name = arm_name(network.shortcut), shortcut_name(network.shortcut)
     if network.plain:

@@ -59,7 +59,7 @@ AXES = {
 # ---- the sections of a config ------------------------------------------------------------------------------------------
 
 
-class Data(Model):
+class DataSettings(Model):
     """The images and their preprocessing."""
 
     name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"] = "digits"
@@ -86,7 +86,7 @@ class Data(Model):
     augment: Literal["none", "crop-flip"] = "none"
 
 
-class Network(Model):
+class NetworkSettings(Model):
     """One architecture; `shortcut` selects the arm."""
 
     family: Literal["mlp", "cnn"] = "mlp"
@@ -112,7 +112,7 @@ class Warmup(Model):
     factor: PositiveFloat
 
 
-class Training(Model):
+class TrainingSettings(Model):
     """The training recipe. A step is one optimizer update."""
 
     epochs: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
@@ -137,7 +137,7 @@ class Training(Model):
     threads: AutoOrCount = "auto"
 
 
-class Gradients(Model):
+class GradientSettings(Model):
     """The logging interval of the gradient probes, and the probes."""
 
     every: Steps = 25
@@ -146,7 +146,7 @@ class Gradients(Model):
     ] = ("gradient_norm", "signal")
 
 
-class Compare(Model):
+class CompareSettings(Model):
     """The primary hypothesis, and the margin (the smallest effect of interest)."""
 
     primary: Text | None = None
@@ -158,16 +158,16 @@ class Settings(Model):
 
     name: Name
     question: Text | None = None
-    data: Data = Data()
-    network: Network = Network()
-    training: Training = Training()
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings()
     seeds: Seeds = (0, 1, 2, 3, 4)
     device: Device = "auto"
     precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32"
     compile: bool = False
     deterministic: bool = True
-    gradients: Gradients = Gradients()
-    compare: Compare = Compare()
+    gradients: GradientSettings = GradientSettings()
+    compare: CompareSettings = CompareSettings()
 
 
 class Trial(Model):

@@ -157,11 +157,11 @@ def pairs(trials: Sequence[Trial], axes: Iterable[str]) -> list[tuple[Trial, Tri
     axes = tuple(axes)
     by_key = {(trial.arm, cell_label(trial.settings, axes), trial.seed): trial for trial in trials}
     residual = {key: trial for key, trial in by_key.items() if key[0] != "plain" and trial.parameters_of is None}
-    pairs = []
+    matched = []
     for (arm, cell, seed), trial in residual.items():
         counterparts = (by_key.get((name, cell, seed)) for name in ("plain", control_arm(arm)))
-        pairs += [(plain, trial) for plain in counterparts if plain is not None]
-    return pairs
+        matched += [(plain, trial) for plain in counterparts if plain is not None]
+    return matched
 
 
 def with_rounds(pair_summaries: Sequence[dict[str, Any]], experiment: Experiment, plan: Plan) -> list[dict[str, Any]]:
@@ -170,10 +170,10 @@ def with_rounds(pair_summaries: Sequence[dict[str, Any]], experiment: Experiment
     seeds_of_pair: dict[tuple[str, str, str], dict[int, list[int]]] = {}
     for plain, residual in pairs(experiment.trials, experiment.axes):
         pair = (" ".join(cell_label(plain.settings, experiment.axes)), plain.arm, residual.arm)
-        complete = max(round_of_trial[trial.name] for trial in (plain, residual))
-        seeds_of_pair.setdefault(pair, {}).setdefault(complete, []).append(residual.seed)
-    keys = [(pair_summary["cell"], pair_summary["plain"], pair_summary["residual"]) for pair_summary in pair_summaries]
+        pair_round = max(round_of_trial[trial.name] for trial in (plain, residual))
+        seeds_of_pair.setdefault(pair, {}).setdefault(pair_round, []).append(residual.seed)
+    keys = [(summary["cell"], summary["plain"], summary["residual"]) for summary in pair_summaries]
     rounds = [
         [{"round": number, "seeds": seeds} for number, seeds in sorted(seeds_of_pair.get(key, {}).items())] for key in keys
     ]
-    return [{**summary, "rounds": its_rounds} for summary, its_rounds in zip(pair_summaries, rounds, strict=True)]
+    return [{**summary, "rounds": pair_rounds} for summary, pair_rounds in zip(pair_summaries, rounds, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from resexp.config.expectations import parse_expectation
-from resexp.config.models import Network, Settings
+from resexp.config.models import NetworkSettings, Settings
 from resexp.config.parsing import ConfigError, did_you_mean
 from resexp.config.shortcut_parameters import (
     FREE_SHORTCUTS,
@@ -76,7 +76,7 @@ def _network_problem(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | No
     return _group_norm_problem(network) if network.norm == "group" else None
 
 
-def _zero_branch_problem(network: Network) -> Problem | None:
+def _zero_branch_problem(network: NetworkSettings) -> Problem | None:
     """Branches that are 0 at initialization and whose weights can never receive a gradient.
 
     A zero branch normally learns, because its last layer receives a gradient at the first step. It receives none if a factor
@@ -118,7 +118,7 @@ def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:
     return f"{name!r} is not one of {', '.join(shortcuts)}{hint}{did_you_mean(name, shortcuts)}"
 
 
-def _group_norm_problem(network: Network) -> Problem | None:
+def _group_norm_problem(network: NetworkSettings) -> Problem | None:
     """A width that does not fit group normalization; in an mlp, a group of a single unit would always be normalized to 0."""
     width, is_mlp = network.width, network.family == "mlp"
     min_width = 16 if is_mlp else 8

@@ -16,7 +16,7 @@ import torch
 
 from resexp import config, datasets, runs, training
 from resexp.config import Experiment, Plan, Trial
-from resexp.costs.steps import ROUND_SECONDS, first_of, seconds_of, stepper
+from resexp.costs.steps import ROUND_SECONDS, seconds_of, slice_batch, stepper
 from resexp.networks import count
 from resexp.training import StackState
 
@@ -116,31 +116,31 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         settings = trials[0].settings
         training.load_training_data(settings.data, device, training.DTYPES[settings.precision])  # read once, at start-up
         started = time.perf_counter()
-        stack = training.begin(trials, Path(name), "forecast", device)
-        for logs in stack.logs:
-            runs.clear(logs)
+        state = training.initial_state(trials, Path(name), "forecast", device)
+        for trial_path in state.trial_paths:
+            runs.clear(trial_path)
         opening = time.perf_counter() - started
-        batch, operations = settings.training.batch_size, len(trials) * stack.costs[0]["multiply_adds"]  # of an image
+        batch, operations = settings.training.batch_size, len(trials) * state.costs[0]["multiply_adds"]  # of an image
         timed_images = min(batch, max(2, MAX_OPERATIONS // (3 * operations)))
-        batches = training.batches(stack.trials, stack.training_data, stack.step_counts.per_epoch, 0)
-        x, labels = first_of(timed_images, stack, *next(batches))
-        training.update(stack, x, labels)  # the first step takes longer than all others
-        logged_bytes = sum(path.stat().st_size for path in stack.logs[0].iterdir())
+        batches = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
+        x, labels = slice_batch(timed_images, state, *next(batches))
+        training.update(state, x, labels)  # the first step takes longer than all others
+        logged_bytes = sum(path.stat().st_size for path in state.trial_paths[0].iterdir())
         test = len(training.test_images(settings.data, device))
-        closing = _closing(stack, test)
-        logged_step = _median_seconds(lambda: training.update(stack, x, labels))
+        closing = _closing(state, test)
+        logged_step = _median_seconds(lambda: training.update(state, x, labels))
         max_images = max(2, MAX_OPERATIONS // operations)
-        evaluation, precise = _evaluation(stack, max_images), _precise(stack, max_images)
-        epoch_files = _epoch_files(stack)
-        saving = _median_seconds(lambda: training.save(stack))
-        step = _median_seconds(stepper(stack, timed_images))
+        evaluation, precise = _evaluation(state, max_images), _precise(state, max_images)
+        epoch_files = _epoch_files(state)
+        saving = _median_seconds(lambda: training.save(state))
+        step = _median_seconds(stepper(state, timed_images))
         return Pace(
             trials=len(trials),
             depth=settings.network.depth,
             opening=opening,
             step=step * batch / timed_images,
             logged_step=step * batch / timed_images + max(0.0, logged_step - step),  # logging hardly depends on the batch size
-            evaluation=precise + evaluation * (len(stack.training_data.sample) + len(stack.training_data.validation)),
+            evaluation=precise + evaluation * (len(state.training_data.sample) + len(state.training_data.validation)),
             test=precise + 2 * evaluation * test,
             epoch_files=epoch_files,
             saving=saving,
@@ -157,53 +157,53 @@ def _median_seconds(call: Callable[[], object]) -> float:
     return statistics.median(seconds)
 
 
-def _evaluation(stack: StackState, max_images: int) -> float:
+def _evaluation(state: StackState, max_images: int) -> float:
     """Seconds of evaluating one image in every trial, timed on at most `max_images`."""
-    images = stack.training_data.sample
+    images = state.training_data.sample
     some = images.at(torch.arange(min(len(images), max_images), device=images.pixels.device))
-    return _median_seconds(lambda: training.evaluate(stack.network, some, stack.training_data, len(stack.trials))) / len(some)
+    return _median_seconds(lambda: training.evaluate(state.network, some, state.training_data, len(state.trials))) / len(some)
 
 
-def _precise(stack: StackState, max_images: int) -> float:
+def _precise(state: StackState, max_images: int) -> float:
     """Seconds of estimating batch norm statistics, timed on at most `max_images`; close to 0 without batch norm."""
 
     def estimate() -> None:
-        with training.measuring(stack, training.never):
+        with training.measuring(state, training.never):
             pass
 
-    data, images = stack.training_data, min(len(stack.training_data.sample), training.PRECISE_IMAGES)
+    data, images = state.training_data, min(len(state.training_data.sample), training.PRECISE_IMAGES)
     timed = min(images, max_images)
-    stack.training_data = replace(data, sample=data.sample.at(torch.arange(timed, device=data.shift.device)))
+    state.training_data = replace(data, sample=data.sample.at(torch.arange(timed, device=data.shift.device)))
     seconds = _median_seconds(estimate)
-    stack.training_data = data
+    state.training_data = data
     return seconds * images / timed
 
 
-def _epoch_files(stack: StackState) -> float:
+def _epoch_files(state: StackState) -> float:
     """Seconds of the file writes of an epoch, measured on an epoch of two images."""
     data, two_images = (
-        stack.training_data,
-        stack.training_data.sample.at(torch.arange(2, device=stack.training_data.shift.device)),
+        state.training_data,
+        state.training_data.sample.at(torch.arange(2, device=state.training_data.shift.device)),
     )
-    stack.training_data = replace(data, sample=two_images, validation=two_images)
-    seconds = _median_seconds(lambda: training.evaluate_epoch(stack, time.perf_counter(), training.never))
-    stack.training_data = data
+    state.training_data = replace(data, sample=two_images, validation=two_images)
+    seconds = _median_seconds(lambda: training.evaluate_epoch(state, time.perf_counter(), training.never))
+    state.training_data = data
     return seconds
 
 
-def _closing(stack: StackState, test: int) -> float:
+def _closing(state: StackState, test: int) -> float:
     """Seconds of writing the weights and the results of all trials, with predictions of `test` images."""
-    logits = torch.rand(test, stack.training_data.classes, dtype=torch.float64)
-    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), stack.training_data.training.classes)
-    runs.append(stack.logs[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-    stack.diverged[0] = -1  # otherwise nothing is written after a non-finite initial loss
+    logits = torch.rand(test, state.training_data.classes, dtype=torch.float64)
+    images = datasets.Images(torch.empty(test, 0), torch.zeros(test, dtype=torch.long), state.training_data.training.classes)
+    runs.append(state.trial_paths[0] / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+    state.diverged[0] = -1  # otherwise nothing is written after a non-finite initial loss
 
     def close() -> None:
         for name in ("weights.pt", "best.pt"):
-            training.save_weights(stack, [0], stack.network.state_dict(), name)
-        training.finish(stack, 0, logits, images, (None, None))
+            training.save_weights(state, [0], state.network.state_dict(), name)
+        training.save_result(state, 0, logits, images, (None, None))
 
-    return seconds_of(close, 1) * len(stack.trials)
+    return seconds_of(close, 1) * len(state.trials)
 
 
 def _stack_cost(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
@@ -217,7 +217,7 @@ def _stack_cost(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float
     computation = pace.opening + (step_counts.steps - logged) * pace.step + logged * pace.logged_step
     computation += epochs * pace.evaluation + pace.test
     seconds = relative_depth * computation + epochs * pace.epoch_files + pace.closing
-    seconds += training.checkpoints(settings.training.checkpoint_every, step_counts.steps, seconds) * pace.saving
+    seconds += training.checkpoint_count(settings.training.checkpoint_every, step_counts.steps, seconds) * pace.saving
     network = training.build(trials[0], data.input_shape, data.classes)
     weights = 2 * sum(value.numel() * value.element_size() for value in network.state_dict().values())  # final and best
     images = step_counts.steps * settings.training.batch_size * len(trials)

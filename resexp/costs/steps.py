@@ -51,58 +51,58 @@ def measure(experiment: Experiment, device: str) -> list[StepCost]:
     costs = []
     with tempfile.TemporaryDirectory() as folder:
         for label, arms in config.cells(first, experiment.axes).items():
-            states = [training.begin([trial], Path(folder), trial.name, device) for (trial,) in arms.values()]
+            states = [training.initial_state([trial], Path(folder), trial.name, device) for (trial,) in arms.values()]
             costs += _cell(" ".join(label), states)
     return costs
 
 
 def _cell(cell: str, states: Sequence[StackState]) -> list[StepCost]:
-    steppers = [stepper(stack, stack.trials[0].settings.training.batch_size) for stack in states]
+    steppers = [stepper(state, state.trials[0].settings.training.batch_size) for state in states]
     repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
     rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
     columns = list(zip(*rounds, strict=True))  # plain comes first
-    return [_cost(cell, stack, column, columns[0]) for stack, column in zip(states, columns, strict=True)]
+    return [_cost(cell, state, column, columns[0]) for state, column in zip(states, columns, strict=True)]
 
 
-def _cost(cell: str, stack: StackState, seconds: Sequence[float], plain: Sequence[float]) -> StepCost:
-    counted = count(stack.network, stack.training_data.input_shape)
+def _cost(cell: str, state: StackState, seconds: Sequence[float], plain: Sequence[float]) -> StepCost:
+    counted = count(state.network, state.training_data.input_shape)
     low, median, high = statistics.quantiles(seconds, n=4)
-    state = [
-        value for moments in stack.optimizer.state.values() for value in moments.values() if isinstance(value, torch.Tensor)
+    optimizer_tensors = [
+        value for moments in state.optimizer.state.values() for value in moments.values() if isinstance(value, torch.Tensor)
     ]
-    weights = [*stack.network.parameters(), *stack.network.parameters()]  # twice, because each has a gradient
-    static_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *state))
+    weights = [*state.network.parameters(), *state.network.parameters()]  # twice, because each has a gradient
+    static_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (*weights, *optimizer_tensors))
     return StepCost(
         cell=cell,
-        arm=stack.trials[0].arm,
+        arm=state.trials[0].arm,
         parameters=counted.parameters,
         multiply_adds=counted.multiply_adds,
         activation_bytes=counted.activation_bytes,
-        memory_bytes=static_bytes + counted.activation_bytes * stack.trials[0].settings.training.batch_size,
+        memory_bytes=static_bytes + counted.activation_bytes * state.trials[0].settings.training.batch_size,
         step_seconds=median,
         step_low=low,
         step_high=high,
-        epoch_seconds=median * stack.step_counts.per_epoch,
+        epoch_seconds=median * state.step_counts.per_epoch,
         relative=statistics.median(step / plain_step for step, plain_step in zip(seconds, plain, strict=True)),
     )
 
 
-def stepper(stack: StackState, images: int) -> Callable[[], None]:
+def stepper(state: StackState, images: int) -> Callable[[], None]:
     """Returns a function that makes one update on the first `images` of a batch, without logging; makes the first update."""
-    stack.step_counts = replace(stack.step_counts, every=stack.step_counts.steps + 1)
-    stack.step = next(step for step in itertools.count(1) if not stack.step_counts.is_logging_step(step))
-    stream = training.batches(stack.trials, stack.training_data, stack.step_counts.per_epoch, 0)
-    stack.network.train()
+    state.step_counts = replace(state.step_counts, every=state.step_counts.steps + 1)
+    state.step = next(step for step in itertools.count(1) if not state.step_counts.is_logging_step(step))
+    stream = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
+    state.network.train()
 
     def step() -> None:
-        training.update(stack, *first_of(images, stack, *next(stream)))
+        training.update(state, *slice_batch(images, state, *next(stream)))
 
     step()
     return step
 
 
-def first_of(images: int, stack: StackState, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    axis = 0 if len(stack.trials) == 1 else 1
+def slice_batch(images: int, state: StackState, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    axis = 0 if len(state.trials) == 1 else 1
     return x.narrow(axis, 0, images), labels.narrow(axis, 0, images)
 
 

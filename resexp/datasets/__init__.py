@@ -3,7 +3,7 @@
 from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalization_stats, normalize
 from resexp.datasets.images import DataError, Images, Source
 from resexp.datasets.readers import DATASETS, SHAPES, checksum, data_root
-from resexp.datasets.splits import first, held_out, limited, order, split
+from resexp.datasets.splits import first, held_out, limited, order, train_validation_split
 
 __all__ = [
     "AUGMENTATIONS",
@@ -21,5 +21,5 @@ __all__ = [
     "normalization_stats",
     "normalize",
     "order",
-    "split",
+    "train_validation_split",
 ]

@@ -12,7 +12,7 @@ from torch.nn import functional
 from resexp.datasets.images import Images
 
 
-def normalization_stats(training: Images, normalize: str) -> tuple[Tensor, Tensor]:
+def normalization_stats(training: Images, scheme: str) -> tuple[Tensor, Tensor]:
     """(shift, scale) such that (pixels - shift) / scale is normalized; float64, from the training images.
 
     channel: mean and standard deviation per channel (C, 1, 1). pixel: mean per pixel (C, H, W), unit range
@@ -20,11 +20,11 @@ def normalization_stats(training: Images, normalize: str) -> tuple[Tensor, Tenso
     """
     pixels = training.pixels.double()
     unit = torch.full((1, 1, 1), float(training.brightest), dtype=torch.float64)
-    if normalize == "channel":
+    if scheme == "channel":
         std = pixels.std((0, 2, 3), correction=0)
         std[std == 0] = 1.0  # a constant channel
         return pixels.mean((0, 2, 3)).reshape(-1, 1, 1), std.reshape(-1, 1, 1)
-    return (pixels.mean(0), unit) if normalize == "pixel" else (torch.zeros_like(unit), unit)
+    return (pixels.mean(0), unit) if scheme == "pixel" else (torch.zeros_like(unit), unit)
 
 
 def normalize(pixels: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def first(labels: Tensor, number: int) -> Tensor:
     return torch.cat([(labels == k).nonzero().squeeze(1)[:share] for k, share in enumerate(shares)]).sort().values
 
 
-def split(
+def train_validation_split(
     images: Images, validation: float, limit: int | None, name: str, limit_validation: int | None = None
 ) -> tuple[Images, Images]:
     """(training, validation) images, stratified: validation images are held out first, then both sets are limited.

@@ -78,7 +78,7 @@ class Executor(Protocol):
         """Predicts time, disk space and memory from a few timed steps: see `costs.Forecast`. Raises as `prepare` does."""
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
-        """Gets ready to train the stacks of this plan in this folder; `prepared` is the result of `prepare`.
+        """Prepares to train the stacks of this plan in this folder; `prepared` is the result of `prepare`.
 
         Raises:
             RunsError: a node on which they cannot be trained.
@@ -91,7 +91,7 @@ class Executor(Protocol):
         """Whether another stack can start."""
 
     def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
-        """Waits until a stack ends, at most so many seconds; returns the stacks that ended and their exceptions."""
+        """Waits for a stack to end, for at most this many seconds; returns the stacks that ended and their exceptions."""
 
 
 def train_stacks(
@@ -100,7 +100,7 @@ def train_stacks(
     """Trains the unfinished stacks of the experiment; yields repeatedly, so that the caller can read runs/.
 
     A stack that raises an exception, or whose worker dies, is marked failed, and the others continue. A stack that does not fit
-    into memory is split into two halves, in plan.json too. Ends early if `executor.stopping` is set.
+    into memory is split into two halves, also in plan.json. Ends early if `executor.stopping` is set.
 
     shard: (i, n): every n-th stack, starting with the i-th; no stack is split, because other shards follow the same plan.
 
@@ -109,7 +109,7 @@ def train_stacks(
         OSError: the folder is not writable.
     """
     folder, trials = lease.folder, {trial.name: trial for trial in experiment.trials}
-    queue = deque(stack for stack in of_shard(plan, shard) if _unfinished(folder, stack, trials))
+    queue = deque(stack for stack in shard_stacks(plan, shard) if _unfinished(folder, stack, trials))
     while executor.running or (queue and not executor.stopping.is_set()):
         runs.assert_held(lease)
         while queue and executor.has_capacity() and not executor.stopping.is_set():
@@ -131,7 +131,7 @@ def train_stacks(
         yield
 
 
-def of_shard(plan: Plan, shard: tuple[int, int] | None) -> Sequence[Stack]:
+def shard_stacks(plan: Plan, shard: tuple[int, int] | None) -> Sequence[Stack]:
     """The stacks of a shard (i, n); all stacks if shard is None."""
     number, shards = shard or (1, 1)
     return plan.stacks[number - 1 :: shards]

@@ -82,8 +82,8 @@ class Pool:
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
         prepared = _call(self, f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
         device = prepared["device"]
-        pairs = _call(self, "measuring the pairs at initialization", workers.pair_summaries, experiment, device)
-        return {**prepared, "pair_summaries": pairs, "cores": cores()}
+        pair_summaries = _call(self, "measuring the pairs at initialization", workers.pair_summaries, experiment, device)
+        return {**prepared, "pair_summaries": pair_summaries, "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
         """The time so far is the start-up time of every training: imports, images, pair summaries."""

@@ -60,7 +60,7 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     shared = experiment.shared
     device = training.resolve_device(existing.device if existing else shared.device)
     training.prepare_process(1, shared)
-    splits = training.read(shared.data)
+    splits = training.read_images(shared.data)
     data = training.load_training_data(shared.data, device, training.DTYPES[shared.precision])
     test = datasets.limited(splits[1], shared.data.limit_test, "test")
     for trial in experiment.trials:

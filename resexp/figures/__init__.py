@@ -14,7 +14,7 @@ from resexp.figures.charts import (
     gradient_profile,
     training_error_over_depth,
 )
-from resexp.tables.frames import Frames, at_start, levels
+from resexp.tables.frames import Frames, initial_gradients, levels
 from resexp.tables.planes import is_plane
 
 Figure = alt.FacetChart | alt.VConcatChart
@@ -32,7 +32,7 @@ FIGURES: dict[str, Callable[[Frames], Figure]] = {
 GRADIENT_FIGURES = {"gradient-at-start", "gradient-profile", "gradient-level", "gradient-map"}
 
 
-def chosen(frames: Frames) -> list[str]:
+def available_figures(frames: Frames) -> list[str]:
     """The names of the figures that have data. A heat map over depth and init_scale replaces all other figures.
 
     If some networks have no init_scale, they are not on the heat map, and all other figures are drawn as well.
@@ -48,7 +48,7 @@ def _without_data(frames: Frames) -> set[str]:
     """The figures of gradients without data: none were logged, or none are positive and finite."""
     if frames.signals.empty or levels(frames.signals)["relative"].isna().all():
         return GRADIENT_FIGURES
-    return {"gradient-at-start"} if at_start(frames).empty else set()
+    return {"gradient-at-start"} if initial_gradients(frames).empty else set()
 
 
-__all__ = ["FIGURES", "Figure", "chosen"]
+__all__ = ["FIGURES", "Figure", "available_figures"]

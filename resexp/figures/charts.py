@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from resexp.tables.colors import arm_colors
-from resexp.tables.frames import Frames, at_start, profiles
+from resexp.tables.frames import Frames, initial_gradients, profiles
 
 PANEL = 330
 CONDITION = "datum.value == 'all' ? '' : datum.value"  # the title of a panel; a single panel has none
@@ -83,7 +83,7 @@ def gradient_at_start(frames: Frames) -> alt.FacetChart:
     A band covers the range that the formula allows, plus two SDs over seeds if theory predicts them. An arm without a band has
     no known formula.
     """
-    data = at_start(frames).round({"relative": 3, "low": 3, "high": 3})
+    data = initial_gradients(frames).round({"relative": 3, "low": 3, "high": 3})
     x = alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1))
     base = alt.Chart(data).transform_filter("datum.depth == depth_shown").encode(x=x, color=color(data, frames.arms))
     title = "log10 |dL/dx|, last block = 0"

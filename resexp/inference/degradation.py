@@ -14,7 +14,7 @@ from resexp.inference.exact import highest_last
 from resexp.inference.intervals import Difference, paired_difference
 from resexp.inference.selection import cross_fitted
 
-RANK_ALPHA = 1 / 32  # of the rank test; false positives of it and the interval together stay below 5% even if spreads differ
+RANK_ALPHA = 1 / 32  # of the rank test; with the interval, false positives stay below 5% in total, even if spreads differ
 
 Errors = Mapping[int, Mapping[int, float]]  # depth -> seed -> training error; inf if training diverged
 
@@ -69,8 +69,8 @@ def degradation(errors: Errors, margin: float, mixed: Collection[int] = ()) -> D
     mixed: the depths whose networks have different outcomes. DEGRADES: the interval of the contrast is above 0 and its mean at
     least `margin`; without a contrast, the deepest depth's ranks within seeds are high (p <= 1/32) and its median error is at
     least `margin` above the lowest median of a shallower depth. DOES_NOT_DEGRADE: the intervals of the contrast and of the
-    deepest minus every shallower depth are below `margin`. INCONCLUSIVE: everything else. The caller, who
-    knows the outcomes, assigns UNTRAINED.
+    deepest minus every shallower depth are below `margin`. INCONCLUSIVE: everything else. The caller
+    knows the outcomes and assigns UNTRAINED.
     """
     depths, seeds = sorted(errors), complete_seeds(errors)
     if len(depths) < 2 or not seeds:

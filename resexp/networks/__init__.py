@@ -1,7 +1,7 @@
 """Blocks, MLPs and CNNs; weighted layers in depth order; initialization; parameters, multiply-adds and activation memory."""
 
 from resexp.networks.blocks import Block, Network, Noise
-from resexp.networks.building import ACTIVATIONS, GROUPS, NORMS, PLACEMENTS, Placement, Shortcut, build_network
+from resexp.networks.building import ACTIVATIONS, GROUPS, NORMS, PLACEMENTS, Placement, build_network
 from resexp.networks.counting import LayerCost, NetworkCost, count, multiply_adds
 from resexp.networks.initialization import INITS, Init, initialize
 from resexp.networks.layers import WeightedLayer, boundary_names, boundary_stages, weighted_layers
@@ -19,7 +19,6 @@ __all__ = [
     "NetworkCost",
     "Noise",
     "Placement",
-    "Shortcut",
     "WeightedLayer",
     "boundary_names",
     "boundary_stages",

@@ -6,22 +6,19 @@ of the forward pass; docs/networks.md lists them.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resexp.networks.blocks import Block, Network
-from resexp.shortcuts import SHORTCUTS, BlockSpec, make_shortcut
+from resexp.shortcuts import SHORTCUTS, BlockSpec, ShortcutSetting, make_shortcut
 
 EPS, GROUPS, STAGES = 1e-5, 8, 3
 FAMILIES, BLOCKS = ("mlp", "cnn"), ("basic", "bottleneck")
-
-Shortcut = str | Mapping[str, Mapping[str, Any]]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
@@ -138,7 +135,7 @@ def build_network(
     *,
     depth: int,
     width: int,
-    shortcut: Shortcut,
+    shortcut: ShortcutSetting,
     input_shape: tuple[int, ...],
     classes: int,
     block: str = "basic",
@@ -195,7 +192,7 @@ def build_network(
     return Network(_sequence(stem), blocks, _sequence(tail), nn.Linear(shapes[-1][0], classes))
 
 
-def _check(**values: Shortcut) -> None:
+def _check(**values: ShortcutSetting) -> None:
     """Raises ValueError for the first value that is not allowed for its argument."""
     for kind, value in values.items():
         name, allowed = value if isinstance(value, str) else next(iter(value), None), ALLOWED[kind]
@@ -224,7 +221,7 @@ def blocks_per_stage(depth: int, layers: int, stages: int) -> int:
 
 
 def _block(
-    spec: BlockSpec, shortcut: Shortcut, layers: list[Layer], order: Placement, layer_types: LayerTypes, stage: int
+    spec: BlockSpec, shortcut: ShortcutSetting, layers: list[Layer], order: Placement, layer_types: LayerTypes, stage: int
 ) -> Block:
     inputs, stride, inner = spec.inputs[0], spec.stride, spec.outputs[0] // layers[-1].expansion
     branch: list[tuple[str, nn.Module]] = []

@@ -1,10 +1,10 @@
 """Reports on experiments: one self-contained HTML file, or the same content as Markdown or plain text."""
 
-from resexp.report.content import READ
+from resexp.report.content import READ_FILES
 from resexp.report.pages import html
 from resexp.report.pictures import FIGURE_FORMATS, caption, figures_of, save_figures
 from resexp.report.plain import markdown, text
 
 FORMATS = {"html": html, "md": markdown, "text": text}
 
-__all__ = ["FIGURE_FORMATS", "FORMATS", "READ", "caption", "figures_of", "html", "markdown", "save_figures", "text"]
+__all__ = ["FIGURE_FORMATS", "FORMATS", "READ_FILES", "caption", "figures_of", "html", "markdown", "save_figures", "text"]

@@ -21,11 +21,11 @@ from resexp.tables.probe_lines import agreement
 from resexp.tables.recipes import recipe, untuned
 from resexp.tables.words import reversals, training_error, words
 
-READ = ("metrics.csv", "signals.csv")  # the files of a trial that a report reads, in addition to its result
+READ_FILES = ("metrics.csv", "signals.csv")  # the files of a trial that a report reads, in addition to its result
 
 
 @dataclass(frozen=True)
-class Source:
+class ExperimentContent:
     """One experiment: images, their classes by label, remarks on them, pair summaries, launches, costs and config."""
 
     folder: Path
@@ -58,7 +58,7 @@ class Content:
     claim_verdicts: list[tuple[Claim, list[Judgment]]]
     primary: list[Judgment]
     published: list[str]
-    sources: list[Source]
+    sources: list[ExperimentContent]
 
 
 def collect(results: Results) -> Content:
@@ -82,7 +82,7 @@ def collect(results: Results) -> Content:
             *limits(results),
             *dead_lines(compared.cells),
             *precision_notes(compared),
-            *answer(compared, pair_findings, [pair_summary for source in sources for pair_summary in source.pair_summaries]),
+            *answer(compared, pair_findings, [summary for source in sources for summary in source.pair_summaries]),
         ],
         headline=headline(compared.cells, pair_findings, trained_at),
         pair_findings=pair_findings,
@@ -96,11 +96,11 @@ def collect(results: Results) -> Content:
     )
 
 
-def _source(folder: Path, experiment: Experiment) -> Source:
+def _source(folder: Path, experiment: Experiment) -> ExperimentContent:
     launches = runs.launches(folder)
     training, validation, test = launches[-1]["images"]
     name = experiment.shared.data.name
-    return Source(
+    return ExperimentContent(
         folder=folder,
         images=f"{training:,} training, {validation:,} validation and {test:,} test images of {name}",
         classes=", ".join(f"{n} {name}" for n, name in enumerate(launches[-1].get("classes", []))),
@@ -118,7 +118,7 @@ def _claim_verdicts(results: Results) -> list[tuple[Claim, list[Judgment]]]:
     for name in claims.shipped():
         judgments = [(claim, claims.judge(claim.expectation, results)) for claim in claims.read(name)]
         if name == "tutorial" or any(
-            judgment.verdict != Verdict.NOT_TESTED for _, of_claim in judgments for judgment in of_claim
+            judgment.verdict != Verdict.NOT_TESTED for _, claim_judgments in judgments for judgment in claim_judgments
         ):
             verdicts += judgments
     return verdicts

@@ -22,10 +22,10 @@ from resexp.tables.costs import cost_row
 from resexp.tables.definitions import DEFINITIONS, legend
 from resexp.tables.findings import deepest
 from resexp.tables.formats import (
+    bound_text,
     choice_text,
     closing_text,
     ends_text,
-    most_text,
     p_text,
     ranks_text,
     rise_text,
@@ -163,7 +163,7 @@ def _environment() -> jinja2.Environment:
         verdict=verdict_text,
         ends=ends_text,
         rise=rise_text,
-        bound=most_text,
+        bound=bound_text,
         closing=closing_text,
         p=p_text,
         lower_first=lambda text: text[:1].lower() + text[1:],
@@ -175,8 +175,8 @@ def _environment() -> jinja2.Environment:
         condition=condition_heading,
         css=lambda value: COLORS.get(value, "open"),
         equalities=tables.equalities,
-        beyond=tables.beyond,
-        at_start=tables.at_start,
+        extra_cost=tables.extra_cost,
+        at_start=tables.at_start_text,
         notes=tables.pair_notes,
         cost=cost_row,
         versions=lambda packages: ", ".join(f"{name} {version}" for name, version in packages.items()),

@@ -10,7 +10,7 @@ import vl_convert
 
 from resexp import config, runs
 from resexp.comparison import Effect, Flow, flow
-from resexp.figures import FIGURES, Figure, chosen
+from resexp.figures import FIGURES, Figure, available_figures
 from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
 from resexp.inference import DegradationVerdict, Difference
 from resexp.report.content import Content
@@ -35,7 +35,7 @@ STYLE = {
 def figures_of(results: Results, frames: Frames) -> dict[str, Figure]:
     """All figures with data; figures of `resexp dissect` are last."""
     alt.data_transformers.disable_max_rows()
-    drawn = {name: FIGURES[name](frames) for name in chosen(frames)}
+    drawn = {name: FIGURES[name](frames) for name in available_figures(frames)}
     dissected = {part: read_dissection(results, part) for part in DISSECTION_FIGURES}
     return drawn | {part: DISSECTION_FIGURES[part](rows, frames.arms) for part, rows in dissected.items() if not rows.empty}
 

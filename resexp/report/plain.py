@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from resexp import tables
-from resexp.figures import chosen
-from resexp.report.content import Content, Source, collect, sentences
+from resexp.figures import available_figures
+from resexp.report.content import Content, ExperimentContent, collect, sentences
 from resexp.runs import Results
 from resexp.tables.documents import as_markdown
 from resexp.tables.frames import profiles
@@ -55,7 +55,7 @@ def _shared_sections(content: Content) -> dict[str, list[str]]:
     """The sections of both formats: heading -> lines."""
     return {
         "Primary hypothesis": verdict_lines(PRIMARY, content.primary),
-        "What the charts show": [line for name in chosen(content.frames) for line in sentences(name, content)],
+        "What the charts show": [line for name in available_figures(content.frames) for line in sentences(name, content)],
         "Gradients by block and logging step": heat_lines(content),
         "Reversals": content.reversals,
         "Claims and verdicts": [
@@ -71,7 +71,7 @@ def _shared_sections(content: Content) -> dict[str, list[str]]:
     }
 
 
-def _launch_lines(source: Source) -> list[str]:
+def _launch_lines(source: ExperimentContent) -> list[str]:
     lines = []
     for launch in source.launches:
         machine = f"{launch['system']}, {launch['processor']}, {launch['cores']} cores, device {launch['device']}"
@@ -99,18 +99,19 @@ def heat_lines(content: Content) -> list[str]:
     rows = deepest.groupby(["condition", "arm"], sort=False)
     for condition, arms in groupby(rows, key=lambda row: row[0][0]):
         lines += ["", str(condition)]
-        for (_, arm), of_arm in arms:
-            lines += _heat(str(arm), of_arm)
+        for (_, arm), arm_rows in arms:
+            lines += _heat(str(arm), arm_rows)
     return lines
 
 
-def _heat(arm: str, of_arm: pd.DataFrame) -> list[str]:
-    steps: Sequence[Any] = sorted(of_arm["step"].unique())
-    chosen = sorted({steps[round(n * (len(steps) - 1) / max(1, min(MAX_STEPS, len(steps)) - 1))] for n in range(MAX_STEPS)
+def _heat(arm: str, arm_rows: pd.DataFrame) -> list[str]:
+    steps: Sequence[Any] = sorted(arm_rows["step"].unique())
+    shown_steps = sorted({steps[round(n * (len(steps) - 1) / max(1, min(MAX_STEPS, len(steps)) - 1))] for n in range(MAX_STEPS)
                      if n < len(steps)})  # fmt: skip
     lines = []
-    for step in chosen:
-        flow = [10 ** min(float(value), 300.0) for value in of_arm[of_arm["step"] == step].sort_values("index")["relative"]]
-        bar = "".join(shade(level) for level in shade_levels(flow, 1.0))
-        lines.append(f"  {arm if step == chosen[0] else '':<20} step {step:>7}  |{bar}|")
+    for step in shown_steps:
+        levels = arm_rows[arm_rows["step"] == step].sort_values("index")["relative"]
+        norms = [10 ** min(float(level), 300.0) for level in levels]
+        bar = "".join(shade(level) for level in shade_levels(norms, 1.0))
+        lines.append(f"  {arm if step == shown_steps[0] else '':<20} step {step:>7}  |{bar}|")
     return lines

@@ -1,6 +1,6 @@
 """Reproduction: which trials of a finished experiment are retrained, and how old and new results compare. No torch."""
 
-from resexp.reproduction.originals import FOLDER, Original, continued, original
+from resexp.reproduction.originals import FOLDER, Original, continued_plan, original
 from resexp.reproduction.summaries import lines
 from resexp.reproduction.verdicts import ROUNDING, Reproduction, ReproductionVerdict, compare
 
@@ -11,7 +11,7 @@ __all__ = [
     "Reproduction",
     "ReproductionVerdict",
     "compare",
-    "continued",
+    "continued_plan",
     "lines",
     "original",
 ]

@@ -80,7 +80,7 @@ def _trials(folder: Path, experiment: Experiment, plan: Plan) -> tuple[Trial, ..
     return tuple(known.values())
 
 
-def continued(rerun: Path, experiment: Experiment, plan: Plan) -> Plan:
+def continued_plan(rerun: Path, experiment: Experiment, plan: Plan) -> Plan:
     """The plan of a reproduction that may have begun: its existing plan, extended by the missing stacks.
 
     Raises:

@@ -10,16 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from resexp import config, inference, runs
 from resexp.config import Experiment, Trial
 from resexp.runs import Outcome, TrialRecord
+from resexp.runs.records import Json
 
 COMPARED_FILES = ("metrics.csv",)
-OUTPUTS = tuple(
-    name for name in runs.CHECKSUMMED if name != "trial.yaml"
-)  # trial.yaml is an input, and later versions add keys
+# trial.yaml is an input, to which later versions add keys
+OUTPUTS = tuple(name for name in runs.CHECKSUMMED if name != "trial.yaml")
 IGNORED = (  # keys of environment.json that may differ between two starts, or that are compared under another name
     "time",
     "command",
@@ -33,8 +32,6 @@ IGNORED = (  # keys of environment.json that may differ between two starts, or t
 )
 LOSSES = ("lr", "train_loss", "val_loss")
 ROUNDING = 1e-4  # largest relative difference between losses that are equal to rounding
-
-Json = dict[str, Any]
 
 
 class ReproductionVerdict(StrEnum):
@@ -55,7 +52,7 @@ def worst(verdicts: Iterable[ReproductionVerdict]) -> ReproductionVerdict:
 
 @dataclass(frozen=True)
 class Repeat:
-    """The results of one trial and its reproduction, and the verdict on them alone.
+    """The results of one trial and its reproduction, and the verdict on these two.
 
     files: output files whose content differs. deviation: the largest relative difference between losses. differs_from: the
     first logged step at which it exceeds ROUNDING.
@@ -78,7 +75,7 @@ class Repeat:
         return self.original["test_accuracy"], self.rerun["test_accuracy"]
 
 
-def repeat(original: TrialRecord, rerun: TrialRecord, one_image: float) -> Repeat:
+def compare_trials(original: TrialRecord, rerun: TrialRecord, one_image: float) -> Repeat:
     """Compares two finished trials; `one_image` is the accuracy of one test image.
 
     Raises:
@@ -87,7 +84,7 @@ def repeat(original: TrialRecord, rerun: TrialRecord, one_image: float) -> Repea
     a, b = original.result or {}, rerun.result or {}
     files = tuple(name for name in OUTPUTS if a["sha256"].get(name) != b["sha256"].get(name))
     by_step = _deviations(original.folder, rerun.folder)
-    deviation = max([*by_step.values(), relative(a["test_loss"], b["test_loss"])])
+    deviation = max([*by_step.values(), relative_difference(a["test_loss"], b["test_loss"])])
     equal = {key for key, value in a.items() if b.get(key) == value}
     close = a["test_accuracy"] == b["test_accuracy"] or _distance(a, b) <= one_image * (1 + 1e-6)
     if not files and equal >= a.keys() - {"sha256", "seal"}:
@@ -108,13 +105,16 @@ def _distance(a: Json, b: Json) -> float:
 def _deviations(original: Path, rerun: Path) -> dict[int, float]:
     """The largest relative difference between losses at each logged step; inf if only one of the two logs has the step."""
     a, b = ({int(row["step"]): row for row in runs.read_rows(folder / "metrics.csv")} for folder in (original, rerun))
-    return {
-        step: max(relative(float(a[step][key]), float(b[step][key])) for key in LOSSES) if step in a and step in b else math.inf
-        for step in sorted({*a, *b})
-    }
+
+    def difference(step: int) -> float:
+        if step not in a or step not in b:
+            return math.inf
+        return max(relative_difference(float(a[step][key]), float(b[step][key])) for key in LOSSES)
+
+    return {step: difference(step) for step in sorted({*a, *b})}
 
 
-def relative(a: float | None, b: float | None) -> float:
+def relative_difference(a: float | None, b: float | None) -> float:
     """|a - b| divided by the larger absolute value; 0 if neither is a number, inf if only one is a finite number."""
     a, b = (math.nan if value is None else value for value in (a, b))
     if a == b or (math.isnan(a) and math.isnan(b)):
@@ -185,7 +185,7 @@ def compare(folder: Path, rerun: Path, experiment: Experiment) -> Reproduction:
         {record.trial.name: record for record in runs.trial_records(parent, experiment, COMPARED_FILES) if record.result}
         for parent in (folder, rerun)
     )
-    repeats = {name: repeat(originals[name], reruns[name], one_image) for name in originals if name in reruns}
+    repeats = {name: compare_trials(originals[name], reruns[name], one_image) for name in originals if name in reruns}
     trials = [compared.trial for compared in repeats.values()]
     pairs: dict[ArmKey, dict[str, list[tuple[Repeat, Repeat]]]] = {}
     for plain, trial in config.pairs(trials, experiment.axes):
@@ -194,7 +194,7 @@ def compare(folder: Path, rerun: Path, experiment: Experiment) -> Reproduction:
     arms: dict[ArmKey, list[Repeat]] = {}
     for trial in trials:
         arms.setdefault(_key(trial, experiment), []).append(repeats[trial.name])
-    judged = (judge(*key, of_arm, pairs.get(key, {}), one_image) for key, of_arm in arms.items())
+    judged = (judge_arm(*key, arm_repeats, pairs.get(key, {}), one_image) for key, arm_repeats in arms.items())
     return Reproduction(experiment.name, len(originals), tuple(judged), tuple(environment(folder, rerun, repeats)))
 
 
@@ -202,16 +202,16 @@ def _key(trial: Trial, experiment: Experiment) -> ArmKey:
     return " ".join(config.cell_label(trial.settings, experiment.axes)), trial.arm
 
 
-def judge(cell: str, name: str, repeats: Sequence[Repeat], pairs: Mapping[str, Pairs], one_image: float) -> ReproducedArm:
+def judge_arm(cell: str, name: str, repeats: Sequence[Repeat], pairs: Mapping[str, Pairs], one_image: float) -> ReproducedArm:
     """The verdict on one arm: the worst of its trials or, if they differ by more than rounding, that of its intervals.
 
     With a single seed, or if a trial is not above chance, there is no interval, and outcomes are compared instead.
     """
     verdict = worst(trial.verdict for trial in repeats)
     intervals = [interval("accuracy", [trial.accuracies for trial in repeats], one_image)] if _has_interval(repeats) else []
-    for plain, of_seeds in pairs.items():
-        if len(of_seeds) > 1 and _has_interval([trial for pair in of_seeds for trial in pair]):
-            accuracies = [(a.accuracies, b.accuracies) for a, b in of_seeds]
+    for plain, seed_pairs in pairs.items():
+        if len(seed_pairs) > 1 and _has_interval([trial for pair in seed_pairs for trial in pair]):
+            accuracies = [(a.accuracies, b.accuracies) for a, b in seed_pairs]
             differences = [(b[0] - a[0], b[1] - a[1]) for a, b in accuracies]
             intervals.append(interval(f"minus {plain}", differences, one_image))
     same_outcomes = Counter(trial.outcomes[0] for trial in repeats) == Counter(trial.outcomes[1] for trial in repeats)

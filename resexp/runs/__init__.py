@@ -46,8 +46,8 @@ from resexp.runs.folders import (
     remove_temporary_files,
     write_plan,
 )
-from resexp.runs.locks import Lease, assert_held, holder, is_training, lock, lock_shard, lock_stack, whole_lock
-from resexp.runs.records import Outcome, launches, pair_summaries
+from resexp.runs.locks import Lease, assert_held, experiment_lock, holder, is_training, lock, lock_shard, lock_stack
+from resexp.runs.records import Outcome, PairSummary, launches, pair_summaries
 from resexp.runs.results import Results, TrialRecord, read_results, results_of, trial_records
 from resexp.runs.serialization import to_yaml
 from resexp.runs.targets import readable, target
@@ -82,6 +82,7 @@ __all__ = [
     "PROBE_FILES",
     "Lease",
     "Outcome",
+    "PairSummary",
     "Results",
     "RunsError",
     "SupersededError",
@@ -99,6 +100,7 @@ __all__ = [
     "discard",
     "diverged_at",
     "examine",
+    "experiment_lock",
     "experiments",
     "find",
     "format_cell",
@@ -147,7 +149,6 @@ __all__ = [
     "trial_records",
     "truncate_log",
     "truncate_logs",
-    "whole_lock",
     "write_attributes",
     "write_bytes",
     "write_json",

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from resexp.runs.files import TEXTS, write_bytes, write_text
+from resexp.runs.files import TEXT_SUFFIXES, write_bytes, write_text
 
 ATTRIBUTES = ".gitattributes"
 CHANGED = "line endings were changed (git autocrlf)"
@@ -18,9 +18,9 @@ def write_attributes(folder: Path) -> None:
 
 def line_endings_changed(folder: Path) -> bool:
     """Whether git has rewritten an experiment, by its own files and those of one trial."""
-    trial = next((folder / "trials").glob("*"), None)
-    folders = [folder, *([trial] if trial else [])]
-    return any(_is_changed(path) for parent in folders for path in parent.glob("*") if path.suffix in TEXTS)
+    trial_path = next((folder / "trials").glob("*"), None)
+    folders = [folder, *([trial_path] if trial_path else [])]
+    return any(_is_changed(path) for parent in folders for path in parent.glob("*") if path.suffix in TEXT_SUFFIXES)
 
 
 def restore_line_endings(folder: Path) -> int:
@@ -32,7 +32,7 @@ def restore_line_endings(folder: Path) -> int:
 
 
 def _changed(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix in TEXTS and _is_changed(path))
+    return (path for path in sorted(folder.rglob("*")) if path.suffix in TEXT_SUFFIXES and _is_changed(path))
 
 
 def _is_changed(path: Path) -> bool:

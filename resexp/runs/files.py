@@ -54,7 +54,7 @@ LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
 # Identical in two trainings of one plan, with their digests in result.json; timing.csv differs.
 CHECKSUMMED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
 
-TEXTS = (".csv", ".json", ".md", ".yaml")  # suffixes of text files, written with \n on every system
+TEXT_SUFFIXES = (".csv", ".json", ".md", ".yaml")  # suffixes of text files, written with \n on every system
 
 CsvValue = int | float | str | None
 
@@ -253,14 +253,7 @@ def read_text(path: Path) -> str:
 
 
 MAX_BYTES = 2**30  # of an uncompressed log; a larger one may be a decompression bomb
-TEXT = (
-    "layer",
-    "block",
-    "without",
-    "cell",
-    "arm",
-    *MORE_COLUMNS["predictions.csv.gz"],
-)  # columns with text; all others contain numbers
+TEXT_COLUMNS = ("layer", "block", "without", "cell", "arm", *MORE_COLUMNS["predictions.csv.gz"])  # all others contain numbers
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -292,7 +285,7 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     cells = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
     table = dict(zip(header, cells, strict=True))
     for column, values in table.items():
-        if column not in TEXT:
+        if column not in TEXT_COLUMNS:
             _check_numbers(path, column, values)
     if path.name == "cost.csv":
         table["cell"] = [renamed.label(text) for text in table["cell"]]

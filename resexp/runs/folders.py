@@ -136,7 +136,7 @@ def read_plan(folder: Path) -> Plan | None:
     return plan and Plan.model_validate_json(json.dumps(plan))
 
 
-def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any], pair_summaries: list[dict[str, Any]]) -> int:
+def begin(experiment: Experiment, folder: Path, plan: Plan, entry: dict[str, Any], pair_summaries: list[dict[str, Any]]) -> int:
     """Writes plan, experiment, environment of this start and pair summaries, before any training.
 
     Unless other shards may be writing, it first removes temporary files of killed processes and restores line endings that
@@ -153,7 +153,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
         earlier = launches(folder)
     except RunsError:  # missing or damaged: this start is the first entry of a new file
         earlier = []
-    _check_images(folder, earlier, start)
+    _check_images(folder, earlier, entry)
     existing = read_plan(folder)
     if existing and not set(existing.stacks) <= set(plan.stacks):
         raise RunsError(f"{folder}: another process has changed plan.json since this one was prepared; run the command again")
@@ -177,16 +177,16 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, start: dict[str, Any
     header = f"# layout {LAYOUT}\n"
     header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
     text = header + to_yaml(experiment.settings)
-    recorded = {**start, "experiment_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    recorded = {**entry, "experiment_sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_json(folder / "environment.json", [*earlier, recorded])
     write_json(folder / "pairs.json", pair_summaries)
     write_text(folder / "experiment.yaml", text)  # readers find all other files through this one
     return restored
 
 
-def _check_images(folder: Path, earlier: Sequence[dict[str, Any]], start: dict[str, Any]) -> None:
-    trained, current = earlier[-1]["data_sha256"] if earlier else None, start["data_sha256"]
-    if trained not in (None, current) and any(has_begun(trial) for trial in (folder / "trials").glob("*")):
+def _check_images(folder: Path, earlier: Sequence[dict[str, Any]], entry: dict[str, Any]) -> None:
+    trained, current = earlier[-1]["data_sha256"] if earlier else None, entry["data_sha256"]
+    if trained not in (None, current) and any(map(has_begun, (folder / "trials").glob("*"))):
         raise RunsError(
             f"{folder}: trials were trained on other images (SHA-256 {trained[:12]}) than those read now ({current[:12]}); "
             f"restore the images, or add name={_free(folder).name} to train a new experiment on these"

@@ -16,7 +16,7 @@ import filelock
 from resexp.runs.files import RunsError, with_filename, write_guard, write_json
 from resexp.runs.records import read_record
 
-WHOLE = "lock.json"  # the record of the process that trains the whole experiment
+EXPERIMENT_RECORD = "lock.json"  # the record of the process that trains the whole experiment
 RECORD_POLLS = 50  # of 0.02 seconds, while lock.json may not have been written yet
 BEGIN_SECONDS = 60.0  # wait of a shard for others that write the plan
 ORPHAN_SECONDS = 10.0  # wait for a worker whose parent has died to end
@@ -58,9 +58,9 @@ def lock(folder: Path, *, break_lock: bool = False) -> Iterator[Lease]:
         RunsError: another process holds the experiment or a shard of it; the folder cannot be created.
         OSError: the folder is not writable.
     """
-    with _whole(folder, 0.0):
-        _take_over(folder, [WHOLE, *_shards(folder)], break_lock=break_lock)
-        with _recorded(folder, WHOLE) as lease:
+    with _experiment_lock(folder, 0.0):
+        _take_over(folder, [EXPERIMENT_RECORD, *_shards(folder)], break_lock=break_lock)
+        with _recorded(folder, EXPERIMENT_RECORD) as lease:
             yield lease
 
 
@@ -75,25 +75,25 @@ def lock_shard(folder: Path, shard: tuple[int, int], begin: Callable[[], None], 
         OSError: the folder is not writable.
     """
     record = f"lock.{shard[0]}-of-{shard[1]}.json"
-    with _whole(folder, BEGIN_SECONDS) as whole:
+    with _experiment_lock(folder, BEGIN_SECONDS) as file_lock:
         others = [name for name in _shards(folder) if not name.endswith(f"-of-{shard[1]}.json")]
-        _take_over(folder, [WHOLE, record, *others], break_lock=break_lock)
+        _take_over(folder, [EXPERIMENT_RECORD, record, *others], break_lock=break_lock)
         with _shard_lock(folder, record).acquire(timeout=0), _recorded(folder, record) as lease:
             begin()
-            whole.release()
+            file_lock.release()
             yield lease
 
 
-def whole_lock(lease: Lease) -> AbstractContextManager[object]:
+def experiment_lock(lease: Lease) -> AbstractContextManager[object]:
     """The lock for files that all shards share: meanwhile no other shard starts or writes them.
 
     Raises:
         RunsError: another process has held the lock for too long.
     """
-    return nullcontext() if lease.record == WHOLE else _whole(lease.folder, BEGIN_SECONDS)
+    return nullcontext() if lease.record == EXPERIMENT_RECORD else _experiment_lock(lease.folder, BEGIN_SECONDS)
 
 
-def _whole(folder: Path, timeout: float) -> AbstractContextManager[filelock.BaseFileLock]:
+def _experiment_lock(folder: Path, timeout: float) -> AbstractContextManager[filelock.BaseFileLock]:
     if folder.is_symlink():
         raise RunsError(f"{folder}: is a symbolic link; specify the folder that it points to with --runs")
     try:
@@ -113,7 +113,7 @@ def _take_over(folder: Path, records: Iterable[str], *, break_lock: bool) -> Non
     """
     for record in records:
         process = _read(folder / record)
-        if record != WHOLE and not _is_free(_shard_lock(folder, record)):
+        if record != EXPERIMENT_RECORD and not _is_free(_shard_lock(folder, record)):
             shard = record.removeprefix("lock.").removesuffix(".json").replace("-of-", "/")
             advice = "wait for it, choose another name=..., or another shard with the same N"
             raise RunsError(f"{folder}: {_description(process)} trains shard {shard} here; {advice}")
@@ -191,7 +191,7 @@ def _removed_after(path: Path, still_ours: Callable[[], bool] = lambda: True) ->
 
 def holder(folder: Path) -> dict[str, Any] | None:
     """The process that trains the whole experiment, from lock.json: host, process, time; None if there is none."""
-    return _read(folder / WHOLE)
+    return _read(folder / EXPERIMENT_RECORD)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from resexp.config import Plan
 from resexp.runs.files import RunsError, json_digest
 
 Json = dict[str, Any]
+PairSummary = dict[str, Any]  # an entry of pairs.json, as `_PairSummary` validates it
 
 
 class Outcome(StrEnum):
@@ -189,7 +190,7 @@ def launches(folder: Path) -> list[Json]:
     return entries
 
 
-def pair_summaries(folder: Path) -> list[Json]:
+def pair_summaries(folder: Path) -> list[PairSummary]:
     """pairs.json: the summary of every pair."""
-    summaries: list[Json] = read_present(folder / "pairs.json")
+    summaries: list[PairSummary] = read_present(folder / "pairs.json")
     return summaries

@@ -14,7 +14,7 @@ from resexp.runs.endings import text_sha256
 from resexp.runs.files import (
     CHECKSUMMED,
     LOGS,
-    TEXTS,
+    TEXT_SUFFIXES,
     CsvValue,
     LogPosition,
     RunsError,
@@ -38,8 +38,8 @@ RETRAIN = "delete result.json in the same folder to retrain its trial"
 # ---- settings and state ---------------------------------------------------------------------------------------------
 
 
-def trial_folder(folder: Path, trial: str) -> Path:
-    return renamed.existing(folder / "trials" / trial)
+def trial_folder(folder: Path, name: str) -> Path:
+    return renamed.existing(folder / "trials" / name)
 
 
 def read_trial(folder: Path, name: str) -> config.Trial | None:
@@ -64,38 +64,38 @@ def trained_settings(folder: Path, name: str) -> config.Trial | None:
     Raises:
         RunsError: trial.yaml is damaged, or was edited after training.
     """
-    trial = trial_folder(folder, name)
-    values = result(trial)
+    trial_path = trial_folder(folder, name)
+    values = result(trial_path)
     if values:
-        check_digests(trial, values, ["trial.yaml"])
+        check_digests(trial_path, values, ["trial.yaml"])
     return read_trial(folder, name)
 
 
-def write_trial(trial: Path, settings: config.Trial) -> None:
+def write_trial(trial_path: Path, trial: config.Trial) -> None:
     """Writes trial.yaml, not flushed to disk because it can be written again."""
-    write_text(trial / "trial.yaml", to_yaml(settings.model_dump(mode="json")), durable=False)
+    write_text(trial_path / "trial.yaml", to_yaml(trial.model_dump(mode="json")), durable=False)
 
 
-def set_status(trial: Path, state: str, **more: CsvValue) -> None:
+def set_status(trial_path: Path, state: str, **more: CsvValue) -> None:
     """Writes status.json: state (running, finished, interrupted, failed), time, and progress."""
     stamp = {"state": state, "process": os.getpid(), "time": round(time.time(), 3), **more}
-    write_json(trial / "status.json", stamp, durable=False)
+    write_json(trial_path / "status.json", stamp, durable=False)
 
 
-def set_failed(trial: Path, reason: str) -> None:
+def set_failed(trial_path: Path, reason: str) -> None:
     """Marks a trial as failed; its folder may not exist yet."""
-    trial.mkdir(parents=True, exist_ok=True)
-    set_status(trial, "failed", reason=reason)
+    trial_path.mkdir(parents=True, exist_ok=True)
+    set_status(trial_path, "failed", reason=reason)
 
 
-def status(trial: Path) -> dict[str, Any]:
+def status(trial_path: Path) -> dict[str, Any]:
     """The content of status.json; without that file the trial is waiting."""
-    return read_record(trial / "status.json") or {"state": "waiting"}
+    return read_record(trial_path / "status.json") or {"state": "waiting"}
 
 
-def result(trial: Path) -> dict[str, Any] | None:
+def result(trial_path: Path) -> dict[str, Any] | None:
     """The content of result.json of a finished trial; None if the trial has not finished."""
-    values: dict[str, Any] | None = read_record(trial / "result.json")
+    values: dict[str, Any] | None = read_record(trial_path / "result.json")
     return values
 
 
@@ -104,43 +104,43 @@ def diverged_at(values: dict[str, Any] | None) -> int | None:
     return values["steps"] if values and values["outcome"] == "diverged" else None
 
 
-def has_result(trial: Path) -> bool:
+def has_result(trial_path: Path) -> bool:
     """Whether the trial has a result, valid or damaged: training never writes to it again."""
-    return (trial / "result.json").exists()
+    return (trial_path / "result.json").exists()
 
 
-def has_begun(trial: Path) -> bool:
+def has_begun(trial_path: Path) -> bool:
     """Whether training of the trial has begun, after which its settings must not change."""
-    return (trial / "metrics.csv").exists() or has_result(trial)
+    return (trial_path / "metrics.csv").exists() or has_result(trial_path)
 
 
-def read_state(trial: Path, files: Iterable[str] = ()) -> tuple[str, dict[str, Any] | None, str]:
+def read_state(trial_path: Path, files: Iterable[str] = ()) -> tuple[str, dict[str, Any] | None, str]:
     """(state, result, reason): only finished trials have a result, only failed and damaged ones a reason.
 
     files: files of a finished trial that are compared with their digests.
     """
     try:
-        values = result(trial)
+        values = result(trial_path)
         if values:
-            check_digests(trial, values, files)
-        stored = {"state": "finished"} if values else status(trial)
+            check_digests(trial_path, values, files)
+        stored = {"state": "finished"} if values else status(trial_path)
     except RunsError as error:
         return "damaged", None, str(error)
     state = "waiting" if stored["state"] == "finished" and not values else stored["state"]
     return state, values, str(stored.get("reason", ""))
 
 
-def check_digests(trial: Path, values: dict[str, Any], names: Iterable[str]) -> None:
+def check_digests(trial_path: Path, values: dict[str, Any], names: Iterable[str]) -> None:
     """Compares files of a finished trial with the digests in its result, ignoring line endings.
 
     Raises:
         RunsError: a file is missing or has changed.
     """
     for name in names:
-        path, digest = trial / name, values["sha256"].get(name)
+        path, digest = trial_path / name, values["sha256"].get(name)
         if digest and not path.exists():
             raise RunsError(f"{path}: missing; copy it from the machine that trained it, or {RETRAIN}")
-        if digest and sha256(path) != digest and not (path.suffix in TEXTS and text_sha256(path) == digest):
+        if digest and sha256(path) != digest and not (path.suffix in TEXT_SUFFIXES and text_sha256(path) == digest):
             if path.read_bytes().startswith(LFS_POINTER):
                 raise RunsError(f"{path}: is a Git LFS pointer, not the file; run `git lfs pull` in its folder")
             raise RunsError(f"{path}: damaged (changed after its trial had finished); {RETRAIN}")
@@ -149,38 +149,38 @@ def check_digests(trial: Path, values: dict[str, Any], names: Iterable[str]) -> 
 # ---- logs and result ------------------------------------------------------------------------------------------------
 
 
-def clear(trial: Path) -> None:
+def clear(trial_path: Path) -> None:
     """Empties the folder of a trial, except for trial.yaml, before it is trained from the start."""
     check_guards()
-    trial.mkdir(parents=True, exist_ok=True)
-    for path in trial.iterdir():
+    trial_path.mkdir(parents=True, exist_ok=True)
+    for path in trial_path.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name != "trial.yaml":
             path.unlink()
 
 
-def log_positions(trial: Path) -> dict[str, LogPosition | None]:
-    """The current ends of the logs of a trial, to which `truncate_logs` can return."""
-    return {name: log_position(trial / name) for name in LOGS}
+def log_positions(trial_path: Path) -> dict[str, LogPosition | None]:
+    """The current positions of the logs of a trial, for `truncate_logs`."""
+    return {name: log_position(trial_path / name) for name in LOGS}
 
 
-def truncate_logs(trial: Path, positions: dict[str, LogPosition | None] | None) -> None:
+def truncate_logs(trial_path: Path, positions: dict[str, LogPosition | None] | None) -> None:
     """Truncates the logs of a trial to earlier positions.
 
     Raises:
         RunsError: a log is damaged; there are no positions, because the trial already had its result.
     """
     if positions is None:
-        raise RunsError(f"{trial}: already had its result when the checkpoint of its stack was written")
+        raise RunsError(f"{trial_path}: already had its result when the checkpoint of its stack was written")
     for name in LOGS:
-        truncate_log(trial / name, positions.get(name))  # checkpoints of earlier releases have fewer logs
+        truncate_log(trial_path / name, positions.get(name))  # checkpoints of earlier releases have fewer logs
 
 
-def write_result(trial: Path, values: dict[str, Any]) -> None:
+def write_result(trial_path: Path, values: dict[str, Any]) -> None:
     """Writes result.json with the SHA-256 digests of the trial's files and its own; from then on the trial is finished."""
-    digests = {name: digest_on_disk(trial / name) for name in CHECKSUMMED if (trial / name).exists()}
+    digests = {name: digest_on_disk(trial_path / name) for name in CHECKSUMMED if (trial_path / name).exists()}
     rounded = {key: float(format_cell(v)) if isinstance(v, float) else v for key, v in values.items()}
     content = {**rounded, "sha256": digests}
-    write_json(trial / "result.json", {**content, "seal": json_digest(content)})
-    set_status(trial, "finished", step=values["steps"], steps=values["steps"])
+    write_json(trial_path / "result.json", {**content, "seal": json_digest(content)})
+    set_status(trial_path, "finished", step=values["steps"], steps=values["steps"])

@@ -24,11 +24,11 @@ EIGHTHS = " ▏▎▍▌▋▊▉"  # last characters of a bar
 
 def gradient_bar(norms: Sequence[float]) -> Text:
     """Gradient norm at each block relative to the last one, input on the left: full is 1 or more, dark is 1e-6 or less."""
-    bar = Text()
+    text = Text()
     for level in shade_levels(norms, norms[-1] if norms else 0.0):
         color = 60 + round(195 * level)
-        bar.append(shade(level), style=f"rgb({color},{color // 2 + 60},60)")
-    return bar
+        text.append(shade(level), style=f"rgb({color},{color // 2 + 60},60)")
+    return text
 
 
 def clock(seconds: float) -> str:

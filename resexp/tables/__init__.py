@@ -26,9 +26,7 @@ from resexp.tables.formats import (
     slope_text,
     tuned_text,
 )
-from resexp.tables.pair_summaries import at_start, beyond, equalities, pair_summary_lines
-from resexp.tables.pair_summaries import notes as pair_notes
-from resexp.tables.pair_summaries import warnings as pair_warnings
+from resexp.tables.pair_summaries import at_start_text, equalities, extra_cost, pair_notes, pair_summary_lines, pair_warnings
 from resexp.tables.probe_lines import probe_lines
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.terminal import fitted
@@ -40,8 +38,7 @@ __all__ = [
     "InitDiagnostics",
     "Spread",
     "accuracy_text",
-    "at_start",
-    "beyond",
+    "at_start_text",
     "beyond_width_text",
     "configuration_lines",
     "contrast_text",
@@ -52,6 +49,7 @@ __all__ = [
     "dissection_lines",
     "diverged_text",
     "equalities",
+    "extra_cost",
     "fitted",
     "init_diagnostics",
     "logged_init_diagnostics",

@@ -10,7 +10,7 @@ from resexp.tables.labels import NO_AXIS, label_text
 from resexp.tables.terminal import fitted
 
 Rows = list[dict[str, str]]
-Seeds = list[Rows]  # the rows of each seed of an arm
+SeedRows = list[Rows]  # of one arm: its rows for each seed
 
 
 def dissection_lines(records: Sequence[TrialRecord], results: Results, parts: Iterable[str]) -> list[str]:
@@ -49,7 +49,7 @@ def _columns(first: str, names: Sequence[str], rows: Iterable[tuple[str, Sequenc
     return lines
 
 
-def _means(seeds: Seeds, key: str, column: str) -> dict[str, float]:
+def _means(seeds: SeedRows, key: str, column: str) -> dict[str, float]:
     """The mean over seeds of a column in percent, by the value of `key`."""
     return {row[key]: 100 * fmean(float(rows[n][column]) for rows in seeds) for n, row in enumerate(seeds[0])}
 
@@ -58,7 +58,7 @@ def _points(value: float) -> str:
     return f"{round(value, 1) + 0.0:+.1f}"
 
 
-def _lesion_text(arms: dict[str, Seeds]) -> list[str]:
+def _lesion_text(arms: dict[str, SeedRows]) -> list[str]:
     errors = {arm: _means(seeds, "block", "val_error") for arm, seeds in arms.items()}
     changes = {arm: _means(seeds, "block", "error_increase") for arm, seeds in arms.items()}
     rows = []
@@ -85,16 +85,13 @@ def _lesion_sentence(rows: Rows, changes: dict[str, float]) -> str:
     return "; ".join(clauses) or "no blocks"
 
 
-def _scale_text(arms: dict[str, Seeds]) -> list[str]:
+def _scale_text(arms: dict[str, SeedRows]) -> list[str]:
     errors = {arm: _means(seeds, "scale", "val_error") for arm, seeds in arms.items() if seeds[0]}
     unscaled = [f"  {arm}: nothing to scale, S is 0" for arm in arms if arm not in errors]
     if not errors:
         return unscaled
-    shortcut_scales = next(iter(errors.values()))
-    rows = [
-        (shortcut_scale, [f"{arm_errors[shortcut_scale]:.1f}" for arm_errors in errors.values()])
-        for shortcut_scale in shortcut_scales
-    ]
+    scales = list(next(iter(errors.values())))
+    rows = [(scale, [f"{arm_errors[scale]:.1f}" for arm_errors in errors.values()]) for scale in scales]
     return [
         *_columns("s", list(errors), rows),
         *(f"  {arm}: {_scale_sentence(arm_errors)}" for arm, arm_errors in errors.items()),
@@ -103,20 +100,16 @@ def _scale_text(arms: dict[str, Seeds]) -> list[str]:
 
 
 def _scale_sentence(errors: dict[str, float]) -> str:
-    shortcut_scales, (trained, *_, last) = list(errors), list(errors.values())
+    scales, (trained, *_, last) = list(errors), list(errors.values())
     above = [error > trained + 1 for error in errors.values()]
     first = above.index(True) if any(above) else None
     threshold = (
-        "never"
-        if first is None
-        else f"from s = {shortcut_scales[first]} on"
-        if all(above[first:])
-        else f"first at s = {shortcut_scales[first]}"
+        "never" if first is None else f"from s = {scales[first]} on" if all(above[first:]) else f"first at s = {scales[first]}"
     )
     return f"error {trained:.1f} at s = 1, more than 1 point higher {threshold}, {last:.1f} at s = 0"
 
 
-def _surface_text(arms: dict[str, Seeds]) -> list[str]:
+def _surface_text(arms: dict[str, SeedRows]) -> list[str]:
     names = ("final weights", "lowest", "median at edge", "not finite")
     rows, sentences = [], []
     for arm, seeds in arms.items():
@@ -137,7 +130,7 @@ def _loss(row: dict[str, str]) -> float:
     return math.inf if math.isnan(value) else value
 
 
-TEXTS: dict[str, tuple[str, Callable[[dict[str, Seeds]], list[str]]]] = {
+TEXTS: dict[str, tuple[str, Callable[[dict[str, SeedRows]], list[str]]]] = {
     "lesion": ("lesion: validation error in % (change in points) without one block's branch", _lesion_text),
     "scale": ("scale: validation error in % with every shortcut scaled by s", _scale_text),
     "surface": ("surface: validation loss around the final weights", _surface_text),

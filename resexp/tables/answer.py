@@ -173,7 +173,7 @@ def _deepest_plain(comparison: Comparison) -> dict[tuple[tuple[str, str], ...], 
 
 def _matching(comparison: Comparison, pair_summaries: Sequence[Mapping[str, Any]]) -> str:
     """The matched properties of pairs according to their summaries, number of seeds, resolution and margin."""
-    equal = [all(value is not False for value in pair_summary["equal"].values()) for pair_summary in pair_summaries]
+    equal = [all(value is not False for value in summary["equal"].values()) for summary in pair_summaries]
     pairs = [arm for cell in comparison.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
     shared = SENTENCES["matching" if pairs else "no pair"].text
     if pair_summaries and not all(equal):

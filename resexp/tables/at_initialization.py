@@ -22,7 +22,7 @@ from resexp.theory import Prediction
 
 QUANTITIES = ("activation_rms", "activation_grad_norm", "weight_grad_norm")
 
-Measured = Mapping[str, Any]  # a measurement of resexp.initial_diagnostics as plain values
+MeasurementValues = Mapping[str, Any]  # of one trial, from resexp.initial_diagnostics, as plain values
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class InitDiagnostics:
 # ---- measured and predicted -------------------------------------------------------------------------------------------------
 
 
-def init_diagnostics(experiment: Experiment, measurements: Sequence[Measured]) -> list[InitDiagnostics]:
+def init_diagnostics(experiment: Experiment, measurements: Sequence[MeasurementValues]) -> list[InitDiagnostics]:
     """Each arm of each configuration, in the order of the experiment, from the measurements of its trials."""
     cells = config.cells(experiment.trials, experiment.axes)
     return [
-        _probed(
+        _arm_diagnostics(
             " ".join(label), trials, [entry for entry in measurements if entry["trial"] in {trial.name for trial in trials}]
         )
         for label, arms in cells.items()
@@ -81,22 +81,22 @@ def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
     Raises:
         RunsError: a log is damaged; the message names the file.
     """
-    measured: dict[tuple[str, str], list[tuple[Trial, Measured]]] = {}
+    measured: dict[tuple[str, str], list[tuple[Trial, MeasurementValues]]] = {}
     for record in results.records:
         rows = [row for row in runs.read_rows(record.folder / "signals.csv") if row["step"] == "0"] if record.result else []
         if rows and record.result:
-            reading = {
+            measurement = {
                 "slope": math.nan if (slope := record.result["slope_start"]) is None else float(slope),
                 "blocks": [row["block"] for row in rows],
                 **{name: [float(row[name]) for row in rows] for name in QUANTITIES[:2]},
             }
             label = label_text(results.label(record))
-            reading["trial"] = record.trial.name
-            measured.setdefault((label, record.trial.arm), []).append((record.trial, reading))
-    return [_probed(label, *map(list, zip(*pairs, strict=True))) for (label, _), pairs in measured.items()]
+            measurement["trial"] = record.trial.name
+            measured.setdefault((label, record.trial.arm), []).append((record.trial, measurement))
+    return [_arm_diagnostics(label, *map(list, zip(*pairs, strict=True))) for (label, _), pairs in measured.items()]
 
 
-def _probed(label: str, trials: Sequence[Trial], measurements: Sequence[Measured]) -> InitDiagnostics:
+def _arm_diagnostics(label: str, trials: Sequence[Trial], measurements: Sequence[MeasurementValues]) -> InitDiagnostics:
     settings, first = trials[0].settings, measurements[0]
     places = {"activation_rms": "blocks", "activation_grad_norm": "blocks", "weight_grad_norm": "layers"}
     network = settings.network.model_copy(update={"width": first.get("width", settings.network.width)})
@@ -119,7 +119,7 @@ def _probed(label: str, trials: Sequence[Trial], measurements: Sequence[Measured
     )
 
 
-def _mean_slope(trial: Trial, measurements: Sequence[Measured]) -> float:
+def _mean_slope(trial: Trial, measurements: Sequence[MeasurementValues]) -> float:
     slopes = [entry["slope"] for entry in measurements if entry["trial"] == trial.name]
     return math.fsum(slopes) / len(slopes)
 

@@ -3,7 +3,7 @@
 import shlex
 
 from resexp.comparison import Comparison
-from resexp.config import Training
+from resexp.config import TrainingSettings
 from resexp.tables.recipes import changed
 from resexp.tables.sentences import Sentence
 from resexp.tables.terminal import WIDTH
@@ -49,5 +49,5 @@ def command_lines(command: str, indent: str) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _budget(training: Training) -> tuple[str, int]:
+def _budget(training: TrainingSettings) -> tuple[str, int]:
     return ("steps", training.steps) if training.epochs is None and training.steps else ("epochs", training.epochs or 0)

@@ -11,31 +11,31 @@ from resexp.tables.definitions import legend
 from resexp.tables.formats import (
     accuracy_text,
     beyond_width_text,
+    bound_text,
     choice_text,
     closing_text,
     contrast_text,
     dead_text,
+    difference_text,
     diverged_text,
     ends_text,
-    flip_text,
     images_text,
     looks_coverage,
     looks_text,
     missing_text,
-    most_text,
-    needed_text,
     outcome_text,
     percent,
     ranks_text,
     rise_text,
+    seeds_needed_text,
     seeds_text,
+    sign_flip_text,
     slope_text,
     sources_text,
     train_error_text,
     tuned_text,
     verdict_text,
 )
-from resexp.tables.formats import difference_text as points
 from resexp.tables.labels import label_text
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.recipes import recipe, untuned
@@ -54,8 +54,8 @@ MAX_ACCURACY = 12
 DEPTH_TERMS = ("degradation avoided", "margin")
 
 
-def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:
-    """The comparison; judgments: lines with the verdicts on hypotheses; test: whether to print exact p-values."""
+def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:
+    """The comparison; judgments: lines with the verdicts on hypotheses; p_values: whether to print exact p-values."""
     unit = " in percent" if comparison.metric.percent else ""
     lines = [f"{comparison.results.name}: {comparison.metric.label}{unit}, mean ± SD over seeds", *comparison.results.questions]
     lines += [f"trained at {recipe(comparison.results)}"]
@@ -67,7 +67,7 @@ def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool
     lines += _row(widths, ("arm", "above chance", mean, "error", "slope", f"{unit}[95% CI]"))
     for cell in comparison.cells:
         lines += ["", *fitted([heading(cell)])]
-        lines += [line for arm in cell.arms for line in _arm_lines(arm, cell, widths, comparison, test=test)]
+        lines += [line for arm in cell.arms for line in _arm_lines(arm, cell, widths, comparison, p_values=p_values)]
     lines += [
         "",
         *notes(comparison),
@@ -101,11 +101,11 @@ def _row(widths: tuple[int, int], cells: tuple[str, str, str, str, str, str]) ->
     return [*lines, f"  {'':{first + second}}{accuracy}"] if long_accuracy else lines
 
 
-def _arm_lines(arm: Arm, cell: Cell, widths: tuple[int, int], comparison: Comparison, *, test: bool) -> list[str]:
+def _arm_lines(arm: Arm, cell: Cell, widths: tuple[int, int], comparison: Comparison, *, p_values: bool) -> list[str]:
     accuracy, error, slope = accuracy_text(arm.summary, comparison.metric), train_error_text(arm), slope_text(arm.slope_start)
     difference = contrast_text(arm, comparison.metric, comparison.resolution)
     lines = _row(widths, (arm.name, outcome_text(arm), accuracy, error, slope, difference))
-    below = [ranks_text(arm.contrast, comparison.metric), images_text(arm), flip_text(arm) if test else ""]
+    below = [ranks_text(arm.contrast, comparison.metric), images_text(arm), sign_flip_text(arm) if p_values else ""]
     below += [beyond_width_text(arm, cell, comparison.metric, comparison.resolution)] if arm.beyond_width else []
     lines += [f"{text:>{WIDTH}}" for text in below if text]
     diverged = diverged_text(arm)
@@ -115,8 +115,8 @@ def _arm_lines(arm: Arm, cell: Cell, widths: tuple[int, int], comparison: Compar
     if arm.same_as_plain:
         lines.append("    the same network as plain: the shortcut has no parameters")
     if arm.unmatched:
-        verdict = "compared with a plain arm that" if arm.difference else "not compared: the closest plain arm"
-        lines.append(f"    {verdict} differs in {'; '.join(arm.unmatched)}")
+        status = "compared with a plain arm that" if arm.difference else "not compared: the closest plain arm"
+        lines.append(f"    {status} differs in {'; '.join(arm.unmatched)}")
     return lines
 
 
@@ -153,11 +153,11 @@ def notes(comparison: Comparison) -> list[str]:
     if any(arm.dead_layers for arm in arms):
         lines += ["No gradient reached: the weight gradient of these layers was exactly 0 at every logging step."]
     lines += precision_notes(comparison)
-    if pairs := pairing_gain(comparison):
-        spread_of_pairs = f"{pairs.lowest:+.2f} to {pairs.highest:+.2f} (median {pairs.median:+.2f}, {pairs.pairs} pairs)"
-        spread = f"{pairs.median:+.2f}" if pairs.pairs == 1 else spread_of_pairs
+    if gain := pairing_gain(comparison):
+        spread = f"{gain.lowest:+.2f} to {gain.highest:+.2f} (median {gain.median:+.2f}, {gain.pairs} pairs)"
+        correlation = f"{gain.median:+.2f}" if gain.pairs == 1 else spread
         lines += [
-            f"Pairing by seed: correlation between arms {spread}; SD of paired differences = {pairs.ratio:.2f} x unpaired."
+            f"Pairing by seed: correlation between arms {correlation}; SD of paired differences = {gain.ratio:.2f} x unpaired."
         ]
     return lines
 
@@ -207,8 +207,8 @@ def _depth_lines(comparison: Comparison) -> list[str]:
         lines += [f"  {condition}"]
         for row in arms:
             ends = "" if ends_text(row) == shared_ends else ends_text(row)
-            details = "; ".join(filter(None, (ends, most_text(row), f"slope at initialization {slope_text(row.slope)}")))
-            avoided = f"degradation avoided vs plain: {points(row.reduction)}" if row.reduction else ""
+            details = "; ".join(filter(None, (ends, bound_text(row), f"slope at initialization {slope_text(row.slope)}")))
+            avoided = f"degradation avoided vs plain: {difference_text(row.reduction)}" if row.reduction else ""
             lines += [f"    {row.arm:<14} {verdict_text(row):<25} {rise_text(row)}"]
             lines += [f"    {'':<14} {text}" for text in (details, avoided, closing_text(row)) if text]
     longer = [line for command in longer_commands(comparison) for line in command_lines(command, "    ")]
@@ -241,11 +241,11 @@ SELECTED = "selected by mean validation accuracy of one half of the seeds, repor
 
 
 def tuned_heading(comparison: Comparison) -> str:
-    return f"Each at its best {', '.join(comparison.asked) if comparison.asked else 'setting'}, difference [95% CI]"
+    return f"Each at its best {', '.join(comparison.tuned_keys) if comparison.tuned_keys else 'setting'}, difference [95% CI]"
 
 
 def _tuned_row(row: TunedComparison, comparison: Comparison) -> list[str]:
-    metric, selection = comparison.metric, f", {row.how}" if comparison.asked else ""
+    metric, selection = comparison.metric, f", {row.how}" if comparison.tuned_keys else ""
     head = f"  {label_text(row.label)}{selection}: {tuned_text(row, metric, comparison.resolution)}"
     if row.how == ALL_ELSE_EQUAL:
         accuracies = (
@@ -271,9 +271,9 @@ def seed_budget_lines(comparison: Comparison) -> list[str]:
     )
     if widest.half <= precision.aim:
         return ["", f"{current}; enough for differences of {percent(comparison.margin)} points."]
-    needed = (
-        f"{needed_text(median, 'median pair')} or {needed_text(widest, 'widest')}" if has_several_pairs else needed_text(median)
-    )
+    needed = seeds_needed_text(median)
+    if has_several_pairs:
+        needed = f"{seeds_needed_text(median, 'median pair')} or {seeds_needed_text(widest, 'widest')}"
     return ["", f"{current}. For ±{percent(precision.aim)} points you need about {needed}."]
 
 

@@ -9,7 +9,7 @@ from itertools import compress
 from typing import Any
 
 from resexp import runs
-from resexp.comparison import Comparison, DepthTrend, TunedComparison, compare_results, seed_budget
+from resexp.comparison import Arm, Cell, Comparison, DepthTrend, TunedComparison, compare_results, seed_budget
 from resexp.inference import Difference
 from resexp.runs import Outcome, Results
 from resexp.tables.budget import longer_commands
@@ -27,6 +27,7 @@ from resexp.tables.compared import (
 from resexp.tables.definitions import legend
 from resexp.tables.formats import (
     accuracy_text,
+    bound_text,
     choice_text,
     closing_text,
     contrast_text,
@@ -34,13 +35,12 @@ from resexp.tables.formats import (
     difference_text,
     diverged_text,
     ends_text,
-    flip_text,
     images_text,
     missing_text,
-    most_text,
     outcome_text,
     ranks_text,
     rise_text,
+    sign_flip_text,
     slope_text,
     train_error_spread,
     tuned_text,
@@ -52,7 +52,7 @@ from resexp.tables.published import published_lines, published_rows
 from resexp.tables.recipes import recipe, untuned
 
 
-def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False, commands: bool = True) -> str:
+def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False, commands: bool = True) -> str:
     """A row for each arm of each configuration, then training error over depth, then each arm at its best setting.
 
     commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
@@ -60,7 +60,7 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, test: 
     keys = list(comparison.results.shown)
     columns = [*keys, "arm", "above chance", "accuracy (%)" if comparison.metric.percent else "mean", "train error (%)", "n"]
     columns += ["residual - plain [95% CI]", "beyond width [95% CI]", "slope", "parameters", "unmatched"]
-    columns += ["sign-flip test"] if test else []
+    columns += ["sign-flip test"] if p_values else []
     lines = [
         f"# {comparison.results.name}: {comparison.metric.label}",
         "",
@@ -70,37 +70,12 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, test: 
     lines += [f"trained at {recipe(comparison.results)}", ""]
     lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
     lines += _markdown(
-        columns, [_markdown_row(comparison, cell, arm, test=test) for cell in comparison.cells for arm in cell.arms]
+        columns, [_markdown_row(comparison, cell, arm, p_values=p_values) for cell in comparison.cells for arm in cell.arms]
     )
     lines += ["", *(f"- {line}".replace("*", "\\*") for line in notes(comparison))]
     lines += untuned(comparison.results) if commands else []
-    if comparison.depths:
-        rows = [
-            [label_text(row.condition), row.arm, verdict_text(row), ends_text(row), rise_text(row), most_text(row),
-             difference_text(row.reduction), slope_text(row.slope), closing_text(row)]
-            for row in comparison.depths
-        ]  # fmt: skip
-        columns = ["condition", "arm", "verdict", "depths", "difference [95% CI]", "bound"]
-        columns += ["degradation avoided vs plain [95% CI]", "slope", "gap"]
-        not_empty = [any(row[index] for row in rows) for index in range(len(columns))]
-        definitions = [f"- {line}" for line in legend(*DEPTH_TERMS)]
-        lines += ["", "## Training error over depth", "", f"{depths_heading(comparison)}.", "", *definitions, ""]
-        lines += _markdown(list(compress(columns, not_empty)), [list(compress(row, not_empty)) for row in rows])
-        lines += (
-            ["", "To train longer:", "", "```", *longer, "```"] if commands and (longer := longer_commands(comparison)) else []
-        )
-    if comparison.tuned:
-        lines += ["", f"## {tuned_heading(comparison)}", "", f"Settings are {SELECTED}.", ""]
-        columns = [
-            "configuration",
-            "selection",
-            "plain",
-            "accuracy (%)",
-            "residual",
-            "accuracy (%)",
-            "residual - plain [95% CI]",
-        ]
-        lines += _markdown(columns, [_tuned_row(row, comparison) for row in comparison.tuned])
+    lines += _depths_markdown(comparison, commands=commands) if comparison.depths else []
+    lines += _tuned_markdown(comparison) if comparison.tuned else []
     published = published_lines(published_rows(comparison.results))
     lines += [
         *seed_budget_lines(comparison),
@@ -110,7 +85,7 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, test: 
     return "\n".join(lines) + "\n"
 
 
-def _markdown_row(comparison: Comparison, cell: Any, arm: Any, *, test: bool) -> list[str]:
+def _markdown_row(comparison: Comparison, cell: Cell, arm: Arm, *, p_values: bool) -> list[str]:
     differences = [
         contrast_text(arm, comparison.metric, comparison.resolution),
         ranks_text(arm.contrast, comparison.metric),
@@ -127,13 +102,47 @@ def _markdown_row(comparison: Comparison, cell: Any, arm: Any, *, test: bool) ->
         "" if arm.parameters is None else f"{arm.parameters:,}",
         "; ".join(filter(None, (*arm.unmatched, dead_text(arm)))),
     ]
-    return [*cell.label.values(), *values, *([flip_text(arm)] if test else [])]
+    return [*cell.label.values(), *values, *([sign_flip_text(arm)] if p_values else [])]
 
 
-def _tuned_row(row: TunedComparison, comparison: Comparison) -> list[str]:
-    settings = [text for choice in (row.plain, row.residual)
+def _depths_markdown(comparison: Comparison, *, commands: bool) -> list[str]:
+    """The section on training error over depth; columns without a value are left out."""
+    columns = [
+        "condition", "arm", "verdict", "depths", "difference [95% CI]", "bound", "degradation avoided vs plain [95% CI]",
+        "slope", "gap",
+    ]  # fmt: skip
+    rows = [
+        [label_text(row.condition), row.arm, verdict_text(row), ends_text(row), rise_text(row), bound_text(row),
+         difference_text(row.reduction), slope_text(row.slope), closing_text(row)]
+        for row in comparison.depths
+    ]  # fmt: skip
+    has_value = [any(row[index] for row in rows) for index in range(len(columns))]
+    lines = ["", "## Training error over depth", "", f"{depths_heading(comparison)}.", ""]
+    lines += [*(f"- {line}" for line in legend(*DEPTH_TERMS)), ""]
+    lines += _markdown(list(compress(columns, has_value)), [list(compress(row, has_value)) for row in rows])
+    longer = longer_commands(comparison) if commands else []
+    return [*lines, *(["", "To train longer:", "", "```", *longer, "```"] if longer else [])]
+
+
+def _tuned_markdown(comparison: Comparison) -> list[str]:
+    """The section on each arm at its best setting."""
+    columns = ["configuration", "selection", "plain", "accuracy (%)", "residual", "accuracy (%)", "residual - plain [95% CI]"]
+    rows = [
+        [
+            label_text(row.label),
+            row.how,
+            *_choices(row, comparison),
+            tuned_text(row, comparison.metric, comparison.resolution),
+        ]
+        for row in comparison.tuned
+    ]
+    lines = ["", f"## {tuned_heading(comparison)}", "", f"Settings are {SELECTED}.", ""]
+    return [*lines, *_markdown(columns, rows)]
+
+
+def _choices(row: TunedComparison, comparison: Comparison) -> list[str]:
+    return [text for choice in (row.plain, row.residual)
             for text in (f"{choice.arm}, {choice_text(choice)}", accuracy_text(choice.summary, comparison.metric))]  # fmt: skip
-    return [label_text(row.label), row.how, *settings, tuned_text(row, comparison.metric, comparison.resolution)]
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -141,7 +150,7 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - all formats have the same parameters
+def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - all formats have the same parameters
     """One row for each arm of a configuration; shares in [0, 1]; every number of the comparison."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -167,7 +176,7 @@ def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool 
             counts = [arm.summary.outcomes.get(name, 0) for name in outcomes]
             intervals = [value for difference in (arm.difference, arm.beyond_width) for value in _interval(difference)]
             contrast, pairing = arm.contrast, arm.contrast.pairing
-            pairing_gain = [pairing.correlation, pairing.paired, pairing.unpaired] if pairing else [None] * 3
+            pairing_values = [pairing.correlation, pairing.paired, pairing.unpaired] if pairing else [None] * 3
             ranks = (
                 [contrast.ranks.p, contrast.ranks.least, contrast.ranks.lowest, contrast.ranks.highest]
                 if contrast.ranks
@@ -178,7 +187,7 @@ def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool 
             values += [
                 contrast.outcomes,
                 *ranks,
-                *pairing_gain,
+                *pairing_values,
                 contrast.sign_flip,
                 contrast.holm,
                 contrast.least,
@@ -196,7 +205,7 @@ def _interval(difference: Difference | None) -> list[float | None]:
     return [difference.mean, difference.low, difference.high] if difference else [None] * 3
 
 
-def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:  # noqa: ARG001 - as above
+def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - as above
     """Everything as data."""
     value = {
         "experiment": comparison.results.name,
@@ -210,7 +219,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool
         "looks": list(comparison.looks),
         "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
         "over_depth": [_over_depth(row) for row in comparison.depths],
-        "tuned" if comparison.asked else "best_settings": [asdict(row) for row in comparison.tuned],
+        "tuned" if comparison.tuned_keys else "best_settings": [asdict(row) for row in comparison.tuned],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}
             for cell, arm, _, matches in published_rows(comparison.results)
@@ -259,7 +268,7 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
 
 
 def write_accuracy(results: Results) -> None:
-    """Write accuracy.csv and accuracy.md of all finished trials to the folder of the experiment."""
+    """Writes accuracy.csv and accuracy.md of all finished trials to the folder of the experiment."""
     ((folder, _),) = results.sources
     columns, rows = trial_rows(results)
     text = io.StringIO()

@@ -259,7 +259,7 @@ def p_equals(p: float) -> str:
     return f"p {'' if p < 0.001 else '= '}{p_text(p)}"
 
 
-def flip_text(arm: Arm) -> str:
+def sign_flip_text(arm: Arm) -> str:
     """'sign-flip p 0.062, Holm 0.75, smallest attainable 0.062'; '' without a difference."""
     contrast = arm.contrast
     if contrast.sign_flip is None or contrast.holm is None or contrast.least is None:
@@ -326,7 +326,7 @@ def rise_text(row: DepthTrend) -> str:
     return difference_text(row.degradation.contrast) or NO_CONTRAST
 
 
-def most_text(row: DepthTrend) -> str:
+def bound_text(row: DepthTrend) -> str:
     """'at most +1.3 above any shallower depth', if this bound is above the interval and decides the verdict."""
     degradation = row.degradation
     if degradation.most is None or degradation.contrast is None or degradation.verdict == DegradationVerdict.DEGRADES:
@@ -343,7 +343,7 @@ def closing_text(row: DepthTrend) -> str:
 # ---- precision ----------------------------------------------------------------------------------------------------------
 
 
-def needed_text(needed: SeedEstimate, pair: str = "") -> str:
+def seeds_needed_text(needed: SeedEstimate, pair: str = "") -> str:
     """'63 seeds (median pair; 95% CI 23 to 520)'."""
     seeds, low, high = ("over a million" if n is None else f"{n:,}" for n in (needed.seeds, needed.low, needed.high))
     return f"{seeds} seeds ({f'{pair}; ' if pair else ''}95% CI {low} to {high})"

@@ -91,7 +91,7 @@ def profiles(signals: pd.DataFrame) -> pd.DataFrame:
     return levels(signals).groupby(keys, as_index=False, sort=False)[["relative", "level"]].mean()
 
 
-def at_start(frames: Frames) -> pd.DataFrame:
+def initial_gradients(frames: Frames) -> pd.DataFrame:
     """At initialization: `relative` of every seed and block; then `low` and `high`, the predicted band, of every block."""
     keys = ["condition", "depth", "arm", "index"]
     initial = frames.signals[frames.signals["step"] == 0]

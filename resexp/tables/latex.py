@@ -51,7 +51,7 @@ def _letter(letter: str) -> str:
     return rf"\{ACCENTS[parts[1]]}{{{parts[0]}}}" if known else "?"
 
 
-def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, test: bool = False) -> str:
+def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:
     """A table that requires only the package booktabs."""
     keys = list(comparison.results.shown)
     mean = r"mean $\pm$ SD (\%)" if comparison.metric.percent else r"mean $\pm$ SD"
@@ -63,17 +63,18 @@ def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, test: boo
         r"train error (\%)",
         r"residual $-$ plain [95\% CI]",
         "slope",
-        *(EXACT if test else []),
+        *(EXACT if p_values else []),
     ]
     lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{_caption(comparison)}}}"]
     lines += [r"\footnotesize", r"\setlength{\tabcolsep}{2.5pt}"]  # eight columns fit the width of an article
-    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * (len(keys) + 2)}rrrr{'rrr' if test else ''}@{{}}}}", r"\toprule"]
+    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * (len(keys) + 2)}rrrr{'rrr' if p_values else ''}@{{}}}}", r"\toprule"]
     lines += [" & ".join([*map(latex, columns[: len(keys)]), *columns[len(keys) :]]) + r" \\", r"\midrule"]
     for index, cell in enumerate(comparison.cells):
         lines += [r"\addlinespace"] if index else []
-        lines += [_row(comparison, cell, arm, first=arm is cell.arms[0], test=test) for arm in cell.arms]
+        lines += [_row(comparison, cell, arm, first=arm is cell.arms[0], p_values=p_values) for arm in cell.arms]
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
-    return "\n".join([*lines, *_methods(comparison, test=test), *map(latex, [*_remarks(comparison), *judgments])]) + "\n"
+    lines += [*_methods(comparison, p_values=p_values), *map(latex, [*_remarks(comparison), *judgments])]
+    return "\n".join(lines) + "\n"
 
 
 def _caption(comparison: Comparison) -> str:
@@ -93,7 +94,7 @@ def _definition(line: str) -> str:
     return words.replace(latex("<="), r"$\le$")
 
 
-def _row(comparison: Comparison, cell: Cell, arm: Arm, *, first: bool, test: bool) -> str:
+def _row(comparison: Comparison, cell: Cell, arm: Arm, *, first: bool, p_values: bool) -> str:
     label = [latex(value) if first else "" for value in cell.label.values()]
     outcomes = ", ".join(text for text in (outcome_text(arm), missing_text(arm)) if text)
     cells = [*label, latex(arm.name), latex(outcomes), _mean(comparison, arm), _signed(train_error_spread(arm))]
@@ -104,7 +105,7 @@ def _row(comparison: Comparison, cell: Cell, arm: Arm, *, first: bool, test: boo
     )
     difference = "; ".join(filter(None, differences))
     cells += [_signed(difference), _signed(slope_text(arm.slope_start))]
-    return " & ".join([*cells, *(map(latex, _exact(arm)) if test else [])]) + r" \\"
+    return " & ".join([*cells, *(map(latex, _exact(arm)) if p_values else [])]) + r" \\"
 
 
 def _exact(arm: Arm) -> list[str]:
@@ -148,7 +149,7 @@ TESTS = (
 )
 
 
-def _methods(comparison: Comparison, *, test: bool) -> list[str]:
+def _methods(comparison: Comparison, *, p_values: bool) -> list[str]:
     """n, split, recipe, test and tuning: one sentence each."""
     pairs = (
         "Plain and residual networks are trained as pairs: shared weights have equal initial values, and all batches and "
@@ -160,8 +161,8 @@ def _methods(comparison: Comparison, *, test: bool) -> list[str]:
         *_splits(comparison),
         _recipe(comparison.results),
         INTERVALS,
-        _tuning(comparison.tuned, comparison.asked),
-        *([TESTS] if test else []),
+        _tuning(comparison.tuned, comparison.tuned_keys),
+        *([TESTS] if p_values else []),
     ]
 
 
@@ -217,10 +218,10 @@ def _recipe(results: Results) -> str:
     return latex(f"Training: {constant}; the table lists the settings that vary.")
 
 
-def _tuning(rows: Sequence[TunedComparison], asked: Sequence[str]) -> str:
-    if not asked:
+def _tuning(rows: Sequence[TunedComparison], tuned_keys: Sequence[str]) -> str:
+    if not tuned_keys:
         return "No setting was tuned: both arms of a pair have the same settings."
     selections = [f"{label_text(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == EACH_AT_BEST
              for choice in (row.plain, row.residual)]  # fmt: skip
     selected = "; ".join(dict.fromkeys(selections))
-    return latex(f"Each arm at its best {', '.join(asked)}, {SELECTED}; all seeds together select {selected}.")
+    return latex(f"Each arm at its best {', '.join(tuned_keys)}, {SELECTED}; all seeds together select {selected}.")

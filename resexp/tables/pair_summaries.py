@@ -2,11 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from resexp.runs import PairSummary
 from resexp.tables.terminal import fitted
-
-PairSummary = dict[str, Any]
 
 MAX_PRECISION_GAP = 0.05  # relative difference of gradient norms from float32, above which there is a warning
 
@@ -23,56 +21,54 @@ NOTES = {
 }
 
 
-def equalities(pair_summary: PairSummary) -> str:
+def equalities(summary: PairSummary) -> str:
     """The matched and unmatched parts of a pair; a parameter-matched baseline has a different width and other weights."""
-    equal, arms = pair_summary["equal"], (pair_summary["plain"], pair_summary["residual"])
+    equal, arms = summary["equal"], (summary["plain"], summary["residual"])
     verdicts = {True: "equal", False: "DIFFERENT"}
     if equal["weights_bit_equal"] is None:
-        plain, residual = (f"{pair_summary['at_start'][arm]['parameters']:,}" for arm in arms)
-        widths = " and ".join(str(pair_summary["width"][arm]) for arm in arms)
+        plain, residual = (f"{summary['at_start'][arm]['parameters']:,}" for arm in arms)
+        widths = " and ".join(str(summary["width"][arm]) for arm in arms)
         weights = f"width {widths}, at least as many parameters ({plain} and {residual}), different weights"
     else:
         weights = f"{equal['weights']} shared weight tensors {verdicts[equal['weights_bit_equal']]}"
     return ", ".join([weights, *(f"{name} {verdicts[equal[key]]}" for key, name in MATCHED.items())])
 
 
-def beyond(pair_summary: PairSummary) -> list[str]:
+def extra_cost(summary: PairSummary) -> list[str]:
     """The extra cost of the residual arm over plain: parameters, multiply-adds and activation memory per image."""
-    costs = pair_summary["beyond"]
+    costs = summary["beyond"]
     parts = [f"{costs['parameters']:+,} parameters", f"{costs['multiply_adds']:+,} multiply-adds"]
     return [*parts, f"{costs['activation_bytes']:+,} B activation memory per image"] if any(costs.values()) else ["none"]
 
 
-def at_start(pair_summary: PairSummary, key: str) -> str:
+def at_start_text(summary: PairSummary, key: str) -> str:
     """A value of both arms at initialization: '2.31 / 4.05'."""
-    values = [pair_summary["at_start"][arm][key] for arm in (pair_summary["plain"], pair_summary["residual"])]
+    values = [summary["at_start"][arm][key] for arm in (summary["plain"], summary["residual"])]
     return " / ".join(f"{value:.4g}" if value is not None and math.isfinite(value) else "-" for value in values)
 
 
-def notes(pair_summary: PairSummary) -> list[str]:
+def pair_notes(summary: PairSummary) -> list[str]:
     """Remarks on a pair, in addition to its numbers."""
     remarks = [
-        *(INITIALIZATION_NOTES[key] for key in pair_summary["start_differs"]),
-        *(text for key, text in NOTES.items() if pair_summary[key]),
+        *(INITIALIZATION_NOTES[key] for key in summary["start_differs"]),
+        *(text for key, text in NOTES.items() if summary[key]),
     ]
-    rounds = [f"{_seeds(extension['seeds'])} in round {extension['round']}" for extension in pair_summary.get("rounds", ())]
-    remarks += warnings(pair_summary)
+    rounds = [f"{_seeds(extension['seeds'])} in round {extension['round']}" for extension in summary.get("rounds", ())]
+    remarks += pair_warnings(summary)
     return [*remarks, f"seeds were added later: {', '.join(rounds)}"] if len(rounds) > 1 else remarks
 
 
-def warnings(pair_summary: PairSummary) -> list[str]:
+def pair_warnings(summary: PairSummary) -> list[str]:
     """Warnings about a pair: gradient norms that differ from float32, channels that never learn."""
-    gaps = {
-        arm: pair_summary["at_start"][arm].get("precision_gap") for arm in (pair_summary["plain"], pair_summary["residual"])
-    }
+    gaps = {arm: summary["at_start"][arm].get("precision_gap") for arm in (summary["plain"], summary["residual"])}
     lines = [
-        f"{arm}: initial gradient norms in {pair_summary['precision']} differ by up to {100 * gap:.0f}% from float32"
+        f"{arm}: initial gradient norms in {summary['precision']} differ by up to {100 * gap:.0f}% from float32"
         for arm, gap in gaps.items()
         if gap is not None and gap > MAX_PRECISION_GAP
     ]
-    if pair_summary.get("padded_channels_dead"):
+    if summary.get("padded_channels_dead"):
         lines.append(
-            f"{pair_summary['residual']}: zero channels that the shortcut adds never receive a gradient, because branches are "
+            f"{summary['residual']}: zero channels that the shortcut adds never receive a gradient, because branches are "
             "0 at initialization and relu'(0) = 0; network.shortcut=projection trains them"
         )
     return lines
@@ -88,19 +84,19 @@ def _seeds(seeds: Sequence[int]) -> str:
 def pair_summary_lines(pair_summaries: Sequence[PairSummary]) -> list[str]:
     """All pair summaries for a terminal of 80 columns."""
     lines = []
-    for pair_summary in pair_summaries:
+    for summary in pair_summaries:
         lines += [
             "",
-            f"{pair_summary['cell']}: {pair_summary['plain']} / {pair_summary['residual']}",
-            f"  {equalities(pair_summary)}",
+            f"{summary['cell']}: {summary['plain']} / {summary['residual']}",
+            f"  {equalities(summary)}",
         ]
         lines += [
-            f"  extra cost: {', '.join(beyond(pair_summary)[:2])}",
-            *(f"    {part}" for part in beyond(pair_summary)[2:]),
+            f"  extra cost: {', '.join(extra_cost(summary)[:2])}",
+            *(f"    {part}" for part in extra_cost(summary)[2:]),
         ]
         lines += [
-            f"  {name} at initialization, plain / residual: {at_start(pair_summary, key)}"
+            f"  {name} at initialization, plain / residual: {at_start_text(summary, key)}"
             for key, name in AT_INITIALIZATION.items()
         ]
-        lines += [f"  note: {text}" for text in notes(pair_summary)]
+        lines += [f"  note: {text}" for text in pair_notes(summary)]
     return fitted(lines)

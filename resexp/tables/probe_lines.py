@@ -30,8 +30,8 @@ def probe_lines(name: str, diagnostics: Sequence[InitDiagnostics], batches: int,
 
 
 def _arm_lines(arm: InitDiagnostics) -> list[str]:
-    flow = [_value(spread) for spread in arm.spreads["activation_grad_norm"]]
-    chart = "".join(shade(level) for level in shade_levels(flow, max(flow)))
+    norms = [_value(spread) for spread in arm.spreads["activation_grad_norm"]]
+    chart = "".join(shade(level) for level in shade_levels(norms, max(norms)))
     values = (measured_text(arm), predicted_text(arm), ratio_text(arm), chart)
     long = len(arm.arm) > MAX_NAME
     lines = [f"  {arm.arm}"] if long else []

@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from resexp import config
 from resexp.comparison import groups, summary
-from resexp.config import ConfigError, Network, Settings
+from resexp.config import ConfigError, NetworkSettings, Settings
 from resexp.config.parsing import read_document
 from resexp.config.types import Model, PositiveFloat
 from resexp.inference import Summary
@@ -78,7 +78,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedResult:
     """A published result of a network, in percent; without `differences` in the recipe it is compared with a measurement."""
 
     source: str
@@ -93,7 +93,8 @@ class Published:
     samples: str
 
 
-PublishedRow = tuple[str, str, Summary, Sequence[Published]]  # configuration, arm, measured test accuracy, published results
+# Configuration, arm, measured test accuracy, published results.
+PublishedRow = tuple[str, str, Summary, Sequence[PublishedResult]]
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------------
@@ -150,21 +151,21 @@ def published_rows(results: Results) -> list[PublishedRow]:
         for arm, records in arms.items():
             measured = summary(records, "test_accuracy")
             if measured.n and records[0].trial.parameters_of is None:
-                matches = published_for(records[0].trial.settings, measured.n)
+                matches = published_results(records[0].trial.settings, measured.n)
                 rows.append((" ".join(f"{key} {value}" for key, value in label.items()), arm, measured, matches))
     return rows
 
 
-def published_for(settings: Settings, seeds: int) -> list[Published]:
+def published_results(settings: Settings, seeds: int) -> list[PublishedResult]:
     """The published results for the network of a trial that was trained with this number of seeds.
 
     Not for parameter-matched baselines: their settings contain the width of the residual network.
     """
     network = _identity(settings.network)
-    return [_published(entry, settings, seeds) for entry in entries() if _identity(entry.settings.network) == network]
+    return [_published_result(entry, settings, seeds) for entry in entries() if _identity(entry.settings.network) == network]
 
 
-def _identity(network: Network) -> dict[str, Any]:
+def _identity(network: NetworkSettings) -> dict[str, Any]:
     """The keys that identify a network, with parameters of the shortcut and their defaults."""
     without = {"plain", "plain_width", *(["block_layers"] if network.block == "bottleneck" else [])}  # a bottleneck has 3
     name = config.shortcut_name(network.shortcut)
@@ -174,10 +175,10 @@ def _identity(network: Network) -> dict[str, Any]:
     return {**network.model_dump(exclude=without), "shortcut": (name, parameters)}
 
 
-def _published(entry: Entry, settings: Settings, seeds: int) -> Published:
+def _published_result(entry: Entry, settings: Settings, seeds: int) -> PublishedResult:
     value = entry.value
     runs = "a single run" if value.statistic == "single" else f"{value.statistic} of {value.runs} runs"
-    return Published(
+    return PublishedResult(
         source=entry.source,
         failed=value.fail,
         note=entry.note,
@@ -269,11 +270,11 @@ def _shortened(differences: Sequence[str]) -> str:
     return f"{images[0]}{more}" if images else "; ".join(differences)
 
 
-def _measured(summary: Summary) -> str:
+def _measured(accuracy: Summary) -> str:
     """'8.61 ± 0.20': the error of all seeds; 'median 9.10' if outcomes differ; '-' without a value."""
-    if summary.mean is None:
-        return "-" if summary.median is None else f"median {100 * (1 - summary.median):.2f}"
-    return _with_sd(100 * (1 - summary.mean), None if summary.sd is None else 100 * summary.sd)
+    if accuracy.mean is None:
+        return "-" if accuracy.median is None else f"median {100 * (1 - accuracy.median):.2f}"
+    return _with_sd(100 * (1 - accuracy.mean), None if accuracy.sd is None else 100 * accuracy.sd)
 
 
 def _with_sd(error: float, sd: float | None) -> str:

@@ -19,15 +19,15 @@ def _parts(line: str) -> list[str]:
     return textwrap.wrap(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def shade_levels(flow: Sequence[float], full: float) -> list[float]:
+def shade_levels(norms: Sequence[float], full: float) -> list[float]:
     """A norm at up to 16 block boundaries, input first, on a log scale: 1 is `full` or more, 0 is 1e-6 of it or less.
 
     Empty if `full` is 0 or not finite.
     """
     if not (full > 0 and math.isfinite(full)):
         return []
-    count = min(BAR_WIDTH, len(flow))
-    chosen = [flow[round(n * (len(flow) - 1) / max(1, count - 1))] for n in range(count)]
+    count = min(BAR_WIDTH, len(norms))
+    chosen = [norms[round(n * (len(norms) - 1) / max(1, count - 1))] for n in range(count)]
     log_ratios = [math.log10(value) - math.log10(full) if value > 0 and math.isfinite(value) else DARKEST for value in chosen]
     return [1 - min(1.0, max(0.0, value / DARKEST)) for value in log_ratios]
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from resexp import theory
-from resexp.config import Network, Settings
+from resexp.config import NetworkSettings, Settings
 from resexp.runs import Results
 from resexp.tables.labels import condition
 from resexp.theory import Prediction
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}  # pixels, for the padding of CNNs
 
 
-def prediction_of(settings: Settings, network: Network | None = None) -> Prediction:
+def prediction_of(settings: Settings, network: NetworkSettings | None = None) -> Prediction:
     """The prediction for the network of a trial, or for another network with the same images and batch size."""
     side = settings.data.image_size or SIDES.get(settings.data.name)
     return theory.predict(network or settings.network, settings.training.batch_size, side)

@@ -158,7 +158,7 @@ def _contrast_with_gradients(row: DepthTrend) -> str:
 # ---- gradients ---------------------------------------------------------------------------------------------------------
 
 
-def gradient_profile(frames: Frames) -> list[str]:
+def _gradient_profile(frames: Frames) -> list[str]:
     """The gradients of the deepest networks at initialization, and the logging step at which their kind changes."""
     return [
         SENTENCES["profile"].format(
@@ -179,8 +179,8 @@ def _growths(frames: Frames) -> list[tuple[str, str, int, pd.Series]]:
     """
     level = profiles(frames.signals[~frames.signals["staged"]]).dropna(subset=["relative"])
     rows = []
-    for (condition, arm), of_arm in level.groupby(["condition", "arm"], sort=False):
-        deepest = of_arm[of_arm["depth"] == of_arm["depth"].max()]
+    for (condition, arm), arm_rows in level.groupby(["condition", "arm"], sort=False):
+        deepest = arm_rows[arm_rows["depth"] == arm_rows["depth"].max()]
         blocks = deepest["index"].max()
         inner = deepest[(deepest["index"] > 0) & (deepest["index"] < blocks)]
         growths = blocks * inner.groupby("step").apply(_slope, include_groups=False).dropna()
@@ -211,11 +211,11 @@ def _later(growths: pd.Series) -> str:
 # ---- accuracy over depth -------------------------------------------------------------------------------------------------
 
 
-def accuracy(frames: Frames) -> list[str]:
+def _accuracy(frames: Frames) -> list[str]:
     """The median of each arm at the smallest and at the largest depth, for each condition."""
     lines = []
     for condition, rows in frames.results.groupby("condition", sort=False):
-        spans = "; ".join(_span(str(arm), of_arm) for arm, of_arm in rows.groupby("arm", sort=False))
+        spans = "; ".join(_span(str(arm), arm_rows) for arm, arm_rows in rows.groupby("arm", sort=False))
         lines.append(SENTENCES["accuracy"].format(arms=f"{_named(condition)}: {spans}" if condition != "all" else spans))
     return lines
 
@@ -239,18 +239,18 @@ def _median(rows: pd.DataFrame) -> str:
 # ---- heat maps ----------------------------------------------------------------------------------------------------------
 
 
-def atlas(frames: Frames) -> list[str]:
+def _atlas(frames: Frames) -> list[str]:
     """The number of configurations in which each shortcut helps or hurts, and the accuracies around the predicted limit."""
     lines = []
-    for (region, arm), of_arm in plane(frames.results).groupby(["region", "arm"], sort=False):
-        differences = of_arm["difference"].dropna()
+    for (region, arm), arm_rows in plane(frames.results).groupby(["region", "arm"], sort=False):
+        differences = arm_rows["difference"].dropna()
         if arm != "plain" and len(differences):
             lowest, highest = (percent(value, sign="+") for value in (differences.min(), differences.max()))
             better, worse = int((differences >= MIN_CHANGE).sum()), int((differences <= -MIN_CHANGE).sum())
             counts = {"better": better, "worse": worse, "total": len(differences)}
             ends = {"change": f"{100 * MIN_CHANGE:g}", "lowest": lowest, "highest": highest}
             lines.append(SENTENCES["map"].format(arm=_named(region, arm), **counts, **ends))
-        lines += _sides(_named(region, arm), of_arm, frames.boundaries)
+        lines += _sides(_named(region, arm), arm_rows, frames.boundaries)
     return [*lines, *_outcomes(frames.results)]
 
 
@@ -269,9 +269,9 @@ def _outcomes(results: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _sides(name: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
+def _sides(name: str, arm_rows: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
     """The accuracies within and beyond the predicted limit; empty if no formula is known."""
-    known = of_arm.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "init_scale"])
+    known = arm_rows.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "init_scale"])
     near = known["depth"] <= known["reach"]
     sides = (
         [("within the predicted limit", near), ("beyond it", ~near)]
@@ -293,7 +293,7 @@ def _sides(name: str, of_arm: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
 
 
 WORDS: dict[str, Callable[[Frames], list[str]]] = {
-    "atlas": atlas,
-    "accuracy": accuracy,
-    "gradient-profile": gradient_profile,
+    "atlas": _atlas,
+    "accuracy": _accuracy,
+    "gradient-profile": _gradient_profile,
 }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from resexp import config
-from resexp.config import Network
+from resexp.config import NetworkSettings
 from resexp.theory.formulas import (
     BATCH_NORM_RELU,
     Range,
@@ -27,7 +27,7 @@ MIN_BATCH = 8  # smallest batch for which the range of `batch_norm_relu` is vali
 NORM_CHI = {"batch": BATCH_NORM_RELU, "layer": layer_norm_relu()}  # of normalization and ReLU, in large batches
 
 
-def predict(network: Network, batch: int, side: int | None = None) -> Prediction:
+def predict(network: NetworkSettings, batch: int, side: int | None = None) -> Prediction:
     """The prediction for a network, including its shortcut, in batches of `batch` images.
 
     `side`: side of an image in pixels. Without it, the effect of zero padding at image borders is neglected.
@@ -51,7 +51,7 @@ def predict(network: Network, batch: int, side: int | None = None) -> Prediction
     return _residual(network, factors, side, norm_and_activation)
 
 
-def shortcut_factors(network: Network) -> Range | None:
+def shortcut_factors(network: NetworkSettings) -> Range | None:
     """(s, a) at initialization, where E|S^T d|^2 = s^2 |d|^2 and a is constant, in blocks that preserve shape.
 
     None for other shortcuts. For a learned map with sigma2 = u, s = sqrt(u).
@@ -69,11 +69,11 @@ def shortcut_factors(network: Network) -> Range | None:
     return factors.get(config.shortcut_name(network.shortcut))
 
 
-def block_count(network: Network) -> int:
+def block_count(network: NetworkSettings) -> int:
     return (network.depth - 2) // layers_of_block(network)
 
 
-def layers_of_block(network: Network) -> int:
+def layers_of_block(network: NetworkSettings) -> int:
     return 3 if network.block == "bottleneck" else network.block_layers
 
 
@@ -84,7 +84,7 @@ def _no_prediction(reason: str) -> Prediction:
     return Prediction("none", source=reason)
 
 
-def _unknown(network: Network) -> Prediction:
+def _unknown(network: NetworkSettings) -> Prediction:
     arm, family = config.arm_name(network.shortcut), {"mlp": "an mlp", "cnn": "a cnn"}[network.family]
     norm = "no normalization" if network.norm == "none" else f"{network.norm} norm"
     return _no_prediction(
@@ -98,11 +98,11 @@ def _prediction(law: str, low: Sequence[float], high: Sequence[float], source: s
     return Prediction(law=law, low=log_low, high=log_high, source=source, not_for=not_for, **fields)
 
 
-def _sigma2(network: Network) -> float:
+def _sigma2(network: NetworkSettings) -> float:
     return INIT_SCALES[network.init] if network.init_scale is None else network.init_scale
 
 
-def _branch_chi(network: Network, side: int | None) -> Range:
+def _branch_chi(network: NetworkSettings, side: int | None) -> Range:
     """(low, high) of chi of a branch: (sigma2 / 2)^m, reduced by zero padding at the borders of an image."""
     chi = relu_layer(_sigma2(network)) ** layers_of_block(network)
     if network.family == "mlp" or side is None or network.init == "delta-orthogonal":
@@ -114,7 +114,7 @@ def _branch_chi(network: Network, side: int | None) -> Range:
 # ---- plain ----------------------------------------------------------------------------------------------------------------
 
 
-def _plain(network: Network, batch: int, side: int | None, norm_and_activation: tuple[str, str]) -> Prediction:
+def _plain(network: NetworkSettings, batch: int, side: int | None, norm_and_activation: tuple[str, str]) -> Prediction:
     if norm_and_activation == ("none", "relu"):
         return _plain_relu(network, side)
     if network.family == "mlp" and norm_and_activation == ("none", "tanh"):
@@ -134,7 +134,7 @@ def _plain(network: Network, batch: int, side: int | None, norm_and_activation: 
     return _unknown(network)
 
 
-def _plain_relu(network: Network, side: int | None) -> Prediction:
+def _plain_relu(network: NetworkSettings, side: int | None) -> Prediction:
     low, high = _branch_chi(network, side)
     blocks, layers, mlp = block_count(network), layers_of_block(network), network.family == "mlp"
     variance = fluctuation(layers, network.width) if mlp and "orthogonal" not in network.init else None
@@ -150,7 +150,7 @@ def _plain_relu(network: Network, side: int | None) -> Prediction:
     )
 
 
-def _plain_tanh(network: Network) -> Prediction:
+def _plain_tanh(network: NetworkSettings) -> Prediction:
     blocks, layers, sigma2 = block_count(network), layers_of_block(network), _sigma2(network)
     bias = 1 / (3 * network.width) if network.init == "pytorch" else 0.0
     chi, squares = tanh_layers(sigma2, 1 + blocks * layers, bias)
@@ -168,7 +168,7 @@ def _plain_tanh(network: Network) -> Prediction:
     )
 
 
-def _plain_norm(network: Network, chi: Range, source: str) -> Prediction:
+def _plain_norm(network: NetworkSettings, chi: Range, source: str) -> Prediction:
     blocks, layers = block_count(network), layers_of_block(network)
     low, high = (factor**layers for factor in chi)
     limits = "networks after the first update; narrow layers"
@@ -178,7 +178,7 @@ def _plain_norm(network: Network, chi: Range, source: str) -> Prediction:
 # ---- residual -------------------------------------------------------------------------------------------------------------
 
 
-def _zero_branch(network: Network, scale: float) -> Prediction:
+def _zero_branch(network: NetworkSettings, scale: float) -> Prediction:
     """scale^2 per block if the branch is initialized to 0; a ReLU does not change activations that are not negative."""
     has_map = config.shortcut_name(network.shortcut) == "projection-all"
     no_activation_after = network.placement in ("pre", "branch", "pre-act-only")
@@ -194,7 +194,7 @@ def _zero_branch(network: Network, scale: float) -> Prediction:
     return Prediction("exponential", steps, steps, steps, None, source, limits)
 
 
-def _residual(network: Network, factors: Range, side: int | None, norm_and_activation: tuple[str, str]) -> Prediction:
+def _residual(network: NetworkSettings, factors: Range, side: int | None, norm_and_activation: tuple[str, str]) -> Prediction:
     if norm_and_activation == ("none", "relu") and network.placement != "branch":
         return _residual_relu(network, factors, side)
     is_relu_mlp = network.family == "mlp" and network.activation == "relu"
@@ -214,7 +214,7 @@ POST = (
 )
 
 
-def _residual_relu(network: Network, factors: Range, side: int | None) -> Prediction:
+def _residual_relu(network: NetworkSettings, factors: Range, side: int | None) -> Prediction:
     """A block s x + a F equals s times a block x + (a / s) F. The output Ux of a map is normal with mean 0, as F is."""
     blocks, (scale, branch), chis = block_count(network), factors, _branch_chi(network, side)
     is_pre = network.placement in ("pre", "pre-act-only")
@@ -235,7 +235,7 @@ def _residual_relu(network: Network, factors: Range, side: int | None) -> Predic
     )
 
 
-def _residual_norm(network: Network, branch: float) -> Prediction:
+def _residual_norm(network: NetworkSettings, branch: float) -> Prediction:
     blocks, exponent = block_count(network), NORM_CHI[network.norm] ** layers_of_block(network)
     offset = 1.0 if network.placement == "branch" else 1 / _sigma2(network)  # variance of x_0 divided by that of a branch
     factors = norm_residual(exponent, offset / branch**2, blocks)

@@ -15,13 +15,13 @@ from resexp.training.data import (
     load_training_data,
     prepare_process,
     process_restored,
-    read,
+    read_images,
     resolve_device,
     step_counts,
     test_images,
 )
-from resexp.training.evaluation import finish, save_weights
-from resexp.training.loop import begin, checkpoints, evaluate_epoch, save, train_stack, update
+from resexp.training.evaluation import save_result, save_weights
+from resexp.training.loop import checkpoint_count, evaluate_epoch, initial_state, save, train_stack, update
 from resexp.training.measures import evaluate, never, outcome
 from resexp.training.precise import PRECISE_IMAGES, measuring, precise_batch_norm
 from resexp.training.recipe import (
@@ -45,14 +45,13 @@ __all__ = [
     "StepCounts",
     "TrainingData",
     "batches",
-    "begin",
     "build",
-    "checkpoints",
+    "checkpoint_count",
     "clip",
     "device_name",
     "evaluate",
     "evaluate_epoch",
-    "finish",
+    "initial_state",
     "is_out_of_memory",
     "kernels",
     "learning_rate",
@@ -66,10 +65,11 @@ __all__ = [
     "precision_of",
     "prepare_process",
     "process_restored",
-    "read",
+    "read_images",
     "resolve_device",
     "sample_noise",
     "save",
+    "save_result",
     "save_weights",
     "step_counts",
     "test_images",

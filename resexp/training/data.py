@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from resexp import datasets, streams
-from resexp.config import ConfigError, Data, Settings, Trial, expanded
+from resexp.config import ConfigError, DataSettings, Settings, Trial, expanded
 from resexp.datasets import Images
 
 MAX_TRAINING_SAMPLE = 10_000  # training images on which training accuracy and loss are evaluated
@@ -161,7 +161,7 @@ class TrainingData:
         return len(self.training.classes)
 
 
-def source(data: Data) -> datasets.Source:
+def source(data: DataSettings) -> datasets.Source:
     """The source of a config's images on this machine."""
     root = datasets.data_root(data.root)
     return datasets.Source(
@@ -169,10 +169,10 @@ def source(data: Data) -> datasets.Source:
     )
 
 
-_unused_splits: dict[tuple[Data, str], Images] = {}  # splits that `read` has read and that are not in use yet
+_unused_splits: dict[tuple[DataSettings, str], Images] = {}  # splits that `read_images` has read and that are not in use yet
 
 
-def read(data: Data) -> tuple[Images, Images]:
+def read_images(data: DataSettings) -> tuple[Images, Images]:
     """The images of the training and test sets as stored now, on the CPU.
 
     `load_training_data` and `test_images` then use these images, so every file is read and decoded once.
@@ -187,19 +187,19 @@ def read(data: Data) -> tuple[Images, Images]:
     return _unused_splits[data, "train"], _unused_splits[data, "test"]
 
 
-def _load_split(data: Data, split: str) -> Images:
+def _load_split(data: DataSettings, split: str) -> Images:
     images = _unused_splits.pop((data, split), None)
     return datasets.DATASETS[data.name](source(data), split) if images is None else images
 
 
 @lru_cache(maxsize=1)
-def load_training_data(data: Data, device: str, dtype: torch.dtype) -> TrainingData:
+def load_training_data(data: DataSettings, device: str, dtype: torch.dtype) -> TrainingData:
     """The training and validation images of an experiment, without the test set.
 
     Raises:
         DataError: missing or damaged files; a validation set or limit that is too large; identical training images.
     """
-    training, validation = datasets.split(
+    training, validation = datasets.train_validation_split(
         _load_split(data, "train"), data.validation, data.limit, data.name, data.limit_validation
     )
     pixels = training.pixels
@@ -218,7 +218,7 @@ def load_training_data(data: Data, device: str, dtype: torch.dtype) -> TrainingD
 
 
 @lru_cache(maxsize=1)
-def test_images(data: Data, device: str) -> Images:
+def test_images(data: DataSettings, device: str) -> Images:
     """The test set, which is used only after the last training step."""
     return datasets.limited(_load_split(data, "test"), data.limit_test, "test").to(torch.device(device))
 

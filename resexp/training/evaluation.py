@@ -25,7 +25,7 @@ def evaluate_and_save(state: StackState, stop: Callable[[], bool]) -> None:
     trials, network = len(state.trials), state.network
     test = test_images(state.trials[0].settings.data, str(state.training_data.shift.device))
     mark_diverged(state, state.step)
-    unfinished = [trial for trial, logs in enumerate(state.logs) if not runs.has_result(logs)]
+    unfinished = [trial for trial, trial_path in enumerate(state.trial_paths) if not runs.has_result(trial_path)]
     save_weights(state, unfinished, network.state_dict(), "weights.pt")
     batches = list(logits_of(network, test, state.training_data, trials, stop))
     logits = torch.cat([batch for batch, _ in batches], dim=1)
@@ -41,27 +41,27 @@ def evaluate_and_save(state: StackState, stop: Callable[[], bool]) -> None:
             network.load_state_dict(final)
         best_scores = [scores[trial] if trial in with_best else (None, None) for trial in range(trials)]
     for trial in unfinished:
-        finish(state, trial, logits[trial], test, best_scores[trial])
+        save_result(state, trial, logits[trial], test, best_scores[trial])
 
 
 def save_weights(state: StackState, trials: list[int], state_dict: stacking.StateDict, name: str) -> None:
     for trial in trials:
         checkpoint.save_tensors(
-            state.logs[trial] / name, stacking.unstack(state_dict, state.single_state_dict, len(state.trials), trial)
+            state.trial_paths[trial] / name, stacking.unstack(state_dict, state.single_state_dict, len(state.trials), trial)
         )
 
 
-def finish(state: StackState, trial: int, logits: Tensor, test: Images, best: Scores) -> None:
+def save_result(state: StackState, trial: int, logits: Tensor, test: Images, best: Scores) -> None:
     """Writes predictions.csv.gz and result.json of one trial, from its logits on the test set."""
-    logs, diverged = state.logs[trial], state.diverged[trial]
-    metrics = {key: float(value) for key, value in runs.read_rows(logs / "metrics.csv")[-1].items()}
+    trial_path, diverged = state.trial_paths[trial], state.diverged[trial]
+    metrics = {key: float(value) for key, value in runs.read_rows(trial_path / "metrics.csv")[-1].items()}
     is_finite = diverged < 0 and math.isfinite(metrics["train_loss"])
-    accuracy, loss = predict(state, trial, logits, test) if is_finite else (None, None)
+    accuracy, loss = save_predictions(state, trial, logits, test) if is_finite else (None, None)
     final_outcome = outcome(metrics["train_accuracy"], metrics["train_loss"], state.training_data.sample.labels.cpu())
     probe_names = state.trials[trial].settings.gradients.probes
-    slope_start, slope_end = (slope_at(logs, step, state.network) for step in (0, state.step_counts.end_of_first_epoch))
+    slope_start, slope_end = (slope_at(trial_path, step, state.network) for step in (0, state.step_counts.end_of_first_epoch))
     runs.write_result(
-        logs,
+        trial_path,
         {
             "trial": state.trials[trial].name,
             "arm": state.trials[trial].arm,
@@ -76,14 +76,14 @@ def finish(state: StackState, trial: int, logits: Tensor, test: Images, best: Sc
             **{key: metrics[key] if is_finite else None for key in ("train_accuracy", "train_loss", "val_accuracy")},
             "slope_start": slope_start,
             "slope_end": slope_end,
-            **({"dead_layers": dead_layers(logs)} if "gradient_norm" in probe_names else {}),
+            **({"dead_layers": dead_layers(trial_path)} if "gradient_norm" in probe_names else {}),
             **state.costs[trial],
             "steps": state.step if diverged < 0 else diverged,
         },
     )
 
 
-def predict(state: StackState, trial: int, logits: Tensor, test: Images) -> tuple[float, float]:
+def save_predictions(state: StackState, trial: int, logits: Tensor, test: Images) -> tuple[float, float]:
     """(accuracy, loss) on the test set; writes predictions.csv.gz, with class names if the images have files."""
     labels = test.labels
     predictions = logits.argmax(1)
@@ -92,5 +92,5 @@ def predict(state: StackState, trial: int, logits: Tensor, test: Images) -> tupl
     if test.files:
         columns += [*([test.classes[n] for n in column] for column in columns[1:3]), test.files]
     more_columns = runs.MORE_COLUMNS["predictions.csv.gz"] if test.files else ()
-    runs.write_rows(state.logs[trial] / "predictions.csv.gz", zip(*columns, strict=True), more_columns)
+    runs.write_rows(state.trial_paths[trial] / "predictions.csv.gz", zip(*columns, strict=True), more_columns)
     return (predictions == labels).double().mean().item(), functional.cross_entropy(logits, labels).item()

@@ -39,7 +39,7 @@ def train_stack(trials: Sequence[Trial], folder: Path, name: str, device: str, s
         RunsError: a damaged checkpoint.
         OSError: the folder is not writable.
     """
-    state = begin(trials, folder, name, device)
+    state = initial_state(trials, folder, name, device)
     resume(state)
     try:
         loop(state, stop)
@@ -53,14 +53,14 @@ def train_stack(trials: Sequence[Trial], folder: Path, name: str, device: str, s
     return "finished"
 
 
-def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> StackState:
+def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str) -> StackState:
     """The state of a stack at initialization. Checks which trials have results in `folder`, and writes nothing."""
     target, settings = torch.device(device), trials[0].settings
     training_data = load_training_data(settings.data, device, DTYPES[settings.precision])
     networks = [build(trial, training_data.input_shape, training_data.classes) for trial in trials]
     single_state_dict = networks[0].state_dict()
     network = stacking.stack(networks).to(target)
-    logs = tuple(runs.trial_folder(folder, trial.name) for trial in trials)
+    trial_paths = tuple(runs.trial_folder(folder, trial.name) for trial in trials)
     state = StackState(
         trials=tuple(trials),
         training_data=training_data,
@@ -73,10 +73,10 @@ def begin(trials: Sequence[Trial], folder: Path, name: str, device: str) -> Stac
         optimizer=make_optimizer(
             network, settings.training, {name for name, value in single_state_dict.items() if value.ndim < 2}
         ),
-        logs=logs,
+        trial_paths=trial_paths,
         checkpoint_path=runs.checkpoint_file(folder, name),
         diverged=[-1] * len(trials),
-        active=[not runs.has_result(trial_logs) for trial_logs in logs],
+        active=[not runs.has_result(trial_path) for trial_path in trial_paths],
     )
     if settings.compile:
         network.compile(dynamic=False)
@@ -106,14 +106,16 @@ def resume(state: StackState) -> None:
         RunsError: a damaged checkpoint; logs that do not match it.
     """
     unfinished = [
-        (trial, logs) for trial, logs, is_active in zip(state.trials, state.logs, state.active, strict=True) if is_active
+        (trial, trial_path)
+        for trial, trial_path, is_active in zip(state.trials, state.trial_paths, state.active, strict=True)
+        if is_active
     ]
     try:
         saved = checkpoint.load_checkpoint(state.checkpoint_path, state.training_data.shift.device)
         if saved is not None:
-            for trial, logs in unfinished:
+            for trial, trial_path in unfinished:
                 positions = saved["logs"]
-                runs.truncate_logs(logs, positions.get(trial.name, positions.get(logs.name)))
+                runs.truncate_logs(trial_path, positions.get(trial.name, positions.get(trial_path.name)))
     except runs.RunsError as error:
         raise runs.RunsError(f"{error}; to train the stack from the beginning, delete {state.checkpoint_path}") from None
     if saved is not None:
@@ -121,10 +123,10 @@ def resume(state: StackState) -> None:
         state.optimizer.load_state_dict(saved["optimizer"])
         state.step, state.best_epochs, state.diverged = saved["step"], saved["best"], saved["diverged"]
         mark_diverged(state, state.step)
-    for trial, logs in unfinished:
+    for trial, trial_path in unfinished:
         if saved is None:
-            runs.clear(logs)
-        runs.write_trial(logs, trial)
+            runs.clear(trial_path)
+        runs.write_trial(trial_path, trial)
 
 
 def loop(state: StackState, stop: Callable[[], bool]) -> None:
@@ -144,7 +146,7 @@ def loop(state: StackState, stop: Callable[[], bool]) -> None:
         if is_due(step):
             save(state)
         if step == steps:
-            state.log_ends = log_ends(state)
+            state.log_positions = stack_log_positions(state)
         if step % per_epoch == 0 or step == steps:
             epoch_start = evaluate_epoch(state, epoch_start, stop)
         if not any(state.active):
@@ -225,10 +227,10 @@ def fixed_batch_rows(state: StackState) -> list[dict[str, Sequence[probes.LogRow
 def write_probe_rows(state: StackState, rows: Sequence[dict[str, Sequence[probes.LogRow]]]) -> None:
     """Appends the probe rows of each active trial to its logs, after the update of a logging step."""
     mark_diverged(state, state.step + 1)
-    for logs, is_active, trial_rows in zip(state.logs, state.active, rows, strict=True):
+    for trial_path, is_active, trial_rows in zip(state.trial_paths, state.active, rows, strict=True):
         for name, probe_rows in trial_rows.items() if is_active else ():
             if probe_rows:
-                runs.append(logs / runs.PROBE_FILES[name], [(state.step, state.epoch, *row) for row in probe_rows])
+                runs.append(trial_path / runs.PROBE_FILES[name], [(state.step, state.epoch, *row) for row in probe_rows])
     if time.monotonic() - state.status_written_at > STATUS_SECONDS:
         write_status(state, "running")
 
@@ -248,10 +250,10 @@ def evaluate_epoch(state: StackState, epoch_start: float, stop: Callable[[], boo
     rate = learning_rate(state.trials[0].settings.training, state.step, state.step_counts.steps)
     now = time.perf_counter()
     seconds = ((epoch_end - epoch_start if state.step else 0.0) / trials, (now - epoch_end) / trials)
-    for trial, logs in enumerate(state.logs):
+    for trial, trial_path in enumerate(state.trial_paths):
         if state.active[trial]:
-            runs.append(logs / "metrics.csv", [(state.step, state.epoch, rate, *training[trial], *validation[trial])])
-            runs.append(logs / "timing.csv", [(state.step, state.epoch, *seconds)])
+            runs.append(trial_path / "metrics.csv", [(state.step, state.epoch, rate, *training[trial], *validation[trial])])
+            runs.append(trial_path / "timing.csv", [(state.step, state.epoch, *seconds)])
     write_status(state, "running")
     return now
 
@@ -277,7 +279,7 @@ def checkpoint_rule(every: str | int) -> Callable[[int], bool]:
     """Returns a function that tells whether to save before a step: every N steps, or when that much time has passed."""
     if isinstance(every, int):
         return lambda step: step > 0 and step % every == 0
-    seconds, last_save = interval(every), time.monotonic()
+    seconds, last_save = interval_seconds(every), time.monotonic()
 
     def is_due(_step: int) -> bool:
         nonlocal last_save
@@ -289,30 +291,30 @@ def checkpoint_rule(every: str | int) -> Callable[[int], bool]:
     return is_due
 
 
-def interval(every: str) -> int:
+def interval_seconds(every: str) -> int:
     """The number of seconds in '60s', '10m' or '2h'."""
     return int(every[:-1]) * {"s": 1, "m": 60, "h": 3600}[every[-1]]
 
 
-def checkpoints(every: str | int, steps: int, seconds: float) -> int:
+def checkpoint_count(every: str | int, steps: int, seconds: float) -> int:
     """The number of checkpoints that are written in a training of that many steps and seconds."""
-    return steps // every if isinstance(every, int) else int(seconds // interval(every))
+    return steps // every if isinstance(every, int) else int(seconds // interval_seconds(every))
 
 
-def log_ends(state: StackState) -> dict[str, Any]:
-    """The current end of each log of each unfinished trial."""
-    trials = zip(state.trials, state.logs, strict=True)
-    return {trial.name: runs.log_positions(logs) for trial, logs in trials if not runs.has_result(logs)}
+def stack_log_positions(state: StackState) -> dict[str, Any]:
+    """The current positions of the logs of each unfinished trial."""
+    trials = zip(state.trials, state.trial_paths, strict=True)
+    return {trial.name: runs.log_positions(trial_path) for trial, trial_path in trials if not runs.has_result(trial_path)}
 
 
 def save(state: StackState) -> None:
-    """Writes the checkpoint of this step: everything that cannot be recomputed, and the ends of the logs."""
+    """Writes the checkpoint of this step: everything that cannot be recomputed, and the positions of the logs."""
     mark_diverged(state, state.step)
     content = {
         "step": state.step,
         "best": state.best_epochs,
         "diverged": state.diverged,
-        "logs": state.log_ends or log_ends(state),
+        "logs": state.log_positions or stack_log_positions(state),
         "network": state.network.state_dict(),
         "optimizer": state.optimizer.state_dict(),
     }

@@ -82,22 +82,22 @@ def outcome(train_accuracy: float, train_loss: float, labels: Tensor) -> Outcome
     return Outcome.ABOVE_CHANCE if is_accurate and is_informed else Outcome.AT_CHANCE
 
 
-def dead_layers(logs: Path) -> list[str]:
+def dead_layers(trial_path: Path) -> list[str]:
     """Names of the weighted layers whose weight gradient is exactly 0 at every logging step of gradients.csv.
 
     Layers after a factor that is 0 at initialization have no gradient until it has changed: in the first step (zeroed
     branches, rezero) or in the first two (fixup, which also zeroes the classifier). A log that ends there shows no dead layers.
     """
-    rows = runs.read_rows(logs / "gradients.csv")
+    rows = runs.read_rows(trial_path / "gradients.csv")
     if not rows or int(rows[-1]["step"]) < FIRST_STEP_WITH_ALL_GRADIENTS:
         return []
     alive = {row["layer"] for row in rows if float(row["weight_grad_norm"]) != 0}
     return [layer for layer in dict.fromkeys(row["layer"] for row in rows) if layer not in alive]
 
 
-def slope_at(logs: Path, step: int, network: Network) -> float:
+def slope_at(trial_path: Path, step: int, network: Network) -> float:
     """The slope at a logging step, computed from signals.csv; nan if the log has no rows of that step."""
-    rows = [row for row in runs.read_rows(logs / "signals.csv") if int(row["step"]) == step]
+    rows = [row for row in runs.read_rows(trial_path / "signals.csv") if int(row["step"]) == step]
     if not rows:
         return math.nan
     return probes.slope([float(row["activation_grad_norm"]) for row in rows], boundary_stages(network))

@@ -44,7 +44,7 @@ def precise_batch_norm(
     unchanged.
 
     Raises:
-        Stopped: `stop()` was true before a batch; it is checked only if all trials together see more than 2,000 images.
+        Stopped: `stop()` was true before a batch; it is checked only if all trials together process more than 2,000 images.
     """
     norms = [
         module

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from resexp import stacking, streams
-from resexp.config import Network as NetworkConfig
-from resexp.config import Settings, Training, Trial, shortcut_name
-from resexp.networks import GROUPS, Network, Noise, Shortcut, build_network, initialize
+from resexp.config import NetworkSettings, Settings, TrainingSettings, Trial, shortcut_name
+from resexp.networks import GROUPS, Network, Noise, build_network, initialize
+from resexp.shortcuts import ShortcutSetting
 from resexp.training.data import DTYPES
 
 MIN_CHANNELS_LAST = 8  # input channels: the block size of oneDNN's AVX2 convolutions
@@ -25,19 +25,19 @@ def build(trial: Trial, input_shape: tuple[int, ...], classes: int) -> Network:
     A plain network ignores zero_init_residual, and uses He initialization instead of fixup. Without a shortcut, a branch that
     is 0 would pass neither activations nor gradients.
     """
-    network_config = trial.settings.network
-    is_plain = shortcut_name(network_config.shortcut) == "plain"
-    width = network_config.width
+    network_settings = trial.settings.network
+    is_plain = shortcut_name(network_settings.shortcut) == "plain"
+    width = network_settings.width
     if trial.parameters_of is not None:
-        width = matched_plain_width(network_config, trial.parameters_of, input_shape, classes)
-    network = _build(network_config, network_config.shortcut, width, input_shape, classes)
-    init = PLAIN_INITS.get(network_config.init, network_config.init) if is_plain else network_config.init
+        width = matched_plain_width(network_settings, trial.parameters_of, input_shape, classes)
+    network = _build(network_settings, network_settings.shortcut, width, input_shape, classes)
+    init = PLAIN_INITS.get(network_settings.init, network_settings.init) if is_plain else network_settings.init
     initialize(
         network,
         trial.seed,
         init,
-        network_config.init_scale,
-        zero_init_residual=network_config.zero_init_residual and not is_plain,
+        network_settings.init_scale,
+        zero_init_residual=network_settings.zero_init_residual and not is_plain,
     )
     network.to(memory_format=memory_format(network))
     return network.to(DTYPES[trial.settings.precision])
@@ -55,38 +55,40 @@ def memory_format(network: Network) -> torch.memory_format:
 
 
 def _build(
-    network_config: NetworkConfig, shortcut: Shortcut, width: int, input_shape: tuple[int, ...], classes: int
+    network_settings: NetworkSettings, shortcut: ShortcutSetting, width: int, input_shape: tuple[int, ...], classes: int
 ) -> Network:
     return build_network(
-        network_config.family,
-        depth=network_config.depth,
+        network_settings.family,
+        depth=network_settings.depth,
         width=width,
         shortcut=shortcut,
         input_shape=input_shape,
         classes=classes,
-        block=network_config.block,
-        block_layers=network_config.block_layers,
-        placement=network_config.placement,
-        norm=network_config.norm,
-        activation=network_config.activation,
-        scalars=network_config.init == "fixup",
+        block=network_settings.block,
+        block_layers=network_settings.block_layers,
+        placement=network_settings.placement,
+        norm=network_settings.norm,
+        activation=network_settings.activation,
+        scalars=network_settings.init == "fixup",
     )
 
 
-def matched_plain_width(network_config: NetworkConfig, shortcut: Shortcut, input_shape: tuple[int, ...], classes: int) -> int:
+def matched_plain_width(
+    network_settings: NetworkSettings, shortcut: ShortcutSetting, input_shape: tuple[int, ...], classes: int
+) -> int:
     """The width of the parameter-matched plain baseline: the narrowest with at least as many parameters as with `shortcut`.
 
     With group norm, widths are multiples of the number of groups. Plain networks are built on the meta device. The network
     with the shortcut is not, because the constructor of a custom shortcut may read or copy values.
     """
-    unit = GROUPS if network_config.norm == "group" else 1
-    target = _parameters(_build(network_config, shortcut, network_config.width, input_shape, classes))
+    unit = GROUPS if network_settings.norm == "group" else 1
+    target = _parameters(_build(network_settings, shortcut, network_settings.width, input_shape, classes))
 
     def plain_parameters(units: int) -> int:
         with torch.device("meta"):
-            return _parameters(_build(network_config, "plain", units * unit, input_shape, classes))
+            return _parameters(_build(network_settings, "plain", units * unit, input_shape, classes))
 
-    upper_units = network_config.width // unit
+    upper_units = network_settings.width // unit
     while plain_parameters(upper_units) < target:
         upper_units *= 2
     candidates = range(1, upper_units + 1)
@@ -110,26 +112,26 @@ def sample_noise(network: Network, trials: Sequence[Trial], step: int, x: Tensor
     return stacking.join_noise([network.sample_noise(batch, stream) for stream in trial_streams])
 
 
-def learning_rate(training: Training, step: int, steps: int) -> float:
+def learning_rate(training: TrainingSettings, step: int, steps: int) -> float:
     """The learning rate of the update that follows `step` completed updates, of `steps` in all."""
     warmup = training.warmup.factor if training.warmup and step < training.warmup.steps else 1.0
     return training.lr * warmup * SCHEDULES[training.schedule](training, step, steps)
 
 
-SCHEDULES: dict[str, Callable[[Training, int, int], float]] = {
+SCHEDULES: dict[str, Callable[[TrainingSettings, int, int], float]] = {
     "constant": lambda _training, _step, _steps: 1.0,
     "step": lambda training, step, _steps: training.gamma ** sum(step >= m for m in training.milestones),
     "cosine": lambda _training, step, steps: (1 + math.cos(math.pi * step / steps)) / 2,
 }
 
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Training], torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrainingSettings], torch.optim.Optimizer]] = {
     "sgd": lambda groups, t: torch.optim.SGD(groups, t.lr, t.momentum, nesterov=t.nesterov, fused=True),
     "adam": lambda groups, t: torch.optim.Adam(groups, t.lr, t.betas, t.eps, fused=True),
     "adamw": lambda groups, t: torch.optim.AdamW(groups, t.lr, t.betas, t.eps, fused=True),
 }
 
 
-def make_optimizer(network: Network, training: Training, vectors: Collection[str]) -> torch.optim.Optimizer:
+def make_optimizer(network: Network, training: TrainingSettings, vectors: Collection[str]) -> torch.optim.Optimizer:
     """The optimizer of a recipe. With `decay: weights`, the parameters named in `vectors` have no weight decay.
 
     These are biases, scalars and the parameters of normalization layers.

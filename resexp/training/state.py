@@ -35,7 +35,7 @@ class StackState:
     parameters: list[nn.Parameter]
     has_noise: bool  # whether a shortcut is stochastic in training
     optimizer: torch.optim.Optimizer
-    logs: tuple[Path, ...]
+    trial_paths: tuple[Path, ...]
     checkpoint_path: Path
     diverged: list[int]
     active: list[bool]
@@ -43,7 +43,7 @@ class StackState:
     probe_batch: tuple[Tensor, Tensor] | None = None  # images and labels of the fixed batch
     losses: list[Tensor] = field(default_factory=list)
     step: int = 0
-    log_ends: dict[str, Any] = field(default_factory=dict)  # end of each log before the final evaluation, once training ends
+    log_positions: dict[str, Any] = field(default_factory=dict)  # of each log, before the final evaluation
     best_epochs: dict[str, Any] = field(default_factory=dict)  # epoch and score of each trial; stacked weights
     status_written_at: float = 0.0
 
@@ -79,15 +79,15 @@ def mark_diverged(state: StackState, steps_done: int) -> None:
             if state.diverged[trial] < 0 and not all(finite_steps):
                 state.diverged[trial] = first_step + finite_steps.index(False)
         state.losses.clear()
-    for logs, was_active, step in zip(state.logs, state.active, state.diverged, strict=True):
+    for trial_path, was_active, step in zip(state.trial_paths, state.active, state.diverged, strict=True):
         if was_active and step >= 0:  # its stack may train for hours; the live display must not wait for the result
-            runs.set_status(logs, "running", step=step, steps=state.step_counts.steps, diverged=step)
+            runs.set_status(trial_path, "running", step=step, steps=state.step_counts.steps, diverged=step)
     state.active = [was_active and step < 0 for was_active, step in zip(state.active, state.diverged, strict=True)]
 
 
 def write_status(state: StackState, status: str) -> None:
     """Writes status.json of every active trial."""
-    for logs, is_active in zip(state.logs, state.active, strict=True):
+    for trial_path, is_active in zip(state.trial_paths, state.active, strict=True):
         if is_active:
-            runs.set_status(logs, status, step=state.step, steps=state.step_counts.steps)
+            runs.set_status(trial_path, status, step=state.step, steps=state.step_counts.steps)
     state.status_written_at = time.monotonic()
