@@ -99,7 +99,7 @@ def cost(folder: Path, trial: Trial, device: str) -> tuple[float, dict[str, int]
         start = time.perf_counter()
         measure(network)
         seconds.append(time.perf_counter() - start)
-    remainders = without_branches(network, _example(training_data))
+    remainders = block_remainders(network, _example(training_data))
     lesions = len(remainders) - remainders.count("nothing")
     scales = len(SHORTCUT_SCALES) if "shortcut" in remainders else 0
     return median(seconds) * len(training_data.validation) / number, {"lesion": 1 + lesions, "scale": scales}
@@ -169,8 +169,8 @@ def _with_blocks(network: Network, blocks: list[Block]) -> Network:
 
 
 @torch.no_grad()
-def without_branches(network: Network, x: Tensor) -> list[str]:
-    """What each block becomes without its branch: its shortcut, the identity, or nothing (column `without` of lesion.csv).
+def block_remainders(network: Network, x: Tensor) -> list[str]:
+    """The remainder of each block without its branch: its shortcut, the identity, or nothing (column `without` of lesion.csv).
 
     It is the identity if S is 0, and nothing if S is 0 and the block changes shape. x is any image, (1, C, H, W).
     """
@@ -185,7 +185,7 @@ def without_branches(network: Network, x: Tensor) -> list[str]:
     return remainders
 
 
-def without(network: Network, index: int) -> Network:
+def without_branch(network: Network, index: int) -> Network:
     """The network without the branch of block `index` (from 0)."""
     blocks = _blocks(network)
     blocks[index] = _altered(blocks[index], ZeroBranch(), ShortcutOrIdentity(blocks[index].shortcut))
@@ -195,14 +195,14 @@ def without(network: Network, index: int) -> Network:
 def lesion(network: Network, measure: Evaluator, x: Tensor) -> list[tuple[int, str, str, float, float, float]]:
     """Rows (index, block, without, loss, error, error increase): index 0 is the unaltered network, the others lack one branch.
 
-    Index and block are those of signals.csv. `without` is given by `without_branches`, and `all` for the unaltered network.
+    Index and block are those of signals.csv. `without` is given by `block_remainders`, and `all` for the unaltered network.
     Loss and error are nan if the block would become nothing.
     """
     names = boundary_names(network)
     loss, error = measure(network)
     rows = [(0, "none", "all", loss, error, 0.0)]
-    for index, remainder in enumerate(without_branches(network, x)):
-        values = (math.nan, math.nan) if remainder == "nothing" else measure(without(network, index))
+    for index, remainder in enumerate(block_remainders(network, x)):
+        values = (math.nan, math.nan) if remainder == "nothing" else measure(without_branch(network, index))
         rows.append((index + 1, names[index + 1], remainder, *values, values[1] - error))
     return rows
 
@@ -219,7 +219,7 @@ def with_scaled_shortcuts(network: Network, scale: float) -> Network:
 
 def shortcut_scale(network: Network, measure: Evaluator, x: Tensor) -> list[tuple[float, float, float]]:
     """Rows (s, loss, error) for s = 1, 0.9, ..., 0; no rows if every S is 0 already."""
-    has_shortcuts = "shortcut" in without_branches(network, x)
+    has_shortcuts = "shortcut" in block_remainders(network, x)
     return [(s, *measure(with_scaled_shortcuts(network, s))) for s in SHORTCUT_SCALES] if has_shortcuts else []
 
 

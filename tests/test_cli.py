@@ -137,7 +137,7 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
     assert [line.split() for line in trials.splitlines()[-4:]] == [
         [f"{arm}-d4-lr{lr}-s0", "6", "steps"] for lr in ("0.1", "0.001") for arm in ("plain", "identity")
     ]
-    assert [pair_summary.splitlines()[:2] for pair_summary in pair_summaries] == [
+    assert [summary.splitlines()[:2] for summary in pair_summaries] == [
         [f"d4 lr{lr}: plain / identity", "  8 shared weight tensors equal, first batch equal, hyperparameters equal"]
         for lr in ("0.1", "0.001")
     ]
@@ -586,9 +586,8 @@ def test_a_damaged_result_is_named_left_out_of_the_table_and_not_overwritten(
     answer = call(command, *([tiny_file, "seeds=2"] if command == "train" else []), "--runs", results)
 
     assert answer.code == 1
-    assert (
-        len([line for line in answer.err.splitlines() if str(file) in line and "delete it to retrain its trial" in line]) == 1
-    )
+    remedies = [line for line in answer.err.splitlines() if str(file) in line and "delete it to retrain its trial" in line]
+    assert len(remedies) == 1
     assert file.read_text(encoding="utf-8") == content
     if command == "compare":
         assert re.search(r"plain +1/2 1 damaged", answer.out) or "1 damaged" in answer.out

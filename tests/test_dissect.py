@@ -105,7 +105,7 @@ def test_an_mlp_without_a_block_equals_one_built_without_it(shortcut: str, norm:
         for block, position in zip(expected.blocks, [n for n in range(3) if n != index], strict=True):
             block.shortcut.probability = model.blocks[position].shortcut.probability
 
-    assert torch.equal(logits(dissect.without(model, index)), logits(expected))
+    assert torch.equal(logits(dissect.without_branch(model, index)), logits(expected))
 
 
 @pytest.mark.parametrize("index", [1, 2])
@@ -114,7 +114,7 @@ def test_a_pre_activation_mlp_without_a_block_equals_one_built_without_it(shortc
     model = network(shortcut=shortcut, placement="pre", norm="layer")
 
     assert torch.equal(
-        logits(dissect.without(model, index)), logits(shorter(model, index, shortcut, placement="pre", norm="layer"))
+        logits(dissect.without_branch(model, index)), logits(shorter(model, index, shortcut, placement="pre", norm="layer"))
     )
 
 
@@ -125,7 +125,7 @@ def test_without_the_first_pre_activation_block_its_activation_remains(shortcut:
         x = model.blocks[0].before(model.stem(X))
         expected = model.classifier(model.tail(model.blocks[2](model.blocks[1](x))))
 
-    assert torch.equal(logits(dissect.without(model, 0)), expected)
+    assert torch.equal(logits(dissect.without_branch(model, 0)), expected)
 
 
 def test_a_block_that_changes_shape_becomes_its_map():
@@ -136,7 +136,7 @@ def test_a_block_that_changes_shape_becomes_its_map():
         x = torch.relu(model.blocks[1].shortcut.norm(model.blocks[1].shortcut.map(boundaries[1])))
         expected = model.classifier(model.tail(model.blocks[2](x)))
 
-    assert torch.equal(logits(dissect.without(model, 1)), expected)
+    assert torch.equal(logits(dissect.without_branch(model, 1)), expected)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_lesion_rows_state_what_each_block_becomes_and_its_effect(family: str, s
     assert unaltered == (0, "none", "all", *measure(model), 0.0)
     assert [row[:3] for row in rows] == [(n + 1, f"blocks.{n}", remainder) for n, remainder in enumerate(without)]
     for n, (_, _, remainder, loss, error, increase) in enumerate(rows):
-        expected = (math.nan, math.nan) if remainder == "nothing" else measure(dissect.without(model, n))
+        expected = (math.nan, math.nan) if remainder == "nothing" else measure(dissect.without_branch(model, n))
         assert (loss, error) == pytest.approx(expected, abs=0, nan_ok=True)
         assert increase == pytest.approx(error - unaltered[4], abs=0, nan_ok=True)
 

@@ -27,9 +27,8 @@ def values(trial):
 
 
 def table(tmp_path, *overrides, values=values, **options):
-    return as_latex(
-        comparison.compare_results(fabricated.results(tmp_path, values, *CELLS, *overrides), **options), p_values=True
-    )
+    results = fabricated.results(tmp_path, values, *CELLS, *overrides)
+    return as_latex(comparison.compare_results(results, **options), p_values=True)
 
 
 def rows(text):

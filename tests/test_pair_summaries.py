@@ -82,16 +82,16 @@ def test_pairs_have_notes_on_special_properties(note, words):
 
 def test_a_pair_summary_with_long_names_and_two_widths_fits_80_columns():
     arm = "scaled-scale0.123456789-branch0.987654321"
-    pair_summary = {
+    summary = {
         **changed(equal={"weights_bit_equal": None}),
         "cell": "cnn d164 w128 bottleneck layers2 post-norm norm-batch relu init-he batch128 sgd lr0.1 decay0.0001",
         "plain": f"plain-as-{arm}", "residual": arm,
         "width": {f"plain-as-{arm}": 1234, arm: 1024}, "at_start": {f"plain-as-{arm}": START, arm: START},
     }  # fmt: skip
-    lines = tables.pair_summary_lines([pair_summary])
+    lines = tables.pair_summary_lines([summary])
 
     assert max(map(len, lines)) <= 80
-    assert f"{pair_summary['cell']}: plain-as-{arm} / {arm}" in " ".join(line.strip() for line in lines)
+    assert f"{summary['cell']}: plain-as-{arm} / {arm}" in " ".join(line.strip() for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_a_pair_summary_with_long_names_and_two_widths_fits_80_columns():
     ],
 )
 def test_seeds_that_were_added_later_are_listed_with_their_rounds(rounds, words):
-    pair_summary = {**PAIR, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
+    summary = {**PAIR, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
 
-    assert tables.pair_notes(pair_summary) == ([words] if words else [])
+    assert tables.pair_notes(summary) == ([words] if words else [])

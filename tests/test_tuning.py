@@ -302,8 +302,8 @@ def test_the_number_of_looks_at_a_growing_experiment_is_printed(tmp_path):
     folder, experiment = fabricated.experiment(tmp_path, gained, *TWO_DEPTHS)
     pair_summaries = json.loads(PAIR_SUMMARIES.read_text())
     once = comparison.compare_results(runs.results_of(folder, experiment))
-    for pair_summary in pair_summaries:
-        pair_summary["rounds"] = [{"round": 1, "seeds": [0, 1, 2]}, {"round": 3, "seeds": [3]}]
+    for summary in pair_summaries:
+        summary["rounds"] = [{"round": 1, "seeds": [0, 1, 2]}, {"round": 3, "seeds": [3]}]
     (folder / "pairs.json").write_text(json.dumps(pair_summaries))
     grown = comparison.compare_results(runs.results_of(folder, experiment))
 

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,6 +68,11 @@ def fail(message: str, code: int) -> None:
 def print_result(text: str) -> None:
     """Prints a result on stdout with control characters escaped."""
     write(config.escape_controls(text if text.endswith("\n") else f"{text}\n", kept="\n\t"))
+
+
+def print_lines(console: Console, lines: Iterable[Text]) -> None:
+    """Prints lines of a result on a terminal, with the colors that it has."""
+    console.print(Text("\n").join(lines), soft_wrap=True, highlight=False)
 
 
 def log(text: str) -> None:

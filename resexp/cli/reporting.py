@@ -23,6 +23,7 @@ from resexp.cli.program import (
     expand,
     experiment_folder,
     fail,
+    print_lines,
     print_result,
     stages,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from resexp.comparison import Cell
 
 
+MAX_WIDTH = 120  # characters of a line on a wide terminal; longer lines are hard to read
 MetricOption = Annotated[
     str,
     typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
@@ -88,7 +90,12 @@ def compare(
         for kind, judgments in [(tables.PRIMARY, claims.primaries(results)), *judgments]
         for line in tables.verdict_lines(kind, judgments)
     ]
-    print_result(tables.TABLES[form](compared, lines, p_values=p_values))
+    console = Console()
+    if form == "table" and console.is_terminal:
+        width = min(console.width, MAX_WIDTH)
+        print_lines(console, tables.comparison_lines(compared, lines, p_values=p_values, width=width))
+    else:
+        print_result(tables.TABLES[form](compared, lines, p_values=p_values))
     _fail_if_incomplete(results, missing=missing)
     _refuse_unmatched(compared.cells, unmatched=unmatched)
     unmet = [judgment for _, judged in judgments for judgment in judged if judgment.verdict != claims.Verdict.SUPPORTED]

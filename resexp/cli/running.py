@@ -97,9 +97,7 @@ def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | No
         log(remark)
     warnings = list(
         dict.fromkeys(
-            f"{pair_summary['cell']}, {line}"
-            for pair_summary in prepared["pair_summaries"]
-            for line in tables.pair_warnings(pair_summary)
+            f"{summary['cell']}, {line}" for summary in prepared["pair_summaries"] for line in tables.pair_warnings(summary)
         )
     )
     for line in warnings[:MAX_WARNINGS]:
@@ -152,7 +150,7 @@ def carry_out(
 ) -> set[str]:
     """Trains the unfinished trials of an experiment or shard and writes the accuracy table; returns the names of its trials.
 
-    plan: makes the plan from the existing one, once the folder is locked. watch: gives, for a folder and the names of trials,
+    plan: makes the plan from the existing one, once the folder is locked. watch: returns, for a folder and the names of trials,
     a function that is called regularly and at the end.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from resexp.config.keys import SHORT
+from resexp.config.keys import SECTIONS, SHORT
 from resexp.config.models import AXES, Settings
 from resexp.config.types import MAX_SEED, MAX_SEEDS, MAX_VALUES
 
@@ -13,14 +13,14 @@ def schema() -> dict[str, Any]:
     document["required"] = []
     for key in AXES:
         section, name = key.split(".")
-        properties = document["$defs"][f"{section.capitalize()}Settings"]["properties"]
+        properties = document["$defs"][SECTIONS[section].__name__]["properties"]
         field = properties[name]
         annotations = {key: field.pop(key) for key in ("default", "title") if key in field}
         properties[name] = {**annotations, "anyOf": [field, _list_of(field, MAX_VALUES)]}
     # A key may be written without its section; the file must not contain the section then.
     for short, key in SHORT.items():
         section = key.split(".")[0]
-        document["properties"][short] = document["$defs"][f"{section.capitalize()}Settings"]["properties"][short]
+        document["properties"][short] = document["$defs"][SECTIONS[section].__name__]["properties"][short]
         document.setdefault("dependentSchemas", {})[short] = {"not": {"required": [section]}}
     seed_schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
     count_schema = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}

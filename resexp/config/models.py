@@ -137,7 +137,7 @@ class TrainingSettings(Model):
     threads: AutoOrCount = "auto"
 
 
-class GradientsSettings(Model):
+class GradientSettings(Model):
     """The logging interval of the gradient probes, and the probes."""
 
     every: Steps = 25
@@ -166,7 +166,7 @@ class Settings(Model):
     precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32"
     compile: bool = False
     deterministic: bool = True
-    gradients: GradientsSettings = GradientsSettings()
+    gradients: GradientSettings = GradientSettings()
     compare: CompareSettings = CompareSettings()
 
 

@@ -110,9 +110,8 @@ def _heat(arm: str, arm_rows: pd.DataFrame) -> list[str]:
                      if n < len(steps)})  # fmt: skip
     lines = []
     for step in shown_steps:
-        norms = [
-            10 ** min(float(value), 300.0) for value in arm_rows[arm_rows["step"] == step].sort_values("index")["relative"]
-        ]
+        levels = arm_rows[arm_rows["step"] == step].sort_values("index")["relative"]
+        norms = [10 ** min(float(level), 300.0) for level in levels]
         bar = "".join(shade(level) for level in shade_levels(norms, 1.0))
         lines.append(f"  {arm if step == shown_steps[0] else '':<20} step {step:>7}  |{bar}|")
     return lines

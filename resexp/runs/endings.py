@@ -18,8 +18,8 @@ def write_attributes(folder: Path) -> None:
 
 def line_endings_changed(folder: Path) -> bool:
     """Whether git has rewritten an experiment, by its own files and those of one trial."""
-    trial = next((folder / "trials").glob("*"), None)
-    folders = [folder, *([trial] if trial else [])]
+    trial_path = next((folder / "trials").glob("*"), None)
+    folders = [folder, *([trial_path] if trial_path else [])]
     return any(_is_changed(path) for parent in folders for path in parent.glob("*") if path.suffix in TEXT_SUFFIXES)
 
 

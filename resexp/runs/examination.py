@@ -22,9 +22,9 @@ def examine(folder: Path) -> list[str]:
         for check in (refuse_links, read_experiment, read_plan, launches, pair_summaries)
         for line in _faults(check, folder)
     ]
-    for trial in sorted(path for path in (folder / "trials").glob("*") if path.is_dir()):
-        faults += [*_faults(read_trial, folder, trial.name), *_faults(status, trial)]
-        faults += _finished(trial) if has_result(trial) else _unfinished(trial)
+    for trial_path in sorted(path for path in (folder / "trials").glob("*") if path.is_dir()):
+        faults += [*_faults(read_trial, folder, trial_path.name), *_faults(status, trial_path)]
+        faults += _finished(trial_path) if has_result(trial_path) else _unfinished(trial_path)
     return [*faults, *_checkpoints(folder)]
 
 
@@ -38,16 +38,16 @@ def _faults(check: Callable[..., object], *arguments: object) -> list[str]:
     return []
 
 
-def _finished(trial: Path) -> list[str]:
-    faults = _faults(result, trial)
-    if faults or not (values := result(trial)):
+def _finished(trial_path: Path) -> list[str]:
+    faults = _faults(result, trial_path)
+    if faults or not (values := result(trial_path)):
         return faults
-    return [line for name in values["sha256"] for line in _faults(check_digests, trial, values, [name])]
+    return [line for name in values["sha256"] for line in _faults(check_digests, trial_path, values, [name])]
 
 
-def _unfinished(trial: Path) -> list[str]:
+def _unfinished(trial_path: Path) -> list[str]:
     remedy = "delete it and train again: trials with a valid checkpoint resume, all others start over"
-    return [f"{line}; {remedy}" for name in LOGS for line in _faults(read_rows, trial / name)]
+    return [f"{line}; {remedy}" for name in LOGS for line in _faults(read_rows, trial_path / name)]
 
 
 def _checkpoints(folder: Path) -> Iterator[str]:

@@ -186,7 +186,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, entry: dict[str, Any
 
 def _check_images(folder: Path, earlier: Sequence[dict[str, Any]], entry: dict[str, Any]) -> None:
     trained, current = earlier[-1]["data_sha256"] if earlier else None, entry["data_sha256"]
-    if trained not in (None, current) and any(has_begun(trial) for trial in (folder / "trials").glob("*")):
+    if trained not in (None, current) and any(map(has_begun, (folder / "trials").glob("*"))):
         raise RunsError(
             f"{folder}: trials were trained on other images (SHA-256 {trained[:12]}) than those read now ({current[:12]}); "
             f"restore the images, or add name={_free(folder).name} to train a new experiment on these"

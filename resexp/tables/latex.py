@@ -28,12 +28,8 @@ def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, p_values:
     tables += [latex_lines(best_settings(comparison))] if comparison.tuned_keys else []
     lines = [line for table in tables for line in [*table, ""]]
     texts = map(latex_words, [*_remarks(comparison), *judgments])
-    return (
-        "\n".join(
-            [r"% \usepackage{booktabs}", *lines, r"\paragraph{Methods.}", *_methods(comparison, p_values=p_values), *texts]
-        )
-        + "\n"
-    )
+    methods = [r"\paragraph{Methods.}", *_methods(comparison, p_values=p_values)]
+    return "\n".join([r"% \usepackage{booktabs}", *lines, *methods, *texts]) + "\n"
 
 
 def _caption(comparison: Comparison) -> list[str]:

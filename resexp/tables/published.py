@@ -93,9 +93,8 @@ class PublishedResult:
     samples: str
 
 
-PublishedRow = tuple[
-    str, str, Summary, Sequence[PublishedResult]
-]  # configuration, arm, measured test accuracy, published results
+# Configuration, arm, measured test accuracy, published results.
+PublishedRow = tuple[str, str, Summary, Sequence[PublishedResult]]
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------------

@@ -120,13 +120,13 @@ def _has_uri(mlflow: Any) -> bool:
 def _trials_with_points(folder: Path, experiment: Experiment) -> Iterator[tuple[Trial, list[Point], dict[str, Any]]]:
     """The trials that have points, with their results."""
     for trial in experiment.trials:
-        logs = runs.trial_folder(folder, trial.name)
-        if curves := list(points(logs)):
-            yield trial, curves, _results(logs)
+        trial_path = runs.trial_folder(folder, trial.name)
+        if curves := list(points(trial_path)):
+            yield trial, curves, _results(trial_path)
 
 
-def _results(logs: Path) -> dict[str, Any]:
-    values = runs.result(logs) or {}
+def _results(trial_path: Path) -> dict[str, Any]:
+    values = runs.result(trial_path) or {}
     omitted = ("seal", "trial")
     return {key: value for key, value in values.items() if isinstance(value, int | float | str) and key not in omitted}
 

@@ -28,16 +28,16 @@ class Point(NamedTuple):
     value: float
 
 
-def points(trial: Path) -> Iterator[Point]:
+def points(trial_path: Path) -> Iterator[Point]:
     """Every point of a trial's logs so far, file by file, in the order of steps.
 
     Raises:
         RunsError: a damaged log.
     """
-    for row in runs.read_rows(trial / "metrics.csv"):
+    for row in runs.read_rows(trial_path / "metrics.csv"):
         yield from (Point(tag, int(row["step"]), float(row[column])) for column, tag in METRICS.items())
     for file, (layer, columns) in BY_LAYER.items():
-        for row in runs.read_rows(trial / file):
+        for row in runs.read_rows(trial_path / file):
             yield from (Point(f"{column}/{row[layer]}", int(row["step"]), float(row[column])) for column in columns)
 
 

@@ -54,20 +54,20 @@ class Curves:
     """The event files of one trial; `update` appends what is new in the logs."""
 
     def __init__(self, experiment_folder: Path, name: str, target: Path | None = None) -> None:
-        self.logs = runs.trial_folder(experiment_folder, name)
+        self.trial_path = runs.trial_folder(experiment_folder, name)
         self.folder = (target or experiment_folder / FOLDER) / name
         self._last_steps: dict[str, int] | None = None
         self._size = -1
 
     def update(self) -> None:
         """Appends points after the last step of each curve; reads nothing if the logs have not grown."""
-        size = sum(path.stat().st_size for path in self.logs.glob("*.csv"))
+        size = sum(path.stat().st_size for path in self.trial_path.glob("*.csv"))
         if size in (self._size, 0):
             return
         self._size = size
         if self._last_steps is None:
             self._last_steps = last_steps(self.folder)
-        new_points = [point for point in points(self.logs) if point.step > self._last_steps.get(point.tag, -1)]
+        new_points = [point for point in points(self.trial_path) if point.step > self._last_steps.get(point.tag, -1)]
         if not new_points:
             return
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415 - an extra
