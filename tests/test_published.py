@@ -377,8 +377,9 @@ def test_measured_and_published_errors_are_printed_side_by_side_with_their_sampl
     ]
     lines = published_lines(rows)
 
-    assert lines[0].split() == ["Published", "(test", "error,", "percent)", "measured", "published"]
-    assert lines[1].startswith("arXiv:1512.03385: 5 seeds; published: a single run (")
+    assert lines[:3] == ["Published (test error, percent)", lines[1], ""]
+    assert lines[1].split() == ["network", "measured", "published", "where"]
+    assert lines[3].startswith("arXiv:1512.03385: 5 seeds; published: a single run (")
     assert [line.split() for line in lines if "table" in line and line.startswith("  ")] == [
         ["d20", "identity", "8.60", "±", "0.40", "8.75", "table", "6"],
         ["d110", "dropout-p0.5", "median", "50.00", ">", "20", "table", "1"],
@@ -400,7 +401,7 @@ def test_numbers_of_seeds_and_runs_are_stated_and_are_not_a_difference():
 def test_a_published_standard_deviation_is_printed():
     rows = [("d110", "identity", accuracies(0.93), residual_matches(*D110))]
 
-    assert any("7.00           6.61 ± 0.16" in line for line in published_lines(rows))
+    assert any(line.split()[2:6] == ["7.00", "6.61", "±", "0.16"] for line in published_lines(rows))
 
 
 def test_another_recipe_is_one_line_per_publication_without_errors():

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import Markup
 from rich.console import Console
 
 from resexp.tables.model import Column, Medium, Table, Tone
@@ -129,8 +130,15 @@ def test_a_column_below_the_rows_has_its_words_before_each_line_and_no_heading()
     below = Column("cost", lambda fruit: fruit.note, below="cost: ", tone=lambda _fruit: Tone.NONE)
     lines = plain_lines(Table("", [columns()[0], below], FRUITS))
 
-    assert lines == ["  fruit", "  plain", "  lime", "    cost: ripe", "    cost: and green", "  apple",
+    assert lines == ["  plain", "  lime", "    cost: ripe", "    cost: and green", "  apple",
                      "    cost: good & <b>red</b>"]  # fmt: skip
+
+
+def test_a_table_without_columns_has_only_its_notes():
+    empty = Table("", [], [], notes=["one | two"])
+
+    assert plain_lines(empty) == ["one | two"]
+    assert markdown_lines(empty) == ["- one | two"]
 
 
 def test_a_terminal_prints_colors_unless_they_are_unwanted_and_uses_its_width():
@@ -202,6 +210,14 @@ def test_a_verdict_has_a_class_and_its_text_in_html(tone):
 
     assert page.all("span")[-1] == {"class": f"chip {tone}"}
     assert page.words.split() == ["a", "b", "c", "d", "c", "d"]
+
+
+def test_a_column_may_have_markup_of_its_own_in_html():
+    column = Column("a", lambda row: row, markup=lambda row: Markup("<b>{}</b>").format(row))
+    page = Parsed(html_table(Table("", [column], ["<i>"], column)))
+
+    assert len(page.all("b")) == 2
+    assert page.words.split() == ["a", "a", "<i>", "<i>"]
 
 
 def test_html_escapes_markup_everywhere():

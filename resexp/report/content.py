@@ -9,15 +9,17 @@ from resexp.claims import Claim, Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.config import Experiment
 from resexp.runs import Results
-from resexp.tables import logged_init_diagnostics, published_lines, published_rows
+from resexp.tables import logged_init_diagnostics, published_rows
 from resexp.tables.answer import answer
 from resexp.tables.at_initialization import InitDiagnostics
 from resexp.tables.compared import limits, precision_notes
 from resexp.tables.findings import Finding, findings, headline
 from resexp.tables.formats import dead_lines
 from resexp.tables.frames import Frames, read_frames
+from resexp.tables.model import Table
 from resexp.tables.planes import is_plane
 from resexp.tables.probe_lines import agreement
+from resexp.tables.published import MatchRow, published_table
 from resexp.tables.recipes import recipe, untuned
 from resexp.tables.words import reversals, training_error, words
 
@@ -57,7 +59,7 @@ class Content:
     at_initialization: list[InitDiagnostics]
     claim_verdicts: list[tuple[Claim, list[Judgment]]]
     primary: list[Judgment]
-    published: list[str]
+    published: Table[MatchRow]
     sources: list[ExperimentContent]
 
 
@@ -91,7 +93,7 @@ def collect(results: Results) -> Content:
         at_initialization=[] if is_plane(frames.results) or frames.signals.empty else logged_init_diagnostics(results),
         claim_verdicts=_claim_verdicts(results),
         primary=claims.primaries(results),
-        published=published_lines(published_rows(results)),
+        published=published_table(published_rows(results)),
         sources=sources,
     )
 

@@ -16,10 +16,11 @@ from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification
 from resexp.runs import Results
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import longer_commands
+from resexp.tables.claim_table import claim_table
 from resexp.tables.colors import verdict_tone
 from resexp.tables.compared import looks_lines, notes, seed_budget_lines
 from resexp.tables.configurations import configurations
-from resexp.tables.costs import cost_row
+from resexp.tables.costs import costs_of_steps
 from resexp.tables.definitions import DEFINITIONS
 from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.findings import deepest
@@ -28,8 +29,8 @@ from resexp.tables.formats import (
     train_error_spread,
 )
 from resexp.tables.labels import NO_AXIS, condition, label_text
-from resexp.tables.probe_lines import measured_text, predicted_text, ratio_text, reasons
-from resexp.tables.verdict_lines import configuration_lines
+from resexp.tables.pair_summaries import matched_pairs
+from resexp.tables.probe_lines import slopes
 from resexp.tables.writers import html_table
 
 # Sections of the page -> their figures, in order.
@@ -83,6 +84,10 @@ def _tables(content: Content) -> dict[str, Markup]:
         "configurations": html_table(configurations(content.comparison, notes(content.comparison))),
         "depths": html_table(error_over_depth(content.comparison)),
         "tuned": html_table(best_settings(content.comparison)),
+        "slopes": html_table(slopes(content.at_initialization)),
+        "claims": html_table(claim_table(content.claim_verdicts)),
+        "published": html_table(content.published),
+        "pairs": html_table(matched_pairs([summary for source in content.sources for summary in source.pair_summaries])),
     }
 
 
@@ -144,18 +149,9 @@ def _environment() -> jinja2.Environment:
         label=label_text,
         slope=tables.slope_text,
         lower_first=lambda text: text[:1].lower() + text[1:],
-        configurations=configuration_lines,
-        measured=measured_text,
-        predicted=predicted_text,
-        ratio=ratio_text,
-        reasons=reasons,
         condition=condition_heading,
         css=verdict_tone,
-        equalities=tables.equalities,
-        extra_cost=tables.extra_cost,
-        at_start=tables.at_start_text,
-        notes=tables.pair_notes,
-        cost=cost_row,
+        costs=lambda source: html_table(costs_of_steps(source.folder.name, source.costs)),
         versions=lambda packages: ", ".join(f"{name} {version}" for name, version in packages.items()),
     )
     return environment

@@ -10,10 +10,16 @@ from resexp import tables
 from resexp.figures import available_figures
 from resexp.report.content import Content, ExperimentContent, collect, sentences
 from resexp.runs import Results
+from resexp.tables.claim_table import claim_table
+from resexp.tables.costs import costs_of_steps
 from resexp.tables.documents import as_markdown
 from resexp.tables.frames import profiles
+from resexp.tables.model import Table
+from resexp.tables.pair_summaries import matched_pairs
 from resexp.tables.terminal import shade, shade_levels
+from resexp.tables.text_layout import plain_lines
 from resexp.tables.verdict_lines import PRIMARY, verdict_lines
+from resexp.tables.writers import markdown_lines
 
 
 def text(results: Results) -> str:
@@ -26,7 +32,7 @@ def text(results: Results) -> str:
     sections = {
         "Summary": [f"- {line}" for line in content.answer],
         "Results by condition": tables.TABLES["table"](content.comparison).splitlines(),
-        **_shared_sections(content),
+        **{heading: _text_section(section) for heading, section in _shared_sections(content).items()},
     }
     lines = [*(results.questions or [results.name]), "=" * 80, tables.progress_text(results.records)]
     for heading, section in sections.items():
@@ -47,25 +53,39 @@ def markdown(results: Results) -> str:
     lines += [*(f"- {line}" for line in content.answer)]
     lines += ["", f"## {heading}", tables_text.rstrip()]
     for section_heading, section in _shared_sections(content).items():
-        lines += ["", f"## {section_heading}", "", "```text", *tables.fitted(section), "```"] if section else []
+        lines += ["", f"## {section_heading}", *_markdown_section(section)] if section else []
     return "\n".join(lines) + "\n"
 
 
-def _shared_sections(content: Content) -> dict[str, list[str]]:
-    """The sections of both formats: heading -> lines."""
+Section = Sequence[str | Table[Any]]
+
+
+def _text_section(section: Section) -> list[str]:
+    return [
+        line for entry in section for line in ([entry] if isinstance(entry, str) else [entry.title, "", *plain_lines(entry)])
+    ]
+
+
+def _markdown_section(section: Section) -> list[str]:
+    """Lines as a block of text, tables as tables."""
+    texts = [entry for entry in section if isinstance(entry, str)]
+    lines = ["", "```text", *tables.fitted(texts), "```"] if texts else []
+    for table in (entry for entry in section if isinstance(entry, Table)):
+        lines += ["", f"{table.title}:", "", *markdown_lines(table)]
+    return lines
+
+
+def _shared_sections(content: Content) -> dict[str, Section]:
+    """The sections of both formats: heading -> lines and tables."""
     return {
         "Primary hypothesis": verdict_lines(PRIMARY, content.primary),
         "What the charts show": [line for name in available_figures(content.frames) for line in sentences(name, content)],
         "Gradients by block and logging step": heat_lines(content),
         "Reversals": content.reversals,
-        "Claims and verdicts": [
-            line for claim, judgments in content.claim_verdicts for line in ["", *verdict_lines(claim.text, judgments)]
-        ],
-        "Cost": [
-            line for source in content.sources if source.costs for line in tables.cost_lines(source.folder.name, source.costs)
-        ],
+        "Claims and verdicts": [claim_table(content.claim_verdicts)],
+        "Cost": [costs_of_steps(source.folder.name, source.costs) for source in content.sources if source.costs],
         "Pair summaries: matched properties and other changes": [
-            line for source in content.sources for line in tables.pair_summary_lines(source.pair_summaries)
+            matched_pairs(source.pair_summaries) for source in content.sources if source.pair_summaries
         ],
         "Reproduce this report": [line for source in content.sources for line in _launch_lines(source)],
     }

@@ -25,7 +25,7 @@ from resexp.tables.formats import (
     train_error_text,
 )
 from resexp.tables.labels import label_text
-from resexp.tables.model import EVERYWHERE, Column, Medium, Table, Value, lines_text
+from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Medium, Table, Value, lines_text
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class ArmRow:
 
 
 IN_RECORD = EVERYWHERE - {Medium.JSON}  # columns whose data are fields of Arm, which JSON contains completely
-IN_TEXT = frozenset({Medium.TEXT})
 ON_PAGES = frozenset({Medium.MARKDOWN, Medium.HTML})
 IN_PAPERS = frozenset({Medium.MARKDOWN, Medium.LATEX})
 

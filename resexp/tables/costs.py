@@ -1,30 +1,46 @@
 """The cost of each arm, measured by `resexp time`."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
-from resexp.tables.terminal import fitted
+from resexp.tables.colors import arm_tone
+from resexp.tables.model import Column, Table
+from resexp.tables.text_layout import plain_lines
+
+Cost = Mapping[str, Any]
 
 
-def cost_lines(name: str, costs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For a terminal of 80 columns: a line for each arm of each configuration."""
-    width = max([12, *(len(cost["arm"]) for cost in costs)]) + 1
-    form = f"  {{:<{width}}}{{:>9}} {{:<15}}{{:>9}}{{:>11}}{{:>9}}"
-    lines = [f"{name}: one training step of each arm, trained individually; median [quartiles]"]
-    lines += ["", form.format("arm", "ms/step", "", "s/epoch", "memory MB", "x plain")]
-    for cell, rows in groupby(costs, key=lambda cost: cost["cell"]):
-        lines += ["", cell, *(form.format(cost["arm"], *cost_row(cost)) for cost in rows)]
-    return [
-        *lines,
-        "",
-        *fitted(["Memory: weights, gradients, optimizer state and activations saved for the backward pass of a batch."]),
-        "x plain: time of a step divided by that of the plain network.",
-    ]
+def cost_lines(name: str, costs: Sequence[Cost]) -> list[str]:
+    """For a terminal of 80 columns."""
+    table = costs_of_steps(name, costs)
+    return [table.title, "", *plain_lines(table)]
 
 
-def cost_row(cost: Mapping[str, Any]) -> list[str]:
-    """Milliseconds per step with quartiles, seconds per epoch, memory, time divided by that of plain."""
-    median, low, high = (1e3 * float(cost[key]) for key in ("step_seconds", "step_low", "step_high"))
-    values = [f"{median:.2f}", f"[{low:.2f}, {high:.2f}]", f"{float(cost['epoch_seconds']):.2f}"]
-    return [*values, f"{float(cost['memory_bytes']) / 1e6:,.1f}", f"{float(cost['relative']):.2f}"]
+def costs_of_steps(name: str, costs: Sequence[Cost]) -> Table[Cost]:
+    """One row for each arm of each configuration."""
+    return Table(
+        title=f"{name}: cost of a training step",
+        columns=[
+            Column("arm", lambda cost: cost["arm"], "arm", tone=lambda cost: arm_tone(cost["arm"])),
+            Column("ms per step", lambda cost: f"{_milliseconds(cost, 'step_seconds'):.2f}", number=True),
+            Column("quartiles", _quartiles, number=True),
+            Column("s per epoch", lambda cost: f"{float(cost['epoch_seconds']):.2f}", number=True),
+            Column("memory, MB", lambda cost: f"{float(cost['memory_bytes']) / 1e6:,.1f}", number=True),
+            Column("\N{MULTIPLICATION SIGN} plain", lambda cost: f"{float(cost['relative']):.2f}", number=True),
+        ],
+        rows=costs,
+        group=Column("configuration", lambda cost: cost["cell"]),
+        notes=[
+            "Each arm is trained individually. Times of a step are medians and quartiles.",
+            "Memory: weights, gradients, optimizer state and activations saved for the backward pass of a batch.",
+            "\N{MULTIPLICATION SIGN} plain: time of a step divided by that of the plain network.",
+        ],
+    )
+
+
+def _milliseconds(cost: Cost, key: str) -> float:
+    return 1e3 * float(cost[key])
+
+
+def _quartiles(cost: Cost) -> str:
+    return f"[{_milliseconds(cost, 'step_low'):.2f}, {_milliseconds(cost, 'step_high'):.2f}]"

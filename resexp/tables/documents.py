@@ -17,7 +17,7 @@ from resexp.tables.configurations import configurations
 from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.labels import label_text
 from resexp.tables.latex import as_latex
-from resexp.tables.published import published_lines, published_rows
+from resexp.tables.published import published_rows, published_table
 from resexp.tables.recipes import recipe, untuned
 from resexp.tables.writers import csv_text, json_rows, markdown_lines
 
@@ -41,12 +41,10 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, p_valu
     if comparison.tuned:
         tuned = best_settings(comparison)
         lines += ["", f"## {tuned.title}", "", f"Settings are {SELECTED}.", "", *markdown_lines(tuned)]
-    published = published_lines(published_rows(comparison.results))
-    lines += [
-        *seed_budget_lines(comparison),
-        *(["", "```", *published, "```"] if published else []),
-        *remarks(comparison.results),
-    ]
+    published = published_table(published_rows(comparison.results))
+    lines += seed_budget_lines(comparison)
+    lines += ["", f"## {published.title}", "", *markdown_lines(published)] if published.rows or published.notes else []
+    lines += remarks(comparison.results)
     return "\n".join(lines) + "\n"
 
 

@@ -6,6 +6,8 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from markupsafe import Markup
+
 Row = TypeVar("Row")
 Value = str | float | None
 
@@ -22,6 +24,7 @@ class Medium(StrEnum):
 
 
 EVERYWHERE = frozenset(Medium)
+IN_TEXT = frozenset({Medium.TEXT})
 
 
 class Tone(StrEnum):
@@ -43,7 +46,7 @@ class Column(Generic[Row]):
     `definitions.DEFINITIONS`, or a text; HTML shows it if the mouse is over the heading. number: whether the text is aligned at
     its right end. shared: whether all rows of a group have the same text; LaTeX prints it once. below: if it is not None, a
     terminal prints the text below its row, after these words. data: columns of CSV and keys of JSON -> their values. media: the
-    formats that contain the column.
+    formats that contain the column. markup: HTML of the cell instead of its text.
     """
 
     heading: str = ""
@@ -55,6 +58,7 @@ class Column(Generic[Row]):
     below: str | None = None
     data: Mapping[str, Callable[[Row], Value]] = field(default_factory=dict)
     media: frozenset[Medium] = EVERYWHERE
+    markup: Callable[[Row], Markup] | None = None
 
 
 @dataclass(frozen=True)

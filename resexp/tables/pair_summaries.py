@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from resexp.runs import PairSummary
-from resexp.tables.terminal import fitted
+from resexp.tables.model import Column, Table
+from resexp.tables.text_layout import plain_lines
 
 MAX_PRECISION_GAP = 0.05  # relative difference of gradient norms from float32, above which there is a warning
 
@@ -81,22 +82,30 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def pair_summary_lines(pair_summaries: Sequence[PairSummary]) -> list[str]:
+def _start_column(heading: str, key: str, explain: str = "") -> Column[PairSummary]:
+    name = AT_INITIALIZATION[key]
+    below = f"{name} at initialization, plain / residual: "
+    return Column(heading, lambda summary: at_start_text(summary, key), explain, number=True, below=below)
+
+
+def matched_pairs(summaries: Sequence[PairSummary]) -> Table[PairSummary]:
+    """One row for each pair."""
+    return Table(
+        title="Matched pairs",
+        columns=[
+            Column("pair", lambda summary: f"{summary['plain']} / {summary['residual']}"),
+            Column("matched", equalities, below=""),
+            Column("extra cost", lambda summary: ", ".join(extra_cost(summary)), "extra cost", below="extra cost: "),
+            _start_column("initial loss", "loss"),
+            _start_column("output RMS", "output_rms"),
+            _start_column("slope at init", "slope", "slope"),
+            Column("notes", lambda summary: "\n".join(pair_notes(summary)), below="note: "),
+        ],
+        rows=summaries,
+        group=Column("configuration", lambda summary: summary["cell"]),
+    )
+
+
+def pair_summary_lines(summaries: Sequence[PairSummary]) -> list[str]:
     """All pair summaries for a terminal of 80 columns."""
-    lines = []
-    for summary in pair_summaries:
-        lines += [
-            "",
-            f"{summary['cell']}: {summary['plain']} / {summary['residual']}",
-            f"  {equalities(summary)}",
-        ]
-        lines += [
-            f"  extra cost: {', '.join(extra_cost(summary)[:2])}",
-            *(f"    {part}" for part in extra_cost(summary)[2:]),
-        ]
-        lines += [
-            f"  {name} at initialization, plain / residual: {at_start_text(summary, key)}"
-            for key, name in AT_INITIALIZATION.items()
-        ]
-        lines += [f"  note: {text}" for text in pair_notes(summary)]
-    return fitted(lines)
+    return ["", *plain_lines(matched_pairs(summaries))] if summaries else []

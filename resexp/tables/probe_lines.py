@@ -2,14 +2,34 @@
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
 
 from resexp.tables.at_initialization import QUANTITIES, InitDiagnostics, Spread
+from resexp.tables.colors import arm_tone
 from resexp.tables.definitions import legend
+from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Table
 from resexp.tables.terminal import fitted, shade, shade_levels
+from resexp.tables.text_layout import plain_lines
 
-FORM = "  {:<9} {:<23} {:<21} {:>5} {}"
-MAX_NAME = 9  # characters of an arm's name in the row of its numbers
+
+def slopes(diagnostics: Sequence[InitDiagnostics]) -> Table[InitDiagnostics]:
+    """One row for each arm of each configuration: measured and predicted slope, and on a terminal the profile and the norms."""
+    return Table(
+        title="Slopes, measured and predicted",
+        columns=[
+            Column("arm", lambda arm: arm.arm, "arm", tone=lambda arm: arm_tone(arm.arm)),
+            Column("slope [95% CI]", measured_text, "slope", number=True),
+            Column("predicted slope", predicted_text, "The slope from theory, ± two SDs over seeds if theory predicts them.",
+                   number=True),
+            Column("ratio", ratio_text, "ratio", number=True),
+            Column("law", lambda arm: arm.prediction.law, media=EVERYWHERE - IN_TEXT),
+            Column("|dL/dx|", _chart, media=IN_TEXT),
+            Column("norms", _norms, below="", media=IN_TEXT),
+            Column("warnings", lambda arm: "\n".join(_warnings(arm)), below="", media=IN_TEXT),
+        ],
+        rows=diagnostics,
+        group=Column("configuration", lambda arm: arm.cell),
+        notes=reasons(diagnostics),
+    )  # fmt: skip
 
 
 def probe_lines(name: str, diagnostics: Sequence[InitDiagnostics], batches: int, batch_size: int) -> list[str]:
@@ -18,27 +38,21 @@ def probe_lines(name: str, diagnostics: Sequence[InitDiagnostics], batches: int,
     counts = f"n = {seeds} seed{'' if seeds == 1 else 's'}, {batches} batch{'' if batches == 1 else 'es'} of {batch_size}"
     lines = [f"{name}: at initialization, without training; {counts}"]
     lines += legend("slope", "ratio", "95% CI")
-    lines += ["predicted: slope from theory, ± two SDs over seeds if theory predicts them"]
+    lines += ["predicted slope: slope from theory, ± two SDs over seeds if theory predicts them"]
     lines += ["chart: |dL/dx| from the stem to the last block; full: its maximum, blank: 1e-6 of it"]
     lines += ["below each arm: norms at the first and last block boundary or layer; RMS for x"]
-    lines += ["", FORM.format("arm", "slope [95% CI]", "predicted", "ratio", "|dL/dx|").rstrip()]
-    for cell, arms in groupby(diagnostics, key=lambda arm: arm.cell):
-        lines += ["", cell]
-        for arm in arms:
-            lines += _arm_lines(arm)
-    return fitted([*lines, "", *reasons(diagnostics)])
+    return [*fitted([*lines, ""]), *plain_lines(slopes(diagnostics))]
 
 
-def _arm_lines(arm: InitDiagnostics) -> list[str]:
-    norms = [_value(spread) for spread in arm.spreads["activation_grad_norm"]]
-    chart = "".join(shade(level) for level in shade_levels(norms, max(norms)))
-    values = (measured_text(arm), predicted_text(arm), ratio_text(arm), chart)
-    long = len(arm.arm) > MAX_NAME
-    lines = [f"  {arm.arm}"] if long else []
-    lines += [FORM.format("" if long else arm.arm, *values).rstrip()]
+def _chart(arm: InitDiagnostics) -> str:
+    flow = [_value(spread) for spread in arm.spreads["activation_grad_norm"]]
+    return "".join(shade(level) for level in shade_levels(flow, max(flow)))
+
+
+def _norms(arm: InitDiagnostics) -> str:
     symbols = {"activation_grad_norm": "dL/dx", "activation_rms": "x", "weight_grad_norm": "dL/dW"}
-    ends = [f"{symbol} {_level(arm.spreads[name][0])} to {_level(arm.spreads[name][-1])}" for name, symbol in symbols.items()]
-    return [*lines, f"    {', '.join(ends)}", *(f"    {warning}" for warning in _warnings(arm))]
+    ends = [(symbol, arm.spreads[name]) for name, symbol in symbols.items() if name in arm.spreads]
+    return ", ".join(f"{symbol} {_level(spreads[0])} to {_level(spreads[-1])}" for symbol, spreads in ends)
 
 
 def _value(spread: Spread) -> float:

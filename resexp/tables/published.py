@@ -20,7 +20,8 @@ from resexp.config.parsing import read_document
 from resexp.config.types import Model, PositiveFloat
 from resexp.inference import Summary
 from resexp.runs import Results
-from resexp.tables.terminal import fitted
+from resexp.tables.model import Column, Table
+from resexp.tables.text_layout import plain_lines
 
 FOLDER = Path(__file__).parent.parent / "published"
 RecipeKey = Annotated[str, Field(pattern=r"^(data|training)\.\w+$")]
@@ -230,37 +231,67 @@ def _shown(value: Any) -> str:
     return config.format_value(value)
 
 
-# ---- text ---------------------------------------------------------------------------------------------------------------
+# ---- the table ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MatchRow:
+    """A network, its measured accuracy, and a published result that is compared with it."""
+
+    name: str
+    measured: Summary
+    result: PublishedResult
+
+    @property
+    def source(self) -> str:
+        note = f" ({self.result.note})" if self.result.note else ""
+        return f"{self.result.source}: {self.result.samples}{note}"
+
+
+def published_table(rows: Sequence[PublishedRow]) -> Table[MatchRow]:
+    """Measured and published test errors; the notes name publications on the same networks, without values of other recipes.
+
+    It has neither rows nor notes if there is no publication on any of the networks.
+    """
+    results = [
+        MatchRow(f"{cell} {arm}".strip(), measured, result) for cell, arm, measured, matches in rows for result in matches
+    ]
+    compared = sorted((row for row in results if not row.result.differences), key=lambda row: row.source)
+    columns = [
+        Column[MatchRow]("network", lambda row: row.name),
+        Column[MatchRow]("measured", lambda row: _measured(row.measured), number=True),
+        Column[MatchRow]("published", lambda row: _error_text(row.result), number=True),
+        Column[MatchRow]("where", lambda row: row.result.where),
+    ]
+    return Table(
+        title="Published (test error, percent)",
+        columns=columns if compared else [],
+        rows=compared,
+        group=Column("source", lambda row: row.source),
+        notes=_other_recipes([row for row in results if row.result.differences]),
+        key="published",
+    )
 
 
 def published_lines(rows: Sequence[PublishedRow]) -> list[str]:
-    """Measured and published test errors for a terminal of 80 columns, then publications on the same networks.
+    """The table for a terminal of 80 columns."""
+    table = published_table(rows)
+    return [table.title, *plain_lines(table)] if table.rows or table.notes else []
 
-    Values with other recipes are named but not printed. Empty if there is no publication on any of the networks.
-    """
-    results = [(f"{cell} {arm}".strip(), measured, result) for cell, arm, measured, matches in rows for result in matches]
-    if not results:
-        return []
-    width = min(40, max([34, *(len(name) + 4 for name, _, result in results if not result.differences)]))
-    form = f"{{:<{width}}}{{:<15}}{{:<13}}{{}}"
-    comparable: dict[str, list[str]] = {}
+
+def _other_recipes(rows: Sequence[MatchRow]) -> list[str]:
     others: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for name, measured, result in results:
-        if result.differences:
-            others.setdefault((result.source, _shortened(result.differences)), []).append((result.where, name))
-            continue
-        group = comparable.setdefault(f"{result.source}: {result.samples}" + (f" ({result.note})" if result.note else ""), [])
-        long_name = [] if len(name) + 4 <= width else [f"  {name}"]
-        error = "> 20" if result.error is None else _with_sd(result.error, result.sd)
-        group += [*long_name, form.format("" if long_name else f"  {name}", _measured(measured), error, result.where)]
-    columns = ("measured", "published") if comparable else ("", "")
-    lines = [form.format("Published (test error, percent)", *columns, "").rstrip()]
-    for head, group in sorted(comparable.items()):
-        lines += [head, *group]
+    for row in rows:
+        others.setdefault((row.result.source, _shortened(row.result.differences)), []).append((row.result.where, row.name))
+    lines = []
     for (source, differences), pairs in sorted(others.items()):
         tables, names = (dict.fromkeys(column) for column in zip(*pairs, strict=True))
         lines.append(f"{source} {' and '.join(tables)} has {', '.join(names)}; not compared: {differences}")
-    return fitted(lines)
+    return lines
+
+
+def _error_text(result: PublishedResult) -> str:
+    return "> 20" if result.error is None else _with_sd(result.error, result.sd)
 
 
 def _shortened(differences: Sequence[str]) -> str:

@@ -50,13 +50,13 @@ def text_lines(table: Table[Row], width: int = WIDTH) -> list[Text]:
         columns = [*columns[:index], replace(columns[index], below=f"{columns[index].heading}: "), *columns[index + 1 :]]
     starts = [INDENT + sum(widths[:index]) + gap * index for index in range(len(widths))]
     spans = {index: (start, start + size) for index, start, size in zip(inline, starts, widths, strict=False)}
-    lines = _heading_lines(columns, spans)
+    lines = _heading_lines(columns, spans) if len(spans) > 1 else []
     for name, group in by_group(content._replace(rows=rows)):
         heading = _wrapped(config.escape_controls(name), width, 2)
         lines += [[], *([Piece(0, line, "bold")] for line in heading)] if name else []
         lines += [line for row, cells in group for line in _row_lines(columns, row, cells, spans, width)]
-    notes = [Text(), *wrapped_lines(table.notes, width)] if table.notes else []
-    return [*map(_styled, lines), *notes]
+    styled = [*map(_styled, lines), *([Text(), *wrapped_lines(table.notes, width)] if table.notes else [])]
+    return styled if styled and styled[0] else styled[1:]  # a table without headings begins with its first group
 
 
 def wrapped_lines(lines: Iterable[str], width: int = WIDTH) -> list[Text]:
@@ -126,8 +126,8 @@ def _row_lines(
             line.append(Piece(start, ""))
         first = 0
         for part in (line for text in parts for line in _wrapped(text, width, INDENT + 4)):
-            wanted = max(INDENT + 2, end - len(part)) if column.number else start
-            first = _put(below, _placed(wanted, part, style, width), first)
+            wanted = end - len(part) if column.number else start if start + len(part) <= width else INDENT + 2
+            first = _put(below, _placed(max(INDENT + 2, wanted), part, style, width), first)
     return [*above, *([line] if any(piece.text for piece in line) else []), *below]
 
 

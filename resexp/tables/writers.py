@@ -4,7 +4,6 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -31,8 +30,8 @@ def markdown_lines(table: Table[Row]) -> list[str]:
     lines = [[column.heading for column in content.columns], *(cells for _, cells in content.rows)]
     lines = [[markdown_text(cell).replace("|", r"\|") for cell in cells] for cells in lines]
     lines.insert(1, ["---:" if column.number else "---" for column in content.columns])
-    notes = ["", *(f"- {markdown_text(note)}" for note in table.notes)] if table.notes else []
-    return [*(f"| {' | '.join(line)} |" for line in lines), *notes]
+    notes = [f"- {markdown_text(note)}" for note in table.notes]
+    return [*(f"| {' | '.join(line)} |" for line in lines if line), *([""] if notes and content.columns else []), *notes]
 
 
 MIN_LONG = 40  # characters of a text that is printed in a wide column
@@ -55,7 +54,7 @@ def html_table(table: Table[Row]) -> Markup:
                 if not (grouped and index == 0)
             ]
             if grouped and number == 0:
-                parts.insert(0, _html_group(cells[0], len(lines)))
+                parts.insert(0, _html_group(columns[0], row, cells[0], len(lines)))
             rows.append(Markup("<tr>{}</tr>\n").format(Markup("").join(parts)))
         bodies.append(Markup("<tbody>\n{}</tbody>\n").format(Markup("").join(rows)))
     notes = Markup("").join(Markup("<li>{}</li>").format(note) for note in table.notes)
@@ -71,29 +70,32 @@ def _html_heading(column: Column[Row]) -> Markup:
     return Markup('<th scope="col"{}{}>{}</th>').format(number, title, column.heading.replace(" - ", " \N{MINUS SIGN} "))
 
 
-def _html_group(text: str, rows: int) -> Markup:
+def _html_group(column: Column[Row], row: Row, text: str, rows: int) -> Markup:
     span = Markup(' rowspan="{}"').format(rows) if rows > 1 else ""
-    return Markup('<th scope="rowgroup"{}>{}</th>').format(span, _html_lines(text.split("\n")))
+    return Markup('<th scope="rowgroup"{}>{}</th>').format(span, _html_content(column, row, text))
 
 
 def _html_cell(column: Column[Row], row: Row, text: str, scope: str) -> Markup:
-    """A cell; a verdict has a colored background around its first line, the text of an arm has the color of its kind."""
     tone = column.tone(row)
-    first, *others = text.split("\n")
     names = ["n"] if column.number else ["long"] if len(text) > MIN_LONG else []
     names += [str(tone)] if tone in (Tone.PLAIN, Tone.RESIDUAL) else []
     css = Markup(' class="{}"').format(" ".join(names)) if names else ""
+    content = _html_content(column, row, text)
+    return Markup('<th scope="row"{}>{}</th>').format(css, content) if scope else Markup("<td{}>{}</td>").format(css, content)
+
+
+def _html_content(column: Column[Row], row: Row, text: str) -> Markup:
+    """The lines of a cell. A verdict has a colored background around its first line; a short first line is not broken."""
+    if column.markup:
+        return column.markup(row)
+    tone = column.tone(row)
+    first, *others = text.split("\n")
     content: str = escape(first)
     if tone in (Tone.GOOD, Tone.BAD, Tone.OPEN):
         content = Markup('<span class="chip {}">{}</span>').format(tone, first)
     elif not column.number and " " in first and len(first) <= MIN_LONG // 2:
         content = Markup('<span class="counts">{}</span>').format(first)
-    lines = _html_lines([content, *others])
-    return Markup('<th scope="row"{}>{}</th>').format(css, lines) if scope else Markup("<td{}>{}</td>").format(css, lines)
-
-
-def _html_lines(lines: Sequence[str]) -> Markup:
-    return Markup("<br>").join(lines)
+    return Markup("<br>").join([content, *others])
 
 
 # ---- LaTeX ------------------------------------------------------------------------------------------------------------------
