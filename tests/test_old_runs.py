@@ -180,6 +180,24 @@ def test_an_experiment_of_layout_1_grows_and_keeps_its_files(layout_1: Path, tor
     assert runs.is_complete(config.load(layout_1 / "experiment.yaml"), layout_1)
 
 
+@pytest.mark.parametrize(
+    ("hypothesis", "problem"),
+    [
+        ("trained: identity > plain", "trained is now above_chance"),
+        ("test_accuracy: identity > plain at gain=2", "at: gain is now network.init_scale"),
+        (
+            "test_accuracy: identity > plain at network.zero_last=true",
+            "at: network.zero_last is now network.zero_init_residual",
+        ),
+    ],
+)
+def test_an_old_name_in_a_hypothesis_is_refused_with_its_present_name(hypothesis: str, problem: str):
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse_expectation(hypothesis, "--expect")
+
+    assert str(caught.value) == f"--expect: {problem}"
+
+
 @pytest.mark.parametrize("key", renamed.KEYS)
 @pytest.mark.parametrize("short", [False, True], ids=["with its section", "without its section"])
 def test_an_old_key_is_refused_with_its_present_name(key: str, short: bool, tmp_path: Path):  # noqa: FBT001 - a parameter
