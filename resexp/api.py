@@ -55,7 +55,7 @@ class Verdicts(list[Judgment]):
         return all(judgment.verdict == Verdict.SUPPORTED for judgment in self)
 
     def __repr__(self) -> str:
-        return "\n".join(tables.fitted(tables.verdict_lines("expected", self)))
+        return "\n".join(tables.fitted(tables.verdict_lines("hypothesis", self)))
 
 
 class Charts(dict[str, Figure]):

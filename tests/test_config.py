@@ -1133,7 +1133,7 @@ def test_the_schema_agrees_with_the_loader(schema_errors, text, paths):
 @pytest.mark.parametrize("name", config.SHORTCUT_NAMES)
 def test_the_parameters_and_defaults_of_a_shortcut_equal_those_of_its_builder(name):
     built = inspect.signature(SHORTCUTS[name]).parameters
-    defaults = {key: parameter.default for key, parameter in built.items() if key not in ("place", "_place")}
+    defaults = {key: parameter.default for key, parameter in built.items() if key not in ("spec", "_spec")}
 
     assert {key: field.default for key, field in config.SHORTCUT_PARAMETERS[name].model_fields.items()} == defaults
 
