@@ -18,9 +18,9 @@ Program = Callable[..., Answer]
 
 def files(folder: Path) -> dict[str, bytes]:
     """Every file of an experiment that two trainings of one plan have in common."""
-    found = (path for path in folder.rglob("*") if path.is_file())
+    common = (path for path in folder.rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): path.read_bytes()
-        for path in found
+        for path in common
         if path.name not in FREE and not path.name.lstrip(".").startswith("lock")
     }

@@ -26,14 +26,22 @@ device: cpu
 # Number of cases in test_stress.py, test_cluster.py and test_memory.py; `make stress` runs more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
-    "--kills": (5, "SIGKILLs at random moments"),
+    "--kills": (3, "SIGKILLs at random moments"),
     "--faults": (1, "real commands on a failing disk"),
-    "--fault-stride": (24, "in this process the disk fails at every n-th write (a full disk at every write)"),
+    "--fault-stride": (24, "in this process the disk fails at every n-th write, and a full disk six times as often"),
     "--cluster-kills": (1, "rounds in which a node and the driver of a Ray cluster are killed"),
     "--together": (1, "rounds of simultaneously started trainings"),
     "--guarded-networks": (8, "random CNNs run with an allocator that detects overwrites, for each instruction set"),
     "--fuzz-seconds": (8, "seconds of fuzzing the readers"),
 }
+
+
+# The files that take longest, longest first: they start first, so that no process waits for another one at the end.
+SLOW_FILES = ("test_stress.py", "test_cluster.py", "test_cli.py", "test_configs.py", "test_output.py", "test_shards.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SLOW_FILES.index(item.path.name) if item.path.name in SLOW_FILES else len(SLOW_FILES))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -56,7 +56,7 @@ def test_options_that_ray_decides_are_refused(option: str, tiny_file: Path, call
     answer = call("train", tiny_file, "--executor=ray", option)
 
     assert answer.code == 2
-    assert "Ray decides who trains what" in answer.err
+    assert "has no effect with Ray" in answer.err
 
 
 def test_an_unknown_executor_is_refused(tiny_file: Path, call: Program):

@@ -331,7 +331,7 @@ def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):
     assert [float(row["train_error"]) for row in rows] == pytest.approx([0.0348, 0.0158])
     assert [error["mean"] for error in errors] == pytest.approx([0.0348, 0.0158])
     assert [error["sd"] for error in errors] == pytest.approx([float(row["train_error_sd"]) for row in rows])
-    assert "  plain          5/5           90.0 ± 0.2     3.5" in tables.TABLES["table"](compared)
+    assert "  plain     5/5          90.0 ± 0.2    3.5" in tables.TABLES["table"](compared)
     assert "| identity | 5/5 | 90.0 ± 0.2 | 1.6 ± 0.2 |" in tables.TABLES["md"](compared)
     assert r"identity & 5/5 & 90.0 $\pm$ 0.2 & 1.6 $\pm$ 0.2 &" in tables.TABLES["tex"](compared)
     assert '<td class="n">90.0 ± 0.2</td><td class="n">1.6 ± 0.2</td>' in report.html(compared.results)

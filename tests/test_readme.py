@@ -32,7 +32,12 @@ def slope(value):
     return f"{value + 0.0:+.2f}".replace("-0.00", "+0.00")
 
 
-CONDITIONS = [("none", "pytorch"), ("none", "he"), ("layer", "pytorch"), ("layer", "he")]
+LABELS = {
+    ("none", "pytorch"): "no normalization, PyTorch init",
+    ("none", "he"): "no normalization, He init",
+    ("layer", "pytorch"): "layer norm, PyTorch init",
+    ("layer", "he"): "layer norm, He init",
+}
 (TRANSCRIPT,) = re.findall(r"<!-- begin transcript -->\n(.*?)<!-- end transcript -->\n", README, flags=re.DOTALL)
 
 
@@ -45,9 +50,9 @@ def counts(summary):
     return f"{above}/{summary['n']}" + (f" ({at_chance} at chance)" if at_chance else "")
 
 
-@pytest.mark.parametrize(("norm", "init"), CONDITIONS)
+@pytest.mark.parametrize(("norm", "init"), LABELS)
 def test_transcript_of_compare_has_the_committed_numbers(norm, init):
-    block = TRANSCRIPT[TRANSCRIPT.index(f"depth 64, norm {norm}, init {init}  (") :].split("\n\n")[0]
+    block = TRANSCRIPT[TRANSCRIPT.index(f"depth 64, {LABELS[norm, init]}  (") :].split("\n\n")[0]
     for arm, line in zip(condition("64", norm, init), block.splitlines()[1:3], strict=True):
         values = [arm["name"], counts(arm["summary"]), accuracy(arm["summary"])]
         values += [f"{100 * arm['train_error']['mean']:.1f}", slope(arm["slope_start"])]
@@ -67,7 +72,10 @@ def test_findings_have_the_committed_numbers():
     vanishing, stable = (condition("64", norm, "pytorch")[0] for norm in ("none", "layer"))
     assert f"{-vanishing['slope_start']:.2f} orders of magnitude" in " ".join(first.split())
     assert vanishing["growth_start"] < -1 < stable["growth_start"] < 1
-    identity = condition("32", "none", "he")[1]
+    plain, identity = condition("32", "none", "he")
+    errors, accuracies = ([100 * arm[key]["mean"] for arm in (identity, plain)] for key in ("train_error", "summary"))
+    assert "(training error {:.1f}% and {:.1f}%)".format(*errors) in " ".join(third.split())
+    assert "{:.1f}% test accuracy instead of {:.1f}%".format(*accuracies) in " ".join(third.split())
     mean, low, high = (points(identity["difference"][key]) for key in ("mean", "low", "high"))
     assert identity["growth_start"] > 1
     assert f"{mean} points, 95% CI {low} to {high}" in " ".join(third.split())
@@ -149,8 +157,9 @@ def test_example_from_python_is_a_working_program(python, capsys):
 @pytest.mark.parametrize("target", re.findall(r"\]\(((?!http)[^)]+)\)|src=\"([^\"]+)\"", README))
 def test_links_and_images_exist(target):
     path, _, heading = "".join(target).partition("#")
-    assert (ROOT / path).exists()
-    assert not heading or f"\n## {heading.replace('-', ' ').capitalize()}\n" in (ROOT / path).read_text(encoding="utf-8")
+    page = ROOT / (path or "README.md")
+    assert page.exists()
+    assert not heading or f"\n## {heading.replace('-', ' ').capitalize()}\n" in page.read_text(encoding="utf-8")
 
 
 def commands(path):

@@ -44,7 +44,7 @@ def test_the_page_loads_nothing_from_a_server(page):
 
 def test_the_page_states_the_question_conditions_command_and_environment(page):
     for expected in (
-        "What does a shortcut change",
+        "What do shortcuts change",
         "Results by condition at depth 64 (learning rate 0.001, 20 epochs)",
         "makes trainable",
         "91.2 ± 0.0",
