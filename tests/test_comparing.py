@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,21 @@ def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs_dir = tmp_path_factory.mktemp("unfinished")
     fabricated.experiment(runs_dir, lambda t: {} if (t.arm, t.seed) == ("plain", 2) else identity_is_better(t), *CELL)
     return runs_dir
+
+
+def test_a_terminal_shows_the_same_text_in_color_and_in_its_width(folder: Path, compare: Call, monkeypatch: pytest.MonkeyPatch):
+    plain = compare(folder, "--format", "table").out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    colored = compare(folder, "--format", "table").out
+    monkeypatch.setenv("COLUMNS", "110")
+    wide = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in compare(folder, "--format", "table").out.splitlines()]
+
+    assert "\x1b[" in colored
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == plain
+    assert "\x1b" not in plain
+    assert 80 < max(map(len, wide)) <= 110
+    assert " ".join(" ".join(wide).split("n = 4")[1].split()) == " ".join(plain.split("n = 4")[1].split())
 
 
 # ---- hypotheses ----------------------------------------------------------------------------------------------------------

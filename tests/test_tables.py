@@ -12,9 +12,12 @@ from scipy import stats
 
 from resexp import comparison, runs, tables
 from resexp.comparison import Effect
+from resexp.tables import configurations
 from resexp.tables.findings import findings
 from resexp.tables.frames import profiles, read_frames
 from resexp.tables.labels import label_text
+from resexp.tables.model import Column
+from resexp.tables.writers import html_table
 
 ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
 PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
@@ -347,6 +350,18 @@ def test_csv_json_and_markdown_contain_the_same_numbers(tmp_path):
     assert "| identity | 4/4 | 70.0 ± 9.4 | 30.0 ± 9.4 | +9.0 [+3.3, +14.7] |" in tables.TABLES["md"](
         comparison.compare_results(runs.results_of(folder, experiment))
     )
+
+
+def test_a_column_that_is_added_to_the_configurations_appears_in_every_format(tmp_path, monkeypatch):
+    column = Column("twice n", lambda row: f"{2 * row.arm.summary.n} times", data={"twice": lambda row: 2 * row.arm.summary.n})
+    monkeypatch.setattr(configurations, "REMARKS", [*configurations.REMARKS, column])
+    compared = comparison.compare_results(fabricated.results(tmp_path, both_above_chance, *ONE_CELL))
+    texts = {form: write(compared) for form, write in tables.TABLES.items()}
+
+    assert [form for form, text in texts.items() if " ".join(text.split()).count("8 times") == 2] == ["table", "md", "tex"]
+    assert html_table(configurations.configurations(compared)).count("8 times") == 2
+    assert [row["twice"] for row in csv.DictReader(io.StringIO(texts["csv"]))] == ["8", "8"]
+    assert [arm["twice"] for arm in json.loads(texts["json"])["cells"][0]["arms"]] == [8, 8]
 
 
 def test_accuracy_csv_has_a_row_per_finished_trial(tmp_path):

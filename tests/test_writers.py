@@ -238,12 +238,24 @@ def test_latex_has_one_cell_per_column_minus_signs_and_the_group_once():
     assert r"\caption{Fruits. Slope: $\log_{10} |\partial L/\partial x|$ $\le$ 1.}" in lines
     assert r"\begin{tabular}{@{}llrl@{}}" in lines
     assert lines[start + 1 : -3] == [
-        r"family & fruit & price in euros & remarks \\",
+        r"family & fruit & \shortstack[r]{price in\\{}euros} & remarks \\",
         r"\midrule",
         r"citrus & plain & $-$1.50 &  \\",
         r" & lime & +20.25 & ripe; and green \\",
         r"\addlinespace",
         r"pome & apple & -- & good \& $<$b$>$red$<$/b$>$ \\",
+    ]
+
+
+def test_no_line_break_of_latex_is_followed_by_a_bracket_or_a_star():
+    column = Column("beyond width [95% CI]", lambda row: row, number=True)
+    lines = latex_lines(Table("", [column], ["[+1.0, -2.0]", "*"]))
+
+    assert lines[-7:-3] == [
+        r"\shortstack[r]{beyond width\\{}[95\% CI]} \\",
+        r"\midrule",
+        r"{}[+1.0, $-$2.0] \\",
+        r"{}* \\",
     ]
 
 
@@ -270,6 +282,6 @@ def test_a_table_without_rows_has_its_headings_in_every_format():
         "| --- | --- | ---: | --- | --- |",
     ]
     assert len(Parsed(html_table(empty)).all("th")) == 6
-    assert r"family & fruit & price in euros & remarks & empty \\" in latex_lines(empty)
+    assert r"family & fruit & \shortstack[r]{price in\\{}euros} & remarks & empty \\" in latex_lines(empty)
     assert csv_text(empty) == "name,price,letters\n"
     assert json_rows(empty) == []

@@ -14,24 +14,19 @@ from resexp.tables.costs import cost_lines
 from resexp.tables.documents import TABLES, trial_rows, write_accuracy
 from resexp.tables.formats import (
     accuracy_text,
-    beyond_width_text,
     contrast_text,
-    dead_text,
     dead_trials,
-    difference_text,
     diverged_text,
     missing_text,
     outcome_text,
-    percent,
     progress_text,
     slope_text,
-    tuned_text,
 )
-from resexp.tables.pair_summaries import at_start_text, equalities, extra_cost, pair_notes, pair_summary_lines, pair_warnings
+from resexp.tables.pair_summaries import equalities, extra_cost, pair_notes, pair_summary_lines, pair_warnings
 from resexp.tables.probe_lines import probe_lines
-from resexp.tables.published import published_lines, published_rows
+from resexp.tables.published import published_rows
 from resexp.tables.terminal import fitted
-from resexp.tables.verdict_lines import PRIMARY, configuration_lines, verdict_line, verdict_lines
+from resexp.tables.verdict_lines import PRIMARY, verdict_line, verdict_lines
 
 __all__ = [
     "PRIMARY",
@@ -39,15 +34,10 @@ __all__ = [
     "InitDiagnostics",
     "Spread",
     "accuracy_text",
-    "at_start_text",
-    "beyond_width_text",
     "comparison_lines",
-    "configuration_lines",
     "contrast_text",
     "cost_lines",
-    "dead_text",
     "dead_trials",
-    "difference_text",
     "dissection_lines",
     "diverged_text",
     "equalities",
@@ -60,16 +50,13 @@ __all__ = [
     "pair_notes",
     "pair_summary_lines",
     "pair_warnings",
-    "percent",
     "probe_csv",
     "probe_json",
     "probe_lines",
     "progress_text",
-    "published_lines",
     "published_rows",
     "slope_text",
     "trial_rows",
-    "tuned_text",
     "verdict_line",
     "verdict_lines",
     "write_accuracy",

@@ -69,7 +69,7 @@ def _widths(columns: Sequence[Column[Row]], texts: Sequence[Sequence[str]], widt
 
     Where space is short, the column shrinks that gains most characters per text that no longer fits its column.
     """
-    lengths = [sorted({len(cells[index].split("\n")[0]) for cells in texts}) for index in range(len(columns))]
+    lengths = [[len(cells[index].partition("\n")[0]) for cells in texts] for index in range(len(columns))]
     least = [max(map(len, column.heading.split()), default=0) for column in columns]
     widths = [max([*map(len, two_lines(column.heading)), *sizes]) for column, sizes in zip(columns, lengths, strict=True)]
     for gap, most_texts in ((2, 0), (1, 0), (1, len(texts))):
@@ -77,7 +77,7 @@ def _widths(columns: Sequence[Column[Row]], texts: Sequence[Sequence[str]], widt
             options = []
             for index, current in enumerate(widths):
                 smaller = max([least[index], *(size for size in lengths[index] if size < current)])
-                count = sum(smaller < len(cells[index].split("\n")[0]) <= current for cells in texts)
+                count = sum(smaller < length <= current for length in lengths[index])
                 if smaller < current and count <= most_texts:
                     options.append((count / (current - smaller), index, smaller))
             if not options:

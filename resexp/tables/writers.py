@@ -40,48 +40,49 @@ MIN_LONG = 40  # characters of a text that is printed in a wide column
 def html_table(table: Table[Row]) -> Markup:
     """The table in a region that scrolls, then its notes as a list."""
     content = select(table, Medium.HTML)
-    columns = content.columns
+    columns, notes = content.columns, [element("li", escape(note)) for note in table.notes]
     grouped = bool(columns) and columns[0] is table.group
     header = next((index for index, column in enumerate(columns) if not column.shared and column is not table.group), 0)
-    head = Markup("").join(_html_heading(column) for column in columns)
     bodies = []
     for _, lines in by_group(content):
         rows = []
         for number, (row, cells) in enumerate(lines):
-            parts = [
-                _html_cell(column, row, cell, scope="row" if index == header else "")
-                for index, (column, cell) in enumerate(zip(columns, cells, strict=True))
-                if not (grouped and index == 0)
+            parts = [_html_group(columns[0], row, cells[0], len(lines))] if grouped and number == 0 else []
+            parts += [
+                _html_cell(columns[index], row, cells[index], is_header=index == header)
+                for index in range(int(grouped), len(columns))
             ]
-            if grouped and number == 0:
-                parts.insert(0, _html_group(columns[0], row, cells[0], len(lines)))
-            rows.append(Markup("<tr>{}</tr>\n").format(Markup("").join(parts)))
-        bodies.append(Markup("<tbody>\n{}</tbody>\n").format(Markup("").join(rows)))
-    notes = Markup("").join(Markup("<li>{}</li>").format(note) for note in table.notes)
-    return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table>\n<thead><tr>{}</tr></thead>\n{}</table></div>{}'
-    ).format(table.title, head, Markup("").join(bodies), Markup('\n<ul class="words">{}</ul>').format(notes) if notes else "")
+            rows.append(element("tr", *parts))
+        bodies.append(element("tbody", *rows))
+    head = element("thead", element("tr", *map(_html_heading, columns)))
+    region = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": table.title}
+    scrolled = element("div", element("table", head, *bodies), **region) if columns else Markup()
+    return scrolled + (element("ul", *notes, **{"class": "words"}) if notes else Markup())
+
+
+def element(name: str, *content: Markup, **attributes: object) -> Markup:
+    """An element of HTML; attributes that are empty are left out."""
+    written = "".join(f' {key}="{escape(value)}"' for key, value in attributes.items() if value)
+    end = "\n" if name in ("tr", "tbody", "thead", "div") else ""
+    return Markup(f"<{name}{written}>{''.join(content)}</{name}>{end}")  # noqa: S704 - content is markup, attributes are escaped
 
 
 def _html_heading(column: Column[Row]) -> Markup:
+    heading = escape(column.heading.replace(" - ", " \N{MINUS SIGN} "))
     explain = DEFINITIONS.get(column.explain, column.explain)
-    number = Markup(' class="n"') if column.number else ""
-    title = Markup(' title="{}"').format(explain) if explain else ""
-    return Markup('<th scope="col"{}{}>{}</th>').format(number, title, column.heading.replace(" - ", " \N{MINUS SIGN} "))
+    return element("th", heading, **{"scope": "col", "class": "n" if column.number else "", "title": explain})
 
 
 def _html_group(column: Column[Row], row: Row, text: str, rows: int) -> Markup:
-    span = Markup(' rowspan="{}"').format(rows) if rows > 1 else ""
-    return Markup('<th scope="rowgroup"{}>{}</th>').format(span, _html_content(column, row, text))
+    return element("th", _html_content(column, row, text), scope="rowgroup", rowspan=rows if rows > 1 else "")
 
 
-def _html_cell(column: Column[Row], row: Row, text: str, scope: str) -> Markup:
+def _html_cell(column: Column[Row], row: Row, text: str, *, is_header: bool) -> Markup:
     tone = column.tone(row)
     names = ["n"] if column.number else ["long"] if len(text) > MIN_LONG else []
     names += [str(tone)] if tone in (Tone.PLAIN, Tone.RESIDUAL) else []
-    css = Markup(' class="{}"').format(" ".join(names)) if names else ""
-    content = _html_content(column, row, text)
-    return Markup('<th scope="row"{}>{}</th>').format(css, content) if scope else Markup("<td{}>{}</td>").format(css, content)
+    attributes = {"scope": "row" if is_header else "", "class": " ".join(names)}
+    return element("th" if is_header else "td", _html_content(column, row, text), **attributes)
 
 
 def _html_content(column: Column[Row], row: Row, text: str) -> Markup:
@@ -89,13 +90,12 @@ def _html_content(column: Column[Row], row: Row, text: str) -> Markup:
     if column.markup:
         return column.markup(row)
     tone = column.tone(row)
-    first, *others = text.split("\n")
-    content: str = escape(first)
+    first, *others = map(escape, text.split("\n"))
     if tone in (Tone.GOOD, Tone.BAD, Tone.OPEN):
-        content = Markup('<span class="chip {}">{}</span>').format(tone, first)
+        first = element("span", first, **{"class": f"chip {tone}"})
     elif not column.number and " " in first and len(first) <= MIN_LONG // 2:
-        content = Markup('<span class="counts">{}</span>').format(first)
-    return Markup("<br>").join([content, *others])
+        first = element("span", first, **{"class": "counts"})
+    return Markup("<br>").join([first, *others])
 
 
 # ---- LaTeX ------------------------------------------------------------------------------------------------------------------
@@ -106,8 +106,8 @@ ESCAPES = {
     "|": r"\textbar{}", "\n": " ", "\t": " ",
 }  # fmt: skip
 ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u0327": "c"}
-MAX_HEADING = 16  # characters of a heading in one line
-FORMULAS = {"log10 |dL/dx|": r"$\log_{10} |\partial L/\partial x|$", "<=": r"$\le$", " - ": r" $-$ "}
+MAX_HEADING = 12  # characters of a heading in one line
+FORMULAS = {"log10 |dL/dx|": r"$\log_{10} |\partial L/\partial x|$", "<=": r"$\le$"}
 
 
 def latex_text(text: str) -> str:
@@ -128,7 +128,7 @@ def latex_words(text: str) -> str:
     words = latex_text(text)
     for formula, math in FORMULAS.items():
         words = words.replace(latex_text(formula), math)
-    return words
+    return re.sub(r"(?<= )-(?= |$)", "$-$", words)
 
 
 def latex_lines(table: Table[Row]) -> list[str]:
@@ -155,7 +155,7 @@ def _latex_heading(column: Column[Row]) -> str:
     """A long heading has two lines, so that the table fits the width of an article."""
     lines = two_lines(column.heading) if len(column.heading) > MAX_HEADING else [column.heading]
     position = "r" if column.number else "l"
-    words = r"\\".join(map(latex_words, lines))
+    words = r"\\{}".join(map(latex_words, lines))  # LaTeX would read a bracket after a line break as a length
     return rf"\shortstack[{position}]{{{words}}}" if len(lines) > 1 else words
 
 
@@ -163,6 +163,7 @@ def _latex_cell(column: Column[Row], text: str) -> str:
     """Hyphens before digits are minus signs in columns of numbers."""
     words = latex_text("; ".join(text.split("\n")))
     words = re.sub(r"-(?=\d)", "$-$", words) if column.number else words
+    words = f"{{}}{words}" if words.startswith(("[", "*")) else words  # as in headings
     return "--" if words == "-" else words
 
 
