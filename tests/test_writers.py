@@ -50,7 +50,7 @@ def tone(fruit: Fruit) -> Tone:
 
 def table(rows=FRUITS, **changes) -> Table[Fruit]:
     group = Column("family", lambda fruit: fruit.family)
-    return replace(Table("Fruits", columns(), rows, group, record=asdict, key="fruits"), **changes)
+    return replace(Table("Fruits", columns(), rows, group, record=asdict), **changes)
 
 
 class Parsed(HTMLParser):

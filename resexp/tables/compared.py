@@ -59,7 +59,8 @@ def comparison_lines(
     if comparison.tuned:
         tuned = best_settings(comparison)
         lines += [*wrapped_lines(["", tuned.title, f"  ({SELECTED})"], width), *text_lines(tuned, width)]
-    below = [*seed_budget_lines(comparison), *_published(comparison.results), *remarks(comparison.results)]
+    published = published_lines(published_rows(comparison.results))
+    below = [*seed_budget_lines(comparison), *([""] if published else []), *published, *remarks(comparison.results)]
     return [*lines, *wrapped_lines(below, width)]
 
 
@@ -143,11 +144,6 @@ def seed_budget_lines(comparison: Comparison) -> list[str]:
     if has_several_pairs:
         needed = f"{seeds_needed_text(median, 'median pair')} or {seeds_needed_text(widest, 'widest')}"
     return ["", f"{current}. For ±{percent(precision.aim)} points you need about {needed}."]
-
-
-def _published(results: Results) -> list[str]:
-    lines = published_lines(published_rows(results))
-    return ["", *lines] if lines else []
 
 
 def limits(results: Results) -> list[str]:

@@ -51,7 +51,6 @@ def configurations(comparison: Comparison, notes: Sequence[str] = (), *, p_value
         rows=[ArmRow(cell, arm) for cell in comparison.cells for arm in cell.arms],
         group=Column(text=lambda row: heading(row.cell), media=IN_TEXT),
         notes=notes,
-        key="cells",
         record=lambda row: asdict(row.arm),
     )
 

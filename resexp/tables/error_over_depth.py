@@ -49,7 +49,6 @@ def error_over_depth(comparison: Comparison) -> Table[DepthTrend]:
         rows=comparison.depths,
         group=Column("condition", lambda row: label_text(row.condition)),
         notes=legend("degradation avoided", "margin"),
-        key="over_depth",
         record=_record,
     )  # fmt: skip
 

@@ -67,7 +67,7 @@ class Table(Generic[Row]):
 
     title: its caption or label; text and Markdown leave headings to the caller. group: consecutive rows with the same text
     belong together; a terminal prints the text as a heading above them, other formats as their first column. notes: lines
-    below the table. key: its name in JSON. record: the complete record of a row in JSON, to which columns add their data.
+    below the table. record: the complete record of a row in JSON, to which columns add their data.
 
     A column without a single text is left out, unless the table has no rows.
     """
@@ -77,7 +77,6 @@ class Table(Generic[Row]):
     rows: Sequence[Row]
     group: Column[Row] | None = None
     notes: Sequence[str] = ()
-    key: str = ""
     record: Callable[[Row], dict[str, Any]] | None = None
 
 

@@ -269,7 +269,6 @@ def published_table(rows: Sequence[PublishedRow]) -> Table[MatchRow]:
         rows=compared,
         group=Column("source", lambda row: row.source),
         notes=_other_recipes([row for row in results if row.result.differences]),
-        key="published",
     )
 
 
