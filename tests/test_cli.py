@@ -137,8 +137,12 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
     assert [line.split() for line in trials.splitlines()[-4:]] == [
         [f"{arm}-d4-lr{lr}-s0", "6", "steps"] for lr in ("0.1", "0.001") for arm in ("plain", "identity")
     ]
-    assert [summary.splitlines()[:2] for summary in pair_summaries] == [
-        [f"d4 lr{lr}: plain / identity", "  8 shared weight tensors equal, first batch equal, hyperparameters equal"]
+    assert [summary.splitlines()[:3] for summary in pair_summaries] == [
+        [
+            f"d4 lr{lr}",
+            "  plain / identity",
+            "    8 shared weight tensors equal, first batch equal, hyperparameters equal",
+        ]
         for lr in ("0.1", "0.001")
     ]
     assert not (tmp_path / "runs").exists()
@@ -233,7 +237,7 @@ def test_every_summary_names_the_step_at_which_a_network_diverged(tmp_path: Path
     assert f"1 diverged: {name} at step 1" in repr(resexp.load(folder / "tiny"))
     assert f"diverged: {name} at step 1" in call("watch", "--runs", folder).out
     assert "diverged: seed 0 at step 1" in call("compare", "--runs", folder).out
-    assert "(seed 0 at step 1)" in (folder / "tiny" / "accuracy.md").read_text(encoding="utf-8")
+    assert "| diverged: seed 0 at step 1 |" in (folder / "tiny" / "accuracy.md").read_text(encoding="utf-8")
     page = (folder / "tiny" / "report.html").read_text(encoding="utf-8")
     assert f"1 diverged: {name} at step 1" in page
     assert "diverged: seed 0 at step 1" in page
