@@ -192,6 +192,18 @@ def test_a_stack_that_does_not_fit_into_memory_is_split_and_gives_the_results_of
     assert results[0] == results[1]
 
 
+def test_training_from_python_splits_a_stack_that_does_not_fit_into_memory(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sizes = limit_memory(2, monkeypatch, tmp_path)
+    executors.train_here(tiny("training.stack=4", "seeds=2"), tmp_path)
+    assert sizes == [4, 2, 2]
+
+    limit_memory(0, monkeypatch, tmp_path / "none")
+    with pytest.raises(executors.OutOfMemoryError, match="out of memory"):
+        executors.train_here(tiny(UNSTACKED), tmp_path / "none")
+
+
 def test_a_single_network_that_does_not_fit_fails_with_the_batch_size_that_fits(
     in_process: None, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

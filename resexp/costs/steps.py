@@ -57,7 +57,7 @@ def measure(experiment: Experiment, device: str) -> list[StepCost]:
 
 
 def _cell(cell: str, states: Sequence[StackState]) -> list[StepCost]:
-    steppers = [stepper(state, state.trials[0].settings.training.batch_size) for state in states]
+    steppers = [stepper(state, state.batch_size) for state in states]
     repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
     rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
     columns = list(zip(*rounds, strict=True))  # plain comes first
@@ -78,7 +78,7 @@ def _cost(cell: str, state: StackState, seconds: Sequence[float], plain: Sequenc
         parameters=counted.parameters,
         multiply_adds=counted.multiply_adds,
         activation_bytes=counted.activation_bytes,
-        memory_bytes=static_bytes + counted.activation_bytes * state.trials[0].settings.training.batch_size,
+        memory_bytes=static_bytes + counted.activation_bytes * state.batch_size,
         step_seconds=median,
         step_low=low,
         step_high=high,
