@@ -1,7 +1,7 @@
 """Pair summaries: what a pair has in common, and what the shortcut adds or changes at initialization."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -76,13 +76,14 @@ def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[
     step_counts = training.step_counts(settings, len(training_data.training))
     x, labels = next(training.batches([trial], training_data, step_counts.per_epoch, 0))
     noise = training.sample_noise(network, [trial], 0, x)
-    logits, grad_norms = boundary_gradients(network, x, labels, noise, settings.precision, smoothing)
+    gradients = partial(boundary_gradients, network, x, labels, noise, smoothing)
+    logits, grad_norms = gradients(settings.precision)
     with training.autocast(settings.precision, x.device):
         if trial.name not in costs:
             costs[trial.name] = count(network, training_data.input_shape)
     loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     is_coarse = settings.precision in config.COARSE
-    gap = {"precision_gap": precision_gap(network, x, labels, noise, smoothing, grad_norms)} if is_coarse else {}
+    gap = {"precision_gap": precision_gap(gradients, grad_norms)} if is_coarse else {}
     values: dict[str, float | int] = {
         "loss": _rounded(loss.item()),
         "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
@@ -94,7 +95,7 @@ def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[
 
 
 def boundary_gradients(
-    network: Network, x: Tensor, labels: Tensor, noise: Sequence[Noise], precision: str, label_smoothing: float
+    network: Network, x: Tensor, labels: Tensor, noise: Sequence[Noise], label_smoothing: float, precision: str
 ) -> tuple[Tensor, list[float]]:
     """(logits, norm of the mean loss's gradient at each block boundary)."""
     boundaries: list[Tensor] = []
@@ -104,9 +105,7 @@ def boundary_gradients(
     return logits, norms
 
 
-def precision_gap(
-    network: Network, x: Tensor, labels: Tensor, noise: Sequence[Noise], label_smoothing: float, grad_norms: Sequence[float]
-) -> float:
+def precision_gap(gradients: Callable[[str], tuple[Tensor, list[float]]], grad_norms: Sequence[float]) -> float:
     """Largest relative difference of the norms |dL/dx_l| in `grad_norms` from those of the same pass in float32.
 
     Over the block boundaries whose gradient in float32 is not 0; without any, it is 0. inf or nan if `grad_norms` is not
@@ -115,7 +114,7 @@ def precision_gap(
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        _, float32_norms = boundary_gradients(network, x, labels, noise, "float32", label_smoothing)
+        _, float32_norms = gradients("float32")
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
     return _rounded(

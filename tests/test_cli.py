@@ -224,7 +224,7 @@ def test_every_summary_names_the_step_at_which_a_network_diverged(tmp_path: Path
     """With SGD at this learning rate the loss is infinite at step 1."""
     folder = tmp_path / "runs"
     recipe = ["network.plain=false", "training.optimizer=sgd", "training.lr=1e30"]
-    trained = call("train", tiny_file, *recipe, "--runs", folder).err
+    trained = call("train", tiny_file, *recipe, "--verbose", "--runs", folder).err
     (name,) = (path.parent.name for path in (folder / "tiny").glob("trials/*/result.json"))
     call("report", "--runs", folder)
 

@@ -83,6 +83,20 @@ def test_on_a_terminal_the_stage_is_shown_until_the_end_and_stdout_is_unaffected
     assert shown.rstrip("\n\x1b[?25h").endswith("\x1b[2K")  # the line is erased
 
 
+@pytest.mark.parametrize(
+    ("output", "options", "shown"),
+    [("a terminal", {}, 1), ("a terminal", {"quiet": True}, 0), ("a file", {}, 0)],
+    ids=["on a terminal", "quiet", "in a file"],
+)
+def test_reading_is_shown_on_a_terminal_only(output: str, options: Any, shown: int, monkeypatch: pytest.MonkeyPatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(program, "errors", Console(file=screen, force_terminal=output == "a terminal", width=80))
+    with program.busy("reading results", **options):
+        pass
+
+    assert min(1, screen.getvalue().count("reading results ...")) == shown
+
+
 # ---- nothing to train: neither torch nor a worker -------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from resexp.cli.program import (
     RunArgument,
     RunsOption,
     app,
+    busy,
     experiment_folder,
     log,
     print_result,
@@ -84,7 +85,8 @@ def reproduce(
     code = print_summary(target, experiment, interrupted)
     if interrupted:
         sys.exit(code)
-    compared = reproduction.compare(folder, target, experiment)
+    with busy("comparing with the original", quiet=quiet):
+        compared = reproduction.compare(folder, target, experiment)
     print_result("\n".join(tables.fitted(reproduction.lines(compared))))
     for record in original.damaged:
         log(f"damaged, left out: {record.trial.name}: {record.reason}")

@@ -159,3 +159,6 @@ def train_here(experiment: Experiment, folder: Path, write_tables: WriteTables =
         with training(executor, folder, experiment, prepared, sys.argv, write_tables) as session:
             for _ in session.ticks:
                 pass
+        for record in runs.trial_records(folder, experiment):
+            if record.state == "failed":  # a stack that could not be read
+                raise runs.RunsError(f"{record.trial.name}: {record.reason}")
