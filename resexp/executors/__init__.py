@@ -1,8 +1,8 @@
 """Execution of stacks: in processes of this machine, or on a Ray cluster."""
 
 from resexp.executors.cluster import Cluster
-from resexp.executors.dispatch import Executor, shard_stacks, train_stacks
-from resexp.executors.experiment import Training, bring_up_to_date, train_here, training
+from resexp.executors.dispatch import train_stacks
+from resexp.executors.experiment import bring_up_to_date, train_here, training
 from resexp.executors.machine import cores
 from resexp.executors.pool import Pool
 from resexp.executors.workers import STOP_SIGNALS, OutOfMemoryError
@@ -10,13 +10,10 @@ from resexp.executors.workers import STOP_SIGNALS, OutOfMemoryError
 __all__ = [
     "STOP_SIGNALS",
     "Cluster",
-    "Executor",
     "OutOfMemoryError",
     "Pool",
-    "Training",
     "bring_up_to_date",
     "cores",
-    "shard_stacks",
     "train_here",
     "train_stacks",
     "training",
