@@ -46,8 +46,7 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
 
     experiment, folder, _ = runs.target(source, overrides, config.expanded(runs_dir, "runs_dir"), shortcuts.SHORTCUTS)
     runs.check_unchanged(experiment, folder)
-    executors.train_here(experiment, folder)
-    tables.write_accuracy(runs.results_of(folder, experiment))
+    executors.train_here(experiment, folder, tables.write_accuracy)
     return folder
 
 

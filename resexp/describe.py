@@ -31,7 +31,7 @@ def describe(experiment: Experiment) -> tuple[list[str], list[runs.PairSummary],
     lines = [f"{data.name}: images {input_shape}, {classes} classes"]
     for label, arms in config.cells(experiment.trials, experiment.axes).items():
         first = next(iter(arms.values()))[0]
-        with training.precision_of(first.settings, torch.device("cpu")):
+        with training.autocast(first.settings.precision, torch.device("cpu")):
             cost = count(training.build(first, input_shape, classes), input_shape)
         lines += ["", " ".join(label), *layer_table(first.arm, cost)]
     return lines, [] if missing else pairs.pair_summaries(experiment, device), missing

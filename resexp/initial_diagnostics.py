@@ -5,9 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from resexp import config, pairs, probes, training
 from resexp.config import Experiment, Trial
@@ -59,16 +57,10 @@ def _uncompiled(trial: Trial) -> Trial:
 
 
 def _measure_batch(state: StackState, batch: int, x: Tensor, labels: Tensor) -> Iterator[InitMeasurement]:
-    network, trials, settings = state.network.train(), state.trials, state.trials[0].settings
-    boundaries: list[Tensor] = []
-    with training.precision_of(settings, x.device):
-        logits = network(x, boundaries, training.sample_noise(network, trials, batch, x) if state.has_noise else ())
-    for boundary in boundaries:
-        boundary.retain_grad()
+    network, trials, boundaries = state.network.train(), state.trials, list[Tensor]()
     network.zero_grad()
-    smoothing = settings.training.label_smoothing
-    losses = functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing)
-    torch.autograd.backward(losses, torch.full_like(losses, len(trials) / len(losses)))  # gradient of each trial's mean loss
+    noise = training.sample_noise(network, trials, batch, x) if state.has_noise else ()
+    state.forward_backward(network, x, labels, boundaries, noise)
     rows = probes.end(probes.begin(PROBES, network, boundaries, len(trials)))
     names, stages, width = boundary_names(network), boundary_stages(network), _width(state)
     layers = tuple(layer.name for layer in weighted_layers(network))

@@ -1,7 +1,8 @@
 """Pair summaries: what a pair has in common, and what the shortcut adds or changes at initialization."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -69,22 +70,20 @@ def pair_summary(plain: Trial, residual: Trial, experiment: Experiment, device: 
 
 def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, dict[str, float | int]]:
     """(network, first batch, values): loss, output RMS, gradient slope and costs before the first update."""
-    settings = trial.settings
+    settings, smoothing = trial.settings, trial.settings.training.label_smoothing
     training_data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
     network = training.build(trial, training_data.input_shape, training_data.classes).to(torch.device(device))
     step_counts = training.step_counts(settings, len(training_data.training))
     x, labels = next(training.batches([trial], training_data, step_counts.per_epoch, 0))
-    boundaries: list[Tensor] = []
-    with training.precision_of(settings, x.device):
-        noise = training.sample_noise(network, [trial], 0, x)
-        logits = network(x, boundaries, noise)
+    noise = training.sample_noise(network, [trial], 0, x)
+    gradients = partial(boundary_gradients, network, x, labels, noise, smoothing)
+    logits, grad_norms = gradients(settings.precision)
+    with training.autocast(settings.precision, x.device):
         if trial.name not in costs:
             costs[trial.name] = count(network, training_data.input_shape)
-    loss = functional.cross_entropy(logits, labels, label_smoothing=settings.training.label_smoothing)
-    grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
-    (grad_norms,) = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
+    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     is_coarse = settings.precision in config.COARSE
-    gap = {"precision_gap": precision_gap(network, x, labels, noise, grad_norms, settings)} if is_coarse else {}
+    gap = {"precision_gap": precision_gap(gradients, grad_norms)} if is_coarse else {}
     values: dict[str, float | int] = {
         "loss": _rounded(loss.item()),
         "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
@@ -95,25 +94,29 @@ def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[
     return network, x, values
 
 
-def precision_gap(
-    network: Network, x: Tensor, labels: Tensor, noise: Sequence[Noise], grad_norms: Sequence[float], settings: Settings
-) -> float:
+def boundary_gradients(
+    network: Network, x: Tensor, labels: Tensor, noise: Sequence[Noise], label_smoothing: float, precision: str
+) -> tuple[Tensor, list[float]]:
+    """(logits, norm of the mean loss's gradient at each block boundary)."""
+    boundaries: list[Tensor] = []
+    step = partial(training.forward_backward, precision=precision, label_smoothing=label_smoothing, boundaries_only=True)
+    _, logits = step(network, x, labels, boundaries, noise)
+    (norms,) = probes.norms([torch.zeros_like(b) if b.grad is None else b.grad for b in boundaries])
+    return logits, norms
+
+
+def precision_gap(gradients: Callable[[str], tuple[Tensor, list[float]]], grad_norms: Sequence[float]) -> float:
     """Largest relative difference of the norms |dL/dx_l| in `grad_norms` from those of the same pass in float32.
 
     Over the block boundaries whose gradient in float32 is not 0; without any, it is 0. inf or nan if `grad_norms` is not
     finite.
     """
-    boundaries: list[Tensor] = []
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        loss = functional.cross_entropy(
-            network(x, boundaries, noise), labels, label_smoothing=settings.training.label_smoothing
-        )
-        grads = torch.autograd.grad(loss, boundaries, allow_unused=True)
+        _, float32_norms = gradients("float32")
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
-    (float32_norms,) = probes.norms([torch.zeros_like(b) if g is None else g for b, g in zip(boundaries, grads, strict=True)])
     return _rounded(
         max((abs(value / norm - 1) for value, norm in zip(grad_norms, float32_norms, strict=True) if norm > 0), default=0.0)
     )

@@ -137,6 +137,17 @@ def test_a_stack_is_trained_as_planned_after_the_config_has_lost_one_of_its_tria
     assert files(tmp_path / "fewer") == files(tmp_path / "whole")
 
 
+def test_training_from_python_raises_if_a_planned_trial_cannot_be_read(tiny: Any, tmp_path: Path):
+    original = tiny("training.stack=4", "seeds=2")
+    runs.write_plan(tmp_path, planned(original, tmp_path))
+    trial_path = runs.trial_folder(tmp_path, original.trials[0].name)
+    trial_path.mkdir(parents=True)
+    (trial_path / "trial.yaml").write_text("name: [", encoding="utf-8")
+
+    with pytest.raises(runs.RunsError, match=r"trial\.yaml"):
+        executors.train_here(tiny("training.stack=4", "seeds=[1]"), tmp_path)
+
+
 def test_a_stack_with_one_result_is_trained_again_without_changing_it(in_process: None, tiny: Any, tmp_path: Path):
     experiment = tiny("training.stack=4", "seeds=2")
     with Pool() as pool:
@@ -190,6 +201,18 @@ def test_a_stack_that_does_not_fit_into_memory_is_split_and_gives_the_results_of
         for size in ("small", "large")
     ]
     assert results[0] == results[1]
+
+
+def test_training_from_python_splits_a_stack_that_does_not_fit_into_memory(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    sizes = limit_memory(2, monkeypatch, tmp_path)
+    executors.train_here(tiny("training.stack=4", "seeds=2"), tmp_path)
+    assert sizes == [4, 2, 2]
+
+    limit_memory(0, monkeypatch, tmp_path / "none")
+    with pytest.raises(executors.OutOfMemoryError, match="out of memory"):
+        executors.train_here(tiny(UNSTACKED), tmp_path / "none")
 
 
 def test_a_single_network_that_does_not_fit_fails_with_the_batch_size_that_fits(

@@ -15,8 +15,7 @@ import pytest
 from commands import Program
 
 from resexp import executors
-from resexp.executors import pool as pools
-from resexp.executors import processes
+from resexp.executors import processes, workers
 from resexp.executors.processes import EndedError, Worker, how_it_ended
 
 MEMORY = ("memory ran out", "memory runs out")
@@ -200,7 +199,7 @@ def test_a_broken_pipe_other_than_stdout_is_reported(in_process: None, call: Pro
     def broken(*_arguments: Any) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(pools.workers, "initial_diagnostics", broken)
+    monkeypatch.setattr(workers, "initial_diagnostics", broken)
     answer = call("probe", tiny_file)
 
     assert (answer.code, answer.out, answer.err.count("\n")) == (1, "", 1)

@@ -106,7 +106,7 @@ def test_comparison_does_not_import_torch(results: Path, call: Program):
 @pytest.mark.parametrize("stacks", ["auto", "1", "4"])
 def test_the_same_machine_writes_identical_bytes(stacks: str, call: Program, tiny_file: Path, tmp_path: Path):
     call("train", tiny_file, "seeds=2", f"training.stack={stacks}", "--quiet", "--runs", tmp_path)
-    answer = call("reproduce", "--runs", tmp_path)
+    answer = call("reproduce", "--verbose", "--runs", tmp_path)
 
     assert (answer.code, answer.out) == (0, f"tiny: identical: 4 of 4 trials, byte for byte\n\n{SAME}")
     assert sum(line.startswith("identity-d4-s1  epoch ") for line in answer.err.splitlines()) == 3

@@ -6,16 +6,22 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import fabricated
 import pytest
 from commands import Program
 from rich.console import Console
 
-from resexp import datasets, runs
-from resexp.cli import program
+import resexp
+from resexp import datasets, runs, screen
+from resexp.cli import program, running
 
+ONE_CELL = ("network.depth=[8]", "network.norm=none", "network.init=he", "seeds=2")
 TORCH, READING, MEASURING = "starting torch", "reading digits", "measuring the pairs at initialization"
 
 
@@ -75,6 +81,20 @@ def test_on_a_terminal_the_stage_is_shown_until_the_end_and_stdout_is_unaffected
     assert "reading mnist ..." in shown
     assert "a remark" in shown
     assert shown.rstrip("\n\x1b[?25h").endswith("\x1b[2K")  # the line is erased
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "shown"),
+    [("a terminal", {}, 1), ("a terminal", {"quiet": True}, 0), ("a file", {}, 0)],
+    ids=["on a terminal", "quiet", "in a file"],
+)
+def test_reading_is_shown_on_a_terminal_only(output: str, options: Any, shown: int, monkeypatch: pytest.MonkeyPatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(program, "errors", Console(file=screen, force_terminal=output == "a terminal", width=80))
+    with program.busy("reading results", **options):
+        pass
+
+    assert min(1, screen.getvalue().count("reading results ...")) == shown
 
 
 # ---- nothing to train: neither torch nor a worker -------------------------------------------------------------------------
@@ -146,14 +166,86 @@ def test_an_experiment_with_anything_left_to_write_is_not_complete(reason: str, 
 # ---- images ------------------------------------------------------------------------------------------------------------------
 
 
-def test_each_launch_reads_every_image_once(in_process: None, call: Program, tiny_file: Path, tmp_path: Path, monkeypatch: Any):
-    read, reads = datasets.DATASETS["digits"], Counter[str]()
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """The number of times that each split of digits has been read."""
+    read, counts = datasets.DATASETS["digits"], Counter[str]()
 
     def counted(source: Any, split: str) -> Any:
-        reads[split] += 1
+        counts[split] += 1
         return read(source, split)
 
     monkeypatch.setitem(datasets.DATASETS, "digits", counted)
+    return counts
+
+
+def test_each_launch_reads_every_image_once(
+    reads: Counter[str], in_process: None, call: Program, tiny_file: Path, tmp_path: Path
+):
     for launch in (1, 2):
         assert call("train", tiny_file, f"seeds={launch}", "--jobs", 1, "--runs", tmp_path).code == 0
         assert reads == {"train": launch, "test": launch}
+
+
+def test_a_forecast_and_training_from_python_read_every_image_once(
+    reads: Counter[str], in_process: None, call: Program, tiny_file: Path, tmp_path: Path
+):
+    assert call("train", tiny_file, "--dry-run", "--runs", tmp_path).code == 0
+    assert reads == {"train": 1, "test": 1}
+    resexp.train(tiny_file, "seeds=2", "training.stack=1", runs_dir=tmp_path)
+
+    assert reads == {"train": 2, "test": 2}
+
+
+# ---- progress of training that is not on a terminal ------------------------------------------------------------------------
+
+
+def clocked_ticks(monkeypatch: pytest.MonkeyPatch, seconds: Iterable[float]) -> Iterator[None]:
+    """Ticks of training at these times of the monotonic clock, which starts at 0."""
+    now = [0.0]
+    monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def ticks() -> Iterator[None]:
+        for now[0] in seconds:
+            yield
+
+    return ticks()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "lines"),
+    [
+        pytest.param([0.25 * tick for tick in range(40)], 0, id="less than ten seconds"),
+        pytest.param([0.25 * tick for tick in range(160)], 3, id="forty seconds"),
+        pytest.param([5.0, 12.0, 21.9, 22.0, 31.0, 3600.0], 3, id="ticks at irregular times"),
+    ],
+)
+def test_outside_a_terminal_at_most_one_line_is_printed_every_ten_seconds(
+    seconds: list[float], lines: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    folder, experiment = fabricated.experiment(tmp_path, lambda _: {"test_accuracy": 0.9}, *ONE_CELL)
+    unfinished = runs.trial_folder(folder, experiment.trials[0].name)
+    (unfinished / "result.json").unlink()
+    runs.set_status(unfinished, "running", step=10, steps=40)
+    running._follow(clocked_ticks(monkeypatch, seconds), folder, experiment, quiet=False, verbose=False)
+
+    assert capsys.readouterr().err.splitlines() == ["3 of 4 trials finished, 1 running"] * lines
+
+
+def test_a_line_of_progress_contains_the_time_left_once_it_can_be_estimated(tmp_path: Path):
+    folder, experiment = fabricated.experiment(tmp_path, lambda _: {"test_accuracy": 0.9}, *ONE_CELL)
+    shot = screen.snapshot(folder, experiment, 30.0, {})
+    rows = [replace(row, state="running", step=row.steps // 2) for row in shot.rows]
+
+    assert screen.progress_line(replace(shot, rows=tuple(rows))) == "0 of 4 trials finished, 4 running, 0:30 left"
+    assert screen.progress_line(shot) == "4 of 4 trials finished"
+
+
+@pytest.mark.parametrize(("options", "lines"), [((), 0), (("--verbose",), 3), (("--verbose", "--quiet"), 0)], ids=str)
+def test_verbose_prints_one_line_per_trial_and_epoch(
+    options: tuple[str, ...], lines: int, in_process: None, call: Program, tiny_file: Path, tmp_path: Path
+):
+    answer = call("train", tiny_file, "--runs", tmp_path, *options)
+
+    assert sum(line.startswith("identity-d4-s0  epoch ") for line in answer.err.splitlines()) == lines
+    assert answer.err.endswith(f"; results in {tmp_path / 'tiny'}\n")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from resexp import config, datasets, probes, runs, training
 from resexp.config import TrainingSettings, Trial
@@ -177,6 +178,26 @@ def test_the_optimizer_has_the_settings_of_the_recipe_and_decays_the_chosen_para
     assert {name: decays[id(p)] for name, p in network.named_parameters()} == {
         name: 0.02 if decay == "all" or name.endswith(matrices) else 0.0 for name, _ in network.named_parameters()
     }
+
+
+# ---- one forward and backward pass --------------------------------------------------------------------------------------
+
+
+def test_gradients_are_those_of_the_mean_loss_and_reach_only_what_is_asked_for():
+    network, x, labels = network_of(norm="layer").double(), torch.randn(6, 1, 4, 4).double(), torch.arange(6) % 3
+    boundaries: list[Tensor] = []
+    losses, logits = training.forward_backward(network, x, labels, boundaries, label_smoothing=0.1, boundaries_only=True)
+    mean_loss = functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    assert losses.mean().item() == pytest.approx(mean_loss.item())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+    expected = torch.autograd.grad(functional.cross_entropy(network(x), labels), list(network.parameters()))
+    more_boundaries: list[Tensor] = []
+    training.forward_backward(network, x, labels, more_boundaries)
+    for parameter, grad in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, grad)
+    assert len(more_boundaries) == len(boundaries)
+    assert all(boundary.grad is not None for boundary in (*boundaries, *more_boundaries))
 
 
 # ---- pairs: equal weights, equal batches ------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -143,14 +144,13 @@ def _measure(
 ) -> None:
     """Writes the tables of every trial; prints the estimated time first."""
     from resexp import executors, screen  # noqa: PLC0415 - `--help` starts without them
-    from resexp.executors import pool as pools  # noqa: PLC0415 - as above
+    from resexp.executors import workers  # noqa: PLC0415 - as above
 
     plan = runs.read_plan(results.sources[0][0])
     machine = (plan.threads if plan else 1, device or (plan.device if plan else "auto"))
     with ExitStack() as starting, executors.Pool(1, starting.enter_context(stages(quiet=quiet))) as pool:
-        tasks = _tasks(
-            records, results, parts, grid, lambda record: pools.dissection_cost(pool, record.folder, record.trial, *machine)
-        )
+        cost = partial(pool.call, "timing an evaluation of each network", workers.dissection_cost)
+        tasks = _tasks(records, results, parts, grid, lambda record: cost(record.folder, record.trial, *machine))
         starting.close()
         seconds, evaluations = (
             sum(task.lines * getattr(task, field) for task in tasks) for field in ("seconds", "evaluations")
@@ -166,7 +166,8 @@ def _measure(
                 record, rows = task.record, list[tuple[CsvValue, ...]]()
                 progress.update(bar, description=f"{task.part} of {record.trial.name}")
                 for line in range(task.lines):
-                    rows += pools.dissect(pool, record.folder, record.trial, *machine, task.part, grid, line)
+                    arguments = (record.folder, record.trial, *machine, task.part, grid, line)
+                    rows += pool.call(f"{task.part} of {record.trial.name}", workers.dissect_trial, *arguments)
                     progress.advance(bar, task.seconds)
                 runs.write_rows(record.folder / runs.ABLATION_FILES[task.part], rows)
                 if not (quiet or console.is_terminal):

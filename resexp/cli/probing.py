@@ -27,13 +27,16 @@ def probe(
     Trains nothing and writes no files.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+    from resexp.executors import workers  # noqa: PLC0415 - as above
 
     if as_json and as_csv:
         raise config.ConfigError("choose one of --json and --csv", where="--csv")
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment = config.load(runs.readable(source, runs_dir), changes)
     with stages() as announce, executors.Pool(1, announce) as pool:
-        diagnostics = tables.init_diagnostics(experiment, executors.initial_diagnostics(pool, experiment, batches))
+        stage = f"measuring {len(experiment.trials)} networks at initialization"
+        measurements = pool.call(stage, workers.initial_diagnostics, experiment, batches)
+    diagnostics = tables.init_diagnostics(experiment, measurements)
     if as_json or as_csv:
         print_result(tables.probe_json(diagnostics) if as_json else tables.probe_csv(diagnostics))
     else:

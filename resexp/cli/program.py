@@ -110,6 +110,14 @@ def stages(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
     ended = True
 
 
+@contextmanager
+def busy(stage: str, *, quiet: bool = False) -> Iterator[None]:
+    """Shows a stage on a terminal while the block runs; the block must not print to stdout. Elsewhere prints nothing."""
+    with stages(quiet=quiet or not errors.is_terminal) as announce:
+        announce(stage)
+        yield
+
+
 @app.callback(invoke_without_command=True, help=HELP)
 def version(
     *, show: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.")] = False

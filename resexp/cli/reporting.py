@@ -19,6 +19,7 @@ from resexp.cli.program import (
     RunsOption,
     SourcesArgument,
     app,
+    busy,
     check_choice,
     expand,
     experiment_folder,
@@ -128,7 +129,9 @@ def _refuse_unmatched(cells: "Sequence[Cell]", *, unmatched: bool) -> None:
 def _results(sources: list[str] | None, runs_dir: Path, read: Sequence[str] = ()) -> runs.Results:
     """The results of the named experiments, or of the last one started."""
     chosen: Sequence[str | None] = sources or [None]
-    return runs.read_results([experiment_folder(source, runs_dir) for source in chosen], read)
+    folders = [experiment_folder(source, runs_dir) for source in chosen]
+    with busy("reading results"):
+        return runs.read_results(folders, read)
 
 
 def _fail_if_incomplete(results: runs.Results, *, missing: bool = True) -> None:

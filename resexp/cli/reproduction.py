@@ -15,6 +15,7 @@ from resexp.cli.program import (
     RunArgument,
     RunsOption,
     app,
+    busy,
     experiment_folder,
     log,
     print_result,
@@ -24,6 +25,7 @@ from resexp.cli.running import (
     BreakLockOption,
     JobsOption,
     QuietOption,
+    VerboseOption,
     carry_out,
     prepare,
     print_summary,
@@ -50,6 +52,7 @@ def reproduce(
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an earlier reproduction and start over.")] = False,
     break_lock: BreakLockOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Retrain finished trials from their results folder and compare old and new results.
 
@@ -78,11 +81,12 @@ def reproduce(
             plan = plan.model_copy(update={"device": prepared["device"]})
             if fresh and (archived := runs.archive(target)):
                 log(f"the earlier reproduction was renamed to {archived}")
-            carry_out(pool, target, experiment, lambda _: plan, prepared, break_lock=break_lock, quiet=quiet)
+            carry_out(pool, target, experiment, prepared, plan=plan, break_lock=break_lock, quiet=quiet, verbose=verbose)
     code = print_summary(target, experiment, interrupted)
     if interrupted:
         sys.exit(code)
-    compared = reproduction.compare(folder, target, experiment)
+    with busy("comparing with the original", quiet=quiet):
+        compared = reproduction.compare(folder, target, experiment)
     print_result("\n".join(tables.fitted(reproduction.lines(compared))))
     for record in original.damaged:
         log(f"damaged, left out: {record.trial.name}: {record.reason}")

@@ -6,9 +6,9 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import FrameType
@@ -24,8 +24,11 @@ from resexp.cli.program import FAILED, log
 DeviceOption = Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")]
 JobsOption = Annotated[str, typer.Option(help="Number of parallel processes, or auto (from the number of cores).")]
 BreakLockOption = Annotated[bool, typer.Option("--break-lock", help="Take over the lock of a dead process on another host.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="Print one line per trial and epoch.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Hide progress output.")]
 
+
+LINE_SECONDS = 10.0  # between two lines of progress
 MAX_WARNINGS = 4  # about pairs, printed before training
 FIRST_LAUNCH_OPTIONS = ("--fresh", "--break-lock")  # left out of the command that resumes
 
@@ -140,65 +143,32 @@ def carry_out(
     executor: Any,
     folder: Path,
     experiment: config.Experiment,
-    plan: Callable[[config.Plan | None], config.Plan],
     prepared: dict[str, Any],
     *,
+    plan: config.Plan | None = None,
     shard: tuple[int, int] | None = None,
     break_lock: bool,
     quiet: bool,
+    verbose: bool,
     watch: Callable[[Path, Iterable[str]], Callable[[], None]] | None = None,
 ) -> set[str]:
-    """Trains the unfinished trials of an experiment or shard and writes the accuracy table; returns the names of its trials.
+    """Trains an experiment or shard with messages and a display, see `executors.training`; returns the names of its trials.
 
-    plan: makes the plan from the existing one, once the folder is locked. watch: returns, for a folder and the names of trials,
-    a function that is called regularly and at the end.
+    watch: returns, for a folder and the names of trials, a function that is called regularly and at the end.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
-    plans: list[config.Plan] = []  # the plan, once `begin` has made it
-
-    def begin() -> None:
-        plans.append(plan(runs.read_plan(folder)))
-        if plans[0].device != prepared["device"]:
-            planned, actual = plans[0].device, prepared["device"]
-            raise runs.RunsError(
-                f"{folder}: was planned for {planned}, not for {actual}; run the same command again to train on {planned}"
-            )
-        executor.attach(folder, plans[0], prepared)
-        pair_summaries = config.with_rounds(prepared["pair_summaries"], experiment, plans[0])
-        restored = runs.begin(
-            experiment, folder, plans[0], runs.launch_entry(prepared, ["resexp", *sys.argv[1:]]), pair_summaries
-        )
-        if restored:
-            log(f"{folder}: {runs.CHANGED}; restored in {restored} files")
-
-    with _resume_hint(), _locked(folder, begin, shard, break_lock=break_lock) as lease:
-        stacks = executors.shard_stacks(plans[0], shard)
-        names = {name for stack in stacks for name in stack.trials}
-        for message in runs.damaged_checkpoints(folder, [stack.name for stack in stacks]):
-            log(message)
-        ticks = executors.train_stacks(executor, lease, experiment, plans[0], shard)
-        shard_experiment = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in names))
-        if shard:
-            shard_experiment = replace(shard_experiment, name=f"{experiment.name}, shard {shard[0]} of {shard[1]}")
-        _follow(_watched(ticks, watch(folder, names), folder) if watch else ticks, folder, shard_experiment, quiet=quiet)
-        with runs.experiment_lock(lease):
-            tables.write_accuracy(runs.results_of(folder, experiment))
+    command = ["resexp", *sys.argv[1:]]
+    session = executors.training(
+        executor, folder, experiment, prepared, command, tables.write_accuracy, plan=plan, shard=shard, break_lock=break_lock
+    )
+    with _resume_hint(), session as training:
+        for remark in training.remarks:
+            log(remark)
+        names = {trial.name for trial in training.experiment.trials}
+        ticks = _watched(training.ticks, watch(folder, names), folder) if watch else training.ticks
+        _follow(ticks, folder, training.experiment, quiet=quiet, verbose=verbose)
     return names
-
-
-@contextmanager
-def _locked(
-    folder: Path, begin: Callable[[], None], shard: tuple[int, int] | None, *, break_lock: bool
-) -> Iterator[runs.Lease]:
-    """Locks the folder, or one shard of it so that other processes can train the other shards."""
-    if shard is None:
-        with runs.lock(folder, break_lock=break_lock) as lease:
-            begin()
-            yield lease
-    else:
-        with runs.lock_shard(folder, shard, begin, break_lock=break_lock) as lease:
-            yield lease
 
 
 def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -> Iterator[None]:
@@ -213,20 +183,6 @@ def _watched(ticks: Iterator[None], watcher: Callable[[], None], folder: Path) -
             command = shlex.join(["resexp", "export", "tensorboard", str(folder)])
             log(f"cannot write TensorBoard curves: {error}. Training continues; run `{command}` later to write them")
         yield tick
-
-
-def bring_up_to_date(
-    folder: Path, experiment: config.Experiment, shard: tuple[int, int] | None, *, break_lock: bool
-) -> set[str]:
-    """Writes the accuracy table of an experiment that `runs.is_complete`; returns the names of the trials of the shard."""
-    from resexp import executors, tables  # noqa: PLC0415 - as above
-
-    plan = runs.read_plan(folder)
-    with _locked(folder, lambda: None, shard, break_lock=break_lock) as lease, runs.experiment_lock(lease):
-        if shard is None:
-            runs.remove_temporary_files(folder)
-        tables.write_accuracy(runs.results_of(folder, experiment))
-    return {name for stack in executors.shard_stacks(plan, shard) for name in stack.trials} if plan else set()
 
 
 def print_summary(
@@ -277,25 +233,30 @@ def _resume_command() -> str:
     return shlex.join(["resexp", *(argument for argument in sys.argv[1:] if argument not in FIRST_LAUNCH_OPTIONS)])
 
 
-def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool) -> None:
-    """Shows the state of the trials during training: live on a terminal, elsewhere one line per epoch."""
+def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, *, quiet: bool, verbose: bool) -> None:
+    """Shows the state of the trials during training: live on a terminal, elsewhere one line now and then."""
     from resexp import screen  # noqa: PLC0415 - as above
 
     finished: dict[str, screen.TrialRow] = {}
-    started = time.monotonic()
+    started = shown_at = time.monotonic()
     work_before = screen.work_done(screen.snapshot(folder, experiment, 0.0, finished).rows)
-    console = Console(stderr=True)
+    printed, console = dict.fromkeys(finished, -1), Console(stderr=True)
+
+    def shot() -> screen.Snapshot:
+        return screen.snapshot(folder, experiment, time.monotonic() - started, finished, work_before)
+
     if quiet:
+        deque(ticks, maxlen=0)  # trains to the end
+    elif verbose:
         for _ in ticks:
-            pass
+            for line in screen.epoch_lines(folder, shot().rows, printed):
+                log(line)
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for _ in ticks:
-                shot = screen.snapshot(folder, experiment, time.monotonic() - started, finished, work_before)
-                live.update(screen.render(shot, *console.size), refresh=True)
+                live.update(screen.render(shot(), *console.size), refresh=True)
     else:
-        printed = dict.fromkeys(finished, -1)
         for _ in ticks:
-            rows = screen.snapshot(folder, experiment, 0.0, finished).rows
-            for line in screen.epoch_lines(folder, rows, printed):
-                log(line)
+            if time.monotonic() - shown_at >= LINE_SECONDS:
+                shown_at = time.monotonic()
+                log(screen.progress_line(shot()))

@@ -22,11 +22,12 @@ def time_arms(
     The steps of all variants are interleaved. Prints medians and quartiles and writes them to cost.csv.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+    from resexp.executors import workers  # noqa: PLC0415 - as above
 
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment, folder, _ = runs.target(source, changes, runs_dir)
     with stages() as announce, executors.Pool(1, announce) as pool:
-        costs = executors.time_arms(pool, experiment)
+        costs = pool.call("timing a step of each arm", workers.time_arms, experiment)
     print_result("\n".join(tables.cost_lines(experiment.name, costs)))
     path = folder / "cost.csv"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,8 @@ from resexp.cli.running import (
     DeviceOption,
     JobsOption,
     QuietOption,
+    VerboseOption,
     WithoutRay,
-    bring_up_to_date,
     carry_out,
     prepare,
     print_summary,
@@ -45,6 +45,7 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an existing experiment of this name and start over.")] = False,
     break_lock: BreakLockOption = False,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     executor: Annotated[str, typer.Option(help="Where to train: local, or ray (a cluster, see docs/cluster.md).")] = "local",
     address: Address = None,
@@ -52,7 +53,7 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files during training.")] = False,
 ) -> None:
     """Train all trials of an experiment. Run the same command again to resume."""
-    from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
+    from resexp import executors, tables, trackers  # noqa: PLC0415 - `--help` starts without them
 
     shard_numbers, workers = _parsed(executor, shard, jobs, fresh=fresh)
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
@@ -64,7 +65,7 @@ def train(
     if tensorboard:
         trackers.need_tensorboard()
     if not (fresh or dry_run or tensorboard) and runs.is_complete(experiment, folder):
-        names = bring_up_to_date(folder, experiment, shard_numbers, break_lock=break_lock)
+        names = executors.bring_up_to_date(folder, experiment, shard_numbers, tables.write_accuracy, break_lock=break_lock)
         _end(experiment, folder, names, as_json=as_json, lead="nothing to train: ")
     with (
         ExitStack() as starting,
@@ -75,12 +76,9 @@ def train(
         existing_plan = None if fresh else runs.read_plan(folder)
         prepared = prepare(pool, experiment, existing_plan, quiet=quiet or as_json)
 
-        def planned(existing: config.Plan | None) -> config.Plan:
-            shards = shard_numbers[1] if shard_numbers else None
-            return config.make_plan(experiment, prepared["device"], prepared["cores"], existing, shards)
-
         if dry_run:
-            plan = planned(existing_plan)
+            shards = shard_numbers and shard_numbers[1]
+            plan = config.make_plan(experiment, prepared["device"], prepared["cores"], existing_plan, shards)
             forecast = pool.forecast(experiment, plan)
             starting.close()
             print_result(_plan_text(experiment, plan, prepared, forecast, executor))
@@ -89,8 +87,8 @@ def train(
         if fresh and (archived := runs.archive(folder)):
             log(f"the existing experiment was renamed to {archived}")
         names = carry_out(
-            pool, folder, experiment, planned, prepared,
-            shard=shard_numbers, break_lock=break_lock, quiet=quiet or as_json, watch=trackers.live if tensorboard else None,
+            pool, folder, experiment, prepared, shard=shard_numbers, break_lock=break_lock,
+            quiet=quiet or as_json, verbose=verbose, watch=trackers.live if tensorboard else None,
         )  # fmt: skip
     _end(experiment, folder, names, interrupted, as_json=as_json)
 

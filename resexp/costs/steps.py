@@ -18,7 +18,7 @@ from torch import Tensor
 from resexp import config, runs, training
 from resexp.config import Experiment, Trial
 from resexp.networks import count
-from resexp.training import StackState
+from resexp.training import StackState, TrainingData
 
 ROUNDS, ROUND_SECONDS = 15, 0.05  # rounds for a median; minimum duration of a measurement
 
@@ -57,7 +57,7 @@ def measure(experiment: Experiment, device: str) -> list[StepCost]:
 
 
 def _cell(cell: str, states: Sequence[StackState]) -> list[StepCost]:
-    steppers = [stepper(state, state.trials[0].settings.training.batch_size) for state in states]
+    steppers = [stepper(state, state.batch_size) for state in states]
     repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
     rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
     columns = list(zip(*rounds, strict=True))  # plain comes first
@@ -78,7 +78,7 @@ def _cost(cell: str, state: StackState, seconds: Sequence[float], plain: Sequenc
         parameters=counted.parameters,
         multiply_adds=counted.multiply_adds,
         activation_bytes=counted.activation_bytes,
-        memory_bytes=static_bytes + counted.activation_bytes * state.trials[0].settings.training.batch_size,
+        memory_bytes=static_bytes + counted.activation_bytes * state.batch_size,
         step_seconds=median,
         step_low=low,
         step_high=high,
@@ -121,17 +121,20 @@ def _synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def oom_advice(trial: Trial, device: str) -> str:
-    """Advice for a network that did not fit into memory, with the batch size that fits.
-
-    Counts weights, gradients and both moments of Adam, and for each image the activations saved for the backward pass.
-    """
-    settings = trial.settings
-    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
+def _memory(trial: Trial, data: TrainingData) -> tuple[int, int]:
+    """Bytes of weights, gradients and both moments of Adam, and bytes that an image saves for the backward pass."""
     network = training.build(trial, data.input_shape, data.classes)
     static_bytes = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
+    return static_bytes, count(network, data.input_shape).activation_bytes
+
+
+def oom_advice(trial: Trial, device: str) -> str:
+    """Advice for a network that did not fit into memory, with the batch size that fits."""
+    settings = trial.settings
+    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
+    static_bytes, image_bytes = _memory(trial, data)
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else runs.free_memory()
-    images = max(0, free - static_bytes) // count(network, data.input_shape).activation_bytes
+    images = max(0, free - static_bytes) // image_bytes
     message = f"out of memory: {free / 1e9:.2f} GB free on {device}, batch size {settings.training.batch_size}"
     if not 0 < images < settings.training.batch_size:
         return f"{message}; use fewer processes (--jobs 1), or a smaller network.width or network.depth"
@@ -145,8 +148,7 @@ def memory(experiment: Experiment, device: str) -> dict[str, int]:
     data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
     for arms in config.cells(experiment.trials, experiment.axes).values():
         for trials in arms.values():
-            network = training.build(trials[0], data.input_shape, data.classes)
-            static_bytes = 4 * sum(value.numel() * value.element_size() for value in network.parameters())
-            batch_bytes = trials[0].settings.training.batch_size * count(network, data.input_shape).activation_bytes
-            trial_bytes |= {trial.name: static_bytes + batch_bytes for trial in trials}
+            static_bytes, image_bytes = _memory(trials[0], data)
+            bytes_of_each = static_bytes + trials[0].settings.training.batch_size * image_bytes
+            trial_bytes |= {trial.name: bytes_of_each for trial in trials}
     return trial_bytes

@@ -18,7 +18,7 @@ from typing import Any, Self
 from resexp import runs
 from resexp.config import ConfigError, Experiment, Plan, Stack, Trial
 from resexp.executors import nodes, workers
-from resexp.executors.machine import VARIABLES, cores, set_variables
+from resexp.executors.machine import VARIABLES, set_variables
 from resexp.executors.pool import Announce, silently
 from resexp.executors.workers import OutOfMemoryError
 
@@ -267,14 +267,8 @@ def _message(error: BaseException) -> str:
 
 
 def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-    prepared = workers.prepare(experiment, existing)
-    device = prepared["device"]
-    return {
-        **prepared,
-        "pair_summaries": workers.pair_summaries(experiment, device),
-        "cores": cores(),
-        "memory": workers.memory(experiment, device),
-    }
+    prepared = workers.prepare_with_pairs(experiment, existing)
+    return {**prepared, "memory": workers.memory(experiment, prepared["device"])}
 
 
 def _train(

@@ -1,9 +1,8 @@
-"""Training of the stacks of a plan: in a pool, on a cluster, or in this process.
+"""Training of the stacks of a plan by an executor: a pool, a cluster, or this process.
 
 Progress is read from runs/; workers return only states and exceptions.
 """
 
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,39 +10,10 @@ from typing import Any, Protocol
 
 from resexp import config, runs
 from resexp.config import Experiment, Plan, Stack, Trial
-from resexp.executors import workers
-from resexp.executors.machine import cores
 from resexp.executors.processes import EndedError
 from resexp.executors.workers import OutOfMemoryError
 
 POLL_SECONDS = 0.25
-
-
-def train_here(experiment: Experiment, folder: Path) -> None:
-    """Trains all unfinished trials in this process, for Python code that may define custom shortcuts.
-
-    Global settings of torch (threads, determinism, denormals, precision) are restored afterwards.
-
-    Raises:
-        ConfigError: the device or the images cannot be used.
-        RunsError: another process writes to the folder; a checkpoint cannot be used.
-        OSError: the folder is not writable.
-    """
-    existing = runs.read_plan(folder)
-    with workers.restoring(experiment):
-        prepared = workers.prepare(experiment, existing)
-        pair_summaries = workers.pair_summaries(experiment, prepared["device"])
-        with runs.lock(folder) as lease:
-            plan = config.make_plan(experiment, prepared["device"], cores(), existing)
-            entry = runs.launch_entry(prepared, sys.argv)
-            runs.begin(experiment, folder, plan, entry, config.with_rounds(pair_summaries, experiment, plan))
-            trials = {trial.name: trial for trial in experiment.trials}
-            for stack in plan.stacks:
-                if _unfinished(folder, stack, trials):
-                    workers.train(lease, stack, _members(folder, stack, trials), plan.device)
-
-
-# ---- executors ----------------------------------------------------------------------------------------------------------
 
 
 class Flag(Protocol):
@@ -55,7 +25,7 @@ class Flag(Protocol):
 
 
 class Executor(Protocol):
-    """Trains stacks: `Pool` on this machine, `Cluster` on others."""
+    """Trains stacks: `Pool` on this machine, `Cluster` on others, `InThisProcess` without processes."""
 
     stopping: Flag
 

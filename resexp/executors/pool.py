@@ -1,4 +1,4 @@
-"""A pool of worker processes, and the tasks that run before training.
+"""A pool of worker processes.
 
 Workers are spawned, never forked. Their threads sleep while they wait: with active waiting, two trainings on two cores take a
 hundred times as long.
@@ -18,7 +18,6 @@ from resexp.executors import workers
 from resexp.executors.machine import cores, jobs_for, set_variables
 from resexp.executors.processes import EndedError, Worker, block_signals, check_start
 from resexp.runs import Lease
-from resexp.runs.files import CsvValue
 
 Announce = Callable[[str], None]  # takes the current stage, such as "reading mnist"
 
@@ -77,12 +76,31 @@ class Pool:
             self.replace(number)
             return self.workers[number].submit(function, *arguments)
 
+    def call(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a function of `workers` in the first worker; announces the stage, such as "reading mnist", once it has started.
+
+        Raises:
+            DataError, DeviceError, RunsError: as raised in the worker.
+            ChildProcessError: the worker died, or its memory or device failed.
+        """
+        try:
+            future = self.submit(0, function, *arguments)
+            wait([self.workers[0].arrival])
+            self.announce(stage)
+            return future.result()
+        except BrokenProcessPool:
+            death = self.workers[0].death()
+            message = f"{stage}: the worker process {death}"
+            raise ChildProcessError(message) if isinstance(death, EndedError) else death from None
+        except (RuntimeError, MemoryError, ImportError) as error:  # out of memory, or the device fails
+            raise ChildProcessError(f"{stage}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+
     # ---- the methods of an executor ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        prepared = _call(self, f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
+        prepared = self.call(f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
         device = prepared["device"]
-        pair_summaries = _call(self, "measuring the pairs at initialization", workers.pair_summaries, experiment, device)
+        pair_summaries = self.call("measuring the pairs at initialization", workers.pair_summaries, experiment, device)
         return {**prepared, "pair_summaries": pair_summaries, "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
@@ -90,7 +108,7 @@ class Pool:
         startup = time.monotonic() - self._started
         self._fit(plan)
         task = (workers.forecast, experiment, plan, len(self.workers), startup)
-        prediction: dict[str, Any] = _call(self, "timing a few steps of each arm", *task)
+        prediction: dict[str, Any] = self.call("timing a few steps of each arm", *task)
         return prediction
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - there are no other machines
@@ -134,66 +152,3 @@ class Pool:
             self.stopping.set()
         for worker in self.workers:
             worker.shutdown(wait=True, cancel_futures=True)
-
-
-def _call(pool: Pool, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function in the first worker; `stage`, a description of the task, is announced when the worker has started."""
-    try:
-        future = pool.submit(0, function, *arguments)
-        wait([pool.workers[0].arrival])
-        pool.announce(stage)
-        return future.result()
-    except BrokenProcessPool:
-        death = pool.workers[0].death()
-        raise ChildProcessError(f"{stage}: the worker process {death}") if isinstance(death, EndedError) else death from None
-    except (RuntimeError, MemoryError, ImportError) as error:  # out of memory, or the device fails
-        raise ChildProcessError(f"{stage}: {type(error).__name__}: {' '.join(str(error).split())}") from None
-
-
-def time_arms(pool: Pool, experiment: Experiment) -> list[dict[str, Any]]:
-    """The cost of a training step of each arm, trained individually: see `costs.StepCost`.
-
-    Raises:
-        DataError, DeviceError: as raised in the worker.
-        ChildProcessError: the worker died.
-    """
-    costs: list[dict[str, Any]] = _call(pool, "timing a step of each arm", workers.time_arms, experiment)
-    return costs
-
-
-def initial_diagnostics(pool: Pool, experiment: Experiment, batches: int) -> list[dict[str, Any]]:
-    """Gradients and activations of every trial at initialization, on `batches` batches: see `initial_diagnostics`.
-
-    Raises:
-        DataError, DeviceError: as raised in the worker.
-        ChildProcessError: the worker died.
-    """
-    stage = f"measuring {len(experiment.trials)} networks at initialization"
-    measurements: list[dict[str, Any]] = _call(pool, stage, workers.initial_diagnostics, experiment, batches)
-    return measurements
-
-
-def dissection_cost(pool: Pool, folder: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
-    """(seconds of one evaluation, number of evaluations of each part) of a finished trial: see `dissect.cost`.
-
-    Raises:
-        RunsError, DataError, DeviceError: as raised in the worker.
-        ChildProcessError: the worker died.
-    """
-    task = (folder, trial, threads, device)
-    cost: tuple[float, dict[str, int]] = _call(pool, "timing an evaluation of each network", workers.dissection_cost, *task)
-    return cost
-
-
-def dissect(
-    pool: Pool, folder: Path, trial: Trial, threads: int, device: str, part: str, grid: int = 0, line: int = 0
-) -> list[tuple[CsvValue, ...]]:
-    """The rows of one part of the ablation of a finished trial: see `dissect.dissect`.
-
-    Raises:
-        RunsError, DataError, DeviceError: as raised in the worker.
-        ChildProcessError: the worker died.
-    """
-    task = (folder, trial, threads, device, part, grid, line)
-    rows: list[tuple[CsvValue, ...]] = _call(pool, f"{part} of {trial.name}", workers.dissect_trial, *task)
-    return rows

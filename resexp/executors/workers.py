@@ -85,6 +85,12 @@ def pair_summaries(experiment: Experiment, device: str) -> list[dict[str, Any]]:
     return pairs.pair_summaries(experiment, device)
 
 
+def prepare_with_pairs(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
+    """Everything that `Executor.prepare` returns, on this machine."""
+    prepared = prepare(experiment, existing)
+    return {**prepared, "pair_summaries": pair_summaries(experiment, prepared["device"]), "cores": cores()}
+
+
 def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> dict[str, Any]:
     """`costs.Forecast` as a dict."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers

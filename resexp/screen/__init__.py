@@ -1,6 +1,6 @@
 """The live display of an experiment, and lines of text for output that is not a terminal."""
 
-from resexp.screen.drawing import bar, clock, gradient_bar, layout, render
+from resexp.screen.drawing import bar, clock, gradient_bar, layout, progress_line, render
 from resexp.screen.snapshots import Snapshot, TrialRow, epoch_lines, live, read_row, replay, snapshot, work_done
 
 FRAME_SECONDS = 0.25
@@ -15,6 +15,7 @@ __all__ = [
     "gradient_bar",
     "layout",
     "live",
+    "progress_line",
     "read_row",
     "render",
     "replay",

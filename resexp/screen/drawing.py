@@ -53,7 +53,8 @@ def render(shot: Snapshot, width: int = 80, height: int = 50) -> RenderableType:
     )
 
 
-def _head(shot: Snapshot) -> list[RenderableType]:
+def progress_line(shot: Snapshot) -> str:
+    """The number of trials in each state, and the time left once it can be estimated."""
     states = [row.state for row in shot.rows]
     counts = {
         "running": sum(row.is_training for row in shot.rows),
@@ -66,8 +67,12 @@ def _head(shot: Snapshot) -> list[RenderableType]:
     parts += [f"{count} {state}" for state, count in counts.items() if count]
     if share > shot.done_before and shot.elapsed > 0 and share < 1:
         parts += [f"{clock(shot.elapsed * (1 - share) / (share - shot.done_before))} left"]
+    return ", ".join(parts)
+
+
+def _head(shot: Snapshot) -> list[RenderableType]:
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(ProgressBar(total=1.0, completed=share, width=20), ", ".join(parts))
+    grid.add_row(ProgressBar(total=1.0, completed=work_done(shot.rows), width=20), progress_line(shot))
     question = [Text(shot.question)] if shot.question else []
     return [Text(shot.name, style="bold"), *question, grid]
 

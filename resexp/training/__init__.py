@@ -26,15 +26,16 @@ from resexp.training.measures import evaluate, never, outcome
 from resexp.training.precise import PRECISE_IMAGES, measuring, precise_batch_norm
 from resexp.training.recipe import (
     PLAIN_INITS,
+    autocast,
     build,
     clip,
     learning_rate,
     make_optimizer,
     matched_plain_width,
-    precision_of,
     sample_noise,
 )
 from resexp.training.state import StackState
+from resexp.training.step import forward_backward
 
 __all__ = [
     "DTYPES",
@@ -44,6 +45,7 @@ __all__ = [
     "StackState",
     "StepCounts",
     "TrainingData",
+    "autocast",
     "batches",
     "build",
     "checkpoint_count",
@@ -51,6 +53,7 @@ __all__ = [
     "device_name",
     "evaluate",
     "evaluate_epoch",
+    "forward_backward",
     "initial_state",
     "is_out_of_memory",
     "kernels",
@@ -62,7 +65,6 @@ __all__ = [
     "never",
     "outcome",
     "precise_batch_norm",
-    "precision_of",
     "prepare_process",
     "process_restored",
     "read_images",

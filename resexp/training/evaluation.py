@@ -58,7 +58,6 @@ def save_result(state: StackState, trial: int, logits: Tensor, test: Images, bes
     is_finite = diverged < 0 and math.isfinite(metrics["train_loss"])
     accuracy, loss = save_predictions(state, trial, logits, test) if is_finite else (None, None)
     final_outcome = outcome(metrics["train_accuracy"], metrics["train_loss"], state.training_data.sample.labels.cpu())
-    probe_names = state.trials[trial].settings.gradients.probes
     slope_start, slope_end = (slope_at(trial_path, step, state.network) for step in (0, state.step_counts.end_of_first_epoch))
     runs.write_result(
         trial_path,
@@ -76,7 +75,7 @@ def save_result(state: StackState, trial: int, logits: Tensor, test: Images, bes
             **{key: metrics[key] if is_finite else None for key in ("train_accuracy", "train_loss", "val_accuracy")},
             "slope_start": slope_start,
             "slope_end": slope_end,
-            **({"dead_layers": dead_layers(trial_path)} if "gradient_norm" in probe_names else {}),
+            **({"dead_layers": dead_layers(trial_path)} if "gradient_norm" in state.probes else {}),
             **state.costs[trial],
             "steps": state.step if diverged < 0 else diverged,
         },

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional
 
 from resexp import checkpoint, probes, runs, stacking
 from resexp.config import Trial
@@ -23,8 +22,9 @@ from resexp.training.data import DTYPES, batches, load_training_data, step_count
 from resexp.training.evaluation import evaluate_and_save
 from resexp.training.measures import Stopped, evaluate, never
 from resexp.training.precise import measuring
-from resexp.training.recipe import build, clip, learning_rate, make_optimizer, precision_of, sample_noise, uncompiled
+from resexp.training.recipe import build, clip, learning_rate, make_optimizer, sample_noise, uncompiled
 from resexp.training.state import StackState, current_networks, fixed_batch, mark_diverged, write_status
+from resexp.training.step import forward_backward
 
 STATUS_SECONDS = 1.0  # between two updates of status.json; no result depends on it
 
@@ -55,8 +55,9 @@ def train_stack(trials: Sequence[Trial], folder: Path, name: str, device: str, s
 
 def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str) -> StackState:
     """The state of a stack at initialization. Checks which trials have results in `folder`, and writes nothing."""
-    target, settings = torch.device(device), trials[0].settings
+    target, settings, recipe = torch.device(device), trials[0].settings, trials[0].settings.training
     training_data = load_training_data(settings.data, device, DTYPES[settings.precision])
+    counts = step_counts(settings, len(training_data.training))
     networks = [build(trial, training_data.input_shape, training_data.classes) for trial in trials]
     single_state_dict = networks[0].state_dict()
     network = stacking.stack(networks).to(target)
@@ -64,23 +65,30 @@ def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str)
     state = StackState(
         trials=tuple(trials),
         training_data=training_data,
-        step_counts=step_counts(settings, len(training_data.training)),
+        step_counts=counts,
         network=network,
         single_state_dict=single_state_dict,
         costs=costs(trials, networks, training_data.input_shape),
         parameters=list(network.parameters()),
         has_noise=any(hasattr(block.shortcut, "draw") for block in network.blocks),
-        optimizer=make_optimizer(
-            network, settings.training, {name for name, value in single_state_dict.items() if value.ndim < 2}
+        optimizer=make_optimizer(network, recipe, {name for name, value in single_state_dict.items() if value.ndim < 2}),
+        learning_rate=partial(learning_rate, recipe, steps=counts.steps),
+        probes=settings.gradients.probes,
+        batch_size=recipe.batch_size,
+        checkpoint_every=recipe.checkpoint_every,
+        forward_backward=partial(
+            forward_backward, trials=len(trials), precision=settings.precision, label_smoothing=recipe.label_smoothing
         ),
+        clip_norm=recipe.clip_norm,
+        compiled=settings.compile,
         trial_paths=trial_paths,
         checkpoint_path=runs.checkpoint_file(folder, name),
         diverged=[-1] * len(trials),
         active=[not runs.has_result(trial_path) for trial_path in trial_paths],
     )
-    if settings.compile:
+    if state.compiled:
         network.compile(dynamic=False)
-    if any(probe in probes.FIXED_BATCH_PROBES for probe in settings.gradients.probes):
+    if any(probe in probes.FIXED_BATCH_PROBES for probe in state.probes):
         state.single_networks = [single_network.to(target) for single_network in networks]
         state.probe_batch = fixed_batch(training_data, settings.data.name)
     return state
@@ -135,9 +143,9 @@ def loop(state: StackState, stop: Callable[[], bool]) -> None:
     Raises:
         Stopped: `stop()` was true before a step or during an evaluation; no row of this step is written.
     """
-    steps, per_epoch, recipe = state.step_counts.steps, state.step_counts.per_epoch, state.trials[0].settings.training
+    steps, per_epoch = state.step_counts.steps, state.step_counts.per_epoch
     stream = batches(state.trials, state.training_data, per_epoch, state.step)
-    is_due, epoch_start = checkpoint_rule(recipe.checkpoint_every), time.perf_counter()
+    is_due, epoch_start = checkpoint_rule(state.checkpoint_every), time.perf_counter()
     state.network.train()
     for step in range(state.step, steps + 1):
         state.step = step
@@ -157,45 +165,24 @@ def loop(state: StackState, stop: Callable[[], bool]) -> None:
 
 def update(state: StackState, x: Tensor, labels: Tensor) -> None:
     """One optimizer update of every trial; at a logging step, also the probes."""
-    settings, trials = state.trials[0].settings, len(state.trials)
-    recipe, names = settings.training, settings.gradients.probes
-    boundaries: list[Tensor] | None = [] if names and state.step_counts.is_logging_step(state.step) else None
+    trials, is_logged = len(state.trials), bool(state.probes) and state.step_counts.is_logging_step(state.step)
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, state.step, state.step_counts.steps)
+        group["lr"] = state.learning_rate(state.step)
     noise = sample_noise(state.network, state.trials, state.step, x) if state.has_noise else ()
-    if boundaries is not None and settings.compile:
-        boundaries = eager_boundaries(state, x, labels, noise)
-    losses = example_losses(state, state.network, x, labels, None if settings.compile else boundaries, noise)
-    state.losses.append(losses.detach().view(trials, -1).sum(1))
+    boundaries = eager_boundaries(state, x, labels, noise) if is_logged and state.compiled else list[Tensor]()
     for parameter in state.parameters:
         parameter.grad = None
-    torch.autograd.backward(losses, torch.full_like(losses, trials / len(losses)))  # gradient of each trial's mean loss
-    measurement = probes.begin(names, state.network, boundaries, trials, state.optimizer) if boundaries is not None else None
-    fixed_rows = fixed_batch_rows(state) if boundaries is not None else []
-    if recipe.clip_norm is not None:
-        clip(state.network, trials, recipe.clip_norm)
+    appended = boundaries if is_logged and not state.compiled else None
+    losses, _ = state.forward_backward(state.network, x, labels, appended, noise)
+    state.losses.append(losses.view(trials, -1).sum(1))
+    measurement = probes.begin(state.probes, state.network, boundaries, trials, state.optimizer) if is_logged else None
+    fixed_rows = fixed_batch_rows(state) if is_logged else []
+    if state.clip_norm is not None:
+        clip(state.network, trials, state.clip_norm)
     state.optimizer.step()
     if measurement is not None:
         step_rows = probes.end(measurement)
         write_probe_rows(state, [{**rows, **more_rows} for rows, more_rows in zip(step_rows, fixed_rows, strict=True)])
-
-
-def example_losses(
-    state: StackState,
-    network: Callable[..., Tensor],
-    x: Tensor,
-    labels: Tensor,
-    boundaries: list[Tensor] | None,
-    noise: Sequence[Noise],
-) -> Tensor:
-    """The loss of each example of each trial, (T B,). Appends the block boundaries to `boundaries`, with retained gradients."""
-    settings = state.trials[0].settings
-    with precision_of(settings, x.device):
-        logits = network(x, boundaries, noise)
-    for boundary in boundaries or ():
-        boundary.retain_grad()
-    smoothing = settings.training.label_smoothing
-    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=smoothing)
 
 
 def eager_boundaries(state: StackState, x: Tensor, labels: Tensor, noise: Sequence[Noise]) -> list[Tensor]:
@@ -206,11 +193,9 @@ def eager_boundaries(state: StackState, x: Tensor, labels: Tensor, noise: Sequen
     """
     boundaries: list[Tensor] = []
     buffers = {name: buffer.clone() for name, buffer in state.network.named_buffers()}
-    with uncompiled(state.trials[0].settings):
+    with uncompiled(compiled=True):
         network = partial(functional_call, state.network, buffers)
-        losses = example_losses(state, lambda *inputs: network(inputs), x, labels, boundaries, noise)
-        weights = torch.full_like(losses, len(state.trials) / len(losses))
-        torch.autograd.backward(losses, weights, inputs=boundaries)
+        state.forward_backward(lambda *inputs: network(inputs), x, labels, boundaries, noise, boundaries_only=True)
     return boundaries
 
 
@@ -218,10 +203,7 @@ def fixed_batch_rows(state: StackState) -> list[dict[str, Sequence[probes.LogRow
     """The rows of the probes that use the fixed batch, for each trial before its update."""
     if state.probe_batch is None:
         return [{} for _ in state.trials]
-    return [
-        probes.fixed_batch_probes(state.trials[0].settings.gradients.probes, network, *state.probe_batch)
-        for network in current_networks(state)
-    ]
+    return [probes.fixed_batch_probes(state.probes, network, *state.probe_batch) for network in current_networks(state)]
 
 
 def write_probe_rows(state: StackState, rows: Sequence[dict[str, Sequence[probes.LogRow]]]) -> None:
@@ -247,7 +229,7 @@ def evaluate_epoch(state: StackState, epoch_start: float, stop: Callable[[], boo
         training = evaluate(state.network, state.training_data.sample, state.training_data, trials, stop)
         validation = evaluate(state.network, state.training_data.validation, state.training_data, trials, stop)
         update_best(state, validation)
-    rate = learning_rate(state.trials[0].settings.training, state.step, state.step_counts.steps)
+    rate = state.learning_rate(state.step)
     now = time.perf_counter()
     seconds = ((epoch_end - epoch_start if state.step else 0.0) / trials, (now - epoch_end) / trials)
     for trial, trial_path in enumerate(state.trial_paths):

@@ -23,11 +23,8 @@ def measuring(state: StackState, stop: Callable[[], bool]) -> Iterator[None]:
     Raises:
         Stopped: `stop()` was true before a batch.
     """
-    settings = state.trials[0].settings
-    precise_norms = precise_batch_norm(
-        state.network, state.training_data, settings.training.batch_size, len(state.trials), stop
-    )
-    with uncompiled(settings), precise_norms:
+    precise_norms = precise_batch_norm(state.network, state.training_data, state.batch_size, len(state.trials), stop)
+    with uncompiled(compiled=state.compiled), precise_norms:
         yield
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from resexp import stacking, streams
-from resexp.config import NetworkSettings, Settings, TrainingSettings, Trial, shortcut_name
+from resexp.config import NetworkSettings, TrainingSettings, Trial, shortcut_name
 from resexp.networks import GROUPS, Network, Noise, build_network, initialize
 from resexp.shortcuts import ShortcutSetting
 from resexp.training.data import DTYPES
@@ -157,11 +157,11 @@ def clip(network: Network, trials: int, limit: float) -> None:
         grad.mul_(factors if trials == 1 else factors.view(-1, *[1] * (grad.ndim - 1)))
 
 
-def uncompiled(settings: Settings) -> AbstractContextManager[object]:
-    """A context that runs networks uncompiled: otherwise every new batch size would be compiled again."""
-    return torch.compiler.set_stance("force_eager") if settings.compile else nullcontext()
+def uncompiled(*, compiled: bool) -> AbstractContextManager[object]:
+    """A context that runs compiled networks uncompiled: otherwise every new batch size would be compiled again."""
+    return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
 
 
-def precision_of(settings: Settings, device: torch.device) -> AbstractContextManager[object]:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """A context with autocast for bfloat16, and without effect for other precisions."""
-    return torch.autocast(device.type, torch.bfloat16) if settings.precision == "bfloat16" else nullcontext()
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()

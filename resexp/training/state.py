@@ -1,7 +1,7 @@
 """The state of a stack during training, and its status files in runs/."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ PROBE_BATCH_SIZE = 64  # training images in the fixed batch of probes
 
 @dataclass
 class StackState:
-    """A stack during training: trials, data, networks, folders and progress.
+    """A stack during training: trials, data, networks, options of a step, folders and progress.
 
     `losses`: tensors (T,) of the steps since the last transfer, on the device.
     `diverged`: for each trial the first step with a non-finite loss, or -1.
@@ -35,6 +35,13 @@ class StackState:
     parameters: list[nn.Parameter]
     has_noise: bool  # whether a shortcut is stochastic in training
     optimizer: torch.optim.Optimizer
+    learning_rate: Callable[[int], float]  # of the update that follows so many completed updates
+    probes: Sequence[str]
+    batch_size: int
+    checkpoint_every: str | int
+    forward_backward: Callable[..., tuple[Tensor, Tensor]]  # with the options of the recipe
+    clip_norm: float | None
+    compiled: bool
     trial_paths: tuple[Path, ...]
     checkpoint_path: Path
     diverged: list[int]

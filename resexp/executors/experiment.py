@@ -1,0 +1,164 @@
+"""Train an experiment: one procedure for the command line, `resexp.train` and `resexp reproduce`."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from resexp import config, runs
+from resexp.config import Experiment, Plan, Stack, Trial
+from resexp.executors import workers
+from resexp.executors.dispatch import Executor, Flag, shard_stacks, train_stacks
+
+Shard = tuple[int, int]  # (i, n): the i-th of n shards, from 1
+WriteTables = Callable[[runs.Results], object]
+
+
+@dataclass(frozen=True)
+class Training:
+    """An experiment whose folder is locked and complete except for the results of its trials.
+
+    experiment: contains only the trials of this shard. ticks: trains them, see `train_stacks`.
+    """
+
+    experiment: Experiment
+    remarks: Sequence[str]
+    ticks: Iterator[None]
+
+
+@contextmanager
+def training(
+    executor: Executor,
+    folder: Path,
+    experiment: Experiment,
+    prepared: dict[str, Any],
+    command: Sequence[str],
+    write_tables: WriteTables,
+    *,
+    plan: Plan | None = None,
+    shard: Shard | None = None,
+    break_lock: bool = False,
+) -> Iterator[Training]:
+    """Locks a folder, writes what precedes training, and yields the training; afterwards writes the tables of the results.
+
+    prepared: from `executor.prepare`. plan: default is `config.make_plan`, which continues the plan of the folder.
+
+    Raises:
+        RunsError: another process writes to the folder; it was planned for another device.
+        OSError: the folder is not writable.
+    """
+    begun: list[tuple[Plan, int]] = []  # the plan and the number of restored files, once the folder is locked
+
+    def begin() -> None:
+        existing, device = runs.read_plan(folder), prepared["device"]
+        chosen = plan or config.make_plan(experiment, device, prepared["cores"], existing, shard and shard[1])
+        if chosen.device != device:
+            raise runs.RunsError(
+                f"{folder}: was planned for {chosen.device}, not for {device}; "
+                f"run the same command again to train on {chosen.device}"
+            )
+        executor.attach(folder, chosen, prepared)
+        pair_summaries = config.with_rounds(prepared["pair_summaries"], experiment, chosen)
+        entry = runs.launch_entry(prepared, command)
+        begun.append((chosen, runs.begin(experiment, folder, chosen, entry, pair_summaries)))
+
+    with _locked(folder, shard, begin, break_lock=break_lock) as lease:
+        ((plan, restored),) = begun
+        stacks = shard_stacks(plan, shard)
+        names = {name for stack in stacks for name in stack.trials}
+        remarks = [f"{folder}: {runs.CHANGED}; restored in {restored} files"] if restored else []
+        remarks += runs.damaged_checkpoints(folder, [stack.name for stack in stacks])
+        selected = replace(experiment, trials=tuple(trial for trial in experiment.trials if trial.name in names))
+        if shard:
+            selected = replace(selected, name=f"{experiment.name}, shard {shard[0]} of {shard[1]}")
+        yield Training(selected, remarks, train_stacks(executor, lease, experiment, plan, shard))
+        with runs.experiment_lock(lease):
+            write_tables(runs.results_of(folder, experiment))
+
+
+@contextmanager
+def _locked(folder: Path, shard: Shard | None, begin: Callable[[], None], *, break_lock: bool) -> Iterator[runs.Lease]:
+    """Locks the folder, or one shard of it so that other processes can train the other shards; then calls `begin`."""
+    if shard is None:
+        with runs.lock(folder, break_lock=break_lock) as lease:
+            begin()
+            yield lease
+    else:
+        with runs.lock_shard(folder, shard, begin, break_lock=break_lock) as lease:
+            yield lease
+
+
+def bring_up_to_date(
+    folder: Path, experiment: Experiment, shard: Shard | None, write_tables: WriteTables, *, break_lock: bool
+) -> set[str]:
+    """Writes the tables of an experiment that `runs.is_complete`; returns the names of the trials of the shard."""
+    plan = runs.read_plan(folder)
+    with _locked(folder, shard, lambda: None, break_lock=break_lock) as lease, runs.experiment_lock(lease):
+        if shard is None:
+            runs.remove_temporary_files(folder)
+        write_tables(runs.results_of(folder, experiment))
+    return {name for stack in shard_stacks(plan, shard) for name in stack.trials} if plan else set()
+
+
+# ---- in this process ----------------------------------------------------------------------------------------------------
+
+
+class InThisProcess:
+    """An executor without other processes: `start` trains the whole stack, and exceptions reach the caller."""
+
+    def __init__(self) -> None:
+        self.stopping: Flag = threading.Event()
+        self._ended: list[tuple[Stack, BaseException | None]] = []
+
+    prepare = staticmethod(workers.prepare_with_pairs)
+
+    def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
+        return workers.forecast(experiment, plan, 1)
+
+    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
+        """Nothing to prepare."""
+
+    @property
+    def running(self) -> int:
+        return len(self._ended)
+
+    def has_capacity(self) -> bool:
+        return not self._ended
+
+    def start(self, lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str) -> None:
+        raised: BaseException | None = None
+        try:
+            workers.train(lease, stack, members, device)
+        except workers.OutOfMemoryError as error:
+            if len(stack.trials) == 1:
+                raise
+            raised = error  # the halves of the stack are trained next
+        self._ended.append((stack, raised))
+
+    def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:  # noqa: ARG002 - nothing runs meanwhile
+        ended, self._ended = self._ended, []
+        return ended
+
+
+def train_here(experiment: Experiment, folder: Path, write_tables: WriteTables = lambda _results: None) -> None:
+    """Trains all unfinished trials in this process, for Python code that may define custom shortcuts.
+
+    Global settings of torch (threads, determinism, denormals, precision) are restored afterwards.
+
+    Raises:
+        ConfigError: the device or the images cannot be used.
+        RunsError: another process writes to the folder; a checkpoint cannot be used.
+        OSError: the folder is not writable.
+    """
+    with workers.restoring(experiment):
+        executor = InThisProcess()
+        prepared = executor.prepare(experiment, runs.read_plan(folder))
+        with training(executor, folder, experiment, prepared, sys.argv, write_tables) as session:
+            for _ in session.ticks:
+                pass
+        for record in runs.trial_records(folder, experiment):
+            if record.state == "failed":  # a stack that could not be read
+                raise runs.RunsError(f"{record.trial.name}: {record.reason}")
