@@ -12,6 +12,7 @@ from resexp.comparison.depths import DepthTrend, by_depth, depth_trends, errors
 from resexp.comparison.effects import Effect, Part, effect, part
 from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
 from resexp.comparison.groups import Label, difference, groups, order_by, seed_pairs, summary, value
+from resexp.comparison.layers import LayerGradients, LayerLog, Moment, layer_gradients, layer_logs
 from resexp.comparison.metrics import METRICS, Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (
     Comparison,
@@ -38,7 +39,10 @@ __all__ = [
     "Effect",
     "Flow",
     "Label",
+    "LayerGradients",
+    "LayerLog",
     "Metric",
+    "Moment",
     "PairingGain",
     "Part",
     "Ranks",
@@ -57,6 +61,8 @@ __all__ = [
     "flow",
     "groups",
     "growth",
+    "layer_gradients",
+    "layer_logs",
     "order_by",
     "pairing_gain",
     "part",

@@ -12,11 +12,13 @@ from markupsafe import Markup
 from resexp import inference, tables
 from resexp.claims import Verdict
 from resexp.comparison import Effect
+from resexp.figures import FIGURES, Section
 from resexp.inference import DegradationVerdict, Summary
-from resexp.report.content import Content, collect, sentences
-from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
+from resexp.report.content import Content, collect
+from resexp.report.pictures import VEGA_LITE, figures_of, specification
 from resexp.runs import Results
 from resexp.tables.budget import longer_commands
+from resexp.tables.by_layer import layer_growth_text, norm_text
 from resexp.tables.compared import SELECTED, depths_heading, looks_lines, seed_budget_lines, terms, tuned_heading
 from resexp.tables.costs import cost_row
 from resexp.tables.definitions import DEFINITIONS, legend
@@ -48,14 +50,6 @@ COLORS: dict[str, str] = {
     DegradationVerdict.DOES_NOT_DEGRADE: "good",
     DegradationVerdict.DEGRADES: "bad",
 }
-# Sections of the page -> their figures, in order.
-SECTIONS = (
-    ("error", ("training-error",)),
-    ("gradients", ("gradient-profile", "gradient-at-start", "gradient-map", "gradient-level")),
-    ("map", ("atlas",)),
-    ("conditions", ("accuracy", "curves")),
-    ("dissection", ("lesion", "scale", "surface")),
-)
 
 
 def html(results: Results) -> str:
@@ -65,7 +59,7 @@ def html(results: Results) -> str:
         RunsError: no trial has finished, or a damaged file.
     """
     content = collect(results)
-    charts = figures_of(results, content.frames)
+    charts = figures_of(content.data)
     figures = {name: _figure(name, content) for name in charts}
     return (
         _environment()
@@ -86,7 +80,9 @@ def html(results: Results) -> str:
             conditions=[
                 finding for finding in content.pair_findings if int(finding.label["depth"]) == deepest(content.pair_findings)
             ],
-            figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
+            figures={
+                section: [figure for name, figure in figures.items() if FIGURES[name].section == section] for section in Section
+            },
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
             specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),
         )
@@ -106,13 +102,15 @@ def _evidence(content: Content) -> dict[str, object]:
 
 def _figure(name: str, content: Content) -> dict[str, Any]:
     """The texts of a chart: its title, its caption, and sentences from its data."""
-    return {"name": name, "title": title(name, content), "caption": caption(name), "words": sentences(name, content)}
+    figure = FIGURES[name]
+    texts = {"title": figure.title(content.data), "caption": figure.caption, "words": figure.sentences(content.data)}
+    return {"name": name, **texts}
 
 
 def _packed(name: str, spec: dict[str, Any], content: Content) -> dict[str, Any]:
     """A specification with its data by column and strings by index, which takes a sixth of the bytes; the page unpacks them."""
     sets = {key: _columns(rows) for key, rows in spec.get("datasets", {}).items()}
-    return {**spec, "datasets": sets, "description": title(name, content)}
+    return {**spec, "datasets": sets, "description": FIGURES[name].title(content.data)}
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -136,7 +134,7 @@ def _script(text: str) -> Markup:
 
 def _data(value: Any) -> Markup:
     """JSON without the character <."""
-    return Markup(json.dumps(value).replace("<", r"\u003c"))  # noqa: S704 - contains no markup
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", r"\u003c"))  # noqa: S704 - contains no markup
 
 
 def _environment() -> jinja2.Environment:
@@ -171,6 +169,8 @@ def _environment() -> jinja2.Environment:
         measured=measured_text,
         predicted=predicted_text,
         ratio=ratio_text,
+        norm=norm_text,
+        growth=layer_growth_text,
         reasons=reasons,
         condition=condition_heading,
         css=lambda value: COLORS.get(value, "open"),

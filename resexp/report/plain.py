@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from resexp import tables
-from resexp.figures import available_figures
-from resexp.report.content import Content, ExperimentContent, collect, sentences
+from resexp.figures import FIGURES
+from resexp.report.content import Content, ExperimentContent, collect
 from resexp.runs import Results
+from resexp.tables.by_layer import by_layer_lines
 from resexp.tables.documents import as_markdown
 from resexp.tables.frames import profiles
 from resexp.tables.terminal import shade, shade_levels
@@ -55,8 +56,9 @@ def _shared_sections(content: Content) -> dict[str, list[str]]:
     """The sections of both formats: heading -> lines."""
     return {
         "Primary hypothesis": verdict_lines(PRIMARY, content.primary),
-        "What the charts show": [line for name in available_figures(content.frames) for line in sentences(name, content)],
+        "What the charts show": [line for name in content.figures for line in FIGURES[name].sentences(content.data)],
         "Gradients by block and logging step": heat_lines(content),
+        "Weight gradients by layer": by_layer_lines(content.layer_gradients)[1:] if content.layer_gradients else [],
         "Reversals": content.reversals,
         "Claims and verdicts": [
             line for claim, judgments in content.claim_verdicts for line in ["", *verdict_lines(claim.text, judgments)]
@@ -90,9 +92,9 @@ MAX_STEPS = 6  # logging steps per arm
 
 def heat_lines(content: Content) -> list[str]:
     """Gradient norms of the deepest networks, input first: one row per logging step, relative to the arm's last block."""
-    if content.frames.signals.empty:
+    if content.data.frames.signals.empty:
         return []
-    levels = profiles(content.frames.signals)
+    levels = profiles(content.data.frames.signals)
     deepest = levels[levels["depth"] == levels["depth"].max()].dropna(subset=["relative"])
     depth = levels["depth"].max()
     lines = [f"depth {depth}, |dL/dx| from the stem to the last block; full: norm of the last block, blank: 1e-6 of it"]
