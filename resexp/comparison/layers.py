@@ -93,7 +93,10 @@ def _read(path: Path) -> LayerLog | None:
         del moments[Moment.EPOCH_1]
     stride = 2 ** max(0, math.ceil(math.log2(len(steps) / MAX_STEPS)))
     ranks = {step: rank for rank, step in enumerate(steps) if rank % stride == 0 or step in moments.values()}
-    return LayerLog(moments, ranks, stride, {step: by_step[str(step)] for step in ranks})
+    lines = {step: by_step[str(step)] for step in ranks}
+    if any(line.count(",") != header.count(",") for step_lines in lines.values() for line in step_lines):
+        raise runs.RunsError(f"{path}: damaged (columns {header} expected in every line)")
+    return LayerLog(moments, ranks, stride, lines)
 
 
 def layer_gradients(results: Results, logs: Mapping[Path, LayerLog]) -> list[LayerGradients]:

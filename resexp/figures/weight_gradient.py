@@ -32,7 +32,7 @@ def by_layer(data: FigureData, column: str, title: str) -> alt.VConcatChart:
         for condition, condition_rows in means.groupby("condition", sort=False)
     ]
     figure = alt.VConcatChart(vconcat=conditions)
-    figure.params = [depth_choice(means).param]  # add_params would require a name for each chart
+    figure["params"] = [depth_choice(means).param]  # add_params would require a name for each chart
     return figure
 
 
@@ -56,8 +56,9 @@ def _condition(condition: str, rows: pd.DataFrame, arms: tuple[str, ...], moment
     )
     shown = [arm for arm in arms if arm in set(rows["arm"])]
     panels = lines.facet(alt.Facet("arm:N", title=None, sort=shown), columns=min(2, len(shown)))
-    heading = alt.Undefined if condition == NO_AXIS else condition
-    figure: alt.FacetChart = panels.properties(title=heading).resolve_axis(x="independent", y="independent")
+    if condition != NO_AXIS:
+        panels = panels.properties(title=condition)
+    figure: alt.FacetChart = panels.resolve_axis(x="independent", y="independent")
     return figure
 
 
