@@ -12,7 +12,6 @@ from resexp.comparison.depths import DepthTrend, by_depth, depth_trends, errors
 from resexp.comparison.effects import Effect, Part, effect, part
 from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
 from resexp.comparison.groups import Label, difference, groups, order_by, seed_pairs, summary, value
-from resexp.comparison.layers import LayerGradients, LayerLog, Moment, layer_gradients, layer_logs
 from resexp.comparison.metrics import METRICS, Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (
     Comparison,
@@ -24,6 +23,7 @@ from resexp.comparison.overall import (
     seed_budget,
 )
 from resexp.comparison.tuning import ALL_ELSE_EQUAL, EACH_AT_BEST, Choice, TunedComparison, best_settings, tuned
+from resexp.comparison.weight_gradients import LayerGradients, LayerLog, Moment, layer_gradients, layer_logs
 
 __all__ = [
     "ALL_ELSE_EQUAL",

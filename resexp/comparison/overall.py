@@ -9,9 +9,9 @@ from resexp import inference, runs
 from resexp.comparison.cells import Cell, cells
 from resexp.comparison.depths import DepthTrend, depth_trends
 from resexp.comparison.groups import column_names
-from resexp.comparison.layers import LayerGradients
 from resexp.comparison.metrics import Metric, resolution, select_metric
 from resexp.comparison.tuning import TunedComparison, best_settings, tuned
+from resexp.comparison.weight_gradients import LayerGradients
 from resexp.runs import Results
 
 
