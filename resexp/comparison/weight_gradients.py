@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby
 from pathlib import Path
 
 from resexp import inference, runs
@@ -78,11 +77,15 @@ def _read(path: Path) -> LayerLog | None:
         return None
     if header != ",".join(runs.COLUMNS[LOG]):
         raise runs.RunsError(f"{path}: damaged (columns {','.join(runs.COLUMNS[LOG])} expected)")
-    by_step = {key: list(lines) for key, lines in groupby(rows, key=lambda row: row[: row.find(",")])}
+    first = rows[0].partition(",")[0] + ","
+    layers = next((number for number, row in enumerate(rows) if not row.startswith(first)), len(rows))
     try:
-        epochs = {int(key): int(lines[0].split(",", 2)[1]) for key, lines in by_step.items()}
-    except (ValueError, IndexError):
+        starts, ends = ([_step_and_epoch(row) for row in rows[start::layers]] for start in (0, layers - 1))
+    except ValueError:
         raise runs.RunsError(f"{path}: damaged (a step or an epoch is not a number)") from None
+    if starts != ends or len(rows) % layers:
+        raise runs.RunsError(f"{path}: damaged (every step must have a row for each of {layers} layers)")
+    epochs = dict(starts)
     steps = list(epochs)
     moments = {
         Moment.START: steps[0],
@@ -93,10 +96,15 @@ def _read(path: Path) -> LayerLog | None:
         del moments[Moment.EPOCH_1]
     stride = 2 ** max(0, math.ceil(math.log2(len(steps) / MAX_STEPS)))
     ranks = {step: rank for rank, step in enumerate(steps) if rank % stride == 0 or step in moments.values()}
-    lines = {step: by_step[str(step)] for step in ranks}
+    lines = {step: rows[rank * layers : (rank + 1) * layers] for step, rank in ranks.items()}
     if any(line.count(",") != header.count(",") for step_lines in lines.values() for line in step_lines):
         raise runs.RunsError(f"{path}: damaged (columns {header} expected in every line)")
     return LayerLog(moments, ranks, stride, lines)
+
+
+def _step_and_epoch(row: str) -> tuple[int, int]:
+    step, epoch, _ = row.split(",", 2)
+    return int(step), int(epoch)
 
 
 def layer_gradients(results: Results, logs: Mapping[Path, LayerLog]) -> list[LayerGradients]:

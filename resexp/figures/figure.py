@@ -15,7 +15,7 @@ from resexp.figures.ablation_rows import read_ablation
 from resexp.runs import ABLATION_FILES, Results
 from resexp.tables.at_initialization import InitDiagnostics, logged_init_diagnostics
 from resexp.tables.findings import Finding, findings
-from resexp.tables.frames import Frames, layer_frame, levels, read_frames
+from resexp.tables.frames import Frames, layer_frame, profiles, read_frames
 from resexp.tables.planes import is_plane
 from resexp.tables.recipes import recipe
 from resexp.tables.sentences import Sentence
@@ -66,7 +66,12 @@ class FigureData:
     @cached_property
     def has_gradients(self) -> bool:
         """Whether gradients of activations were logged, and some are positive and finite."""
-        return not self.frames.signals.empty and bool(levels(self.frames.signals)["relative"].notna().any())
+        return not self.frames.signals.empty and bool(self.profiles["relative"].notna().any())
+
+    @cached_property
+    def profiles(self) -> pd.DataFrame:
+        """Gradient norms over block boundaries at each logging step, averaged over seeds: `profiles`."""
+        return profiles(self.frames.signals)
 
     @cached_property
     def layer_logs(self) -> dict[Path, LayerLog]:

@@ -10,6 +10,6 @@ GRADIENT_LEVEL = Figure(
         "Gradient norm of the activations over blocks, in absolute terms: mean of log10 over seeds. A network that has "
         "fitted its data has small gradients in all blocks, although they do not vanish."
     ),
-    chart=lambda data: profile(data.frames, "level", "log10 |dL/dx|"),
+    chart=lambda data: profile(data, "level", "log10 |dL/dx|"),
     condition=lambda data: data.has_gradients,
 )

@@ -4,11 +4,10 @@ import altair as alt
 
 from resexp.figures.figure import Figure, FigureData, Section
 from resexp.figures.panels import CONDITION, PANEL, depth_choice
-from resexp.tables.frames import profiles
 
 
 def _chart(data: FigureData) -> alt.FacetChart:
-    rows = profiles(data.frames.signals).dropna(subset=["relative"]).round({"relative": 2}).drop(columns=["level", "block"])
+    rows = data.profiles.dropna(subset=["relative"]).round({"relative": 2}).drop(columns=["level", "block"])
     rows["relative"] = rows["relative"].clip(-8, 8)
     chart = (
         alt.Chart(rows)

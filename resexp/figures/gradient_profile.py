@@ -83,7 +83,7 @@ GRADIENT_PROFILE = Figure(
     section=Section.GRADIENTS,
     question="How does the gradient profile change during training?",
     caption="Gradient norm of the activations over blocks, relative to the arm's last block: mean of log10 over seeds.",
-    chart=lambda data: profile(data.frames, "relative", "log10 |dL/dx|, last block = 0"),
+    chart=lambda data: profile(data, "relative", "log10 |dL/dx|, last block = 0"),
     condition=lambda data: data.has_gradients,
     sentences=lambda data: sentences(data.frames),
 )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from resexp.figures.figure import FigureData
 from resexp.tables.colors import arm_colors
-from resexp.tables.frames import Frames, profiles
 from resexp.tables.labels import NO_AXIS
 
 PANEL = 330
@@ -57,25 +57,25 @@ def shown_steps(frame: pd.DataFrame) -> list[int]:
     return sorted({steps[0], max((step for step in steps if step <= 10), default=steps[0]), steps[-1]})
 
 
-def profile(frames: Frames, column: str, title: str) -> alt.FacetChart:
+def profile(data: FigureData, column: str, title: str) -> alt.FacetChart:
     """`relative` or `level` of `profiles` over block boundaries, at some logging steps."""
-    data = profiles(frames.signals)
-    data = data[data["step"].isin(shown_steps(data))].dropna(subset=[column]).round({column: 3})
+    rows = data.profiles
+    rows = rows[rows["step"].isin(shown_steps(rows))].dropna(subset=[column]).round({column: 3})
     dash = alt.StrokeDash("step:O", title="step", legend=alt.Legend(orient="top"))
     chart = (
-        alt.Chart(data.drop(columns=[name for name in ("relative", "level") if name != column]))
+        alt.Chart(rows.drop(columns=[name for name in ("relative", "level") if name != column]))
         .transform_filter("datum.depth == depth_shown")
         .mark_line(strokeWidth=2)
         .encode(
             x=alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1)),
             y=alt.Y(f"{column}:Q", title=title),
-            color=color(data, frames.arms),
+            color=color(rows, data.frames.arms),
             strokeDash=dash,
             tooltip=["arm:N", "step:Q", "block:N", alt.Tooltip(f"{column}:Q", format=".2f")],
         )
         .properties(width=PANEL, height=210)
     )
-    return paneled(chart, data).add_params(depth_choice(data))
+    return paneled(chart, rows).add_params(depth_choice(rows))
 
 
 def validation_error(title: str) -> alt.Y:

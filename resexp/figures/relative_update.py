@@ -23,8 +23,13 @@ def _sentences(data: FigureData) -> list[str]:
     rows = data.layers[(data.layers["depth"] == depth) & (data.layers["moment"] == Moment.START)]
     rows = rows.assign(update=rows["update"].fillna(-math.inf))  # an update of exactly 0
     lines = []
-    for condition, of_condition in rows.groupby("condition", sort=False):
-        medians = of_condition.groupby(["arm", "index"], sort=False)["update"].mean().groupby("arm", sort=False).median()
+    for condition, of_condition in rows.groupby("condition", sort=False, observed=True):
+        medians = (
+            of_condition.groupby(["arm", "index"], sort=False, observed=True)["update"]
+            .mean()
+            .groupby("arm", sort=False, observed=True)
+            .median()
+        )
         arms = [SENTENCES["arm"].format(arm=arm, median=f"{100 * 10**median:.2g}") for arm, median in medians.items()]
         lines.append(SENTENCES["updates"].format(condition=named(condition, f"depth {depth}"), arms=", ".join(arms)))
     return lines

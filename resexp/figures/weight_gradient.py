@@ -24,12 +24,12 @@ def by_layer(data: FigureData, column: str, title: str) -> alt.VConcatChart:
     """A log10 column of `layer_frame` over layers: a row of panels per condition, a panel per arm, a line per moment."""
     rows = data.layers[data.layers["moment"] != ""].dropna(subset=[column])
     keys = ["condition", "depth", "arm", "moment", "index", "layer"]
-    means = rows.groupby(keys, as_index=False, sort=False)[[column]].mean()
+    means = rows.groupby(keys, as_index=False, sort=False, observed=True)[[column]].mean()
     means["value"] = (10 ** means.pop(column)).map(lambda value: float(f"{value:.7g}"))
     shown_moments = [moment for moment in Moment if moment in set(means["moment"])]
     conditions = [
         _condition(str(condition), condition_rows, data.frames.arms, shown_moments, title)
-        for condition, condition_rows in means.groupby("condition", sort=False)
+        for condition, condition_rows in means.groupby("condition", sort=False, observed=True)
     ]
     figure = alt.VConcatChart(vconcat=conditions)
     figure["params"] = [depth_choice(means).param]  # add_params would require a name for each chart
@@ -67,13 +67,13 @@ def _sentences(data: FigureData) -> list[str]:
     depth = data.layers["depth"].max()
     rows = data.layers[(data.layers["depth"] == depth) & (data.layers["moment"] != "")].dropna(subset=["level"])
     keys = ["condition", "arm", "moment"]
-    ends = rows.groupby([*keys, "seed"], sort=False)["level"].agg(["first", "last"])
-    growths = (ends["first"] - ends["last"]).groupby(keys, sort=False).mean()
+    ends = rows.groupby([*keys, "seed"], sort=False, observed=True)["level"].agg(["first", "last"])
+    growths = (ends["first"] - ends["last"]).groupby(keys, sort=False, observed=True).mean()
     lines = []
-    for condition, of_condition in growths.groupby("condition", sort=False):
+    for condition, of_condition in growths.groupby("condition", sort=False, observed=True):
         arms = [
             SENTENCES["arm"].format(arm=arm, **{end: f"{by_moment.loc[(condition, arm, moment)]:+.1f}" for end, moment in ENDS})
-            for arm, by_moment in of_condition.groupby("arm", sort=False)
+            for arm, by_moment in of_condition.groupby("arm", sort=False, observed=True)
             if all((condition, arm, moment) in by_moment.index for _, moment in ENDS)
         ]
         if arms:

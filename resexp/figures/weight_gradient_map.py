@@ -20,7 +20,7 @@ def _means(data: FigureData) -> pd.DataFrame:
     """Mean level over seeds at the steps of the heat map, of every condition, depth, arm and layer."""
     rows = data.layers[data.layers["shown"]].dropna(subset=["level"])
     keys = ["condition", "depth", "arm", "step", "index", "layer"]
-    return rows.groupby(keys, as_index=False, sort=False)[["level"]].mean()
+    return rows.groupby(keys, as_index=False, sort=False, observed=True)[["level"]].mean()
 
 
 def _chart(data: FigureData) -> alt.FacetChart:
@@ -51,8 +51,8 @@ def _sentences(data: FigureData) -> list[str]:
     rows = _means(data)
     deepest = rows[rows["depth"] == rows["depth"].max()]
     lines = []
-    for condition, of_condition in deepest.groupby("condition", sort=False):
-        smallest = of_condition.loc[of_condition.groupby("arm", sort=False)["level"].idxmin()]
+    for condition, of_condition in deepest.groupby("condition", sort=False, observed=True):
+        smallest = of_condition.loc[of_condition.groupby("arm", sort=False, observed=True)["level"].idxmin()]
         arms = [
             SENTENCES["arm"].format(arm=row.arm, layer=row.layer, step=row.step, norm=f"{10.0**row.level:.1e}")
             for row in smallest.itertuples()

@@ -12,7 +12,6 @@ from resexp.report.content import Content, ExperimentContent, collect
 from resexp.runs import Results
 from resexp.tables.by_layer import by_layer_lines
 from resexp.tables.documents import as_markdown
-from resexp.tables.frames import profiles
 from resexp.tables.terminal import shade, shade_levels
 from resexp.tables.verdict_lines import PRIMARY, verdict_lines
 
@@ -94,7 +93,7 @@ def heat_lines(content: Content) -> list[str]:
     """Gradient norms of the deepest networks, input first: one row per logging step, relative to the arm's last block."""
     if content.data.frames.signals.empty:
         return []
-    levels = profiles(content.data.frames.signals)
+    levels = content.data.profiles
     deepest = levels[levels["depth"] == levels["depth"].max()].dropna(subset=["relative"])
     depth = levels["depth"].max()
     lines = [f"depth {depth}, |dL/dx| from the stem to the last block; full: norm of the last block, blank: 1e-6 of it"]

@@ -93,27 +93,27 @@ def layer_frame(results: Results, logs: Mapping[Path, LayerLog]) -> pd.DataFrame
         if record.folder in logs:
             log = logs[record.folder]
             moments = {step: moment for moment, step in log.moments.items()}
+            keys = _keys(results, record).values()
             for step, rank in log.ranks.items():
-                trials.append((*_keys(results, record).values(), moments.get(step, ""), rank, log.stride, len(log.lines[step])))
+                trials.append((*keys, step, moments.get(step, ""), rank, log.stride, len(log.lines[step])))
                 lines += log.lines[step]
-    columns = ["arm", "depth", "condition", "region", "init_scale", "seed", "moment", "rank", "stride", "layers"]
-    steps = pd.DataFrame(trials, columns=columns)
-    names = list(runs.COLUMNS["gradients.csv"])
+    names = ["arm", "depth", "condition", "region", "init_scale", "seed", "step", "moment", "rank", "stride", "layers"]
+    steps = pd.DataFrame(trials, columns=names).astype(dict.fromkeys(["arm", "condition", "moment"], "category"))
+    stride = steps.groupby(["condition", "depth"], observed=True)["stride"].transform("max")
+    steps = steps.assign(shown=steps["rank"] % stride == 0).drop(columns=["region", "init_scale", "rank", "stride"])
+    types: dict[str, Any] = {"index": int, "layer": "category", "weight_grad_norm": float, "update_ratio": float}
     try:
-        rows = (
-            pd.read_csv(StringIO("\n".join(lines)), names=names, dtype={"layer": str}) if lines else pd.DataFrame(columns=names)
-        )
-        logged = rows[["index", "weight_grad_norm", "update_ratio"]].astype(float)
+        text = "\n".join([",".join(runs.COLUMNS["gradients.csv"]), *lines])
+        rows = pd.read_csv(StringIO(text), usecols=list(types), dtype=types)
     except ValueError:
         for folder in logs:
             runs.read_columns(folder / "gradients.csv")  # names the damaged file
         raise
-    frame = steps.loc[steps.index.repeat(steps["layers"])].reset_index(drop=True)
-    frame = frame.assign(step=rows["step"], index=rows["index"], layer=rows["layer"])
+    frame = steps.loc[steps.index.repeat(steps.pop("layers"))].reset_index(drop=True)
+    frame = frame.assign(index=rows["index"], layer=rows["layer"])
     for column, name in (("weight_grad_norm", "level"), ("update_ratio", "update")):
-        frame[name] = np.log10(logged[column].where(lambda value: (value > 0) & np.isfinite(value)))
-    stride = frame.groupby(["condition", "depth"])["stride"].transform("max")
-    return frame.assign(shown=frame["rank"] % stride == 0).drop(columns=["region", "init_scale", "rank", "stride", "layers"])
+        frame[name] = np.log10(rows[column].where(lambda value: (value > 0) & np.isfinite(value)))
+    return frame
 
 
 def levels(signals: pd.DataFrame) -> pd.DataFrame:
