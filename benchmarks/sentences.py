@@ -10,17 +10,15 @@ from enum import StrEnum
 from pathlib import Path
 from types import ModuleType
 
-from resexp import report, tables
+from resexp import figures, report, tables
 from resexp.claims import Verdict
 from resexp.claims.judging import RULES as CLAIMS
 from resexp.comparison import Effect, Flow, Part
 from resexp.comparison.effects import RULES as EFFECTS
 from resexp.comparison.gradients import RULES as FLOWS
 from resexp.figures import FIGURES
-from resexp.figures.dissection import DISSECTION_FIGURES
 from resexp.inference import DegradationVerdict
 from resexp.inference.degradation import RULES as DEGRADATION
-from resexp.report.pictures import caption
 from resexp.tables.sentences import Sentence
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "sentences.md"
@@ -40,7 +38,7 @@ the rule of that verdict applies; the condition adds further requirements. Words
 
 
 def collections() -> Iterator[tuple[str, str, Mapping[str, Sentence]]]:
-    """(module, name, sentences) of every module-level dict of sentences in tables and report."""
+    """(module, name, sentences) of every module-level dict of sentences in tables, figures and report."""
     for module in modules():
         for name, value in vars(module).items():
             if isinstance(value, dict) and value and all(isinstance(entry, Sentence) for entry in value.values()):
@@ -48,7 +46,7 @@ def collections() -> Iterator[tuple[str, str, Mapping[str, Sentence]]]:
 
 
 def modules() -> Iterator[ModuleType]:
-    for package in (tables, report):
+    for package in (tables, figures, report):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(module.name)
 
@@ -68,8 +66,9 @@ def document() -> str:
             for key, sentence in sentences.items()
         ]
         sections.append(_table(f"{module}: {name}", "", ("template", "verdict", "condition"), rows))
-    rows = [(name, caption(name)) for name in (*FIGURES, *DISSECTION_FIGURES)]
-    sections.append(_table("Captions of figures", "Each caption is printed below its figure.", ("figure", "caption"), rows))
+    rows = [(name, figure.question, figure.caption) for name, figure in FIGURES.items()]
+    description = "The title of a figure is a question, unless a template above states the answer."
+    sections.append(_table("Figures", description, ("figure", "question", "caption"), rows))
     return "\n".join(sections)
 
 

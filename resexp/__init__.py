@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_EXPORTS = {"SHORTCUTS": "shortcuts", "NORMS": "networks", "INITS": "networks", "DATASETS": "datasets", "PROBES": "probes"}
+_EXPORTS = {
+    "SHORTCUTS": "shortcuts",
+    "NORMS": "networks",
+    "INITS": "networks",
+    "ACTIVATIONS": "networks",
+    "DATASETS": "datasets",
+    "PROBES": "probes",
+    "FIGURES": "figures",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -22,11 +22,10 @@ import pandas as pd
 from resexp import claims, comparison, config, report, runs, tables
 from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
-from resexp.figures import Figure
+from resexp.figures import Chart, FigureData
 from resexp.runs import Outcome, Results, TrialRecord
 from resexp.tables.answer import answer
 from resexp.tables.findings import findings
-from resexp.tables.frames import read_frames
 
 TEXT_COLUMNS, INTEGER_COLUMNS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # of logs; all others are floats
 COMPARISON_TEXT_COLUMNS = ("arm", "unmatched", "dead_layers")
@@ -58,7 +57,7 @@ class Verdicts(list[Judgment]):
         return "\n".join(tables.fitted(tables.verdict_lines("hypothesis", self)))
 
 
-class Charts(dict[str, Figure]):
+class Charts(dict[str, Chart]):
     """Charts by name; a notebook displays all of them, one below the other."""
 
     def __repr__(self) -> str:
@@ -205,7 +204,7 @@ class ExperimentResults:
         if not self.finished:
             raise runs.RunsError(f"{self.results.sources[0][0]}: no trial has finished yet, so there are no charts")
         self._check(report.READ_FILES)
-        return Charts(report.figures_of(self.results, read_frames(self.results)))
+        return Charts(report.figures_of(FigureData(self.results)))
 
     def __repr__(self) -> str:
         arms = dict.fromkeys(record.trial.arm for record in self.results.records)

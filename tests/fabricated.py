@@ -50,7 +50,7 @@ def results(*arguments: Any) -> runs.Results:
 
 
 def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
-    """Writes the files of one finished trial: metrics of two epochs, activations at two steps and four block boundaries."""
+    """Writes the files of one finished trial: logs of two steps with four block boundaries and three layers."""
     trial_folder = runs.trial_folder(folder, trial.name)
     runs.clear(trial_folder)
     accuracy = values.get("val_accuracy", values.get("test_accuracy"))
@@ -61,5 +61,8 @@ def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
         flows = [values.get("flow", 1.0) ** (3 - index) for index in range(4)]
         rows = [(step, 0, index, f"blocks.{index}", 1.0, flow) for index, flow in enumerate(flows)]
         runs.append(trial_folder / "signals.csv", rows)
+        layers = enumerate(("stem", "blocks.0.layer1", "classifier"))
+        rows = [(step, step // 20, index, layer, 4, flows[index], flows[index] / 2, 1.0, 0.01) for index, layer in layers]
+        runs.append(trial_folder / "gradients.csv", rows)
     named = {"trial": trial.name, "arm": trial.arm, "seed": trial.seed, "status": "finished"}
     runs.write_result(trial_folder, {**RESULT, **named, "train_accuracy": accuracy, "val_accuracy": accuracy, **values})

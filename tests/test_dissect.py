@@ -21,7 +21,7 @@ import resexp
 from resexp import config, dissect, runs, training
 from resexp.cli import dissecting
 from resexp.config import Experiment
-from resexp.figures.dissection import DISSECTION_FIGURES, read_dissection
+from resexp.figures import FIGURES, FigureData, available_figures
 from resexp.networks import Network, build_network, initialize
 from resexp.shortcuts import SHORTCUTS
 from resexp.tables import ablation
@@ -533,10 +533,9 @@ def test_many_arms_are_split_into_several_tables():
     assert [name for line in lines for name in line.split() if name.startswith("arm")] == names
 
 
-@pytest.mark.parametrize("part", DISSECTION_FIGURES)
+@pytest.mark.parametrize("part", runs.ABLATION_FILES)
 def test_a_chart_has_every_row_that_was_measured(part: str, dissected: Any):
-    frame = read_dissection(runs.results_of(*dissected), part)
-    spec = DISSECTION_FIGURES[part](frame).to_dict()
+    spec = FIGURES[part].chart(FigureData(runs.results_of(*dissected))).to_dict()
     (rows,) = spec["datasets"].values()
     arms = {"lesion": {"plain", "identity"}, "scale": {"identity"}, "surface": {"plain", "identity"}}
     counts = {"lesion": 4 * 4, "scale": 2 * 11, "surface": 2 * 9}  # the surface chart shows one seed
@@ -546,9 +545,10 @@ def test_a_chart_has_every_row_that_was_measured(part: str, dissected: Any):
 
 
 def test_the_surface_chart_shows_the_first_seed(dissected: Any):
-    frame = read_dissection(runs.results_of(*dissected), "surface")
+    data = FigureData(runs.results_of(*dissected))
+    frame = data.ablations["surface"]
     frame.loc[frame["seed"] == 1, "val_loss"] = 7.0
-    (rows,) = DISSECTION_FIGURES["surface"](frame).to_dict()["datasets"].values()
+    (rows,) = FIGURES["surface"].chart(data).to_dict()["datasets"].values()
 
     assert "0.5" in {row["val_loss"] for row in rows}
     assert "7" not in {row["val_loss"] for row in rows}
@@ -569,4 +569,7 @@ def test_the_time_measured_on_some_images_is_extrapolated_to_all(run: Path, monk
 def test_without_ablations_there_are_no_rows(tmp_path: Path):
     results = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.5}, "network.depth=[8]", "seeds=1")
 
-    assert all(read_dissection(results, part).empty for part in DISSECTION_FIGURES)
+    data = FigureData(results)
+
+    assert all(rows.empty for rows in data.ablations.values())
+    assert not set(runs.ABLATION_FILES) & set(available_figures(data))

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from resexp import figures, runs
+from resexp.figures import FIGURES, FigureData
 from resexp.tables.frames import initial_gradients, read_frames
 from resexp.tables.planes import boundaries, edges, plane
 from resexp.tables.theory_bands import bands
-from resexp.tables.words import words
 
 MAP = ("network.depth=[4,8,16]", "network.norm=none", "network.init=he", "network.init_scale=[0.5,1,2]", "seeds=2")
 
@@ -92,17 +92,17 @@ def test_a_limit_covers_the_whole_heat_map_and_other_experiments_have_none(heat_
 
 
 def test_the_heat_map_replaces_all_other_figures_and_has_a_panel_for_each_arm_and_each_difference(heat_map):
-    frames = read_frames(heat_map)
-    drawn = json.dumps(figures.FIGURES["atlas"](frames).to_dict())
+    data = FigureData(heat_map)
+    drawn = json.dumps(FIGURES["atlas"].chart(data).to_dict())
 
-    assert figures.available_figures(frames) == ["atlas"]
+    assert figures.available_figures(data) == ["atlas"]
     assert [drawn.count(f'"text": "{title}"') for title in ("plain", "identity", "identity - plain")] == [1, 1, 1]
     assert drawn.count('"type": "rect"') == 3
     assert drawn.count('"type": "line"') == 2 * (1 + 1 + 2)  # each line has a halo; the difference shows both
 
 
 def test_the_sentences_count_cells_with_higher_and_lower_accuracy_and_compare_both_sides_of_the_limit(heat_map):
-    assert words("atlas", read_frames(heat_map)) == [
+    assert FIGURES["atlas"].sentences(FigureData(heat_map)) == [
         # plain trains where depth <= 8 init_scale; 6 scales reach to 6.2 layers at init_scale 0.5, 10.2 at 1, 155 at 2
         (
             "plain: within the predicted limit: 6 configurations, median accuracy 90.0% (range 90.0% to 90.0%); "
@@ -161,13 +161,13 @@ def test_diverged_networks_count_in_the_median_and_in_the_sentences(tmp_path):
         diverges = network.shortcut == "identity" and (network.depth, network.init_scale) in {(16, 2.0), (8, 2.0)}
         return {"outcome": "diverged"} if diverges and (trial.seed or network.depth == 16) else {"test_accuracy": 0.8}
 
-    frames = read_frames(fabricated.results(tmp_path, some, *MAP))
-    cells = plane(frames.results).query("arm == 'identity' and init_scale == 2").set_index("depth")
+    results = fabricated.results(tmp_path, some, *MAP)
+    cells = plane(read_frames(results).results).query("arm == 'identity' and init_scale == 2").set_index("depth")
 
     assert cells["n"].to_dict() == {4: 2, 8: 2, 16: 2}
     assert cells["accuracy"].isna().to_dict() == {4: False, 8: True, 16: True}
     assert cells["mark"].to_dict() == {4: "", 8: "outcomes differ", 16: "all diverged"}
-    assert words("atlas", frames)[-1] == (
+    assert FIGURES["atlas"].sentences(FigureData(results))[-1] == (
         "identity: outcomes differ across seeds in 1 of 9 configurations (circles), 3 of 18 networks diverged, "
         "2 configurations are blank because their median network diverged."
     )
@@ -211,8 +211,8 @@ def test_cells_with_mixed_outcomes_or_only_diverged_networks_are_marked_in_their
             return {"outcome": "diverged"}
         return {"test_accuracy": 0.8}
 
-    def marks(frames):
-        drawn = figures.FIGURES["atlas"](frames).to_dict()
+    def marks(results):
+        drawn = FIGURES["atlas"].chart(FigureData(results)).to_dict()
         panels = [panel for row in drawn["vconcat"][0]["hconcat"] for panel in row["hconcat"]]
         return {
             panel["title"]["text"]: sorted(
@@ -224,26 +224,26 @@ def test_cells_with_mixed_outcomes_or_only_diverged_networks_are_marked_in_their
         }  # fmt: skip
 
     expected = [(8, 2.0, "outcomes differ"), (16, 2.0, "all diverged")]
-    assert marks(read_frames(heat_map)) == {"plain": [], "identity": [], "identity - plain": []}
-    assert marks(read_frames(fabricated.results(tmp_path, some, *MAP))) == {
+    assert marks(heat_map) == {"plain": [], "identity": [], "identity - plain": []}
+    assert marks(fabricated.results(tmp_path, some, *MAP)) == {
         "plain": expected, "identity": [], "identity - plain": expected,
     }  # fmt: skip
 
 
 def test_too_few_depths_with_an_accuracy_give_no_heat_map(tmp_path):
-    frames = read_frames(
+    data = FigureData(
         fabricated.results(
             tmp_path, lambda t: {"test_accuracy": 0.9} if t.settings.network.depth == 4 else {"outcome": "diverged"}, *MAP
         )
     )
 
-    assert "atlas" not in figures.available_figures(frames)
-    assert {"accuracy", "gradient-at-start"} <= set(figures.available_figures(frames))
+    assert "atlas" not in figures.available_figures(data)
+    assert {"accuracy", "gradient-at-start"} <= set(figures.available_figures(data))
 
 
 def test_without_plain_networks_there_is_no_panel_of_differences(tmp_path):
-    frames = read_frames(fabricated.results(tmp_path, values, *MAP, "network.plain=false"))
-    drawn = json.dumps(figures.FIGURES["atlas"](frames).to_dict())
+    data = FigureData(fabricated.results(tmp_path, values, *MAP, "network.plain=false"))
+    drawn = json.dumps(FIGURES["atlas"].chart(data).to_dict())
 
     assert drawn.count('"type": "rect"') == 1
     assert "identity - plain" not in drawn
@@ -254,7 +254,7 @@ def test_networks_without_an_init_scale_have_the_other_figures_next_to_a_heat_ma
         fabricated.experiment(tmp_path, values, *MAP)[0],
         fabricated.experiment(tmp_path, lambda _: {"test_accuracy": 0.7}, "network.norm=none", "name=other")[0],
     ]
-    frames = read_frames(runs.read_results(folders))
+    data = FigureData(runs.read_results(folders))
 
-    assert figures.available_figures(frames) == list(figures.FIGURES)
-    assert words("atlas", frames)[0].startswith("He init, plain: within the predicted limit: 6 configurations")
+    assert figures.available_figures(data) == [name for name in FIGURES if name not in runs.ABLATION_FILES]
+    assert FIGURES["atlas"].sentences(data)[0].startswith("He init, plain: within the predicted limit: 6 configurations")

@@ -12,14 +12,14 @@ import pytest
 
 from resexp import report, runs
 from resexp.config import ConfigError
-from resexp.figures import FIGURES, charts
+from resexp.figures import FIGURES, Figure, FigureData, panels
 from resexp.report import pages
 from resexp.report.content import collect
-from resexp.report.pictures import QUESTIONS, figures_of, specification, title
-from resexp.tables.frames import read_frames
+from resexp.report.pictures import figures_of, specification
 
 ONE_CELL = ("network.depth=[8]", "network.norm=none", "network.init=he", "seeds=1")
 RECIPE = " (learning rate 0.001, 20 epochs)"
+DRAWN = [name for name in FIGURES if name not in ("atlas", *runs.ABLATION_FILES)]
 SMALL = ("network.depth=[8,64]", "network.norm=[none]", "seeds=3")
 
 
@@ -59,10 +59,10 @@ def test_the_page_states_the_question_conditions_command_and_environment(page):
 def test_the_page_has_every_figure_with_its_caption_and_data(page):
     specs = json.loads(re.search(r"const specs = (\{.*\});\n", page[2]).group(1).replace("<\\/script", "</script"))
 
-    assert list(specs) == [name for name in FIGURES if name != "atlas"]
+    assert list(specs) == DRAWN
     for name, spec in specs.items():
         assert f'id="figure-{name}"' in page[2]
-        assert report.caption(name).split(".")[0].replace("'", "&#39;") in page[2]
+        assert FIGURES[name].caption.split(".")[0].replace("'", "&#39;") in page[2]
         assert all(spec["datasets"].values())
 
 
@@ -94,7 +94,7 @@ def test_the_page_has_differences_beyond_width(tmp_path):
 @pytest.mark.parametrize("arms", [17, 19])
 def test_every_arm_has_a_different_color_and_parameter_matched_arms_have_shades_of_plain(arms):
     names = [f"arm{n}" for n in range(arms - 1)] + ["plain", "plain-as-gate", "plain-as-rezero"]
-    scale = charts.color(pd.DataFrame({"arm": names})).to_dict()["scale"]
+    scale = panels.color(pd.DataFrame({"arm": names})).to_dict()["scale"]
     colors = dict(zip(scale["domain"], scale["range"], strict=True))
     hues = {arm: colorsys.rgb_to_hsv(*(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)))[0] for arm, c in colors.items()}
 
@@ -132,7 +132,7 @@ def unpacked(columns):
 
 def test_the_columns_of_the_page_contain_the_rows_of_the_charts(page):
     results = runs.results_of(*page[:2])
-    charts_of_results = figures_of(results, read_frames(results))
+    charts_of_results = figures_of(FigureData(results))
 
     for name, spec in specs_of(page[2]).items():
         expected = specification(charts_of_results[name])["datasets"]
@@ -154,7 +154,7 @@ def test_the_page_unpacks_columns_to_the_rows_of_the_charts(page, tmp_path):
 
 
 def test_no_text_in_the_data_can_close_the_script(page, monkeypatch):
-    monkeypatch.setattr(pages, "title", lambda *_: "</SCRIPT><img src=x onerror=alert(1)><!--<script>")
+    monkeypatch.setattr(Figure, "title", lambda *_: "</SCRIPT><img src=x onerror=alert(1)><!--<script>")
     html = report.html(runs.results_of(*page[:2]))
 
     assert html.lower().count("</script") == page[2].lower().count("</script") == 2
@@ -216,20 +216,20 @@ def rising(trial):
         ),
         pytest.param(
             lambda t: better(t) if t.settings.network.init == "he" else {"test_accuracy": 0.5 + 0.1 * t.seed},
-            QUESTIONS["accuracy"].text,
+            FIGURES["accuracy"].question,
             id="one of two intervals contains 0",
         ),
         pytest.param(
             lambda t: better(t) if t.seed or t.arm == "plain" else {"test_accuracy": 0.1, "outcome": "at_chance"},
-            QUESTIONS["accuracy"].text,
+            FIGURES["accuracy"].question,
             id="outcomes differ",
         ),
-        pytest.param(lambda t: better(t) if t.seed == 1 else {}, QUESTIONS["accuracy"].text, id="a single pair"),
-        pytest.param(lambda _: {"test_accuracy": 0.9}, QUESTIONS["accuracy"].text, id="ties"),
+        pytest.param(lambda t: better(t) if t.seed == 1 else {}, FIGURES["accuracy"].question, id="a single pair"),
+        pytest.param(lambda _: {"test_accuracy": 0.9}, FIGURES["accuracy"].question, id="ties"),
     ],
 )
 def test_the_title_of_accuracies_is_a_finding_only_if_all_intervals_agree(tmp_path, values, words):
-    assert title("accuracy", collect(fabricated.results(tmp_path, values, *SMALL))).removesuffix(RECIPE) == words
+    assert FIGURES["accuracy"].title(collect(fabricated.results(tmp_path, values, *SMALL)).data).removesuffix(RECIPE) == words
 
 
 @pytest.mark.parametrize(
@@ -247,17 +247,19 @@ def test_the_title_of_accuracies_is_a_finding_only_if_all_intervals_agree(tmp_pa
         ),
         pytest.param(
             lambda t: rising(t) if t.settings.network.init == "he" else {"test_accuracy": 0.9},
-            QUESTIONS["training-error"].text,
+            FIGURES["training-error"].question,
             id="under one of two conditions",
         ),
-        pytest.param(better, QUESTIONS["training-error"].text, id="no rise"),
+        pytest.param(better, FIGURES["training-error"].question, id="no rise"),
     ],
 )
 def test_the_title_of_training_errors_is_a_finding_only_if_every_plain_arm_degrades(tmp_path, values, words):
     content = collect(fabricated.results(tmp_path, values, *SMALL))
 
-    assert title("training-error", content).removesuffix(RECIPE) == words
-    assert title("training-error", content).endswith((RECIPE, "?"))
+    title = FIGURES["training-error"].title(content.data)
+
+    assert title.removesuffix(RECIPE) == words
+    assert title.endswith((RECIPE, "?"))
 
 
 @pytest.mark.parametrize(
@@ -268,13 +270,13 @@ def test_the_title_of_training_errors_is_a_finding_only_if_every_plain_arm_degra
         pytest.param(-0.1, "Gradients of plain networks vanish at initialization", id="vanish slowly"),
         pytest.param(0.02, "Gradients of plain networks are stable at initialization", id="stable"),
         pytest.param(0.5, "Gradients of plain networks explode at initialization", id="explode"),
-        pytest.param(-0.033, QUESTIONS["gradient-at-start"].text, id="in between"),
+        pytest.param(-0.033, FIGURES["gradient-at-start"].question, id="in between"),
     ],
 )
 def test_the_title_of_gradients_is_about_plain_networks_at_initialization(tmp_path, slope, words):
     content = collect(fabricated.results(tmp_path, lambda t: {**better(t), "slope_start": slope + t.seed / 1000}, *SMALL))
 
-    assert title("gradient-at-start", content) == words
+    assert FIGURES["gradient-at-start"].title(content.data) == words
 
 
 def test_text_and_markdown_have_the_content_of_the_page(tmp_path, monkeypatch):
@@ -344,7 +346,7 @@ def test_figures_of_gradients_that_are_0_or_not_finite_are_left_out(flows, missi
 def test_figures_are_written_in_every_format(page, form, magic):
     written = report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", [form])
 
-    assert [path.name for path in written] == [f"{name}.{form}" for name in FIGURES if name != "atlas"]
+    assert [path.name for path in written] == [f"{name}.{form}" for name in DRAWN]
     assert all(path.read_bytes().startswith(magic) for path in written)
 
 

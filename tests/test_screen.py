@@ -8,9 +8,8 @@ import pytest
 from rich.console import Console
 
 from resexp import runs, screen
-from resexp.figures import charts
+from resexp.figures import FIGURES, FigureData
 from resexp.screen import snapshots
-from resexp.tables.frames import read_frames
 from resexp.tables.terminal import BAR_WIDTH
 
 SMALL = ("network.depth=[8,64]", "network.norm=[none]", "network.init=[pytorch]", "seeds=2")
@@ -249,8 +248,8 @@ def test_arms_have_the_colors_of_the_charts_whichever_have_finished(tmp_path):
         return values(trial) if trial.arm != "identity" else {}
 
     folder, experiment = fabricated.experiment(tmp_path, all_but_identity, *SMALL, SHORTCUTS)
-    chart = read_frames(runs.results_of(folder, experiment))
-    scale = charts.accuracy_over_depth(chart).to_dict()["spec"]["layer"][0]["encoding"]["color"]["scale"]
+    chart = FIGURES["accuracy"].chart(FigureData(runs.results_of(folder, experiment)))
+    scale = chart.to_dict()["spec"]["layer"][0]["encoding"]["color"]["scale"]
     console = Console(width=200, force_terminal=True, color_system="truecolor", legacy_windows=False)
     with console.capture() as capture:
         console.print(screen.render(screen.snapshot(folder, experiment, 10.0, {}), 200))

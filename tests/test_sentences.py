@@ -10,13 +10,13 @@ import fabricated
 import pandas as pd
 import pytest
 
-from resexp import claims, config, figures, inference, runs, tables
+from resexp import claims, config, inference, runs, tables
 from resexp.comparison import DepthTrend, compare_results
 from resexp.config import Trial
+from resexp.figures import FIGURES, gradient_profile, training_error
 from resexp.inference import Degradation, DegradationVerdict, Difference
-from resexp.report.content import Content, collect, sentences
-from resexp.report.pictures import QUESTIONS, title
-from resexp.tables import formats, words
+from resexp.report.content import Content, collect
+from resexp.tables import formats
 from resexp.tables.answer import answer
 from resexp.tables.budget import longer_commands
 from resexp.tables.definitions import DEFINITIONS
@@ -150,8 +150,8 @@ def printed(content: Content) -> list[str]:
     """The sentences of a report on figures and pairs, and the comparison in the terminal."""
     judgments = [*claims.judge(config.parse_expectation(CLAIM), content.results), *content.primary]
     lines = [*content.answer, content.headline, *(finding.sentence for finding in content.pair_findings), *content.reversals]
-    lines += [title(name, content) for name in QUESTIONS]
-    lines += [line for name in figures.available_figures(content.frames) for line in sentences(name, content)]
+    lines += [figure.title(content.data) for figure in FIGURES.values()]
+    lines += [line for name in content.figures for line in FIGURES[name].sentences(content.data)]
     return [*lines, tables.TABLES["table"](content.comparison, tables.verdict_lines(tables.PRIMARY, judgments))]
 
 
@@ -181,7 +181,7 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         over_depth(DegradationVerdict.DOES_NOT_DEGRADE, growth=-3.0),
         over_depth(DegradationVerdict.INCONCLUSIVE, growth=0.0),
     ]
-    text += "\n".join([*words.training_error(rows), *map(formats.bound_text, rows), formats.looks_text((5, 10))])
+    text += "\n".join([*training_error.sentences(rows), *map(formats.bound_text, rows), formats.looks_text((5, 10))])
     text += "\n".join([*two_experiments(tmp_path), *of_one_value(tmp_path / "tuned"), *map(profile_words, PROFILES)])
     templates = {sentence.text for _, _, collection in GENERATOR["collections"]() for sentence in collection.values()}
     constant = {template for template in templates if "{" not in template and template in text}
@@ -219,7 +219,7 @@ def profile_words(growths: dict[int, float]) -> str:
         for index in range(7)
     ]  # fmt: skip
     empty = pd.DataFrame()
-    return " ".join(words.words("gradient-profile", Frames(empty, empty, pd.DataFrame(rows), empty, empty)))
+    return " ".join(gradient_profile.sentences(Frames(empty, empty, pd.DataFrame(rows), empty, empty)))
 
 
 def of_one_value(folder: Path) -> list[str]:

@@ -1,14 +1,15 @@
 """Sentences on charts follow from the numbers that a test chooses; without such numbers, there is no sentence."""
 
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from resexp.comparison import DepthTrend
+from resexp.figures import FIGURES, training_error
 from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.report import pages
-from resexp.tables import words
 from resexp.tables.frames import Frames
 
 
@@ -46,7 +47,8 @@ def signals(slopes, *, blocks=6, staged=False, depth=8):
 
 def sentences(name, results_frame=None, signals_frame=None):
     empty = pd.DataFrame()
-    return words.words(name, Frames(empty if results_frame is None else results_frame, empty, signals_frame, empty, empty))
+    frames = Frames(empty if results_frame is None else results_frame, empty, signals_frame, empty, empty)
+    return FIGURES[name].sentences(SimpleNamespace(frames=frames))
 
 
 def test_some_charts_have_no_sentence():
@@ -87,7 +89,7 @@ ENDS = "depth 64 - depth 8"
     ],
 )
 def test_the_sentence_on_training_error_follows_from_its_verdict(verdict, contrast, text):
-    (line,) = words.training_error([over_depth(verdict, contrast)])
+    (line,) = training_error.sentences([over_depth(verdict, contrast)])
 
     assert line.startswith(f"no normalization, plain: training error {text}")
 
@@ -95,7 +97,7 @@ def test_the_sentence_on_training_error_follows_from_its_verdict(verdict, contra
 def test_every_verdict_has_a_sentence_and_two_have_a_color():
     colors = {DegradationVerdict.DEGRADES: "bad", DegradationVerdict.DOES_NOT_DEGRADE: "good"}
 
-    assert set(words.VERDICTS) == set(DegradationVerdict)
+    assert set(training_error.VERDICTS) == set(DegradationVerdict)
     assert {verdict: pages.COLORS[verdict] for verdict in DegradationVerdict if verdict in pages.COLORS} == colors
 
 
@@ -110,7 +112,7 @@ def test_every_verdict_has_a_sentence_and_two_have_a_color():
 )
 def test_a_gap_is_still_closing_if_the_interval_of_its_change_is_below_0(change, closing):
     row = over_depth(DegradationVerdict.DEGRADES, RISE, change=change)
-    (line,) = words.training_error([row])
+    (line,) = training_error.sentences([row])
 
     assert row.closing is closing
     assert ("the gap is still closing: -2.0 [-3.0, -1.0] over the last tenth of training" in line) is closing
@@ -137,7 +139,7 @@ def test_a_gap_is_still_closing_if_the_interval_of_its_change_is_below_0(change,
     ],
 )
 def test_a_sentence_separates_degradation_from_vanishing_if_only_one_of_them_occurs(verdict, slope, above_chance, text):
-    (line,) = words.training_error([over_depth(verdict, RISE, slope, above_chance)])
+    (line,) = training_error.sentences([over_depth(verdict, RISE, slope, above_chance)])
 
     assert (text in line) if text else ("at initialization" not in line)
 

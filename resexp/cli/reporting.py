@@ -3,6 +3,7 @@
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,6 +67,9 @@ def compare(
     tune: TuneOption = None,
     expect: ExpectOption = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
+    by_layer: Annotated[
+        bool, typer.Option("--by-layer", help="Add weight gradients at the first and the last layer of each network.")
+    ] = False,
     images: Annotated[bool, typer.Option("--by-image", help="Add the uncertainty due to the choice of test images.")] = False,
     form: Annotated[str, typer.Option("--format", help="Output format: table, csv, json, md or tex.")] = "table",
     unmatched: Annotated[
@@ -82,9 +86,14 @@ def compare(
     check_choice("--format", form, tables.TABLES)
     comparison.find_metric(metric, at)
     expectations = [expectation for text in expect or [] for expectation in _expectations(text)]
-    read = ("metrics.csv", *(["predictions.csv.gz"] if images else []))
+    if by_layer and form not in ("table", "json"):
+        raise config.ConfigError(f"not available with --format {form}; use table or json", where="--by-layer")
+    read = ("metrics.csv", *(["predictions.csv.gz"] if images else []), *(["gradients.csv"] if by_layer else []))
     results = comparison.order_by(_results(sources, runs_dir, read), by or [])
     compared = comparison.compare_results(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
+    if by_layer:
+        layers = comparison.layer_gradients(results, comparison.layer_logs(results))
+        compared = replace(compared, by_layer=tuple(layers))
     judgments = [(kind, claims.judge(expectation, results)) for kind, expectation in expectations]
     lines = [
         line
@@ -97,6 +106,8 @@ def compare(
         print_lines(console, tables.comparison_lines(compared, lines, p_values=p_values, width=width))
     else:
         print_result(tables.TABLES[form](compared, lines, p_values=p_values))
+    if by_layer and form == "table":
+        print_result("\n" + "\n".join(tables.by_layer_lines(compared.by_layer)))
     _fail_if_incomplete(results, missing=missing)
     _refuse_unmatched(compared.cells, unmatched=unmatched)
     unmet = [judgment for _, judged in judgments for judgment in judged if judgment.verdict != claims.Verdict.SUPPORTED]

@@ -23,6 +23,7 @@ from resexp.comparison.overall import (
     seed_budget,
 )
 from resexp.comparison.tuning import ALL_ELSE_EQUAL, EACH_AT_BEST, Choice, TunedComparison, best_settings, tuned
+from resexp.comparison.weight_gradients import LayerGradients, LayerLog, Moment, layer_gradients, layer_logs
 
 __all__ = [
     "ALL_ELSE_EQUAL",
@@ -38,7 +39,10 @@ __all__ = [
     "Effect",
     "Flow",
     "Label",
+    "LayerGradients",
+    "LayerLog",
     "Metric",
+    "Moment",
     "PairingGain",
     "Part",
     "Ranks",
@@ -57,6 +61,8 @@ __all__ = [
     "flow",
     "groups",
     "growth",
+    "layer_gradients",
+    "layer_logs",
     "order_by",
     "pairing_gain",
     "part",

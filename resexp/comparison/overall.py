@@ -11,6 +11,7 @@ from resexp.comparison.depths import DepthTrend, depth_trends
 from resexp.comparison.groups import column_names
 from resexp.comparison.metrics import Metric, resolution, select_metric
 from resexp.comparison.tuning import TunedComparison, best_settings, tuned
+from resexp.comparison.weight_gradients import LayerGradients
 from resexp.runs import Results
 
 
@@ -19,7 +20,7 @@ class Comparison:
     """Comparison of all arms by one metric; key: its key in a result; resolution: the value of one image.
 
     tuned: the rows of `--tune`; without `--tune`, each arm at its best setting over all axes. tuned_keys: the keys of `--tune`.
-    looks: number of seeds after each round of training, of the pair with the most rounds.
+    looks: number of seeds after each round of training, of the pair with the most rounds. by_layer: the rows of `--by-layer`.
     """
 
     results: Results
@@ -32,6 +33,7 @@ class Comparison:
     depths: list[DepthTrend]
     tuned_keys: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
+    by_layer: tuple[LayerGradients, ...] = ()
 
 
 def compare_results(

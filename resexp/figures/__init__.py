@@ -1,54 +1,52 @@
-"""Charts of results, one function per figure: interactive in the report, static as PNG, SVG or PDF."""
+"""Figures of results: interactive in the report, static as PNG, SVG or PDF.
 
-from collections.abc import Callable
+FIGURES["mine"] = Figure(section=Section.CONDITIONS, question="...", caption="...", chart=draw)   # draw(data) -> Altair chart
+"""
 
-import altair as alt
+from resexp.figures.accuracy_over_depth import ACCURACY
+from resexp.figures.atlas import ATLAS
+from resexp.figures.figure import Chart, Figure, FigureData, Section
+from resexp.figures.gradient_at_start import GRADIENT_AT_START
+from resexp.figures.gradient_level import GRADIENT_LEVEL
+from resexp.figures.gradient_map import GRADIENT_MAP
+from resexp.figures.gradient_profile import GRADIENT_PROFILE
+from resexp.figures.lesions import LESION
+from resexp.figures.loss_curves import CURVES
+from resexp.figures.loss_surface import SURFACE
+from resexp.figures.paired_differences import PAIRED_DIFFERENCES
+from resexp.figures.relative_update import RELATIVE_UPDATE
+from resexp.figures.shortcut_scale import SCALE
+from resexp.figures.training_error import TRAINING_ERROR
+from resexp.figures.weight_gradient import WEIGHT_GRADIENT
+from resexp.figures.weight_gradient_map import WEIGHT_GRADIENT_MAP
 
-from resexp.figures.atlas import atlas
-from resexp.figures.charts import (
-    accuracy_over_depth,
-    curves,
-    gradient_at_start,
-    gradient_level,
-    gradient_map,
-    gradient_profile,
-    training_error_over_depth,
-)
-from resexp.tables.frames import Frames, initial_gradients, levels
-from resexp.tables.planes import is_plane
-
-Figure = alt.FacetChart | alt.VConcatChart
-
-FIGURES: dict[str, Callable[[Frames], Figure]] = {
-    "atlas": atlas,
-    "accuracy": accuracy_over_depth,
-    "training-error": training_error_over_depth,
-    "curves": curves,
-    "gradient-at-start": gradient_at_start,
-    "gradient-profile": gradient_profile,
-    "gradient-level": gradient_level,
-    "gradient-map": gradient_map,
+FIGURES: dict[str, Figure] = {
+    "atlas": ATLAS,
+    "accuracy": ACCURACY,
+    "paired-differences": PAIRED_DIFFERENCES,
+    "training-error": TRAINING_ERROR,
+    "curves": CURVES,
+    "gradient-profile": GRADIENT_PROFILE,
+    "gradient-at-start": GRADIENT_AT_START,
+    "gradient-map": GRADIENT_MAP,
+    "gradient-level": GRADIENT_LEVEL,
+    "weight-gradient": WEIGHT_GRADIENT,
+    "weight-gradient-map": WEIGHT_GRADIENT_MAP,
+    "relative-update": RELATIVE_UPDATE,
+    "lesion": LESION,
+    "scale": SCALE,
+    "surface": SURFACE,
 }
-GRADIENT_FIGURES = {"gradient-at-start", "gradient-profile", "gradient-level", "gradient-map"}
 
 
-def available_figures(frames: Frames) -> list[str]:
-    """The names of the figures that have data. A heat map over depth and init_scale replaces all other figures.
+def available_figures(data: FigureData) -> list[str]:
+    """The names of the figures that have data. A heat map over depth and init_scale replaces all others except ablations.
 
     If some networks have no init_scale, they are not on the heat map, and all other figures are drawn as well.
     """
-    heat_map = ["atlas"] if is_plane(frames.results) else []
-    if heat_map and frames.results["init_scale"].notna().all():
-        return heat_map
-    missing = _without_data(frames)
-    return [*heat_map, *(name for name in FIGURES if name != "atlas" and name not in missing)]
+    replaces = data.has_heat_map and data.frames.results["init_scale"].notna().all()
+    sections = {Section.MAP, Section.ABLATION} if replaces else set(Section)
+    return [name for name, figure in FIGURES.items() if figure.section in sections and figure.condition(data)]
 
 
-def _without_data(frames: Frames) -> set[str]:
-    """The figures of gradients without data: none were logged, or none are positive and finite."""
-    if frames.signals.empty or levels(frames.signals)["relative"].isna().all():
-        return GRADIENT_FIGURES
-    return {"gradient-at-start"} if initial_gradients(frames).empty else set()
-
-
-__all__ = ["FIGURES", "Figure", "available_figures"]
+__all__ = ["FIGURES", "Chart", "Figure", "FigureData", "Section", "available_figures"]

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
+from resexp.figures.figure import Figure, FigureData, Section
+from resexp.figures.panels import named
 from resexp.tables.colors import PLAIN, RESIDUAL
+from resexp.tables.formats import percent
 from resexp.tables.frames import Frames
 from resexp.tables.planes import ALL_DIVERGED, MIXED, plane
+from resexp.tables.sentences import Sentence
 
 SIDE = 190  # pixels of a panel
 MAX_ARMS_PER_ROW = 2
@@ -15,17 +19,9 @@ MAX_REACH = 1e6  # layers; drawn if no trainability limit is predicted
 INIT_SCALE = "\u03c3_w\u00b2 = fan_in \u00b7 Var(W)"
 
 
-def atlas(frames: Frames) -> alt.VConcatChart:
-    """Test accuracy over depth and \u03c3_w\u00b2 (fan_in \u00b7 Var(W) of initial weights), and difference from plain.
-
-    Cells show medians over all seeds. Diverged seeds rank below all others, and a cell is blank if the median seed diverged.
-    Circles mark cells whose seeds have different outcomes, crosses cells in which all seeds diverged. In a difference, they
-    mark such cells of either arm. In blue cells the shortcut helps, in vermilion cells it hurts. Lines are the predicted
-    trainability limits: 6 depth scales of the gradient at initialization, 16 with batch norm. They are vermilion for plain and
-    blue for the arm with a shortcut. An arm without a line has no formula, or no limit in this range.
-    """
-    cells = plane(frames.results)
-    limits = frames.boundaries
+def _chart(data: FigureData) -> alt.VConcatChart:
+    cells = plane(data.frames.results)
+    limits = data.frames.boundaries
     regions = [
         _region(str(region), rows, limits[limits["region"] == region]) for region, rows in cells.groupby("region", sort=False)
     ]
@@ -106,3 +102,98 @@ def _color(column: str) -> alt.Color:
         return alt.Color("accuracy:Q", title="test accuracy", scale=scale, legend=alt.Legend(format="%", gradientLength=SIDE))
     scale = alt.Scale(domain=[-1, 0, 1], range=[PLAIN, "#f4f1ea", RESIDUAL[0]], interpolate="rgb")
     return alt.Color("difference:Q", title="difference", scale=scale, legend=alt.Legend(format="+%", gradientLength=SIDE))
+
+
+SENTENCES = {
+    "map": Sentence(
+        "{arm}: at least {change} points above plain in {better} of {total} configurations, at least {change} below in {worse} "
+        "(range {lowest} to {highest}).",
+        "both arms have an accuracy in a configuration of the heat map",
+    ),
+    "mixed": Sentence(
+        "outcomes differ across seeds in {count} of {total} configurations (circles)",
+        "seeds of a configuration of the heat map have different outcomes",
+    ),
+    "diverged networks": Sentence("{count} of {total} networks diverged", "networks of the heat map diverged"),
+    "blank": Sentence(
+        "{count} configurations are blank because their median network diverged",
+        "the median network of a configuration diverged",
+    ),
+    "theory": Sentence("{arm}: {sides}.", "a formula predicts the trainability limit"),
+    "side": Sentence(
+        "{side}: {count} configurations, median accuracy {median}% (range {lowest}% to {highest}%)",
+        "configurations are on this side of the predicted limit",
+    ),
+}
+MIN_CHANGE = 0.05  # of accuracy, in the sentences
+
+
+def sentences(frames: Frames) -> list[str]:
+    """The number of configurations in which each shortcut helps or hurts, and the accuracies around the predicted limit."""
+    lines = []
+    for (region, arm), arm_rows in plane(frames.results).groupby(["region", "arm"], sort=False):
+        differences = arm_rows["difference"].dropna()
+        if arm != "plain" and len(differences):
+            lowest, highest = (percent(value, sign="+") for value in (differences.min(), differences.max()))
+            better, worse = int((differences >= MIN_CHANGE).sum()), int((differences <= -MIN_CHANGE).sum())
+            counts = {"better": better, "worse": worse, "total": len(differences)}
+            ends = {"change": f"{100 * MIN_CHANGE:g}", "lowest": lowest, "highest": highest}
+            lines.append(SENTENCES["map"].format(arm=named(region, arm), **counts, **ends))
+        lines += _sides(named(region, arm), arm_rows, frames.boundaries)
+    return [*lines, *_outcomes(frames.results)]
+
+
+def _outcomes(results: pd.DataFrame) -> list[str]:
+    """For each arm: configurations whose seeds have different outcomes, diverged networks, configurations without a median."""
+    with_scale = results.dropna(subset=["init_scale"])
+    lines = []
+    for (region, arm), cells in plane(results).groupby(["region", "arm"], sort=False):
+        outcomes = with_scale[(with_scale["region"] == region) & (with_scale["arm"] == arm)]["outcome"]
+        diverged, mixed, blank = (outcomes == "diverged").sum(), (cells["mark"] == MIXED).sum(), cells["accuracy"].isna().sum()
+        parts = [SENTENCES["mixed"].format(count=mixed, total=len(cells))] if mixed else []
+        parts += [SENTENCES["diverged networks"].format(count=diverged, total=len(outcomes))] if diverged else []
+        parts += [SENTENCES["blank"].format(count=blank)] if blank else []
+        if parts:
+            lines.append(f"{named(region, arm)}: {', '.join(parts)}.")
+    return lines
+
+
+def _sides(name: str, arm_rows: pd.DataFrame, limits: pd.DataFrame) -> list[str]:
+    """The accuracies within and beyond the predicted limit; empty if no formula is known."""
+    known = arm_rows.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "init_scale"])
+    near = known["depth"] <= known["reach"]
+    sides = (
+        [("within the predicted limit", near), ("beyond it", ~near)]
+        if not near.all()
+        else [("no limit is predicted in this range", near)]
+    )
+    counts = [
+        SENTENCES["side"].format(
+            side=side,
+            count=inside.sum(),
+            lowest=percent(known["accuracy"][inside].min()),
+            highest=percent(known["accuracy"][inside].max()),
+            median=percent(known["accuracy"][inside].median()),
+        )
+        for side, inside in sides
+        if inside.any()
+    ]
+    return [SENTENCES["theory"].format(arm=name, sides="; ".join(counts))] if counts else []
+
+
+ATLAS = Figure(
+    section=Section.MAP,
+    question="Where does a shortcut help, make no difference, or hurt?",
+    caption=(
+        "Test accuracy over depth and \u03c3_w\u00b2 (fan_in \u00b7 Var(W) of initial weights), and difference from "
+        "plain. Cells show medians over all seeds. Diverged seeds rank below all others, and a cell is blank if the "
+        "median seed diverged. Circles mark cells whose seeds have different outcomes, crosses cells in which all seeds "
+        "diverged. In a difference, they mark such cells of either arm. In blue cells the shortcut helps, in vermilion "
+        "cells it hurts. Lines are the predicted trainability limits: 6 depth scales of the gradient at initialization, "
+        "16 with batch norm. They are vermilion for plain and blue for the arm with a shortcut. An arm without a line has "
+        "no formula, or no limit in this range."
+    ),
+    chart=_chart,
+    condition=lambda data: data.has_heat_map,
+    sentences=lambda data: sentences(data.frames),
+)

@@ -4,26 +4,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resexp import claims, comparison, runs
+from resexp import claims, runs
 from resexp.claims import Claim, Judgment, Verdict
-from resexp.comparison import Comparison
+from resexp.comparison import Comparison, LayerGradients
 from resexp.config import Experiment
+from resexp.figures import FigureData, available_figures
 from resexp.runs import Results
-from resexp.tables import logged_init_diagnostics, published_rows
+from resexp.tables import published_rows
 from resexp.tables.answer import answer
 from resexp.tables.at_initialization import InitDiagnostics
 from resexp.tables.compared import limits, precision_notes
-from resexp.tables.findings import Finding, findings, headline
+from resexp.tables.findings import Finding, headline
 from resexp.tables.formats import dead_lines
-from resexp.tables.frames import Frames, read_frames
 from resexp.tables.model import Table
-from resexp.tables.planes import is_plane
-from resexp.tables.probe_lines import agreement
 from resexp.tables.published import MatchRow, published_table
-from resexp.tables.recipes import recipe, untuned
-from resexp.tables.words import reversals, training_error, words
+from resexp.tables.recipes import untuned
+from resexp.tables.reversals import reversals
 
-READ_FILES = ("metrics.csv", "signals.csv")  # the files of a trial that a report reads, in addition to its result
+READ_FILES = (
+    "metrics.csv",
+    "signals.csv",
+    "gradients.csv",
+)  # the files of a trial that a report reads, in addition to its result
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,14 @@ class ExperimentContent:
 
 @dataclass(frozen=True)
 class Content:
-    """pair_findings: one finding for each pair. recipe: learning rate and budget. untuned: lines if there is one learning rate.
+    """data: everything that figures are made from. figures: the names of those with data.
 
-    at_initialization: gradients, measured and predicted. claim_verdicts: verdicts on each claim.
+    pair_findings: one finding for each pair. recipe: learning rate and budget. untuned: lines if there is one learning rate.
+    at_initialization: gradients, measured and predicted. layer_gradients: weight gradients at the first and the last layer.
+    claim_verdicts: verdicts on each claim.
     """
 
+    data: FigureData
     results: Results
     comparison: Comparison
     recipe: str
@@ -55,8 +60,9 @@ class Content:
     headline: str
     pair_findings: list[Finding]
     reversals: list[str]
-    frames: Frames
+    figures: list[str]
     at_initialization: list[InitDiagnostics]
+    layer_gradients: list[LayerGradients]
     claim_verdicts: list[tuple[Claim, list[Judgment]]]
     primary: list[Judgment]
     published: Table[MatchRow]
@@ -71,14 +77,14 @@ def collect(results: Results) -> Content:
     """
     if not any(record.result for record in results.records):
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
-    compared = comparison.compare_results(results)
-    pair_findings, trained_at = findings(compared.cells), recipe(results)
-    frames = read_frames(results)
+    data = FigureData(results)
+    compared, pair_findings, figures = data.comparison, data.pair_findings, available_figures(data)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     return Content(
+        data=data,
         results=results,
         comparison=compared,
-        recipe=trained_at,
+        recipe=data.recipe,
         untuned=untuned(results),
         answer=[
             *limits(results),
@@ -86,11 +92,12 @@ def collect(results: Results) -> Content:
             *precision_notes(compared),
             *answer(compared, pair_findings, [summary for source in sources for summary in source.pair_summaries]),
         ],
-        headline=headline(compared.cells, pair_findings, trained_at),
+        headline=headline(compared.cells, pair_findings, data.recipe),
         pair_findings=pair_findings,
         reversals=reversals(pair_findings),
-        frames=frames,
-        at_initialization=[] if is_plane(frames.results) or frames.signals.empty else logged_init_diagnostics(results),
+        figures=figures,
+        at_initialization=data.at_initialization,
+        layer_gradients=data.layer_gradients if "weight-gradient" in figures else [],
         claim_verdicts=_claim_verdicts(results),
         primary=claims.primaries(results),
         published=published_table(published_rows(results)),
@@ -124,10 +131,3 @@ def _claim_verdicts(results: Results) -> list[tuple[Claim, list[Judgment]]]:
         ):
             verdicts += judgments
     return verdicts
-
-
-def sentences(name: str, content: Content) -> list[str]:
-    """One or two sentences on a figure."""
-    if name == "training-error":
-        return training_error(content.comparison.depths)
-    return agreement(content.at_initialization) if name == "gradient-at-start" else words(name, content.frames)

@@ -10,12 +10,14 @@ import vl_convert
 from markupsafe import Markup
 
 from resexp import inference, tables
+from resexp.figures import FIGURES, Section
 from resexp.inference import Summary
-from resexp.report.content import Content, collect, sentences
-from resexp.report.pictures import VEGA_LITE, caption, figures_of, specification, title
+from resexp.report.content import Content, collect
+from resexp.report.pictures import VEGA_LITE, figures_of, specification
 from resexp.runs import Results
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import longer_commands
+from resexp.tables.by_layer import weight_gradients
 from resexp.tables.claim_table import claim_table
 from resexp.tables.colors import verdict_tone
 from resexp.tables.compared import looks_lines, notes, seed_budget_lines
@@ -33,15 +35,6 @@ from resexp.tables.pair_summaries import matched_pairs
 from resexp.tables.probe_lines import slopes
 from resexp.tables.writers import html_table
 
-# Sections of the page -> their figures, in order.
-SECTIONS = (
-    ("error", ("training-error",)),
-    ("gradients", ("gradient-profile", "gradient-at-start", "gradient-map", "gradient-level")),
-    ("map", ("atlas",)),
-    ("conditions", ("accuracy", "curves")),
-    ("dissection", ("lesion", "scale", "surface")),
-)
-
 
 def html(results: Results) -> str:
     """The report on all finished trials.
@@ -50,7 +43,7 @@ def html(results: Results) -> str:
         RunsError: no trial has finished, or a damaged file.
     """
     content = collect(results)
-    charts = figures_of(results, content.frames)
+    charts = figures_of(content.data)
     figures = {name: _figure(name, content) for name in charts}
     return (
         _environment()
@@ -71,7 +64,9 @@ def html(results: Results) -> str:
             conditions=[
                 finding for finding in content.pair_findings if int(finding.label["depth"]) == deepest(content.pair_findings)
             ],
-            figures={section: [figures[name] for name in names if name in figures] for section, names in SECTIONS},
+            figures={
+                section: [figure for name, figure in figures.items() if FIGURES[name].section == section] for section in Section
+            },
             bundle=_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)),
             specs=_data({name: _packed(name, specification(chart), content) for name, chart in charts.items()}),
         )
@@ -85,6 +80,7 @@ def _tables(content: Content) -> dict[str, Markup]:
         "depths": html_table(error_over_depth(content.comparison)),
         "tuned": html_table(best_settings(content.comparison)),
         "slopes": html_table(slopes(content.at_initialization)),
+        "weight_gradients": html_table(weight_gradients(content.layer_gradients)),
         "claims": html_table(claim_table(content.claim_verdicts)),
         "published": html_table(content.published),
         "pairs": html_table(matched_pairs([summary for source in content.sources for summary in source.pair_summaries])),
@@ -104,13 +100,15 @@ def _evidence(content: Content) -> dict[str, object]:
 
 def _figure(name: str, content: Content) -> dict[str, Any]:
     """The texts of a chart: its title, its caption, and sentences from its data."""
-    return {"name": name, "title": title(name, content), "caption": caption(name), "words": sentences(name, content)}
+    figure = FIGURES[name]
+    texts = {"title": figure.title(content.data), "caption": figure.caption, "words": figure.sentences(content.data)}
+    return {"name": name, **texts}
 
 
 def _packed(name: str, spec: dict[str, Any], content: Content) -> dict[str, Any]:
     """A specification with its data by column and strings by index, which takes a sixth of the bytes; the page unpacks them."""
     sets = {key: _columns(rows) for key, rows in spec.get("datasets", {}).items()}
-    return {**spec, "datasets": sets, "description": title(name, content)}
+    return {**spec, "datasets": sets, "description": FIGURES[name].title(content.data)}
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -134,7 +132,7 @@ def _script(text: str) -> Markup:
 
 def _data(value: Any) -> Markup:
     """JSON without the character <."""
-    return Markup(json.dumps(value).replace("<", r"\u003c"))  # noqa: S704 - contains no markup
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", r"\u003c"))  # noqa: S704 - contains no markup
 
 
 def _environment() -> jinja2.Environment:

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from resexp import tables
-from resexp.figures import available_figures
-from resexp.report.content import Content, ExperimentContent, collect, sentences
+from resexp.figures import FIGURES
+from resexp.report.content import Content, ExperimentContent, collect
 from resexp.runs import Results
+from resexp.tables.by_layer import weight_gradients
 from resexp.tables.claim_table import claim_table
 from resexp.tables.costs import costs_of_steps
 from resexp.tables.documents import as_markdown
-from resexp.tables.frames import profiles
 from resexp.tables.model import Table
 from resexp.tables.pair_summaries import matched_pairs
 from resexp.tables.terminal import shade, shade_levels
@@ -79,8 +79,9 @@ def _shared_sections(content: Content) -> dict[str, Section]:
     """The sections of both formats: heading -> lines and tables."""
     return {
         "Primary hypothesis": verdict_lines(PRIMARY, content.primary),
-        "What the charts show": [line for name in available_figures(content.frames) for line in sentences(name, content)],
+        "What the charts show": [line for name in content.figures for line in FIGURES[name].sentences(content.data)],
         "Gradients by block and logging step": heat_lines(content),
+        "Weight gradients by layer": [weight_gradients(content.layer_gradients)] if content.layer_gradients else [],
         "Reversals": content.reversals,
         "Claims and verdicts": [claim_table(content.claim_verdicts)],
         "Cost": [costs_of_steps(source.folder.name, source.costs) for source in content.sources if source.costs],
@@ -110,9 +111,9 @@ MAX_STEPS = 6  # logging steps per arm
 
 def heat_lines(content: Content) -> list[str]:
     """Gradient norms of the deepest networks, input first: one row per logging step, relative to the arm's last block."""
-    if content.frames.signals.empty:
+    if content.data.frames.signals.empty:
         return []
-    levels = profiles(content.frames.signals)
+    levels = content.data.profiles
     deepest = levels[levels["depth"] == levels["depth"].max()].dropna(subset=["relative"])
     depth = levels["depth"].max()
     lines = [f"depth {depth}, |dL/dx| from the stem to the last block; full: norm of the last block, blank: 1e-6 of it"]

@@ -9,6 +9,7 @@ from resexp.tables.at_initialization import (
     probe_csv,
     probe_json,
 )
+from resexp.tables.by_layer import by_layer_lines
 from resexp.tables.compared import comparison_lines
 from resexp.tables.costs import cost_lines
 from resexp.tables.documents import TABLES, trial_rows, write_accuracy
@@ -34,7 +35,11 @@ __all__ = [
     "InitDiagnostics",
     "Spread",
     "accuracy_text",
+    "at_start_text",
+    "beyond_width_text",
+    "by_layer_lines",
     "comparison_lines",
+    "configuration_lines",
     "contrast_text",
     "cost_lines",
     "dead_trials",

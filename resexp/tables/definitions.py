@@ -13,6 +13,10 @@ DEFINITIONS = {
         "Change of log10 |dL/dx| per block from output to input (gradient growth). Negative values mean vanishing gradients, "
         "positive values exploding gradients."
     ),
+    "layer growth": (
+        "Change of log10 |dL/dW| from the last to the first weighted layer. Negative values mean vanishing gradients, positive "
+        "values exploding gradients."
+    ),
     "ratio": "Measured divided by predicted factor by which the gradient norm changes per block.",
     "95% CI": "95% confidence interval of a mean; for paired differences, Student's t interval over seeds.",
     "*": "Marks a difference that is shown: Holm-corrected p <= 0.01 (0.05 by ranks), and at least 3 seeds in each arm.",

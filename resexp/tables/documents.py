@@ -69,6 +69,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
         "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
         "over_depth": json_rows(error_over_depth(comparison)),
         "tuned" if comparison.tuned_keys else "best_settings": [asdict(row) for row in comparison.tuned],
+        "by_layer": [asdict(row) for row in comparison.by_layer],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}
             for cell, arm, _, matches in published_rows(comparison.results)

@@ -1,5 +1,6 @@
 """Logs of all trials as data frames for figures: one row per logged row, with the arm, depth and condition of its trial."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from resexp import runs
-from resexp.runs import Results
+from resexp.comparison import LayerLog
+from resexp.runs import Results, TrialRecord
 from resexp.tables.labels import condition, region
 from resexp.tables.planes import boundaries
 from resexp.tables.theory_bands import bands
@@ -40,14 +42,7 @@ def read_frames(experiment_results: Results) -> Frames:
     results, metrics, signals = [], [], []
     for record in experiment_results.records:
         if record.result:
-            keys: dict[str, Any] = {
-                "arm": record.trial.arm,
-                "depth": record.trial.settings.network.depth,
-                "condition": condition(experiment_results.label(record)),
-                "region": region(experiment_results.label(record)),
-                "init_scale": record.trial.settings.network.init_scale,
-                "seed": record.trial.seed,
-            }
+            keys = _keys(experiment_results, record)
             results.append({**record.result, **keys})
             staged = record.trial.settings.network.family == "cnn"
             metrics.append(_log(record.folder / "metrics.csv").assign(**keys))
@@ -62,12 +57,62 @@ def read_frames(experiment_results: Results) -> Frames:
     )
 
 
+def _keys(results: Results, record: TrialRecord) -> dict[str, Any]:
+    """The columns that identify a trial."""
+    label = results.label(record)
+    return {
+        "arm": record.trial.arm,
+        "depth": record.trial.settings.network.depth,
+        "condition": condition(label),
+        "region": region(label),
+        "init_scale": record.trial.settings.network.init_scale,
+        "seed": record.trial.seed,
+    }
+
+
 def _log(path: Path) -> pd.DataFrame:
     columns = list(runs.COLUMNS[path.name])
     text = runs.read_text(path)
     frame = pd.read_csv(StringIO(text)) if text else pd.DataFrame(columns=columns)
     if list(frame.columns) != columns:
         raise runs.RunsError(f"{path}: damaged (columns {','.join(columns)} expected)")
+    return frame
+
+
+def layer_frame(results: Results, logs: Mapping[Path, LayerLog]) -> pd.DataFrame:
+    """A row per finished trial, logging step of `logs` and weighted layer, with `level` and `update` in log10.
+
+    level: weight_grad_norm; update: update_ratio; both are NaN for zeros and non-finite values. moment: the moment of the step,
+    or ''. shown: whether the step is on the heat map, on which all trials of a condition and depth have the same steps.
+
+    Raises:
+        RunsError: a log is damaged; the message names the file.
+    """
+    trials, lines = [], []
+    for record in results.records:
+        if record.folder in logs:
+            log = logs[record.folder]
+            moments = {step: moment for moment, step in log.moments.items()}
+            keys = _keys(results, record).values()
+            for step, rank in log.ranks.items():
+                trials.append((*keys, step, moments.get(step, ""), rank, log.stride, len(log.lines[step])))
+                lines += log.lines[step]
+    names = ["arm", "depth", "condition", "region", "init_scale", "seed", "step", "moment", "rank", "stride", "layers"]
+    steps = pd.DataFrame(trials, columns=names).astype(dict.fromkeys(["arm", "condition", "moment"], "category"))
+    stride = steps.groupby(["condition", "depth"], observed=True)["stride"].transform("max")
+    steps = steps.assign(shown=steps["rank"] % stride == 0).drop(columns=["region", "init_scale", "rank", "stride"])
+    types: dict[str, Any] = {"index": int, "layer": "category", "weight_grad_norm": float, "update_ratio": float}
+    try:
+        text = "\n".join([",".join(runs.COLUMNS["gradients.csv"]), *lines])
+        rows = pd.read_csv(StringIO(text), usecols=list(types), dtype=types)
+    except ValueError:
+        for folder in logs:
+            runs.read_columns(folder / "gradients.csv")  # names the damaged file
+        raise
+    frame = steps.loc[steps.index.repeat(steps.pop("layers"))].reset_index(drop=True)
+    frame = frame.assign(index=rows["index"], layer=rows["layer"])
+    for column, name in (("weight_grad_norm", "level"), ("update_ratio", "update")):
+        frame[name] = np.log10(rows[column].where(lambda value: (value > 0) & np.isfinite(value)))
     return frame
 
 

@@ -1,0 +1,88 @@
+"""Parts that figures share: panels for each condition, colors of arms, charts over depth and over blocks."""
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+
+from resexp.figures.figure import FigureData
+from resexp.tables.colors import arm_colors
+from resexp.tables.labels import NO_AXIS
+
+PANEL = 330
+CONDITION = "datum.value == 'all' ? '' : datum.value"  # the title of a panel; a single panel has none
+BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
+
+
+def color(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.Color:
+    """The color of each arm of the frame; `arms`: all arms of the experiment, whose order decides the colors."""
+    domain = ["plain", *(arm for arm in frame["arm"].unique() if arm != "plain")]
+    colors = arm_colors([*arms, *domain])
+    scale = alt.Scale(domain=domain, range=[colors[arm] for arm in domain])
+    return alt.Color("arm:N", title=None, scale=scale, legend=alt.Legend(orient="top", columns=6, symbolOpacity=1))
+
+
+def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
+    """One panel per condition, two in a row."""
+    conditions = list(frame["condition"].unique())
+    header = alt.Header(labelFontSize=13, labelFontWeight="bold", labelExpr=CONDITION)
+    facet = alt.Facet("condition:N", title=None, sort=conditions, header=header)
+    panels = chart.facet(facet, columns=min(2, len(conditions)))
+    figure: alt.FacetChart = panels.resolve_axis(x="independent", y="independent")
+    return figure
+
+
+def over_depth(frame: pd.DataFrame, arms: Sequence[str], column: str, title: str) -> alt.FacetChart:
+    """A column in [0, 1] over depth: a dot per seed and a line through medians."""
+    data = frame[["condition", "arm", "depth", "seed", column]].dropna()
+    x = alt.X("depth:Q", title="depth (weighted layers)", scale=alt.Scale(type="log", base=2, nice=False, padding=12))
+    x = x.axis(values=sorted(int(depth) for depth in data["depth"].unique()), grid=False)
+    y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    base = alt.Chart(data).encode(color=color(frame, arms))
+    tips = [alt.Tooltip("arm:N"), alt.Tooltip("depth:Q"), alt.Tooltip("seed:Q"), alt.Tooltip(f"{column}:Q", format=".2%")]
+    dots = base.mark_circle(size=38, opacity=0.55).encode(x=x, y=y, tooltip=tips)
+    lines = base.mark_line(strokeWidth=2).encode(x=x, y=alt.Y(f"median({column}):Q", title=title))
+    return paneled((lines + dots).properties(width=PANEL, height=190), data)
+
+
+def depth_choice(data: pd.DataFrame) -> alt.Parameter:
+    """A menu of depths, initially the deepest; charts filter by `datum.depth == depth_shown`."""
+    depths = [int(depth) for depth in sorted(data["depth"].unique())]
+    return alt.param(name="depth_shown", value=depths[-1], bind=alt.binding_select(options=depths, name="depth "))
+
+
+def shown_steps(frame: pd.DataFrame) -> list[int]:
+    """Steps at which profiles are drawn: the first, the last one up to step 10, and the last."""
+    steps = sorted(int(step) for step in frame["step"].unique())
+    return sorted({steps[0], max((step for step in steps if step <= 10), default=steps[0]), steps[-1]})
+
+
+def profile(data: FigureData, column: str, title: str) -> alt.FacetChart:
+    """`relative` or `level` of `profiles` over block boundaries, at some logging steps."""
+    rows = data.profiles
+    rows = rows[rows["step"].isin(shown_steps(rows))].dropna(subset=[column]).round({column: 3})
+    dash = alt.StrokeDash("step:O", title="step", legend=alt.Legend(orient="top"))
+    chart = (
+        alt.Chart(rows.drop(columns=[name for name in ("relative", "level") if name != column]))
+        .transform_filter("datum.depth == depth_shown")
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=alt.X("index:Q", title=BOUNDARIES, axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y(f"{column}:Q", title=title),
+            color=color(rows, data.frames.arms),
+            strokeDash=dash,
+            tooltip=["arm:N", "step:Q", "block:N", alt.Tooltip(f"{column}:Q", format=".2f")],
+        )
+        .properties(width=PANEL, height=210)
+    )
+    return paneled(chart, rows).add_params(depth_choice(rows))
+
+
+def validation_error(title: str) -> alt.Y:
+    """The axis of ablations."""
+    return alt.Y("val_error:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+
+
+def named(condition: object, *arm: object) -> str:
+    """'layer norm, plain'; without the condition if there is only one."""
+    return ", ".join(str(part) for part in (condition, *arm) if part != NO_AXIS)
