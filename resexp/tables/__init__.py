@@ -1,6 +1,7 @@
 """Tables and texts of results."""
 
 from resexp.tables.ablation import dissection_lines
+from resexp.tables.answer import answer_lines, trained_lines
 from resexp.tables.at_initialization import (
     InitDiagnostics,
     Spread,
@@ -38,6 +39,7 @@ __all__ = [
     "InitDiagnostics",
     "Spread",
     "accuracy_text",
+    "answer_lines",
     "at_start_text",
     "beyond_width_text",
     "configuration_lines",
@@ -66,6 +68,7 @@ __all__ = [
     "published_lines",
     "published_rows",
     "slope_text",
+    "trained_lines",
     "trial_rows",
     "tuned_text",
     "verdict_line",

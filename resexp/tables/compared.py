@@ -6,6 +6,7 @@ from itertools import groupby
 from resexp import config
 from resexp.comparison import ALL_ELSE_EQUAL, THRESHOLD, Arm, Cell, Comparison, TunedComparison, pairing_gain, seed_budget
 from resexp.runs import Outcome, Results
+from resexp.tables.answer import answer_lines
 from resexp.tables.budget import budget_text, command_lines, longer_commands
 from resexp.tables.definitions import legend
 from resexp.tables.formats import (
@@ -54,12 +55,13 @@ MAX_ACCURACY = 12
 DEPTH_TERMS = ("degradation avoided", "margin")
 
 
-def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:
+def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False, summary: bool = True) -> str:
     """The comparison; judgments: lines with the verdicts on hypotheses; p_values: whether to print exact p-values."""
     unit = " in percent" if comparison.metric.percent else ""
     lines = [f"{comparison.results.name}: {comparison.metric.label}{unit}, mean ± SD over seeds", *comparison.results.questions]
     lines += [f"trained at {recipe(comparison.results)}"]
     lines += [f"fixed: {label_text(comparison.results.common)}"] if comparison.results.common else []
+    lines += ["", *opening] if summary and (opening := answer_lines(comparison)) else []
     lines += ["", *judgments] if judgments else []
     widths = _widths(comparison.cells)
     mean, unit = ("accuracy", "points ") if comparison.metric.percent else ("mean", "")

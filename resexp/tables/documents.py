@@ -12,6 +12,7 @@ from resexp import runs
 from resexp.comparison import Arm, Cell, Comparison, DepthTrend, TunedComparison, compare_results, seed_budget
 from resexp.inference import Difference
 from resexp.runs import Outcome, Results
+from resexp.tables.answer import answer_lines
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import (
     DEPTH_TERMS,
@@ -50,12 +51,21 @@ from resexp.tables.labels import label_text
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.recipes import recipe, untuned
+from resexp.tables.tuned import with_tuned_rows
 
 
-def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False, commands: bool = True) -> str:
+def as_markdown(
+    comparison: Comparison,
+    judgments: Sequence[str] = (),
+    *,
+    p_values: bool = False,
+    commands: bool = True,
+    summary: bool = True,
+) -> str:
     """A row for each arm of each configuration, then training error over depth, then each arm at its best setting.
 
     commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
+    summary: whether to begin with the summary.
     """
     keys = list(comparison.results.shown)
     columns = [*keys, "arm", "above chance", "accuracy (%)" if comparison.metric.percent else "mean", "train error (%)", "n"]
@@ -69,6 +79,7 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, p_valu
     ]
     lines += [f"trained at {recipe(comparison.results)}", ""]
     lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
+    lines += [*answer_lines(comparison, ("report",) if commands else ()), ""] if summary else []
     lines += _markdown(
         columns, [_markdown_row(comparison, cell, arm, p_values=p_values) for cell in comparison.cells for arm in cell.arms]
     )
@@ -198,7 +209,7 @@ def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: b
             dead = list(dict.fromkeys(name for _, names in arm.dead_layers for name in names))
             texts = ["; ".join(arm.unmatched), "; ".join(dead)]
             writer.writerow([*cell.label.values(), arm.name, *map(runs.format_cell, values), *texts])
-    return text.getvalue()
+    return with_tuned_rows(text.getvalue(), comparison)
 
 
 def _interval(difference: Difference | None) -> list[float | None]:

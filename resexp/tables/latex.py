@@ -4,12 +4,11 @@ import unicodedata
 from collections.abc import Sequence
 
 from resexp import config, runs
-from resexp.comparison import EACH_AT_BEST, Arm, Cell, Comparison, TunedComparison
-from resexp.config import Settings
-from resexp.runs import Results
+from resexp.comparison import Arm, Cell, Comparison
 from resexp.tables.compared import SELECTED, looks_lines, precision_notes, terms
 from resexp.tables.definitions import legend
 from resexp.tables.formats import (
+    accuracy_text,
     choice_text,
     contrast_text,
     dead_lines,
@@ -24,9 +23,11 @@ from resexp.tables.formats import (
     slope_text,
     sources_text,
     train_error_spread,
+    tuned_text,
 )
 from resexp.tables.labels import label_text
-from resexp.tables.recipes import recipe
+from resexp.tables.recipes import networks_text, recipe, training_text
+from resexp.tables.tuned import tuned_arms
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -72,7 +73,7 @@ def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, p_values:
     for index, cell in enumerate(comparison.cells):
         lines += [r"\addlinespace"] if index else []
         lines += [_row(comparison, cell, arm, first=arm is cell.arms[0], p_values=p_values) for arm in cell.arms]
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", "", r"\paragraph{Methods.}"]
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", *_tuned_table(comparison), "", r"\paragraph{Methods.}"]
     lines += [*_methods(comparison, p_values=p_values), *map(latex, [*_remarks(comparison), *judgments])]
     return "\n".join(lines) + "\n"
 
@@ -150,7 +151,7 @@ TESTS = (
 
 
 def _methods(comparison: Comparison, *, p_values: bool) -> list[str]:
-    """n, split, recipe, test and tuning: one sentence each."""
+    """n, split, networks, recipe, test and tuning. Everything but the last paragraph is on equal settings."""
     pairs = (
         "Plain and residual networks are trained as pairs: shared weights have equal initial values, and all batches and "
         rf"hyperparameters are identical (resexp {_version(comparison)}); $n = {seeds_text(comparison.cells, ', ')}$ seeds."
@@ -159,10 +160,11 @@ def _methods(comparison: Comparison, *, p_values: bool) -> list[str]:
     return [
         pairs,
         *_splits(comparison),
-        _recipe(comparison.results),
+        latex(networks_text(comparison.results)),
+        latex(training_text(comparison.results)),
         INTERVALS,
-        _tuning(comparison.tuned, comparison.tuned_keys),
         *([TESTS] if p_values else []),
+        *_tuning(comparison),
     ]
 
 
@@ -199,29 +201,36 @@ def _splits(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _recipe(results: Results) -> str:
-    """The training recipe of the first experiment, without the keys that vary."""
-    settings: Settings = results.sources[0][1].shared
-    training = settings.training
-    words = {
-        "training.epochs": f"{training.epochs} epochs" if training.epochs is not None else "",
-        "training.steps": f"{training.steps} steps" if training.steps is not None else "",
-        "training.batch_size": f"batches of {training.batch_size}",
-        "training.optimizer": training.optimizer,
-        "training.lr": f"learning rate {training.lr:g}",
-        "training.schedule": f"{training.schedule} schedule",
-        "training.weight_decay": f"weight decay {training.weight_decay:g}" if training.weight_decay else "",
-        "data.augment": f"augmentation {settings.data.augment}",
-    }
-    varying = {key for key, name in zip(results.axes, results.columns, strict=True) if name in results.shown}
-    constant = ", ".join(text for key, text in words.items() if text and key not in varying)
-    return latex(f"Training: {constant}; the table lists the settings that vary.")
+UNTUNED = "No setting was tuned: both arms of a pair have the same settings."
 
 
-def _tuning(rows: Sequence[TunedComparison], tuned_keys: Sequence[str]) -> str:
-    if not tuned_keys:
-        return "No setting was tuned: both arms of a pair have the same settings."
-    selections = [f"{label_text(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == EACH_AT_BEST
-             for choice in (row.plain, row.residual)]  # fmt: skip
-    selected = "; ".join(dict.fromkeys(selections))
-    return latex(f"Each arm at its best {', '.join(tuned_keys)}, {SELECTED}; all seeds together select {selected}.")
+def _tuning(comparison: Comparison) -> list[str]:
+    if not comparison.tuned_keys:
+        return [UNTUNED]
+    keys = ", ".join(comparison.tuned_keys)
+    equal = "In the first table, both arms of a pair have the same settings."
+    best = f"In the second table, each arm has its best {keys}, {SELECTED}."
+    ranges = (
+        "Its differences are residual minus plain, each at its own best setting, and its intervals allow for the selection."
+    )
+    return ["", r"\paragraph{Tuned settings.}", *map(latex, (equal, best, ranges))]
+
+
+def _tuned_table(comparison: Comparison) -> list[str]:
+    """With `--tune`, a second table: a row for each arm at its own best setting."""
+    arms = tuned_arms(comparison) if comparison.tuned_keys else []
+    if not arms:
+        return []
+    metric, keys = comparison.metric, list(arms[0].label)
+    caption = f"{comparison.results.name}: {metric.label}, each arm at its best {', '.join(comparison.tuned_keys)}."
+    mean = r"mean $\pm$ SD (\%)" if metric.percent else r"mean $\pm$ SD"
+    columns = [*map(latex, [*keys, "arm", "best setting"]), mean, r"residual $-$ plain [95\% CI]"]
+    lines = ["", r"\begin{table}", r"\centering", rf"\caption{{{latex(caption)}}}", r"\footnotesize"]
+    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * len(keys)}lp{{4.5cm}}rr@{{}}}}", r"\toprule"]
+    lines += [rf"{' & '.join(columns)} \\", r"\midrule"]
+    for arm in arms:
+        label = list(arm.label.values()) if arm.compared is None else [""] * len(keys)
+        difference = tuned_text(arm.compared, metric, comparison.resolution) if arm.compared else ""
+        cells = [*map(latex, [*label, arm.choice.arm, choice_text(arm.choice)])]
+        lines.append(" & ".join([*cells, _signed(accuracy_text(arm.choice.summary, metric)), _signed(difference)]) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]
