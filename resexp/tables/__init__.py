@@ -27,7 +27,15 @@ from resexp.tables.formats import (
     slope_text,
     tuned_text,
 )
-from resexp.tables.pair_summaries import at_start_text, equalities, extra_cost, pair_notes, pair_summary_lines, pair_warnings
+from resexp.tables.pair_summaries import (
+    at_start_text,
+    equalities,
+    extra_cost,
+    pair_notes,
+    pair_overview_lines,
+    pair_summary_lines,
+    pair_warnings,
+)
 from resexp.tables.probe_lines import probe_lines
 from resexp.tables.published import published_lines, published_rows
 from resexp.tables.terminal import fitted
@@ -58,6 +66,7 @@ __all__ = [
     "missing_text",
     "outcome_text",
     "pair_notes",
+    "pair_overview_lines",
     "pair_summary_lines",
     "pair_warnings",
     "percent",
