@@ -111,7 +111,7 @@ class ComparisonView:
         columns = {key: [record[key] for record in records] for key in (*self.results.shown, *TUNED_COLUMNS)}
         return pd.DataFrame(
             {
-                key: _parsed(["" if cell is None else str(cell) for cell in cells], integer=True) if key in numbers else cells
+                key: _parsed([runs.format_cell(cell) for cell in cells], integer=True) if key in numbers else cells
                 for key, cells in columns.items()
             }
         )

@@ -157,7 +157,9 @@ def _degradation(comparison: Comparison) -> str:
     less = [row for row in reduction if row.reduction and row.reduction.low is not None and row.reduction.low > 0]
     pairs = f"{len(reduction)} pair{'' if len(reduction) == 1 else 's'}"
     compared = SENTENCES["removed"].format(less=len(less), pairs=pairs) if reduction else ""
-    return SENTENCES["degradation"].format(rising=rising, conditions=_conditions(len(plain)), reduction=compared)
+    return SENTENCES["degradation"].format(
+        recipe=recipe(comparison.results), rising=rising, conditions=_conditions(len(plain)), reduction=compared
+    )
 
 
 def _conditions(count: int) -> str:

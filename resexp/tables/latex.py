@@ -226,7 +226,7 @@ def _tuned_table(comparison: Comparison) -> list[str]:
     mean = r"mean $\pm$ SD (\%)" if metric.percent else r"mean $\pm$ SD"
     columns = [*map(latex, [*keys, "arm", "best setting"]), mean, r"residual $-$ plain [95\% CI]"]
     lines = ["", r"\begin{table}", r"\centering", rf"\caption{{{latex(caption)}}}", r"\footnotesize"]
-    lines += [rf"\begin{{tabular}}{{@{{}}{'l' * len(keys)}lp{{4.5cm}}rr@{{}}}}", r"\toprule"]
+    lines += [r"\setlength{\tabcolsep}{2.5pt}", rf"\begin{{tabular}}{{@{{}}{'l' * len(keys)}lp{{3cm}}rr@{{}}}}", r"\toprule"]
     lines += [rf"{' & '.join(columns)} \\", r"\midrule"]
     for arm in arms:
         label = list(arm.label.values()) if arm.compared is None else [""] * len(keys)

@@ -63,13 +63,9 @@ def with_tuned_rows(text: str, comparison: Comparison) -> str:
         return text
     rows: list[Mapping[str, Any]] = [*csv.DictReader(io.StringIO(text))]
     columns = [*next(csv.reader(io.StringIO(text))), *SELECTION_COLUMNS]
-    records = [{key: _cell(value) for key, value in record.items()} for record in tuned_records(comparison)]
+    records = [{key: runs.format_cell(value) for key, value in record.items()} for record in tuned_records(comparison)]
     output = io.StringIO()
     writer = csv.DictWriter(output, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows([*rows, *records])
     return output.getvalue()
-
-
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else runs.format_cell(value)
