@@ -104,7 +104,7 @@ def test_a_supported_hypothesis_is_printed_with_its_scope_and_exits_0(folder: Pa
 
     assert answer.code == 0
     assert f"hypothesis\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
-    assert f"    depth 64: +0.09 [{low:+.4g}, {high:+.4g}]\n" in answer.out
+    assert f"    depth 64: +9 points [{100 * low:+.4g}, {100 * high:+.4g}]\n" in answer.out
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_the_primary_hypothesis_is_printed_with_its_verdict_and_does_not_affect_
     low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.99)
     assert low < 0 < high
     verdict = "undecided (undecided in 1 of 1 configuration of digits, n = 4)"
-    assert f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  {verdict}\n    depth 64: +0.09 [" in compare(folder).out
+    assert f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  {verdict}\n    depth 64: +9 points [" in compare(folder).out
     assert compare(folder).code == 0
 
     fabricated.experiment(tmp_path, identity_is_better, *CELL, "compare.primary='test_accuracy: identity < plain'")
