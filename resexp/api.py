@@ -9,7 +9,7 @@ results.charts()["accuracy"]                                         # an Altair
 import csv
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from io import StringIO
@@ -24,8 +24,7 @@ from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Chart, FigureData
 from resexp.runs import Outcome, Results, TrialRecord
-from resexp.tables.answer import answer
-from resexp.tables.findings import findings
+from resexp.tables.tuned import TUNED_COLUMNS, TUNED_TEXT_COLUMNS, tuned_records
 
 TEXT_COLUMNS, INTEGER_COLUMNS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # of logs; all others are floats
 COMPARISON_TEXT_COLUMNS = ("arm", "unmatched", "dead_layers")
@@ -90,12 +89,28 @@ class ComparisonView:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
-        rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](self.comparison))))
+        rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](replace(self.comparison, tuned_keys=())))))
         integers = (*self.results.shown, "n", "missing", *Outcome, "parameters")
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         return pd.DataFrame(
             {
                 key: cells if key in COMPARISON_TEXT_COLUMNS else _parsed(cells, integer=key in integers)
+                for key, cells in columns.items()
+            }
+        )
+
+    @cached_property
+    def tuned(self) -> pd.DataFrame:
+        """One row per arm at its own best setting, which the columns of the axes contain; shares in [0, 1].
+
+        Without `tune`, the best settings over all axes. difference, low, high: residual minus plain, each at its own best.
+        """
+        records = tuned_records(self.comparison)
+        numbers = (*self.results.shown, *(key for key in TUNED_COLUMNS if key not in TUNED_TEXT_COLUMNS))
+        columns = {key: [record[key] for record in records] for key in (*self.results.shown, *TUNED_COLUMNS)}
+        return pd.DataFrame(
+            {
+                key: _parsed([runs.format_cell(cell) for cell in cells], integer=True) if key in numbers else cells
                 for key, cells in columns.items()
             }
         )
@@ -224,9 +239,7 @@ class ExperimentResults:
         return tables.progress_text(self.results.records)
 
     def _answer(self) -> list[str]:
-        compared = comparison.compare_results(self.results)
-        summaries = [summary for folder, _ in self.results.sources for summary in runs.pair_summaries(folder)]
-        return answer(compared, findings(compared.cells), summaries)
+        return tables.answer_lines(comparison.compare_results(self.results), commands=(), mark="")
 
     # ---- reading
 

@@ -11,8 +11,10 @@ from resexp.config import Experiment
 from resexp.networks import LayerCost, NetworkCost, count
 
 
-def describe(experiment: Experiment) -> tuple[list[str], list[runs.PairSummary], str | None]:
-    """(layer tables for a terminal of 80 columns, pair summaries, reason if there are none); reads the data, trains nothing.
+def describe(experiment: Experiment, *, show_layers: bool = True) -> tuple[list[str], list[runs.PairSummary], str | None]:
+    """(costs for a terminal of 80 columns, pair summaries, reason if there are none); reads the data, trains nothing.
+
+    show_layers: a table of the layers of each network, otherwise one line with its total. Equal ones are printed once.
 
     Raises:
         DataError: an image folder is missing or damaged; tables of other data sets need no images.
@@ -29,12 +31,23 @@ def describe(experiment: Experiment) -> tuple[list[str], list[runs.PairSummary],
             raise
         (input_shape, classes), missing = datasets.SHAPES[data.name], str(error)
     lines = [f"{data.name}: images {input_shape}, {classes} classes"]
+    labels: dict[tuple[str, ...], list[str]] = {}  # of the cells, by the description of their network
     for label, arms in config.cells(experiment.trials, experiment.axes).items():
         first = next(iter(arms.values()))[0]
         with training.autocast(first.settings.precision, torch.device("cpu")):
             cost = count(training.build(first, input_shape, classes), input_shape)
-        lines += ["", " ".join(label), *layer_table(first.arm, cost)]
+        description = layer_table(first.arm, cost) if show_layers else [total_line(first.arm, cost)]
+        labels.setdefault(tuple(description), []).append(" ".join(label))
+    for network, cells in labels.items():
+        lines += [*([""] if show_layers else []), "; ".join(cells), *network]
+    lines += [] if show_layers else ["Multiply-adds and activations (saved for the backward pass) are for one image."]
     return lines, [] if missing else pairs.pair_summaries(experiment, device), missing
+
+
+def total_line(arm: str, cost: NetworkCost) -> str:
+    """'  plain: 29,770 parameters, 29,312 multiply-adds, 2,048 B activations'."""
+    image = f"{cost.multiply_adds:,} multiply-adds, {cost.activation_bytes:,} B activations"
+    return f"  {arm}: {cost.parameters:,} parameters, {image}"
 
 
 def layer_table(arm: str, cost: NetworkCost) -> list[str]:

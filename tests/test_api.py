@@ -303,6 +303,29 @@ def test_the_frame_of_a_comparison_equals_the_csv_of_the_command_line(values_of,
     assert set(frame["unmatched"]) == {""}
 
 
+def test_tuned_results_are_a_frame_with_the_values_of_the_csv(tmp_path, capsys, monkeypatch):
+    results = loaded(tmp_path, *ONE_CELL, "training.lr=[0.1,0.01]")
+    compared = results.compare(tune="lr")
+    (folder, _), *_ = results.results.sources
+    text = printed(capsys, monkeypatch, "compare", folder, "--format", "csv", "--tune", "lr")
+    rows = [row for row in csv.DictReader(io.StringIO(text)) if row["selection"]]
+
+    assert len(compared.tuned) == len(rows) == 2
+    assert [cells(row, compared.tuned.columns) for _, row in compared.tuned.iterrows()] == [
+        [number(row[column]) for column in compared.tuned.columns] for row in rows
+    ]
+    assert list(compared.frame.columns) == list(results.compare().frame.columns)
+    assert len(compared.frame) == 4
+    assert compared.tuned["difference"].notna().tolist() == [False, True]
+
+
+def test_the_tuned_frame_of_unfinished_experiments_is_empty(tmp_path):
+    frame = loaded(tmp_path, *ONE_CELL, values_of=lambda _trial: {}).compare().tuned
+
+    assert frame.empty
+    assert "difference" in frame
+
+
 def test_a_hypothesis_has_the_verdicts_of_the_command_line(tmp_path, capsys, monkeypatch):
     results = loaded(tmp_path, *FOUR)
     for text, met in (("test_accuracy: identity > plain @ 95%", True), ("test_accuracy: residual < plain", False)):

@@ -74,7 +74,7 @@ def test_with_a_level_the_interval_of_the_paired_t_test_decides(one: runs.Result
     judgment = judgments(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
 
     assert judgment.verdict == expected
-    assert judgment.cells[0].evidence == f"{0.09 - shift:+.4g} [{interval.low - shift:+.4g}, {interval.high - shift:+.4g}]"
+    assert judgment.cells[0].evidence == f"+9 points [{100 * interval.low:+.4g}, {100 * interval.high:+.4g}]"  # for any bound
     assert judgments(f"test_accuracy: plain + {shift} < identity @ {level}%", one).verdict == expected
 
 
@@ -83,7 +83,11 @@ def test_with_a_level_a_range_must_contain_the_whole_interval(one: runs.Results)
 
     assert judgments(f"test_accuracy: {low - 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.SUPPORTED
     assert judgments(f"test_accuracy: {low + 0.001} < identity < {high + 0.001} @ 95%", one).verdict == Verdict.UNDECIDED
-    assert judgments("test_accuracy: 0.1 < identity < 0.2 @ 95%", one).verdict == Verdict.NOT_SUPPORTED
+    judgment = judgments("test_accuracy: 0.1 < identity < 0.2 @ 95%", one)
+    assert judgment.verdict == Verdict.NOT_SUPPORTED
+    assert (
+        judgment.cells[0].evidence == f"{100 * sum(RESIDUAL) / len(RESIDUAL):.4g}% [{100 * low:.4g}, {100 * high:.4g}]"
+    )  # once, measured
 
 
 def test_an_error_is_one_minus_the_accuracy_and_rounding_does_not_affect_the_verdict(tmp_path: Path):
@@ -101,7 +105,7 @@ def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict
     )
 
     assert (judgment.verdict, judgment.cells[0].n) == (verdict, 1)
-    assert judgment.cells[0].evidence == "+0.11" + ("; one seed has no interval" if level else "")
+    assert judgment.cells[0].evidence == "+11 points" + ("; one seed has no interval" if level else "")
 
 
 def test_seeds_that_one_arm_has_not_finished_are_left_out(tmp_path: Path):
@@ -110,7 +114,7 @@ def test_seeds_that_one_arm_has_not_finished_are_left_out(tmp_path: Path):
 
     (cell,) = judgments("test_accuracy: identity > plain", fabricated.results(tmp_path, values, *ONE_CELL)).cells
 
-    assert (cell.n, cell.evidence[:5]) == (2, "+0.06")
+    assert (cell.n, cell.evidence[:9]) == (2, "+6 points")
 
 
 def test_arms_without_a_seed_in_common_are_undecided(tmp_path: Path):

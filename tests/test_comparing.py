@@ -13,8 +13,12 @@ import fabricated
 import numpy as np
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
-from resexp import cli, config, runs, tables
+from resexp import cli, comparison, config, report, runs, tables
+from resexp.inference import SELECTED_LEVEL
+from resexp.tables.answer import answer
+from resexp.tables.findings import findings
 
 PLAIN, RESIDUAL = (0.50, 0.60, 0.70, 0.64), (0.61, 0.66, 0.83, 0.70)
 CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
@@ -116,7 +120,7 @@ def test_a_supported_hypothesis_is_printed_with_its_scope_and_exits_0(folder: Pa
 
     assert answer.code == 0
     assert f"hypothesis\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
-    assert f"    depth 64: +0.09 [{low:+.4g}, {high:+.4g}]\n" in answer.out
+    assert f"    depth 64: +9 points [{100 * low:+.4g}, {100 * high:+.4g}]\n" in answer.out
 
 
 @pytest.mark.parametrize(
@@ -153,7 +157,7 @@ def test_the_primary_hypothesis_is_printed_with_its_verdict_and_does_not_affect_
     low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.99)
     assert low < 0 < high
     verdict = "undecided (undecided in 1 of 1 configuration of digits, n = 4)"
-    assert f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  {verdict}\n    depth 64: +0.09 [" in compare(folder).out
+    assert f"{tables.PRIMARY}\n  {HELPS} @ 99%\n  {verdict}\n    depth 64: +9 points [" in compare(folder).out
     assert compare(folder).code == 0
 
     fabricated.experiment(tmp_path, identity_is_better, *CELL, "compare.primary='test_accuracy: identity < plain'")
@@ -290,6 +294,68 @@ def test_tuned_arms_are_compared_at_their_own_best_learning_rates(rates: Path, c
 
     assert answer.code == 0
     assert f"{100 * np.mean(np.subtract(RESIDUAL, PLAIN) - 0.1):+.1f} [" in answer.out.split("Each at its best lr")[1]
+
+
+def test_with_tuning_the_csv_has_a_row_for_each_arm_at_its_best_setting(rates: Path, compare: Call):
+    default = list(csv.DictReader(io.StringIO(compare(rates, "--format", "csv").out)))
+    rows = list(csv.DictReader(io.StringIO(compare(rates, "--format", "csv", "--tune", "lr").out)))
+    tuned = [row for row in rows if row["selection"]]
+    low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(SELECTED_LEVEL)
+
+    assert [{key: row[key] for key in default[0]} for row in rows if not row["selection"]] == default
+    assert [(row["arm"], row["lr"], row["selection"]) for row in tuned] == [
+        ("plain", "0.01", "each at its best"), ("identity", "0.001", "each at its best"),
+    ]  # fmt: skip
+    assert [tuned[0][key] for key in ("difference", "low", "high")] == [""] * 3
+    shift = np.mean(np.subtract(RESIDUAL, PLAIN)) - float(tuned[1]["difference"])
+    assert shift == pytest.approx(0.1)
+    assert [float(tuned[1][key]) + shift for key in ("low", "high")] == pytest.approx([low, high])
+    assert float(tuned[0]["mean"]) == pytest.approx(np.mean(PLAIN) + 0.1)
+
+
+def test_a_report_can_compare_arms_at_their_best_settings(rates: Path, compare: Call, tmp_path: Path):
+    path = tmp_path / "tuned.md"
+    invoked = CliRunner().invoke(cli.app, ["report", str(next(rates.iterdir())), "-o", str(path), "--tune", "lr"])
+    section = compare(rates, "--format", "md", "--tune", "lr").out.partition("## Each at its best lr")[2].split("\n\n")[2]
+
+    assert invoked.exit_code == 0
+    assert section in path.read_text(encoding="utf-8")
+    assert section not in report.markdown(runs.read_results([next(rates.iterdir())]))
+
+
+@pytest.mark.parametrize("form", ["table", "md"])
+def test_a_comparison_begins_with_the_summary_of_the_report_and_the_next_command(folder: Path, compare: Call, form: str):
+    text = compare(folder, "--format", form).out
+    experiment = next(folder.iterdir())
+    compared = comparison.compare_results(runs.read_results([experiment]))
+    lines = answer(compared, findings(compared.cells), [])
+    words = " ".join(text.split())
+
+    assert 1 < len(lines) <= 5
+    assert [line for line in lines if f"- {line}" not in words] == []
+    assert f"- Next: resexp report {experiment}" in words
+    assert words.index("Next: ") < words.index("above chance")
+
+
+def test_sentences_on_test_accuracy_are_omitted_for_other_metrics(folder: Path, compare: Call):
+    text = compare(folder, "--metric", "test_loss").out
+
+    assert "test accuracy" not in text.partition("Next: ")[0]
+    assert "- Matching: " in text
+
+
+def test_training_ends_with_the_summary_and_the_commands_that_compare_report_and_tune(folder: Path):
+    experiment = next(folder.iterdir())
+    lines = tables.trained_lines(runs.read_results([experiment]))
+    text = " ".join(" ".join(lines).split())
+
+    assert max(map(len, lines)) <= 80
+    for command in (f"Next: resexp compare {experiment}", f"Next: resexp report {experiment}", "To tune it: resexp train"):
+        assert command in text
+
+
+def test_training_ends_without_a_summary_before_a_trial_has_finished(tmp_path: Path):
+    assert tables.trained_lines(fabricated.results(tmp_path, lambda _: {}, *CELL)) == []
 
 
 def test_a_metric_at_a_step_is_read_from_the_log(folder: Path, compare: Call):

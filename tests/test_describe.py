@@ -65,3 +65,19 @@ def test_every_pair_has_a_summary_and_every_cell_a_table():
     assert [line for line in lines if line in ("d2 norm-none init-he", "d8 norm-none init-he", "d2", "d8")] == ["d2", "d8"]
     assert [summary["nothing_to_skip"] for summary in pair_summaries] == [True, False]
     assert missing is None
+
+
+def test_equal_networks_are_described_once_with_all_their_cells():
+    experiment = config.load("digits", ["seeds=1", "network.depth=[8]", "network.shortcut=projection-all"])
+    tables, _, _ = describe.describe(experiment)
+    totals, _, _ = describe.describe(experiment, show_layers=False)
+    cells = ["norm-none init-pytorch; norm-none init-he", "norm-layer init-pytorch; norm-layer init-he"]
+    headings = [cell.replace("norm", "d8 norm") for cell in cells]
+
+    assert [line for line in tables if "init-" in line] == [line for line in totals if "init-" in line] == headings
+    assert sum("classifier" in line for line in tables) == 2
+    assert [line for line in totals if line.startswith("  plain: ")] == [
+        "  plain: 29,770 parameters, 29,312 multiply-adds, 2,048 B activations",
+        "  plain: 30,218 parameters, 29,312 multiply-adds, 3,896 B activations",
+    ]
+    assert max(map(len, totals)) <= 80

@@ -114,30 +114,96 @@ def test_losses_are_not_in_percent(tmp_path):
     assert r"2.75 $\pm$ 1.291" in text
 
 
-@pytest.mark.parametrize(
-    ("overrides", "present", "absent"),
-    [
-        pytest.param([], ["learning rate 0.001", "20 epochs"], [], id="no setting varies"),
-        pytest.param(["training.lr=[0.1,0.01]"], ["20 epochs"], ["learning rate"], id="the learning rate varies"),
-        pytest.param(["training.batch_size=[8,16]"], ["learning rate 0.001"], ["batches of"], id="the batch size varies"),
-    ],
-)
-def test_methods_state_the_recipe_without_the_settings_that_vary(tmp_path, overrides, present, absent):
-    methods = table(tmp_path, *overrides).partition("Methods.")[2]
+SGD = ["training.optimizer=sgd", "training.momentum=0.9", "training.weight_decay=0.0001"]
+CNN = ["network.family=cnn", "network.placement=pre", "network.zero_init_residual=true"]
 
-    assert [words for words in present if words not in methods] == []
-    assert [words for words in absent if words in methods] == []
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        pytest.param(
+            [],
+            ["fully connected (MLP), depth 2 and 64, width 64, blocks of 2 layers, activation after the addition, ReLU",
+             "no normalization and layer norm, He initialization; shortcuts: identity", "20 epochs, batches of 64",
+             "Adam (betas 0.9 and 0.999, eps 1e-08), no weight decay, learning rate 0.001, constant schedule"],
+            id="default",
+        ),
+        pytest.param(["training.lr=[0.1,0.01]"], ["learning rate 0.1 and 0.01, constant"], id="the learning rate varies"),
+        pytest.param(["training.batch_size=[8,16]"], ["batches of 8 and 16"], id="the batch size varies"),
+        pytest.param(SGD, ["SGD with momentum 0.9, weight decay 0.0001, learning rate"], id="momentum and weight decay"),
+        pytest.param([*SGD, "training.nesterov=true"], ["SGD with Nesterov momentum 0.9"], id="Nesterov momentum"),
+        pytest.param(SGD[:1], ["SGD without momentum"], id="no momentum"),
+        pytest.param(
+            ["training.optimizer=adamw", "training.weight_decay=0.01", "training.decay=weights"],
+            ["AdamW (betas 0.9 and 0.999, eps 1e-08), weight decay 0.01 of weights only"],
+            id="decay of weights only",
+        ),
+        pytest.param(
+            ["training.schedule=step", "training.milestones=[100,200]", "training.warmup={steps: 5, factor: 0.1}"],
+            ["step schedule (factor 0.1 at 100 and 200), warmup at 0.1 x learning rate for 5 steps"],
+            id="schedule",
+        ),
+        pytest.param(
+            ["training.label_smoothing=0.1", "training.clip_norm=2"],
+            ["label smoothing 0.1 and gradients clipped to norm 2"],
+            id="regularization",
+        ),
+        pytest.param(["network.init_scale=2.5"], [r"He initialization with fan\_in * Var(W) = 2.5"], id="init_scale"),
+        pytest.param(
+            [*CNN, "network.depth=[8,14]", "network.norm=[batch]", "network.shortcut=[identity,projection]"],
+            ["convolutional (CNN)", "basic blocks of 2 layers, full pre-activation", "batch norm",
+             "He initialization, every branch 0 at initialization; shortcuts: identity, projection"],
+            id="a convolutional network",
+        ),
+        pytest.param(
+            ["network.family=cnn", "network.block=bottleneck", "network.depth=[11,20]"], ["bottleneck blocks"], id="bottleneck"
+        ),
+    ],
+)  # fmt: skip
+def test_methods_state_architecture_and_recipe_with_the_values_that_vary(tmp_path, overrides, words):
+    methods = table(tmp_path, *overrides, values=lambda _trial: {"test_accuracy": 0.5}).partition("Methods.")[2]
+
+    assert [text for text in words if text not in methods] == []
     assert "1,294 training images, 144 validation images and 359 test images" in methods
     assert "No setting was tuned" in methods
 
 
-def test_methods_state_the_tuned_keys_and_the_selected_values(tmp_path):
-    text = table(tmp_path, "training.lr=[0.1,0.01]", tune=["lr"], values=lambda _trial: {"test_accuracy": 0.5})
+def test_a_parameter_matched_baseline_does_not_add_its_width_to_the_methods(tmp_path):
+    overrides = ["network.shortcut=[gate]", "network.plain_width=parameters"]
 
+    assert "width 64," in table(tmp_path, *overrides, values=lambda _trial: {"test_accuracy": 0.5})
+
+
+RATES = ("network.depth=[8]", "network.norm=[none]", "training.lr=[0.1,0.01]")
+
+
+def better_at_another_rate(trial):
+    """plain is best at 0.1, identity at 0.01; each is 10 points worse at the other learning rate."""
+    best = (trial.arm == "plain") == (trial.settings.training.lr == 0.1)
+    accuracy = (PLAIN if trial.arm == "plain" else RESIDUAL)[trial.seed] - (0 if best else 0.1)
+    return {"test_accuracy": accuracy, "val_accuracy": accuracy}
+
+
+def test_tuned_results_have_a_second_table_and_separate_methods(tmp_path):
+    text = table(tmp_path, *RATES, tune=["lr"], values=better_at_another_rate)
+    equal, _, methods = text.partition("Methods.")
+    first, second = equal.split(r"\end{table}")[:2]
+    (plain, residual) = rows(second)
+
+    assert len(rows(first)) == 4
+    assert plain == ["8", "plain", "lr 0.1 (lr at the edge of the grid)", r"61.0 $\pm$ 8.4", ""]
+    assert residual[:4] == ["", "identity", "lr 0.01 (lr at the edge of the grid)", r"70.0 $\pm$ 9.4"]
+    assert residual[4].startswith("+9.0 [")
+    assert "No setting was tuned" not in methods
+    assert "tuned" not in methods.partition(r"\paragraph{Tuned settings.}")[0].lower()
     assert (
-        "Each arm at its best lr, selected by mean validation accuracy of one half of the seeds, reported on the other" in text
+        "In the second table, each arm has its best lr, selected by mean validation accuracy of one half of the seeds"
+        in methods
     )
-    assert "lr 0.1 (ties with 1 other; lr at the edge of the grid)" in text
+
+
+def test_without_tuning_there_is_one_table(tmp_path):
+    assert table(tmp_path, *RATES, values=better_at_another_rate).count(r"\begin{table}") == 1
 
 
 # ---- pdflatex ---------------------------------------------------------------------------------------------------------------
@@ -155,8 +221,9 @@ def test_pdflatex_compiles_the_table_without_warnings(tmp_path, monkeypatch):
         for folder, first in (("100% {x} & #y_z", 0), ("~tilde^ $", 2))
     ]
     compared = comparison.compare_results(runs.read_results(folders))
+    tuned = table(tmp_path / "tuned", *RATES, tune=["lr"], values=better_at_another_rate)
     head = (r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}")
-    document = "\n".join([*head, as_latex(compared, JUDGMENTS), table(tmp_path / "one"), r"\end{document}"])
+    document = "\n".join([*head, as_latex(compared, JUDGMENTS), table(tmp_path / "one"), tuned, r"\end{document}"])
     (tmp_path / "paper.tex").write_text(document, encoding="utf-8")
     command = [program, "-halt-on-error", "-interaction=nonstopmode", "paper.tex"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=60)
@@ -164,4 +231,4 @@ def test_pdflatex_compiles_the_table_without_warnings(tmp_path, monkeypatch):
     assert result.returncode == 0, result.stdout.decode(errors="replace")[-2000:]
     assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
     assert not re.search(rb"Missing character|Undefined", result.stdout)
-    assert result.stdout.count(b"Overfull") <= 1  # with the three columns of --test it is wider than an article's text
+    assert result.stdout.count(b"Overfull") <= 2  # two tables have the columns of --p-values: wider than the text of an article

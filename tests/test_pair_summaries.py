@@ -110,3 +110,46 @@ def test_seeds_that_were_added_later_are_listed_with_their_rounds(rounds, words)
     summary = {**PAIR, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
 
     assert tables.pair_notes(summary) == ([words] if words else [])
+
+
+def test_an_overview_states_common_properties_once_and_has_a_row_of_values_for_each_pair():
+    deeper = changed(cell="d16", beyond={"parameters": 24_960}, start_differs=["fixup"])
+    lines = tables.pair_overview_lines([PAIR, deeper])
+
+    assert lines[:6] == [
+        "2 pairs, plain / residual, at initialization",
+        "  shared weights, first batch and hyperparameters equal",
+        "  extra cost of gate: +12,480 parameters, -3 multiply-adds, +768 B activation",
+        "    memory per image (d8)",
+        "  extra cost of gate: +24,960 parameters, -3 multiply-adds, +768 B activation",
+        "    memory per image (d16)",
+    ]
+    assert "the plain counterpart has init he, not fixup (d16)" in " ".join(" ".join(lines).split())
+    values = "2.3 / 2.5 0.125 / 0.125 - / +0.01"
+    assert [" ".join(line.split()) for line in lines[-2:]] == [f"d8 {values}", f"d16 {values}"]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("part", ["weights_bit_equal", "first_batch", "recipe"])
+def test_an_overview_reports_unequal_properties_with_their_pair(part):
+    lines = tables.pair_overview_lines([PAIR, changed(cell="d16", equal={part: False})])
+    text = " ".join(" ".join(lines).split())
+
+    assert "shared weights, first batch and hyperparameters equal (d8)" in text
+    assert text.count("DIFFERENT") == 1
+
+
+def test_an_overview_names_arms_if_there_are_several_and_matched_baselines():
+    baseline = {
+        **changed(equal={"weights_bit_equal": None}, residual="rezero"), "plain": "plain-as-rezero",
+        "width": {"plain-as-rezero": 65, "rezero": 64}, "at_start": {"plain-as-rezero": START, "rezero": START},
+    }  # fmt: skip
+    text = " ".join(" ".join(tables.pair_overview_lines([PAIR, baseline])).split())
+
+    assert "equal (d8 gate)" in text
+    assert "extra cost of rezero over plain-as-rezero: " in text
+    assert "d8 rezero over plain-as-rezero 2.3 / 2.3" in text
+
+
+def test_without_pairs_there_is_no_overview():
+    assert tables.pair_overview_lines([]) == []

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from resexp import config, inference
-from resexp.claims.quantities import MEASURES, MeasuredCells, MeasuredValues
+from resexp.claims.quantities import MEASURES, UNITS, MeasuredCells, MeasuredValues, Unit
 from resexp.config import ANY_RESIDUAL, Expectation, Relation, Side
 from resexp.config.expectations import NUMBER
 from resexp.runs import Results, TrialRecord
@@ -151,7 +151,10 @@ class _Test:
 
 def _judgment(expectation: Expectation, arm: str | None, cells: MeasuredCells) -> Judgment:
     tested = [(label, arms, record) for label, arms, record in cells if all(name in arms for name in expectation.arms)]
-    tests = [[_relation(relation, arms, expectation.level) for relation in expectation.relations] for _, arms, _ in tested]
+    unit = UNITS.get(expectation.measure, Unit())
+    tests = [
+        [_relation(relation, arms, expectation.level, unit) for relation in expectation.relations] for _, arms, _ in tested
+    ]
     verdicts = tuple(
         _cell_verdict(label, cell_tests)
         for (label, _, _), cell_tests in zip(tested, _corrected(tests, expectation.level), strict=True)
@@ -192,7 +195,7 @@ def _cell_verdict(label: dict[str, str], tests: Sequence[_Test]) -> CellVerdict:
     return CellVerdict(label, verdict, evidence, min(test.n for test in tests))
 
 
-def _relation(relation: Relation, measured: dict[str, MeasuredValues], level: float | None) -> _Test:
+def _relation(relation: Relation, measured: dict[str, MeasuredValues], level: float | None, unit: Unit) -> _Test:
     """Left minus right, with the sign chosen so that positive values agree with the claim."""
     sides = [measured[side.arm] if side.arm else None for side in (relation.left, relation.right)]
     sign = 1.0 if relation.sign.startswith(">") else -1.0
@@ -200,7 +203,9 @@ def _relation(relation: Relation, measured: dict[str, MeasuredValues], level: fl
     arms = [values for values in sides if values is not None]
     shift = relation.left.offset - relation.right.offset
     if any(values.single for values in arms):
-        return _by_ranges([values.single if values else (0.0, 0.0, 0.0) for values in sides], shift, sign, loose=loose)
+        text = " and ".join(_number_text(values.single[1]) for values in arms if values.single) + unit.value
+        ranges = [values.single if values else (0.0, 0.0, 0.0) for values in sides]
+        return replace(_by_ranges(ranges, shift, sign, loose=loose), evidence=text)
     if len({values.depths for values in arms}) > 1:
         evidence = f"between depths {', and '.join(' and '.join(map(str, values.depths)) for values in arms)}"
         return _Test(Verdict.UNDECIDED, evidence, 0)
@@ -215,7 +220,9 @@ def _relation(relation: Relation, measured: dict[str, MeasuredValues], level: fl
         left, right = (
             [values.at(seed, end) if values else 0.0 for seed in seeds] for values, end in zip(sides, ends, strict=True)
         )
-        tests.append(_by_seeds(left, right, shift, sign, level, loose=loose, mixed=mixed, paired=len(arms) > 1))
+        paired, negated = len(arms) > 1, sides[0] is None
+        measured_text = _measured_text(left, right, level, unit, paired=paired, negated=negated)
+        tests.append(_by_seeds(left, right, shift, sign, level, measured_text, loose=loose, mixed=mixed, paired=paired))
     first = tests[0]
     if any(test.verdict != first.verdict for test in tests):
         reason = "the logging interval" if any(values.earliest for values in arms) else "the quartiles of the times"
@@ -227,9 +234,7 @@ def _by_ranges(singles: Sequence[tuple[float, float, float] | None], shift: floa
     """From values that are the same for all seeds; if they are ranges (quartiles of times), these must not overlap."""
     left, right = (single or (math.nan,) * 3 for single in singles)
     ends = (left[0] - right[2] + shift, left[2] - right[0] + shift)
-    return _Test(
-        _side_of_zero([sign * end for end in ends], loose=loose), f"{_number_text(left[1])} and {_number_text(right[1])}", 0
-    )
+    return _Test(_side_of_zero([sign * end for end in ends], loose=loose), "", 0)
 
 
 def _number_text(value: float) -> str:
@@ -237,9 +242,25 @@ def _number_text(value: float) -> str:
     return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
+def _measured_text(
+    left: Sequence[float], right: Sequence[float], level: float | None, unit: Unit, *, paired: bool, negated: bool
+) -> str:
+    """'+9 points [+3.3, +14.7]' for the difference of two arms, '97.2% [96.1, 98.3]' for one arm; '' without finite values.
+
+    negated: the left side is a number, so the value is that of the right side.
+    """
+    values = [(b - a if negated else a - b) * unit.factor for a, b in zip(left, right, strict=True)]
+    if not values or not all(map(math.isfinite, values)):
+        return ""
+    difference = inference.paired_difference(values, level or inference.LEVEL)
+    sign, name = ("+", unit.difference) if paired else ("", unit.value)
+    ends = "" if difference.low is None else f" [{difference.low:{sign}.4g}, {difference.high:{sign}.4g}]"
+    return f"{difference.mean:{sign}.4g}{name}{ends}"
+
+
 def _by_seeds(
-    left: Sequence[float], right: Sequence[float], shift: float, sign: float, level: float | None, *, loose: bool, mixed: bool,
-    paired: bool,
+    left: Sequence[float], right: Sequence[float], shift: float, sign: float, level: float | None, evidence: str, *,
+    loose: bool, mixed: bool, paired: bool,
 ) -> _Test:  # fmt: skip
     differences = [a - b + shift for a, b in zip(left, right, strict=True)]
     if not differences:
@@ -252,7 +273,6 @@ def _by_seeds(
         return _by_order([sign * value for value in differences], p, level, loose=loose)
     difference = inference.paired_difference(differences, level or inference.LEVEL)
     low, high = difference.low, difference.high
-    evidence = f"{difference.mean:+.4g}" + ("" if low is None else f" [{low:+.4g}, {high:+.4g}]")
     if level is None:
         return _Test(_side_of_zero([sign * difference.mean], loose=loose), evidence, n)
     if mixed:

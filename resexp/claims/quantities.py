@@ -225,3 +225,33 @@ MEASURES: dict[str, Measure] = {
     "steps_to_loss": _steps_to_loss,
     "time_to_loss": _time_to_loss,
 }
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The unit of a measure in text: the factor, the unit of a value, and that of a difference."""
+
+    factor: float = 1.0
+    value: str = ""
+    difference: str = ""
+
+
+PERCENT, POINTS = Unit(100.0, "%", " points"), Unit(100.0, " points", " points")
+SECONDS, BYTES, STEPS = Unit(1.0, " s", " s"), Unit(1.0, " B", " B"), Unit(1.0, " steps", " steps")
+MAGNITUDES = Unit(1.0, " orders of magnitude", " orders of magnitude")
+PER_BLOCK = Unit(1.0, " orders of magnitude per block", " orders of magnitude per block")
+UNITS = {
+    **{f"{name}_{kind}": PERCENT for name in ("test", "train", "val") for kind in ("accuracy", "error")},
+    "best_test_accuracy": PERCENT,
+    "above_chance": PERCENT,
+    "degradation": POINTS,
+    "slope_start": PER_BLOCK,
+    "slope_end": PER_BLOCK,
+    "gradient_growth": MAGNITUDES,
+    "step_seconds": SECONDS,
+    "epoch_seconds": SECONDS,
+    "time_to_loss": SECONDS,
+    "memory_bytes": BYTES,
+    "activation_bytes": BYTES,
+    "steps_to_loss": STEPS,
+}  # of the other measures, the name says what is counted

@@ -13,18 +13,29 @@ from resexp.cli.program import FAILED, ConfigArgument, OverridesArgument, RunsOp
 
 
 @app.command()
-def show(source: ConfigArgument, overrides: OverridesArgument = None, *, runs_dir: RunsOption = Path("runs")) -> None:
-    """Show the cost of every layer and what each pair has in common, without training."""
+def show(
+    source: ConfigArgument,
+    overrides: OverridesArgument = None,
+    *,
+    runs_dir: RunsOption = Path("runs"),
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Print the cost of every layer and the summary of every pair.")
+    ] = False,
+) -> None:
+    """Show the cost of each network and what pairs have in common, without training."""
     experiment = config.load(runs.readable(source, runs_dir), overrides or [])
     with stages() as announce:
         announce("starting torch")
         from resexp import describe, tables  # noqa: PLC0415 - `--help` starts without them
 
         announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization")
-        layers, pair_summaries, missing = describe.describe(experiment)
+        networks, pair_summaries, missing = describe.describe(experiment, show_layers=show_all)
     head = [experiment.name, *([experiment.question] if experiment.question else [])]
     tail = ["", f"no pair summaries: {missing}"] if missing else []
-    print_result("\n".join(tables.fitted([*head, *layers, *tables.pair_summary_lines(pair_summaries), *tail])))
+    tail += [] if show_all else ["", "To print every layer and every pair, add --all."]
+    overview = tables.pair_overview_lines(pair_summaries)
+    summaries = tables.pair_summary_lines(pair_summaries) if show_all else []
+    print_result("\n".join(tables.fitted([*head, "", *networks, *([""] if overview else []), *overview, *summaries, *tail])))
 
 
 configs_app = typer.Typer(help="List, print or copy the shipped configs.", no_args_is_help=True)

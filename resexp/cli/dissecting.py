@@ -45,6 +45,7 @@ def dissect(
     device: Annotated[
         str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of training.")
     ] = None,
+    show_tables: Annotated[bool, typer.Option("--all", help="Print the tables as well, not only sentences.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress output.")] = False,
 ) -> None:
     """Ablate trained networks: remove blocks, scale down shortcuts, scan the loss surface.
@@ -73,7 +74,7 @@ def dissect(
         raise runs.RunsError(f"{folder}: {_reason_for_none(records)}")
     if trained:
         _measure(trained, results, selected_parts, grid, device, quiet=quiet)
-        print_result("\n".join(tables.dissection_lines(trained, results, selected_parts)))
+        print_result("\n".join(tables.dissection_lines(trained, results, selected_parts, show_tables=show_tables)))
     for record in damaged[1:]:
         log(f"left out: {record.reason}")
     if damaged:

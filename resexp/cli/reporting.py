@@ -198,6 +198,7 @@ def report(
     sources: SourcesArgument = None,
     *,
     runs_dir: RunsOption = Path("runs"),
+    tune: TuneOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -231,7 +232,7 @@ def report(
     results = _results(sources, runs_dir, reports.READ_FILES)
     with stages() as announce:
         announce(f"writing the report of {results.name}")
-        text = reports.FORMATS[form](results)
+        text = reports.FORMATS[form](results, tune or [])
     if to_stdout:
         write(text, encoding="utf-8" if form == "html" else None)
     else:

@@ -1,6 +1,6 @@
 """The entry of a figure, and the data from which figures, their titles and their sentences are made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -42,10 +42,11 @@ class FigureData:
     """
 
     results: Results
+    tune: Sequence[str] = ()
 
     @cached_property
     def comparison(self) -> Comparison:
-        return comparison.compare_results(self.results)
+        return comparison.compare_results(self.results, tune=self.tune)
 
     @cached_property
     def pair_findings(self) -> list[Finding]:

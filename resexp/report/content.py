@@ -1,5 +1,6 @@
 """The content of a report; HTML, Markdown and plain text print it in the same order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,16 @@ class Content:
     sources: list[ExperimentContent]
 
 
-def collect(results: Results) -> Content:
-    """The content of a report on all finished trials.
+def collect(results: Results, tune: Sequence[str] = ()) -> Content:
+    """The content of a report on all finished trials; tune: axes of which each arm has its best value, as in `compare --tune`.
 
     Raises:
+        ConfigError: a key in `tune` that is not an axis.
         RunsError: no trial has finished, or a damaged file.
     """
     if not any(record.result for record in results.records):
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
-    data = FigureData(results)
+    data = FigureData(results, tune)
     compared, pair_findings, figures = data.comparison, data.pair_findings, available_figures(data)
     sources = [_source(folder, experiment) for folder, experiment in results.sources]
     return Content(

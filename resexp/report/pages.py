@@ -36,13 +36,13 @@ from resexp.tables.probe_lines import slopes
 from resexp.tables.writers import html_table
 
 
-def html(results: Results) -> str:
-    """The report on all finished trials.
+def html(results: Results, tune: Sequence[str] = ()) -> str:
+    """The report on all finished trials; `tune` as in `collect`.
 
     Raises:
         RunsError: no trial has finished, or a damaged file.
     """
-    content = collect(results)
+    content = collect(results, tune)
     charts = figures_of(content.data)
     figures = {name: _figure(name, content) for name in charts}
     return (

@@ -22,16 +22,16 @@ from resexp.tables.verdict_lines import PRIMARY, verdict_lines
 from resexp.tables.writers import markdown_lines
 
 
-def text(results: Results) -> str:
-    """Plain text for a terminal of 80 columns.
+def text(results: Results, tune: Sequence[str] = ()) -> str:
+    """Plain text for a terminal of 80 columns; `tune` as in `collect`.
 
     Raises:
         RunsError: no trial has finished, or a damaged file.
     """
-    content = collect(results)
+    content = collect(results, tune)
     sections = {
         "Summary": [f"- {line}" for line in content.answer],
-        "Results by condition": tables.TABLES["table"](content.comparison).splitlines(),
+        "Results by condition": tables.TABLES["table"](content.comparison, summary=False).splitlines(),
         **{heading: _text_section(section) for heading, section in _shared_sections(content).items()},
     }
     lines = [*(results.questions or [results.name]), "=" * 80, tables.progress_text(results.records)]
@@ -40,14 +40,14 @@ def text(results: Results) -> str:
     return "\n".join(tables.fitted(lines)) + "\n"
 
 
-def markdown(results: Results) -> str:
-    """Markdown, for example for a README.
+def markdown(results: Results, tune: Sequence[str] = ()) -> str:
+    """Markdown, for example for a README; `tune` as in `collect`.
 
     Raises:
         RunsError: no trial has finished, or a damaged file.
     """
-    content = collect(results)
-    heading, _, tables_text = as_markdown(content.comparison).partition("\n")
+    content = collect(results, tune)
+    heading, _, tables_text = as_markdown(content.comparison, summary=False).partition("\n")
     heading = heading.removeprefix("# ")
     lines = [f"# {' '.join(results.questions) or heading}", "", tables.progress_text(results.records), ""]
     lines += [*(f"- {line}" for line in content.answer)]

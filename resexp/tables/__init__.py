@@ -1,6 +1,7 @@
 """Tables and texts of results."""
 
 from resexp.tables.ablation import dissection_lines
+from resexp.tables.answer import answer_lines, trained_lines
 from resexp.tables.at_initialization import (
     InitDiagnostics,
     Spread,
@@ -23,7 +24,15 @@ from resexp.tables.formats import (
     progress_text,
     slope_text,
 )
-from resexp.tables.pair_summaries import equalities, extra_cost, pair_notes, pair_summary_lines, pair_warnings
+from resexp.tables.pair_summaries import (
+    at_start_text,
+    equalities,
+    extra_cost,
+    pair_notes,
+    pair_overview_lines,
+    pair_summary_lines,
+    pair_warnings,
+)
 from resexp.tables.probe_lines import probe_lines
 from resexp.tables.published import published_rows
 from resexp.tables.terminal import fitted
@@ -35,6 +44,7 @@ __all__ = [
     "InitDiagnostics",
     "Spread",
     "accuracy_text",
+    "answer_lines",
     "at_start_text",
     "beyond_width_text",
     "by_layer_lines",
@@ -53,6 +63,7 @@ __all__ = [
     "missing_text",
     "outcome_text",
     "pair_notes",
+    "pair_overview_lines",
     "pair_summary_lines",
     "pair_warnings",
     "probe_csv",
@@ -61,6 +72,7 @@ __all__ = [
     "progress_text",
     "published_rows",
     "slope_text",
+    "trained_lines",
     "trial_rows",
     "verdict_line",
     "verdict_lines",

@@ -1,14 +1,18 @@
 """The summary in at most five lines; the last one states what was matched. All counts are from the comparison."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, flow
-from resexp.tables.findings import ACCURACY, Finding
+from resexp import runs
+from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, compare_results, flow
+from resexp.runs import Results
+from resexp.tables.findings import ACCURACY, Finding, findings
 from resexp.tables.formats import choice_text, difference_text, percent, seeds_text
 from resexp.tables.labels import label_text
-from resexp.tables.recipes import recipe
+from resexp.tables.recipes import recipe, untuned
 from resexp.tables.sentences import Sentence
+from resexp.tables.terminal import fitted
 
 EFFECTS = {
     Effect.MAKES_TRAINABLE: Sentence("made the network trainable in {}"),
@@ -36,7 +40,7 @@ SENTENCES = {
         "the verdict is 'more accurate' or 'less accurate', and the difference is in generalization",
     ),
     "best": Sentence(
-        "Each at its best setting ({recipe}), {cell}: {difference} points ({arms}).",
+        "Each at its best setting, {cell}: {difference} points ({arms}).",
         "both arms have a best setting by validation accuracy, and a difference there",
     ),
     "degradation": Sentence(
@@ -73,19 +77,44 @@ SENTENCES = {
     ),
     "missing": Sentence("{count} trials are missing", "trials have failed or have not finished"),
     "facts": Sentence("{shared}. {facts}; the test set was evaluated once, after training.", "always"),
+    "next": Sentence("Next: {command}", "the answer is printed by `compare` or `train`, not in a report"),
 }
+TEST_ACCURACY = ("test_accuracy", "best_test_accuracy")  # metrics that the sentences on pairs and best settings can state
 
 
 def answer(comparison: Comparison, pair_findings: Sequence[Finding], pair_summaries: Sequence[Mapping[str, Any]]) -> list[str]:
     """Sentences on effects, best settings, training error, gradients and matching; topics without results have none."""
+    is_accuracy = comparison.key in TEST_ACCURACY
     lines = [
-        _pairs(comparison, pair_findings),
-        _best(comparison),
+        _pairs(comparison, pair_findings) if is_accuracy else "",
+        _best(comparison) if is_accuracy else "",
         _degradation(comparison),
         _gradients(comparison),
         _matching(comparison, pair_summaries),
     ]
     return [line for line in lines if line]
+
+
+def answer_lines(comparison: Comparison, commands: Sequence[str] = ("report",), mark: str = "- ") -> list[str]:
+    """The summary of a report, and the next commands to type; empty before a trial has finished.
+
+    commands: subcommands that print more of these results; their arguments are folders, which depend on the machine.
+    """
+    if not any(arm.summary.n for cell in comparison.cells for arm in cell.arms):
+        return []
+    folders = [folder for folder, _ in comparison.results.sources]
+    summaries = [summary for folder in folders if (folder / "pairs.json").exists() for summary in runs.pair_summaries(folder)]
+    lines = [f"{mark}{line}" for line in answer(comparison, findings(comparison.cells), summaries)]
+    return [
+        *lines,
+        *(mark + SENTENCES["next"].format(command=shlex.join(["resexp", command, *map(str, folders)])) for command in commands),
+    ]
+
+
+def trained_lines(results: Results) -> list[str]:
+    """The end of `resexp train`, for a terminal of 80 columns: the summary, and commands that compare, report and tune."""
+    lines = answer_lines(compare_results(results), ("compare", "report"))
+    return fitted([*lines, *untuned(results)]) if lines else []
 
 
 def _pairs(comparison: Comparison, pair_findings: Sequence[Finding]) -> str:
@@ -116,9 +145,7 @@ def _best(comparison: Comparison) -> str:
     row = rows[-1]
     arms = f"{row.residual.arm} with {choice_text(row.residual)} against plain with {choice_text(row.plain)}"
     difference = difference_text(row.difference, comparison.metric)
-    return SENTENCES["best"].format(
-        recipe=recipe(comparison.results), cell=label_text(row.label), difference=difference, arms=arms
-    )
+    return SENTENCES["best"].format(cell=label_text(row.label), difference=difference, arms=arms)
 
 
 def _degradation(comparison: Comparison) -> str:

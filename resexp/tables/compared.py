@@ -7,6 +7,7 @@ from rich.text import Text
 from resexp import config
 from resexp.comparison import THRESHOLD, Comparison, pairing_gain, seed_budget
 from resexp.runs import Outcome, Results
+from resexp.tables.answer import answer_lines
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import command_lines, longer_commands
 from resexp.tables.configurations import configurations
@@ -35,19 +36,30 @@ SENTENCES = {
 }
 
 
-def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:
-    """The comparison for 80 columns; judgments: lines with the verdicts on hypotheses; p_values: whether to print p-values."""
-    return "\n".join(line.plain for line in comparison_lines(comparison, judgments, p_values=p_values)) + "\n"
+def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False, summary: bool = True) -> str:
+    """The comparison for 80 columns.
+
+    judgments: lines with the verdicts on hypotheses; p_values: whether to print p-values; summary: whether to begin with the
+    summary.
+    """
+    lines = comparison_lines(comparison, judgments, p_values=p_values, summary=summary)
+    return "\n".join(line.plain for line in lines) + "\n"
 
 
 def comparison_lines(
-    comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False, width: int = WIDTH
+    comparison: Comparison,
+    judgments: Sequence[str] = (),
+    *,
+    p_values: bool = False,
+    summary: bool = True,
+    width: int = WIDTH,
 ) -> list[Text]:
     """The same for a terminal of another width, with colors."""
     unit = " in percent" if comparison.metric.percent else ""
     head = [f"{comparison.results.name}: {comparison.metric.label}{unit}, mean ± SD over seeds", *comparison.results.questions]
     head += [f"trained at {recipe(comparison.results)}"]
     head += [f"fixed: {label_text(comparison.results.common)}"] if comparison.results.common else []
+    head += ["", *opening] if summary and (opening := answer_lines(comparison)) else []
     head += ["", *judgments] if judgments else []
     table = configurations(comparison, [*notes(comparison), *untuned(comparison.results)], p_values=p_values)
     lines = [*wrapped_lines([*head, ""], width), *text_lines(table, width)]

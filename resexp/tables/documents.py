@@ -10,6 +10,7 @@ from typing import Any
 from resexp import runs
 from resexp.comparison import Comparison, compare_results, seed_budget
 from resexp.runs import Results
+from resexp.tables.answer import answer_lines
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import as_text, limits, notes, remarks, seed_budget_lines
@@ -19,18 +20,28 @@ from resexp.tables.labels import label_text
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_rows, published_table
 from resexp.tables.recipes import recipe, untuned
+from resexp.tables.tuned import with_tuned_rows
 from resexp.tables.writers import csv_text, json_rows, markdown_lines
 
 
-def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False, commands: bool = True) -> str:
+def as_markdown(
+    comparison: Comparison,
+    judgments: Sequence[str] = (),
+    *,
+    p_values: bool = False,
+    commands: bool = True,
+    summary: bool = True,
+) -> str:
     """The tables of a comparison, each with its notes.
 
     commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
+    summary: whether to begin with the summary.
     """
     lines = [f"# {comparison.results.name}: {comparison.metric.label}", ""]
     lines += [*(f"- {line}" for line in judgments), ""] if judgments else []
     lines += [f"trained at {recipe(comparison.results)}", ""]
     lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
+    lines += [*answer_lines(comparison, ("report",) if commands else ()), ""] if summary else []
     rates = untuned(comparison.results) if commands else []
     lines += markdown_lines(configurations(comparison, [*notes(comparison), *rates], p_values=p_values))
     if comparison.depths:
@@ -50,7 +61,7 @@ def as_markdown(comparison: Comparison, judgments: Sequence[str] = (), *, p_valu
 
 def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - all formats have the same parameters
     """One row for each arm of a configuration; shares in [0, 1]; every number of the comparison."""
-    return csv_text(configurations(comparison))
+    return with_tuned_rows(csv_text(configurations(comparison)), comparison)
 
 
 def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - as above

@@ -3,22 +3,19 @@
 from collections.abc import Sequence
 
 from resexp import config, runs
-from resexp.comparison import EACH_AT_BEST, Comparison, TunedComparison
-from resexp.config import Settings
-from resexp.runs import Results
+from resexp.comparison import Comparison
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.compared import looks_lines, precision_notes, terms
 from resexp.tables.configurations import configurations
 from resexp.tables.definitions import legend
 from resexp.tables.formats import (
-    choice_text,
     dead_lines,
     diverged_text,
     seeds_text,
     sources_text,
 )
 from resexp.tables.labels import label_text
-from resexp.tables.recipes import recipe
+from resexp.tables.recipes import networks_text, recipe, training_text
 from resexp.tables.writers import latex_lines, latex_text, latex_words
 
 
@@ -57,7 +54,7 @@ TESTS = (
 
 
 def _methods(comparison: Comparison, *, p_values: bool) -> list[str]:
-    """n, split, recipe, test and tuning: one sentence each."""
+    """n, split, networks, recipe, test and tuning. Everything but the last paragraph is on equal settings."""
     pairs = (
         "Plain and residual networks are trained as pairs: shared weights have equal initial values, and all batches and "
         rf"hyperparameters are identical (resexp {_version(comparison)}); $n = {seeds_text(comparison.cells, ', ')}$ seeds."
@@ -66,10 +63,11 @@ def _methods(comparison: Comparison, *, p_values: bool) -> list[str]:
     return [
         pairs,
         *_splits(comparison),
-        _recipe(comparison.results),
+        latex_text(networks_text(comparison.results)),
+        latex_text(training_text(comparison.results)),
         INTERVALS,
-        _tuning(comparison.tuned, comparison.tuned_keys),
         *([TESTS] if p_values else []),
+        *_tuning(comparison),
     ]
 
 
@@ -106,29 +104,16 @@ def _splits(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def _recipe(results: Results) -> str:
-    """The training recipe of the first experiment, without the keys that vary."""
-    settings: Settings = results.sources[0][1].shared
-    training = settings.training
-    words = {
-        "training.epochs": f"{training.epochs} epochs" if training.epochs is not None else "",
-        "training.steps": f"{training.steps} steps" if training.steps is not None else "",
-        "training.batch_size": f"batches of {training.batch_size}",
-        "training.optimizer": training.optimizer,
-        "training.lr": f"learning rate {training.lr:g}",
-        "training.schedule": f"{training.schedule} schedule",
-        "training.weight_decay": f"weight decay {training.weight_decay:g}" if training.weight_decay else "",
-        "data.augment": f"augmentation {settings.data.augment}",
-    }
-    varying = {key for key, name in zip(results.axes, results.columns, strict=True) if name in results.shown}
-    constant = ", ".join(text for key, text in words.items() if text and key not in varying)
-    return latex_text(f"Training: {constant}; the table lists the settings that vary.")
+UNTUNED = "No setting was tuned: both arms of a pair have the same settings."
 
 
-def _tuning(rows: Sequence[TunedComparison], tuned_keys: Sequence[str]) -> str:
-    if not tuned_keys:
-        return "No setting was tuned: both arms of a pair have the same settings."
-    selections = [f"{label_text(row.label)}: {choice.arm} {choice_text(choice)}" for row in rows if row.how == EACH_AT_BEST
-             for choice in (row.plain, row.residual)]  # fmt: skip
-    selected = "; ".join(dict.fromkeys(selections))
-    return latex_text(f"Each arm at its best {', '.join(tuned_keys)}, {SELECTED}; all seeds together select {selected}.")
+def _tuning(comparison: Comparison) -> list[str]:
+    if not comparison.tuned_keys:
+        return [UNTUNED]
+    keys = ", ".join(comparison.tuned_keys)
+    equal = "In the first table, both arms of a pair have the same settings."
+    best = f"In the second table, each arm has its best {keys}, {SELECTED}."
+    ranges = (
+        "Its differences are residual minus plain, each at its own best setting, and its intervals allow for the selection."
+    )
+    return ["", r"\paragraph{Tuned settings.}", *map(latex_text, (equal, best, ranges))]

@@ -1,10 +1,12 @@
 """Pair summaries as text: matched properties, the extra cost of the shortcut, and what else changes at initialization."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from resexp.runs import PairSummary
+from resexp.tables.formats import slope_text
 from resexp.tables.model import Column, Table
+from resexp.tables.terminal import WIDTH, fitted
 from resexp.tables.text_layout import plain_lines
 
 MAX_PRECISION_GAP = 0.05  # relative difference of gradient norms from float32, above which there is a warning
@@ -42,10 +44,10 @@ def extra_cost(summary: PairSummary) -> list[str]:
     return [*parts, f"{costs['activation_bytes']:+,} B activation memory per image"] if any(costs.values()) else ["none"]
 
 
-def at_start_text(summary: PairSummary, key: str) -> str:
+def at_start_text(summary: PairSummary, key: str, digits: int = 4) -> str:
     """A value of both arms at initialization: '2.31 / 4.05'."""
     values = [summary["at_start"][arm][key] for arm in (summary["plain"], summary["residual"])]
-    return " / ".join(f"{value:.4g}" if value is not None and math.isfinite(value) else "-" for value in values)
+    return " / ".join(f"{value:.{digits}g}" if value is not None and math.isfinite(value) else "-" for value in values)
 
 
 def pair_notes(summary: PairSummary) -> list[str]:
@@ -109,3 +111,69 @@ def matched_pairs(summaries: Sequence[PairSummary]) -> Table[PairSummary]:
 def pair_summary_lines(summaries: Sequence[PairSummary]) -> list[str]:
     """All pair summaries for a terminal of 80 columns."""
     return ["", *plain_lines(matched_pairs(summaries))] if summaries else []
+
+
+# ---- many pair summaries in few lines -----------------------------------------------------------------------------------
+
+LOSS, RMS, SLOPE = 16, 18, 15  # widths of columns: '2.4 / 1.08e+06', '0.418 / 6.82e+05', '-0.78 / +0.00'
+
+
+def pair_overview_lines(pair_summaries: Sequence[PairSummary]) -> list[str]:
+    """What pairs have in common, their extra cost and notes, each once for all pairs; then one row of values for each pair."""
+    if not pair_summaries:
+        return []
+    count = f"{len(pair_summaries)} pair{'' if len(pair_summaries) == 1 else 's'}"
+    names = _names(pair_summaries)
+    lines = [f"{count}, plain / residual, at initialization"]
+    lines += _grouped(pair_summaries, names, lambda summary: [_equal_parts(summary)])
+    lines += _grouped(
+        pair_summaries,
+        names,
+        lambda summary: [f"extra cost of {summary['residual']}{_over(summary)}: {', '.join(extra_cost(summary))}"],
+    )
+    lines += _grouped(pair_summaries, names, lambda summary: [f"note: {note}" for note in pair_notes(summary)])
+    width = WIDTH - LOSS - RMS - SLOPE
+    lines.append(f"{'':<{width}}{'loss':>{LOSS}}{'RMS of logits':>{RMS}}{'gradient slope':>{SLOPE}}")
+    for name, summary in zip(names, pair_summaries, strict=True):
+        row = f"{at_start_text(summary, 'loss', 3):>{LOSS}}{at_start_text(summary, 'output_rms', 3):>{RMS}}"
+        row += f"{_slopes(summary):>{SLOPE}}"
+        lines += [f"  {name:<{width - 2}}{row}"] if len(name) <= width - 2 else [f"  {name}", f"{'':<{width}}{row}"]
+    return fitted(lines)
+
+
+def _names(pair_summaries: Sequence[PairSummary]) -> list[str]:
+    """The cell of each pair, with its residual arm if there are several, and its plain arm if that is a matched baseline."""
+    has_several = len({summary["residual"] for summary in pair_summaries}) > 1
+    return [
+        " ".join([summary["cell"], *([summary["residual"]] if has_several else [])]) + _over(summary)
+        for summary in pair_summaries
+    ]
+
+
+def _over(summary: PairSummary) -> str:
+    return "" if summary["plain"] == "plain" else f" over {summary['plain']}"
+
+
+def _slopes(summary: PairSummary) -> str:
+    values = [summary["at_start"][arm]["slope"] for arm in (summary["plain"], summary["residual"])]
+    return " / ".join(slope_text(value if value is not None and math.isfinite(value) else None) for value in values)
+
+
+def _equal_parts(summary: PairSummary) -> str:
+    """The matched and unmatched parts, without the number of weights, which differs between pairs."""
+    equal = summary["equal"]
+    if equal["weights_bit_equal"] is None or not all(equal[key] for key in ("weights_bit_equal", *MATCHED)):
+        return equalities(summary)
+    return f"shared weights, {' and '.join(MATCHED.values())} equal"
+
+
+def _grouped(
+    pair_summaries: Sequence[PairSummary], names: Sequence[str], sentences_of: Callable[[PairSummary], Sequence[str]]
+) -> list[str]:
+    """Each sentence once, with the pairs that it is about unless these are all."""
+    members: dict[str, list[str]] = {}
+    for name, summary in zip(names, pair_summaries, strict=True):
+        for sentence in sentences_of(summary):
+            members.setdefault(sentence, []).append(name)
+    where = {sentence: "" if len(pairs) == len(names) else f" ({', '.join(pairs)})" for sentence, pairs in members.items()}
+    return [f"  {sentence}{pairs}" for sentence, pairs in where.items()]
