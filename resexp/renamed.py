@@ -14,7 +14,7 @@ OUTCOMES = {"trained": "above_chance", "stuck": "at_chance"}
 FILES = {"dose.csv": "shortcut_scale.csv"}
 COLUMNS = {"shortcut_scale.csv": {"dose": "scale"}, "lesion.csv": {"left": "without"}}
 TAGS = {"gain": "scale", "zero-last-": "zero-init-residual-"}  # of an axis, in the names of trials and the labels of cells
-PRIMARY = {"trained": "above_chance", "gain": "init_scale", "zero_last": "zero_init_residual"}  # words of compare.primary
+MEASURES = {"trained": "above_chance"}  # of a hypothesis
 _HEADER = re.compile(r"# layout 1\r?\n")
 
 
@@ -38,7 +38,7 @@ def settings(values: dict[str, Any]) -> dict[str, Any]:
             values = {**values, section: present}
     compare = values.get("compare")
     if isinstance(compare, dict) and isinstance(compare.get("primary"), str):
-        primary = re.sub(r"\w+", lambda word: PRIMARY.get(word[0], word[0]), compare["primary"])
+        primary = re.sub(r"\w+", lambda word: _WORDS.get(word[0], word[0]), compare["primary"])
         values = {**values, "compare": {**compare, "primary": primary}}
     return values
 
@@ -100,6 +100,7 @@ def columns(name: str, header: Sequence[str]) -> list[str]:
     return [COLUMNS.get(FILES.get(name, name), {}).get(column, column) for column in header]
 
 
+_WORDS = {**MEASURES, **{old.split(".")[1]: new.split(".")[1] for old, new in KEYS.items()}}  # of a hypothesis
 _TAG = re.compile(r"(?<![\w])(gain(?=[\d.])|zero-last-)")
 _OLD = {new: old for old, new in {**TAGS, **FILES}.items()}
 _PRESENT = re.compile(r"(?<![\w])(scale(?=[\d.])|zero-init-residual-|shortcut_scale\.csv$)")

@@ -158,6 +158,16 @@ def test_tables_are_read_with_their_present_columns(layout_1: Path):
     assert runs.read_rows(layout_1 / "cost.csv")[0]["cell"] == "d4 scale1 zero-init-residual-false"
 
 
+def test_a_checkpoint_of_layout_1_keeps_its_name(layout_1: Path):
+    old = layout_1 / "checkpoints" / "plain-d4-gain1-zero-last-true-s0.pt"
+    old.parent.mkdir(exist_ok=True)
+    name = "plain-d4-scale1-zero-init-residual-true-s0"
+
+    assert runs.checkpoint_file(layout_1, name).name == f"{name}.pt"
+    old.touch()
+    assert runs.checkpoint_file(layout_1, name) == old
+
+
 def test_an_experiment_of_layout_1_grows_and_keeps_its_files(layout_1: Path, torch_state: None):
     before = tree(layout_1 / "trials")
     grown = config.load(layout_1 / "experiment.yaml", ["seeds=2"])
@@ -168,6 +178,24 @@ def test_an_experiment_of_layout_1_grows_and_keeps_its_files(layout_1: Path, tor
     assert {record.state for record in runs.trial_records(layout_1, grown)} == {"finished"}
     assert written(layout_1 / "experiment.yaml").startswith("# layout 2\n")
     assert runs.is_complete(config.load(layout_1 / "experiment.yaml"), layout_1)
+
+
+@pytest.mark.parametrize(
+    ("hypothesis", "problem"),
+    [
+        ("trained: identity > plain", "trained is now above_chance"),
+        ("test_accuracy: identity > plain at gain=2", "at: gain is now network.init_scale"),
+        (
+            "test_accuracy: identity > plain at network.zero_last=true",
+            "at: network.zero_last is now network.zero_init_residual",
+        ),
+    ],
+)
+def test_an_old_name_in_a_hypothesis_is_refused_with_its_present_name(hypothesis: str, problem: str):
+    with pytest.raises(config.ConfigError) as caught:
+        config.parse_expectation(hypothesis, "--expect")
+
+    assert str(caught.value) == f"--expect: {problem}"
 
 
 @pytest.mark.parametrize("key", renamed.KEYS)

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from resexp import renamed
 from resexp.config.keys import SHORT
 from resexp.config.models import AXES, DataSettings, NetworkSettings, TrainingSettings
 from resexp.config.parsing import ConfigError, did_you_mean
@@ -96,6 +97,8 @@ def parse_expectation(text: str, where: str = "--expect") -> Expectation:
     if not match:
         raise error(f"{one_line!r} does not begin with a measure and a colon")
     measure, number, rest = match.groups()
+    if measure in renamed.MEASURES:
+        raise ConfigError(f"{measure} is now {renamed.MEASURES[measure]}", where=where)
     if measure not in MEASURES:
         raise ConfigError(f"{measure!r} is not one of {', '.join(MEASURES)}{did_you_mean(measure, MEASURES)}", where=where)
     body, *cells = _AT.split(rest, maxsplit=1)
@@ -155,6 +158,8 @@ def _where(text: str, where: str, error: ErrorFactory) -> tuple[tuple[str, str],
         key, _, value = part.partition("=")
         if not key or not value:
             raise error(f"at: {part!r} is not of the form key=value")
+        if present := renamed.present_key(key):
+            raise ConfigError(f"at: {key} is now {present}", where=where)
         dotted_key = SHORT.get(key, key)
         if dotted_key not in _KEYS or dotted_key == "network.shortcut":
             allowed = f"{', '.join([*_SHORT_AXES, *_TOP_LEVEL])}, or another key such as data.name"
