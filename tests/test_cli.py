@@ -21,7 +21,7 @@ from commands import Answer, Program
 from PIL import Image
 
 import resexp
-from resexp import config, dissect, executors, runs
+from resexp import config, dissect, executors, runs, tables
 
 
 def program(*arguments: object, **options: Any) -> Answer:
@@ -65,10 +65,12 @@ def measured_accuracies(folder: Path) -> dict[str, float]:
 # ---- train and compare -----------------------------------------------------------------------------------------------
 
 
-def test_train_prints_a_summary_on_stderr_and_exits_with_0(trained: tuple[Path, Answer]):
+def test_train_prints_the_answer_and_on_stderr_a_summary_and_exits_with_0(trained: tuple[Path, Answer]):
     folder, answer = trained
+    lines = tables.trained_lines(runs.results_of(folder / "tiny", runs.read_experiment(folder / "tiny")))
 
-    assert (answer.code, answer.out) == (0, "")
+    assert (answer.code, answer.out) == (0, "\n".join([*lines, ""]))
+    assert " ".join(answer.out.split()).count(f"Next: resexp compare {folder / 'tiny'}") == 1
     assert re.fullmatch(r"4 of 4 trials finished(, \d at chance)?; results in (.*)", answer.err.splitlines()[-1])
     assert answer.err.endswith(f"; results in {folder / 'tiny'}\n")
     assert "epoch" not in answer.err

@@ -66,7 +66,7 @@ def train(
         trackers.need_tensorboard()
     if not (fresh or dry_run or tensorboard) and runs.is_complete(experiment, folder):
         names = executors.bring_up_to_date(folder, experiment, shard_numbers, tables.write_accuracy, break_lock=break_lock)
-        _end(experiment, folder, names, as_json=as_json, lead="nothing to train: ")
+        _end(experiment, folder, names, as_json=as_json, quiet=quiet, lead="nothing to train: ")
     with (
         ExitStack() as starting,
         redirect_stdout(WithoutRay(sys.stdout)),
@@ -90,7 +90,7 @@ def train(
             pool, folder, experiment, prepared, shard=shard_numbers, break_lock=break_lock,
             quiet=quiet or as_json, verbose=verbose, watch=trackers.live if tensorboard else None,
         )  # fmt: skip
-    _end(experiment, folder, names, interrupted, as_json=as_json)
+    _end(experiment, folder, names, interrupted, as_json=as_json, quiet=quiet)
 
 
 def _executor(executor: str, address: str | None, jobs: int | None, announce: Callable[[str], None]) -> Any:
@@ -106,6 +106,7 @@ def _end(
     interrupted: Sequence[int] = (),
     *,
     as_json: bool,
+    quiet: bool,
     lead: str = "",
 ) -> NoReturn:
     """Prints a summary and ends the program with its exit code."""
@@ -113,7 +114,10 @@ def _end(
 
     if as_json:
         print_result(tables.TABLES["json"](comparison.compare_results(runs.results_of(folder, experiment))))
-    sys.exit(print_summary(folder, experiment, interrupted, names, lead=lead))
+    code = print_summary(folder, experiment, interrupted, names, lead=lead)
+    if not (as_json or quiet or interrupted) and (lines := tables.trained_lines(runs.results_of(folder, experiment))):
+        print_result("\n".join(lines))
+    sys.exit(code)
 
 
 def _parsed(executor: str, shard: str | None, jobs: str, *, fresh: bool) -> tuple[tuple[int, int] | None, int | None]:
