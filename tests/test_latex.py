@@ -191,9 +191,11 @@ def test_tuned_results_have_a_second_table_and_separate_methods(tmp_path):
     (plain, residual) = rows(second)
 
     assert len(rows(first)) == 4
-    assert plain == ["8", "plain", "lr 0.1 (lr at the edge of the grid)", r"61.0 $\pm$ 8.4", ""]
-    assert residual[:4] == ["", "identity", "lr 0.01 (lr at the edge of the grid)", r"70.0 $\pm$ 9.4"]
-    assert residual[4].startswith("+9.0 [")
+    label = "depth 8, each at its best"
+    assert plain == [label, "plain", r"61.0 $\pm$ 8.4", "", "lr 0.1 (lr at the edge of the grid)"]
+    assert residual[:3] == ["", "identity", r"70.0 $\pm$ 9.4"]
+    assert residual[3].startswith("+9.0 [")
+    assert residual[4] == "lr 0.01 (lr at the edge of the grid)"
     assert "No setting was tuned" not in methods
     assert "tuned" not in methods.partition(r"\paragraph{Tuned settings.}")[0].lower()
     assert (

@@ -45,6 +45,10 @@ def expected(folder, name=NAME):
         for row in csv.DictReader(file):
             for column in ("activation_grad_norm", "activation_rms"):
                 values[f"{column}/{row['block']}", int(row["step"])] = float(row[column])
+    with (logs / "gradients.csv").open() as file:
+        for row in csv.DictReader(file):
+            for column in ("weight_grad_norm", "update_ratio"):
+                values[f"{column}/{row['layer']}", int(row["step"])] = float(row[column])
     return values
 
 

@@ -9,8 +9,9 @@ import pytest
 from resexp.comparison import DepthTrend
 from resexp.figures import FIGURES, training_error
 from resexp.inference import Degradation, DegradationVerdict, Difference
-from resexp.report import pages
+from resexp.tables.colors import verdict_tone
 from resexp.tables.frames import Frames
+from resexp.tables.model import Tone
 
 
 def results(errors, slope=math.nan, arm="plain", condition="no normalization"):
@@ -98,7 +99,8 @@ def test_every_verdict_has_a_sentence_and_two_have_a_color():
     colors = {DegradationVerdict.DEGRADES: "bad", DegradationVerdict.DOES_NOT_DEGRADE: "good"}
 
     assert set(training_error.VERDICTS) == set(DegradationVerdict)
-    assert {verdict: pages.COLORS[verdict] for verdict in DegradationVerdict if verdict in pages.COLORS} == colors
+    tones = {verdict: verdict_tone(verdict) for verdict in DegradationVerdict}
+    assert {verdict: tone for verdict, tone in tones.items() if tone != Tone.OPEN} == colors
 
 
 @pytest.mark.parametrize(

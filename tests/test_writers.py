@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import asdict, dataclass, replace
 from html.parser import HTMLParser
 
@@ -151,8 +152,9 @@ def test_a_terminal_prints_colors_unless_they_are_unwanted_and_uses_its_width():
             console.print(row, soft_wrap=True)
         printed[no_color] = capture.get()
 
-    assert "\x1b[38;2;213;94;0mplain\x1b[0m" in printed[False]
-    assert "\x1b[38;" not in printed[True]
+    color = re.compile(r"\x1b\[(38;[0-9;]+|3[0-7])mplain\x1b\[0m")  # rich caches the codes of a style
+    assert color.search(printed[False])
+    assert not re.search(r"\x1b\[3[0-9]", printed[True])
     assert ("word " * 20).strip() in row.plain
 
 

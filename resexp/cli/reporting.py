@@ -92,8 +92,7 @@ def compare(
     results = comparison.order_by(_results(sources, runs_dir, read), by or [])
     compared = comparison.compare_results(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
     if by_layer:
-        layers = comparison.layer_gradients(results, comparison.layer_logs(results))
-        compared = replace(compared, by_layer=tuple(layers))
+        compared = replace(compared, by_layer=tuple(comparison.layer_gradients(results, comparison.layer_logs(results))))
     judgments = [(kind, claims.judge(expectation, results)) for kind, expectation in expectations]
     lines = [
         line

@@ -15,7 +15,7 @@ ENDS = "Norm of the weight gradient dL/dW at that weighted layer, geometric mean
 def weight_gradients(rows: Sequence[LayerGradients]) -> Table[LayerGradients]:
     """One row for each arm, configuration and moment of training."""
     return Table(
-        title="Weight gradients at the first and the last layer",
+        title="Weight gradients by layer",
         columns=[
             Column("arm", lambda row: row.arm, "arm", tone=lambda row: arm_tone(row.arm)),
             Column("logging step", lambda row: row.moment),

@@ -1,9 +1,10 @@
 """A comparison for a paper: a booktabs table and a paragraph on methods."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from resexp import config, runs
-from resexp.comparison import Comparison
+from resexp.comparison import EACH_AT_BEST, Comparison
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.compared import looks_lines, precision_notes, terms
 from resexp.tables.configurations import configurations
@@ -22,7 +23,10 @@ from resexp.tables.writers import latex_lines, latex_text, latex_words
 def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:
     """Tables that require only the package booktabs."""
     tables = [latex_lines(configurations(comparison, _caption(comparison), p_values=p_values))]
-    tables += [latex_lines(best_settings(comparison))] if comparison.tuned_keys else []
+    if comparison.tuned_keys:
+        tuned = best_settings(comparison)
+        rows = [row for row in tuned.rows if row.comparison.how == EACH_AT_BEST]
+        tables.append(latex_lines(replace(tuned, rows=rows)))
     lines = [line for table in tables for line in [*table, ""]]
     texts = map(latex_words, [*_remarks(comparison), *judgments])
     methods = [r"\paragraph{Methods.}", *_methods(comparison, p_values=p_values)]
