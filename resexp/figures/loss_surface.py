@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import CONDITION, depth_choice
+from resexp.figures.panels import paneled_by_arm
 
 MAX_LOSS = 100.0  # higher losses and NaN have the same color
 
@@ -32,11 +32,7 @@ def _chart(data: FigureData) -> alt.FacetChart:
         )
         .properties(width=220, height=220)
     )
-    conditions, arms = list(rows["condition"].unique()), list(rows["arm"].unique())
-    row = alt.Row("condition:N", sort=conditions, title=None, header=alt.Header(labelExpr=CONDITION))
-    panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
-    figure: alt.FacetChart = panels.add_params(depth_choice(rows))
-    return figure
+    return paneled_by_arm(chart, rows)
 
 
 SURFACE = Figure(

@@ -32,6 +32,34 @@ def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.Facet
     return figure
 
 
+def paneled_by_arm(chart: alt.Chart, frame: pd.DataFrame) -> alt.FacetChart:
+    """One panel per condition and arm, a row for each condition, at a depth that the reader chooses."""
+    conditions, arms = list(frame["condition"].unique()), list(frame["arm"].unique())
+    row = alt.Row("condition:N", sort=conditions, title=None, header=alt.Header(labelExpr=CONDITION))
+    panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
+    figure: alt.FacetChart = panels.add_params(depth_choice(frame))
+    return figure
+
+
+def step_map(frame: pd.DataFrame, y_title: str, color: alt.Color, tooltip: alt.Tooltip) -> alt.FacetChart:
+    """A heat map of `color` over logging steps and block boundaries or layers, for each condition and arm."""
+    axis = alt.Axis(labelOverlap=True, ticks=False)
+    chart = (
+        alt.Chart(frame)
+        .transform_filter("datum.depth == depth_shown")
+        .mark_rect()
+        .encode(
+            x=alt.X("step:O", title="training step (logging steps)", axis=axis),
+            y=alt.Y("index:O", title=y_title, axis=axis),
+            color=color,
+            tooltip=["arm:N", "step:Q", "index:Q", tooltip],
+        )
+        .properties(width=PANEL, height=170)
+    )
+    figure: alt.FacetChart = paneled_by_arm(chart, frame).resolve_scale(y="independent")
+    return figure
+
+
 def over_depth(frame: pd.DataFrame, arms: Sequence[str], column: str, title: str) -> alt.FacetChart:
     """A column in [0, 1] over depth: a dot per seed and a line through medians."""
     data = frame[["condition", "arm", "depth", "seed", column]].dropna()

@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import CONDITION, PANEL, depth_choice, named
+from resexp.figures.panels import named, step_map
 from resexp.tables.sentences import Sentence
 
 MIN_LEVEL = -8  # log10; smaller norms have the same color
@@ -27,23 +27,8 @@ def _chart(data: FigureData) -> alt.FacetChart:
     rows = _means(data).drop(columns=["layer"]).round({"level": 2})
     rows["level"] = rows["level"].clip(lower=MIN_LEVEL)
     scale = alt.Scale(scheme="viridis", domain=[float(rows["level"].min()), float(rows["level"].max())])
-    chart = (
-        alt.Chart(rows)
-        .transform_filter("datum.depth == depth_shown")
-        .mark_rect()
-        .encode(
-            x=alt.X("step:O", title="training step (logging steps)", axis=alt.Axis(labelOverlap=True, ticks=False)),
-            y=alt.Y("index:O", title="weighted layer", axis=alt.Axis(labelOverlap=True, ticks=False)),
-            color=alt.Color("level:Q", title="log10 |dL/dW|", scale=scale),
-            tooltip=["arm:N", "step:Q", "index:Q", alt.Tooltip("level:Q", title="log10 |dL/dW|", format=".2f")],
-        )
-        .properties(width=PANEL, height=170)
-    )
-    conditions, arms = list(rows["condition"].unique()), list(rows["arm"].unique())
-    row = alt.Row("condition:N", sort=conditions, title=None, header=alt.Header(labelExpr=CONDITION))
-    panels = chart.facet(row=row, column=alt.Column("arm:N", sort=arms, title=None))
-    figure: alt.FacetChart = panels.add_params(depth_choice(rows)).resolve_scale(y="independent")
-    return figure
+    color = alt.Color("level:Q", title="log10 |dL/dW|", scale=scale)
+    return step_map(rows, "weighted layer", color, alt.Tooltip("level:Q", title="log10 |dL/dW|", format=".2f"))
 
 
 def _sentences(data: FigureData) -> list[str]:

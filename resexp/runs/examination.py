@@ -46,7 +46,7 @@ def _finished(trial_path: Path) -> list[str]:
 
 
 def _unfinished(trial_path: Path) -> list[str]:
-    remedy = "delete it and train again: trials with a valid checkpoint resume, all others start over"
+    remedy = "delete it and train again: trials with a valid checkpoint resume, all others are trained from scratch"
     return [f"{line}; {remedy}" for name in LOGS for line in _faults(read_rows, trial_path / name)]
 
 
@@ -56,7 +56,7 @@ def _checkpoints(folder: Path) -> Iterator[str]:
     stacks = {checkpoint_file(folder, stack.name).stem for stack in plan.stacks} if plan else None
     for path in sorted(folder.glob("checkpoints/*.pt")):
         resume = "train again: its trials resume from the previous checkpoint"
-        remedy = resume if previous_path(path).exists() else "delete it to train its trials from the start"
+        remedy = resume if previous_path(path).exists() else "delete it to train its trials from scratch"
         yield from (f"{line}; {remedy}" for line in _faults(read_with_digest, path))
         if stacks is not None and path.stem not in stacks:
             yield f"{path}: belongs to no stack of plan.json; delete it"

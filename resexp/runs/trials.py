@@ -150,7 +150,7 @@ def check_digests(trial_path: Path, values: dict[str, Any], names: Iterable[str]
 
 
 def clear(trial_path: Path) -> None:
-    """Empties the folder of a trial, except for trial.yaml, before it is trained from the start."""
+    """Empties the folder of a trial, except for trial.yaml, before it is trained from scratch."""
     check_guards()
     trial_path.mkdir(parents=True, exist_ok=True)
     for path in trial_path.iterdir():

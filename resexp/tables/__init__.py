@@ -4,7 +4,6 @@ from resexp.tables.ablation import dissection_lines
 from resexp.tables.answer import answer_lines, trained_lines
 from resexp.tables.at_initialization import (
     InitDiagnostics,
-    Spread,
     init_diagnostics,
     logged_init_diagnostics,
     probe_csv,
@@ -25,7 +24,6 @@ from resexp.tables.formats import (
     slope_text,
 )
 from resexp.tables.pair_summaries import (
-    at_start_text,
     equalities,
     extra_cost,
     pair_notes,
@@ -42,14 +40,10 @@ __all__ = [
     "PRIMARY",
     "TABLES",
     "InitDiagnostics",
-    "Spread",
     "accuracy_text",
     "answer_lines",
-    "at_start_text",
-    "beyond_width_text",
     "by_layer_lines",
     "comparison_lines",
-    "configuration_lines",
     "contrast_text",
     "cost_lines",
     "dead_trials",
