@@ -6,7 +6,5 @@ judge(expectation, results)      a verdict for each arm of a hypothesis, with it
 """
 
 from resexp.claims.claim_files import Claim, is_file, read, shipped
-from resexp.claims.judging import CellVerdict, Judgment, Verdict, judge, primaries
+from resexp.claims.judging import Judgment, Verdict, judge, primaries
 from resexp.claims.quantities import MEASURES
-
-__all__ = ["MEASURES", "CellVerdict", "Claim", "Judgment", "Verdict", "is_file", "judge", "primaries", "read", "shipped"]

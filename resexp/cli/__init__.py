@@ -5,8 +5,6 @@ from resexp.cli import configs, dissecting, exporting, probing, reporting, repro
 from resexp.cli.output import prepare_streams
 from resexp.cli.program import FAILED, USAGE, app, fail
 
-__all__ = ["app", "configs", "dissecting", "exporting", "main", "probing", "reporting", "reproduction", "timing", "training"]
-
 
 def main() -> None:
     """Runs the program and prints every expected error as one line on stderr, with an exit code."""

@@ -4,22 +4,3 @@ from resexp.datasets.batches import AUGMENTATIONS, crop_flip, normalization_stat
 from resexp.datasets.images import DataError, Images, Source
 from resexp.datasets.readers import DATASETS, SHAPES, checksum, data_root
 from resexp.datasets.splits import first, held_out, limited, order, train_validation_split
-
-__all__ = [
-    "AUGMENTATIONS",
-    "DATASETS",
-    "SHAPES",
-    "DataError",
-    "Images",
-    "Source",
-    "checksum",
-    "crop_flip",
-    "data_root",
-    "first",
-    "held_out",
-    "limited",
-    "normalization_stats",
-    "normalize",
-    "order",
-    "train_validation_split",
-]

@@ -6,15 +6,3 @@ from resexp.executors.experiment import bring_up_to_date, train_here, training
 from resexp.executors.machine import cores
 from resexp.executors.pool import Pool
 from resexp.executors.workers import STOP_SIGNALS, OutOfMemoryError
-
-__all__ = [
-    "STOP_SIGNALS",
-    "Cluster",
-    "OutOfMemoryError",
-    "Pool",
-    "bring_up_to_date",
-    "cores",
-    "train_here",
-    "train_stacks",
-    "training",
-]

@@ -47,6 +47,3 @@ def available_figures(data: FigureData) -> list[str]:
     replaces = data.has_heat_map and data.frames.results["init_scale"].notna().all()
     sections = {Section.MAP, Section.ABLATION} if replaces else set(Section)
     return [name for name, figure in FIGURES.items() if figure.section in sections and figure.condition(data)]
-
-
-__all__ = ["FIGURES", "Chart", "Figure", "FigureData", "Section", "available_figures"]

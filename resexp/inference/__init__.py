@@ -32,41 +32,4 @@ from resexp.inference.intervals import (
     seeds_for,
 )
 from resexp.inference.samples import Summary, standard_deviation, summarize
-from resexp.inference.selection import SELECTED_LEVEL, best_option, cross_fitted
-
-__all__ = [
-    "ALPHA",
-    "COVERAGE_OF_LOOKS",
-    "LEVEL",
-    "MAX_PAIRS",
-    "MIN_SEEDS",
-    "RANK_TEST_ALPHA",
-    "SELECTED_LEVEL",
-    "Degradation",
-    "DegradationVerdict",
-    "Difference",
-    "Pairing",
-    "Summary",
-    "best_option",
-    "cross_fitted",
-    "degradation",
-    "degradation_reduction",
-    "fisher_exact",
-    "half_width",
-    "highest_last",
-    "holm",
-    "image_half_width",
-    "is_significant",
-    "mann_whitney",
-    "p_below",
-    "p_of_mean",
-    "paired_difference",
-    "pairing",
-    "sd_interval",
-    "seeds_for",
-    "sign_flip",
-    "smallest_mann_whitney",
-    "smallest_sign_flip",
-    "standard_deviation",
-    "summarize",
-]
+from resexp.inference.selection import SELECTED_LEVEL, cross_fitted

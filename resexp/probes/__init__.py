@@ -7,24 +7,7 @@
 from resexp.probes.correlation import gradient_correlation, input_gradients
 from resexp.probes.fixed import FIXED_BATCH_PROBES, fixed_batch_probes
 from resexp.probes.paths import gradients_by_path_length, path_lengths
-from resexp.probes.readings import STEP_PROBES, LogRow, Measurement, begin, end, norms
+from resexp.probes.readings import STEP_PROBES, LogRow, begin, end, norms
 from resexp.probes.slopes import slope
 
 PROBES = {**STEP_PROBES, **FIXED_BATCH_PROBES}
-
-__all__ = [
-    "FIXED_BATCH_PROBES",
-    "PROBES",
-    "STEP_PROBES",
-    "LogRow",
-    "Measurement",
-    "begin",
-    "end",
-    "fixed_batch_probes",
-    "gradient_correlation",
-    "gradients_by_path_length",
-    "input_gradients",
-    "norms",
-    "path_lengths",
-    "slope",
-]

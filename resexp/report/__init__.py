@@ -2,9 +2,7 @@
 
 from resexp.report.content import READ_FILES
 from resexp.report.pages import html
-from resexp.report.pictures import FIGURE_FORMATS, figures_of, save_figures
+from resexp.report.pictures import figures_of, save_figures
 from resexp.report.plain import markdown, text
 
 FORMATS = {"html": html, "md": markdown, "text": text}
-
-__all__ = ["FIGURE_FORMATS", "FORMATS", "READ_FILES", "figures_of", "html", "markdown", "save_figures", "text"]

@@ -4,21 +4,3 @@ from resexp.screen.drawing import bar, clock, gradient_bar, layout, progress_lin
 from resexp.screen.snapshots import Snapshot, TrialRow, epoch_lines, live, read_row, replay, snapshot, work_done
 
 FRAME_SECONDS = 0.25
-
-__all__ = [
-    "FRAME_SECONDS",
-    "Snapshot",
-    "TrialRow",
-    "bar",
-    "clock",
-    "epoch_lines",
-    "gradient_bar",
-    "layout",
-    "live",
-    "progress_line",
-    "read_row",
-    "render",
-    "replay",
-    "snapshot",
-    "work_done",
-]

@@ -20,24 +20,3 @@ from resexp.theory.formulas import (
     tanh_layers,
 )
 from resexp.theory.predictions import Prediction
-
-__all__ = [
-    "BATCH_NORM_RELU",
-    "INIT_SCALES",
-    "Prediction",
-    "batch_norm_linear",
-    "batch_norm_relu",
-    "block_count",
-    "borders",
-    "fluctuation",
-    "layer_norm_relu",
-    "layers_of_block",
-    "norm_residual",
-    "predict",
-    "relu_layer",
-    "residual",
-    "residual_bare",
-    "residual_post",
-    "residual_pre",
-    "tanh_layers",
-]

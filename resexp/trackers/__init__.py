@@ -4,7 +4,5 @@ Each tracker is an optional dependency; if it is missing, an error of one line n
 """
 
 from resexp.trackers.exports import TRACKERS
-from resexp.trackers.points import Point, points, settings_of
+from resexp.trackers.points import points, settings_of
 from resexp.trackers.tensorboard import live, need_tensorboard
-
-__all__ = ["TRACKERS", "Point", "live", "need_tensorboard", "points", "settings_of"]
