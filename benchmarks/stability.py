@@ -103,7 +103,7 @@ def moved_results(shipped: Comparison, perturbed: Sequence[Comparison]) -> Itera
 def accuracies(comparison: Comparison) -> dict[str, float]:
     """Test accuracy by trial; 0 for a diverged trial."""
     records = comparison.results.records
-    return {record.trial.name: record.result["test_accuracy"] or 0.0 for record in records if record.result}
+    return {record.trial.name: record.result.test_accuracy or 0.0 for record in records if record.result}
 
 
 def main() -> None:

@@ -145,7 +145,7 @@ class ExperimentResults:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row per trial: its configuration and the values of its result.json; of dead_layers their number."""
-        results = [record.result or {} for record in self.finished]
+        results = [record.result.content for record in self.finished if record.result]
         keys = [key for key in dict.fromkeys(key for result in results for key in result) if key not in METADATA]
         counted = [
             {key: len(value) if isinstance(value, list) else value for key, value in result.items()} for result in results
@@ -264,7 +264,8 @@ class ExperimentResults:
 
     def _check(self, names: Sequence[str]) -> None:
         for record in self.finished:
-            runs.check_digests(record.folder, record.result or {}, names)
+            if record.result:
+                runs.check_digests(record.folder, record.result, names)
 
 
 def _plain(value: Any) -> Any:

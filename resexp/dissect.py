@@ -49,9 +49,8 @@ def load(folder: Path, trial: Trial, device: str) -> tuple[Network, TrainingData
     result = runs.result(folder)
     if result is None:
         raise runs.RunsError(f"{folder}: not finished; only trained networks can be dissected")
-    step = runs.diverged_at(result)
-    if step is not None:
-        raise runs.RunsError(f"{folder}: diverged at step {step}; only trained networks can be dissected")
+    if result.diverged_at is not None:
+        raise runs.RunsError(f"{folder}: diverged at step {result.diverged_at}; only trained networks can be dissected")
     runs.check_digests(folder, result, ["weights.pt"])
     training_data = training.load_training_data(trial.settings.data, device, training.DTYPES[trial.settings.precision])
     network = training.build(trial, training_data.input_shape, training_data.classes).to(torch.device(device))

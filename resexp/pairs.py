@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from torch.nn import functional
 from resexp import config, probes, training
 from resexp.config import Experiment, Settings, Trial
 from resexp.networks import Network, NetworkCost, Noise, boundary_stages, count, weighted_layers
-from resexp.runs import PairSummary
+from resexp.runs import AtStart, Equalities, ExtraCost, PairSummary
+from resexp.runs.records import StartDifference
 
 Costs = dict[str, NetworkCost]  # by name of the trial
 
@@ -42,33 +44,34 @@ def pair_summary(plain: Trial, residual: Trial, experiment: Experiment, device: 
     is_wider = width_of(plain_network) != residual.settings.network.width
     # A parameter-matched baseline of the same width is the plain counterpart itself.
     has_other_width = is_parameter_matched and is_wider
-    extra_costs = {key: residual_values[key] - plain_values[key] for key in COSTS}
+    extra_costs = ExtraCost(**{key: getattr(residual_values, key) - getattr(plain_values, key) for key in COSTS})
     network, precision = residual.settings.network, residual.settings.precision
     inits = {"zero_init_residual": network.zero_init_residual, **{init: network.init == init for init in training.PLAIN_INITS}}
-    return {
-        "cell": " ".join(config.cell_label(plain.settings, experiment.axes)),
-        "plain": plain.arm,
-        "residual": residual.arm,
-        "seed": plain.seed,
-        "equal": {
-            "weights": 0 if has_other_width else len(shared),
-            "weights_bit_equal": None if has_other_width else all(torch.equal(a, b) for a, b in shared),
-            "first_batch": torch.equal(plain_batch, residual_batch),
-            "recipe": _without_shortcut(plain.settings) == _without_shortcut(residual.settings),
-        },
-        "start_differs": [key for key, applies in inits.items() if applies],
-        "same_function_class": _same_function_class(residual.settings),
-        "nothing_to_skip": network.depth == 2,
-        "same_as_plain": is_parameter_matched and not is_wider,
-        **({"padded_channels_dead": True} if padded_channels_dead(network) else {}),
-        **({"precision": precision} if precision in config.COARSE else {}),
-        "width": {plain.arm: width_of(plain_network), residual.arm: width_of(residual_network)},
-        "beyond": extra_costs,
-        "at_start": {plain.arm: plain_values, residual.arm: residual_values},
-    }
+    rare: dict[str, Any] = {"padded_channels_dead": True} if padded_channels_dead(network) else {}
+    rare |= {"precision": precision} if precision in config.COARSE else {}
+    return PairSummary(
+        cell=" ".join(config.cell_label(plain.settings, experiment.axes)),
+        plain=plain.arm,
+        residual=residual.arm,
+        seed=plain.seed,
+        equal=Equalities(
+            weights=0 if has_other_width else len(shared),
+            weights_bit_equal=None if has_other_width else all(torch.equal(a, b) for a, b in shared),
+            first_batch=torch.equal(plain_batch, residual_batch),
+            recipe=_without_shortcut(plain.settings) == _without_shortcut(residual.settings),
+        ),
+        start_differs=tuple(cast("StartDifference", key) for key, applies in inits.items() if applies),
+        same_function_class=_same_function_class(residual.settings),
+        nothing_to_skip=network.depth == 2,
+        same_as_plain=is_parameter_matched and not is_wider,
+        width={plain.arm: width_of(plain_network), residual.arm: width_of(residual_network)},
+        beyond=extra_costs,
+        at_start={plain.arm: plain_values, residual.arm: residual_values},
+        **rare,
+    )
 
 
-def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, dict[str, float | int]]:
+def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, AtStart]:
     """(network, first batch, values): loss, output RMS, gradient slope and costs before the first update."""
     settings, smoothing = trial.settings, trial.settings.training.label_smoothing
     training_data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
@@ -83,15 +86,15 @@ def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[
             costs[trial.name] = count(network, training_data.input_shape)
     loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     is_coarse = settings.precision in config.COARSE
-    gap = {"precision_gap": precision_gap(gradients, grad_norms)} if is_coarse else {}
-    values: dict[str, float | int] = {
-        "loss": _rounded(loss.item()),
-        "output_rms": _rounded(logits.double().square().mean().sqrt().item()),
-        "slope": _rounded(probes.slope(grad_norms, boundary_stages(network))),
+    gap: dict[str, Any] = {"precision_gap": precision_gap(gradients, grad_norms)} if is_coarse else {}
+    at_start = AtStart(
+        loss=_rounded(loss.item()),
+        output_rms=_rounded(logits.double().square().mean().sqrt().item()),
+        slope=_rounded(probes.slope(grad_norms, boundary_stages(network))),
         **{key: getattr(costs[trial.name], key) for key in COSTS},
         **gap,
-    }
-    return network, x, values
+    )
+    return network, x, at_start
 
 
 def boundary_gradients(

@@ -1,5 +1,6 @@
 """Finished experiments without training: the test chooses every number."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ START = {
     "data_sha256": "0" * 64,
     "images": [1294, 144, 359],
 }
+LAUNCH = runs.Launch.model_validate_json(json.dumps(START))
 RESULT = {
     "outcome": "above_chance", "test_accuracy": None, "test_loss": 1.0, "best_test_accuracy": None, "best_test_loss": 1.0,
     "best_epoch": 1, "train_accuracy": None, "train_loss": 0.1, "val_accuracy": None, "slope_start": math.nan,
@@ -36,7 +38,7 @@ def experiment(runs_dir: Path, values: Values, *overrides: str) -> tuple[Path, E
     created = config.load("digits", list(overrides))
     folder = runs_dir / created.name
     folder.mkdir(parents=True)
-    runs.begin(created, folder, config.make_plan(created, "cpu", 2), START, pair_summaries=[])
+    runs.begin(created, folder, config.make_plan(created, "cpu", 2), LAUNCH, [])
     for trial in created.trials:
         chosen = values(trial)
         if chosen:

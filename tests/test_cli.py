@@ -690,16 +690,16 @@ def test_a_signal_stops_after_the_step_and_the_same_command_resumes_to_the_same_
     with subprocess.Popen(
         [sys.executable, "-m", "resexp", *arguments, "--jobs", jobs], stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        interrupt(process, lambda: runs.status(first).get("step", 0) > 10, number)
+        interrupt(process, lambda: runs.status(first).step > 10, number)
         _, err = process.communicate(timeout=60)
     stopped = runs.status(first)
 
     assert process.returncode == code
-    assert (stopped["state"], stopped["steps"]) == ("interrupted", 400)
-    assert 10 < stopped["step"] < 400
+    assert (stopped.state, stopped.steps) == ("interrupted", 400)
+    assert 10 < stopped.step < 400
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("interrupted; continue with: resexp train ")
-    assert runs.status(first.with_name("identity-d4-s0"))["state"] in other
+    assert runs.status(first.with_name("identity-d4-s0")).state in other
 
     assert call(*arguments).code == 0
     ignored = ("timing.csv", "status.json", "environment.json", ".lock")

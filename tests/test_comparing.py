@@ -398,7 +398,7 @@ def test_a_log_that_changed_since_its_trial_finished_is_not_read(tmp_path: Path,
     folder, experiment = fabricated.experiment(tmp_path, identity_is_better, *CELL)
     for trial_folder in (runs.trial_folder(folder, trial.name) for trial in experiment.trials):
         runs.write_rows(trial_folder / "predictions.csv.gz", [(image, image % 3, image % 3, 0.5) for image in range(9)])
-        runs.write_result(trial_folder, {**(runs.result(trial_folder) or {}), "steps": 20})
+        runs.write_result(trial_folder, {**runs.result(trial_folder).content, "steps": 20})
     before = compare(tmp_path, *options)
     changed = runs.trial_folder(folder, experiment.trials[0].name) / file
     changed.write_bytes(changed.read_bytes() + b"\n")

@@ -67,7 +67,7 @@ def test_it_trains_a_few_steps_to_a_result(name, noise_data, tmp_path):
 
     results = [state.result for state in runs.trial_records(tmp_path / "run", experiment)]
     assert len(results) == len(experiment.trials)
-    assert all(result["outcome"] in ("above_chance", "at_chance") for result in results)
+    assert all(result.outcome in ("above_chance", "at_chance") for result in results)
 
 
 @pytest.mark.parametrize("name", ["mnist-mlp", "mnist-cnn", "fashion-cnn"])
@@ -86,7 +86,7 @@ def test_it_trains_on_the_real_images(name, real_data, torch_state, tmp_path):
     experiment = config.load(name, overrides)
     executors.train_here(experiment, tmp_path / "run")
 
-    assert all(state.result["steps"] == 2 for state in runs.trial_records(tmp_path / "run", experiment))
+    assert all(state.result.steps == 2 for state in runs.trial_records(tmp_path / "run", experiment))
 
 
 def test_the_demo_has_four_conditions_at_three_depths():

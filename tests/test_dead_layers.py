@@ -265,8 +265,8 @@ def test_the_summary_of_training_lists_trials_with_dead_layers(results: runs.Res
 def test_the_summary_of_a_float32_pair_has_no_precision_gap(tiny: Any):
     (summary,) = pairs.pair_summaries(tiny(), "cpu")
 
-    assert "precision" not in summary
-    assert not any("precision_gap" in values for values in summary["at_start"].values())
+    assert "precision" not in summary.content
+    assert not any("precision_gap" in values.content for values in summary.at_start.values())
 
 
 def test_the_precision_gap_is_the_largest_relative_difference_from_float32(tiny: Any):
@@ -291,16 +291,17 @@ def test_the_precision_gap_is_the_largest_relative_difference_from_float32(tiny:
             norms[precision] = torch.stack([grad.double().norm() for grad in grads])
         gap = (norms["bfloat16"] / norms["float32"] - 1).abs().max().item()
 
-        assert summary["precision"] == "bfloat16"
-        assert summary["at_start"][trial.arm]["precision_gap"] == pytest.approx(gap, rel=1e-6)
+        assert summary.precision == "bfloat16"
+        assert summary.at_start[trial.arm].precision_gap == pytest.approx(gap, rel=1e-6)
         assert gap > 0
 
 
 @pytest.mark.parametrize(("gap", "has_warning"), [(0.0, False), (0.05, False), (0.051, True), (0.27, True), (None, False)])
 def test_a_precision_gap_of_more_than_5_percent_gives_a_warning(gap: float | None, has_warning: bool, tiny: Any):  # noqa: FBT001 - a parameter
     (summary,) = pairs.pair_summaries(tiny("precision=bfloat16"), "cpu")
-    summary["at_start"]["plain"]["precision_gap"] = gap
-    summary["at_start"]["identity"]["precision_gap"] = 0.0
+    gaps = {"plain": gap, "identity": 0.0}
+    at_start = {arm: values.model_copy(update={"precision_gap": gaps[arm]}) for arm, values in summary.at_start.items()}
+    summary = summary.model_copy(update={"at_start": at_start})
 
     assert bool(tables.pair_warnings(summary)) == has_warning
     assert tables.pair_warnings(summary) == [line for line in tables.pair_notes(summary) if "bfloat16" in line]

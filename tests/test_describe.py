@@ -63,7 +63,7 @@ def test_every_pair_has_a_summary_and_every_cell_a_table():
     lines, pair_summaries, missing = describe.describe(config.load("digits", overrides))
 
     assert [line for line in lines if line in ("d2 norm-none init-he", "d8 norm-none init-he", "d2", "d8")] == ["d2", "d8"]
-    assert [summary["nothing_to_skip"] for summary in pair_summaries] == [True, False]
+    assert [summary.nothing_to_skip for summary in pair_summaries] == [True, False]
     assert missing is None
 
 

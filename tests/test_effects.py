@@ -276,7 +276,7 @@ def test_with_missing_or_damaged_predictions_the_p_value_covers_seeds_only(tmp_p
     correct = {"plain": [3, 3, 3], "identity": [6, 5, 6]}
     results = fabricated.results(tmp_path, lambda t: {"test_accuracy": correct[t.arm][t.seed] / 10}, *CELL, "seeds=3")
     for record in with_predictions(results, correct, 10).records:
-        runs.write_result(record.folder, record.result or {})
+        runs.write_result(record.folder, record.result.content)
     folder, experiment = results.sources[0]
     before = comparison.compare_results(runs.results_of(folder, experiment))
     damage(results.records[0].folder / "predictions.csv.gz")

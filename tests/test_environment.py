@@ -61,7 +61,7 @@ def test_a_checkout_has_a_revision_with_a_plus_if_files_were_changed(source: Pat
 
 def test_a_start_records_everything_that_a_result_may_depend_on_and_no_user_name():
     home = Path.home()
-    entry = runs.launch_entry(PREPARED, ["resexp", "train", f"{home}/x.yaml"])
+    entry = runs.launch_entry(PREPARED, ["resexp", "train", f"{home}/x.yaml"]).content
     at = datetime.fromisoformat(entry.pop("time"))
 
     assert at.utcoffset() == timedelta(0)

@@ -94,7 +94,7 @@ def test_a_trial_that_raises_is_failed_with_its_reason_and_the_others_continue(
     with Pool() as pool:
         train_all(pool, tiny(UNSTACKED), tmp_path)
         assert states(tiny(UNSTACKED), tmp_path) == {"plain-d4-s0": "failed", "identity-d4-s0": "finished"}
-        assert runs.status(tmp_path / "trials" / "plain-d4-s0")["reason"] == "RuntimeError: out of luck"
+        assert runs.status(tmp_path / "trials" / "plain-d4-s0").reason == "RuntimeError: out of luck"
         train_all(pool, tiny(UNSTACKED), tmp_path)
 
     assert set(states(tiny(UNSTACKED), tmp_path).values()) == {"finished"}
@@ -115,7 +115,7 @@ def test_a_diverged_trial_has_a_result_and_the_others_continue(in_process: None,
         train_all(pool, experiment, tmp_path)
 
     records = runs.trial_records(tmp_path, experiment)
-    outcomes = {record.trial.name: record.result["outcome"] for record in records if record.result}
+    outcomes = {record.trial.name: record.result.outcome for record in records if record.result}
     assert {name: outcome == "diverged" for name, outcome in outcomes.items()} == {
         "plain-d4-lr1e+30-s0": True, "identity-d4-lr1e+30-s0": True, "plain-d4-lr0.1-s0": False, "identity-d4-lr0.1-s0": False,
     }  # fmt: skip
@@ -197,7 +197,7 @@ def test_a_stack_that_does_not_fit_into_memory_is_split_and_gives_the_results_of
     assert not checkpoint.exists()
     assert [len(stack.trials) for stack in runs.read_plan(tmp_path / "large").stacks] == [2, 2, 2, 2]
     results = [
-        {trial.name: runs.result(runs.trial_folder(tmp_path / size, trial.name))["test_loss"] for trial in experiment.trials}
+        {trial.name: runs.result(runs.trial_folder(tmp_path / size, trial.name)).test_loss for trial in experiment.trials}
         for size in ("small", "large")
     ]
     assert results[0] == results[1]
@@ -228,8 +228,8 @@ def test_a_single_network_that_does_not_fit_fails_with_the_batch_size_that_fits(
     # plain, 4 layers of width 8 on 64 pixels: 520 + 72 + 72 + 90 weights of 4 bytes, with gradient and two moments; for each
     # image at most 4 x (64 + 8 + 8 + 8 + 10) bytes are saved for the backward pass
     status = runs.status(runs.trial_folder(tmp_path, "plain-d4-s0"))
-    message = re.fullmatch(r"out of memory: 0.00 GB free on cpu, batch size 16; (.*)", status["reason"])
-    assert status["state"] == "failed"
+    message = re.fullmatch(r"out of memory: 0.00 GB free on cpu, batch size 16; (.*)", status.reason)
+    assert status.state == "failed"
     assert message
     assert message[1] == "use fewer processes (--jobs 1), or a smaller network.width or network.depth"
     assert costs.oom_advice(tiny("training.batch_size=1000000").trials[0], "cpu").endswith(
@@ -361,7 +361,7 @@ def after_a_kill(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
             kill_when_reading(pipe, ticks)
             for _ in ticks:
                 pass
-        after_kill = states(experiment, folder), str(runs.status(runs.trial_folder(folder, first)).get("reason"))
+        after_kill = states(experiment, folder), runs.status(runs.trial_folder(folder, first)).reason
         train_all(pool, experiment, folder)
     return folder, *after_kill
 

@@ -345,7 +345,7 @@ def test_logs_of_an_image_folder_contain_class_names_and_files(call: Program, in
     trial = folder / "trials" / "identity-d4-s0"
 
     assert answer.code == 0
-    assert runs.launches(folder)[-1]["classes"] == ["1", "2", "9", "10"]
+    assert runs.launches(folder)[-1].classes == ("1", "2", "9", "10")
     for row, (file, name, _) in zip(predictions(trial), contents(test), strict=True):
         assert list(row) == ["index", "label", "prediction", "label_probability", "label_name", "prediction_name", "file"]
         assert (row["file"], row["label_name"]) == (file, name)
@@ -380,7 +380,7 @@ def test_predictions_on_data_without_files_have_no_additional_columns(
 
     rows = predictions(tmp_path / "tiny" / "trials" / "identity-d4-s0")
     assert list(rows[0]) == list(runs.COLUMNS["predictions.csv.gz"]) == ["index", "label", "prediction", "label_probability"]
-    assert runs.launches(tmp_path / "tiny")[-1]["classes"] == list("0123456789")
+    assert runs.launches(tmp_path / "tiny")[-1].classes == tuple("0123456789")
 
 
 def test_remarks_on_a_folder_are_printed_once_and_recorded(call: Program, in_process: None, numbers: Path, tmp_path: Path):
@@ -389,7 +389,7 @@ def test_remarks_on_a_folder_are_printed_once_and_recorded(call: Program, in_pro
     remark = f"{numbers}: not read: notes.txt"
 
     assert answer.err.count(remark) == 1
-    assert runs.launches(tmp_path / "runs" / "numbers")[-1]["remarks"] == [remark]
+    assert runs.launches(tmp_path / "runs" / "numbers")[-1].remarks == (remark,)
 
 
 def test_a_predefined_validation_set_is_used(call: Program, in_process: None, tmp_path: Path):
@@ -400,7 +400,7 @@ def test_a_predefined_validation_set_is_used(call: Program, in_process: None, tm
     assert answer.code == 0
     assert call("dissect", "numbers", "--runs", tmp_path / "runs", "--quiet").code == 0
     assert "valid/ is the validation set (6 images); data.validation has no effect" in answer.err
-    assert runs.launches(tmp_path / "runs" / "numbers")[-1]["images"] == [20, 6, 4]
+    assert runs.launches(tmp_path / "runs" / "numbers")[-1].images == (20, 6, 4)
 
 
 # ---- limits ----------------------------------------------------------------------------------------------------------------
@@ -414,7 +414,7 @@ def test_limits_of_test_and_validation_images_are_marked_as_not_a_result(
     folder = tmp_path / "tiny"
 
     assert answer.code == 0
-    assert runs.launches(folder)[-1]["images"] == [64, 30, 20]
+    assert runs.launches(folder)[-1].images == (64, 30, 20)
     assert len(predictions(folder / "trials" / "identity-d4-s0")) == 20
     call("report", "tiny", "--runs", tmp_path)
     texts = {

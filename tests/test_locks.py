@@ -53,7 +53,7 @@ def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(tmp_path: Path):
     write_lock(tmp_path, process=dead_process())
     assert not runs.is_training(tmp_path)
     with runs.lock(tmp_path):
-        assert runs.holder(tmp_path)["process"] == os.getpid()
+        assert runs.holder(tmp_path).process == os.getpid()
 
 
 def test_the_lock_of_another_host_is_taken_over_only_with_break_lock(tmp_path: Path):
@@ -65,7 +65,7 @@ def test_the_lock_of_another_host_is_taken_over_only_with_break_lock(tmp_path: P
     assert (tmp_path / "lock.json").read_bytes() == before
 
     with runs.lock(tmp_path, break_lock=True):
-        assert runs.holder(tmp_path)["host"] == platform.node()
+        assert runs.holder(tmp_path).host == platform.node()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}'])

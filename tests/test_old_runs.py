@@ -56,7 +56,7 @@ def test_old_folders_are_compared_and_reported_with_their_measured_values(
         for row in csv.DictReader((results / "finished" / "accuracy.csv").read_text().splitlines())
     }
     records = runs.read_results([results / "finished"], ["metrics.csv", "signals.csv"]).records
-    assert {record.trial.name: str(record.result["test_accuracy"]) for record in records} == measured
+    assert {record.trial.name: str(record.result.test_accuracy) for record in records} == measured
 
     table = output("compare", "finished", "--runs", results, capsys=capsys, monkeypatch=monkeypatch)
     assert [line.split()[:2] for line in table.splitlines() if "/2 " in line] == [["plain", "0/2"], ["identity", "0/2"]]
@@ -141,12 +141,12 @@ def test_settings_are_read_with_their_present_names(layout_1: Path):
 def test_results_plan_and_pairs_are_read_with_their_present_names(layout_1: Path):
     results = runs.read_results([layout_1])
 
-    assert {record.result["outcome"] for record in results.records} == {runs.Outcome.AT_CHANCE}
+    assert {record.result.outcome for record in results.records} == {runs.Outcome.AT_CHANCE}
     assert {name for stack in runs.read_plan(layout_1).stacks for name in stack.trials} == {
         record.trial.name for record in results.records
     }
     pair = runs.pair_summaries(layout_1)[-1]
-    assert (pair["cell"], pair["start_differs"]) == ("d4 scale2 zero-init-residual-true", ["zero_init_residual"])
+    assert (pair.cell, pair.start_differs) == ("d4 scale2 zero-init-residual-true", ("zero_init_residual",))
     assert results.orphaned_trials == []
 
 

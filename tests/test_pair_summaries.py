@@ -1,11 +1,13 @@
 """Pair summaries as text."""
 
+import json
+
 import pytest
 
-from resexp import tables
+from resexp import runs, tables
 
-START = {"loss": 2.3026, "output_rms": 0.125, "slope": None, "parameters": 1000}
-PAIR = {
+START = {"loss": 2.3026, "output_rms": 0.125, "slope": None, "parameters": 1000, "multiply_adds": 900, "activation_bytes": 4}
+VALUES = {
     "cell": "d8", "plain": "plain", "residual": "gate", "seed": 0,
     "equal": {"weights": 16, "weights_bit_equal": True, "first_batch": True, "recipe": True},
     "width": {"plain": 64, "gate": 64},
@@ -16,7 +18,12 @@ PAIR = {
 
 
 def changed(**parts):
-    return {**PAIR, **{key: {**PAIR[key], **value} if isinstance(value, dict) else value for key, value in parts.items()}}
+    """The pair summary with other values; those of a dict are merged into it."""
+    merged = {key: {**VALUES[key], **value} if isinstance(value, dict) else value for key, value in parts.items()}
+    return runs.PairSummary.model_validate_json(json.dumps({**VALUES, **merged}))
+
+
+PAIR = changed()
 
 
 def test_a_pair_summary_lists_matched_properties_extra_cost_and_initial_values():
@@ -51,7 +58,7 @@ def test_unequal_properties_are_reported_as_different(parts, words):
 
 
 def test_the_extra_cost_of_a_pair_is_none_if_all_costs_are_equal():
-    assert tables.extra_cost(changed(beyond=dict.fromkeys(PAIR["beyond"], 0))) == ["none"]
+    assert tables.extra_cost(changed(beyond=dict.fromkeys(VALUES["beyond"], 0))) == ["none"]
     assert tables.extra_cost(changed(beyond={"parameters": 0, "multiply_adds": 0})) == [
         "+0 parameters", "+0 multiply-adds", "+768 B activation memory per image",
     ]  # fmt: skip
@@ -83,16 +90,16 @@ def test_pairs_have_notes_on_special_properties(note, words):
 
 def test_a_pair_summary_with_long_names_and_two_widths_fits_80_columns():
     arm = "scaled-scale0.123456789-branch0.987654321"
-    summary = {
-        **changed(equal={"weights_bit_equal": None}),
-        "cell": "cnn d164 w128 bottleneck layers2 post-norm norm-batch relu init-he batch128 sgd lr0.1 decay0.0001",
-        "plain": f"plain-as-{arm}", "residual": arm,
-        "width": {f"plain-as-{arm}": 1234, arm: 1024}, "at_start": {f"plain-as-{arm}": START, arm: START},
-    }  # fmt: skip
+    summary = changed(
+        equal={"weights_bit_equal": None},
+        cell="cnn d164 w128 bottleneck layers2 post-norm norm-batch relu init-he batch128 sgd lr0.1 decay0.0001",
+        plain=f"plain-as-{arm}", residual=arm,
+        width={f"plain-as-{arm}": 1234, arm: 1024}, at_start={f"plain-as-{arm}": START, arm: START},
+    )  # fmt: skip
     lines = tables.pair_summary_lines([summary])
 
     assert max(map(len, lines)) <= 80
-    assert f"{summary['cell']} plain-as-{arm} / {arm} " in " ".join(line.strip() for line in lines)
+    assert f"{summary.cell} plain-as-{arm} / {arm} " in " ".join(line.strip() for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +114,7 @@ def test_a_pair_summary_with_long_names_and_two_widths_fits_80_columns():
     ],
 )
 def test_seeds_that_were_added_later_are_listed_with_their_rounds(rounds, words):
-    summary = {**PAIR, "rounds": [{"round": number, "seeds": seeds} for number, seeds in rounds]}
+    summary = changed(rounds=[{"round": number, "seeds": seeds} for number, seeds in rounds])
 
     assert tables.pair_notes(summary) == ([words] if words else [])
 
@@ -140,10 +147,10 @@ def test_an_overview_reports_unequal_properties_with_their_pair(part):
 
 
 def test_an_overview_names_arms_if_there_are_several_and_matched_baselines():
-    baseline = {
-        **changed(equal={"weights_bit_equal": None}, residual="rezero"), "plain": "plain-as-rezero",
-        "width": {"plain-as-rezero": 65, "rezero": 64}, "at_start": {"plain-as-rezero": START, "rezero": START},
-    }  # fmt: skip
+    baseline = changed(
+        equal={"weights_bit_equal": None}, residual="rezero", plain="plain-as-rezero",
+        width={"plain-as-rezero": 65, "rezero": 64}, at_start={"plain-as-rezero": START, "rezero": START},
+    )  # fmt: skip
     text = " ".join(" ".join(tables.pair_overview_lines([PAIR, baseline])).split())
 
     assert "equal (d8 gate)" in text

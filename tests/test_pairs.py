@@ -26,31 +26,31 @@ def only_summary(experiment: Experiment) -> dict[str, Any]:
 def test_the_summary_of_identity_shows_equal_weights_and_no_extra_cost(tiny: Any):
     summary = only_summary(tiny())
 
-    assert {key: summary[key] for key in ("cell", "plain", "residual", "seed")} == {
+    assert {key: getattr(summary, key) for key in ("cell", "plain", "residual", "seed")} == {
         "cell": "d4", "plain": "plain", "residual": "identity", "seed": 0,
     }  # fmt: skip
-    assert summary["equal"] == {"weights": 8, "weights_bit_equal": True, "first_batch": True, "recipe": True}
-    assert summary["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
-    assert [summary[key] for key in ("same_function_class", "nothing_to_skip", "same_as_plain")] == [False] * 3
-    assert summary["start_differs"] == []
+    assert summary.equal.content == {"weights": 8, "weights_bit_equal": True, "first_batch": True, "recipe": True}
+    assert summary.beyond.content == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
+    assert [getattr(summary, key) for key in ("same_function_class", "nothing_to_skip", "same_as_plain")] == [False] * 3
+    assert summary.start_differs == ()
 
 
 def test_at_depth_2_there_is_nothing_to_skip_and_the_arms_are_equal_at_initialization(tiny: Any):
     summary = only_summary(tiny("network.depth=[2]"))
 
-    assert summary["nothing_to_skip"]
-    plain, residual = summary["at_start"]["plain"], summary["at_start"]["identity"]
-    assert [plain[key] for key in ("loss", "output_rms")] == [residual[key] for key in ("loss", "output_rms")]
+    assert summary.nothing_to_skip
+    plain, residual = summary.at_start["plain"], summary.at_start["identity"]
+    assert (plain.loss, plain.output_rms) == (residual.loss, residual.output_rms)
 
 
 def test_the_parameter_matched_baseline_has_a_summary_with_its_width(tiny: Any):
     counterpart, baseline = pairs.pair_summaries(tiny("network.shortcut=[gate]", "network.plain_width=parameters"), "cpu")
 
-    assert (counterpart["plain"], counterpart["width"]) == ("plain", {"plain": 8, "gate": 8})
-    assert (baseline["plain"], baseline["residual"]) == ("plain-as-gate", "gate")
-    assert baseline["width"]["plain-as-gate"] > baseline["width"]["gate"] == 8
-    assert baseline["equal"] == {"weights": 0, "weights_bit_equal": None, "first_batch": True, "recipe": True}
-    assert baseline["beyond"]["parameters"] <= 0 < counterpart["beyond"]["parameters"]
+    assert (counterpart.plain, counterpart.width) == ("plain", {"plain": 8, "gate": 8})
+    assert (baseline.plain, baseline.residual) == ("plain-as-gate", "gate")
+    assert baseline.width["plain-as-gate"] > baseline.width["gate"] == 8
+    assert baseline.equal.content == {"weights": 0, "weights_bit_equal": None, "first_batch": True, "recipe": True}
+    assert baseline.beyond.parameters <= 0 < counterpart.beyond.parameters
 
 
 def test_the_parameter_matched_baseline_of_a_shortcut_without_parameters_is_the_plain_network(
@@ -69,9 +69,9 @@ def test_the_parameter_matched_baseline_of_a_shortcut_without_parameters_is_the_
         config.load(path, [*overrides, "network.init=he", "device=cpu"], SHORTCUTS), "cpu"
     )
 
-    assert (baseline["plain"], counterpart["same_as_plain"], baseline["same_as_plain"]) == ("plain-as-own", False, True)
-    assert baseline["equal"] == counterpart["equal"]
-    assert baseline["width"]["plain-as-own"] == baseline["width"]["own"]
+    assert (baseline.plain, counterpart.same_as_plain, baseline.same_as_plain) == ("plain-as-own", False, True)
+    assert baseline.equal == counterpart.equal
+    assert baseline.width["plain-as-own"] == baseline.width["own"]
 
 
 def test_each_network_is_counted_once(tiny: Any, monkeypatch: pytest.MonkeyPatch):
@@ -81,7 +81,7 @@ def test_each_network_is_counted_once(tiny: Any, monkeypatch: pytest.MonkeyPatch
     summaries = pairs.pair_summaries(tiny(*arms), "cpu")
 
     assert (len(summaries), len(counted)) == (10, 10)  # plain, plain-as-gate and three arms at each of two depths
-    multiply_adds = {summary["at_start"]["plain"]["multiply_adds"] for summary in summaries if summary["plain"] == "plain"}
+    multiply_adds = {summary.at_start["plain"].multiply_adds for summary in summaries if summary.plain == "plain"}
     assert len(multiply_adds) == 2
 
 
@@ -109,23 +109,23 @@ def test_summaries_are_reproducible(tiny: Any):
 )
 def test_differences_within_a_pair_are_reported(override: str, false: list[str], tiny: Any):
     (plain, _), (_, residual) = tiny().trials, tiny(override).trials
-    equal = pairs.pair_summary(plain, residual, tiny(), "cpu")["equal"]
+    equal = pairs.pair_summary(plain, residual, tiny(), "cpu").equal
 
-    assert [key for key in ("weights_bit_equal", "first_batch", "recipe") if not equal[key]] == false
+    assert [key for key in ("weights_bit_equal", "first_batch", "recipe") if not getattr(equal, key)] == false
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_with_zero_init_residual_the_initialization_differs(norm: str, tiny: Any):
     summary = only_summary(tiny("network.zero_init_residual=true", f"network.norm={norm}", "network.depth=[6]"))
 
-    assert summary["start_differs"] == ["zero_init_residual"]
-    assert summary["equal"]["weights_bit_equal"] is False
-    assert summary["equal"]["recipe"] is True
-    assert summary["beyond"] == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
+    assert summary.start_differs == ("zero_init_residual",)
+    assert summary.equal.weights_bit_equal is False
+    assert summary.equal.recipe is True
+    assert summary.beyond.content == {"parameters": 0, "multiply_adds": 0, "activation_bytes": 0}
 
 
 def test_with_fixup_the_initialization_differs(tiny: Any):
-    assert only_summary(tiny("network.init=fixup"))["start_differs"] == ["fixup"]
+    assert only_summary(tiny("network.init=fixup")).start_differs == ("fixup",)
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_extra_costs_of_the_residual_network(
 ):
     summary = only_summary(tiny("network.depth=[6]", *overrides))
 
-    assert summary["beyond"] == {
+    assert summary.beyond.content == {
         "parameters": parameters, "multiply_adds": multiply_adds, "activation_bytes": activation_bytes,
     }  # fmt: skip
-    assert summary["equal"]["weights_bit_equal"]
-    assert not summary["start_differs"]
+    assert summary.equal.weights_bit_equal
+    assert not summary.start_differs
 
 
 def test_option_b_adds_the_published_costs_to_a_resnet_20(tiny: Any, monkeypatch: pytest.MonkeyPatch):
@@ -164,9 +164,9 @@ def test_option_b_adds_the_published_costs_to_a_resnet_20(tiny: Any, monkeypatch
 
     # The batch norm layers of the two maps save their inputs.
     saved = 4 * (32 * 16**2 + 64 * 8**2)
-    assert summary["beyond"] == {"parameters": 2560 + 192, "multiply_adds": 262_144, "activation_bytes": saved}
-    assert summary["at_start"]["plain"]["parameters"] == 269_722
-    assert summary["at_start"]["plain"]["multiply_adds"] == 40_551_040
+    assert summary.beyond.content == {"parameters": 2560 + 192, "multiply_adds": 262_144, "activation_bytes": saved}
+    assert summary.at_start["plain"].parameters == 269_722
+    assert summary.at_start["plain"].multiply_adds == 40_551_040
 
 
 # ---- values at initialization ----------------------------------------------------------------------------------------
@@ -207,10 +207,10 @@ def test_loss_output_scale_and_slope_of_both_arms_agree_with_numpy(init: str, se
 
     for trial, residual in zip(experiment.trials, (0.0, 1.0), strict=True):
         weights = {name: p.detach().numpy() for name, p in training.build(trial, (1, 8, 8), 10).named_parameters()}
-        values = summary["at_start"][trial.arm]
+        values = summary.at_start[trial.arm]
         expected = in_numpy(weights, x, labels, residual)
-        assert [values[key] for key in ("loss", "output_rms", "slope")] == pytest.approx(expected, rel=1e-7)
-    assert summary["seed"] == seed
+        assert [values.loss, values.output_rms, values.slope] == pytest.approx(expected, rel=1e-7)
+    assert summary.seed == seed
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -222,17 +222,17 @@ def test_the_slope_of_a_summary_equals_the_logged_slope_at_step_0(precision: str
         training.train_stack([trial], tmp_path, trial.name, "cpu")
         result = runs.result(runs.trial_folder(tmp_path, trial.name))
         assert result
-        assert summary["at_start"][trial.arm]["slope"] == pytest.approx(result["slope_start"], rel=1e-6)
+        assert summary.at_start[trial.arm].slope == pytest.approx(result.slope_start, rel=1e-6)
 
 
 def test_each_configuration_and_shortcut_has_a_summary_of_the_first_seed(tiny: Any):
     experiment = tiny("network.depth=[4, 6]", "network.shortcut=[identity, skipinit]", "seeds=[3, 1]")
     summaries = pairs.pair_summaries(experiment, "cpu")
 
-    assert [(summary["cell"], summary["residual"]) for summary in summaries] == [
+    assert [(summary.cell, summary.residual) for summary in summaries] == [
         ("d4", "identity"), ("d4", "skipinit"), ("d6", "identity"), ("d6", "skipinit"),
     ]  # fmt: skip
-    assert {summary["seed"] for summary in summaries} == {3}
+    assert {summary.seed for summary in summaries} == {3}
 
 
 # ---- same function class ---------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ ONE_LAYER = ("network.block_layers=1", "network.depth=[4]")
     ],
 )
 def test_pairs_with_the_same_function_class_are_marked(overrides: list[str], expected: bool, tiny: Any):  # noqa: FBT001 - a column
-    assert only_summary(tiny(*overrides))["same_function_class"] is expected
+    assert only_summary(tiny(*overrides)).same_function_class is expected
 
 
 def test_a_bottleneck_is_not_a_one_layer_block_for_any_block_layers(tiny: Any):

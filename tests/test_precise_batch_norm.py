@@ -53,7 +53,7 @@ def metrics(folder: Path, trial: Trial) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
-def result_of(folder: Path, trial: Trial) -> dict[str, Any]:
+def result_of(folder: Path, trial: Trial) -> runs.Result:
     result = runs.result(runs.trial_folder(folder, trial.name))
     assert result
     return result
@@ -253,7 +253,7 @@ def test_logged_values_agree_with_statistics_averaged_over_captured_inputs(arms:
                 assert row[f"{part}_loss"] == pytest.approx(loss, rel=1e-8)  # nine digits are logged
                 assert row[f"{part}_accuracy"] == pytest.approx(accuracy, rel=1e-8)
         loss, accuracy = evaluated(final, training.test_images(trial.settings.data, "cpu"), training_data)
-        assert (result["test_loss"], result["test_accuracy"]) == pytest.approx((loss, accuracy), rel=1e-8)
+        assert (result.test_loss, result.test_accuracy) == pytest.approx((loss, accuracy), rel=1e-8)
         for name, value in final.state_dict().items():
             if not name.endswith("num_batches_tracked"):
                 torch.testing.assert_close(stored(tmp_path, trial)[name], value, rtol=1e-9, atol=1e-12)
@@ -313,8 +313,8 @@ def test_a_short_training_that_has_learned_is_above_chance(bn_short: tuple[Exper
         with_batch_statistics = (logits.argmax(1) == training_data.sample.labels).double().mean().item()
         result = result_of(folder, trial)
 
-        assert result["outcome"] == "above_chance"
-        assert result["train_accuracy"] == pytest.approx(with_batch_statistics, abs=0.03)
+        assert result.outcome == "above_chance"
+        assert result.train_accuracy == pytest.approx(with_batch_statistics, abs=0.03)
         assert with_batch_statistics > 0.4
 
 
@@ -329,12 +329,10 @@ def test_stored_weights_reproduce_the_logged_values(bn_short: tuple[Experiment, 
         ((best_loss, best_accuracy),) = training.evaluate(best, test, training_data)
         ((_, validation),) = training.evaluate(best, training_data.validation, training_data)
 
-        assert result["train_accuracy"] == pytest.approx(accuracy, rel=1e-8)
-        assert result["train_loss"] == pytest.approx(loss, rel=1e-5)  # float32, not in a stack
-        assert (result["test_accuracy"], result["best_test_accuracy"]) == pytest.approx(
-            (test_accuracy, best_accuracy), rel=1e-8
-        )
-        assert (result["test_loss"], result["best_test_loss"]) == pytest.approx((test_loss, best_loss), rel=1e-5)
+        assert result.train_accuracy == pytest.approx(accuracy, rel=1e-8)
+        assert result.train_loss == pytest.approx(loss, rel=1e-5)  # float32, not in a stack
+        assert (result.test_accuracy, result.best_test_accuracy) == pytest.approx((test_accuracy, best_accuracy), rel=1e-8)
+        assert (result.test_loss, result.best_test_loss) == pytest.approx((test_loss, best_loss), rel=1e-5)
         assert max(row["val_accuracy"] for row in metrics(folder, trial)) == pytest.approx(validation, rel=1e-8)
 
 

@@ -132,7 +132,7 @@ def test_damaged_settings_of_a_trial_are_not_evidence_of_an_edit(tmp_path: Path)
 def test_edited_settings_of_a_trial_outside_the_experiment_are_not_retrained(tmp_path: Path):
     folder = finished(tmp_path, "training.stack=4")
     fewer = config.load("digits", [*SMALL, "seeds=1", "training.stack=4"])
-    runs.begin(fewer, folder, runs.read_plan(folder) or config.make_plan(fewer, "cpu", 2), fabricated.START, pair_summaries=[])
+    runs.begin(fewer, folder, runs.read_plan(folder) or config.make_plan(fewer, "cpu", 2), fabricated.LAUNCH, [])
     assert len(reproduction.original(folder).experiment.trials) == 4
     path = folder / "trials/plain-d8-s1/trial.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("batch_size: 64", "batch_size: 32"), encoding="utf-8")
@@ -158,7 +158,7 @@ def test_more_epochs_are_refused_with_the_reason_and_a_longer_training_begins_wi
 
 def test_with_a_cosine_schedule_another_length_is_refused_because_of_the_learning_rates(tiny: Any, tmp_path: Path):
     cosine = "training.schedule=cosine"
-    runs.begin(tiny(cosine), tmp_path, config.make_plan(tiny(cosine), "cpu", 1), fabricated.START, pair_summaries=[])
+    runs.begin(tiny(cosine), tmp_path, config.make_plan(tiny(cosine), "cpu", 1), fabricated.LAUNCH, [])
     with pytest.raises(RunsError, match=r"training\.steps was 6 and is now 8.*cosine.*learning rate of every step"):
         runs.check_unchanged(tiny(cosine, "training.steps=8"), tmp_path)
 
@@ -170,7 +170,7 @@ def test_other_settings_are_refused_even_after_experiment_yaml_was_deleted(tmp_p
     same, other = (config.load("digits", [*SMALL, "seeds=2", *more]) for more in ([], ["training.batch_size=32"]))
     with pytest.raises(RunsError, match=r"training\.batch_size was 64 and is now 32"):
         runs.check_unchanged(other, folder)
-    runs.begin(same, folder, config.make_plan(same, "cpu", 2), fabricated.START, pair_summaries=[])
+    runs.begin(same, folder, config.make_plan(same, "cpu", 2), fabricated.LAUNCH, [])
 
     assert files(folder) == before
 
@@ -402,13 +402,13 @@ def test_a_git_lfs_pointer_instead_of_weights_is_recognized(tiny: Any, tmp_path:
 def test_trained_trials_continue_only_on_the_same_images(trained: dict[str, float], tmp_path: Path):
     folder, experiment = fabricated.experiment(tmp_path, lambda _: trained, "network.depth=8", "seeds=1")
     plan, before = config.make_plan(experiment, "cpu", 2), files(folder)
-    start = {**fabricated.START, "data_sha256": "f" * 64}
+    launch = fabricated.LAUNCH.model_copy(update={"data_sha256": "f" * 64})
 
     if trained:
         with pytest.raises(RunsError, match="other images"):
-            runs.begin(experiment, folder, plan, start, pair_summaries=[])
+            runs.begin(experiment, folder, plan, launch, [])
     else:
-        runs.begin(experiment, folder, plan, start, pair_summaries=[])
+        runs.begin(experiment, folder, plan, launch, [])
 
     assert files(folder) == before
     assert len(runs.launches(folder)) == (1 if trained else 2)

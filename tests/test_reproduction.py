@@ -259,7 +259,7 @@ def refused(answer: Answer, *words: str) -> None:
 
 
 def test_other_images_are_refused_before_anything_is_trained(results: Path, call: Program):
-    before = runs.launches(results / "tiny")[-1]["data_sha256"]
+    before = runs.launches(results / "tiny")[-1].data_sha256
     edit(results / "tiny" / "environment.json", lambda starts: starts[-1].update(data_sha256="f" * 64))
     answer = call("reproduce", "--runs", results)
 
@@ -768,7 +768,7 @@ def test_a_difference_is_reported_with_exit_code_3(results: Path, call: Program)
     trial_path = rerun_of(results) / "trials" / "plain-d4-s0"
     values = runs.result(trial_path)
     assert values
-    runs.write_result(trial_path, {**values, "outcome": "diverged", "test_accuracy": None})
+    runs.write_result(trial_path, {**values.content, "outcome": "diverged", "test_accuracy": None})
     answer = call("reproduce", "--runs", results)
 
     assert answer.code == 3

@@ -248,7 +248,7 @@ def test_a_diverged_trial_does_not_change_a_bit_of_the_others(tiny: Any, tmp_pat
     result = runs.result(runs.trial_folder(tmp_path / "diverged", first))
 
     assert result
-    assert (result["outcome"], result["steps"], result["test_accuracy"]) == ("diverged", 0, None)
+    assert (result.outcome, result.steps, result.test_accuracy) == ("diverged", 0, None)
     for name in others:
         assert lasting(tmp_path / "diverged", name) == lasting(tmp_path / "uninterrupted", name)
 
@@ -264,7 +264,7 @@ def test_no_rows_are_written_after_a_trial_has_diverged(tiny: Any, tmp_path: Pat
             assert {row["step"] for row in csv.DictReader(file)} == {"0"}
         result = runs.result(folder)
         assert result
-        assert (result["outcome"], result["steps"]) == ("diverged", 1)
+        assert (result.outcome, result.steps) == ("diverged", 1)
 
 
 def test_the_status_shows_divergence_while_the_stack_is_still_training(tiny: Any, tmp_path: Path):
@@ -277,8 +277,8 @@ def test_the_status_shows_divergence_while_the_stack_is_still_training(tiny: Any
     training.state.mark_diverged(state, 5)
     statuses = [runs.status(trial_path) for trial_path in state.trial_paths]
 
-    assert [status.get("diverged") for status in statuses] == [None, 3, None]
-    assert [(status["state"], status["step"]) for status in statuses] == [("running", 4), ("running", 3), ("running", 4)]
+    assert [status.diverged for status in statuses] == [None, 3, None]
+    assert [(status.state, status.step) for status in statuses] == [("running", 4), ("running", 3), ("running", 4)]
 
 
 def test_training_a_stack_twice_gives_identical_files(tiny: Any, tmp_path: Path):
@@ -298,9 +298,9 @@ def test_results_of_a_stack_equal_those_of_separately_trained_networks(shortcut:
         stacked, separate = (runs.result(runs.trial_folder(tmp_path / name, trial.name)) for name in ("stack", "separate"))
         assert stacked
         assert separate
-        for key, value in separate.items():
+        for key, value in separate.content.items():
             if key not in ("sha256", "seal"):
-                assert stacked[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
+                assert stacked.content[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
 
 
 @pytest.mark.parametrize("every", ["60s", "3"])
@@ -317,7 +317,7 @@ def test_a_stopped_and_resumed_stack_equals_an_uninterrupted_one(steps: int, eve
     (planned,) = config.make_plan(experiment, "cpu", 1).stacks
     trials = list(experiment.trials)
     assert training.train_stack(trials, tmp_path / "resumed", planned.name, "cpu", stop) == "interrupted"
-    assert {runs.status(runs.trial_folder(tmp_path / "resumed", trial.name))["state"] for trial in trials} == {"interrupted"}
+    assert {runs.status(runs.trial_folder(tmp_path / "resumed", trial.name)).state for trial in trials} == {"interrupted"}
     assert training.train_stack(trials, tmp_path / "resumed", planned.name, "cpu") == "finished"
 
     for trial in trials:

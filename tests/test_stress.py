@@ -170,7 +170,7 @@ def kill(target: str, running: Command, folder: Path, draw: random.Random) -> li
         os.kill(group, signal.SIGKILL)
     else:
         statuses = {trial.name: runs.status(trial) for trial in folder.glob("trials/*")}
-        training = {name: status["process"] for name, status in statuses.items() if status["state"] == "running"}
+        training = {name: status.process for name, status in statuses.items() if status.state == "running"}
         victim = draw.choice(sorted({*workers} & {*training.values()}) or workers)
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("torch_state")
 CNN = ("network.family=cnn", "network.depth=[5]", "network.width=4", "network.block_layers=1", "network.norm=batch")
 
 
-def finish(trial: Trial, folder: Path, stop: Callable[[], bool] = training.never) -> dict[str, Any]:
+def finish(trial: Trial, folder: Path, stop: Callable[[], bool] = training.never) -> runs.Result:
     """Trains the trial in a stack of one, and returns its result."""
     assert training.train_stack([trial], folder, trial.name, "cpu", stop) == "finished"
     result = runs.result(runs.trial_folder(folder, trial.name))
@@ -329,7 +329,7 @@ def test_a_stopped_and_resumed_training_equals_an_uninterrupted_one(
         return len(calls) > steps
 
     assert training.train_stack([trial], tmp_path / "resumed", trial.name, "cpu", stop) == "interrupted"
-    assert runs.status(tmp_path / "resumed" / "trials" / trial.name)["step"] == steps
+    assert runs.status(tmp_path / "resumed" / "trials" / trial.name).step == steps
     assert runs.checkpoint_file(tmp_path / "resumed", trial.name).exists()
     finish(trial, tmp_path / "resumed")
 
@@ -419,8 +419,8 @@ def test_metrics_have_a_row_at_initialization_after_each_epoch_and_after_the_las
     metrics = rows(trial, tmp_path, "metrics.csv")
 
     assert [(int(row["step"]), int(row["epoch"])) for row in metrics] == list(zip(steps, epochs, strict=True))
-    assert result["steps"] == steps[-1]
-    assert float(metrics[-1]["train_accuracy"]) == result["train_accuracy"]
+    assert result.steps == steps[-1]
+    assert float(metrics[-1]["train_accuracy"]) == result.train_accuracy
 
 
 def test_logging_steps_are_0_to_10_every_nth_step_and_the_last_step_of_the_first_epoch(tiny: Any, tmp_path: Path):
@@ -439,7 +439,7 @@ def test_the_slopes_of_a_result_are_measured_at_step_0_and_at_the_last_step_of_t
     for key, step in (("slope_start", 0), ("slope_end", 3)):
         flow = [float(row["activation_grad_norm"]) for row in rows(trial, tmp_path, "signals.csv") if row["step"] == str(step)]
         fit = np.polyfit([1, 2, 3], np.log10(flow[1:-1]), 1)  # interior boundaries x_1 .. x_3 of x_0 .. x_4
-        assert result[key] == pytest.approx(-fit[0], rel=1e-6)
+        assert getattr(result, key) == pytest.approx(-fit[0], rel=1e-6)
 
 
 # ---- logged values against a separate computation --------------------------------------------------------------------
@@ -546,7 +546,7 @@ def test_gradients_of_a_plain_64_layer_network_vanish_at_the_predicted_rate_and_
     assert trial.arm == "plain"
     assert len(norms) == 64 + 32
     assert 0 < min(norms) < 1e-20
-    assert result["slope_start"] == pytest.approx(2 * math.log10(6**-0.5), abs=0.05)  # -0.78
+    assert result.slope_start == pytest.approx(2 * math.log10(6**-0.5), abs=0.05)  # -0.78
 
 
 # ---- evaluation and outcome ------------------------------------------------------------------------------------------
@@ -627,14 +627,14 @@ def test_a_result_agrees_with_the_files_of_the_trial(tiny: Any, tmp_path: Path):
     losses = [-math.log(float(row["label_probability"])) for row in predictions]
 
     assert [int(row["index"]) for row in predictions] == list(range(359))
-    assert result["test_accuracy"] == pytest.approx(sum(correct) / 359, rel=1e-8)
-    assert result["test_loss"] == pytest.approx(math.fsum(losses) / 359, rel=1e-7)
-    assert (result["trial"], result["arm"], result["seed"], result["status"]) == (trial.name, "identity", 0, "finished")
-    assert result["outcome"] == "above_chance"
-    assert result["parameters"] == sum(w.numel() for w in weights(trial, tmp_path).values())
-    assert result["multiply_adds"] == 64 * 8 + 2 * 8 * 8 + 8 * 10
+    assert result.test_accuracy == pytest.approx(sum(correct) / 359, rel=1e-8)
+    assert result.test_loss == pytest.approx(math.fsum(losses) / 359, rel=1e-7)
+    assert (result.trial, result.arm, result.seed, result.status) == (trial.name, "identity", 0, "finished")
+    assert result.outcome == "above_chance"
+    assert result.parameters == sum(w.numel() for w in weights(trial, tmp_path).values())
+    assert result.multiply_adds == 64 * 8 + 2 * 8 * 8 + 8 * 10
     digested = {path.name for path in logs.iterdir()} - {"result.json", "timing.csv", "status.json"}
-    assert result["sha256"] == {name: hashlib.sha256((logs / name).read_bytes()).hexdigest() for name in digested}
+    assert result.sha256 == {name: hashlib.sha256((logs / name).read_bytes()).hexdigest() for name in digested}
 
 
 @pytest.mark.parametrize(
@@ -667,22 +667,24 @@ def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_ea
     result = finish(trial, tmp_path)
     best = weights(trial, tmp_path, "best.pt")
 
-    assert result["best_epoch"] == best_epoch
+    assert result.best_epoch == best_epoch
     assert all(torch.equal(value, state_dicts[best_epoch][name]) for name, value in best.items())
     network = training.build(trial, training_data.input_shape, training_data.classes)
     network.load_state_dict(best)
     ((loss, accuracy),) = measures.evaluate(network, training.test_images(trial.settings.data, "cpu"), training_data)
-    assert (result["best_test_loss"], result["best_test_accuracy"]) == pytest.approx((loss, accuracy), rel=1e-8)
+    assert (result.best_test_loss, result.best_test_accuracy) == pytest.approx((loss, accuracy), rel=1e-8)
 
 
 def test_without_a_validation_set_there_is_no_best_epoch(tiny: Any, tmp_path: Path):
     trial = tiny("data.validation=0").trials[0]
     result = finish(trial, tmp_path)
 
-    assert [result[key] for key in ("best_epoch", "best_test_accuracy", "best_test_loss", "val_accuracy")] == [None] * 4
+    assert [getattr(result, key) for key in ("best_epoch", "best_test_accuracy", "best_test_loss", "val_accuracy")] == [
+        None
+    ] * 4
     assert not (tmp_path / "trials" / trial.name / "best.pt").exists()
     assert rows(trial, tmp_path, "metrics.csv")[-1]["val_accuracy"] == "nan"
-    assert result["test_accuracy"] is not None
+    assert result.test_accuracy is not None
 
 
 def test_the_test_set_is_read_once_after_the_last_update(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -713,10 +715,10 @@ def test_a_trial_with_a_non_finite_loss_has_the_outcome_diverged(steps: int, tin
     result = finish(trial, tmp_path)
     text = (tmp_path / "trials" / trial.name / "result.json").read_text()
 
-    assert result["outcome"] == "diverged"
-    assert [result[key] for key in ("test_accuracy", "test_loss", "train_accuracy", "train_loss")] == [None] * 4
-    assert result["steps"] == 1
-    assert json.loads(text, parse_constant=pytest.fail) == result
+    assert result.outcome == "diverged"
+    assert [getattr(result, key) for key in ("test_accuracy", "test_loss", "train_accuracy", "train_loss")] == [None] * 4
+    assert result.steps == 1
+    assert json.loads(text, parse_constant=pytest.fail) == result.content
     assert math.isfinite(float(rows(trial, tmp_path, "metrics.csv")[0]["train_loss"]))
     assert not (tmp_path / "trials" / trial.name / "predictions.csv.gz").exists()
 
@@ -729,7 +731,7 @@ def test_other_precisions_give_results_close_to_float32(precision: str, dtype: t
 
     assert {w.dtype for w in a.values()} == {dtype}
     assert {w.dtype for w in b.values()} == {torch.float32}
-    assert results[0]["test_loss"] == pytest.approx(results[1]["test_loss"], rel=0.02)
+    assert results[0].test_loss == pytest.approx(results[1].test_loss, rel=0.02)
     assert not all(torch.equal(a[name].float(), b[name]) for name in a)
     assert all(float(row["weight_grad_norm"]) > 0 for row in rows(trial, tmp_path / "a", "gradients.csv"))
 

@@ -69,7 +69,7 @@ def _values(records: Sequence[TrialRecord], read: ReadTrial, *, final: bool) -> 
 
 
 def _outcomes(records: Sequence[TrialRecord]) -> dict[int, str]:
-    return {record.trial.seed: record.result["outcome"] for record in records if record.result}
+    return {record.trial.seed: record.result.outcome for record in records if record.result}
 
 
 def _result(key: str, *, final: bool = True, error: bool = False) -> "Measure":
@@ -81,7 +81,7 @@ def _result(key: str, *, final: bool = True, error: bool = False) -> "Measure":
 
 
 def _above_chance(record: TrialRecord, _number: float | None) -> float | None:
-    return float(record.result["outcome"] == Outcome.ABOVE_CHANCE) if record.result else None
+    return float(record.result.outcome == Outcome.ABOVE_CHANCE) if record.result else None
 
 
 def _steps_to_loss(results: Results, number: float | None) -> MeasuredCells:

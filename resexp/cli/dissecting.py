@@ -62,7 +62,7 @@ def dissect(
     folder = experiment_folder(source, runs_dir)
     experiment = with_data(runs.read_experiment(folder), data)
     data_set = experiment.shared.data
-    has_own_validation = data_set.name == "image-folder" and runs.launches(folder)[-1]["images"][1]  # a validation folder
+    has_own_validation = data_set.name == "image-folder" and runs.launches(folder)[-1].images[1]  # a validation folder
     if not (data_set.validation or has_own_validation):
         raise runs.RunsError(
             f"{folder}: data.validation is 0, so there are no validation images; train again with data.validation above 0"
@@ -180,7 +180,8 @@ def _check_images(task: Task, rows: Sequence[Sequence[CsvValue]]) -> None:
     """Prints a warning if the error of the intact network differs by more than a point from the error after training."""
     intact = rows[len(rows) // 2 if task.part == "surface" else 0]
     column = runs.COLUMNS[runs.ABLATION_FILES[task.part]].index("val_error")
-    current, original = float(intact[column] or 0), 1 - (task.record.result or {})["val_accuracy"]
+    accuracy = task.record.result.val_accuracy if task.record.result else None
+    current, original = float(intact[column] or 0), 1 - (accuracy or 0.0)
     if abs(current - original) > 0.01:
         name = task.record.trial.name
         log(

@@ -97,7 +97,7 @@ def reproduce(
 
 def _check_data_and_device(folder: Path, target: Path | None, prepared: dict[str, Any]) -> None:
     """Raises RunsError if the images differ from those of the original, or the reproduction was begun on another device."""
-    before, now = runs.launches(folder)[-1]["data_sha256"], prepared["data_sha256"]
+    before, now = runs.launches(folder)[-1].data_sha256, prepared["data_sha256"]
     if before != now:
         raise RunsError(
             f"{folder}: was trained on other images (SHA-256 {before}) than those found here ({now}), so it cannot be "

@@ -100,7 +100,7 @@ def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | No
         log(remark)
     warnings = list(
         dict.fromkeys(
-            f"{summary['cell']}, {line}" for summary in prepared["pair_summaries"] for line in tables.pair_warnings(summary)
+            f"{summary.cell}, {line}" for summary in prepared["pair_summaries"] for line in tables.pair_warnings(summary)
         )
     )
     for line in warnings[:MAX_WARNINGS]:

@@ -139,7 +139,7 @@ def _plan_text(
 ) -> str:
     from resexp import screen, tables  # noqa: PLC0415 - as above
 
-    pair_summaries = config.with_rounds(prepared["pair_summaries"], experiment, plan)
+    pair_summaries = runs.with_rounds(prepared["pair_summaries"], experiment, plan)
     largest = max(len(stack.trials) for stack in plan.stacks)
     lines = [f"{experiment.name}: {len(experiment.trials)} trials in {len(plan.stacks)} stacks of up to {largest}"]
     lines += [experiment.question] if experiment.question else []

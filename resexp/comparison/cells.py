@@ -180,8 +180,8 @@ def _arm(
         name=name,
         summary=summary(records, metric),
         missing={state: missing.count(state) for state in dict.fromkeys(missing)},
-        slope_start=_mean([result["slope_start"] for result in results]),
-        slope_end=_mean([result["slope_end"] for result in results]),
+        slope_start=_mean([result.slope_start for result in results]),
+        slope_end=_mean([result.slope_end for result in results]),
         parameters=_parameters(records),
         difference=difference(plain, records, metric) if compared else None,
         beyond_width=None
@@ -198,7 +198,7 @@ def _arm(
         growth_end=mean_growth(records, "slope_end"),
         diverged=tuple((record.trial.seed, record.diverged_at) for record in records if record.diverged_at is not None),
         dead_layers=tuple(
-            (record.trial.seed, tuple(layers)) for record in records if (layers := (record.result or {}).get("dead_layers"))
+            (record.trial.seed, record.result.dead_layers) for record in records if record.result and record.result.dead_layers
         ),
     )
 
@@ -255,7 +255,7 @@ def _ranks(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord], metric
 
 def _fisher_p(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) -> float | None:
     """Exact p-value of the counts above chance, of all finished networks; None if all outcomes are equal or an arm has none."""
-    outcomes = [[record.result["outcome"] for record in arm if record.result] for arm in (plain, residual)]
+    outcomes = [[record.result.outcome for record in arm if record.result] for arm in (plain, residual)]
     if not all(outcomes) or len({outcome for arm in outcomes for outcome in arm}) < 2:
         return None
     first, second = ((arm.count(Outcome.ABOVE_CHANCE), len(arm)) for arm in outcomes)
@@ -272,7 +272,7 @@ def _is_plain(records: Sequence[TrialRecord], arms: Group) -> bool:
 
 
 def _parameters(records: Sequence[TrialRecord]) -> int | None:
-    return next((record.result["parameters"] for record in records if record.result), None)
+    return next((record.result.parameters for record in records if record.result), None)
 
 
 def _counterpart(

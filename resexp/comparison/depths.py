@@ -74,7 +74,7 @@ def _trend(condition: Label, arm: str, curve: TrialsByDepth, verdict: Degradatio
 
 
 def _outcomes(records: list[TrialRecord]) -> list[str]:
-    return [record.result["outcome"] for record in records if record.result]
+    return [record.result.outcome for record in records if record.result]
 
 
 def by_depth(results: Results) -> list[tuple[Label, dict[str, TrialsByDepth]]]:

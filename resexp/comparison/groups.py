@@ -62,14 +62,14 @@ def column_names(results: Results, keys: Sequence[str], option: str) -> tuple[st
 
 def value(record: TrialRecord, metric: str) -> float | None:
     """The value of a metric in the result of a trial; None if it is missing or not finite."""
-    number = (record.result or {}).get(metric)
+    number = getattr(record.result, metric, None)
     return float(number) if number is not None and math.isfinite(number) else None
 
 
 def summary(records: Sequence[TrialRecord], metric: str) -> Summary:
     """Outcomes and values of `metric` of the finished trials of one arm."""
     finished = [record for record in records if record.result]
-    return inference.summarize([record.result["outcome"] for record in finished if record.result],
+    return inference.summarize([record.result.outcome for record in finished if record.result],
                                 [value(record, metric) for record in finished])  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def error_summary(records: Sequence[TrialRecord]) -> Summary:
     """Outcomes and training errors of the finished trials of one arm."""
     finished = [record for record in records if record.result]
     accuracies = [value(record, "train_accuracy") for record in finished]
-    return inference.summarize([record.result["outcome"] for record in finished if record.result],
+    return inference.summarize([record.result.outcome for record in finished if record.result],
                                 [None if accuracy is None else 1 - accuracy for accuracy in accuracies])  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def seed_pairs(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) ->
 
 def has_mixed_outcomes(records: Sequence[TrialRecord]) -> bool:
     """Whether the outcomes of the finished trials of an arm differ."""
-    return len({record.result["outcome"] for record in records if record.result}) > 1
+    return len({record.result.outcome for record in records if record.result}) > 1
 
 
 def values(

@@ -33,7 +33,8 @@ def image_error(seed_pairs: Sequence[tuple[TrialRecord, TrialRecord]]) -> tuple[
     records = _records_by_arm(seed_pairs)
     try:
         for record in records:
-            runs.check_digests(record.folder, record.result or {}, [PREDICTIONS])
+            if record.result:
+                runs.check_digests(record.folder, record.result, [PREDICTIONS])
         predictions = [_read_predictions(record) for record in records]
     except RunsError:
         return None

@@ -83,17 +83,18 @@ def _record_at(record: TrialRecord, name: str, step: int) -> TrialRecord:
         return record
     rows = runs.read_rows(record.folder / "metrics.csv")
     values = {int(row["step"]): row[name] for row in rows}
-    if step not in values and record.result["outcome"] != "diverged":
+    if step not in values and record.diverged_at is None:
         near = sorted(sorted(values, key=lambda other: abs(other - step))[:MAX_STEPS])
         steps = ", ".join(map(str, near)) + (f" and {len(values) - len(near)} others" if len(values) > len(near) else "")
         raise config.ConfigError(f"{record.trial.name} has no row for step {step}; it has {steps or 'none'}", where="--at")
-    return replace(record, result={**record.result, name: float(values[step]) if values.get(step) else None})
+    number = float(values[step]) if values.get(step) else None
+    return replace(record, result=record.result.model_copy(update={name: number}))
 
 
 def resolution(results: Results, metric: Metric) -> float | None:
     """The smallest possible difference: one image of the smallest data set among the experiments."""
     if metric.split is None:
         return None
-    counts = [launches[-1]["images"][metric.split] for folder, _ in results.sources if (launches := runs.launches(folder))]
+    counts = [launches[-1].images[metric.split] for folder, _ in results.sources if (launches := runs.launches(folder))]
     smallest = min((count for count in counts if count), default=0)
     return 1 / (min(smallest, MAX_SAMPLE) if metric.split == 0 else smallest) if smallest else None

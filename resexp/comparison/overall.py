@@ -68,8 +68,8 @@ def compare_results(
 
 def _looks(results: Results) -> tuple[int, ...]:
     folders = [folder for folder, _ in results.sources if (folder / "pairs.json").exists()]
-    rounds = [summary.get("rounds", []) for folder in folders for summary in runs.pair_summaries(folder)]
-    return tuple(accumulate(len(entry["seeds"]) for entry in max(rounds, key=len))) if rounds else ()
+    rounds = [summary.rounds for folder in folders for summary in runs.pair_summaries(folder)]
+    return tuple(accumulate(len(entry.seeds) for entry in max(rounds, key=len))) if rounds else ()
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from resexp.config.models import (
     Trial,
 )
 from resexp.config.parsing import ConfigError, did_you_mean, escape_controls, read_document
-from resexp.config.plan import Plan, Stack, cell_label, cells, halved, make_plan, pairs, stack_kind, with_rounds
+from resexp.config.plan import Plan, Stack, cell_label, cells, halved, make_plan, pairs, stack_kind
 from resexp.config.shortcut_parameters import (
     FREE_SHORTCUTS,
     SHORTCUT_NAMES,

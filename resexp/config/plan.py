@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from resexp.config.grid import Experiment, axis_tags, conditions
 from resexp.config.models import Settings, Trial
@@ -162,18 +162,3 @@ def pairs(trials: Sequence[Trial], axes: Iterable[str]) -> list[tuple[Trial, Tri
         counterparts = (by_key.get((name, cell, seed)) for name in ("plain", control_arm(arm)))
         matched += [(plain, trial) for plain in counterparts if plain is not None]
     return matched
-
-
-def with_rounds(pair_summaries: Sequence[dict[str, Any]], experiment: Experiment, plan: Plan) -> list[dict[str, Any]]:
-    """The pair summaries with the seeds of each round, see `Stack.round`."""
-    round_of_trial = {trial: stack.round for stack in plan.stacks for trial in stack.trials}
-    seeds_of_pair: dict[tuple[str, str, str], dict[int, list[int]]] = {}
-    for plain, residual in pairs(experiment.trials, experiment.axes):
-        pair = (" ".join(cell_label(plain.settings, experiment.axes)), plain.arm, residual.arm)
-        pair_round = max(round_of_trial[trial.name] for trial in (plain, residual))
-        seeds_of_pair.setdefault(pair, {}).setdefault(pair_round, []).append(residual.seed)
-    keys = [(summary["cell"], summary["plain"], summary["residual"]) for summary in pair_summaries]
-    rounds = [
-        [{"round": number, "seeds": seeds} for number, seeds in sorted(seeds_of_pair.get(key, {}).items())] for key in keys
-    ]
-    return [{**summary, "rounds": pair_rounds} for summary, pair_rounds in zip(pair_summaries, rounds, strict=True)]

@@ -61,9 +61,9 @@ def training(
                 f"run the same command again to train on {chosen.device}"
             )
         executor.attach(folder, chosen, prepared)
-        pair_summaries = config.with_rounds(prepared["pair_summaries"], experiment, chosen)
-        entry = runs.launch_entry(prepared, command)
-        begun.append((chosen, runs.begin(experiment, folder, chosen, entry, pair_summaries)))
+        summaries = runs.with_rounds(prepared["pair_summaries"], experiment, chosen)
+        launch = runs.launch_entry(prepared, command)
+        begun.append((chosen, runs.begin(experiment, folder, chosen, launch, summaries)))
 
     with _locked(folder, shard, begin, break_lock=break_lock) as lease:
         ((plan, restored),) = begun

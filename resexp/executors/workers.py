@@ -77,7 +77,7 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     }
 
 
-def pair_summaries(experiment: Experiment, device: str) -> list[dict[str, Any]]:
+def pair_summaries(experiment: Experiment, device: str) -> list[runs.PairSummary]:
     """The summary of every pair, measured on the device that `prepare` has chosen."""
     from resexp import pairs, training  # noqa: PLC0415 - torch belongs to the workers
 

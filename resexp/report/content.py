@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from resexp import claims, runs
 from resexp.claims import Claim, Judgment, Verdict
 from resexp.comparison import Comparison, LayerGradients
 from resexp.config import Experiment
 from resexp.figures import FigureData, available_figures
-from resexp.runs import Results
+from resexp.runs import Launch, PairSummary, Results
 from resexp.tables import published_rows
 from resexp.tables.answer import answer
 from resexp.tables.at_initialization import InitDiagnostics
@@ -36,9 +35,9 @@ class ExperimentContent:
     folder: Path
     images: str
     classes: str
-    remarks: list[str]
-    pair_summaries: list[dict[str, Any]]
-    launches: list[dict[str, Any]]
+    remarks: tuple[str, ...]
+    pair_summaries: list[PairSummary]
+    launches: list[Launch]
     costs: list[dict[str, str]]
     config: str
 
@@ -109,13 +108,13 @@ def collect(results: Results, tune: Sequence[str] = ()) -> Content:
 
 def _source(folder: Path, experiment: Experiment) -> ExperimentContent:
     launches = runs.launches(folder)
-    training, validation, test = launches[-1]["images"]
+    training, validation, test = launches[-1].images
     name = experiment.shared.data.name
     return ExperimentContent(
         folder=folder,
         images=f"{training:,} training, {validation:,} validation and {test:,} test images of {name}",
-        classes=", ".join(f"{n} {name}" for n, name in enumerate(launches[-1].get("classes", []))),
-        remarks=launches[-1].get("remarks", []),
+        classes=", ".join(f"{n} {name}" for n, name in enumerate(launches[-1].classes)),
+        remarks=launches[-1].remarks,
         pair_summaries=runs.pair_summaries(folder),
         launches=launches,
         costs=runs.read_rows(folder / "cost.csv"),

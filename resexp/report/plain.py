@@ -95,11 +95,11 @@ def _shared_sections(content: Content) -> dict[str, Section]:
 def _launch_lines(source: ExperimentContent) -> list[str]:
     lines = []
     for launch in source.launches:
-        machine = f"{launch['system']}, {launch['processor']}, {launch['cores']} cores, device {launch['device']}"
-        if launch.get("kernels"):
-            machine += f", CPU kernels {launch['kernels']}"
-        lines += [" ".join(launch["command"])]
-        lines += [f"  {launch['time']}; resexp {launch['resexp']}, Python {launch['python']}, {machine}"]
+        machine = f"{launch.system}, {launch.processor}, {launch.cores} cores, device {launch.device}"
+        if launch.kernels:
+            machine += f", CPU kernels {launch.kernels}"
+        lines += [" ".join(launch.command)]
+        lines += [f"  {launch.time}; resexp {launch.resexp}, Python {launch.python}, {machine}"]
     lines += [f"  {source.images}", *(f"  {remark}" for remark in source.remarks)]
     return [*lines, *([f"  classes by label: {source.classes}"] if source.classes else [])]
 

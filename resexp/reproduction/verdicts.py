@@ -13,8 +13,7 @@ from pathlib import Path
 
 from resexp import config, inference, runs
 from resexp.config import Experiment, Trial
-from resexp.runs import Outcome, TrialRecord
-from resexp.runs.records import Json
+from resexp.runs import Outcome, Result, TrialRecord
 
 COMPARED_FILES = ("metrics.csv",)
 # trial.yaml is an input, to which later versions add keys
@@ -59,8 +58,8 @@ class Repeat:
     """
 
     trial: Trial
-    original: Json
-    rerun: Json
+    original: Result
+    rerun: Result
     verdict: ReproductionVerdict
     files: tuple[str, ...]
     deviation: float
@@ -68,11 +67,16 @@ class Repeat:
 
     @property
     def outcomes(self) -> tuple[str, str]:
-        return self.original["outcome"], self.rerun["outcome"]
+        return self.original.outcome, self.rerun.outcome
 
     @property
     def accuracies(self) -> tuple[float, float]:
-        return self.original["test_accuracy"], self.rerun["test_accuracy"]
+        return accuracy_of(self.original), accuracy_of(self.rerun)
+
+
+def accuracy_of(result: Result) -> float:
+    """The test accuracy; nan if training diverged."""
+    return math.nan if result.test_accuracy is None else result.test_accuracy
 
 
 def compare_trials(original: TrialRecord, rerun: TrialRecord, one_image: float) -> Repeat:
@@ -81,13 +85,15 @@ def compare_trials(original: TrialRecord, rerun: TrialRecord, one_image: float) 
     Raises:
         RunsError: a damaged log.
     """
-    a, b = original.result or {}, rerun.result or {}
-    files = tuple(name for name in OUTPUTS if a["sha256"].get(name) != b["sha256"].get(name))
+    a, b = original.result, rerun.result
+    assert a is not None  # finished
+    assert b is not None
+    files = tuple(name for name in OUTPUTS if a.sha256.get(name) != b.sha256.get(name))
     by_step = _deviations(original.folder, rerun.folder)
-    deviation = max([*by_step.values(), relative_difference(a["test_loss"], b["test_loss"])])
-    equal = {key for key, value in a.items() if b.get(key) == value}
-    close = a["test_accuracy"] == b["test_accuracy"] or _distance(a, b) <= one_image * (1 + 1e-6)
-    if not files and equal >= a.keys() - {"sha256", "seal"}:
+    deviation = max([*by_step.values(), relative_difference(a.test_loss, b.test_loss)])
+    equal = {key for key, value in a.content.items() if b.content.get(key) == value}
+    close = a.test_accuracy == b.test_accuracy or _distance(a, b) <= one_image * (1 + 1e-6)
+    if not files and equal >= a.content.keys() - {"sha256", "seal"}:
         verdict = ReproductionVerdict.IDENTICAL
     elif equal >= {"outcome", "steps"} and deviation <= ROUNDING and close:
         verdict = ReproductionVerdict.ROUNDED
@@ -97,9 +103,9 @@ def compare_trials(original: TrialRecord, rerun: TrialRecord, one_image: float) 
     return Repeat(original.trial, a, b, verdict, files, deviation, differs_from)
 
 
-def _distance(a: Json, b: Json) -> float:
-    values = [a["test_accuracy"], b["test_accuracy"]]
-    return math.inf if None in values else abs(values[0] - values[1])
+def _distance(a: Result, b: Result) -> float:
+    distance = abs(accuracy_of(a) - accuracy_of(b))
+    return math.inf if math.isnan(distance) else distance
 
 
 def _deviations(original: Path, rerun: Path) -> dict[int, float]:
@@ -180,7 +186,7 @@ def compare(folder: Path, rerun: Path, experiment: Experiment) -> Reproduction:
     Raises:
         RunsError: a damaged or missing file.
     """
-    one_image = 1 / max(1, runs.launches(folder)[-1]["images"][2])
+    one_image = 1 / max(1, runs.launches(folder)[-1].images[2])
     originals, reruns = (
         {record.trial.name: record for record in runs.trial_records(parent, experiment, COMPARED_FILES) if record.result}
         for parent in (folder, rerun)
@@ -255,8 +261,8 @@ def _environment(folder: Path, trials: set[str]) -> dict[str, dict[str, None]]:
     plan = runs.read_plan(folder)
     values: dict[str, dict[str, None]] = {}
     for entry in runs.launches(folder):
-        rest = {key: value for key, value in entry.items() if key not in IGNORED}
-        for key, value in {"images": entry["data_sha256"][:12], **rest, **entry["packages"]}.items():
+        rest = {key: value for key, value in entry.content.items() if key not in IGNORED}
+        for key, value in {"images": entry.data_sha256[:12], **rest, **entry.packages}.items():
             values.setdefault(key, {})[str(value or "-")] = None
     for stack in (stack for stack in plan.stacks if trials & set(stack.trials)) if plan else ():
         values.setdefault("threads", {})[str(stack.threads)] = None

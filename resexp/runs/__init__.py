@@ -47,14 +47,27 @@ from resexp.runs.folders import (
     write_plan,
 )
 from resexp.runs.locks import Lease, assert_held, experiment_lock, holder, is_training, lock, lock_shard, lock_stack
-from resexp.runs.records import Outcome, PairSummary, launches, pair_summaries
+from resexp.runs.records import (
+    AtStart,
+    Equalities,
+    ExtraCost,
+    Holder,
+    Launch,
+    Outcome,
+    PairSummary,
+    Record,
+    Result,
+    Status,
+    launches,
+    pair_summaries,
+    with_rounds,
+)
 from resexp.runs.results import Results, TrialRecord, read_results, results_of, trial_records
 from resexp.runs.serialization import to_yaml
 from resexp.runs.targets import readable, target
 from resexp.runs.trials import (
     check_digests,
     clear,
-    diverged_at,
     has_result,
     log_positions,
     read_state,

@@ -10,26 +10,34 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from resexp.runs.records import Launch
+
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas")
 
 
-def launch_entry(prepared: dict[str, Any], command: Sequence[str]) -> dict[str, Any]:
+def launch_entry(prepared: dict[str, Any], command: Sequence[str]) -> Launch:
     """One start of training: time, command, versions, hardware, and what `prepare` determined about device and data."""
     home = str(Path.home())
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [argument.replace(home, "~") for argument in command],
-        "resexp": metadata.version("resexp"),
-        "revision": revision(),
-        "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "host": hashlib.sha256(platform.node().encode()).hexdigest()[:12],
-        **{key: prepared[key] for key in ("device", "accelerator", "kernels", "data_sha256", "images", "classes")},
-        "remarks": [remark.replace(home, "~") for remark in prepared["remarks"]],
-    }
+    training, validation, test = prepared["images"]
+    return Launch(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=tuple(argument.replace(home, "~") for argument in command),
+        resexp=metadata.version("resexp"),
+        revision=revision(),
+        python=platform.python_version(),
+        packages={name: metadata.version(name) for name in PACKAGES},
+        system=f"{platform.system()} {platform.machine()}",
+        processor=processor(),
+        cores=os.cpu_count(),
+        host=hashlib.sha256(platform.node().encode()).hexdigest()[:12],
+        device=prepared["device"],
+        accelerator=prepared["accelerator"],
+        kernels=prepared["kernels"],
+        data_sha256=prepared["data_sha256"],
+        images=(training, validation, test),
+        classes=tuple(prepared["classes"]),
+        remarks=tuple(remark.replace(home, "~") for remark in prepared["remarks"]),
+    )
 
 
 def revision() -> str | None:

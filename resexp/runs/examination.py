@@ -40,9 +40,9 @@ def _faults(check: Callable[..., object], *arguments: object) -> list[str]:
 
 def _finished(trial_path: Path) -> list[str]:
     faults = _faults(result, trial_path)
-    if faults or not (values := result(trial_path)):
+    if faults or not (stored := result(trial_path)):
         return faults
-    return [line for name in values["sha256"] for line in _faults(check_digests, trial_path, values, [name])]
+    return [line for name in stored.sha256 for line in _faults(check_digests, trial_path, stored, [name])]
 
 
 def _unfinished(trial_path: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import os
 import re
 import shlex
@@ -25,7 +24,7 @@ from resexp.runs.files import (
     write_text,
 )
 from resexp.runs.locks import is_sole_process, lock, stack_lock
-from resexp.runs.records import TRAIN_AGAIN, launches, read_present, read_record
+from resexp.runs.records import PLAN, TRAIN_AGAIN, Launch, PairSummary, launches, pair_summaries, read_record
 from resexp.runs.serialization import to_yaml
 from resexp.runs.trials import has_begun, has_result, trained_settings, trial_folder, write_trial
 
@@ -96,11 +95,9 @@ def _parsed(folder: Path) -> Experiment:
 def _recorded_sha256(folder: Path) -> str | None:
     """The digest of experiment.yaml from the last start; None if no start recorded it."""
     try:
-        entries = read_record(folder / "environment.json") or [{}]
-    except RunsError:
+        return launches(folder)[-1].experiment_sha256
+    except RunsError:  # missing or damaged
         return None
-    recorded: str | None = entries[-1].get("experiment_sha256")
-    return recorded
 
 
 def _departures(folder: Path, experiment: Experiment) -> list[tuple[str, Any, Any]]:
@@ -132,11 +129,10 @@ def _as_trained(trial_path: Path) -> config.Trial | None:
 
 def read_plan(folder: Path) -> Plan | None:
     """The execution plan in plan.json; None if there is none."""
-    plan = read_record(folder / "plan.json")
-    return plan and Plan.model_validate_json(json.dumps(plan))
+    return read_record(folder / "plan.json", PLAN)
 
 
-def begin(experiment: Experiment, folder: Path, plan: Plan, entry: dict[str, Any], pair_summaries: list[dict[str, Any]]) -> int:
+def begin(experiment: Experiment, folder: Path, plan: Plan, launch: Launch, summaries: Sequence[PairSummary]) -> int:
     """Writes plan, experiment, environment of this start and pair summaries, before any training.
 
     Unless other shards may be writing, it first removes temporary files of killed processes and restores line endings that
@@ -153,7 +149,7 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, entry: dict[str, Any
         earlier = launches(folder)
     except RunsError:  # missing or damaged: this start is the first entry of a new file
         earlier = []
-    _check_images(folder, earlier, entry)
+    _check_images(folder, earlier, launch)
     existing = read_plan(folder)
     if existing and not set(existing.stacks) <= set(plan.stacks):
         raise RunsError(f"{folder}: another process has changed plan.json since this one was prepared; run the command again")
@@ -177,15 +173,15 @@ def begin(experiment: Experiment, folder: Path, plan: Plan, entry: dict[str, Any
     header = f"# layout {LAYOUT}\n"
     header += f"# {' '.join(experiment.question.split())}\n" if experiment.question else ""
     text = header + to_yaml(experiment.settings)
-    recorded = {**entry, "experiment_sha256": hashlib.sha256(text.encode()).hexdigest()}
-    write_json(folder / "environment.json", [*earlier, recorded])
-    write_json(folder / "pairs.json", pair_summaries)
+    recorded = launch.model_copy(update={"experiment_sha256": hashlib.sha256(text.encode()).hexdigest()})
+    write_json(folder / "environment.json", [start.content for start in (*earlier, recorded)])
+    write_json(folder / "pairs.json", [summary.content for summary in summaries])
     write_text(folder / "experiment.yaml", text)  # readers find all other files through this one
     return restored
 
 
-def _check_images(folder: Path, earlier: Sequence[dict[str, Any]], entry: dict[str, Any]) -> None:
-    trained, current = earlier[-1]["data_sha256"] if earlier else None, entry["data_sha256"]
+def _check_images(folder: Path, earlier: Sequence[Launch], launch: Launch) -> None:
+    trained, current = earlier[-1].data_sha256 if earlier else None, launch.data_sha256
     if trained not in (None, current) and any(map(has_begun, (folder / "trials").glob("*"))):
         raise RunsError(
             f"{folder}: trials were trained on other images (SHA-256 {trained[:12]}) than those read now ({current[:12]}); "
@@ -306,8 +302,8 @@ def is_complete(experiment: Experiment, folder: Path) -> bool:
         if not (folder / "experiment.yaml").exists() or read_experiment(folder).settings != experiment.settings:
             return False
         plan = read_plan(folder)
-        for name in ("environment.json", "pairs.json"):
-            read_present(folder / name)
+        launches(folder)
+        pair_summaries(folder)
     except RunsError:  # the next start repairs the file or reports it
         return False
     planned = {name for stack in plan.stacks for name in stack.trials} if plan else set()

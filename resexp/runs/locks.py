@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import filelock
 
 from resexp.runs.files import RunsError, with_filename, write_guard, write_json
-from resexp.runs.records import read_record
+from resexp.runs.records import HOLDER, Holder, read_record
 
 EXPERIMENT_RECORD = "lock.json"  # the record of the process that trains the whole experiment
 RECORD_POLLS = 50  # of 0.02 seconds, while lock.json may not have been written yet
@@ -36,14 +36,14 @@ def assert_held(lease: Lease) -> None:
     Raises:
         RunsError: another process has taken over; nothing more may be written.
     """
-    record = _read(lease.folder / lease.record)
-    if not _has_token(record, lease):
-        reason = f"{_description(record)} has taken over" if record else f"{lease.record} no longer exists"
+    process = _read(lease.folder / lease.record)
+    if not _has_token(process, lease):
+        reason = f"{_description(process)} has taken over" if process else f"{lease.record} no longer exists"
         raise RunsError(f"{lease.folder}: {reason}; this process has stopped writing")
 
 
-def _has_token(record: dict[str, Any] | None, lease: Lease) -> bool:
-    return record is not None and record.get("token") == lease.token
+def _has_token(process: Holder | None, lease: Lease) -> bool:
+    return process is not None and process.token == lease.token
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def _take_over(folder: Path, records: Iterable[str], *, break_lock: bool) -> Non
             shard = record.removeprefix("lock.").removesuffix(".json").replace("-of-", "/")
             advice = "wait for it, choose another name=..., or another shard with the same N"
             raise RunsError(f"{folder}: {_description(process)} trains shard {shard} here; {advice}")
-        if process and process["host"] != platform.node() and not break_lock:
+        if process and process.host != platform.node() and not break_lock:
             advice = "if it is no longer running, add --break-lock"
             raise RunsError(f"{folder}: {_description(process)} is training here; {advice}")
         (folder / record).unlink(missing_ok=True)
@@ -145,7 +145,7 @@ def _recorded(folder: Path, record: str) -> Iterator[Lease]:
     lease = Lease(folder, record, uuid.uuid4().hex)
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     path = folder / record
-    write_json(path, {"host": platform.node(), "process": os.getpid(), "time": stamp, "token": lease.token})
+    write_json(path, Holder(host=platform.node(), process=os.getpid(), time=stamp, token=lease.token).content)
     with _removed_after(path, lambda: _has_token(_read(path), lease)), write_guard(lambda: assert_held(lease)):
         yield lease
 
@@ -189,17 +189,16 @@ def _removed_after(path: Path, still_ours: Callable[[], bool] = lambda: True) ->
                 path.unlink()
 
 
-def holder(folder: Path) -> dict[str, Any] | None:
-    """The process that trains the whole experiment, from lock.json: host, process, time; None if there is none."""
+def holder(folder: Path) -> Holder | None:
+    """The process that trains the whole experiment, from lock.json; None if there is none."""
     return _read(folder / EXPERIMENT_RECORD)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> Holder | None:
     try:
-        record: dict[str, Any] | None = read_record(path)
+        return read_record(path, HOLDER)
     except RunsError:  # a damaged record names no process
         return None
-    return record
 
 
 def is_training(folder: Path) -> bool:
@@ -209,15 +208,15 @@ def is_training(folder: Path) -> bool:
 
 def is_sole_process(folder: Path) -> bool:
     """Whether no process other than this one may be training here."""
-    return all(record["host"] == platform.node() and record["process"] == os.getpid() for record in _running(folder))
+    return all(process.host == platform.node() and process.process == os.getpid() for process in _running(folder))
 
 
-def _running(folder: Path) -> Iterator[dict[str, Any]]:
+def _running(folder: Path) -> Iterator[Holder]:
     """The records of processes that may be running: those of other hosts cannot be checked."""
     for path in folder.glob("lock*.json"):
-        record = _read(path)
-        if record is not None and (record["host"] != platform.node() or _is_running(record["process"])):
-            yield record
+        process = _read(path)
+        if process is not None and (process.host != platform.node() or _is_running(process.process)):
+            yield process
 
 
 def _occupant(folder: Path) -> str:
@@ -242,7 +241,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _description(record: dict[str, Any] | None) -> str:
-    if record is None:
+def _description(process: Holder | None) -> str:
+    if process is None:
         return "another resexp process"
-    return f"process {record['process']} on {record['host']}, since {record['time']},"
+    return f"process {process.process} on {process.host}, since {process.time},"

@@ -1,18 +1,17 @@
 """The JSON files of runs/: their keys, validated on reading, and how to repair damaged ones. No torch."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from resexp import renamed
-from resexp.config import Plan
+from resexp import config, renamed
+from resexp.config import Experiment, Plan
 from resexp.runs.files import RunsError, json_digest
-
-Json = dict[str, Any]
-PairSummary = dict[str, Any]  # an entry of pairs.json, as `_PairSummary` validates it
 
 
 class Outcome(StrEnum):
@@ -23,138 +22,197 @@ class Outcome(StrEnum):
     DIVERGED = "diverged"
 
 
-class _Record(BaseModel):
-    """The keys that are read, with their types; other keys are allowed."""
+class Record(BaseModel):
+    """A JSON object: its keys in their order in the file, with their types. Other keys are kept."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The keys and values that were read or set, without defaults, as plain values for JSON."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
-class _Status(_Record):
+class Status(Record):
+    """status.json. diverged: the step at which the trial diverged, while other trials of its stack still train."""
+
     state: Literal["waiting", "running", "finished", "interrupted", "failed"]
+    process: int = 0
+    time: float = 0.0
     step: int = 0
     steps: int = 0
     diverged: int | None = None
+    reason: str = ""
 
 
-class _Result(_Record):
-    """Numbers are null if the trial diverged, if gradients were not logged, or if no validation images were held out."""
+class Result(Record):
+    """result.json.
 
-    outcome: Literal["above_chance", "at_chance", "diverged"]
+    Numbers are None if the trial diverged, if gradients were not logged, or if no validation images were held out.
+    """
+
+    trial: str = ""
+    arm: str = ""
+    seed: int = 0
+    status: str = "finished"
+    outcome: Outcome
     test_accuracy: float | None
     test_loss: float | None
     best_test_accuracy: float | None
     best_test_loss: float | None
     best_epoch: int | None
     train_accuracy: float | None
+    train_loss: float | None = None
     val_accuracy: float | None
     slope_start: float | None
     slope_end: float | None
-    dead_layers: list[str] = []  # missing in early releases, and if no gradient norms were logged
+    dead_layers: tuple[str, ...] = ()  # missing in early releases, and if no gradient norms were logged
     parameters: int
     multiply_adds: int
     steps: int
     sha256: dict[str, str]
     seal: str
 
+    @property
+    def diverged_at(self) -> int | None:
+        """The step of the first non-finite loss; None if training did not diverge."""
+        return self.steps if self.outcome is Outcome.DIVERGED else None
 
-class _Holder(_Record):
+
+class Holder(Record):
+    """lock.json: the process that trains an experiment or a shard."""
+
     host: str
     process: int
     time: str
     token: str = ""
 
 
-class _Launch(_Record):
+class Launch(Record):
+    """An entry of environment.json: one start of training. images: numbers of training, validation and test images."""
+
     time: str
-    command: list[str]
+    command: tuple[str, ...]
     resexp: str
+    revision: str | None = None
     python: str
     packages: dict[str, str]
     system: str
     processor: str
     cores: int | None
+    host: str = ""
     device: str
     accelerator: str
     kernels: str = ""  # missing in earlier releases
     data_sha256: str
-    images: Annotated[list[int], Field(min_length=3, max_length=3)]
+    images: tuple[int, int, int]
+    classes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     experiment_sha256: str | None = None  # of experiment.yaml; missing in early releases
-    classes: list[str] = []
-    remarks: list[str] = []
 
 
-class _Equal(_Record):
+class Equalities(Record):
+    """What the networks of a pair have in common. weights: number of shared tensors; None if the widths differ."""
+
     weights: int
     weights_bit_equal: bool | None
     first_batch: bool
     recipe: bool
 
 
-class _Costs(_Record):
+class ExtraCost(Record):
+    """The cost of the residual network minus that of the plain one; bytes and multiply-adds are per image."""
+
     parameters: int
     multiply_adds: int
     activation_bytes: int
 
+    @property
+    def is_none(self) -> bool:
+        return not (self.parameters or self.multiply_adds or self.activation_bytes)
 
-class _AtStart(_Costs):
+
+class AtStart(Record):
+    """One network of a pair at initialization. precision_gap: see `pairs.precision_gap`."""
+
     loss: float | None
     output_rms: float | None
     slope: float | None
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
     precision_gap: float | None = None
 
 
-class _Round(_Record):
+class Round(Record):
+    """The seeds that were added to an experiment at one time."""
+
     round: int
-    seeds: list[int]
+    seeds: tuple[int, ...]
 
 
-class _PairSummary(_Record):
+StartDifference = Literal["zero_init_residual", "fixup"]
+
+
+class PairSummary(Record):
+    """An entry of pairs.json. width, at_start: by arm. rounds: a pair whose seeds were added later has several."""
+
     cell: str
     plain: str
     residual: str
-    equal: _Equal
-    start_differs: list[Literal["zero_init_residual", "fixup"]]
+    seed: int = 0
+    equal: Equalities
+    start_differs: tuple[StartDifference, ...]
     same_function_class: bool
     nothing_to_skip: bool
     same_as_plain: bool
-    width: dict[str, int]
-    beyond: _Costs
-    at_start: dict[str, _AtStart]
-    rounds: list[_Round] = []
     padded_channels_dead: bool = False
     precision: str = "float32"  # written if it is coarser
+    width: dict[str, int]
+    beyond: ExtraCost
+    at_start: dict[str, AtStart]
+    rounds: tuple[Round, ...] = ()
 
 
+# ---- reading ----------------------------------------------------------------------------------------------------------
+
+Content = TypeVar("Content")
 TRAIN_AGAIN = "train again to rewrite it"
-# The content of each file, and the remedy if it is damaged.
-RECORDS: dict[str, tuple[TypeAdapter[Any], str]] = {
-    "status.json": (TypeAdapter(_Status), "delete it to retrain its trial"),
-    "result.json": (TypeAdapter(_Result), "delete it to retrain its trial"),
-    "lock.json": (TypeAdapter(_Holder), "delete it if no process is training there"),
-    "plan.json": (TypeAdapter(Plan), f"delete it and {TRAIN_AGAIN}"),
-    "environment.json": (TypeAdapter(Annotated[list[_Launch], Field(min_length=1)]), TRAIN_AGAIN),
-    "pairs.json": (TypeAdapter(list[_PairSummary]), TRAIN_AGAIN),
-}
 
 
-def read_record(path: Path) -> Any:
+@dataclass(frozen=True)
+class JsonFile(Generic[Content]):
+    """The content of a JSON file, and the remedy if it is damaged."""
+
+    content: TypeAdapter[Content]
+    remedy: str
+
+
+STATUS = JsonFile(TypeAdapter(Status), "delete it to retrain its trial")
+RESULT = JsonFile(TypeAdapter(Result), "delete it to retrain its trial")
+HOLDER = JsonFile(TypeAdapter(Holder), "delete it if no process is training there")
+PLAN = JsonFile(TypeAdapter(Plan), f"delete it and {TRAIN_AGAIN}")
+LAUNCHES = JsonFile[list[Launch]](TypeAdapter(Annotated[list[Launch], Field(min_length=1)]), TRAIN_AGAIN)
+PAIR_SUMMARIES = JsonFile(TypeAdapter(list[PairSummary]), TRAIN_AGAIN)
+
+
+def read_record(path: Path, file: JsonFile[Content]) -> Content | None:
     """The content of a JSON file of runs/; None if it does not exist.
 
     Raises:
         RunsError: damaged, or written by an older resexp: names the key and the remedy.
     """
-    kind, remedy = RECORDS["lock.json" if path.name.startswith("lock.") else path.name]  # also lock.2-of-60.json
     try:
         raw = path.read_bytes()
         stored = _parsed(raw)
-        content = renamed.record(path.name, stored)
-        kind.validate_json(raw if content is stored else json.dumps(content))
+        translated = renamed.record(path.name, stored)
+        content = file.content.validate_json(raw if translated is stored else json.dumps(translated))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
-        raise RunsError(f"{path}: damaged ({first_fault(error)}); {remedy}") from None
-    if path.name == "result.json" and stored["seal"] != json_digest(stored):
-        raise RunsError(f"{path}: damaged (does not match its own checksum); {remedy}")
+        raise RunsError(f"{path}: damaged ({first_fault(error)}); {file.remedy}") from None
+    if isinstance(content, Result) and content.seal != json_digest(stored):
+        raise RunsError(f"{path}: damaged (does not match its own checksum); {file.remedy}")
     return content
 
 
@@ -172,25 +230,41 @@ def first_fault(error: ValidationError) -> str:
     return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"].lower()) if part)
 
 
-def read_present(path: Path) -> Any:
+def read_present(path: Path, file: JsonFile[Content]) -> Content:
     """The content of a JSON file that every start of training writes.
 
     Raises:
         RunsError: damaged or missing.
     """
-    content = read_record(path)
+    content = read_record(path, file)
     if content is None:
         raise RunsError(f"{path}: missing; {TRAIN_AGAIN}")
     return content
 
 
-def launches(folder: Path) -> list[Json]:
+def launches(folder: Path) -> list[Launch]:
     """environment.json: versions and hardware of each start of training."""
-    entries: list[Json] = read_present(folder / "environment.json")
-    return entries
+    return read_present(folder / "environment.json", LAUNCHES)
 
 
 def pair_summaries(folder: Path) -> list[PairSummary]:
     """pairs.json: the summary of every pair."""
-    summaries: list[PairSummary] = read_present(folder / "pairs.json")
-    return summaries
+    return read_present(folder / "pairs.json", PAIR_SUMMARIES)
+
+
+def with_rounds(summaries: Sequence[PairSummary], experiment: Experiment, plan: Plan) -> list[PairSummary]:
+    """The pair summaries with the seeds of each round, see `Stack.round`."""
+    round_of_trial = {trial: stack.round for stack in plan.stacks for trial in stack.trials}
+    seeds_of_pair: dict[tuple[str, str, str], dict[int, list[int]]] = {}
+    for plain, residual in config.pairs(experiment.trials, experiment.axes):
+        pair = (" ".join(config.cell_label(plain.settings, experiment.axes)), plain.arm, residual.arm)
+        pair_round = max(round_of_trial[trial.name] for trial in (plain, residual))
+        seeds_of_pair.setdefault(pair, {}).setdefault(pair_round, []).append(residual.seed)
+    rounds = [
+        tuple(
+            Round(round=number, seeds=tuple(seeds))
+            for number, seeds in sorted(seeds_of_pair.get((summary.cell, summary.plain, summary.residual), {}).items())
+        )
+        for summary in summaries
+    ]
+    return [summary.model_copy(update={"rounds": pair_rounds}) for summary, pair_rounds in zip(summaries, rounds, strict=True)]

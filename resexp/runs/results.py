@@ -10,8 +10,8 @@ from resexp import config
 from resexp.config import Experiment
 from resexp.runs.folders import orphaned_trials, read_experiment
 from resexp.runs.locks import is_training
-from resexp.runs.records import read_present, read_record
-from resexp.runs.trials import diverged_at, read_state, trial_folder
+from resexp.runs.records import LAUNCHES, PLAN, Result, launches, read_present, read_record
+from resexp.runs.trials import read_state, trial_folder
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class TrialRecord:
     trial: config.Trial
     folder: Path
     state: str
-    result: dict[str, Any] | None
+    result: Result | None
     conditions: dict[str, Any]
     reason: str = ""
 
     @property
     def diverged_at(self) -> int | None:
         """The step at which training diverged; None if it did not."""
-        return diverged_at(self.result)
+        return self.result.diverged_at if self.result else None
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def trial_records(folder: Path, experiment: Experiment, files: Sequence[str] = (
 
     files: files of finished trials that are compared with their digests, because the caller reads them.
     """
-    plan, launches = read_record(folder / "plan.json"), read_record(folder / "environment.json")
-    shared = {"device": plan and plan["device"], "images": launches and launches[-1]["data_sha256"][:12]}
+    plan, starts = read_record(folder / "plan.json", PLAN), read_record(folder / "environment.json", LAUNCHES)
+    shared = {"device": plan and plan.device, "images": starts and starts[-1].data_sha256[:12]}
     training = is_training(folder)
     records = []
     for trial in experiment.trials:
@@ -132,8 +132,8 @@ def read_results(folders: Sequence[Path], files: Sequence[str] = ()) -> Results:
     distinct = {folder.resolve(): folder for folder in folders}.values()
     sources = [(folder, read_experiment(folder)) for folder in distinct]
     for folder, _ in sources:  # device and images distinguish cells, so both files are required
-        read_present(folder / "plan.json")
-        read_present(folder / "environment.json")
+        read_present(folder / "plan.json", PLAN)
+        launches(folder)
     parts = [results_of(*source, files) for source in sources]
     copies: dict[tuple[str, ...], list[TrialRecord]] = {}
     for record in (record for part in parts for record in part.records):

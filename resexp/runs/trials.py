@@ -28,7 +28,7 @@ from resexp.runs.files import (
     write_json,
     write_text,
 )
-from resexp.runs.records import TRAIN_AGAIN, first_fault, read_record
+from resexp.runs.records import RESULT, STATUS, TRAIN_AGAIN, Result, Status, first_fault, read_record
 from resexp.runs.serialization import to_yaml
 
 LFS_POINTER = b"version https://git-lfs"
@@ -65,9 +65,9 @@ def trained_settings(folder: Path, name: str) -> config.Trial | None:
         RunsError: trial.yaml is damaged, or was edited after training.
     """
     trial_path = trial_folder(folder, name)
-    values = result(trial_path)
-    if values:
-        check_digests(trial_path, values, ["trial.yaml"])
+    stored = result(trial_path)
+    if stored:
+        check_digests(trial_path, stored, ["trial.yaml"])
     return read_trial(folder, name)
 
 
@@ -79,7 +79,7 @@ def write_trial(trial_path: Path, trial: config.Trial) -> None:
 def set_status(trial_path: Path, state: str, **more: CsvValue) -> None:
     """Writes status.json: state (running, finished, interrupted, failed), time, and progress."""
     stamp = {"state": state, "process": os.getpid(), "time": round(time.time(), 3), **more}
-    write_json(trial_path / "status.json", stamp, durable=False)
+    write_json(trial_path / "status.json", Status.model_validate(stamp).content, durable=False)
 
 
 def set_failed(trial_path: Path, reason: str) -> None:
@@ -88,20 +88,14 @@ def set_failed(trial_path: Path, reason: str) -> None:
     set_status(trial_path, "failed", reason=reason)
 
 
-def status(trial_path: Path) -> dict[str, Any]:
+def status(trial_path: Path) -> Status:
     """The content of status.json; without that file the trial is waiting."""
-    return read_record(trial_path / "status.json") or {"state": "waiting"}
+    return read_record(trial_path / "status.json", STATUS) or Status(state="waiting")
 
 
-def result(trial_path: Path) -> dict[str, Any] | None:
+def result(trial_path: Path) -> Result | None:
     """The content of result.json of a finished trial; None if the trial has not finished."""
-    values: dict[str, Any] | None = read_record(trial_path / "result.json")
-    return values
-
-
-def diverged_at(values: dict[str, Any] | None) -> int | None:
-    """The step of the first non-finite loss of a finished trial; None if training did not diverge."""
-    return values["steps"] if values and values["outcome"] == "diverged" else None
+    return read_record(trial_path / "result.json", RESULT)
 
 
 def has_result(trial_path: Path) -> bool:
@@ -114,30 +108,30 @@ def has_begun(trial_path: Path) -> bool:
     return (trial_path / "metrics.csv").exists() or has_result(trial_path)
 
 
-def read_state(trial_path: Path, files: Iterable[str] = ()) -> tuple[str, dict[str, Any] | None, str]:
+def read_state(trial_path: Path, files: Iterable[str] = ()) -> tuple[str, Result | None, str]:
     """(state, result, reason): only finished trials have a result, only failed and damaged ones a reason.
 
     files: files of a finished trial that are compared with their digests.
     """
     try:
-        values = result(trial_path)
-        if values:
-            check_digests(trial_path, values, files)
-        stored = {"state": "finished"} if values else status(trial_path)
+        stored = result(trial_path)
+        if stored:
+            check_digests(trial_path, stored, files)
+            return "finished", stored, ""
+        progress = status(trial_path)
     except RunsError as error:
         return "damaged", None, str(error)
-    state = "waiting" if stored["state"] == "finished" and not values else stored["state"]
-    return state, values, str(stored.get("reason", ""))
+    return "waiting" if progress.state == "finished" else progress.state, None, progress.reason
 
 
-def check_digests(trial_path: Path, values: dict[str, Any], names: Iterable[str]) -> None:
+def check_digests(trial_path: Path, stored: Result, names: Iterable[str]) -> None:
     """Compares files of a finished trial with the digests in its result, ignoring line endings.
 
     Raises:
         RunsError: a file is missing or has changed.
     """
     for name in names:
-        path, digest = trial_path / name, values["sha256"].get(name)
+        path, digest = trial_path / name, stored.sha256.get(name)
         if digest and not path.exists():
             raise RunsError(f"{path}: missing; copy it from the machine that trained it, or {RETRAIN}")
         if digest and sha256(path) != digest and not (path.suffix in TEXT_SUFFIXES and text_sha256(path) == digest):

@@ -54,8 +54,8 @@ def read_row(folder: Path, experiment: Experiment, trial: Trial, until: int | No
     try:
         state, result, _ = runs.read_state(trial_path)
         status = runs.status(trial_path)
-        diverged = runs.diverged_at(result) if result else status.get("diverged")
-        step, steps = int(status.get("step", 0)), int(status.get("steps", 0))
+        diverged = result.diverged_at if result else status.diverged
+        step, steps = status.step, status.steps
         if until is not None:
             state = "waiting" if until < 0 else "running" if until < step else state
             step = max(0, min(step, until))
@@ -148,7 +148,8 @@ def _schedule(folder: Path, experiment: Experiment) -> dict[str, list[tuple[floa
             lanes[lane] += float(row["train_seconds"]) + float(row["evaluation_seconds"])
             points.append((lanes[lane], int(row["step"])))
         if points:
-            diverged = runs.diverged_at(runs.read_state(trial_path)[1])  # during the epoch after the last one in timing.csv
+            result = runs.read_state(trial_path)[1]
+            diverged = result.diverged_at if result else None  # during the epoch after the last one in timing.csv
             schedule[trial.name] = points if diverged is None else [*points, (lanes[lane], diverged)]
     return schedule
 

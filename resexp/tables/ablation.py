@@ -62,7 +62,7 @@ def _grouped(labels: Mapping[str, Sequence[str]], all_labels: Sequence[str]) -> 
 
 def _at_chance(records: Sequence[TrialRecord]) -> list[str]:
     """A sentence if networks of an arm are at chance."""
-    count = sum(record.result is not None and record.result["outcome"] == Outcome.AT_CHANCE for record in records)
+    count = sum(record.result is not None and record.result.outcome == Outcome.AT_CHANCE for record in records)
     return [f"{count} of {len(records)} networks are at chance, so their changes have no meaning"] if count else []
 
 

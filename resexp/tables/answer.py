@@ -1,8 +1,7 @@
 """The summary in at most five lines; the last one states what was matched. All counts are from the comparison."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from resexp import runs
 from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, compare_results, flow
@@ -82,7 +81,7 @@ SENTENCES = {
 TEST_ACCURACY = ("test_accuracy", "best_test_accuracy")  # metrics that the sentences on pairs and best settings can state
 
 
-def answer(comparison: Comparison, pair_findings: Sequence[Finding], pair_summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+def answer(comparison: Comparison, pair_findings: Sequence[Finding], pair_summaries: Sequence[runs.PairSummary]) -> list[str]:
     """Sentences on effects, best settings, training error, gradients and matching; topics without results have none."""
     is_accuracy = comparison.key in TEST_ACCURACY
     lines = [
@@ -198,9 +197,9 @@ def _deepest_plain(comparison: Comparison) -> dict[tuple[tuple[str, str], ...], 
     return deepest
 
 
-def _matching(comparison: Comparison, pair_summaries: Sequence[Mapping[str, Any]]) -> str:
+def _matching(comparison: Comparison, pair_summaries: Sequence[runs.PairSummary]) -> str:
     """The matched properties of pairs according to their summaries, number of seeds, resolution and margin."""
-    equal = [all(value is not False for value in summary["equal"].values()) for summary in pair_summaries]
+    equal = [all(value is not False for value in summary.equal.content.values()) for summary in pair_summaries]
     pairs = [arm for cell in comparison.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]
     shared = SENTENCES["matching" if pairs else "no pair"].text
     if pair_summaries and not all(equal):

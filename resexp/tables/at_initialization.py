@@ -86,7 +86,7 @@ def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
         rows = [row for row in runs.read_rows(record.folder / "signals.csv") if row["step"] == "0"] if record.result else []
         if rows and record.result:
             measurement = {
-                "slope": math.nan if (slope := record.result["slope_start"]) is None else float(slope),
+                "slope": math.nan if (slope := record.result.slope_start) is None else float(slope),
                 "blocks": [row["block"] for row in rows],
                 **{name: [float(row[name]) for row in rows] for name in QUANTITIES[:2]},
             }

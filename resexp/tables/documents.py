@@ -114,7 +114,7 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
             record.trial.arm,
             *(record.conditions.get(key) for key in results.axes),
             record.trial.seed,
-            *(record.result.get(key) for key in measured),
+            *(getattr(record.result, key) for key in measured),
         ]
         for record in results.records
         if record.result

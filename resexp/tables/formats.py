@@ -90,8 +90,8 @@ def dead_trials(records: Sequence[TrialRecord]) -> list[str]:
     """The arms of finished trials with such layers: a line for each arm, which lists a few trials."""
     lines = []
     for arm in dict.fromkeys(record.trial.arm for record in records):
-        dead = {record.trial.name: record.result.get("dead_layers", []) for record in records
-                if record.trial.arm == arm and record.result and record.result.get("dead_layers")}  # fmt: skip
+        dead = {record.trial.name: record.result.dead_layers for record in records
+                if record.trial.arm == arm and record.result and record.result.dead_layers}  # fmt: skip
         if dead:
             names = list(dead)
             fewest, most = min(map(len, dead.values())), max(map(len, dead.values()))
@@ -106,7 +106,7 @@ def dead_trials(records: Sequence[TrialRecord]) -> list[str]:
 def progress_text(records: Sequence[TrialRecord], noun: str = "trials") -> str:
     """'5 of 6 trials finished, 1 at chance, 1 diverged: identity-d8-s0 at step 101'."""
     finished = [record for record in records if record.result]
-    at_chance = sum(record.result["outcome"] == Outcome.AT_CHANCE for record in finished if record.result)
+    at_chance = sum(record.result.outcome == Outcome.AT_CHANCE for record in finished if record.result)
     diverged = [f"{record.trial.name} at step {record.diverged_at}" for record in finished if record.diverged_at is not None]
     more = f" and {len(diverged) - MAX_LISTED} more" if len(diverged) > MAX_LISTED else ""
     parts = [f"{len(finished)} of {len(records)} {noun} finished"]

@@ -43,7 +43,7 @@ def read_frames(experiment_results: Results) -> Frames:
     for record in experiment_results.records:
         if record.result:
             keys = _keys(experiment_results, record)
-            results.append({**record.result, **keys})
+            results.append({**record.result.content, **keys})
             staged = record.trial.settings.network.family == "cnn"
             metrics.append(_log(record.folder / "metrics.csv").assign(**keys))
             signals.append(_log(record.folder / "signals.csv").assign(**keys, staged=staged))

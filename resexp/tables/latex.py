@@ -92,7 +92,7 @@ def _looks(comparison: Comparison) -> str:
 
 def _version(comparison: Comparison) -> str:
     launches = runs.launches(comparison.results.sources[0][0])
-    return latex_text(launches[-1]["resexp"]) if launches else ""
+    return latex_text(launches[-1].resexp) if launches else ""
 
 
 def _splits(comparison: Comparison) -> list[str]:
@@ -100,7 +100,7 @@ def _splits(comparison: Comparison) -> list[str]:
     for folder, experiment in comparison.results.sources:
         launches = runs.launches(folder)
         if launches:
-            training, validation, test = launches[-1]["images"]
+            training, validation, test = launches[-1].images
             sets = f"{training:,} training images, {validation:,} validation images and {test:,} test images"
             evaluation = "the test set was evaluated once, after training"
             lines.append(f"{latex_text(experiment.shared.data.name)}: {sets}; {evaluation}.")

@@ -26,52 +26,52 @@ NOTES = {
 
 def equalities(summary: PairSummary) -> str:
     """The matched and unmatched parts of a pair; a parameter-matched baseline has a different width and other weights."""
-    equal, arms = summary["equal"], (summary["plain"], summary["residual"])
+    equal, arms = summary.equal, (summary.plain, summary.residual)
     verdicts = {True: "equal", False: "DIFFERENT"}
-    if equal["weights_bit_equal"] is None:
-        plain, residual = (f"{summary['at_start'][arm]['parameters']:,}" for arm in arms)
-        widths = " and ".join(str(summary["width"][arm]) for arm in arms)
+    if equal.weights_bit_equal is None:
+        plain, residual = (f"{summary.at_start[arm].parameters:,}" for arm in arms)
+        widths = " and ".join(str(summary.width[arm]) for arm in arms)
         weights = f"width {widths}, at least as many parameters ({plain} and {residual}), different weights"
     else:
-        weights = f"{equal['weights']} shared weight tensors {verdicts[equal['weights_bit_equal']]}"
-    return ", ".join([weights, *(f"{name} {verdicts[equal[key]]}" for key, name in MATCHED.items())])
+        weights = f"{equal.weights} shared weight tensors {verdicts[equal.weights_bit_equal]}"
+    return ", ".join([weights, *(f"{name} {verdicts[getattr(equal, key)]}" for key, name in MATCHED.items())])
 
 
 def extra_cost(summary: PairSummary) -> list[str]:
     """The extra cost of the residual arm over plain: parameters, multiply-adds and activation memory per image."""
-    costs = summary["beyond"]
-    parts = [f"{costs['parameters']:+,} parameters", f"{costs['multiply_adds']:+,} multiply-adds"]
-    return [*parts, f"{costs['activation_bytes']:+,} B activation memory per image"] if any(costs.values()) else ["none"]
+    costs = summary.beyond
+    parts = [f"{costs.parameters:+,} parameters", f"{costs.multiply_adds:+,} multiply-adds"]
+    return ["none"] if costs.is_none else [*parts, f"{costs.activation_bytes:+,} B activation memory per image"]
 
 
 def at_start_text(summary: PairSummary, key: str, digits: int = 4) -> str:
     """A value of both arms at initialization: '2.31 / 4.05'."""
-    values = [summary["at_start"][arm][key] for arm in (summary["plain"], summary["residual"])]
+    values = [getattr(summary.at_start[arm], key) for arm in (summary.plain, summary.residual)]
     return " / ".join(f"{value:.{digits}g}" if value is not None and math.isfinite(value) else "-" for value in values)
 
 
 def pair_notes(summary: PairSummary) -> list[str]:
     """Remarks on a pair, in addition to its numbers."""
     remarks = [
-        *(INITIALIZATION_NOTES[key] for key in summary["start_differs"]),
-        *(text for key, text in NOTES.items() if summary[key]),
+        *(INITIALIZATION_NOTES[key] for key in summary.start_differs),
+        *(text for key, text in NOTES.items() if getattr(summary, key)),
     ]
-    rounds = [f"{_seeds(extension['seeds'])} in round {extension['round']}" for extension in summary.get("rounds", ())]
+    rounds = [f"{_seeds(extension.seeds)} in round {extension.round}" for extension in summary.rounds]
     remarks += pair_warnings(summary)
     return [*remarks, f"seeds were added later: {', '.join(rounds)}"] if len(rounds) > 1 else remarks
 
 
 def pair_warnings(summary: PairSummary) -> list[str]:
     """Warnings about a pair: gradient norms that differ from float32, channels that never learn."""
-    gaps = {arm: summary["at_start"][arm].get("precision_gap") for arm in (summary["plain"], summary["residual"])}
+    gaps = {arm: summary.at_start[arm].precision_gap for arm in (summary.plain, summary.residual)}
     lines = [
-        f"{arm}: initial gradient norms in {summary['precision']} differ by up to {100 * gap:.0f}% from float32"
+        f"{arm}: initial gradient norms in {summary.precision} differ by up to {100 * gap:.0f}% from float32"
         for arm, gap in gaps.items()
         if gap is not None and gap > MAX_PRECISION_GAP
     ]
-    if summary.get("padded_channels_dead"):
+    if summary.padded_channels_dead:
         lines.append(
-            f"{summary['residual']}: zero channels that the shortcut adds never receive a gradient, because branches are "
+            f"{summary.residual}: zero channels that the shortcut adds never receive a gradient, because branches are "
             "0 at initialization and relu'(0) = 0; network.shortcut=projection trains them"
         )
     return lines
@@ -95,7 +95,7 @@ def matched_pairs(summaries: Sequence[PairSummary]) -> Table[PairSummary]:
     return Table(
         title="Matched pairs",
         columns=[
-            Column("pair", lambda summary: f"{summary['plain']} / {summary['residual']}"),
+            Column("pair", lambda summary: f"{summary.plain} / {summary.residual}"),
             Column("matched", equalities, below=""),
             Column("extra cost", lambda summary: ", ".join(extra_cost(summary)), "extra cost", below="extra cost: "),
             _start_column("initial loss", "loss"),
@@ -104,7 +104,7 @@ def matched_pairs(summaries: Sequence[PairSummary]) -> Table[PairSummary]:
             Column("notes", lambda summary: "\n".join(pair_notes(summary)), below="note: "),
         ],
         rows=summaries,
-        group=Column("configuration", lambda summary: summary["cell"]),
+        group=Column("configuration", lambda summary: summary.cell),
     )
 
 
@@ -129,7 +129,7 @@ def pair_overview_lines(pair_summaries: Sequence[PairSummary]) -> list[str]:
     lines += _grouped(
         pair_summaries,
         names,
-        lambda summary: [f"extra cost of {summary['residual']}{_over(summary)}: {', '.join(extra_cost(summary))}"],
+        lambda summary: [f"extra cost of {summary.residual}{_over(summary)}: {', '.join(extra_cost(summary))}"],
     )
     lines += _grouped(pair_summaries, names, lambda summary: [f"note: {note}" for note in pair_notes(summary)])
     width = WIDTH - LOSS - RMS - SLOPE
@@ -143,26 +143,25 @@ def pair_overview_lines(pair_summaries: Sequence[PairSummary]) -> list[str]:
 
 def _names(pair_summaries: Sequence[PairSummary]) -> list[str]:
     """The cell of each pair, with its residual arm if there are several, and its plain arm if that is a matched baseline."""
-    has_several = len({summary["residual"] for summary in pair_summaries}) > 1
+    has_several = len({summary.residual for summary in pair_summaries}) > 1
     return [
-        " ".join([summary["cell"], *([summary["residual"]] if has_several else [])]) + _over(summary)
-        for summary in pair_summaries
+        " ".join([summary.cell, *([summary.residual] if has_several else [])]) + _over(summary) for summary in pair_summaries
     ]
 
 
 def _over(summary: PairSummary) -> str:
-    return "" if summary["plain"] == "plain" else f" over {summary['plain']}"
+    return "" if summary.plain == "plain" else f" over {summary.plain}"
 
 
 def _slopes(summary: PairSummary) -> str:
-    values = [summary["at_start"][arm]["slope"] for arm in (summary["plain"], summary["residual"])]
+    values = [summary.at_start[arm].slope for arm in (summary.plain, summary.residual)]
     return " / ".join(slope_text(value if value is not None and math.isfinite(value) else None) for value in values)
 
 
 def _equal_parts(summary: PairSummary) -> str:
     """The matched and unmatched parts, without the number of weights, which differs between pairs."""
-    equal = summary["equal"]
-    if equal["weights_bit_equal"] is None or not all(equal[key] for key in ("weights_bit_equal", *MATCHED)):
+    equal = summary.equal
+    if equal.weights_bit_equal is None or not all(getattr(equal, key) for key in ("weights_bit_equal", *MATCHED)):
         return equalities(summary)
     return f"shared weights, {' and '.join(MATCHED.values())} equal"
 

@@ -126,7 +126,8 @@ def _trials_with_points(folder: Path, experiment: Experiment) -> Iterator[tuple[
 
 
 def _results(trial_path: Path) -> dict[str, Any]:
-    values = runs.result(trial_path) or {}
+    stored = runs.result(trial_path)
+    values = stored.content if stored else {}
     omitted = ("seal", "trial")
     return {key: value for key, value in values.items() if isinstance(value, int | float | str) and key not in omitted}
 
