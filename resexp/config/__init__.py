@@ -47,5 +47,6 @@ from resexp.config.shortcut_parameters import (
     control_arm,
     format_value,
     shortcut_name,
+    variant,
 )
 from resexp.config.types import TrialName

@@ -90,6 +90,13 @@ def _arm_pattern(name: str, model: type[Model]) -> str:
     return rf"{name}(-({'|'.join(model.model_fields)})[-+.e\d]+)*" if model.model_fields else name
 
 
+def variant(setting: str | Scalars) -> tuple[str, dict[str, Any]]:
+    """(name, parameters) of a shortcut or an activation; parameters that are not written have their defaults."""
+    ((name, written),) = ({setting: {}} if isinstance(setting, str) else setting).items()
+    model = SHORTCUT_PARAMETERS.get(name, NoParameters)
+    return name, {key: field.default for key, field in model.model_fields.items()} | written
+
+
 def shortcut_name(shortcut: str | Scalars) -> str:
     """The name without parameters."""
     return shortcut if isinstance(shortcut, str) else next(iter(shortcut))
