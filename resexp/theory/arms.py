@@ -22,7 +22,10 @@ from resexp.theory.formulas import (
 from resexp.theory.predictions import Prediction
 
 # sigma2 of a square hidden layer for each initialization; the plain counterpart of fixup has He initialization.
-INIT_SCALES = {"pytorch": 1 / 3, "he": 2.0, "xavier": 1.0, "orthogonal": 1.0, "delta-orthogonal": 1.0, "fixup": 2.0}
+INIT_SCALES = {
+    "pytorch": 1 / 3, "he": 2.0, "xavier": 1.0, "orthogonal": 1.0, "delta-orthogonal": 1.0, "fixup": 2.0,
+    "identity": 1.0, "looks-linear": 2.0,
+}  # fmt: skip
 MIN_BATCH = 8  # smallest batch for which the range of `batch_norm_relu` is valid
 NORM_CHI = {"batch": BATCH_NORM_RELU, "layer": layer_norm_relu()}  # of normalization and ReLU, in large batches
 
@@ -32,12 +35,17 @@ def predict(network: NetworkSettings, batch: int, side: int | None = None) -> Pr
 
     `side`: side of an image in pixels. Without it, the effect of zero padding at image borders is neglected.
     """
-    shortcut, norm_and_activation = config.shortcut_name(network.shortcut), (network.norm, network.activation)
+    shortcut, norm_and_activation = (
+        config.shortcut_name(network.shortcut),
+        (network.norm, config.variant(network.activation)[0]),
+    )
     factors = shortcut_factors(network)
     if block_count(network) == 0:
         return _no_prediction("a network of depth 2 has no blocks")
     if network.block == "bottleneck" and network.init_scale is None and network.init not in ("pytorch", "he", "fixup"):
         return _no_prediction(f"with init {network.init}, init_scale differs between the layers of a bottleneck")
+    if network.init in ("identity", "looks-linear"):
+        return _structured(network, shortcut, norm_and_activation)
     if shortcut == "plain":
         return _plain(network, batch, side, norm_and_activation)
     if network.init == "fixup":
@@ -54,19 +62,14 @@ def predict(network: NetworkSettings, batch: int, side: int | None = None) -> Pr
 def shortcut_factors(network: NetworkSettings) -> Range | None:
     """(s, a) at initialization, where E|S^T d|^2 = s^2 |d|^2 and a is constant, in blocks that preserve shape.
 
-    None for other shortcuts. For a learned map with sigma2 = u, s = sqrt(u).
+    None for other shortcuts, and if the numbers differ between blocks. For a learned map with sigma2 = u, s = sqrt(u).
     """
-    parameters = {} if isinstance(network.shortcut, str) else dict(next(iter(network.shortcut.values())))
-    scaled: dict[str, Any] = {"scale": 0.5, "branch": 1.0, **parameters}
-    factors: dict[str, Range] = {
-        "identity": (1.0, 1.0),
-        "projection": (1.0, 1.0),
-        "projection-all": (math.sqrt(INIT_SCALES[network.init]), 1.0),
-        "scaled": (float(scaled["scale"]), float(scaled["branch"])),
-        "rezero": (1.0, 0.0),
-        "skipinit": (1.0, max(1, block_count(network)) ** -0.5),
-    }
-    return factors.get(config.shortcut_name(network.shortcut))
+    if config.shortcut_name(network.shortcut) == "projection-all":
+        return math.sqrt(INIT_SCALES[network.init]), 1.0
+    blocks = max(1, block_count(network))
+    factors = {config.shortcut_factors(network.shortcut, index, blocks) for index in range(blocks)}
+    common = factors.pop()
+    return None if common is None or factors else common[::-1]
 
 
 def block_count(network: NetworkSettings) -> int:
@@ -109,6 +112,20 @@ def _branch_chi(network: NetworkSettings, side: int | None) -> Range:
         return chi, chi
     padded_layers = 1 if network.block == "bottleneck" else network.block_layers
     return chi * borders(max(1, -(-side // 4)))[0] ** padded_layers, chi * borders(side)[1] ** padded_layers
+
+
+def _structured(network: NetworkSettings, shortcut: str, norm_and_activation: tuple[str, str]) -> Prediction:
+    """1 per block of a plain network with mirrored or identity weights: arXiv:1702.08591 for looks-linear."""
+    norm, activation = norm_and_activation
+    linear = activation in ("relu", "gelu", "silu") if network.init == "looks-linear" else activation == "relu"
+    if shortcut != "plain" or norm != "none" or network.family != "mlp" or network.init_scale is not None or not linear:
+        return _no_prediction(f"no formula is known for init {network.init} in this network")
+    factors = [1.0] * block_count(network)
+    limits = "the first and the last block" if network.init == "identity" else "layers that change width"
+    return _prediction(
+        "exponential", factors, factors, "each block passes the gradient unchanged: arXiv:1702.08591", limits,
+        forward=(0.0,) * block_count(network) if activation == "relu" else None,
+    )  # fmt: skip
 
 
 # ---- plain ----------------------------------------------------------------------------------------------------------------
