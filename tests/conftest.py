@@ -4,12 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 from commands import Answer, Program
 
+import resexp
 from resexp import config
 from resexp.config import Experiment
 
@@ -75,9 +79,15 @@ def tiny(tiny_file: Path) -> Callable[..., Experiment]:
     return lambda *overrides: config.load(tiny_file, overrides)
 
 
-@pytest.fixture
-def torch_state() -> Iterator[None]:
-    """One thread; restores the global state of torch afterwards."""
+@pytest.fixture(scope="session", autouse=True)
+def script_of_charts() -> None:
+    """The JavaScript of every HTML report is the same; it is bundled once, which takes more than a second."""
+    vl_convert.javascript_bundle = cache(vl_convert.javascript_bundle)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch; restores its global state afterwards."""
     import torch  # noqa: PLC0415 - many tests do not need torch
 
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -86,6 +96,22 @@ def torch_state() -> Iterator[None]:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     torch.set_flush_denormal(False)
+
+
+torch_state = pytest.fixture(one_thread)
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A new runs/ with tiny.yaml after overrides, trained in this process."""
+
+    def train(*overrides: str) -> Path:
+        folder = tmp_path_factory.mktemp("trained") / "runs"
+        with one_thread():
+            resexp.train(tiny_file, *overrides, runs_dir=folder)
+        return folder
+
+    return train
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,9 @@ COMMANDS = [command.name or command.callback.__name__ for command in cli.app.reg
 
 
 @pytest.fixture(scope="module")
-def trained_runs(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_runs(trained: Callable[..., Path]) -> Path:
     """runs/ with tiny.yaml, trained with a question in Cyrillic and Chinese."""
-    folder = tmp_path_factory.mktemp("trained") / "runs"
-    command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", f"question={QUESTION!r}", "--jobs", "1"]
-    subprocess.run([*command, "--quiet", "--runs", str(folder)], check=True, timeout=120, capture_output=True)
-    return folder
+    return trained("seeds=2", f"question={QUESTION!r}")
 
 
 def encoded(monkeypatch: pytest.MonkeyPatch, encoding: str) -> tuple[io.BytesIO, io.BytesIO]:

@@ -1,10 +1,10 @@
 """Concurrent shards of one experiment and successive attempts at a stack: every trial is trained once."""
 
-import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,26 +131,19 @@ def test_the_lock_of_a_dead_shard_is_taken_over_and_that_of_another_host_is_not(
 
 def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: Path):
     experiment = tiny()
-    plan, start = config.make_plan(experiment, "cpu", 1), json.loads(json.dumps(START))
+    plan = config.make_plan(experiment, "cpu", 1)
     (tmp_path / "trials").mkdir()
     temporary = tmp_path / "trials" / ".metrics.csv.4711"
     temporary.write_text("half")
     with runs.lock_shard(tmp_path, (1, 2), nothing):
         elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
         runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
-        runs.begin(experiment, tmp_path, plan, start, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.START, [])
         assert temporary.exists()
         (tmp_path / "lock.2-of-2.json").unlink()
-        runs.begin(experiment, tmp_path, plan, start, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.START, [])
 
     assert not temporary.exists()
-
-
-START = {
-    "time": "2026-01-01T00:00:00+00:00", "command": ["resexp"], "resexp": "0.1.0", "python": "3.11.0", "packages": {},
-    "system": "Linux", "processor": "a processor", "cores": 2, "device": "cpu", "accelerator": "cpu", "data_sha256": "0" * 64,
-    "images": [10, 2, 3],
-}  # fmt: skip
 
 
 # ---- attempts -------------------------------------------------------------------------------------------------------------
@@ -233,7 +226,9 @@ def test_the_exit_code_of_a_shard_depends_only_on_its_trials(tmp_path: Path, cap
     assert running.print_summary(folder, experiment, []) == 1
 
 
-def test_a_shard_displays_only_its_trials(tiny_file: Path, tmp_path: Path, call: Program, monkeypatch: pytest.MonkeyPatch):
+def test_a_shard_displays_only_its_trials(
+    tiny_file: Path, tmp_path: Path, in_process: None, call: Program, monkeypatch: pytest.MonkeyPatch
+):
     shown: list[config.Experiment] = []
     follow = running._follow
 
@@ -257,30 +252,33 @@ def test_a_shard_without_trials_is_complete():
 
 
 @pytest.mark.slow
-def test_concurrent_shards_write_the_files_of_one_process_with_the_same_stacks(tiny_file: Path, tmp_path: Path):
-    def start(folder: str, *options: str) -> subprocess.Popen[str]:
+def test_concurrent_shards_write_the_files_of_one_process_with_the_same_stacks(
+    tiny_file: Path, trained: Callable[..., Path], tmp_path: Path
+):
+    def start(shard: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", "training.stack=1", "--jobs", "1"]
-        command += ["--quiet", "--runs", str(tmp_path / folder), *options]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [*command, "--quiet", "--runs", str(tmp_path), f"--shard={shard}"], stderr=subprocess.PIPE, text=True
+        )
 
-    for process in [start("shards", "--shard=1/2"), start("shards", "--shard=2/2"), start("whole")]:
+    for process in [start("1/2"), start("2/2")]:
         output = process.communicate(timeout=120)
         assert process.returncode == 0, output
-    written = files(tmp_path / "shards")
+    written = files(tmp_path)
 
-    assert written == files(tmp_path / "whole")
+    assert written == files(trained("seeds=2", "training.stack=1"))
     assert sum(name.endswith("result.json") for name in written) == 4
 
 
-def test_sixty_folders_with_one_seed_each_are_one_sample(tmp_path: Path):
+def test_twenty_folders_with_one_seed_each_are_one_sample(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         effect = 0.02 if trial.arm == "identity" else 0.0
         return {"test_accuracy": round(0.9 + effect + 0.001 * (trial.seed * 7 % 13), 6)}
 
     network = ("network.depth=[8]", "network.norm=none", "network.init=he")
-    folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(60)]
-    whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=60")
+    folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(20)]
+    whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=20")
     pooled, one = (tables.TABLES["csv"](comparison.compare_results(results)) for results in (runs.read_results(folders), whole))
 
     assert pooled == one
-    assert ",60,0,60,0,0," in pooled
+    assert ",20,0,20,0,0," in pooled
