@@ -1,6 +1,7 @@
 """Shared fixtures: the real data folder, small experiments, a pool without processes, and the global state of torch."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -27,6 +28,9 @@ seeds: 1
 device: cpu
 """
 
+# A shell starts a command in the background with Ctrl-C ignored, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Number of cases in test_stress.py, test_cluster.py and test_memory.py; `make stress` runs more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
@@ -35,7 +39,7 @@ SIZES = {
     "--fault-stride": (24, "in this process the disk fails at every n-th write, and a full disk six times as often"),
     "--cluster-kills": (1, "rounds in which a node and the driver of a Ray cluster are killed"),
     "--together": (1, "rounds of simultaneously started trainings"),
-    "--guarded-networks": (8, "random CNNs run with an allocator that detects overwrites, for each instruction set"),
+    "--guarded-networks": (5, "random CNNs run with an allocator that detects overwrites, for each instruction set"),
     "--fuzz-seconds": (8, "seconds of fuzzing the readers"),
 }
 

@@ -18,7 +18,7 @@ from resexp.networks import Network, build_network, initialize
 from resexp.report import FORMATS
 from resexp.training.measures import dead_layers
 
-IMAGE, CLASSES, STEPS, BATCH = (1, 8, 8), 4, 5, 64
+IMAGE, CLASSES, STEPS, BATCH = (1, 8, 8), 4, 3, 16
 
 
 def still_zero(network: Network) -> list[float]:
@@ -306,11 +306,10 @@ def test_a_precision_gap_of_more_than_5_percent_gives_a_warning(gap: float | Non
     assert tables.pair_warnings(summary) == [line for line in tables.pair_notes(summary) if "bfloat16" in line]
 
 
-@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
 def test_tables_state_the_precision_of_gradients(precision: str, tmp_path: Path):
-    results = fabricated.results(
-        tmp_path, lambda _: {"test_accuracy": 0.5}, "network.depth=4", f"precision={precision}", "seeds=2"
-    )
+    cell = ("network.depth=4", "network.norm=none", "network.init=he", "seeds=2")
+    results = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.5}, *cell, f"precision={precision}")
 
     texts = [tables.TABLES[form](comparison.compare_results(results)) for form in ("table", "md", "tex")]
     for text in [*texts, *(write(results) for write in FORMATS.values())]:
