@@ -1,7 +1,6 @@
 """Concurrent shards of one experiment and successive attempts at a stack: every trial is trained once."""
 
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,33 +65,25 @@ def test_a_shard_that_fails_to_begin_leaves_no_lock(tmp_path: Path):
         pass
 
 
-def test_a_shard_is_trained_by_one_process_at_a_time(tmp_path: Path):
-    with (
-        runs.lock_shard(tmp_path, (1, 3), nothing),
-        pytest.raises(RunsError, match="trains shard 1/3 here; wait for it"),
-        runs.lock_shard(tmp_path, (1, 3), nothing),
-    ):
-        pass
-
-
-def test_shards_of_another_n_are_refused_while_one_trains(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("shard", "message"),
+    [
+        ((1, 2), "trains shard 1/2 here; wait for it"),
+        ((3, 3), "trains shard 1/2 here; wait for it, .*another shard with the same N"),
+    ],
+    ids=["the same shard", "another N"],
+)
+def test_the_same_shard_and_shards_of_another_n_are_refused_while_one_trains(
+    shard: tuple[int, int], message: str, tmp_path: Path
+):
     with (
         runs.lock_shard(tmp_path, (1, 2), nothing),
-        pytest.raises(RunsError, match=r"trains shard 1/2 here; wait for it, .*another shard with the same N"),
-        runs.lock_shard(tmp_path, (3, 3), nothing),
+        pytest.raises(RunsError, match=message),
+        runs.lock_shard(tmp_path, shard, nothing),
     ):
         pass
-    with runs.lock_shard(tmp_path, (3, 3), nothing):
+    with runs.lock_shard(tmp_path, shard, nothing):
         pass
-
-
-def test_the_lock_of_a_dead_shard_whose_process_id_was_reused_blocks_no_process(tmp_path: Path):
-    record = {"host": platform.node(), "process": os.getppid(), "time": "2026-01-01T00:00:00+00:00"}
-    runs.write_json(tmp_path / "lock.2-of-3.json", record)
-    with runs.lock(tmp_path):
-        pass
-
-    assert list(tmp_path.glob("lock*.json")) == []
 
 
 def test_shared_files_are_written_by_one_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -117,18 +108,6 @@ def test_a_shard_is_refused_while_another_host_trains_the_whole_experiment(tmp_p
         assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.1-of-3.json"]  # so the other process stops writing
 
 
-def test_the_lock_of_a_dead_shard_is_taken_over_and_that_of_another_host_is_not(tmp_path: Path):
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    record = {"host": platform.node(), "process": process.pid, "time": "2026-01-01T00:00:00+00:00"}
-    runs.write_json(tmp_path / "lock.2-of-3.json", record)
-    with runs.lock(tmp_path):
-        pass
-    runs.write_json(tmp_path / "lock.2-of-3.json", {**record, "host": "elsewhere"})
-    with pytest.raises(RunsError, match=r"on elsewhere.*--break-lock"), runs.lock(tmp_path):
-        pass
-
-
 def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: Path):
     experiment = tiny()
     plan = config.make_plan(experiment, "cpu", 1)
@@ -148,10 +127,12 @@ def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: P
 
 # ---- attempts -------------------------------------------------------------------------------------------------------------
 
+ROW = (0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)  # of metrics.csv
+
 
 def test_a_single_attempt_writes_and_leaves_no_token(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
-        runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+        runs.append(tmp_path / "metrics.csv", [ROW])
 
     assert len(runs.read_rows(tmp_path / "metrics.csv")) == 1
     assert list((tmp_path / "checkpoints").iterdir()) == []
@@ -160,12 +141,12 @@ def test_a_single_attempt_writes_and_leaves_no_token(tmp_path: Path):
 def test_a_superseded_attempt_stops_before_it_appends_replaces_or_discards_anything(tmp_path: Path):
     log, checkpoint = tmp_path / "metrics.csv", tmp_path / "checkpoints" / "c.pt"
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
-        runs.append(log, [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+        runs.append(log, [ROW])
         runs.write_bytes(checkpoint, b"of this attempt")
         (tmp_path / "checkpoints" / ".c.attempt").write_text("of a later attempt")
         before = {path: path.read_bytes() for path in (log, checkpoint)}
         for write in (
-            lambda: runs.append(log, [(1, 0, 0.1, 1.0, 0.5, 1.0, 0.5)]),
+            lambda: runs.append(log, [ROW]),
             lambda: runs.write_bytes(checkpoint, b"another"),
             lambda: runs.discard(checkpoint),
         ):
@@ -180,15 +161,15 @@ def test_an_attempt_stops_after_a_later_one_has_finished(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "checkpoints" / ".c.attempt").unlink()
         with pytest.raises(SupersededError):
-            runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-    runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])  # outside of an attempt nothing is checked
+            runs.append(tmp_path / "metrics.csv", [ROW])
+    runs.append(tmp_path / "metrics.csv", [ROW])  # outside of an attempt nothing is checked
 
 
 def test_an_attempt_whose_driver_has_lost_the_lock_stops_and_is_not_retried(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "lock.json").unlink()
         with pytest.raises(RunsError, match=r"lock\.json no longer exists; this process has stopped writing") as stopped:
-            runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+            runs.append(tmp_path / "metrics.csv", [ROW])
         with pytest.raises(RunsError, match="stopped writing"), runs.attempt(lease, "d"):
             pass
 
