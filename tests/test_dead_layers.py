@@ -188,19 +188,21 @@ def trained(experiment: config.Experiment, folder: Path) -> dict[str, dict[str, 
     return {trial.arm: json.loads((runs.trial_folder(folder, trial.name) / "result.json").read_text()) for trial in trials}
 
 
-def test_a_result_lists_its_dead_layers(tiny: Any, tmp_path: Path, torch_state: None):
-    results = trained(tiny(*DEAD_BRANCH), tmp_path)
+@pytest.mark.parametrize(
+    ("overrides", "dead"),
+    [
+        (DEAD_BRANCH, {"plain": [], "identity": [], "scaled-branch0": BRANCH}),
+        (("network.norm=none", "network.init=he", "network.zero_init_residual=true"), {"plain": [], "identity": []}),
+        (("network.norm=none", "network.init=fixup"), {"plain": [], "identity": []}),
+    ],
+    ids=["a branch with factor 0", "zero_init_residual", "fixup"],
+)
+def test_a_result_lists_its_dead_layers_and_zero_branches_that_learn_are_not_dead(
+    overrides: tuple[str, ...], dead: dict[str, list[str]], tiny: Any, tmp_path: Path, torch_state: None
+):
+    results = trained(tiny(*overrides), tmp_path)
 
-    assert {arm: result["dead_layers"] for arm, result in results.items()} == {
-        "plain": [], "identity": [], "scaled-branch0": BRANCH,
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("rule", ["network.zero_init_residual=true", "network.init=fixup"])
-def test_zero_branches_that_learn_are_not_dead(rule: str, tiny: Any, tmp_path: Path, torch_state: None):
-    results = trained(tiny("network.norm=none", "network.init=he", rule), tmp_path)
-
-    assert [result["dead_layers"] for result in results.values()] == [[], []]
+    assert {arm: result["dead_layers"] for arm, result in results.items()} == dead
 
 
 def test_without_logged_gradient_norms_a_result_has_no_dead_layers_key(tiny: Any, tmp_path: Path, torch_state: None):

@@ -111,19 +111,19 @@ def test_output_to_a_closed_stream_is_discarded(monkeypatch: pytest.MonkeyPatch)
 # ---- a closed pipe -----------------------------------------------------------------------------------------------------------
 
 
-def with_closed_stdout(*arguments: str) -> Answer:
-    """The program with a stdout whose reader is closed before the start."""
-    read, write = os.pipe()
-    os.close(read)
+def with_stdout(stdout: Any, *arguments: str) -> Answer:
+    """The program in a process with this stdout."""
     command = [sys.executable, "-m", "resexp", *arguments]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
-    os.close(write)
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
     return Answer(done.returncode, "", done.stderr)
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["--version"], ["--help"], ["watch", "tiny"]], ids=" ".join)
 def test_a_closed_pipe_ends_the_program_without_a_message(arguments: list[str], trained_runs: Path):
-    answer = with_closed_stdout(*arguments, *(["--runs", str(trained_runs)] if arguments[0] == "watch" else []))
+    read, write = os.pipe()
+    os.close(read)
+    answer = with_stdout(write, *arguments, *(["--runs", str(trained_runs)] if arguments[0] == "watch" else []))
+    os.close(write)
 
     assert answer == (1, "", "")
 
@@ -131,16 +131,7 @@ def test_a_closed_pipe_ends_the_program_without_a_message(arguments: list[str], 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_stdout_on_a_full_disk_gives_one_line():
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "resexp", "--version"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    assert (done.returncode, done.stderr) == (1, "resexp: No space left on device\n")
+        assert with_stdout(full, "--version") == (1, "", "resexp: No space left on device\n")
 
 
 # ---- report -o ---------------------------------------------------------------------------------------------------------------
