@@ -106,7 +106,7 @@ torch_state = pytest.fixture(one_thread)
 
 
 @pytest.fixture(scope="session")
-def trained(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def tiny_runs(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """A new runs/ with tiny.yaml after overrides, trained in this process."""
 
     def train(*overrides: str) -> Path:

@@ -217,11 +217,11 @@ def supersede(folder: Path) -> bool:
 
 @pytest.mark.slow
 def test_after_superseded_attempts_and_a_killed_node_and_driver_the_files_equal_those_of_one_machine(
-    nodes: Nodes, tiny_file: Path, trained: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest
+    nodes: Nodes, tiny_file: Path, tiny_runs: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest
 ):
     command, expected = (
         [sys.executable, "-m", "resexp", "train", str(tiny_file), *GRID, "--quiet"],
-        files(trained(*GRID) / "tiny"),
+        files(tiny_runs(*GRID) / "tiny"),
     )
     second = nodes.another()
     for number in range(request.config.getoption("--cluster-kills")):

@@ -21,9 +21,9 @@ COMMANDS = [command.name or command.callback.__name__ for command in cli.app.reg
 
 
 @pytest.fixture(scope="module")
-def trained_runs(trained: Callable[..., Path]) -> Path:
+def trained_runs(tiny_runs: Callable[..., Path]) -> Path:
     """runs/ with tiny.yaml, trained with a question in Cyrillic and Chinese."""
-    return trained("seeds=2", f"question={QUESTION!r}")
+    return tiny_runs("seeds=2", f"question={QUESTION!r}")
 
 
 def encoded(monkeypatch: pytest.MonkeyPatch, encoding: str) -> tuple[io.BytesIO, io.BytesIO]:

@@ -234,7 +234,7 @@ def test_a_shard_without_trials_is_complete():
 
 @pytest.mark.slow
 def test_concurrent_shards_write_the_files_of_one_process_with_the_same_stacks(
-    tiny_file: Path, trained: Callable[..., Path], tmp_path: Path
+    tiny_file: Path, tiny_runs: Callable[..., Path], tmp_path: Path
 ):
     def start(shard: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", "training.stack=1", "--jobs", "1"]
@@ -247,7 +247,7 @@ def test_concurrent_shards_write_the_files_of_one_process_with_the_same_stacks(
         assert process.returncode == 0, output
     written = files(tmp_path)
 
-    assert written == files(trained("seeds=2", "training.stack=1"))
+    assert written == files(tiny_runs("seeds=2", "training.stack=1"))
     assert sum(name.endswith("result.json") for name in written) == 4
 
 

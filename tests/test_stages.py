@@ -102,9 +102,9 @@ def test_reading_is_shown_on_a_terminal_only(output: str, options: Any, shown: i
 
 
 @pytest.fixture(scope="module")
-def finished(trained: Callable[..., Path]) -> Path:
+def finished(tiny_runs: Callable[..., Path]) -> Path:
     """runs/ with tiny.yaml, finished."""
-    return trained()
+    return tiny_runs()
 
 
 def without_torch(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
