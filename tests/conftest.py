@@ -45,11 +45,12 @@ SIZES = {
 
 
 # The files that take longest, longest first: they start first, so that no process waits for another one at the end.
-SLOW_FILES = ("test_stress.py", "test_cluster.py", "test_cli.py", "test_configs.py", "test_output.py", "test_shards.py")
+SLOW_FILES = ("stress", "cli", "cluster", "training", "report", "reproduction", "networks", "memory", "shortcuts", "configs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: SLOW_FILES.index(item.path.name) if item.path.name in SLOW_FILES else len(SLOW_FILES))
+    order = {f"test_{name}": number for number, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
