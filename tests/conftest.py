@@ -36,7 +36,7 @@ SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
     "--kills": (3, "SIGKILLs at random moments"),
     "--faults": (1, "real commands on a failing disk"),
-    "--fault-stride": (32, "in this process the disk fails at every n-th write, and a full disk four times as often"),
+    "--fault-stride": (48, "in this process the disk fails at every n-th write, and a full disk four times as often"),
     "--cluster-kills": (1, "rounds in which a node and the driver of a Ray cluster are killed"),
     "--together": (1, "rounds of simultaneously started trainings"),
     "--guarded-networks": (5, "random CNNs run with an allocator that detects overwrites, for each instruction set"),
