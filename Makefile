@@ -24,7 +24,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/deepest.py
 
 stress: $(VENV)/installed-dev
-	$(BIN)/pytest tests/test_stress.py tests/test_cluster.py -n 0 -s --kills 100 --cluster-kills 10 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600
+	$(BIN)/pytest tests/test_stress.py tests/test_cluster.py tests/test_memory.py -n 0 -s --kills 100 --cluster-kills 10 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600 --guarded-networks 100
 	$(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
 

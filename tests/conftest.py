@@ -1,15 +1,20 @@
 """Shared fixtures: the real data folder, small experiments, a pool without processes, and the global state of torch."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import vl_convert
 from commands import Answer, Program
 
+import resexp
 from resexp import config
 from resexp.config import Experiment
 
@@ -23,25 +28,29 @@ seeds: 1
 device: cpu
 """
 
+# A shell starts a command in the background with Ctrl-C ignored, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # Number of cases in test_stress.py, test_cluster.py and test_memory.py; `make stress` runs more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
     "--kills": (3, "SIGKILLs at random moments"),
     "--faults": (1, "real commands on a failing disk"),
-    "--fault-stride": (24, "in this process the disk fails at every n-th write, and a full disk six times as often"),
+    "--fault-stride": (48, "in this process the disk fails at every n-th write, and a full disk four times as often"),
     "--cluster-kills": (1, "rounds in which a node and the driver of a Ray cluster are killed"),
     "--together": (1, "rounds of simultaneously started trainings"),
-    "--guarded-networks": (8, "random CNNs run with an allocator that detects overwrites, for each instruction set"),
-    "--fuzz-seconds": (8, "seconds of fuzzing the readers"),
+    "--guarded-networks": (5, "random CNNs run with an allocator that detects overwrites, for each instruction set"),
+    "--fuzz-seconds": (4, "seconds of fuzzing the readers"),
 }
 
 
 # The files that take longest, longest first: they start first, so that no process waits for another one at the end.
-SLOW_FILES = ("test_stress.py", "test_cluster.py", "test_cli.py", "test_configs.py", "test_output.py", "test_shards.py")
+SLOW_FILES = ("stress", "cli", "cluster", "training", "report", "reproduction", "networks", "memory", "shortcuts", "configs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: SLOW_FILES.index(item.path.name) if item.path.name in SLOW_FILES else len(SLOW_FILES))
+    order = {f"test_{name}": number for number, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,9 +84,15 @@ def tiny(tiny_file: Path) -> Callable[..., Experiment]:
     return lambda *overrides: config.load(tiny_file, overrides)
 
 
-@pytest.fixture
-def torch_state() -> Iterator[None]:
-    """One thread; restores the global state of torch afterwards."""
+@pytest.fixture(scope="session", autouse=True)
+def script_of_charts() -> None:
+    """The JavaScript of every HTML report is the same; it is bundled once, which takes more than a second."""
+    vl_convert.javascript_bundle = cache(vl_convert.javascript_bundle)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread of torch; restores its global state afterwards."""
     import torch  # noqa: PLC0415 - many tests do not need torch
 
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
@@ -86,6 +101,22 @@ def torch_state() -> Iterator[None]:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
     torch.set_flush_denormal(False)
+
+
+torch_state = pytest.fixture(one_thread)
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A new runs/ with tiny.yaml after overrides, trained in this process."""
+
+    def train(*overrides: str) -> Path:
+        folder = tmp_path_factory.mktemp("trained") / "runs"
+        with one_thread():
+            resexp.train(tiny_file, *overrides, runs_dir=folder)
+        return folder
+
+    return train
 
 
 @pytest.fixture

@@ -20,12 +20,14 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["resexp.config", "resexp.runs", "yaml"]):
+FUZZING = "--inside" in sys.argv  # in the process that libFuzzer ends; the other one needs no instrumented code
+with atheris.instrument_imports(include=["resexp.config", "resexp.runs", "yaml"]) if FUZZING else nullcontext():
     import fabricated
     import yaml
 
@@ -40,18 +42,12 @@ PAIR_SUMMARY = {
     "width": {"plain": 64, "identity": 64}, "beyond": dict.fromkeys(COSTS, 0),
     "at_start": {"plain": {"loss": 2.3, "output_rms": 0.1, "slope": None, **dict.fromkeys(COSTS, 1)}},
 }  # fmt: skip
+ROWS = (
+    "metrics.csv", "gradients.csv", "signals.csv", "timing.csv", "cost.csv", "eps_bound.csv", "gradient_correlation.csv",
+    "path_lengths.csv", "lesion.csv", "shortcut_scale.csv", "surface.csv",
+)  # fmt: skip
 READERS: dict[str, Callable[[Path], object]] = {
-    "metrics.csv": runs.read_rows,
-    "gradients.csv": runs.read_rows,
-    "signals.csv": runs.read_rows,
-    "timing.csv": runs.read_rows,
-    "cost.csv": runs.read_rows,
-    "eps_bound.csv": runs.read_rows,
-    "gradient_correlation.csv": runs.read_rows,
-    "path_lengths.csv": runs.read_rows,
-    "lesion.csv": runs.read_rows,
-    "shortcut_scale.csv": runs.read_rows,
-    "surface.csv": runs.read_rows,
+    **dict.fromkeys(ROWS, runs.read_rows),
     "status.json": lambda path: runs.status(path.parent),
     "result.json": lambda path: runs.result(path.parent),
     "plan.json": lambda path: runs.read_plan(path.parent),
@@ -63,24 +59,8 @@ READERS: dict[str, Callable[[Path], object]] = {
 }
 KINDS = list(READERS)  # the first byte of an input is an index into this list
 UNUSUAL = (
-    None,
-    True,
-    0,
-    -1,
-    0.5,
-    10**30,
-    1e308,
-    math.inf,
-    math.nan,
-    "",
-    "x",
-    "two\nlines",
-    "\x00é\u2028",
-    "../x",
-    [],
-    {},
-    [[]],
-)
+    None, True, 0, -1, 0.5, 10**30, 1e308, math.inf, math.nan, "", "x", "two\nlines", "\x00é\u2028", "../x", [], {}, [[]],
+)  # fmt: skip
 
 
 # ---- the experiment whose files are changed ------------------------------------------------------------------------------

@@ -665,12 +665,9 @@ def interrupt(process: subprocess.Popen[str], ready: Callable[[], bool], number:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(tiny_runs: Callable[..., Path]) -> Path:
     """The results folder of the same training without a signal."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    command = [sys.executable, "-m", "resexp", "train", str(tiny_file), *LONG, "--quiet", "--runs", str(folder)]
-    subprocess.run(command, check=True, timeout=120)
-    return folder
+    return tiny_runs(*LONG)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -171,12 +171,26 @@ class Nodes:
                 self.kill(group)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
+    """A cluster of one node, to which a test adds others."""
     pytest.importorskip("ray")
     cluster_nodes = Nodes()
     yield cluster_nodes
     cluster_nodes.end()
+
+
+@pytest.mark.slow
+def test_a_folder_that_the_nodes_do_not_share_is_refused_with_the_node(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, nodes.environment[name])
+    monkeypatch.setattr(nodes_of, "probe", lambda _path, _token, _node: ["another token", "0", "0", "0"])
+    with executors.Cluster() as executor, pytest.raises(runs.RunsError, match=r"node .* does not share"):
+        executor.check_shared(tmp_path)
+
+    assert list(tmp_path.glob(".probe*")) == []
 
 
 def token_in(path: Path) -> str:
@@ -203,10 +217,12 @@ def supersede(folder: Path) -> bool:
 
 @pytest.mark.slow
 def test_after_superseded_attempts_and_a_killed_node_and_driver_the_files_equal_those_of_one_machine(
-    nodes: Nodes, tiny_file: Path, tmp_path: Path, request: pytest.FixtureRequest
+    nodes: Nodes, tiny_file: Path, tiny_runs: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest
 ):
-    command = [sys.executable, "-m", "resexp", "train", str(tiny_file), *GRID, "--quiet"]
-    subprocess.run([*command, "--runs", str(tmp_path / "local")], env=nodes.environment, check=True, timeout=240)
+    command, expected = (
+        [sys.executable, "-m", "resexp", "train", str(tiny_file), *GRID, "--quiet"],
+        files(tiny_runs(*GRID) / "tiny"),
+    )
     second = nodes.another()
     for number in range(request.config.getoption("--cluster-kills")):
         on_ray, folder = [*command, "--runs", str(tmp_path / str(number)), "--executor", "ray"], tmp_path / str(number) / "tiny"
@@ -227,21 +243,8 @@ def test_after_superseded_attempts_and_a_killed_node_and_driver_the_files_equal_
         assert retried
         assert resumed.returncode == 0, resumed.stderr
         assert resumed.stdout == ""
-        assert files(folder) == files(tmp_path / "local" / "tiny")
+        assert files(folder) == expected
         assert sum(name.endswith("result.json") for name in files(folder)) == 8
         assert timings
         for path, before in timings.items():  # steps before a checkpoint were not trained again
             assert path.read_bytes().split(b"\n")[1] == before.split(b"\n")[1]
-
-
-@pytest.mark.slow
-def test_a_folder_that_the_nodes_do_not_share_is_refused_with_the_node(
-    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"):
-        monkeypatch.setenv(name, nodes.environment[name])
-    monkeypatch.setattr(nodes_of, "probe", lambda _path, _token, _node: ["another token", "0", "0", "0"])
-    with executors.Cluster() as executor, pytest.raises(runs.RunsError, match=r"node .* does not share"):
-        executor.check_shared(tmp_path)
-
-    assert list(tmp_path.glob(".probe*")) == []

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from resexp import config, datasets, executors, networks, runs, training
+from resexp import config, datasets, executors, runs, training
 
 NAMES = list(config.shipped())
 
@@ -32,19 +32,7 @@ def noise_data(monkeypatch, torch_state):
 
 
 def test_the_list_of_shipped_configs():
-    assert NAMES == [
-        "atlas-norms",
-        "atlas",
-        "cifar10-he2015",
-        "cifar10-he2016-placements",
-        "cifar10-he2016-shortcuts",
-        "digits-tuned",
-        "digits",
-        "fashion-cnn",
-        "mnist-cnn",
-        "mnist-mlp",
-        "tutorial",
-    ]
+    assert list(SMALL) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,14 +43,19 @@ def test_it_has_a_question_and_a_comment(name):
     assert text.startswith("# ")
 
 
+ATLAS, CNN = ("network.depth=[4,8]", "network.init_scale=[1,2]"), ("network.depth=8", "network.width=8")
+SMALL = {  # a part of each grid: some of its networks take minutes
+    "atlas-norms": ATLAS, "atlas": ATLAS, "cifar10-he2015": CNN, "cifar10-he2016-placements": CNN,
+    "cifar10-he2016-shortcuts": CNN, "digits-tuned": ("network.depth=8", "training.lr=[1e-4,3e-3]"),
+    "digits": ("network.depth=[8,16]",), "fashion-cnn": CNN, "mnist-cnn": CNN, "mnist-mlp": ("network.depth=8",),
+    "tutorial": ("network.depth=[2,8]",),
+}  # fmt: skip
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains_a_few_steps_to_a_result(name, noise_data, tmp_path):
-    shallow = ["network.depth=8"] if "he2016" in name else []  # eleven networks of 110 layers take minutes
-    shallow += ["network.depth=[8,14]"] if name == "cifar10-he2015" else []
-    shallow += ["network.depth=[8,16]"] if name.startswith("digits") else []
-    shallow += ["network.depth=[4,8,16]", "network.init_scale=[0.5,1,2]"] if "atlas" in name else []  # part of the grid
-    experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu", *shallow])
+    experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu", *SMALL[name]])
     executors.train_here(experiment, tmp_path / "run")
 
     results = [state.result for state in runs.trial_records(tmp_path / "run", experiment)]
@@ -73,16 +66,9 @@ def test_it_trains_a_few_steps_to_a_result(name, noise_data, tmp_path):
 @pytest.mark.parametrize("name", ["mnist-mlp", "mnist-cnn", "fashion-cnn"])
 def test_it_trains_on_the_real_images(name, real_data, torch_state, tmp_path):
     overrides = [
-        f"data.root={real_data}",
-        "data.limit=500",
-        "data.limit_test=100",
-        "data.validation=100",
-        "seeds=1",
-        "network.depth=8",
-        "network.width=4",
-        "training.steps=2",
-        "device=cpu",
-    ]
+        f"data.root={real_data}", "data.limit=500", "data.limit_test=100", "data.validation=100", "seeds=1",
+        "network.depth=8", "network.width=4", "training.steps=2", "device=cpu",
+    ]  # fmt: skip
     experiment = config.load(name, overrides)
     executors.train_here(experiment, tmp_path / "run")
 
@@ -103,15 +89,9 @@ def test_the_tuned_demo_is_the_demo_at_four_learning_rates():
 
     assert rates == {1e-4, 3e-4, 1e-3, 3e-3}
     assert len(tuned.trials) == 4 * len(demo.trials)
-    demo_trials, tuned_trials = (
-        [
-            (trial.arm, trial.seed, config.conditions(trial.settings))
-            for trial in experiment.trials
-            if trial.settings.training.lr == 1e-3
-        ]
-        for experiment in (demo, tuned)
-    )
-    assert demo_trials == tuned_trials
+    at_default = [trial for trial in tuned.trials if trial.settings.training.lr == 1e-3]
+    described = [[(t.arm, t.seed, config.conditions(t.settings)) for t in trials] for trials in (demo.trials, at_default)]
+    assert described[0] == described[1]
 
 
 def test_the_tutorial_starts_at_depth_2_where_all_arms_are_the_same_network():
@@ -155,18 +135,9 @@ def test_he2016_has_the_rows_of_its_tables():
     placements = config.load("cifar10-he2016-placements").settings["network"]["placement"]
 
     assert arms == [
-        "plain",
-        "identity",
-        "scaled-scale0.5-branch1",
-        "scaled-scale0.5-branch0.5",
-        "gate-bias0",
-        "gate-bias-6",
-        "gate-bias-7",
-        "gate-shortcut-bias0",
-        "gate-shortcut-bias-6",
-        "projection-all",
-        "dropout-p0.5",
-    ]
+        "plain", "identity", "scaled-scale0.5-branch1", "scaled-scale0.5-branch0.5", "gate-bias0", "gate-bias-6", "gate-bias-7",
+        "gate-shortcut-bias0", "gate-shortcut-bias-6", "projection-all", "dropout-p0.5",
+    ]  # fmt: skip
     assert placements == ["post", "post-norm", "branch", "pre-act-only", "pre"]
 
 
@@ -175,16 +146,7 @@ def test_overrides_give_the_second_column_of_the_placements():
     overrides += ["name=cifar10-he2016-placements-164", "seeds=1"]
     trial = config.load("cifar10-he2016-placements", overrides).trials[-1]
     with torch.device("meta"):
-        network = networks.build_network(
-            "cnn",
-            depth=164,
-            width=16,
-            shortcut="identity",
-            input_shape=(3, 32, 32),
-            classes=10,
-            block="bottleneck",
-            norm="batch",
-        )
+        network = training.build(trial, (3, 32, 32), 10)
 
     assert (trial.settings.network.depth, trial.settings.network.block) == (164, "bottleneck")
     assert len(network.blocks) == 54

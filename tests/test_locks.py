@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from resexp import runs
 from resexp.runs import RunsError, locks
 
 
-def write_lock(folder: Path, **other: Any) -> None:
-    """Writes lock.json as another process would."""
-    folder.mkdir(parents=True, exist_ok=True)
-    runs.write_json(folder / "lock.json", {"host": platform.node(), "process": 1, "time": "2026-01-01T00:00:00+00:00", **other})
+def write_lock(file: Path, **other: Any) -> None:
+    """Writes the lock file of another process."""
+    runs.write_json(file, {"host": platform.node(), "process": 1, "time": "2026-01-01T00:00:00+00:00", **other})
+
+
+LOCKS = pytest.mark.parametrize("name", ["lock.json", "lock.2-of-3.json"], ids=["experiment", "shard"])
 
 
 def dead_process() -> int:
@@ -49,23 +52,29 @@ def test_a_second_writer_is_refused_with_host_and_process_of_the_first_until_the
     assert str(caught.value).startswith(f"{tmp_path / 'digits'}: process {os.getpid()} on {platform.node()}, since 20")
 
 
-def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(tmp_path: Path):
-    write_lock(tmp_path, process=dead_process())
-    assert not runs.is_training(tmp_path)
+@LOCKS
+@pytest.mark.parametrize("process", [dead_process, os.getppid], ids=["dead", "its ID is now that of a younger process"])
+def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(name: str, process: Callable[[], int], tmp_path: Path):
+    write_lock(tmp_path / name, process=process())
+    assert process != dead_process or not runs.is_training(tmp_path)
     with runs.lock(tmp_path):
         assert runs.holder(tmp_path).process == os.getpid()
 
+    assert list(tmp_path.glob("lock*.json")) == []
 
-def test_the_lock_of_another_host_is_taken_over_only_with_break_lock(tmp_path: Path):
-    write_lock(tmp_path, host="elsewhere", process=4711)
-    before = (tmp_path / "lock.json").read_bytes()
+
+@LOCKS
+def test_the_lock_of_another_host_is_taken_over_only_with_break_lock(name: str, tmp_path: Path):
+    write_lock(tmp_path / name, host="elsewhere", process=4711)
+    before = (tmp_path / name).read_bytes()
     assert runs.is_training(tmp_path)
     with pytest.raises(RunsError, match=r"process 4711 on elsewhere, since 2026-01-01.*--break-lock"), runs.lock(tmp_path):
         pass
-    assert (tmp_path / "lock.json").read_bytes() == before
+    assert (tmp_path / name).read_bytes() == before
 
     with runs.lock(tmp_path, break_lock=True):
         assert runs.holder(tmp_path).host == platform.node()
+        assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.json"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}'])
@@ -79,7 +88,7 @@ def test_a_damaged_lock_file_blocks_no_process(content: bytes, tmp_path: Path):
 def test_a_superseded_process_stops_writing_and_keeps_the_record_of_the_other(tmp_path: Path):
     with runs.lock(tmp_path) as lease:
         runs.assert_held(lease)
-        write_lock(tmp_path, host="elsewhere", process=4711, token="another")
+        write_lock(tmp_path / "lock.json", host="elsewhere", process=4711, token="another")
         before = (tmp_path / "lock.json").read_bytes()
         with pytest.raises(RunsError, match=r"process 4711 on elsewhere.*has taken over; this process has stopped writing"):
             runs.write_json(tmp_path / "plan.json", {})
@@ -88,13 +97,6 @@ def test_a_superseded_process_stops_writing_and_keeps_the_record_of_the_other(tm
 
     assert (tmp_path / "lock.json").read_bytes() == before
     assert not (tmp_path / "plan.json").exists()
-
-
-def test_break_lock_also_takes_over_from_shards_on_other_hosts(tmp_path: Path):
-    write_lock(tmp_path, host="elsewhere")
-    (tmp_path / "lock.json").rename(tmp_path / "lock.2-of-3.json")
-    with runs.lock(tmp_path, break_lock=True):
-        assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.json"]
 
 
 def test_the_lock_is_released_after_an_exception(tmp_path: Path):

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,9 @@ COMMANDS = [command.name or command.callback.__name__ for command in cli.app.reg
 
 
 @pytest.fixture(scope="module")
-def trained_runs(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_runs(tiny_runs: Callable[..., Path]) -> Path:
     """runs/ with tiny.yaml, trained with a question in Cyrillic and Chinese."""
-    folder = tmp_path_factory.mktemp("trained") / "runs"
-    command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", f"question={QUESTION!r}", "--jobs", "1"]
-    subprocess.run([*command, "--quiet", "--runs", str(folder)], check=True, timeout=120, capture_output=True)
-    return folder
+    return tiny_runs("seeds=2", f"question={QUESTION!r}")
 
 
 def encoded(monkeypatch: pytest.MonkeyPatch, encoding: str) -> tuple[io.BytesIO, io.BytesIO]:
@@ -113,19 +111,19 @@ def test_output_to_a_closed_stream_is_discarded(monkeypatch: pytest.MonkeyPatch)
 # ---- a closed pipe -----------------------------------------------------------------------------------------------------------
 
 
-def with_closed_stdout(*arguments: str) -> Answer:
-    """The program with a stdout whose reader is closed before the start."""
-    read, write = os.pipe()
-    os.close(read)
+def with_stdout(stdout: Any, *arguments: str) -> Answer:
+    """The program in a process with this stdout."""
     command = [sys.executable, "-m", "resexp", *arguments]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
-    os.close(write)
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
     return Answer(done.returncode, "", done.stderr)
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["--version"], ["--help"], ["watch", "tiny"]], ids=" ".join)
 def test_a_closed_pipe_ends_the_program_without_a_message(arguments: list[str], trained_runs: Path):
-    answer = with_closed_stdout(*arguments, *(["--runs", str(trained_runs)] if arguments[0] == "watch" else []))
+    read, write = os.pipe()
+    os.close(read)
+    answer = with_stdout(write, *arguments, *(["--runs", str(trained_runs)] if arguments[0] == "watch" else []))
+    os.close(write)
 
     assert answer == (1, "", "")
 
@@ -133,16 +131,7 @@ def test_a_closed_pipe_ends_the_program_without_a_message(arguments: list[str], 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_stdout_on_a_full_disk_gives_one_line():
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "resexp", "--version"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    assert (done.returncode, done.stderr) == (1, "resexp: No space left on device\n")
+        assert with_stdout(full, "--version") == (1, "", "resexp: No space left on device\n")
 
 
 # ---- report -o ---------------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from resexp.training import measures, precise
 pytestmark = pytest.mark.usefixtures("torch_state")
 
 CNN = ("network.family=cnn", "network.depth=[5]", "network.width=4", "network.block_layers=1")
+WIDER_CNN = (*CNN, "network.width=8")
 ARMS = {
     "mlp": (),
     "pre": ("network.placement=pre", "network.shortcut=[projection-all]"),
@@ -98,8 +99,11 @@ def lasting_files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-@pytest.mark.parametrize("norm", ["none", "layer", "group"])
-@pytest.mark.parametrize("cell", [("network.width=16",), (*CNN, "network.width=8")], ids=["a stack", "a cnn"])
+@pytest.mark.parametrize(
+    ("cell", "norm"),
+    [((), "none"), ((), "layer"), (WIDER_CNN, "none"), (WIDER_CNN, "group")],
+    ids=["stack", "layer", "cnn", "group"],
+)
 def test_without_batch_norm_no_byte_changes(
     cell: tuple[str, ...], norm: str, use_running_stats: Callable[[], None], tiny: Any, tmp_path: Path
 ):
@@ -238,8 +242,7 @@ def evaluated(network: Network, images: datasets.Images, training_data: training
     return nn.functional.cross_entropy(logits, images.labels).item(), correct.double().mean().item()
 
 
-@pytest.mark.parametrize("stack", ["auto", "1"])
-@pytest.mark.parametrize("arms", ARMS)
+@pytest.mark.parametrize(("arms", "stack"), [*((arms, "auto") for arms in ARMS), ("mlp", "1"), ("pre", "1"), ("dropout", "1")])
 def test_logged_values_agree_with_statistics_averaged_over_captured_inputs(arms: str, stack: str, tiny: Any, tmp_path: Path):
     experiment = tiny(*ARMS[arms], "network.norm=batch", "precision=float64", "seeds=2", f"training.stack={stack}")
     train(experiment, tmp_path)

@@ -1,10 +1,9 @@
 """Concurrent shards of one experiment and successive attempts at a stack: every trial is trained once."""
 
-import json
 import os
-import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,33 +65,25 @@ def test_a_shard_that_fails_to_begin_leaves_no_lock(tmp_path: Path):
         pass
 
 
-def test_a_shard_is_trained_by_one_process_at_a_time(tmp_path: Path):
-    with (
-        runs.lock_shard(tmp_path, (1, 3), nothing),
-        pytest.raises(RunsError, match="trains shard 1/3 here; wait for it"),
-        runs.lock_shard(tmp_path, (1, 3), nothing),
-    ):
-        pass
-
-
-def test_shards_of_another_n_are_refused_while_one_trains(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("shard", "message"),
+    [
+        ((1, 2), "trains shard 1/2 here; wait for it"),
+        ((3, 3), "trains shard 1/2 here; wait for it, .*another shard with the same N"),
+    ],
+    ids=["the same shard", "another N"],
+)
+def test_the_same_shard_and_shards_of_another_n_are_refused_while_one_trains(
+    shard: tuple[int, int], message: str, tmp_path: Path
+):
     with (
         runs.lock_shard(tmp_path, (1, 2), nothing),
-        pytest.raises(RunsError, match=r"trains shard 1/2 here; wait for it, .*another shard with the same N"),
-        runs.lock_shard(tmp_path, (3, 3), nothing),
+        pytest.raises(RunsError, match=message),
+        runs.lock_shard(tmp_path, shard, nothing),
     ):
         pass
-    with runs.lock_shard(tmp_path, (3, 3), nothing):
+    with runs.lock_shard(tmp_path, shard, nothing):
         pass
-
-
-def test_the_lock_of_a_dead_shard_whose_process_id_was_reused_blocks_no_process(tmp_path: Path):
-    record = {"host": platform.node(), "process": os.getppid(), "time": "2026-01-01T00:00:00+00:00"}
-    runs.write_json(tmp_path / "lock.2-of-3.json", record)
-    with runs.lock(tmp_path):
-        pass
-
-    assert list(tmp_path.glob("lock*.json")) == []
 
 
 def test_shared_files_are_written_by_one_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -117,48 +108,31 @@ def test_a_shard_is_refused_while_another_host_trains_the_whole_experiment(tmp_p
         assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.1-of-3.json"]  # so the other process stops writing
 
 
-def test_the_lock_of_a_dead_shard_is_taken_over_and_that_of_another_host_is_not(tmp_path: Path):
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    record = {"host": platform.node(), "process": process.pid, "time": "2026-01-01T00:00:00+00:00"}
-    runs.write_json(tmp_path / "lock.2-of-3.json", record)
-    with runs.lock(tmp_path):
-        pass
-    runs.write_json(tmp_path / "lock.2-of-3.json", {**record, "host": "elsewhere"})
-    with pytest.raises(RunsError, match=r"on elsewhere.*--break-lock"), runs.lock(tmp_path):
-        pass
-
-
 def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: Path):
     experiment = tiny()
-    plan, start = config.make_plan(experiment, "cpu", 1), json.loads(json.dumps(START))
+    plan = config.make_plan(experiment, "cpu", 1)
     (tmp_path / "trials").mkdir()
     temporary = tmp_path / "trials" / ".metrics.csv.4711"
     temporary.write_text("half")
     with runs.lock_shard(tmp_path, (1, 2), nothing):
         elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
         runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
-        runs.begin(experiment, tmp_path, plan, start, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.START, [])
         assert temporary.exists()
         (tmp_path / "lock.2-of-2.json").unlink()
-        runs.begin(experiment, tmp_path, plan, start, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.START, [])
 
     assert not temporary.exists()
 
 
-START = {
-    "time": "2026-01-01T00:00:00+00:00", "command": ["resexp"], "resexp": "0.1.0", "python": "3.11.0", "packages": {},
-    "system": "Linux", "processor": "a processor", "cores": 2, "device": "cpu", "accelerator": "cpu", "data_sha256": "0" * 64,
-    "images": [10, 2, 3],
-}  # fmt: skip
-
-
 # ---- attempts -------------------------------------------------------------------------------------------------------------
+
+ROW = (0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)  # of metrics.csv
 
 
 def test_a_single_attempt_writes_and_leaves_no_token(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
-        runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+        runs.append(tmp_path / "metrics.csv", [ROW])
 
     assert len(runs.read_rows(tmp_path / "metrics.csv")) == 1
     assert list((tmp_path / "checkpoints").iterdir()) == []
@@ -167,12 +141,12 @@ def test_a_single_attempt_writes_and_leaves_no_token(tmp_path: Path):
 def test_a_superseded_attempt_stops_before_it_appends_replaces_or_discards_anything(tmp_path: Path):
     log, checkpoint = tmp_path / "metrics.csv", tmp_path / "checkpoints" / "c.pt"
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
-        runs.append(log, [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+        runs.append(log, [ROW])
         runs.write_bytes(checkpoint, b"of this attempt")
         (tmp_path / "checkpoints" / ".c.attempt").write_text("of a later attempt")
         before = {path: path.read_bytes() for path in (log, checkpoint)}
         for write in (
-            lambda: runs.append(log, [(1, 0, 0.1, 1.0, 0.5, 1.0, 0.5)]),
+            lambda: runs.append(log, [ROW]),
             lambda: runs.write_bytes(checkpoint, b"another"),
             lambda: runs.discard(checkpoint),
         ):
@@ -187,15 +161,15 @@ def test_an_attempt_stops_after_a_later_one_has_finished(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "checkpoints" / ".c.attempt").unlink()
         with pytest.raises(SupersededError):
-            runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
-    runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])  # outside of an attempt nothing is checked
+            runs.append(tmp_path / "metrics.csv", [ROW])
+    runs.append(tmp_path / "metrics.csv", [ROW])  # outside of an attempt nothing is checked
 
 
 def test_an_attempt_whose_driver_has_lost_the_lock_stops_and_is_not_retried(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "lock.json").unlink()
         with pytest.raises(RunsError, match=r"lock\.json no longer exists; this process has stopped writing") as stopped:
-            runs.append(tmp_path / "metrics.csv", [(0, 0, 0.1, 1.0, 0.5, 1.0, 0.5)])
+            runs.append(tmp_path / "metrics.csv", [ROW])
         with pytest.raises(RunsError, match="stopped writing"), runs.attempt(lease, "d"):
             pass
 
@@ -233,7 +207,9 @@ def test_the_exit_code_of_a_shard_depends_only_on_its_trials(tmp_path: Path, cap
     assert running.print_summary(folder, experiment, []) == 1
 
 
-def test_a_shard_displays_only_its_trials(tiny_file: Path, tmp_path: Path, call: Program, monkeypatch: pytest.MonkeyPatch):
+def test_a_shard_displays_only_its_trials(
+    tiny_file: Path, tmp_path: Path, in_process: None, call: Program, monkeypatch: pytest.MonkeyPatch
+):
     shown: list[config.Experiment] = []
     follow = running._follow
 
@@ -257,30 +233,33 @@ def test_a_shard_without_trials_is_complete():
 
 
 @pytest.mark.slow
-def test_concurrent_shards_write_the_files_of_one_process_with_the_same_stacks(tiny_file: Path, tmp_path: Path):
-    def start(folder: str, *options: str) -> subprocess.Popen[str]:
+def test_concurrent_shards_write_the_files_of_one_process_with_the_same_stacks(
+    tiny_file: Path, tiny_runs: Callable[..., Path], tmp_path: Path
+):
+    def start(shard: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "seeds=2", "training.stack=1", "--jobs", "1"]
-        command += ["--quiet", "--runs", str(tmp_path / folder), *options]
-        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [*command, "--quiet", "--runs", str(tmp_path), f"--shard={shard}"], stderr=subprocess.PIPE, text=True
+        )
 
-    for process in [start("shards", "--shard=1/2"), start("shards", "--shard=2/2"), start("whole")]:
+    for process in [start("1/2"), start("2/2")]:
         output = process.communicate(timeout=120)
         assert process.returncode == 0, output
-    written = files(tmp_path / "shards")
+    written = files(tmp_path)
 
-    assert written == files(tmp_path / "whole")
+    assert written == files(tiny_runs("seeds=2", "training.stack=1"))
     assert sum(name.endswith("result.json") for name in written) == 4
 
 
-def test_sixty_folders_with_one_seed_each_are_one_sample(tmp_path: Path):
+def test_twenty_folders_with_one_seed_each_are_one_sample(tmp_path: Path):
     def values(trial: config.Trial) -> dict[str, Any]:
         effect = 0.02 if trial.arm == "identity" else 0.0
         return {"test_accuracy": round(0.9 + effect + 0.001 * (trial.seed * 7 % 13), 6)}
 
     network = ("network.depth=[8]", "network.norm=none", "network.init=he")
-    folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(60)]
-    whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=60")
+    folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(20)]
+    whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=20")
     pooled, one = (tables.TABLES["csv"](comparison.compare_results(results)) for results in (runs.read_results(folders), whole))
 
     assert pooled == one
-    assert ",60,0,60,0,0," in pooled
+    assert ",20,0,20,0,0," in pooled

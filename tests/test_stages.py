@@ -3,10 +3,11 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,12 +102,9 @@ def test_reading_is_shown_on_a_terminal_only(output: str, options: Any, shown: i
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tiny_runs: Callable[..., Path]) -> Path:
     """runs/ with tiny.yaml, finished."""
-    folder = tmp_path_factory.mktemp("finished") / "runs"
-    command = [sys.executable, "-m", "resexp", "train", str(tiny_file), "--jobs", "1", "--quiet", "--runs", str(folder)]
-    subprocess.run(command, check=True, timeout=120, capture_output=True)
-    return folder
+    return tiny_runs()
 
 
 def without_torch(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -150,9 +148,7 @@ def test_torch_is_announced_before_it_is_imported(command: list[str], tmp_path: 
 @pytest.mark.parametrize("reason", ["settings", "plan", "record", "trial", "checkpoint", "nothing"])
 def test_an_experiment_with_anything_left_to_write_is_not_complete(reason: str, finished: Path, tiny: Any, tmp_path: Path):
     folder = tmp_path / "tiny"
-    for path in (path for path in (finished / "tiny").rglob("*") if path.is_file()):
-        (folder / path.relative_to(finished / "tiny")).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path.relative_to(finished / "tiny")).write_bytes(path.read_bytes())
+    shutil.copytree(finished / "tiny", folder)
     assert runs.is_complete(tiny(), folder)
     experiment = tiny("seeds=2") if reason == "trial" else tiny("question=why") if reason == "settings" else tiny()
     for name in {"plan": ["plan.json"], "record": ["pairs.json"], "nothing": ["experiment.yaml"]}.get(reason, []):
