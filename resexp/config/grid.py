@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resexp import renamed
+from resexp.config.keys import SHORT
 from resexp.config.models import AXES, NetworkSettings, Settings, Trial
 from resexp.config.overrides import apply_overrides, expand_keys
 from resexp.config.parsing import ConfigError, did_you_mean, read_document
@@ -22,7 +23,7 @@ ALWAYS_AXES = ("network.depth", "network.shortcut")
 # change after trials have finished.
 FREE_KEYS = (
     "question", "data.root", "data.labels", "data.download", "network.plain", "network.plain_width",
-    "training.checkpoint_every", "compare",
+    "training.checkpoint_every", "compare", "exclude",
 )  # fmt: skip
 
 
@@ -111,11 +112,13 @@ def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORT
     Raises:
         ConfigError: with the dotted key, without file and line.
     """
+    raw, exclude = {key: value for key, value in raw.items() if key != "exclude"}, raw.get("exclude", [])
     axes = {key: values for key in AXES if (values := _axis_values(key, raw)) is not None}
-    seeds = _validated_cell(raw, {key: values[0] for key, values in axes.items()}).seeds
+    first = {key: values[0] for key, values in axes.items()}
+    seeds = _validated_cell(raw, first).seeds
     _check_number_of_trials({**{key: len(values) for key, values in axes.items()}, "seeds": len(seeds)})
     cells = [_validated_cell(raw, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
-    cells = [_with_default_epochs(cell) for cell in cells]
+    cells = _without_excluded([_with_default_epochs(cell) for cell in cells], exclude, raw, first)
     defaults = dict(_flat(Settings(name="defaults").model_dump(mode="json"), ""))
     written = {key for key, value in _flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
     problem = next(filter(None, (incompatible_values(cell, shortcuts) for cell in cells)), None) or unused_key(written, cells)
@@ -127,6 +130,8 @@ def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORT
     for key in varied:
         section, name = key.split(".")
         settings[section][name] = axes.get(key, [settings[section][name]])
+    if exclude:
+        settings["exclude"] = exclude
     return Experiment(cells[0].name, cells[0].question, settings, varied, trials)
 
 
@@ -174,8 +179,41 @@ def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any]) -> Settings:
     cell = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
     for key, value in chosen.items():
         section, name = key.split(".")
-        cell[section][name] = value
+        cell.setdefault(section, {})[name] = value
     return validated(cell)
+
+
+def _without_excluded(cells: list[Settings], exclude: Any, raw: dict[str, Any], first: dict[str, Any]) -> list[Settings]:
+    """The cells that no entry of `exclude` matches. An entry has one or several values for each of its axes.
+
+    raw, first: the config and the first value of each axis, to validate the values of an entry.
+    """
+    if not isinstance(exclude, list) or not all(isinstance(entry, dict) and entry for entry in exclude):
+        raise ConfigError("must be a list of combinations, for example [{init: he, norm: [layer, batch]}]", key="exclude")
+    for entry in exclude:
+        matched: dict[str, set[str]] = {}
+        for written, values in entry.items():
+            key = SHORT.get(written, written)
+            if key not in AXES:
+                raise ConfigError(f"{written!r} is not one of {', '.join(AXES)}{did_you_mean(written, AXES)}", key="exclude")
+            try:
+                chosen = [_validated_cell(raw, {**first, key: value}) for value in _as_list(values)]
+            except ConfigError as error:
+                raise ConfigError(f"{written}: {error.problem}", key="exclude") from None
+            matched[key] = {_value_in(cell, key) for cell in chosen}
+        cells = [cell for cell in cells if not all(_value_in(cell, key) in values for key, values in matched.items())]
+    if not cells:
+        raise ConfigError("leaves nothing to train; remove a combination", key="exclude")
+    return cells
+
+
+def _as_list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
+
+
+def _value_in(cell: Settings, key: str) -> str:
+    section, name = key.split(".")
+    return _name_of(getattr(getattr(cell, section), name))
 
 
 def _with_default_epochs(cell: Settings) -> Settings:
