@@ -53,7 +53,7 @@ def load(folder: Path, trial: Trial, device: str) -> tuple[Network, TrainingData
     if step is not None:
         raise runs.RunsError(f"{folder}: diverged at step {step}; only trained networks can be dissected")
     runs.check_digests(folder, result, ["weights.pt"])
-    training_data = training.load_training_data(trial.settings.data, device, training.DTYPES[trial.settings.precision])
+    training_data = training.load_training_data(trial.settings.data, device, trial.settings.precision)
     network = training.build(trial, training_data.input_shape, training_data.classes).to(torch.device(device))
     network.load_state_dict(torch.load(folder / "weights.pt", map_location=device, weights_only=True))
     return network.eval(), training_data

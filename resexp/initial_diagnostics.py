@@ -45,7 +45,7 @@ def measure(experiment: Experiment, device: str, batches: int = 1) -> list[InitM
     with tempfile.TemporaryDirectory() as folder:
         for stack in config.make_plan(experiment, device, 1).stacks:
             state = training.initial_state([trials[name] for name in stack.trials], Path(folder), stack.name, device)
-            stream = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
+            stream = state.batches(0)
             for batch in range(batches):
                 measurements += _measure_batch(state, batch, *next(stream))
     return measurements
@@ -59,8 +59,7 @@ def _uncompiled(trial: Trial) -> Trial:
 def _measure_batch(state: StackState, batch: int, x: Tensor, labels: Tensor) -> Iterator[InitMeasurement]:
     network, trials, boundaries = state.network.train(), state.trials, list[Tensor]()
     network.zero_grad()
-    noise = training.sample_noise(network, trials, batch, x) if state.has_noise else ()
-    state.forward_backward(network, x, labels, boundaries, noise)
+    state.forward_backward(network, x, labels, boundaries, state.sample_noise(batch, x))
     rows = probes.end(probes.begin(PROBES, network, boundaries, len(trials)))
     names, stages, width = boundary_names(network), boundary_stages(network), _width(state)
     layers = tuple(layer.name for layer in weighted_layers(network))

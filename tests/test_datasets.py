@@ -272,12 +272,12 @@ def test_the_digits_split_is_the_same_for_every_seed(tiny: Any):
     torch.manual_seed(2)
     assert datasets.checksum([DATASETS["digits"](NOWHERE, split) for split in ("train", "test")]) == expected
 
-    a, b = (load_training_data(tiny(f"seeds=[{seed}]").shared.data, "cpu", torch.float32) for seed in (0, 9))
+    a, b = (load_training_data(tiny(f"seeds=[{seed}]").shared.data, "cpu", "float32") for seed in (0, 9))
     assert datasets.checksum([a.training, a.validation]) == datasets.checksum([b.training, b.validation])
 
 
 def test_normalization_statistics_are_those_of_the_training_images(tiny: Any):
-    training_data = load_training_data(tiny("data.limit=50").shared.data, "cpu", torch.float64)
+    training_data = load_training_data(tiny("data.limit=50").shared.data, "cpu", "float64")
     raw = training_data.training.pixels.numpy().astype(np.float64)
 
     assert len(training_data.training) == 50

@@ -39,9 +39,9 @@ UNSTACKED = "training.stack=1"
 def test_jobs_times_threads_never_exceed_the_cores(
     cores: int, threads: int, requested: int | None, device: str, jobs: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(executors.machine, "cores", lambda: cores)
+    monkeypatch.setattr(executors.pool, "cores", lambda: cores)
 
-    assert executors.machine.jobs_for(threads, requested, device) == jobs
+    assert executors.pool.jobs_for(threads, requested, device) == jobs
 
 
 # ---- in this process: order and failures -----------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
     """Measures the times of a stack with the functions of training, which write under a lock."""
     with tempfile.TemporaryDirectory() as name, runs.lock(Path(name)) as lease, runs.attempt(lease, "forecast"):
         settings = trials[0].settings
-        training.load_training_data(settings.data, device, training.DTYPES[settings.precision])  # read once, at start-up
+        training.load_training_data(settings.data, device, settings.precision)  # read once, at start-up
         started = time.perf_counter()
         state = training.initial_state(trials, Path(name), "forecast", device)
         for trial_path in state.trial_paths:
@@ -122,11 +122,10 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         opening = time.perf_counter() - started
         batch, operations = settings.training.batch_size, len(trials) * state.costs[0]["multiply_adds"]  # of an image
         timed_images = min(batch, max(2, MAX_OPERATIONS // (3 * operations)))
-        batches = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
-        x, labels = slice_batch(timed_images, state, *next(batches))
+        x, labels = slice_batch(timed_images, state, *next(state.batches(0)))
         training.update(state, x, labels)  # the first step takes longer than all others
         logged_bytes = sum(path.stat().st_size for path in state.trial_paths[0].iterdir())
-        test = len(training.test_images(settings.data, device))
+        test = len(state.test_images())
         closing = _closing(state, test)
         logged_step = _median_seconds(lambda: training.update(state, x, labels))
         max_images = max(2, MAX_OPERATIONS // operations)
@@ -208,9 +207,9 @@ def _closing(state: StackState, test: int) -> float:
 
 def _stack_cost(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
     """(seconds, bytes on disk, multiply-adds of all steps) of a stack, from its start to its results."""
-    settings = trials[0].settings
-    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
-    step_counts = training.step_counts(settings, len(data.training))
+    settings, recipe = trials[0].settings, trials[0].settings.training
+    data, every = training.load_training_data(settings.data, device, settings.precision), settings.gradients.every
+    step_counts = training.step_counts(len(data.training), recipe.batch_size, recipe.steps, recipe.epochs, every)
     logged = sum(step_counts.is_logging_step(step) for step in range(step_counts.steps)) if settings.gradients.probes else 0
     epochs = 1 + math.ceil(step_counts.steps / step_counts.per_epoch)
     relative_depth = settings.network.depth / pace.depth

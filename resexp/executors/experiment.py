@@ -153,7 +153,9 @@ def train_here(experiment: Experiment, folder: Path, write_tables: WriteTables =
         RunsError: another process writes to the folder; a checkpoint cannot be used.
         OSError: the folder is not writable.
     """
-    with workers.restoring(experiment):
+    from resexp.training import process_restored  # noqa: PLC0415 - torch belongs to the workers
+
+    with process_restored(compiled=any(trial.settings.compile for trial in experiment.trials)):
         executor = InThisProcess()
         prepared = executor.prepare(experiment, runs.read_plan(folder))
         with training(executor, folder, experiment, prepared, sys.argv, write_tables) as session:

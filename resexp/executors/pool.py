@@ -5,6 +5,7 @@ hundred times as long.
 """
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,8 +16,8 @@ from typing import Any, Self
 
 from resexp.config import Experiment, Plan, Stack, Trial
 from resexp.executors import workers
-from resexp.executors.machine import cores, jobs_for, set_variables
 from resexp.executors.processes import EndedError, Worker, block_signals, check_start
+from resexp.executors.workers import cores
 from resexp.runs import Lease
 
 Announce = Callable[[str], None]  # takes the current stage, such as "reading mnist"
@@ -24,6 +25,23 @@ Announce = Callable[[str], None]  # takes the current stage, such as "reading mn
 
 def silently(_stage: str) -> None:
     """Announces nothing."""
+
+
+def set_variables() -> None:
+    """Sets the variables that training processes inherit, unless the user has set them."""
+    for name, value in workers.VARIABLES.items():
+        os.environ.setdefault(name, value)
+
+
+def jobs_for(threads: int, requested: int | None, device: str) -> int:
+    """Number of training processes, by default as many as the cores allow, or one on an accelerator.
+
+    On a CPU, jobs x threads never exceeds the number of cores, except with a single job.
+    """
+    maximum = max(1, cores() // threads)
+    if device == "cpu":
+        return min(requested or maximum, maximum)
+    return requested or 1
 
 
 class Pool:

@@ -28,7 +28,7 @@ from resexp.training.recipe import (
     autocast,
     build,
     clip,
-    learning_rate,
+    learning_rates,
     make_optimizer,
     matched_plain_width,
     sample_noise,
