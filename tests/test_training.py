@@ -85,14 +85,12 @@ def test_evaluation_does_not_change_the_network(tiny: Any):
 
 
 def test_evaluation_ignores_label_smoothing(tiny: Any, tmp_path: Path):
-    first = [first_metrics_row(tiny(f"training.label_smoothing={s}").trials[0], tmp_path / str(s)) for s in (0.0, 0.3)]
+    trials = {tmp_path / str(s): tiny(f"training.label_smoothing={s}").trials[0] for s in (0.0, 0.3)}
+    for folder, trial in trials.items():
+        finish(trial, folder)
+    first, second = (rows(trial, folder, "metrics.csv")[0] for folder, trial in trials.items())
 
-    assert first[0] == first[1]
-
-
-def first_metrics_row(trial: Trial, folder: Path) -> dict[str, str]:
-    finish(trial, folder)
-    return rows(trial, folder, "metrics.csv")[0]
+    assert first == second
 
 
 # ---- the learning rate -----------------------------------------------------------------------------------------------

@@ -75,11 +75,13 @@ def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0
     trials = {trial.name: trial for trial in experiment.trials}
     stacks = [[trials[name] for name in stack.trials if name in trials] for stack in plan.stacks]
     stacks = [members for members in stacks if members]
-    deepest = {_kind(members[0]): members for members in sorted(stacks, key=_size)}
+    by_size = sorted(stacks, key=lambda members: len(members) * members[0].settings.network.depth)
+    deepest = {_kind(members[0]): members for members in by_size}
     paces = {kind: _pace(members, plan.device) for kind, members in deepest.items()}
     costs = (_stack_cost(members, paces[_kind(members[0])], plan.device) for members in stacks)
     seconds, disk, operations = zip(*costs, strict=True)
-    walls = {at_once: startup + _makespan(seconds, at_once) for at_once in _powers_of_2(len(seconds))}
+    powers_of_2 = [2**power for power in range(math.ceil(math.log2(len(seconds))) + 1)]
+    walls = {at_once: startup + _makespan(seconds, at_once) for at_once in powers_of_2}
     return Forecast(
         seconds=startup + _makespan(seconds, jobs),
         disk_bytes=sum(disk),
@@ -91,11 +93,6 @@ def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0
     )
 
 
-def _powers_of_2(stacks: int) -> list[int]:
-    """1, 2, 4, ... up to the first one that is at least the number of stacks."""
-    return [2**power for power in range(math.ceil(math.log2(stacks)) + 1)]
-
-
 def _kind(trial: Trial) -> str:
     """Equal for trials whose times differ only by depth and number."""
     network, recipe = trial.settings.network, trial.settings.training
@@ -104,10 +101,6 @@ def _kind(trial: Trial) -> str:
     )
     kind = config.stack_kind(trial)
     return repr((shape, kind, trial.parameters_of, recipe.batch_size, recipe.optimizer, trial.settings.data.augment))
-
-
-def _size(trials: Sequence[Trial]) -> int:
-    return len(trials) * trials[0].settings.network.depth
 
 
 def _pace(trials: Sequence[Trial], device: str) -> Pace:
@@ -128,9 +121,7 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         test = len(state.test_images())
         closing = _closing(state, test)
         logged_step = _median_seconds(lambda: training.update(state, x, labels))
-        max_images = max(2, MAX_OPERATIONS // operations)
-        evaluation, precise = _evaluation(state, max_images), _precise(state, max_images)
-        epoch_files = _epoch_files(state)
+        evaluation, precise, epoch_files = _evaluation_seconds(state, max(2, MAX_OPERATIONS // operations))
         saving = _median_seconds(lambda: training.save(state))
         step = _median_seconds(stepper(state, timed_images))
         return Pace(
@@ -156,38 +147,30 @@ def _median_seconds(call: Callable[[], object]) -> float:
     return statistics.median(seconds)
 
 
-def _evaluation(state: StackState, max_images: int) -> float:
-    """Seconds of evaluating one image in every trial, timed on at most `max_images`."""
-    images = state.training_data.sample
-    some = images.at(torch.arange(min(len(images), max_images), device=images.pixels.device))
-    return _median_seconds(lambda: training.evaluate(state.network, some, state.training_data, len(state.trials))) / len(some)
+def _evaluation_seconds(state: StackState, max_images: int) -> tuple[float, float, float]:
+    """Seconds of the parts of an evaluation, the first two timed on at most `max_images`.
 
+    One image in every trial; the statistics of batch norm, close to 0 without batch norm; file writes, with two images.
+    """
+    data = state.training_data
 
-def _precise(state: StackState, max_images: int) -> float:
-    """Seconds of estimating batch norm statistics, timed on at most `max_images`; close to 0 without batch norm."""
+    def first(number: int) -> datasets.Images:
+        return data.sample.at(torch.arange(number, device=data.shift.device))
 
     def estimate() -> None:
         with training.measuring(state, training.never):
             pass
 
-    data, images = state.training_data, min(len(state.training_data.sample), training.PRECISE_IMAGES)
+    some = first(min(len(data.sample), max_images))
+    image = _median_seconds(lambda: training.evaluate(state.network, some, data, len(state.trials))) / len(some)
+    images = min(len(data.sample), training.PRECISE_IMAGES)
     timed = min(images, max_images)
-    state.training_data = replace(data, sample=data.sample.at(torch.arange(timed, device=data.shift.device)))
-    seconds = _median_seconds(estimate)
+    state.training_data = replace(data, sample=first(timed))
+    precise = _median_seconds(estimate) * images / timed
+    state.training_data = replace(data, sample=first(2), validation=first(2))
+    files = _median_seconds(lambda: training.evaluate_epoch(state, time.perf_counter(), training.never))
     state.training_data = data
-    return seconds * images / timed
-
-
-def _epoch_files(state: StackState) -> float:
-    """Seconds of the file writes of an epoch, measured on an epoch of two images."""
-    data, two_images = (
-        state.training_data,
-        state.training_data.sample.at(torch.arange(2, device=state.training_data.shift.device)),
-    )
-    state.training_data = replace(data, sample=two_images, validation=two_images)
-    seconds = _median_seconds(lambda: training.evaluate_epoch(state, time.perf_counter(), training.never))
-    state.training_data = data
-    return seconds
+    return image, precise, files
 
 
 def _closing(state: StackState, test: int) -> float:

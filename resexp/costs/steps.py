@@ -52,16 +52,12 @@ def measure(experiment: Experiment, device: str) -> list[StepCost]:
     with tempfile.TemporaryDirectory() as folder:
         for label, arms in config.cells(first, experiment.axes).items():
             states = [training.initial_state([trial], Path(folder), trial.name, device) for (trial,) in arms.values()]
-            costs += _cell(" ".join(label), states)
+            steppers = [stepper(state, state.batch_size) for state in states]
+            repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
+            rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
+            columns = list(zip(*rounds, strict=True))  # plain comes first
+            costs += [_cost(" ".join(label), state, column, columns[0]) for state, column in zip(states, columns, strict=True)]
     return costs
-
-
-def _cell(cell: str, states: Sequence[StackState]) -> list[StepCost]:
-    steppers = [stepper(state, state.batch_size) for state in states]
-    repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
-    rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
-    columns = list(zip(*rounds, strict=True))  # plain comes first
-    return [_cost(cell, state, column, columns[0]) for state, column in zip(states, columns, strict=True)]
 
 
 def _cost(cell: str, state: StackState, seconds: Sequence[float], plain: Sequence[float]) -> StepCost:

@@ -56,7 +56,7 @@ def _check_connection(address: str | None) -> None:
 
 
 class Cluster:
-    """An executor that trains on a Ray cluster: see `dispatch.Executor`.
+    """An executor that trains on a Ray cluster: see `experiment.Executor`.
 
     address: of the head node; if None, $RAY_ADDRESS. Without either, Ray starts on this machine only.
 
@@ -129,7 +129,7 @@ class Cluster:
         runs.write_text(path, token)
         alive = [node for node in self.ray.nodes() if node["Alive"]]
         try:
-            for node, reference in [(node, self._start_probe(node, path, token)) for node in alive]:
+            for node, reference in [(node, self._start_check(node, path, token)) for node in alive]:
                 address = node["NodeManagerAddress"]
                 try:
                     reply = self.ray.get(reference)
@@ -145,7 +145,7 @@ class Cluster:
             for probe in folder.glob(f".probe.*{token}"):
                 probe.unlink()
 
-    def _start_probe(self, node: dict[str, Any], path: Path, token: str) -> Any:
+    def _start_check(self, node: dict[str, Any], path: Path, token: str) -> Any:
         strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = self.ray.remote(num_cpus=0)(check_node).options(scheduling_strategy=strategy)
         return task.remote(path.resolve(), token, node["NodeID"])

@@ -45,7 +45,7 @@ def jobs_for(threads: int, requested: int | None, device: str) -> int:
 
 
 class Pool:
-    """A pool of worker processes; the death of one affects only its stack. See `dispatch.Executor`."""
+    """A pool of worker processes; the death of one affects only its stack. See `experiment.Executor`."""
 
     def __init__(self, jobs: int | None = 1, announce: Announce = silently) -> None:
         """Starts the workers.
@@ -113,21 +113,27 @@ class Pool:
         except (RuntimeError, MemoryError, ImportError) as error:  # out of memory, or the device fails
             raise ChildProcessError(f"{stage}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
-    # ---- the methods of an executor ----
+    # ---- before training ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
+        """As `workers.prepare_with_pairs`. Raises as `call` does."""
         prepared = self.call(f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
         device = prepared["device"]
         pair_summaries = self.call("measuring the pairs at initialization", workers.pair_summaries, experiment, device)
         return {**prepared, "pair_summaries": pair_summaries, "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        """The time so far is the start-up time of every training: imports, images, pair summaries."""
+        """Predicts time, disk space and memory, see `costs.Forecast`. Raises as `call` does.
+
+        The time so far is the start-up time of every training: imports, images, pair summaries.
+        """
         startup = time.monotonic() - self._started
         self._fit(plan)
         task = (workers.forecast, experiment, plan, len(self.workers), startup)
         prediction: dict[str, Any] = self.call("timing a few steps of each arm", *task)
         return prediction
+
+    # ---- the methods of an executor ----
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - there are no other machines
         self._fit(plan)

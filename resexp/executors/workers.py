@@ -106,7 +106,11 @@ def pair_summaries(experiment: Experiment, device: str) -> list[dict[str, Any]]:
 
 
 def prepare_with_pairs(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-    """Everything that `Executor.prepare` returns, on this machine."""
+    """Determines what must be known before anything is written.
+
+    The device (that of an existing plan), the checksum of the images, the steps of each trial, the pair summaries, and the
+    `cores` of this machine.
+    """
     prepared = prepare(experiment, existing)
     return {**prepared, "pair_summaries": pair_summaries(experiment, prepared["device"]), "cores": cores()}
 

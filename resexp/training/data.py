@@ -1,10 +1,10 @@
 """The device and process settings of a trial, its images, and its mini-batches."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -87,12 +87,11 @@ def process_restored(*, compiled: bool) -> Iterator[None]:
         *((module, "fp32_precision") for module in precision_modules),
         *([(torch._dynamo.config, "recompile_limit")] if compiled else []),  # noqa: SLF001 - as above
     ]
-    values = [_attribute(*attribute) for attribute in attributes]
-    deterministic, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    threads, flush, matmul = torch.get_num_threads(), flushes_denormals(), _matmul_precision()
+    values = [_readable(partial(getattr, *attribute, None)) for attribute in attributes]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    threads, matmul = torch.get_num_threads(), _readable(torch.get_float32_matmul_precision)
+    flush = (torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1).item() == 0  # torch has no getter
     try:
         with torch.random.fork_rng(devices=[]):  # layers draw torch's default weights before they are initialized
             yield
@@ -107,24 +106,12 @@ def process_restored(*, compiled: bool) -> Iterator[None]:
                 setattr(module, name, value)
 
 
-def _attribute(module: Any, name: str) -> Any:
-    """The value of a setting; None if torch does not have it, or refuses to read it because the caller has mixed two APIs."""
+def _readable(read: Callable[[], Any]) -> Any:
+    """The value of a setting; None if torch refuses to read it because the caller has mixed two APIs."""
     try:
-        return getattr(module, name, None)
+        return read()
     except RuntimeError:
         return None
-
-
-def _matmul_precision() -> str | None:
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:  # as above
-        return None
-
-
-def flushes_denormals() -> bool:
-    """Whether this process flushes denormal numbers to 0; torch has no getter."""
-    return (torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1).item() == 0
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -175,9 +162,6 @@ def read_images(data: DataSettings) -> tuple[Images, Images]:
     """The images of the training and test sets as stored now, on the CPU.
 
     `load_training_data` and `test_images` then use these images, so every file is read and decoded once.
-
-    Raises:
-        DataError: missing or damaged files.
     """
     for cache in (load_training_data, test_images):
         cache.cache_clear()

@@ -16,11 +16,7 @@ Scores = tuple[float | None, float | None]  # loss, accuracy
 
 
 def evaluate_and_save(state: StackState, stop: Callable[[], bool]) -> None:
-    """Evaluates every trial without a result on the test set, and writes its weights, predictions and result.
-
-    Raises:
-        Stopped: `stop()` was true during an evaluation; the network has its final weights, and no result is written.
-    """
+    """Evaluates every trial without a result on the test set, and writes its weights, predictions and result."""
     trials, network = len(state.trials), state.network
     test = state.test_images()
     mark_diverged(state, state.step)

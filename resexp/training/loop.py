@@ -142,11 +142,7 @@ def resume(state: StackState) -> None:
 
 
 def loop(state: StackState, stop: Callable[[], bool]) -> None:
-    """Trains to the last step, or until every trial has diverged.
-
-    Raises:
-        Stopped: `stop()` was true before a step or during an evaluation; no row of this step is written.
-    """
+    """Trains to the last step, or until every trial has diverged."""
     steps, per_epoch = state.step_counts.steps, state.step_counts.per_epoch
     stream = state.batches(state.step)
     is_due, epoch_start = checkpoint_rule(state.checkpoint_every), time.perf_counter()
@@ -222,11 +218,7 @@ def write_probe_rows(state: StackState, rows: Sequence[dict[str, Sequence[probes
 
 
 def evaluate_epoch(state: StackState, epoch_start: float, stop: Callable[[], bool]) -> float:
-    """Evaluates all trials, logs metrics and times, and updates the best epochs; returns the start time of the next epoch.
-
-    Raises:
-        Stopped: `stop()` was true during an evaluation; nothing is logged.
-    """
+    """Evaluates all trials, logs metrics and times, and updates the best epochs; returns the start time of the next epoch."""
     mark_diverged(state, state.step)  # waits for the device, so that training time is not counted as evaluation time
     epoch_end, trials = time.perf_counter(), len(state.trials)
     with measuring(state, stop):
