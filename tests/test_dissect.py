@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 import resexp
-from resexp import config, datasets, dissect, runs, training
+from resexp import config, dissect, runs, training
 from resexp.cli import dissecting
 from resexp.config import Experiment
+from resexp.datasets import DATASETS
 from resexp.figures import FIGURES, FigureData, available_figures
 from resexp.networks import Network, build_network, initialize
 from resexp.shortcuts import SHORTCUTS
@@ -338,8 +339,8 @@ def test_the_unaltered_network_has_the_validation_loss_of_the_last_epoch(call: P
 
 def test_ablations_use_the_validation_set_and_never_read_the_test_set(trained: Path, monkeypatch: pytest.MonkeyPatch):
     trial = runs.read_experiment(trained).trials[0]
-    read = datasets.DATASETS["digits"]
-    monkeypatch.setitem(datasets.DATASETS, "digits", lambda source, split: read(source, {"train": "train"}[split]))
+    read = DATASETS["digits"]
+    monkeypatch.setitem(DATASETS, "digits", lambda source, split: read(source, {"train": "train"}[split]))
     training.load_training_data.cache_clear()
     folder = runs.trial_folder(trained, trial.name)
     model, training_data = dissect.load(folder, trial, "cpu")

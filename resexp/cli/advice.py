@@ -10,21 +10,23 @@ from resexp.cli.output import Commands
 
 # Command names of other tools.
 COMMANDS = {
-    name: command
-    for command, names in {
-        "--help": "help",
-        "--version": "version",
-        "compare": "diff results",
-        "configs cp": "init",
-        "configs ls": "list ls",
-        "doctor": "check",
-        "report": "plot",
-        "show": "summary",
-        "time": "benchmark",
-        "train": "fit resume run start",
-        "watch": "monitor status",
-    }.items()
-    for name in names.split()
+    "benchmark": "time",
+    "check": "doctor",
+    "diff": "compare",
+    "fit": "train",
+    "help": "--help",
+    "init": "configs cp",
+    "list": "configs ls",
+    "ls": "configs ls",
+    "monitor": "watch",
+    "plot": "report",
+    "results": "compare",
+    "resume": "train",
+    "run": "train",
+    "start": "train",
+    "status": "watch",
+    "summary": "show",
+    "version": "--version",
 }
 # Options of other tools, without inner dashes. Options that are config keys, such as --epochs, need no entry.
 OPTIONS = {
