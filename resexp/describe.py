@@ -24,7 +24,7 @@ def describe(experiment: Experiment, *, show_layers: bool = True) -> tuple[list[
     device = training.resolve_device(experiment.shared.device)
     input_shape: tuple[int, ...]
     try:
-        training_data = training.load_training_data(data, device, training.DTYPES[experiment.shared.precision])
+        training_data = training.load_training_data(data, device, experiment.shared.precision)
         input_shape, classes, missing = training_data.input_shape, training_data.classes, None
     except datasets.DataError as error:
         if data.name not in datasets.SHAPES:

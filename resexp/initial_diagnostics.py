@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from resexp import config, pairs, probes, training
-from resexp.config import Experiment, Trial
+from resexp import config, probes, training
+from resexp.config import Experiment
 from resexp.networks import boundary_names, boundary_stages, weighted_layers
 from resexp.training import StackState
 
@@ -35,34 +35,29 @@ class InitMeasurement:
 
 
 def measure(experiment: Experiment, device: str, batches: int = 1) -> list[InitMeasurement]:
-    """Measures every trial on each of its first `batches` batches; trains nothing and leaves no files.
-
-    Raises:
-        DataError: images missing or damaged.
-    """
-    trials = {trial.name: _uncompiled(trial) for trial in experiment.trials}
+    """Measures every trial on each of its first `batches` batches; trains nothing and leaves no files."""
+    trials = {  # compilation would take longer than the measurement
+        trial.name: trial.model_copy(update={"settings": trial.settings.model_copy(update={"compile": False})})
+        for trial in experiment.trials
+    }
     measurements: list[InitMeasurement] = []
     with tempfile.TemporaryDirectory() as folder:
         for stack in config.make_plan(experiment, device, 1).stacks:
             state = training.initial_state([trials[name] for name in stack.trials], Path(folder), stack.name, device)
-            stream = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
+            stream = state.batches(0)
             for batch in range(batches):
                 measurements += _measure_batch(state, batch, *next(stream))
     return measurements
 
 
-def _uncompiled(trial: Trial) -> Trial:
-    """The trial without compilation, which would take longer than the measurement."""
-    return trial.model_copy(update={"settings": trial.settings.model_copy(update={"compile": False})})
-
-
 def _measure_batch(state: StackState, batch: int, x: Tensor, labels: Tensor) -> Iterator[InitMeasurement]:
     network, trials, boundaries = state.network.train(), state.trials, list[Tensor]()
     network.zero_grad()
-    noise = training.sample_noise(network, trials, batch, x) if state.has_noise else ()
-    state.forward_backward(network, x, labels, boundaries, noise)
+    state.forward_backward(network, x, labels, boundaries, state.sample_noise(batch, x))
     rows = probes.end(probes.begin(PROBES, network, boundaries, len(trials)))
-    names, stages, width = boundary_names(network), boundary_stages(network), _width(state)
+    names, stages = boundary_names(network), boundary_stages(network)
+    first_weight = weighted_layers(network)[0].weight
+    width = len(first_weight if len(trials) == 1 else first_weight[0])  # of one network; the first axis of a stack is the trial
     layers = tuple(layer.name for layer in weighted_layers(network))
     for trial, trial_rows in zip(trials, rows, strict=True):
         activation_rms, grad_norms = (_column(trial_rows["signal"], index) for index in (2, 3))
@@ -74,10 +69,3 @@ def _measure_batch(state: StackState, batch: int, x: Tensor, labels: Tensor) -> 
 
 def _column(rows: Sequence[probes.LogRow], index: int) -> tuple[float, ...]:
     return tuple(float(row[index]) for row in rows)
-
-
-def _width(state: StackState) -> int:
-    """The width of one network; the first axis of a stack's weights is the trial."""
-    if len(state.trials) == 1:
-        return pairs.width_of(state.network)
-    return weighted_layers(state.network)[0].weight.shape[1]

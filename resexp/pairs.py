@@ -70,11 +70,10 @@ def pair_summary(plain: Trial, residual: Trial, experiment: Experiment, device: 
 def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, AtStart]:
     """(network, first batch, values): loss, output RMS, gradient slope and costs before the first update."""
     settings, smoothing = trial.settings, trial.settings.training.label_smoothing
-    training_data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
+    training_data = training.load_training_data(settings.data, device, settings.precision)
     network = training.build(trial, training_data.input_shape, training_data.classes).to(torch.device(device))
-    step_counts = training.step_counts(settings, len(training_data.training))
-    x, labels = next(training.batches([trial], training_data, step_counts.per_epoch, 0))
-    noise = training.sample_noise(network, [trial], 0, x)
+    x, labels = next(training.batches(training_data, [trial.seed], settings.training.batch_size, settings.data.augment))
+    noise = training.sample_noise(network, [trial.seed], 0, x)
     gradients = partial(boundary_gradients, network, x, labels, noise, smoothing)
     logits, grad_norms = gradients(settings.precision)
     with training.autocast(settings.precision, x.device):

@@ -279,14 +279,12 @@ def test_the_precision_gap_is_the_largest_relative_difference_from_float32(tiny:
         norms = {}
         for precision in ("float32", "bfloat16"):  # with hooks on the blocks instead of boundaries
             (same,) = [t for t in tiny(*overrides, f"precision={precision}").trials if t.name == trial.name]
-            data = training.load_training_data(same.settings.data, "cpu", torch.float32)
+            data = training.load_training_data(same.settings.data, "cpu", "float32")
             network = training.build(same, data.input_shape, data.classes)
             outputs: list[torch.Tensor] = []
             for module in (network.stem, *network.blocks):
                 module.register_forward_hook(lambda _module, _inputs, output, outputs=outputs: outputs.append(output))
-            x, labels = next(
-                training.batches([same], data, training.step_counts(same.settings, len(data.training)).per_epoch, 0)
-            )
+            x, labels = next(training.batches(data, [same.seed], same.settings.training.batch_size, "none"))
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = network(x)
             grads = torch.autograd.grad(functional.cross_entropy(logits, labels), outputs)

@@ -21,6 +21,7 @@ import resexp
 from resexp import config, dissect, runs, training
 from resexp.cli import dissecting
 from resexp.config import Experiment
+from resexp.datasets import DATASETS
 from resexp.figures import FIGURES, FigureData, available_figures
 from resexp.networks import Network, build_network, initialize
 from resexp.shortcuts import SHORTCUTS
@@ -338,7 +339,9 @@ def test_the_unaltered_network_has_the_validation_loss_of_the_last_epoch(call: P
 
 def test_ablations_use_the_validation_set_and_never_read_the_test_set(trained: Path, monkeypatch: pytest.MonkeyPatch):
     trial = runs.read_experiment(trained).trials[0]
-    monkeypatch.setattr(training.evaluation, "test_images", pytest.fail)
+    read = DATASETS["digits"]
+    monkeypatch.setitem(DATASETS, "digits", lambda source, split: read(source, {"train": "train"}[split]))
+    training.load_training_data.cache_clear()
     folder = runs.trial_folder(trained, trial.name)
     model, training_data = dissect.load(folder, trial, "cpu")
     ((_, _, _, loss, error, _), *_) = dissect.dissect(folder, trial, "cpu", "lesion")

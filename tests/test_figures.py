@@ -60,7 +60,7 @@ def norms_by_hand(trial: Trial, folder: Path) -> dict[str, float]:
     x_0 = relu(x W0^T + b0); z = x_0 W1^T + b1; x_1 = relu(relu(z) W2^T + b2 + s x_0), s = 0 if plain; logits = x_1 V^T + c
     """
     state = training.initial_state([trial], folder, "by-hand", "cpu")
-    images, labels = next(training.batches([trial], state.training_data, state.step_counts.per_epoch, 0))
+    images, labels = next(state.batches(0))
     tensors = {name: value.numpy().astype(np.float64) for name, value in state.single_state_dict.items()}
     layers = ("stem.layer", "blocks.0.branch.layer1", "blocks.0.branch.layer2", "classifier")
     (w0, b0), (w1, b1), (w2, b2), (v, c) = ((tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in layers)

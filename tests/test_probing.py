@@ -68,7 +68,7 @@ def test_a_probe_measures_what_training_logs_at_step_0(overrides: tuple[str, ...
 def test_the_second_batch_is_the_batch_of_the_second_step(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     experiment = tiny("network.plain=false")
     run = training.initial_state(experiment.trials, Path("absent"), "x", "cpu")
-    stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
+    stream = run.batches(0)
     seen: list[torch.Tensor] = []
     forward = type(run.network).forward
     monkeypatch.setattr(type(run.network), "forward", lambda self, x, *rest: (seen.append(x), forward(self, x, *rest))[1])

@@ -115,9 +115,6 @@ def with_data(experiment: config.Experiment, data_option: str | None) -> config.
 
     The folder is the first of: --data; the stored data.root, if it exists; $RESEXP_DATA, or the folder of the same name in it
     for an image folder.
-
-    Raises:
-        ConfigError: no such folder.
     """
     data = experiment.shared.data
     if data_option is not None:
@@ -237,26 +234,21 @@ def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, 
     """Shows the state of the trials during training: live on a terminal, elsewhere one line now and then."""
     from resexp import screen  # noqa: PLC0415 - as above
 
-    finished: dict[str, screen.TrialRow] = {}
-    started = shown_at = time.monotonic()
-    work_before = screen.work_done(screen.snapshot(folder, experiment, 0.0, finished).rows)
-    printed, console = dict.fromkeys(finished, -1), Console(stderr=True)
-
-    def shot() -> screen.Snapshot:
-        return screen.snapshot(folder, experiment, time.monotonic() - started, finished, work_before)
-
     if quiet:
         deque(ticks, maxlen=0)  # trains to the end
-    elif verbose:
+        return
+    current, console, shown_at = screen.snapshot_reader(folder, experiment), Console(stderr=True), time.monotonic()
+    if verbose:
+        printed = {row.trial.name: -1 for row in current().rows if row.state == "finished"}
         for _ in ticks:
-            for line in screen.epoch_lines(folder, shot().rows, printed):
+            for line in screen.epoch_lines(folder, current().rows, printed):
                 log(line)
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for _ in ticks:
-                live.update(screen.render(shot(), *console.size), refresh=True)
+                live.update(screen.render(current(), *console.size), refresh=True)
     else:
         for _ in ticks:
             if time.monotonic() - shown_at >= LINE_SECONDS:
                 shown_at = time.monotonic()
-                log(screen.progress_line(shot()))
+                log(screen.progress_line(current()))

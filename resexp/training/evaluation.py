@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from resexp import checkpoint, runs, stacking
 from resexp.datasets import Images
-from resexp.training.data import test_images
 from resexp.training.measures import dead_layers, evaluate, logits_of, outcome, slope_at
 from resexp.training.state import StackState, mark_diverged
 
@@ -17,13 +16,9 @@ Scores = tuple[float | None, float | None]  # loss, accuracy
 
 
 def evaluate_and_save(state: StackState, stop: Callable[[], bool]) -> None:
-    """Evaluates every trial without a result on the test set, and writes its weights, predictions and result.
-
-    Raises:
-        Stopped: `stop()` was true during an evaluation; the network has its final weights, and no result is written.
-    """
+    """Evaluates every trial without a result on the test set, and writes its weights, predictions and result."""
     trials, network = len(state.trials), state.network
-    test = test_images(state.trials[0].settings.data, str(state.training_data.shift.device))
+    test = state.test_images()
     mark_diverged(state, state.step)
     unfinished = [trial for trial, trial_path in enumerate(state.trial_paths) if not runs.has_result(trial_path)]
     save_weights(state, unfinished, network.state_dict(), "weights.pt")
