@@ -1,6 +1,5 @@
 """Concurrent shards of one experiment and successive attempts at a stack: every trial is trained once."""
 
-import json
 import os
 import platform
 import subprocess
@@ -131,26 +130,19 @@ def test_the_lock_of_a_dead_shard_is_taken_over_and_that_of_another_host_is_not(
 
 def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: Path):
     experiment = tiny()
-    plan, start = config.make_plan(experiment, "cpu", 1), json.loads(json.dumps(START))
+    plan = config.make_plan(experiment, "cpu", 1)
     (tmp_path / "trials").mkdir()
     temporary = tmp_path / "trials" / ".metrics.csv.4711"
     temporary.write_text("half")
     with runs.lock_shard(tmp_path, (1, 2), nothing):
         elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
         runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
-        runs.begin(experiment, tmp_path, plan, start, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])
         assert temporary.exists()
         (tmp_path / "lock.2-of-2.json").unlink()
-        runs.begin(experiment, tmp_path, plan, start, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])
 
     assert not temporary.exists()
-
-
-START = {
-    "time": "2026-01-01T00:00:00+00:00", "command": ["resexp"], "resexp": "0.1.0", "python": "3.11.0", "packages": {},
-    "system": "Linux", "processor": "a processor", "cores": 2, "device": "cpu", "accelerator": "cpu", "data_sha256": "0" * 64,
-    "images": [10, 2, 3],
-}  # fmt: skip
 
 
 # ---- attempts -------------------------------------------------------------------------------------------------------------

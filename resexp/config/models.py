@@ -5,7 +5,7 @@ Upper bounds are far above practical values, see `types`.
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from resexp.config.types import (
     LISTED,
@@ -142,7 +142,9 @@ class GradientSettings(Model):
 
     every: Steps = 25
     probes: Annotated[
-        tuple[Literal["gradient_norm", "signal", "eps_bound", "gradient_correlation", "path_lengths"], ...], LISTED
+        tuple[Annotated[TrialName, WithJsonSchema({"type": "string", "enum": list(PROBE_NAMES)})], ...],
+        LISTED,
+        Field(description="Names of probes; each writes a log."),
     ] = ("gradient_norm", "signal")
 
 
