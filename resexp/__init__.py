@@ -50,9 +50,10 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
         ConfigError: the config, the device or the images cannot be used.
         RunsError: the results folder cannot be used.
     """
-    from resexp import config, executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
+    from resexp import config, executors, probes, runs, shortcuts, tables  # noqa: PLC0415 - as above
 
-    experiment, folder, _ = runs.target(source, overrides, config.expanded(runs_dir, "runs_dir"), shortcuts.SHORTCUTS)
+    runs_folder = config.expanded(runs_dir, "runs_dir")
+    experiment, folder, _ = runs.target(source, overrides, runs_folder, shortcuts.SHORTCUTS, probes.PROBES)
     runs.check_unchanged(experiment, folder)
     executors.train_here(experiment, folder, tables.write_accuracy)
     return folder

@@ -24,9 +24,9 @@ from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Chart, FigureData
 from resexp.runs import Outcome, Results, TrialRecord
+from resexp.tables.frames import read_log
 from resexp.tables.tuned import TUNED_COLUMNS, TUNED_TEXT_COLUMNS, tuned_records
 
-TEXT_COLUMNS, INTEGER_COLUMNS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # of logs; all others are floats
 COMPARISON_TEXT_COLUMNS = ("arm", "unmatched", "dead_layers")
 METADATA = ("trial", "arm", "seed", "status", "sha256", "seal")  # keys of result.json that are not results
 
@@ -184,6 +184,14 @@ class ExperimentResults:
         """
         return self._log("signals.csv")
 
+    def log(self, probe: str) -> pd.DataFrame:
+        """All rows of the log of a probe, also of one that was added to `resexp.PROBES`.
+
+        Raises:
+            RunsError: as `metrics`.
+        """
+        return self._log(runs.probe_file(probe))
+
     def compare(
         self,
         metric: str = "test_accuracy",
@@ -255,12 +263,11 @@ class ExperimentResults:
 
     def _log(self, name: str) -> pd.DataFrame:
         self._check([name])
-        columns = runs.COLUMNS[name]
-        logs = [_columns(runs.read_rows(record.folder / name), columns) for record in self.finished]
-        rows = np.repeat(np.arange(len(logs)), [len(log[columns[0]]) for log in logs])
-        configurations = self._configurations(columns).take(rows).reset_index(drop=True)
-        values = {column: np.concatenate([_column(column, []), *(log[column] for log in logs)]) for column in columns}
-        return pd.concat([configurations, pd.DataFrame(values)], axis=1)
+        logs = [read_log(record.folder / name) for record in self.finished]
+        rows = pd.concat(logs, ignore_index=True) if logs else pd.DataFrame(columns=runs.COLUMNS.get(name, ()))
+        trials = np.repeat(np.arange(len(logs)), [len(log) for log in logs])
+        configurations = self._configurations(rows.columns).take(trials).reset_index(drop=True)
+        return pd.concat([configurations, rows], axis=1)
 
     def _check(self, names: Sequence[str]) -> None:
         for record in self.finished:
@@ -271,19 +278,6 @@ class ExperimentResults:
 def _plain(value: Any) -> Any:
     """The value of an axis; mappings and lists are formatted as text."""
     return config.format_value(value) if isinstance(value, dict | list | tuple) else value
-
-
-def _columns(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> dict[str, np.ndarray]:
-    return {column: _column(column, [row[column] for row in rows]) for column in columns}
-
-
-def _column(name: str, cells: Sequence[str]) -> np.ndarray:
-    """The cells of a log column with their type; an empty cell is NaN."""
-    if name in TEXT_COLUMNS:
-        return np.array(cells, dtype=object)
-    if name in INTEGER_COLUMNS:
-        return np.array([int(cell) for cell in cells], np.int64)
-    return np.array([float(cell or "nan") for cell in cells])
 
 
 def _parsed(cells: Sequence[str], *, integer: bool) -> list[Any]:

@@ -4,15 +4,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
 from resexp import config, probes, training
 from resexp.config import Experiment
 from resexp.networks import boundary_names, boundary_stages, weighted_layers
+from resexp.runs import GradientRow, SignalRow
 from resexp.training import StackState
 
-PROBES = ("gradient_norm", "signal")
+MEASURED = ("gradient_norm", "signal")
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class InitMeasurement:
     """Gradients and activations of one trial at initialization, on one batch of its first epoch.
 
     `blocks` names the block boundaries, `layers` the weighted layers. The values have the names and definitions of the columns
-    of signals.csv and gradients.csv.
+    of signals.csv and gradients.csv. distance: activation_cosine_distance at the last boundary.
     """
 
     trial: str
@@ -30,8 +32,10 @@ class InitMeasurement:
     layers: tuple[str, ...]
     activation_rms: tuple[float, ...]
     activation_grad_norm: tuple[float, ...]
+    activation_cosine_distance: tuple[float, ...]
     weight_grad_norm: tuple[float, ...]
     slope: float
+    distance: float
 
 
 def measure(experiment: Experiment, device: str, batches: int = 1) -> list[InitMeasurement]:
@@ -54,18 +58,26 @@ def _measure_batch(state: StackState, batch: int, x: Tensor, labels: Tensor) -> 
     network, trials, boundaries = state.network.train(), state.trials, list[Tensor]()
     network.zero_grad()
     state.forward_backward(network, x, labels, boundaries, state.sample_noise(batch, x))
-    rows = probes.end(probes.begin(PROBES, network, boundaries, len(trials)))
+    rows = probes.end(probes.begin(MEASURED, network, boundaries, len(trials)))
     names, stages = boundary_names(network), boundary_stages(network)
     first_weight = weighted_layers(network)[0].weight
     width = len(first_weight if len(trials) == 1 else first_weight[0])  # of one network; the first axis of a stack is the trial
     layers = tuple(layer.name for layer in weighted_layers(network))
     for trial, trial_rows in zip(trials, rows, strict=True):
-        activation_rms, grad_norms = (_column(trial_rows["signal"], index) for index in (2, 3))
-        weight_grad_norms, slope = _column(trial_rows["gradient_norm"], 3), probes.slope(grad_norms, stages)
+        signals = cast("Sequence[SignalRow]", trial_rows["signal"])
+        gradients = cast("Sequence[GradientRow]", trial_rows["gradient_norm"])
+        grad_norms = tuple(row.activation_grad_norm for row in signals)
+        distances = tuple(row.activation_cosine_distance for row in signals)
         yield InitMeasurement(
-            trial.name, batch, width, tuple(names), layers, activation_rms, grad_norms, weight_grad_norms, slope
+            trial=trial.name,
+            batch=batch,
+            width=width,
+            blocks=tuple(names),
+            layers=layers,
+            activation_rms=tuple(row.activation_rms for row in signals),
+            activation_grad_norm=grad_norms,
+            activation_cosine_distance=distances,
+            weight_grad_norm=tuple(row.weight_grad_norm for row in gradients),
+            slope=probes.slope(grad_norms, stages),
+            distance=distances[-1],
         )
-
-
-def _column(rows: Sequence[probes.LogRow], index: int) -> tuple[float, ...]:
-    return tuple(float(row[index]) for row in rows)

@@ -271,7 +271,7 @@ def test_planned_trials_that_the_config_has_lost_are_trained_with_their_stack(in
         for folder in ("whole", "fewer"):
             (tmp_path / folder).mkdir()
             plan = planned(tiny(*original), tmp_path / folder)
-            runs.begin(tiny(*original), tmp_path / folder, plan, fabricated.START, [])
+            runs.begin(tiny(*original), tmp_path / folder, plan, fabricated.LAUNCH, [])
         pool.stopping.clear()
         train_all(pool, tiny(*original), tmp_path / "whole")
         train_all(pool, tiny(*fewer), tmp_path / "fewer")
@@ -288,7 +288,7 @@ def test_adding_removing_and_restoring_seeds_and_values_changes_no_trained_trial
             experiment = tiny(*overrides)
             runs.check_unchanged(experiment, tmp_path)
             plan = planned(experiment, tmp_path)
-            runs.begin(experiment, tmp_path, plan, fabricated.START, [])
+            runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])
             train_all(pool, experiment, tmp_path)
             after = files(tmp_path)
             assert before.items() <= after.items()

@@ -364,4 +364,4 @@ def test_an_error_message_has_one_line(call: Program, tiny_file: Path, arguments
 
 
 def test_the_command_uses_known_probes():
-    assert set(initial_diagnostics.PROBES) <= set(probes.PROBES)
+    assert set(initial_diagnostics.MEASURED) <= set(probes.PROBES)

@@ -304,7 +304,7 @@ def test_a_custom_shortcut_is_refused_with_the_reason(tiny_file: Path, call: Pro
     experiment = config.load(tiny_file, ["network.shortcut=[identity, mine]"], shortcuts=None)
     folder = tmp_path / "tiny"
     folder.mkdir()
-    runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), fabricated.START, [])
+    runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), fabricated.LAUNCH, [])
 
     refused(call("reproduce", folder, "--runs", tmp_path), "mine is not part of resexp", "the program that defines it")
 
@@ -350,7 +350,7 @@ def test_a_reproduction_of_another_experiment_with_that_name_is_not_changed(
 
 def test_a_reproduction_with_another_plan_is_refused_except_with_halved_stacks(results: Path, call: Program):
     original = reproduction.original(results / "tiny")
-    runs.begin(original.experiment, rerun_of(results), config.halved(original.plan, "plain-d4-s0"), fabricated.START, [])
+    runs.begin(original.experiment, rerun_of(results), config.halved(original.plan, "plain-d4-s0"), fabricated.LAUNCH, [])
     plan = reproduction.continued_plan(rerun_of(results), original.experiment, original.plan)
     assert [stack.trials for stack in plan.stacks] == [
         ("plain-d4-s0",), ("identity-d4-s0",), ("plain-d4-s1", "identity-d4-s1")

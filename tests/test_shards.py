@@ -117,10 +117,10 @@ def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: P
     with runs.lock_shard(tmp_path, (1, 2), nothing):
         elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
         runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
-        runs.begin(experiment, tmp_path, plan, fabricated.START, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])
         assert temporary.exists()
         (tmp_path / "lock.2-of-2.json").unlink()
-        runs.begin(experiment, tmp_path, plan, fabricated.START, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])
 
     assert not temporary.exists()
 

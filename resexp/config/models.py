@@ -152,7 +152,9 @@ class GradientSettings(Model):
 
     every: Steps = 25
     probes: Annotated[
-        tuple[Literal["gradient_norm", "signal", "eps_bound", "gradient_correlation", "path_lengths"], ...], LISTED
+        tuple[Annotated[TrialName, WithJsonSchema({"type": "string", "enum": list(PROBE_NAMES)})], ...],
+        LISTED,
+        Field(description="Names of probes; each writes a log."),
     ] = ("gradient_norm", "signal")
 
 

@@ -106,7 +106,7 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
     """(columns, rows) of accuracy.csv: one row per finished trial, in the order of the experiment."""
     measured = [
         "outcome", "test_accuracy", "test_loss", "best_test_accuracy", "best_test_loss", "best_epoch", "train_accuracy",
-        "val_accuracy", "slope_start", "slope_end", "parameters", "multiply_adds", "steps",
+        "val_accuracy", "slope_start", "slope_end", "distance_start", "parameters", "multiply_adds", "steps",
     ]  # fmt: skip
     rows = [
         [

@@ -92,7 +92,7 @@ def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str)
     )
     if state.compiled:
         network.compile(dynamic=False)
-    if any(probe in probes.FIXED_BATCH_PROBES for probe in state.probes):
+    if any(isinstance(probes.PROBES[name], probes.FixedBatchProbe) for name in state.probes):
         state.single_networks = [single_network.to(target) for single_network in networks]
         state.probe_batch = fixed_batch(training_data, settings.data.name)
     return state
@@ -212,7 +212,10 @@ def write_probe_rows(state: StackState, rows: Sequence[dict[str, Sequence[probes
     for trial_path, is_active, trial_rows in zip(state.trial_paths, state.active, rows, strict=True):
         for name, probe_rows in trial_rows.items() if is_active else ():
             if probe_rows:
-                runs.append(trial_path / runs.PROBE_FILES[name], [(state.step, state.epoch, *row) for row in probe_rows])
+                columns = probes.column_names(probes.PROBES[name])
+                runs.append(
+                    trial_path / runs.probe_file(name), [(state.step, state.epoch, *row) for row in probe_rows], columns
+                )
     if time.monotonic() - state.status_written_at > STATUS_SECONDS:
         write_status(state, "running")
 

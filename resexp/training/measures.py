@@ -90,6 +90,12 @@ def dead_layers(trial_path: Path) -> list[str]:
     return [layer for layer in dict.fromkeys(row["layer"] for row in rows) if layer not in alive]
 
 
+def distance_at(trial_path: Path, step: int) -> float:
+    """activation_cosine_distance at the last block boundary, from signals.csv; nan if the log does not have it."""
+    rows = [row for row in runs.read_rows(trial_path / "signals.csv") if int(row["step"]) == step]
+    return float(rows[-1].get("activation_cosine_distance", math.nan)) if rows else math.nan
+
+
 def slope_at(trial_path: Path, step: int, network: Network) -> float:
     """The slope at a logging step, computed from signals.csv; nan if the log has no rows of that step."""
     rows = [row for row in runs.read_rows(trial_path / "signals.csv") if int(row["step"]) == step]
