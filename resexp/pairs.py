@@ -16,10 +16,6 @@ from resexp.runs import PairSummary
 Costs = dict[str, NetworkCost]  # by name of the trial
 
 COSTS = ("parameters", "multiply_adds", "activation_bytes")  # attributes of NetworkCost
-PADDED_SHORTCUTS = tuple(
-    name for name in config.SHORTCUT_NAMES if name not in ("plain", "projection", "projection-all")
-)  # with option A
-LINEAR_SHORTCUTS = ("identity", "projection", "projection-all", "scaled")  # a is constant, S is a matrix
 
 
 def pair_summaries(experiment: Experiment, device: str) -> list[PairSummary]:
@@ -128,7 +124,7 @@ def padded_channels_dead(network: config.NetworkSettings) -> bool:
     The channels remain 0: the last layer or normalization layer of a branch is 0 in them, and so is the derivative of ReLU
     at 0. Layer norm before a block or after the addition makes them nonzero. So can the scalars of fixup, which is excluded.
     """
-    is_padded = config.shortcut_name(network.shortcut) in PADDED_SHORTCUTS
+    is_padded = config.shortcut_properties(network.shortcut).is_padded
     has_zero_branches = network.zero_init_residual and network.init != "fixup" and network.activation == "relu"
     is_shifted = network.norm == "layer" and network.placement in ("pre", "post-norm")
     return network.family == "cnn" and network.depth > 2 and is_padded and has_zero_branches and not is_shifted
@@ -160,5 +156,6 @@ def _same_function_class(settings: Settings) -> bool:
     one_layer = (
         network.block == "basic" and network.block_layers == 1 and network.placement == "post" and network.norm == "none"
     )
-    has_branch = isinstance(network.shortcut, str) or network.shortcut.get("scaled", {}).get("branch") != 0
-    return one_layer and has_branch and config.shortcut_name(network.shortcut) in LINEAR_SHORTCUTS
+    factors = config.shortcut_factors(network.shortcut, 0, 1)
+    has_branch = factors is None or factors[0] != 0
+    return one_layer and has_branch and config.shortcut_properties(network.shortcut).is_linear

@@ -7,18 +7,18 @@ returns the random draws of one training step. They are the second argument of `
 Shapes: B batch, D width; B, C channels, H x W.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resexp import config
+
 Scale = Tensor | float
 Term = Tensor | float
 ShortcutCallable = nn.Module | Callable[[Tensor], tuple[Scale, Term]]
-ShortcutSetting = str | Mapping[str, Mapping[str, Any]]  # a name, or a name with parameters: {"gate": {"bias": -6}}
 
 ONE, ZERO = 1.0, 0.0
 
@@ -77,36 +77,26 @@ def linear_map(spec: BlockSpec) -> nn.Linear | nn.Conv2d:
 # ---- constant shortcuts -------------------------------------------------------------------------------------------
 
 
-class Plain(nn.Module):
-    """a = 1, S = 0: no shortcut."""
+class Constant(nn.Module):
+    """a and S = s x with two constants; option A where shapes change. No parameters."""
 
-    constants = (ONE, ZERO)  # a, and s of S = s x
-
-    def __init__(self, _spec: BlockSpec) -> None:
+    def __init__(self, spec: BlockSpec, a: float, s: float) -> None:
         super().__init__()
-
-    def forward(self, _x: Tensor) -> tuple[Scale, Term]:
-        return ONE, ZERO
-
-
-class Scaled(nn.Module):
-    """a = branch, S = scale x; option A where shapes change. No parameters.
-
-    1, 1: the identity of arXiv:1512.03385 §3.3. 0.5, 1 and 0.5, 0.5: constant scaling, arXiv:1603.05027 §3.1.
-    """
-
-    def __init__(self, spec: BlockSpec, scale: float = 0.5, branch: float = 1.0) -> None:
-        super().__init__()
-        self.spec, self.scale, self.branch = spec, float(scale), float(branch)
-        self.constants = (self.branch, self.scale)
+        self.spec, self.a, self.s = spec, a, s
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
-        return self.branch, join(self.scale, option_a(x, self.spec), ZERO)
+        return self.a, ZERO if self.s == ZERO else join(self.s, option_a(x, self.spec), ZERO)
 
 
-def identity(spec: BlockSpec) -> nn.Module:
-    """a = 1, S = x; option A where shapes change. No parameters: arXiv:1512.03385 §3.3."""
-    return Scaled(spec, ONE, ONE)
+def constant(name: str) -> Callable[..., nn.Module]:
+    """The constant shortcut whose a and s are `factors` in `config.SHORTCUT_PROPERTIES[name]`."""
+    return lambda spec, **parameters: Constant(spec, *_factors({name: parameters}, spec))
+
+
+def _factors(shortcut: config.Scalars, spec: BlockSpec) -> tuple[float, float]:
+    factors = config.shortcut_factors(shortcut, spec.index, spec.blocks)
+    assert factors is not None
+    return factors
 
 
 # ---- learned maps -------------------------------------------------------------------------------------------------
@@ -126,7 +116,7 @@ class ProjectionAll(nn.Module):
 
 def projection(spec: BlockSpec) -> nn.Module:
     """a = 1, S = Ux if the block changes shape, otherwise S = x: arXiv:1512.03385 §3.3 option B."""
-    return ProjectionAll(spec) if spec.changes else identity(spec)
+    return ProjectionAll(spec) if spec.changes else Constant(spec, ONE, ONE)
 
 
 # ---- gates --------------------------------------------------------------------------------------------------------
@@ -164,7 +154,7 @@ class Gate(GateShortcut):
 
 
 class LearnedScale(nn.Module):
-    """a = one learned scalar, initialized to `initial`, S = x; option A where shapes change."""
+    """a = one learned scalar, S = x; option A where shapes change."""
 
     def __init__(self, spec: BlockSpec, initial: float) -> None:
         super().__init__()
@@ -175,14 +165,12 @@ class LearnedScale(nn.Module):
         return self.alpha, option_a(x, self.spec)
 
 
-def rezero(spec: BlockSpec) -> nn.Module:
-    """a is initialized to 0, S = x: arXiv:2003.04887 §3. At initialization only the scalar of a block has a gradient."""
-    return LearnedScale(spec, ZERO)
+def learned_scale(name: str) -> Callable[[BlockSpec], nn.Module]:
+    """The shortcut whose learned scalar starts at the a of `factors` in `config.SHORTCUT_PROPERTIES[name]`.
 
-
-def skipinit(spec: BlockSpec) -> nn.Module:
-    """a is initialized to 1 / sqrt(blocks), S = x: arXiv:2002.10444 §4."""
-    return LearnedScale(spec, spec.blocks**-0.5)
+    If it starts at 0, only this scalar has a gradient at initialization.
+    """
+    return lambda spec: LearnedScale(spec, _factors({name: {}}, spec)[0])
 
 
 # ---- stochastic shortcuts -----------------------------------------------------------------------------------------
@@ -226,17 +214,19 @@ class StochasticDepth(nn.Module):
 
 
 SHORTCUTS: dict[str, Callable[..., ShortcutCallable]] = {
-    "plain": Plain,
-    "identity": identity,
+    "plain": constant("plain"),
+    "identity": constant("identity"),
     "projection": projection,
     "projection-all": ProjectionAll,
-    "scaled": Scaled,
+    "scaled": constant("scaled"),
     "gate": Gate,
     "gate-shortcut": GateShortcut,
     "dropout": Dropout,
-    "rezero": rezero,
-    "skipinit": skipinit,
+    "rezero": learned_scale("rezero"),
+    "skipinit": learned_scale("skipinit"),
     "stochastic-depth": StochasticDepth,
+    "depth-scaled": constant("depth-scaled"),
+    "decayed": constant("decayed"),
 }
 
 SHORTCUT_HINT = "a function of a BlockSpec that returns the shortcut, as in lambda spec: lambda x: (1.0, 0.5 * x)"
@@ -253,13 +243,13 @@ class FunctionShortcut(nn.Module):
         return self.function(x)
 
 
-def make_shortcut(shortcut: ShortcutSetting, spec: BlockSpec) -> nn.Module:
+def make_shortcut(shortcut: str | config.Scalars, spec: BlockSpec) -> nn.Module:
     """The shortcut of a block.
 
     Raises:
         TypeError: a custom shortcut is neither a module nor a function, or is a function that uses weights.
     """
-    ((name, parameters),) = ({shortcut: {}} if isinstance(shortcut, str) else shortcut).items()
+    name, parameters = config.variant(shortcut)
     try:
         created = SHORTCUTS[name](spec, **parameters)
     except (TypeError, AttributeError) as error:

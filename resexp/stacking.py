@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resexp.networks import Network, Noise
-from resexp.shortcuts import ONE, ZERO, Plain, Scale, Scaled, Term, join
+from resexp.shortcuts import ONE, ZERO, Constant, Scale, Term, join
 
 StateDict = Mapping[str, Tensor]
 
@@ -91,12 +91,12 @@ STACKED_TYPES: dict[type[nn.Module], type[nn.Module]] = {
 
 
 class Constants(nn.Module):
-    """a and S = s x from vectors of T constants, (T, 1, 1): plain, identity and scaled shortcuts in one stack."""
+    """a and S = s x from vectors of T constants, (T, 1, 1): all constant shortcuts in one stack."""
 
-    def __init__(self, shortcuts: Sequence[Plain | Scaled]) -> None:
+    def __init__(self, shortcuts: Sequence[Constant]) -> None:
         super().__init__()
-        branch, scale = zip(*(shortcut.constants for shortcut in shortcuts), strict=True)
-        self.a, self.s = _constant(branch), _constant(scale)
+        self.a = _constant([shortcut.a for shortcut in shortcuts])
+        self.s = _constant([shortcut.s for shortcut in shortcuts])
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
         return self.a, ZERO if isinstance(self.s, float) and self.s == ZERO else join(self.s, x, ZERO)
@@ -122,7 +122,7 @@ def stack(networks: Sequence[Network]) -> Network:
 
 
 def _stacked(modules: Sequence[nn.Module]) -> nn.Module:
-    constants = [module for module in modules if isinstance(module, Plain | Scaled)]
+    constants = [module for module in modules if isinstance(module, Constant)]
     if len(constants) == len(modules):
         return Constants(constants)
     first = modules[0]

@@ -153,7 +153,7 @@ def test_a_byte_order_mark_selects_the_encoding(written, encoding):
         ("training:\n  depth: 5\n", 2, ["training.depth", "did you mean network.depth?"]),
         ("seeds: 1\nnetwork.depth: 5\n", 2, ["network.depth", "network: {depth: ...}"]),
         ("seeds: 1\nshortcut: {gate:{bias:-6}}\n", 2, ["network.shortcut", "space after each colon"]),
-        ("seeds: 1\nshortcut: decayed\n", 2, ["network.shortcut", "resexp.SHORTCUTS['decayed']", "resexp.train("]),
+        ("seeds: 1\nshortcut: halved\n", 2, ["network.shortcut", "resexp.SHORTCUTS['halved']", "resexp.train("]),
     ],
 )
 def test_an_error_in_a_file_names_the_line_and_the_text_to_write(refusal, text, line, parts):
@@ -231,7 +231,15 @@ def test_an_argument_that_is_not_an_override_is_answered_with_one(refusal, words
 
 
 def test_every_synonym_means_a_valid_key_or_value():
-    allowed = {*config.SHORTCUT_NAMES, *config.NORM_NAMES, *config.INIT_NAMES, *config.DATASET_NAMES, "true", "false"}
+    allowed = {
+        *config.SHORTCUT_NAMES,
+        *config.ACTIVATION_NAMES,
+        *config.NORM_NAMES,
+        *config.INIT_NAMES,
+        *config.DATASET_NAMES,
+        "true",
+        "false",
+    }
     allowed |= {"cuda", "mps", "mlp", "cnn", "step", "float32", "float64", "bfloat16"}
 
     assert set(KEY_SYNONYMS.values()) <= set(KEYS)

@@ -264,6 +264,24 @@ REFUSED = [
         ["has no effect"],
     ),
     ("a stack of convolutions", "network: {family: cnn}\ntraining: {stack: 4}", 2, "training.stack", ["faster without stacks"]),
+    ("an activation twice", "network: {activation: [tat, {tat: {eta: 0.9}}]}", 1, "network.activation", ["appears twice"]),
+    ("no such activation", "network: {activation: {swish: {beta: 1}}}", 1, "network.activation", ["did you mean silu"]),
+    ("an activation of number", "network: {activation: 3}", 1, "network.activation", ["must be a name or one mapping"]),
+    ("an activation without", "network: {activation: {relu: {slope: 0}}}", 1, "network.activation", ["takes no parameters"]),
+    ("too correlated", "network: {activation: {tat: {eta: 1}}}", 1, "network.activation", ["eta of tat", "less than 1"]),
+    ("a steep slope", "network: {activation: {leaky-relu: {slope: 2}}}", 1, "network.activation", ["slope of leaky-relu"]),
+    ("no such slope", "network: {activation: {leaky-relu: {alpha: 0}}}", 1, "network.activation", ["only slope"]),
+    ("amplified", "network: {shortcut: {decayed: {final: 1.5}}}", 1, "network.shortcut", ["final of decayed", "at most 1"]),
+    ("mirrored tanh", "network: {init: looks-linear, activation: tanh}", 1, "network.init", ["tanh(z) - tanh(-z)"]),
+    ("an odd mirror", "network: {init: looks-linear, width: 33}", 1, "network.width", ["33 must be even"]),
+    ("a scaled mirror", "network: {init: looks-linear, init_scale: 2}", 1, "network.init_scale", ["would undo"]),
+    (
+        "a zero branch in ReLU-like activations",
+        "network: {zero_init_residual: true, placement: branch, activation: {leaky-relu: {slope: 0}}}",
+        1,
+        "network.zero_init_residual",
+        ["leaky-relu(0), which has derivative 0"],
+    ),
     ("projection in an mlp", "network: {shortcut: projection}", 1, "network.shortcut", ["use projection-all"]),
     ("delta-orthogonal mlp", "network: {init: delta-orthogonal}", 1, "network.init", ["convolutions"]),
     ("groups of 12", "network: {norm: group, width: 12}", 1, "network.width", ["multiple of 8", "nearest: 16"]),
@@ -951,12 +969,12 @@ def test_a_trial_that_is_not_stacked_has_a_separate_stack(written, text):
 
 
 def test_seeds_and_constant_shortcuts_of_one_shape_are_one_stack(written):
-    text = "network: {shortcut: [identity, {scaled: {scale: 0.5}}, gate, rezero]}\nseeds: 2"
+    text = "network: {shortcut: [identity, {scaled: {scale: 0.5}}, gate, rezero, depth-scaled, decayed]}\nseeds: 2"
 
     assert sorted(stacks(written(text)), key=len) == [
         ["gate 0", "gate 1"],
         ["rezero 0", "rezero 1"],
-        ["plain 0", "identity 0", "scaled-scale0.5 0", "plain 1", "identity 1", "scaled-scale0.5 1"],
+        [f"{arm} {seed}" for seed in (0, 1) for arm in ("plain", "identity", "scaled-scale0.5", "depth-scaled", "decayed")],
     ]
 
 
@@ -980,7 +998,11 @@ def test_trials_that_differ_in_more_than_seed_and_shortcut_are_never_in_one_stac
 
 @pytest.mark.parametrize(
     "axis",
-    ["init: [he, xavier, orthogonal]", "init_scale: [0.5, 1, 2]", "zero_init_residual: [true, false]\n  init_scale: [1, 2]"],
+    [
+        "init: [he, xavier, orthogonal, identity, looks-linear]",
+        "init_scale: [0.5, 1, 2]",
+        "zero_init_residual: [true, false]\n  init_scale: [1, 2]",
+    ],
 )
 def test_trials_that_differ_in_initialization_are_one_stack(written, axis):
     experiment = written(f"network:\n  {axis}\nseeds: 2")
@@ -1074,7 +1096,6 @@ def test_the_lists_without_torch_name_exactly_the_registered_entries(listed, bui
         (config.NetworkSettings, "norm", config.NORM_NAMES),
         (config.NetworkSettings, "placement", config.PLACEMENT_NAMES),
         (config.NetworkSettings, "init", config.INIT_NAMES),
-        (config.NetworkSettings, "activation", config.ACTIVATION_NAMES),
         (config.DataSettings, "name", config.DATASET_NAMES),
         (config.GradientSettings, "probes", config.PROBE_NAMES),
     ],
@@ -1113,6 +1134,10 @@ def test_the_schema_accepts_every_shipped_config(schema_errors, name):
         ("depth: 8\nnetwork: {width: 4}", ["$"]),
         ("depth: 1", ["$.depth"]),
         ("network: {norm: no}", ["$.network.norm"]),
+        ("network: {activation: [silu, {tat: {eta: 0.8}}, {leaky-relu: {}}]}", []),
+        ("network: {activation: swish}", ["$.network.activation"]),
+        ("network: {activation: {tat: {eta: 1}}}", ["$.network.activation"]),
+        ("network: {activation: {relu: {}}}", ["$.network.activation"]),
         ("network: {widht: 3}", ["$.network"]),
         ("training: {epochs: two}", ["$.training.epochs"]),
         ("network: {depth: []}", ["$.network.depth"]),
@@ -1130,12 +1155,16 @@ def test_the_schema_agrees_with_the_loader(schema_errors, text, paths):
     assert schema_errors(text) == paths
 
 
-@pytest.mark.parametrize("name", config.SHORTCUT_NAMES)
-def test_the_parameters_and_defaults_of_a_shortcut_equal_those_of_its_builder(name):
-    built = inspect.signature(SHORTCUTS[name]).parameters
-    defaults = {key: parameter.default for key, parameter in built.items() if key not in ("spec", "_spec")}
+@pytest.mark.parametrize("name", [*config.SHORTCUT_NAMES, *config.ACTIVATION_NAMES])
+def test_the_parameters_and_defaults_of_a_variant_equal_those_of_its_builder(name):
+    """Constant shortcuts read theirs from the properties; the other builders state them."""
+    builder = SHORTCUTS[name] if name in SHORTCUTS else ACTIVATIONS[name]
+    built = inspect.signature(builder).parameters.values()
+    defaults = {parameter.name: parameter.default for parameter in built if parameter.default is not inspect.Parameter.empty}
+    reads_properties = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in built)
 
-    assert {key: field.default for key, field in config.SHORTCUT_PARAMETERS[name].model_fields.items()} == defaults
+    assert reads_properties == (name in SHORTCUTS and config.shortcut_properties(name).is_constant)
+    assert reads_properties or config.variant(name) == (name, defaults)
 
 
 def test_parameters_of_a_shortcut_appear_in_its_arm_and_in_its_network(tmp_path):
@@ -1146,4 +1175,37 @@ def test_parameters_of_a_shortcut_appear_in_its_arm_and_in_its_network(tmp_path)
 
     assert [trial.arm for trial in trials] == ["plain", "gate", "gate-bias0", "scaled-scale0.5-branch0.5"]
     assert [network.blocks[0].shortcut.bias[0].item() for network in networks[1:3]] == [-6.0, 0.0]
-    assert (networks[3].blocks[0].shortcut.scale, networks[3].blocks[0].shortcut.branch) == (0.5, 0.5)
+    assert (networks[3].blocks[0].shortcut.s, networks[3].blocks[0].shortcut.a) == (0.5, 0.5)
+
+
+# ---- activations with parameters ---------------------------------------------------------------------------------------
+
+
+def test_an_activation_with_parameters_is_an_axis_a_tag_and_an_override(written, tmp_path):
+    experiment = written("network: {activation: [relu, {tat: {eta: 0.8}}, leaky-relu], shortcut: plain, depth: 32}\nseeds: 1")
+    stored = tmp_path / "experiment.yaml"
+    stored.write_text(runs.to_yaml(experiment.settings), encoding="utf-8")
+
+    assert [trial.name for trial in experiment.trials] == [
+        "plain-d32-relu-s0",
+        "plain-d32-tat-eta0.8-s0",
+        "plain-d32-leaky-relu-s0",
+    ]
+    assert config.load(stored, shortcuts=None) == experiment
+    for override in ("activation={tat:{eta:0.8}}", "network.activation.tat.eta=0.8", "network.activation={tat: {eta: 0.8}}"):
+        assert written("shortcut: plain", override).shared.network.activation == {"tat": {"eta": 0.8}}
+    several = written("shortcut: plain", "activation={tat: {eta: 0.8}},silu")
+    assert several.settings["network"]["activation"] == [{"tat": {"eta": 0.8}}, "silu"]
+
+
+def test_variant_gives_the_parameters_that_are_not_written_their_defaults():
+    assert config.variant("tat") == ("tat", {"eta": 0.9})
+    assert config.variant({"leaky-relu": {"slope": 0.2}}) == ("leaky-relu", {"slope": 0.2})
+    assert config.variant("identity") == ("identity", {})
+    assert config.variant({"mine": {"p": 1}}) == ("mine", {"p": 1})
+
+
+def test_activations_of_one_stack_are_equal(written):
+    planned = stacks(written("network: {activation: [{tat: {eta: 0.8}}, {tat: {eta: 0.9}}], shortcut: identity}\nseeds: 2"))
+
+    assert len(planned) == 2

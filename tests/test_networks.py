@@ -6,6 +6,7 @@ Shapes: B batch, C x H x W image, K classes.
 import math
 from itertools import pairwise, product
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from resexp.networks import (
     weighted_layers,
 )
 from resexp.shortcuts import SHORTCUTS
+from resexp.theory.tailoring import composed_correlation, leaky_relu_correlation, tat_slope
 
 B, K = 4, 10
 FAMILIES = ("mlp", "cnn")
@@ -249,7 +251,15 @@ class Reference:
     def __init__(self, network: Network, shortcut: str, placement: str, norm: str, activation: str = "relu") -> None:
         self.state_dict, self.count = network.state_dict(), len(network.blocks)
         self.shortcut, self.placement, self.norm_name = shortcut, placement, norm
-        self.act = {"relu": lambda z: z * (z > 0), "tanh": torch.tanh, "gelu": self.gelu}[activation]
+        slope = tat_slope(0.9, sum(".layer" in key and key.endswith("weight") for key in self.state_dict))
+        self.act = {
+            "relu": lambda z: z * (z > 0),
+            "tanh": torch.tanh,
+            "gelu": self.gelu,
+            "silu": lambda z: z / (1 + torch.exp(-z)),
+            "leaky-relu": lambda z: torch.where(z > 0, z, 0.01 * z),
+            "tat": lambda z: math.sqrt(2 / (1 + slope**2)) * torch.where(z > 0, z, slope * z),
+        }[activation]
 
     @staticmethod
     def gelu(z: Tensor) -> Tensor:
@@ -286,7 +296,12 @@ class Reference:
             u = u[:, :, ::2, ::2]
             u = torch.cat([u, u.new_zeros(len(u), channels - u.shape[1], *u.shape[2:])], 1)
         last = int(block.split(".")[1]) + 1
-        constants = {"scaled": (1.0, 0.5), "stochastic-depth": (1 - last / self.count / 2, 1.0)}  # p_l, in evaluation
+        constants = {
+            "scaled": (1.0, 0.5),
+            "stochastic-depth": (1 - last / self.count / 2, 1.0),  # p_l, in evaluation
+            "depth-scaled": (1 / math.sqrt(self.count), 1.0),
+            "decayed": (1.0, 1 - last / self.count * 0.4),
+        }
         a, factor = constants.get(self.shortcut, (self.state_dict.get(f"{block}.shortcut.alpha", 1.0), 1.0))
         if self.shortcut.startswith("gate"):
             g = 1 / (1 + (-self.layer(f"{block}.shortcut.map", x, stride) - self.state_dict[f"{block}.shortcut.bias"]).exp())
@@ -492,7 +507,7 @@ SHAPES = [(64, 64, 1), (96, 32, 1), (32, 96, 1), (32, 16, 3), (16, 32, 3), (16, 
 
 def draw_weight(init: str, n_out: int, n_in: int, k: int, seed: int = 0) -> Tensor:
     weight = torch.empty((n_out, n_in) if k == 1 else (n_out, n_in, k, k), dtype=torch.float64)
-    INITS[init].draw(weight, torch.Generator().manual_seed(seed))
+    INITS[init].draw(weight, generator=torch.Generator().manual_seed(seed))
     return weight
 
 
@@ -505,7 +520,7 @@ def assert_scale(weights: list[Tensor], expected: float, *, exact: bool) -> None
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "{}x{}x{}".format(*shape))
-@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("init", SCALES)
 def test_weights_have_the_variance_of_their_initialization(init, shape):
     weights = [draw_weight(init, *shape, seed) for seed in range(20)]
 
@@ -514,7 +529,7 @@ def test_weights_have_the_variance_of_their_initialization(init, shape):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("init", [init for init in INITS if init != "fixup"])
+@pytest.mark.parametrize("init", [init for init in SCALES if init != "fixup"])
 @pytest.mark.parametrize("init_scale", [None, 1 / 3, 2.0])
 def test_init_scale_sets_the_variance_of_hidden_layers_only(family, init, init_scale):
     seeds = range(8)
@@ -558,6 +573,137 @@ def test_a_delta_orthogonal_kernel_is_orthogonal_at_the_center_and_0_elsewhere(n
 
     torch.testing.assert_close(gram, torch.eye(min(n_out, n_in), dtype=torch.float64))
     assert not weight.any()
+
+
+# ---- plain networks that keep inputs apart ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize(("family", "depth"), [("mlp", 42), ("cnn", 20)])
+def test_identity_initialization_makes_plain_relu_blocks_return_their_input(family, depth, norm):
+    network = initialized(family, init="identity", depth=depth, norm=norm).eval()
+    boundaries: list[Tensor] = []
+    network(images(dtype=torch.float32), boundaries)
+    stages = boundary_stages(network)
+    same = [torch.equal(x, y) for (x, y), (s, t) in zip(pairwise(boundaries), pairwise(stages), strict=True) if s == t]
+
+    assert boundaries[0].any()
+    assert norm != "none" or set(same) == {True}
+    for name, module in main_path(network):
+        outputs, inputs, *kernel = module.weight.shape
+        if outputs == inputs:
+            expected = torch.zeros(outputs, inputs, *kernel)
+            expected[range(outputs), range(inputs), *(side // 2 for side in kernel)] = 1
+            assert torch.equal(module.weight, expected)
+        else:  # stem, classifier, and layers that change width
+            assert outputs != inputs
+            assert torch.equal(module.weight, dict(main_path(initialized(family, depth=depth, norm=norm)))[name].weight)
+
+
+def test_init_scale_multiplies_the_identity():
+    weight = main_path(initialized("mlp", init="identity", init_scale=0.25))[1][1].weight
+
+    assert torch.equal(weight, torch.eye(16) / 2)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", {"leaky-relu": {"slope": 0.3}}])
+@pytest.mark.parametrize(("family", "depth"), [("mlp", 22), ("cnn", 20)])
+def test_looks_linear_initialization_makes_plain_networks_linear(family, depth, activation, placement):
+    network = initialized(family, init="looks-linear", depth=depth, width=32, activation=activation, placement=placement)
+    x, y = (torch.randn(B, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in (1, 2))
+    network.double()
+    total = network(2 * x - 3 * y)
+
+    assert total.abs().max() > 1e-3
+    torch.testing.assert_close(total, 2 * network(x) - 3 * network(y), rtol=1e-6, atol=1e-6)  # drawn in float32
+
+
+@pytest.mark.parametrize("depth", [4, 100])
+def test_the_linear_map_of_looks_linear_initialization_is_an_isometry(depth):
+    network = initialized("mlp", init="looks-linear", depth=depth, width=128).double()
+    jacobian = torch.func.jacrev(lambda x: network(x)[0])(images()[:1]).reshape(K, 64)
+    boundaries: list[Tensor] = []
+    network(images(), boundaries)
+    before, after = (torch.cdist(x, x) for x in ((boundaries[n][:, :64] - boundaries[n][:, 64:]) for n in (0, -1)))
+
+    torch.testing.assert_close(torch.linalg.svdvals(jacobian), torch.ones(K, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-4)  # the distances between images in z = x_+ - x_-
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_looks_linear_weights_are_mirrored(family):
+    network = initialized(family, init="looks-linear", depth=14)
+    for name, module in main_path(network):
+        weight = module.weight
+        rows, columns = weight.chunk(2, 0), weight.chunk(2, 1)
+        assert name == "classifier" or torch.equal(rows[0], -rows[1])
+        assert name == "stem" or torch.equal(columns[0], -columns[1])
+    (stem, *_), hidden = network.stem.modules(), main_path(network)[1][1].weight
+    block = (hidden if hidden.ndim == 2 else hidden[:, :, 1, 1])[:8, :8]
+
+    assert stem is network.stem
+    torch.testing.assert_close(block @ block.T, torch.eye(8))
+    assert len({weight for _, module in main_path(network)[1:-1] for weight in module.weight[:1].flatten().tolist()}) > 100
+
+
+def test_leaky_relu_and_silu_are_those_of_torch():
+    x = torch.randn(1000, dtype=torch.float64)
+
+    assert torch.equal(ACTIVATIONS["leaky-relu"](9, slope=0.2)(x), functional.leaky_relu(x, 0.2))
+    assert torch.equal(ACTIVATIONS["leaky-relu"](9)(x), functional.leaky_relu(x))
+    assert torch.equal(ACTIVATIONS["silu"](9)(x), functional.silu(x))
+
+
+@pytest.mark.parametrize(("layers", "slope"), [(32, 0.320), (64, 0.484), (128, 0.613)])
+def test_the_slope_of_tat_maps_correlation_0_to_eta(layers, slope):
+    """Slopes for eta = 0.9, and the composed map by Gauss-Hermite quadrature over both inputs."""
+    found_slope = tat_slope(0.9, layers)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    weights = weights / weights.sum()
+
+    def act(z: np.ndarray) -> np.ndarray:
+        return np.where(z > 0, z, found_slope * z)
+
+    c = 0.0
+    for _ in range(layers):
+        second = c * nodes[:, None] + math.sqrt(1 - c * c) * nodes
+        c = float(weights @ (act(nodes)[:, None] * act(second)) @ weights) / float(weights @ act(nodes) ** 2)
+
+    assert found_slope == pytest.approx(slope, abs=6e-4)
+    assert composed_correlation(0.0, found_slope, layers) == pytest.approx(0.9, abs=1e-9)
+    assert c == pytest.approx(0.9, abs=5e-3)
+
+
+def test_tat_is_relu_in_a_network_too_shallow_for_eta():
+    assert tat_slope(0.9, 7) == 0
+    assert tat_slope(0.5, 7) > 0
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.0, 0.3, 1.0])
+@pytest.mark.parametrize("c", [-0.5, 0.0, 0.6, 1.0])
+def test_the_correlation_map_of_leaky_relu_agrees_with_a_simulation(c, slope):
+    generator = np.random.default_rng(0)
+    first, other = generator.standard_normal((2, 10**6))
+    second = c * first + math.sqrt(1 - c * c) * other
+    u, v = (np.where(z > 0, z, slope * z) for z in (first, second))
+
+    assert leaky_relu_correlation(c, slope) == pytest.approx((u @ v) / math.sqrt((u @ u) * (v @ v)), abs=4e-3)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_a_plain_network_with_tat_preserves_the_size_of_inputs_and_maps_orthogonal_inputs_to_eta(placement):
+    network = initialized("mlp", init="orthogonal", activation={"tat": {"eta": 0.8}}, depth=34, width=1024, placement=placement)
+    x = torch.linalg.qr(torch.randn(64, 8, generator=torch.Generator().manual_seed(0))).Q.T.reshape(8, 1, 8, 8)
+    inputs: list[Tensor] = []
+    network.classifier.register_forward_hook(lambda _module, arguments, _output: inputs.append(arguments[0]))
+    with torch.no_grad():
+        network(x)
+    last = inputs[0]
+    cosines = functional.cosine_similarity(last[:, None], last[None], dim=2)[torch.triu_indices(8, 8, 1).unbind()]
+
+    assert cosines.mean().item() == pytest.approx(0.8, abs=0.02)
+    assert last.norm(dim=1).mean().item() == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("init", INITS)

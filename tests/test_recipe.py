@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resexp import config, training
-from resexp.config import FREE_SHORTCUTS
+from resexp.config import SHORTCUT_PROPERTIES
 from resexp.networks import build_network
 from resexp.shortcuts import SHORTCUTS
 
@@ -89,9 +89,10 @@ def test_the_parameters_of_a_custom_shortcut_are_counted(shortcut, wider, monkey
 
 
 @pytest.mark.parametrize("overrides", [MLP, (*CNN, "network.norm=batch")], ids=["mlp", "cnn"])
-def test_the_shortcuts_listed_as_free_have_no_parameters(overrides):
+def test_only_shortcuts_without_weights_have_no_parameters(overrides):
     cell = config.load("digits", overrides).trials[-1].settings.network
     plain = parameters(cell, "plain", cell.width)
     free = {name for name in SHORTCUTS if parameters(cell, name, cell.width) == plain}
 
-    assert free - {"projection"} == set(FREE_SHORTCUTS)  # an mlp has no shape change for a projection
+    without_weights = {name for name, properties in SHORTCUT_PROPERTIES.items() if not properties.has_weights}
+    assert free - {"projection"} == without_weights  # an mlp has no shape change for a projection

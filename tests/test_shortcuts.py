@@ -90,6 +90,8 @@ REFERENCES = {
     "rezero": lambda s, x, shapes: (s.alpha.item(), option_a_by_pixel(x, shapes)),
     "skipinit": lambda s, x, shapes: (s.alpha.item(), option_a_by_pixel(x, shapes)),
     "stochastic-depth": lambda _s, x, shapes: (1 - 3 / BLOCKS * 0.5, option_a_by_pixel(x, shapes)),  # block 3 of 9
+    "depth-scaled": lambda _s, x, shapes: (1 / 3, option_a_by_pixel(x, shapes)),  # 9 blocks
+    "decayed": lambda _s, x, shapes: (1.0, (1 - 3 / BLOCKS * 0.4) * option_a_by_pixel(x, shapes)),
 }
 
 
@@ -179,6 +181,8 @@ def test_a_and_s_agree_with_the_papers(name, shapes, norm):
         ("scaled", "cnn, even side halved", 0),
         ("dropout", "cnn, even side halved", 0),
         ("stochastic-depth", "cnn, even side halved", 0),
+        ("depth-scaled", "mlp", 0),
+        ("decayed", "cnn, even side halved", 0),
     ],
 )
 def test_a_shortcut_adds_the_expected_parameters_and_no_bias(name, shapes, parameters):
@@ -209,6 +213,29 @@ def test_scaled_multiplies_branch_and_shortcut_by_constants():
 
     assert a == 0.75
     assert torch.equal(s, 0.25 * x)
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(0.0, 1.0), (0.5, 1 / 3), (1.0, 1 / 9)])
+def test_depth_scaled_divides_every_branch_by_a_power_of_the_number_of_blocks(alpha, expected):
+    x = torch.randn(B, 6)
+
+    for index in range(BLOCKS):
+        a, s = create("depth-scaled", index=index, alpha=alpha)(x)
+        assert a == pytest.approx(expected, rel=1e-15)
+        assert s is x
+
+
+@pytest.mark.parametrize(
+    ("final", "product"), [(1.0, 1.0), (0.6, math.prod(1 - 0.4 * n / 9 for n in range(1, 10))), (0.0, 0.0)]
+)
+def test_decayed_reduces_the_shortcut_linearly_to_its_final_factor(final, product):
+    factors = [create("decayed", index=index, final=final)(torch.ones(1, 6)) for index in range(BLOCKS)]
+    s = [torch.as_tensor(s).flatten()[0].item() for _, s in factors]
+
+    assert [a for a, _ in factors] == [1.0] * BLOCKS
+    assert s[-1] == pytest.approx(final, rel=1e-6)
+    assert np.diff(s) == pytest.approx([(final - 1) / BLOCKS] * (BLOCKS - 1), abs=1e-6)
+    assert math.prod(s) == pytest.approx(product, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gate", "gate-shortcut"])

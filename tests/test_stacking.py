@@ -21,6 +21,7 @@ T, B, K = 3, 6, 10
 # The shortcuts of the three networks of a stack: different constants together, other shortcuts with their own kind.
 STACKS: dict[str, list[Any]] = {
     "constants": ["plain", "identity", {"scaled": {"scale": 0.5, "branch": 0.3}}],
+    "constants of depth": [{"decayed": {"final": 0.2}}, "depth-scaled", {"depth-scaled": {"alpha": 1.0}}],
     **{name: [name] * T for name in SHORTCUTS if name != "projection"},
 }
 
@@ -104,7 +105,7 @@ def test_networks_with_different_shapes_or_layers_are_refused():
     networks = [networks_of(["identity"], "none", "post")[0], networks_of(["gate"], "none", "post")[0]]
     images = {"input_shape": (1, 8, 8), "classes": K, "shortcut": "identity", "depth": 8}
 
-    with pytest.raises(ValueError, match="Gate, Scaled cannot be stacked"):
+    with pytest.raises(ValueError, match="Constant, Gate cannot be stacked"):
         stacking.stack(networks)
     with pytest.raises(ValueError, match="Conv2d cannot be stacked"):
         stacking.stack([build_network("cnn", width=4, **images)] * 2)

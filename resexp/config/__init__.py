@@ -22,7 +22,6 @@ from resexp.config.grid import (
 )
 from resexp.config.keys import SHORT, suggested_key
 from resexp.config.models import (
-    ACTIVATION_NAMES,
     AXES,
     COARSE,
     DATASET_NAMES,
@@ -39,14 +38,17 @@ from resexp.config.models import (
 )
 from resexp.config.parsing import ConfigError, did_you_mean, escape_controls, read_document
 from resexp.config.plan import Plan, Stack, cell_label, cells, halved, make_plan, pairs, stack_kind, with_rounds
-from resexp.config.shortcut_parameters import (
-    FREE_SHORTCUTS,
-    SHORTCUT_NAMES,
+from resexp.config.properties import SHORTCUT_NAMES, SHORTCUT_PROPERTIES
+from resexp.config.types import Scalars, TrialName
+from resexp.config.variants import (
+    ACTIVATION_NAMES,
+    ACTIVATION_PARAMETERS,
     SHORTCUT_PARAMETERS,
     arm_name,
     control_arm,
     format_value,
+    shortcut_factors,
     shortcut_name,
+    shortcut_properties,
     variant,
 )
-from resexp.config.types import TrialName

@@ -11,18 +11,11 @@ from resexp import renamed
 from resexp.config.models import AXES, NetworkSettings, Settings, Trial
 from resexp.config.overrides import apply_overrides, expand_keys
 from resexp.config.parsing import ConfigError, did_you_mean, read_document
+from resexp.config.properties import SHORTCUT_NAMES
 from resexp.config.rules import incompatible_values, unused_key
-from resexp.config.shortcut_parameters import (
-    FREE_SHORTCUTS,
-    SHORTCUT_NAMES,
-    SHORTCUT_PARAMETERS,
-    arm_name,
-    control_arm,
-    format_value,
-    shortcut_name,
-)
-from resexp.config.types import MAX_PATH, MAX_SEED, MAX_TRIALS, MAX_VALUES, Shortcut
+from resexp.config.types import MAX_PATH, MAX_SEED, MAX_TRIALS, MAX_VALUES, Variant
 from resexp.config.validation import validated
+from resexp.config.variants import PARAMETERS, arm_name, control_arm, format_value, shortcut_name, shortcut_properties, variant
 
 ALWAYS_AXES = ("network.depth", "network.shortcut")
 # Keys that do not affect what a trial computes: descriptions, locations, choice of arms, checkpoints and comparison. They may
@@ -166,16 +159,11 @@ def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
 
 
 def _name_of(value: Any) -> str:
-    """The text of a value in trial names, a shortcut with all its parameters; two values with one text would share a trial."""
-    if isinstance(value, dict) and len(value) == 1 and isinstance(inner := next(iter(value.values())), dict):
-        value, inner = next(iter(value)), dict(inner)
-    else:
-        inner = {}
-    if isinstance(value, str) and value in SHORTCUT_PARAMETERS:
-        defaults = {name: field.default for name, field in SHORTCUT_PARAMETERS[value].model_fields.items()}
-        return " ".join(
-            [value, *(f"{name} {_name_of(parameter)}" for name, parameter in sorted({**defaults, **inner}.items()))]
-        )
+    """The text of a value in trial names, a variant with all its parameters; two values with one text would share a trial."""
+    has_parameters = isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict)
+    if has_parameters or (isinstance(value, str) and value in PARAMETERS):
+        name, parameters = variant(value)
+        return " ".join([name, *(f"{key} {_name_of(parameter)}" for key, parameter in sorted(parameters.items()))])
     number = isinstance(value, float) or (
         type(value) is int and abs(value) <= MAX_SEED
     )  # a larger int may exceed the range of floats
@@ -225,12 +213,12 @@ def _check_length(experiment: str, trial: str, axes: Iterable[str]) -> None:
         raise ConfigError(f"{experiment}/{trial} is longer than {MAX_PATH} characters; {hint}", key="name")
 
 
-def _arms(network: NetworkSettings) -> Iterable[tuple[str, Shortcut, Shortcut | None]]:
+def _arms(network: NetworkSettings) -> Iterable[tuple[str, Variant, Variant | None]]:
     """(arm, shortcut, shortcut to match in parameters): plain, its parameter-matched baseline if set, and the shortcut."""
     arm, name = arm_name(network.shortcut), shortcut_name(network.shortcut)
     if network.plain:
         yield "plain", "plain", None
-    has_parameters = network.depth > 2 and name not in FREE_SHORTCUTS
+    has_parameters = network.depth > 2 and shortcut_properties(name).has_weights
     if network.plain and network.plain_width == "parameters" and has_parameters:
         yield control_arm(arm), "plain", name if name in SHORTCUT_NAMES else network.shortcut
     yield arm, network.shortcut, None

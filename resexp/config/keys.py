@@ -22,7 +22,7 @@ _LAST = [key.rpartition(".")[2] for key in KEYS]
 SHORT = {name: key for name, key in zip(_LAST, KEYS, strict=True) if "." in key and _LAST.count(name) == 1}
 LISTS = (*AXES, "seeds", "training.betas", "training.milestones", "gradients.probes")
 TEXTS = ("question", "data.root", "compare.primary")  # values that may be any text
-MAPPINGS = ("network.shortcut", "training.warmup")  # values that are mappings
+MAPPINGS = ("network.shortcut", "network.activation", "training.warmup")  # values that are mappings
 
 
 def is_float(key: str) -> bool:

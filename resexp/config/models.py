@@ -5,7 +5,7 @@ Upper bounds are far above practical values, see `types`.
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from resexp.config.types import (
     LISTED,
@@ -19,18 +19,18 @@ from resexp.config.types import (
     Name,
     PositiveFloat,
     Seeds,
-    Shortcut,
     Steps,
     Text,
     TrialName,
     UnitFloat,
+    Variant,
 )
+from resexp.config.variants import ACTIVATION_PARAMETERS, variants_schema
 
 NORM_NAMES = ("none", "batch", "layer", "group")
 COARSE = ("tf32", "bfloat16")  # precisions with a shorter mantissa than float32
-INIT_NAMES = ("pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup")
+INIT_NAMES = ("pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup", "identity", "looks-linear")
 PLACEMENT_NAMES = ("post", "pre", "branch", "post-norm", "pre-act-only")
-ACTIVATION_NAMES = ("relu", "tanh", "gelu")
 DATASET_NAMES = ("digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder")
 PROBE_NAMES = ("gradient_norm", "signal", "eps_bound", "gradient_correlation", "path_lengths")
 
@@ -92,15 +92,25 @@ class NetworkSettings(Model):
     family: Literal["mlp", "cnn"] = "mlp"
     depth: Annotated[int, Field(ge=2, le=100_000)] = 8
     width: Annotated[int, Field(gt=0, le=100_000)] = 64
-    shortcut: Shortcut = "identity"
+    shortcut: Annotated[
+        Variant,
+        Field(description="Name of a shortcut, or one with parameters: {gate: {bias: -6}}; the plain network has none."),
+    ] = "identity"
     plain: bool = True
     plain_width: Literal["same", "parameters"] = "same"
     block: Literal["basic", "bottleneck"] = "basic"
     block_layers: Annotated[int, Field(gt=0, le=1_000)] = 2
     placement: Literal["post", "pre", "branch", "post-norm", "pre-act-only"] = "post"
     norm: Literal["none", "batch", "layer", "group"] = "none"
-    activation: Literal["relu", "tanh", "gelu"] = "relu"
-    init: Literal["pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup"] = "pytorch"
+    activation: Annotated[
+        Variant,
+        WithJsonSchema(variants_schema(ACTIVATION_PARAMETERS)),
+        Field(description="Name of an activation, or one with parameters: {tat: {eta: 0.9}}."),
+    ] = "relu"
+    init: Annotated[
+        Literal["pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup", "identity", "looks-linear"],
+        Field(description="Initialization of every weight. With identity and looks-linear, plain networks keep inputs apart."),
+    ] = "pytorch"
     init_scale: PositiveFloat | None = None
     zero_init_residual: bool = False
 
@@ -181,4 +191,4 @@ class Trial(Model):
     arm: TrialName
     seed: int
     settings: Settings
-    parameters_of: Shortcut | None = None
+    parameters_of: Variant | None = None

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from resexp.config.grid import Experiment, axis_tags, conditions
 from resexp.config.models import Settings, Trial
-from resexp.config.shortcut_parameters import SHORTCUT_NAMES, control_arm, shortcut_name
+from resexp.config.properties import SHORTCUT_NAMES
 from resexp.config.types import Model, TrialName
+from resexp.config.variants import control_arm, shortcut_name, shortcut_properties
 
 MAX_TRIALS_IN_STACK = {"cpu": 32, "cuda": 64, "mps": 32}  # larger stacks are hardly faster, and their results come later
 # Keys that affect the initial weights and not the computation; trials of one stack may differ in them.
 INITIALIZATION_KEYS = ("network.init", "network.init_scale", "network.zero_init_residual")
-CONSTANT_SHORTCUTS = ("plain", "identity", "scaled")  # a stack stores them as two numbers per trial
 
 
 class Stack(Model):
@@ -97,7 +97,7 @@ def _shape(trial: Trial) -> str:
 
 def stack_kind(trial: Trial) -> str:
     """A key that is equal for shortcuts that can share a stack: constant shortcuts, otherwise only the same arm."""
-    return "constant" if shortcut_name(trial.settings.network.shortcut) in CONSTANT_SHORTCUTS else trial.arm
+    return "constant" if shortcut_properties(trial.settings.network.shortcut).is_constant else trial.arm
 
 
 def _split(group: Sequence[Trial], device: str, min_stacks: int) -> list[list[Trial]]:

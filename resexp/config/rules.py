@@ -9,17 +9,19 @@ from pydantic import ValidationError
 from resexp.config.expectations import parse_expectation
 from resexp.config.models import NetworkSettings, Settings
 from resexp.config.parsing import ConfigError, did_you_mean
-from resexp.config.shortcut_parameters import (
-    FREE_SHORTCUTS,
-    SHORTCUT_NAMES,
-    SHORTCUT_PARAMETERS,
-    arm_name,
-    format_value,
-    shortcut_name,
-)
+from resexp.config.properties import SHORTCUT_NAMES
 from resexp.config.synonyms import VALUES
 from resexp.config.types import Scalars, trial_name
 from resexp.config.validation import Problem, broken_rule, value_text
+from resexp.config.variants import (
+    ACTIVATION_NAMES,
+    PARAMETERS,
+    arm_name,
+    format_value,
+    shortcut_name,
+    shortcut_properties,
+    variant,
+)
 
 
 def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
@@ -50,8 +52,12 @@ def _network_problem(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | No
     near = depths_near(network.depth, network.family, layers)
     if name not in shortcuts:
         return "network.shortcut", _unknown_shortcut(name, shortcuts)
-    if isinstance(network.shortcut, dict) and name in SHORTCUT_PARAMETERS and (problem := _parameter_problem(network.shortcut)):
-        return problem
+    if (activation := variant(network.activation)[0]) not in ACTIVATION_NAMES:
+        near_name = did_you_mean(activation, ACTIVATION_NAMES)
+        return "network.activation", f"{activation!r} is not one of {', '.join(ACTIVATION_NAMES)}{near_name}"
+    for key, setting in (("network.shortcut", network.shortcut), ("network.activation", network.activation)):
+        if isinstance(setting, dict) and (problem := _parameter_problem(key, setting)):
+            return problem
     if problem := _arm_name_problem(arm_name(network.shortcut)):
         return problem
     if network.block == "bottleneck" and network.family == "mlp":
@@ -67,13 +73,26 @@ def _network_problem(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | No
             "network.shortcut",
             "'projection' acts only where shapes change, and no block of an mlp changes them; use projection-all",
         )
+    return _init_problem(network) or (_group_norm_problem(network) if network.norm == "group" else None)
+
+
+def _init_problem(network: NetworkSettings) -> Problem | None:
+    """An initialization that does not fit the layers, the activation or `init_scale`."""
     if network.init == "delta-orthogonal" and network.family == "mlp":
         return "network.init", "'delta-orthogonal' initializes convolutions; for an mlp, use orthogonal"
     if network.init == "fixup" and network.norm != "none":
         return "network.init", f"'fixup' requires a network without normalization, but norm is {network.norm}; write norm: none"
-    if network.init == "fixup" and network.init_scale is not None:
-        return "network.init_scale", f"{network.init_scale:g} would undo the scaling of init: fixup; remove one of the two"
-    return _group_norm_problem(network) if network.norm == "group" else None
+    if network.init in ("fixup", "looks-linear") and network.init_scale is not None:
+        scale = f"{network.init_scale:g}"
+        return "network.init_scale", f"{scale} would undo the scaling of init: {network.init}; remove one of the two"
+    if network.init == "looks-linear" and network.width % 2:
+        return "network.width", f"{network.width} must be even with init: looks-linear, which mirrors one half of the units"
+    if network.init == "looks-linear" and network.activation == "tanh":
+        return "network.init", (
+            "'looks-linear' makes no network linear with activation: tanh, because tanh(z) - tanh(-z) is not linear; "
+            "write activation: relu, or init: orthogonal"
+        )
+    return None
 
 
 def _zero_branch_problem(network: NetworkSettings) -> Problem | None:
@@ -89,10 +108,12 @@ def _zero_branch_problem(network: NetworkSettings) -> Problem | None:
         return None
     setting = "fixup" if key == "network.init" else "true"
     remedy = "another init such as he" if key == "network.init" else "zero_init_residual: false"
-    if network.placement == "branch" and network.activation == "relu":
+    activation, parameters = variant(network.activation)
+    # tat equals ReLU, up to a factor, in networks that are too shallow for its eta.
+    if network.placement == "branch" and (activation in ("relu", "tat") or parameters.get("slope") == 0):
         return key, (
-            f"{setting} with placement: branch and activation: relu trains no branch, because each ends in relu(0), which has "
-            f"derivative 0; write placement: post, activation: gelu or {remedy}"
+            f"{setting} with placement: branch and activation: {activation} trains no branch, because each ends in "
+            f"{activation}(0), which has derivative 0; write placement: post, activation: gelu or {remedy}"
         )
     if name == "rezero":
         return key, (
@@ -129,12 +150,14 @@ def _group_norm_problem(network: NetworkSettings) -> Problem | None:
     return "network.width", f"{width} must be a multiple of 8 with norm: group ({groups})"
 
 
-def _parameter_problem(shortcut: Scalars) -> Problem | None:
-    """The first problem with the parameters of a built-in shortcut, if any."""
-    ((name, parameters),) = shortcut.items()
-    model = SHORTCUT_PARAMETERS[name]
+def _parameter_problem(key: str, setting: Scalars) -> Problem | None:
+    """The first problem with the parameters of a built-in shortcut or an activation, if any."""
+    ((name, parameters),) = setting.items()
+    if name not in PARAMETERS:
+        return None
+    model = PARAMETERS[name]
     if not model.model_fields and parameters:
-        return "network.shortcut", f"{name} takes no parameters; write just {name}"
+        return key, f"{name} takes no parameters; write just {name}"
     try:
         model.model_validate(parameters)
     except ValidationError as error:
@@ -142,8 +165,8 @@ def _parameter_problem(shortcut: Scalars) -> Problem | None:
         parameter, fields = str(first["loc"][0]), list(model.model_fields)
         if first["type"] == "extra_forbidden":
             only = f"only {', '.join(fields)}{did_you_mean(parameter, fields)}"
-            return "network.shortcut", f"{name} has no parameter {parameter!r}, {only}"
-        return "network.shortcut", f"{parameter} of {name}: {broken_rule(first)}"
+            return key, f"{name} has no parameter {parameter!r}, {only}"
+        return key, f"{parameter} of {name}: {broken_rule(first)}"
     return None
 
 
@@ -239,7 +262,7 @@ def unused_key(written: Iterable[str], cells: list[Settings]) -> Problem | None:
     if optimizers == {"sgd"} and any("eps_bound" in cell.gradients.probes for cell in cells):
         return "gradients.probes", "'eps_bound' has no effect with training.optimizer: sgd; it applies only with adam or adamw"
     shortcuts = {shortcut_name(cell.network.shortcut) for cell in cells}
-    if "network.plain_width" in written and shortcuts <= set(FREE_SHORTCUTS):
+    if "network.plain_width" in written and not any(shortcut_properties(name).has_weights for name in shortcuts):
         names = ", ".join(sorted(shortcuts))
         return (
             "network.plain_width",

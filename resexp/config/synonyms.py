@@ -57,7 +57,9 @@ VALUES = {
     "gpu": "cuda",
     "highway": "gate",
     "kaiming": "he",
+    "leakyrelu": "leaky-relu",
     "ln": "layer",
+    "lrelu": "leaky-relu",
     "mps:0": "mps",
     "multistep": "step",
     "no": "false",
@@ -66,5 +68,6 @@ VALUES = {
     "on": "true",
     "resnet": "cnn",
     "skip": "identity",
+    "swish": "silu",
     "yes": "true",
 }

@@ -58,7 +58,7 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _shortcut(value: Any) -> Any:
+def _variant(value: Any) -> Any:
     if isinstance(value, str):
         return value
     if not isinstance(value, dict) or len(value) != 1 or not isinstance(parameters := next(iter(value.values())), dict):
@@ -143,5 +143,5 @@ Name = Annotated[str, AfterValidator(_name)]
 TrialName = Annotated[str, AfterValidator(trial_name)]
 Device = Annotated[str, AfterValidator(_device)]
 Scalars = dict[str, dict[str, FiniteFloat | int | str | bool]]
-Shortcut = Annotated[str | Scalars, BeforeValidator(_shortcut)]
+Variant = Annotated[str | Scalars, BeforeValidator(_variant)]  # a shortcut or an activation
 LISTED = BeforeValidator(_listed)  # before a tuple: YAML has only lists

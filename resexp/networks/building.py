@@ -14,13 +14,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from resexp import config
+from resexp.networks.activations import ACTIVATIONS, make_activation
 from resexp.networks.blocks import Block, Network
-from resexp.shortcuts import SHORTCUTS, BlockSpec, ShortcutSetting, make_shortcut
+from resexp.shortcuts import SHORTCUTS, BlockSpec, make_shortcut
 
 EPS, GROUPS, STAGES = 1e-5, 8, 3
 FAMILIES, BLOCKS = ("mlp", "cnn"), ("basic", "bottleneck")
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 # (mlp, cnn) normalization layers for a number of features or channels.
 NORMS: dict[str, tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]]] = {
@@ -135,14 +135,14 @@ def build_network(
     *,
     depth: int,
     width: int,
-    shortcut: ShortcutSetting,
+    shortcut: str | config.Scalars,
     input_shape: tuple[int, ...],
     classes: int,
     block: str = "basic",
     block_layers: int = 2,
     placement: str = "post",
     norm: str = "none",
-    activation: str = "relu",
+    activation: str | config.Scalars = "relu",
     pad: str = "end",
     scalars: bool = False,
 ) -> Network:
@@ -161,7 +161,7 @@ def build_network(
         block_layers: weighted layers of a basic block.
         placement: a key of PLACEMENTS.
         norm: a key of NORMS. Layers have a bias only with "none": normalization cancels a bias.
-        activation: a key of ACTIVATIONS.
+        activation: a key of ACTIVATIONS, or one with parameters: {"leaky-relu": {"slope": 0.1}}.
         pad: where option A adds zero channels: "end" or "both".
         scalars: a scalar shift before each layer and activation and a scalar multiplier at the end of each branch,
             instead of biases: Fixup's third rule.
@@ -175,7 +175,7 @@ def build_network(
     layers = branch_layers(family, block, block_layers)
     count = blocks_per_stage(depth, len(layers), STAGES if convolutional else 1)
     create_layer = partial(_convolution if convolutional else _linear, bias=norm == "none" and not scalars)
-    layer_types = LayerTypes(NORMS[norm][convolutional], ACTIVATIONS[activation], create_layer, scalars)
+    layer_types = LayerTypes(NORMS[norm][convolutional], partial(make_activation, activation, depth - 1), create_layer, scalars)
     order = PLACEMENTS[placement]
     # A map on a shortcut is followed by normalization if the branch ends with normalization.
     map_norm = NORMS[norm if "N" in order.end else "none"][convolutional]
@@ -192,7 +192,7 @@ def build_network(
     return Network(_sequence(stem), blocks, _sequence(tail), nn.Linear(shapes[-1][0], classes))
 
 
-def _check(**values: ShortcutSetting) -> None:
+def _check(**values: str | config.Scalars) -> None:
     """Raises ValueError for the first value that is not allowed for its argument."""
     for kind, value in values.items():
         name, allowed = value if isinstance(value, str) else next(iter(value), None), ALLOWED[kind]
@@ -221,7 +221,7 @@ def blocks_per_stage(depth: int, layers: int, stages: int) -> int:
 
 
 def _block(
-    spec: BlockSpec, shortcut: ShortcutSetting, layers: list[Layer], order: Placement, layer_types: LayerTypes, stage: int
+    spec: BlockSpec, shortcut: str | config.Scalars, layers: list[Layer], order: Placement, layer_types: LayerTypes, stage: int
 ) -> Block:
     inputs, stride, inner = spec.inputs[0], spec.stride, spec.outputs[0] // layers[-1].expansion
     branch: list[tuple[str, nn.Module]] = []

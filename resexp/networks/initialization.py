@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,17 @@ def _no_rescaling(_network: Network) -> None:
 
 @dataclass(frozen=True)
 class Init:
-    """An initialization. `draw(weight, generator)` fills a weight; `scale(weight)` is fan_in * Var(W) for its shape.
+    """An initialization. `draw(weight, generator=...)` fills a weight; `scale(weight)` is fan_in * Var(W) for its shape.
 
     `draws_biases`: biases are U(+-1/sqrt(fan_in)), as in torch, instead of 0. `rescale` changes the network after all draws.
+    `mirrors`: only W of each weight [[W, -W], [-W, W]] is drawn. The stem is [W; -W], the classifier is [W, -W].
     """
 
-    draw: Callable[[Tensor, torch.Generator], object]
+    draw: Callable[..., object]
     scale: Callable[[Tensor], float]
     draws_biases: bool = False
     rescale: Callable[[Network], None] = _no_rescaling
+    mirrors: bool = False
 
 
 def _delta_orthogonal(weight: Tensor, generator: torch.Generator) -> None:
@@ -34,6 +37,29 @@ def _delta_orthogonal(weight: Tensor, generator: torch.Generator) -> None:
     nn.init.zeros_(weight)
     center = weight if weight.ndim == 2 else weight[:, :, weight.shape[2] // 2, weight.shape[3] // 2]
     nn.init.orthogonal_(center, generator=generator)
+
+
+def _identity(weight: Tensor, generator: torch.Generator) -> None:
+    """The identity matrix, or the kernel of the identity (a Dirac kernel); He initialization if the layer changes width."""
+    if weight.shape[0] != weight.shape[1]:
+        nn.init.kaiming_normal_(weight, generator=generator)
+    elif weight.ndim == 2:
+        nn.init.eye_(weight)
+    else:
+        nn.init.dirac_(weight)
+
+
+def _mirror(weight: Tensor, *, rows: bool, columns: bool, draw: Callable[[Tensor], object]) -> None:
+    """Fills a weight with a drawn W and its negative: [[W, -W], [-W, W]], along (input) channels in a convolution.
+
+    A layer maps (relu(z), relu(-z)) to (Wz, -Wz), because relu(z) - relu(-z) = z.
+    """
+    outputs, inputs = weight.shape[0] // (2 if rows else 1), weight.shape[1] // (2 if columns else 1)
+    draw(weight[:outputs, :inputs])
+    if columns:
+        weight[:outputs, inputs:] = -weight[:outputs, :inputs]
+    if rows:
+        weight[outputs:] = -weight[:outputs]
 
 
 def _fixup(network: Network) -> None:
@@ -51,18 +77,15 @@ def _fixup(network: Network) -> None:
 
 
 INITS: dict[str, Init] = {
-    "pytorch": Init(
-        lambda w, g: nn.init.kaiming_uniform_(w, a=math.sqrt(5), generator=g),
-        lambda _: 1 / 3,
-        draws_biases=True,
-    ),
-    "he": Init(lambda w, g: nn.init.kaiming_normal_(w, generator=g), lambda _: 2.0),  # arXiv:1502.01852 §2.2
-    "xavier": Init(lambda w, g: nn.init.xavier_uniform_(w, generator=g), lambda w: 2 * w.shape[1] / (w.shape[1] + w.shape[0])),
-    "orthogonal": Init(  # arXiv:1312.6120
-        lambda w, g: nn.init.orthogonal_(w, generator=g), lambda w: min(1.0, w[0].numel() / w.shape[0])
-    ),
+    "pytorch": Init(partial(nn.init.kaiming_uniform_, a=math.sqrt(5)), lambda _: 1 / 3, draws_biases=True),
+    "he": Init(nn.init.kaiming_normal_, lambda _: 2.0),  # arXiv:1502.01852 §2.2
+    "xavier": Init(nn.init.xavier_uniform_, lambda w: 2 * w.shape[1] / (w.shape[1] + w.shape[0])),
+    "orthogonal": Init(nn.init.orthogonal_, lambda w: min(1.0, w[0].numel() / w.shape[0])),  # arXiv:1312.6120
     "delta-orthogonal": Init(_delta_orthogonal, lambda w: min(1.0, w.shape[1] / w.shape[0])),
-    "fixup": Init(lambda w, g: nn.init.kaiming_normal_(w, generator=g), lambda _: 2.0, rescale=_fixup),
+    "fixup": Init(nn.init.kaiming_normal_, lambda _: 2.0, rescale=_fixup),
+    "identity": Init(_identity, lambda w: 1.0 if w.shape[0] == w.shape[1] else 2.0),
+    # arXiv:1702.08591; the scale is that of a hidden layer
+    "looks-linear": Init(_delta_orthogonal, lambda w: 2 * min(1.0, w.shape[1] / w.shape[0]), mirrors=True),
 }
 
 
@@ -78,7 +101,7 @@ def initialize(
         network: changed in place.
         seed: of the trial.
         init: a key of INITS.
-        init_scale: fan_in * Var(W) of hidden layers (stem and branches), instead of the value of `init`.
+        init_scale: fan_in * Var(W) of hidden layers (stem and branches), instead of the value of `init`; not for looks-linear.
         zero_init_residual: set every branch to 0: the parameters of its last normalization layer, or of its last layer, are 0.
     """
     rule = INITS[init]
@@ -86,7 +109,11 @@ def initialize(
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
             weight, bias = module.weight, module.bias
-            rule.draw(weight, streams.generator(seed, "parameter", f"{name}.weight"))
+            draw = partial(rule.draw, generator=streams.generator(seed, "parameter", f"{name}.weight"))
+            if rule.mirrors:
+                _mirror(weight, rows=module is not network.classifier, columns=not name.startswith("stem."), draw=draw)
+            else:
+                draw(weight)
             if init_scale is not None and id(module) in hidden:
                 weight.mul_(math.sqrt(init_scale / rule.scale(weight)))
             if bias is not None:

@@ -167,13 +167,10 @@ def published_results(settings: Settings, seeds: int) -> list[PublishedResult]:
 
 
 def _identity(network: NetworkSettings) -> dict[str, Any]:
-    """The keys that identify a network, with parameters of the shortcut and their defaults."""
+    """The keys that identify a network, with the parameters of variants and their defaults."""
     without = {"plain", "plain_width", *(["block_layers"] if network.block == "bottleneck" else [])}  # a bottleneck has 3
-    name = config.shortcut_name(network.shortcut)
-    given = network.shortcut[name] if isinstance(network.shortcut, dict) else {}
-    model = config.SHORTCUT_PARAMETERS.get(name)
-    parameters = model.model_validate(given).model_dump() if model else given
-    return {**network.model_dump(exclude=without), "shortcut": (name, parameters)}
+    variants = {"shortcut": config.variant(network.shortcut), "activation": config.variant(network.activation)}
+    return {**network.model_dump(exclude=without), **variants}
 
 
 def _published_result(entry: Entry, settings: Settings, seeds: int) -> PublishedResult:

@@ -72,7 +72,7 @@ PLACEMENTS = {
     "post-norm": "normalization and activation after the addition",
     "pre-act-only": "ReLU-only pre-activation",
 }
-ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU"}
+ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU"}
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
 
 
@@ -103,6 +103,11 @@ def _block(settings: Settings) -> str:
     if network.block == "bottleneck":
         return "bottleneck blocks"
     return f"{'basic ' if network.family == 'cnn' else ''}blocks of {network.block_layers} layers"
+
+
+def _activation(settings: Settings) -> str:
+    label = config.arm_name(settings.network.activation)
+    return ACTIVATIONS.get(label, label)
 
 
 def _initialization(settings: Settings) -> str:
@@ -155,7 +160,7 @@ NETWORK_FACTS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
     ("width ", lambda settings: str(settings.network.width)),
     ("", _block),
     ("", lambda settings: PLACEMENTS[settings.network.placement]),
-    ("", lambda settings: ACTIVATIONS.get(settings.network.activation, settings.network.activation)),
+    ("", _activation),
     ("", lambda settings: NORMALIZATIONS[settings.network.norm]),
     ("", _initialization),
 )

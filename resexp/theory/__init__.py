@@ -5,5 +5,6 @@ predict_distance(network, batch) -> DistancePrediction: how different two inputs
 If no formula is known, `known` is false and `source` gives the reason.
 """
 
-from resexp.theory.arms import INIT_SCALES, INPUT_DISTANCE, block_count, layers_of_block, predict, predict_distance
+from resexp.theory.arms import INIT_SCALES, block_count, layers_of_block
+from resexp.theory.growth import INPUT_DISTANCE, predict, predict_distance
 from resexp.theory.predictions import DistancePrediction, Prediction

@@ -1,22 +1,20 @@
-"""The prediction for a network with given settings, or the reason why there is none."""
+"""Settings of an arm as theory needs them, and the reason why there is no formula for some arms."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from resexp import config
 from resexp.config import NetworkSettings
 from resexp.theory import moments
-from resexp.theory.convolutions import borders, padding_factors
-from resexp.theory.mean_field import Growth, Wide, grow_plain, grow_residual, through_stem
-from resexp.theory.predictions import DistancePrediction, Prediction, Range
+from resexp.theory.mean_field import Wide
+from resexp.theory.predictions import Range
+from resexp.theory.tailoring import leaky_relu_scale, tat_slope
 
 # g of a square hidden layer for each initialization; the plain counterpart of fixup has He initialization.
-INIT_SCALES = {"pytorch": 1 / 3, "he": 2.0, "xavier": 1.0, "orthogonal": 1.0, "delta-orthogonal": 1.0, "fixup": 2.0}
+INIT_SCALES = {
+    "pytorch": 1 / 3, "he": 2.0, "xavier": 1.0, "orthogonal": 1.0, "delta-orthogonal": 1.0, "fixup": 2.0,
+    "identity": 1.0, "looks-linear": 2.0,
+}  # fmt: skip
 ORTHOGONAL = ("orthogonal", "delta-orthogonal")
 # Letters of the stem, before a branch, at its end, and after the addition; see `mean_field`.
 PLACEMENTS = {
@@ -26,40 +24,10 @@ PLACEMENTS = {
     "post-norm": ("NA", "", "", "NA"),
     "pre-act-only": ("N", "A", "N", ""),
 }
+# Activations with which blocks are linear in x.
+EXACT_INITS = {"identity": ("relu",), "looks-linear": ("relu", "gelu", "silu")}
 MIN_BATCH, MIN_GROUP = 8, 5  # smallest samples for which (S - 2) / (S - 3) describes a normalization
 GROUPS, STAGES = 8, 3
-INPUT_DISTANCE = 0.6  # of two images, if it was not measured; that of two digits is 0.4 to 0.8
-
-
-def predict(network: NetworkSettings, batch: int, side: int | None = None, channels: int = 1) -> Prediction:
-    """Growth of gradients and activations of a network, including its shortcut, in batches of `batch` images.
-
-    `side`, `channels`: shape of an image. Without `side`, zero padding at image borders is neglected, and the first layer is
-    assumed to be square.
-    """
-    reason = _no_formula(network, batch)
-    if reason:
-        return Prediction("none", source=reason)
-    if _zero_branch(network):
-        return _constant(network, [s for s, _ in _factors(network) or ()], "the branch is initialized to 0")
-    if network.family == "cnn":
-        return _convolutional(network, side)
-    net, growth = _grown(_wide(network, batch, side, channels, gradient=True), INPUT_DISTANCE)
-    return _prediction(network, net, growth)
-
-
-def predict_distance(
-    network: NetworkSettings, batch: int, side: int | None = None, channels: int = 1, distance: float | None = None
-) -> DistancePrediction:
-    """Distances of activations at the block boundaries; `distance` is the one at x_0, if it was measured."""
-    reason = _no_formula(network, batch)
-    if network.family == "cnn":
-        reason = "no formula is known for distances of the images in a cnn"
-    if reason:
-        return DistancePrediction(source=reason)
-    net = _wide(network, batch, side, channels)
-    start = INPUT_DISTANCE if distance is None else through_stem(net, distance)
-    return _distances(net, start)
 
 
 def block_count(network: NetworkSettings) -> int:
@@ -73,9 +41,9 @@ def layers_of_block(network: NetworkSettings) -> int:
 # ---- which networks have a formula ---------------------------------------------------------------------------------------
 
 
-def _no_formula(network: NetworkSettings, batch: int) -> str:
+def no_formula(network: NetworkSettings, batch: int) -> str:
     """The reason why there is no prediction; empty if there is one."""
-    shortcut, factors, plain = _shortcut(network)[0], _factors(network), _is_plain(network)
+    shortcut, factors, plain = shortcut_of(network)[0], initial_factors(network), is_plain(network)
     if block_count(network) == 0:
         return "a network of depth 2 has no blocks"
     if network.block == "bottleneck" and network.init_scale is None and network.init not in ("pytorch", "he", "fixup"):
@@ -90,10 +58,12 @@ def _no_formula(network: NetworkSettings, batch: int) -> str:
         return f"no formula is known for batch norm in batches of fewer than {MIN_BATCH}"
     if network.norm == "group" and network.width // GROUPS < MIN_GROUP:
         return f"no formula is known for groups of fewer than {MIN_GROUP} units"
+    if network.init in EXACT_INITS and not _is_exact(network):
+        return f"no formula is known for init {network.init} in this network"
     is_zero = not plain and (network.zero_init_residual or all(a == 0 for _, a in factors))
     unknown = (
         _activation(network) is None
-        or (is_zero and not _zero_branch(network))
+        or (is_zero and not zero_branch(network))
         or (shortcut == "dropout" and network.norm != "none")
         or (not plain and network.placement == "post-norm" and network.norm == "batch")
         or (plain and network.norm == "batch" and _named(network.activation)[0] in ("gelu", "silu"))  # no stable limit
@@ -115,64 +85,64 @@ def _named(setting: Any) -> tuple[str, dict[str, Any]]:
     return name, dict(parameters)
 
 
-def _shortcut(network: NetworkSettings) -> tuple[str, dict[str, Any]]:
+def shortcut_of(network: NetworkSettings) -> tuple[str, dict[str, Any]]:
     return _named(network.shortcut)
 
 
 def _activation(network: NetworkSettings) -> moments.Activation | None:
     name, parameters = _named(network.activation)
+    if name == "tat":  # every layer but the classifier is followed by an activation
+        slope = tat_slope(parameters["eta"], network.depth - 1)
+        return moments.activation("leaky-relu", slope, leaky_relu_scale(slope))
     return moments.activation(name, **parameters)
 
 
-def _is_plain(network: NetworkSettings) -> bool:
-    return _shortcut(network)[0] == "plain"
+def is_plain(network: NetworkSettings) -> bool:
+    return shortcut_of(network)[0] == "plain"
 
 
-def _factors(network: NetworkSettings) -> tuple[Range, ...] | None:
+def initial_factors(network: NetworkSettings) -> tuple[Range, ...] | None:
     """(s, a) of every block at initialization, where S = s x, or the mean squares of random ones; None if not constant."""
-    (name, parameters), blocks = _shortcut(network), max(1, block_count(network))
-    positions = [(index + 1) / blocks for index in range(blocks)]
-    by_name: dict[str, Any] = {
-        "plain": lambda: (0.0, 1.0),
-        "identity": lambda: (1.0, 1.0),
-        "projection": lambda: (1.0, 1.0),
-        "projection-all": lambda: (math.sqrt(_scale(network, hidden=False)), 1.0),
-        "dropout": lambda: (1.0, 1.0),
-        "scaled": lambda scale, branch: (float(scale), float(branch)),
-        "rezero": lambda: (1.0, 0.0),
-        "skipinit": lambda: (1.0, blocks**-0.5),
-        "depth-scaled": lambda alpha: (1.0, blocks**-alpha),
-        "stochastic-depth": lambda survival: [(1.0, math.sqrt(1 - position * (1 - survival))) for position in positions],
-        "decayed": lambda final: [(1 - position * (1 - final), 1.0) for position in positions],
-    }
-    if name not in by_name:
-        return None
-    known = {"dropout": {}}.get(name, parameters)
-    factors = by_name[name](**known)
-    return tuple(factors) if isinstance(factors, list) else (factors,) * blocks
+    (name, parameters), blocks = shortcut_of(network), max(1, block_count(network))
+    if name == "projection-all":
+        return ((math.sqrt(_scale(network, hidden=False)), 1.0),) * blocks
+    if name == "dropout":
+        return ((1.0, 1.0),) * blocks
+    if name == "stochastic-depth":
+        return tuple((1.0, math.sqrt(1 - (index + 1) / blocks * (1 - parameters["survival"]))) for index in range(blocks))
+    factors = [config.shortcut_factors(network.shortcut, index, blocks) for index in range(blocks)]
+    return tuple((s, a) for a, s in filter(None, factors)) if all(factors) else None
 
 
-def _zero_branch(network: NetworkSettings) -> bool:
+def _is_exact(network: NetworkSettings) -> bool:
+    """Whether each block is linear in x: identity weights and ReLU after a ReLU, or mirrored weights in a plain network."""
+    simple = network.family == "mlp" and network.norm == "none" and network.init_scale is None
+    random = shortcut_of(network)[0] in ("projection-all", "dropout", "stochastic-depth") or network.zero_init_residual
+    linear = _named(network.activation)[0] in EXACT_INITS[network.init]
+    return simple and linear and (is_plain(network) or (network.init == "identity" and not random))
+
+
+def zero_branch(network: NetworkSettings) -> bool:
     """Whether branches are initialized to 0 and S passes x unchanged; a ReLU does not change values that are not negative."""
-    factors = _factors(network) or ()
+    factors = initial_factors(network) or ()
     is_zero = network.zero_init_residual or all(a == 0 for _, a in factors)
     preserves_x = network.placement in ("pre", "branch", "pre-act-only") or (
         network.activation == "relu" and (network.placement == "post" or network.norm == "none")
     )
-    has_map = _shortcut(network)[0] in ("projection-all", "dropout")
-    return is_zero and preserves_x and not has_map and not _is_plain(network)
+    has_map = shortcut_of(network)[0] in ("projection-all", "dropout")
+    return is_zero and preserves_x and not has_map and not is_plain(network)
 
 
-# ---- the network as theory sees it ---------------------------------------------------------------------------------------
+# ---- the network as a sequence of layers ---------------------------------------------------------------------------------------
 
 
 def _scale(network: NetworkSettings, *, hidden: bool = True) -> float:
     return INIT_SCALES[network.init] if network.init_scale is None or not hidden else network.init_scale
 
 
-def _wide(network: NetworkSettings, batch: int, side: int | None, channels: int, *, gradient: bool = False) -> Wide:
+def wide_network(network: NetworkSettings, batch: int, side: int | None, channels: int, *, gradient: bool = False) -> Wide:
     """`gradient`: without biases if the activation is homogeneous; they do not change chi."""
-    phi, (name, parameters), m = _activation(network), _shortcut(network), layers_of_block(network)
+    phi, (name, parameters), m = _activation(network), shortcut_of(network), layers_of_block(network)
     assert phi is not None
     inputs = side**2 * channels if side else network.width
     has_bias = network.init == "pytorch" and network.norm == "none" and not (gradient and phi.homogeneous)
@@ -193,166 +163,7 @@ def _wide(network: NetworkSettings, batch: int, side: int | None, channels: int,
         branch="LNA" * (m - 1) + "L" + end,
         after=after,
         stem_square=stem_scale + (1 / (3 * inputs) if has_bias else 0.0),
-        factors=_factors(network) or (),
+        factors=initial_factors(network) or (),
         map_scale=_scale(network, hidden=False) if name == "projection-all" else None,
         kept=1 - float(parameters.get("p", 0.5)) if name == "dropout" else 1.0,
-    )
-
-
-@lru_cache
-def _grown(net: Wide, distance: float, *, typical: bool = False) -> tuple[Wide, Growth]:
-    grow = grow_plain if all(s == 0 for s, _ in net.factors) and net.map_scale is None else grow_residual
-    return net, grow(net, distance, typical=typical)
-
-
-# ---- gradients -------------------------------------------------------------------------------------------------------------
-
-PLAIN_SOURCES = {
-    "none": "g E[phi'^2] per layer, g = init_scale: He et al. 2015a, arXiv:1502.01852; Schoenholz 2017, arXiv:1611.01232",
-    "batch": "E[phi'^2] / Var[phi] (B - 2) / (B - 3) per layer: Yang et al. 2019, arXiv:1902.08129 theorems 8 and 9",
-    "layer": "E[phi'^2] / E[phi^2] per layer, for any init_scale",
-    "group": "E[phi'^2] / E[phi^2] (G - 2) / (G - 3) per layer, for groups of G units",
-}
-RESIDUAL_SOURCE = (
-    "s^2 + a^2 chi per block, from a sample of units that follows {place}: Yang & Schoenholz 2017, arXiv:1712.08969; "
-    "De & Smith 2020, arXiv:2002.10444"
-)
-FLUCTUATION = "variance over seeds of ln |dL/dx|^2: Hanin & Nica 2020, arXiv:1812.05994 (5 / width per ReLU layer)"
-SAMPLE_ERROR = 0.01  # of the logarithm of a factor that was computed from a sample of units
-BATCH_NORM_LOW = 1.42 / 1.467  # of chi in a simulation of batch norm and ReLU, relative to the limit of many layers
-
-
-def _prediction(network: NetworkSettings, net: Wide, growth: Growth) -> Prediction:
-    plain, norm = _is_plain(network), net.norm
-    spread = None if norm == "batch" else tuple(value / net.width for value in growth.gradient_spread)
-    low, high = np.log(growth.backward), np.log(growth.backward)
-    if plain and norm == "batch":
-        low = low + layers_of_block(network) * math.log(BATCH_NORM_LOW)
-    if not plain:
-        low, high = low - SAMPLE_ERROR * np.abs(low), high + SAMPLE_ERROR * np.abs(high)
-    if not plain and norm == "none" and net.phi.homogeneous:  # the part of a gradient parallel to x grows as x does
-        high = np.maximum(high, np.log(growth.forward))
-    if _shortcut(network)[0] == "stochastic-depth":
-        low, high, spread = _over_draws(net, low, high, spread)
-    if spread is not None:
-        low = low - np.array(spread) / 2  # for one input; means over a batch fluctuate and decrease less
-    has_forward = network.init != "pytorch" or norm != "none" or not net.phi.homogeneous
-    source = PLAIN_SOURCES[norm] if plain else RESIDUAL_SOURCE.format(place=network.placement)
-    return Prediction(
-        _law(network, net),
-        _decades(low),
-        _decades(high),
-        _decades(np.log(growth.forward)) if has_forward else None,
-        spread,
-        source if spread is None else f"{source}; {FLUCTUATION}",
-        _limits(network),
-    )
-
-
-def _decades(logs: Sequence[float] | np.ndarray) -> tuple[float, ...]:
-    """log10 of norms from natural logarithms of their squares."""
-    return tuple(float(value) / (2 * math.log(10)) for value in logs)
-
-
-def _over_draws(net: Wide, low: Any, high: Any, spread: tuple[float, ...] | None) -> tuple[Any, Any, tuple[float, ...] | None]:
-    """Stochastic depth: from the mean of the logarithm over draws to the logarithm of the mean."""
-    survival = np.array([a**2 for _, a in net.factors])
-    _, whole = _grown(replace(net, factors=tuple((s, 1.0) for s, _ in net.factors)), INPUT_DISTANCE)
-    steps = np.log(whole.backward)
-    low = np.minimum(low, survival * steps)
-    return low, high, tuple(np.array(spread or [0.0] * len(steps)) + survival * (1 - survival) * steps**2)
-
-
-def _law(network: NetworkSettings, net: Wide) -> str:
-    name, parameters = _shortcut(network)
-    if _is_plain(network):
-        return "polynomial" if network.activation == "tanh" and net.scale == 1 and net.norm == "none" else "exponential"
-    if name == "skipinit" or (name == "depth-scaled" and parameters["alpha"] >= 0.5):
-        return "bounded"
-    grows_linearly = net.norm != "none" or network.activation == "tanh"
-    return "power" if grows_linearly and net.map_scale is None and all(s == 1 for s, _ in net.factors) else "exponential"
-
-
-def _limits(network: NetworkSettings) -> str:
-    limits = ["narrow layers, beyond the stated spread"]
-    if network.norm == "batch":
-        limits = ["networks after the first update", "small batches", "narrow layers"]
-    if not _is_plain(network):
-        limits += ["the first block"]
-    if network.norm == "none":
-        limits += ["images whose mean square is not 1"] if network.activation != "relu" else []
-        limits += ["layers that change width, with init xavier or delta-orthogonal"]
-    return "; ".join(limits)
-
-
-def _constant(network: NetworkSettings, scales: Sequence[float], reason: str) -> Prediction:
-    """Blocks that multiply x and its gradient by constants."""
-    steps = _decades([2 * math.log(scale) for scale in scales])
-    limits = "the last block in placement post, whose ReLU sets part of the gradient to 0"
-    return Prediction("exponential", steps, steps, steps, None, f"scale^2 per block: {reason}", limits, _stages(network))
-
-
-# ---- convolutions ----------------------------------------------------------------------------------------------------------
-
-
-def _stages(network: NetworkSettings) -> tuple[int, ...]:
-    blocks = block_count(network)
-    return tuple(block * STAGES // blocks for block in range(blocks)) if network.family == "cnn" else ()
-
-
-def _convolutional(network: NetworkSettings, side: int | None) -> Prediction:
-    """Without normalization and with ReLU: fully connected layers whose chi is reduced by zero padding, stage by stage."""
-    blocks, stages, m = block_count(network), _stages(network), layers_of_block(network)
-    padded = side is not None and network.init != "delta-orthogonal"
-    sides = [-(-side // 2**stage) for stage in (0, *stages)] if side is not None else []
-    kernels = [1, 3, 1] if network.block == "bottleneck" else [3] * m
-    net = _wide(network, MIN_BATCH, None, 1, gradient=True)
-    source, spread = f"zero padding at image borders; {PLAIN_SOURCES['none']}", "layers that change width, with init xavier"
-    if _is_plain(network):
-        factors = padding_factors(sides, kernels) if padded else [1.0] * blocks
-        steps = _decades(np.log(factors) + m * math.log(net.scale / 2))
-        return Prediction("exponential", steps, steps, None, None, source, f"{spread}; individual narrow networks", stages)
-    low, high = [0.0] * blocks, [0.0] * blocks
-    for stage in set(stages):
-        reductions = borders(sides[1 + stages.index(stage)]) if padded else (1.0, 1.0)
-        for bounds, reduction in zip((low, high), reductions, strict=True):
-            _, growth = _grown(replace(net, scale=net.scale * reduction ** (kernels.count(3) / m)), INPUT_DISTANCE)
-            for block in (block for block in range(blocks) if stages[block] == stage):
-                factor = growth.backward[block]
-                bounds[block] = math.log(factor if bounds is low else max(factor, growth.forward[block]))
-    source = f"{RESIDUAL_SOURCE.format(place=network.placement)}; zero padding at image borders"
-    return Prediction(
-        _law(network, net), _decades(low), _decades(high), None, None, source, f"blocks that change shape; {spread}", stages
-    )
-
-
-# ---- distances -------------------------------------------------------------------------------------------------------------
-
-DISTANCE_SOURCE = (
-    "composed correlation maps: Cho & Saul 2009 (ReLU), Poole et al. 2016, arXiv:1606.05340; {shortcut}"
-    "variance over seeds of ln distance 8 / width per ReLU layer, carried on by the derivative of the map"
-)
-TILT = 0.02  # relative change of the first distance, for the derivative of the composed map
-
-
-def _distances(net: Wide, start: float) -> DistancePrediction:
-    """The median over seeds in layers of that width, and two SD around it and the limit of large widths."""
-    wide, middle, tilted = (
-        np.maximum(_grown(net, min(value, moments.MAX_DISTANCE), typical=typical)[1].distances, 1e-300)
-        for value, typical in ((start, False), (start, True), (start * (1 + TILT), True))
-    )
-    sensitivity = np.maximum(np.log(tilted / middle) / math.log1p(TILT), 1e-6)  # of ln distance at each boundary to the first
-    _, growth = _grown(net, start, typical=True)
-    variance, total = [0.0], 0.0
-    for spread, before, after in zip(growth.distance_spread, sensitivity, sensitivity[1:], strict=False):
-        total = total * min(1.0, after / before) ** 2 + spread / net.width
-        variance.append(total)
-    sd = np.sqrt(variance)
-    shortcut = "" if all(s == 0 for s, _ in net.factors) else "shortcut and branch add up as E[x x'] of uncorrelated units; "
-    return DistancePrediction(
-        tuple(map(float, middle)),
-        tuple(map(float, np.minimum(middle * np.exp(-2 * sd), wide))),
-        tuple(map(float, np.minimum(np.maximum(middle * np.exp(2 * sd), wide), 2.0))),
-        DISTANCE_SOURCE.format(shortcut=shortcut),
-        "inputs whose distances differ widely; layers narrower than their number",
     )

@@ -24,7 +24,7 @@ from resexp.theory.moments import Activation, Array, Pair, distance_before, mome
 
 @dataclass(frozen=True)
 class Wide:
-    """A network of fully connected layers, as theory sees it.
+    """A network of fully connected layers, reduced to what predictions need.
 
     scale, bias: g of the branches and the variance of their biases. `random_spread`: relative variance of |Wd|^2 times width,
     2 for independent weights and 0 for orthogonal ones.

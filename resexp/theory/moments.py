@@ -31,16 +31,18 @@ def _normal_density(z: Array) -> Array:
     return density
 
 
-def _leaky(slope: float) -> Activation:
-    return Activation(lambda z: np.where(z > 0, z, slope * z), lambda z: np.where(z > 0, 1.0, slope), homogeneous=True)
+def _leaky(slope: float, scale: float = 1.0) -> Activation:
+    return Activation(
+        lambda z: scale * np.where(z > 0, z, slope * z), lambda z: scale * np.where(z > 0, 1.0, slope), homogeneous=True
+    )
 
 
 @lru_cache
-def activation(name: str, slope: float = 0.0) -> Activation | None:
-    """The activation of that name; `slope` is that of leaky ReLU for negative inputs. None if it is not known."""
+def activation(name: str, slope: float = 0.0, scale: float = 1.0) -> Activation | None:
+    """The activation of that name; `slope` and `scale` are those of leaky ReLU. None if it is not known."""
     known: dict[str, Activation] = {
         "relu": _leaky(0.0),
-        "leaky-relu": _leaky(slope),
+        "leaky-relu": _leaky(slope, scale),
         "tanh": Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2),
         "gelu": Activation(lambda z: z * ndtr(z), lambda z: ndtr(z) + z * _normal_density(z)),
         "silu": Activation(lambda z: z * expit(z), lambda z: expit(z) * (1 + z * (1 - expit(z)))),

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from resexp import stacking, streams
-from resexp.config import NetworkSettings, TrainingSettings, Trial, shortcut_name
+from resexp.config import NetworkSettings, Scalars, TrainingSettings, Trial, shortcut_name
 from resexp.networks import GROUPS, Network, Noise, build_network, initialize
-from resexp.shortcuts import ShortcutSetting
 from resexp.training.data import DTYPES
 
 MIN_CHANNELS_LAST = 8  # input channels: the block size of oneDNN's AVX2 convolutions
@@ -55,7 +54,7 @@ def memory_format(network: Network) -> torch.memory_format:
 
 
 def _build(
-    network_settings: NetworkSettings, shortcut: ShortcutSetting, width: int, input_shape: tuple[int, ...], classes: int
+    network_settings: NetworkSettings, shortcut: str | Scalars, width: int, input_shape: tuple[int, ...], classes: int
 ) -> Network:
     return build_network(
         network_settings.family,
@@ -74,14 +73,14 @@ def _build(
 
 
 def matched_plain_width(
-    network_settings: NetworkSettings, shortcut: ShortcutSetting, input_shape: tuple[int, ...], classes: int
+    network_settings: NetworkSettings, shortcut: str | Scalars, input_shape: tuple[int, ...], classes: int
 ) -> int:
     """The width of the parameter-matched plain baseline: the narrowest with at least as many parameters as with `shortcut`.
 
-    With group norm, widths are multiples of the number of groups. Plain networks are built on the meta device. The network
-    with the shortcut is not, because the constructor of a custom shortcut may read or copy values.
+    With group norm, widths are multiples of the number of groups; with init looks-linear, they are even. Plain networks are
+    built on the meta device. The network with the shortcut is not: the constructor of a custom shortcut may read values.
     """
-    unit = GROUPS if network_settings.norm == "group" else 1
+    unit = GROUPS if network_settings.norm == "group" else 2 if network_settings.init == "looks-linear" else 1
     target = _parameters(_build(network_settings, shortcut, network_settings.width, input_shape, classes))
 
     def plain_parameters(units: int) -> int:
