@@ -133,7 +133,7 @@ def zero_branch(network: NetworkSettings) -> bool:
     return is_zero and preserves_x and not has_map and not is_plain(network)
 
 
-# ---- the network as a sequence of layers ---------------------------------------------------------------------------------------
+# ---- the network as a sequence of layers ------------------------------------------------------------------------------
 
 
 def _scale(network: NetworkSettings, *, hidden: bool = True) -> float:

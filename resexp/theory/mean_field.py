@@ -15,11 +15,12 @@ Letters of a sequence: L weighted layer, N normalization, A activation.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
 from resexp.theory.moments import Activation, Array, Pair, distance_before, moments, normal_pair
+
+MANY, TINY = 1e60, 1e-200  # mean squares: one that makes biases negligible, and the smallest one
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,24 @@ def grow_plain(net: Wide, distance: float, *, typical: bool = False) -> Growth:
     typical: the median over seeds of the distances instead of the limit of large widths, see `_typical`.
     """
     signal = through(net, net.stem, Signal(net.stem_square, net.stem_square * distance))
-    signals = [signal]
+    distances, signals, growth = [signal.distance], list[Signal](), list[float]()
     for _ in net.factors:
-        signal = replace(signal, chi=1.0, gradient_spread=0.0, distance_spread=0.0)
-        signal = through(net, net.before + net.branch + net.after, signal)
+        start = replace(signal, chi=1.0, gradient_spread=0.0, distance_spread=0.0)
+        signal = through(net, net.before + net.branch + net.after, start)
         spread = signal.distance_spread * (1 - signal.distance / 2) ** 2
-        signals.append(replace(signal, distance_spread=spread, gap=signal.gap * _typical(net, spread, typical=typical)))
-        signal = signals[-1]
-    steps = list(pairwise(signals))
+        signal = replace(signal, distance_spread=spread, gap=signal.gap * _typical(net, spread, typical=typical))
+        growth.append(signal.square / start.square)
+        signals.append(signal)
+        distances.append(signal.distance)
+        if net.phi.homogeneous and not 1 / MANY < signal.square < MANY:  # no underflow or overflow after many blocks
+            signal = replace(signal, square=1.0, gap=signal.distance)
+        signal = replace(signal, square=max(signal.square, TINY))
     return Growth(
-        tuple(signal.chi for signal in signals[1:]),
-        tuple(end.square / start.square for start, end in steps),
-        tuple(signal.gradient_spread for signal in signals[1:]),
-        tuple(signal.distance_spread for signal in signals[1:]),
-        tuple(signal.distance for signal in signals),
+        tuple(signal.chi for signal in signals),
+        tuple(growth),
+        tuple(signal.gradient_spread for signal in signals),
+        tuple(signal.distance_spread for signal in signals),
+        tuple(distances),
     )
 
 
@@ -188,7 +193,7 @@ def grow_residual(net: Wide, distance: float, *, typical: bool = False) -> Growt
     random = np.random.default_rng(0)
     x = normal_pair(random, 1.0 if "N" in net.stem and net.norm != "none" else net.stem_square, _stem_distance(net, distance))
     x = x.map(net.phi.value) if "A" in net.stem else x
-    pairs, blocks, spreads = [x], list[_Block](), []
+    distances, growth, blocks, spreads = [x.distance], list[float](), list[_Block](), list[float]()
     for index, (s, a) in enumerate(net.factors):
         h, before, before_spreads = _stream(net, net.before, x, random)
         shares = index == 0 and bool(net.before)
@@ -219,17 +224,18 @@ def grow_residual(net: Wide, distance: float, *, typical: bool = False) -> Growt
         )
         distance_spread *= (1 - after_x.distance / 2) ** 2
         after_x = replace(after_x, half=after_x.half * math.sqrt(_typical(net, distance_spread, typical=typical)))
-        x = after_x
-        pairs.append(x)
+        growth.append(after_x.square / x.square)
+        distances.append(after_x.distance)
+        x = after_x.plus(after_x, 0.0, MANY**-0.5) if after_x.square > MANY else after_x  # no overflow after many blocks
         blocks.append(block)
         spreads.append(distance_spread)
     backward, gradient_spread = _backward(blocks, net.map_scale)
     return Growth(
         backward,
-        tuple(end.square / start.square for start, end in pairwise(pairs)),
+        tuple(growth),
         gradient_spread,
         tuple(spreads),
-        tuple(pair.distance for pair in pairs),
+        tuple(distances),
     )
 
 

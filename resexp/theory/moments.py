@@ -6,7 +6,7 @@ variables with correlation 1 - D. Distances are computed from differences, so th
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -90,6 +90,9 @@ class Moments:
 @lru_cache(maxsize=4096)
 def moments(phi: Activation, q: float, distance: float) -> Moments:
     """Moments of an activation, by the midpoint rule on a grid that is dense where ReLU has its kink."""
+    if phi.homogeneous and q != 1:
+        unit = moments(phi, 1.0, distance)
+        return replace(unit, square=q * unit.square, gap=q * unit.gap)
     root = math.sqrt(q)
     value, slopes = phi.value(root * Z), phi.derivative(root * Z) ** 2
     square, slope_square = float(WEIGHT @ value**2), float(WEIGHT @ slopes)
