@@ -180,7 +180,7 @@ def test_formulas_use_the_settings_of_shortcuts(overrides: tuple[str, ...], arm:
 @pytest.mark.parametrize(
     ("overrides", "arms"),
     [
-        (("network.norm=layer",), ["plain"]),
+        (("network.norm=layer",), ["plain", "identity"]),
         (("network.placement=pre",), ["plain", "identity"]),
         (("network.placement=post",), ["plain", "identity"]),
     ],
@@ -203,7 +203,8 @@ def test_the_prediction_of_a_parameter_matched_baseline_uses_its_width(tiny: Any
     width = network.classifier.weight.shape[1]
 
     assert width > trial.settings.network.width
-    assert baseline.prediction.variance == pytest.approx(5 * trial.settings.network.block_layers / width)
+    expected = 5 * trial.settings.network.block_layers / width
+    assert baseline.prediction.variance == pytest.approx([expected] * baseline.blocks)
 
 
 def test_spreads_are_means_and_sds_of_logarithms_over_seeds_and_batches(tiny: Any):
@@ -259,12 +260,12 @@ def lines(diagnostics: list[InitDiagnostics]) -> str:
 
 
 def test_every_arm_has_a_row_and_a_chart_within_80_columns(tiny: Any):
-    diagnostics = measured(tiny("network.depth=[4, 22]", "network.shortcut=[identity, stochastic-depth]", "seeds=3"))
+    diagnostics = measured(tiny("network.depth=[4, 22]", "network.shortcut=[identity, gate-shortcut]", "seeds=3"))
     text = lines(diagnostics)
 
     assert max(map(len, text.splitlines())) <= 80
-    assert len(re.findall(r"^  (plain|identity|stochastic-depth) .*[▁-█]$", text, flags=re.MULTILINE)) == 6
-    assert "no formula is known for the shortcut stochastic-depth" in text
+    assert len(re.findall(r"^  (plain|identity|gate-shortcut) .*[▁-█]$", text, flags=re.MULTILINE)) == 6
+    assert "no formula is known for the shortcut gate-shortcut" in text
     assert "- (too few blocks)" in text
 
 

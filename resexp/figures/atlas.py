@@ -10,7 +10,7 @@ from resexp.figures.panels import named
 from resexp.tables.colors import PLAIN, RESIDUAL
 from resexp.tables.formats import percent
 from resexp.tables.frames import Frames
-from resexp.tables.planes import ALL_DIVERGED, MIXED, plane
+from resexp.tables.planes import ALL_DIVERGED, MIXED, TRAINED, plane, separated
 from resexp.tables.sentences import Sentence
 
 SIDE = 190  # pixels of a panel
@@ -120,6 +120,12 @@ SENTENCES = {
         "the median network of a configuration diverged",
     ),
     "theory": Sentence("{arm}: {sides}.", "a formula predicts the trainability limit"),
+    "separated": Sentence(
+        "{arm}: {reach} of {total} configurations are on the predicted side of the limit ({gradient} with the limit of the "
+        "gradient alone, {distance} with that of the cosine distance); a configuration trains with at least {share} of the "
+        "arm's highest median accuracy.",
+        "a limit is predicted in the range of the heat map",
+    ),
     "side": Sentence(
         "{side}: {count} configurations, median accuracy {median}% (range {lowest}% to {highest}%)",
         "configurations are on this side of the predicted limit",
@@ -178,7 +184,12 @@ def _sides(name: str, arm_rows: pd.DataFrame, limits: pd.DataFrame) -> list[str]
         for side, inside in sides
         if inside.any()
     ]
-    return [SENTENCES["theory"].format(arm=name, sides="; ".join(counts))] if counts else []
+    lines = [SENTENCES["theory"].format(arm=name, sides="; ".join(counts))] if counts else []
+    if not near.all():
+        right = separated(arm_rows, limits)
+        counted = {limit: count for limit, (count, _) in right.items()}
+        lines.append(SENTENCES["separated"].format(arm=name, total=len(known), share=f"{100 * TRAINED:g}%", **counted))
+    return lines
 
 
 ATLAS = Figure(
@@ -189,9 +200,10 @@ ATLAS = Figure(
         "plain. Cells show medians over all seeds. Diverged seeds rank below all others, and a cell is blank if the "
         "median seed diverged. Circles mark cells whose seeds have different outcomes, crosses cells in which all seeds "
         "diverged. In a difference, they mark such cells of either arm. In blue cells the shortcut helps, in vermilion "
-        "cells it hurts. Lines are the predicted trainability limits: 6 depth scales of the gradient at initialization, "
-        "16 with batch norm. They are vermilion for plain and blue for the arm with a shortcut. An arm without a line has "
-        "no formula, or no limit in this range."
+        "cells it hurts. Lines are the predicted trainability limits: the depth at which the cosine distance of two "
+        "inputs falls to e^-6 of its value at the first block, or 6 depth scales of the gradient (16 with batch norm), "
+        "whichever is smaller. They are vermilion for plain and blue for the arm with a shortcut. An arm without a line "
+        "has no formula, or no limit in this range."
     ),
     chart=_chart,
     condition=lambda data: data.has_heat_map,

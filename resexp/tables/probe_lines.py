@@ -82,12 +82,14 @@ def _signed(value: float) -> str:
 
 
 def predicted_text(arm: InitDiagnostics) -> str:
-    """The predicted slope, with two SDs over seeds if theory predicts them."""
+    """The predicted slope, with two SDs over seeds if theory predicts them; a range includes them."""
     expected, spread = arm.prediction.slope(), arm.prediction.slope_spread()
     if expected is None:
         return "-" if arm.prediction.known else "no formula"
     low, high = (_signed(end) for end in expected)
-    return (low if low == high else f"{low}..{high}") + ("" if spread is None else f" ±{spread:.3f}")
+    if low == high:
+        return low + ("" if spread is None else f" ±{spread:.3f}")
+    return "..".join(_signed(end) for end in (expected[0] - (spread or 0.0), expected[1] + (spread or 0.0)))
 
 
 def ratio_text(arm: InitDiagnostics) -> str:
