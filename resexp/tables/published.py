@@ -20,6 +20,7 @@ from resexp.config.parsing import read_document
 from resexp.config.types import Model, PositiveFloat
 from resexp.inference import Summary
 from resexp.runs import Results
+from resexp.tables.labels import label_text
 from resexp.tables.model import Column, Table
 from resexp.tables.text_layout import plain_lines
 
@@ -153,7 +154,7 @@ def published_rows(results: Results) -> list[PublishedRow]:
             measured = summary(records, "test_accuracy")
             if measured.n and records[0].trial.parameters_of is None:
                 matches = published_results(records[0].trial.settings, measured.n)
-                rows.append((" ".join(f"{key} {value}" for key, value in label.items()), arm, measured, matches))
+                rows.append((label_text(label) if label else "", arm, measured, matches))
     return rows
 
 
@@ -254,7 +255,9 @@ def published_table(rows: Sequence[PublishedRow]) -> Table[MatchRow]:
     It has neither rows nor notes if there is no publication on any of the networks.
     """
     results = [
-        MatchRow(f"{cell} {arm}".strip(), measured, result) for cell, arm, measured, matches in rows for result in matches
+        MatchRow(f"{arm} at {cell}" if cell else arm, measured, result)
+        for cell, arm, measured, matches in rows
+        for result in matches
     ]
     compared = sorted((row for row in results if not row.result.differences), key=lambda row: row.source)
     columns = [
