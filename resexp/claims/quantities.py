@@ -82,10 +82,6 @@ def _result(key: str, *, final: bool = True, error: bool = False) -> "Measure":
     return _per_seed(read, final=final)
 
 
-def _above_chance(record: TrialRecord, _number: float | None) -> float | None:
-    return float(record.result["outcome"] == Outcome.ABOVE_CHANCE) if record.result else None
-
-
 def _steps_to_loss(results: Results, number: float | None) -> MeasuredCells:
     """The first logged step at which the training loss is at most `number`, inf if it never is.
 
@@ -206,7 +202,9 @@ MEASURES: dict[str, Measure] = {
     "slope_start": _result("slope_start", final=False),
     "slope_end": _result("slope_end", final=False),
     "gradient_growth": _per_seed(lambda record, _number: growth(record), final=False),
-    "above_chance": _per_seed(_above_chance, final=False),
+    "above_chance": _per_seed(
+        lambda record, _number: float(record.result["outcome"] == Outcome.ABOVE_CHANCE) if record.result else None, final=False
+    ),
     "degradation": _degradation,
     "parameters": _constant("parameters"),
     "multiply_adds": _constant("multiply_adds"),

@@ -86,7 +86,10 @@ def compare_trials(original: TrialRecord, rerun: TrialRecord, one_image: float) 
     by_step = _deviations(original.folder, rerun.folder)
     deviation = max([*by_step.values(), relative_difference(a["test_loss"], b["test_loss"])])
     equal = {key for key, value in a.items() if b.get(key) == value}
-    close = a["test_accuracy"] == b["test_accuracy"] or _distance(a, b) <= one_image * (1 + 1e-6)
+    accuracies = a["test_accuracy"], b["test_accuracy"]
+    close = accuracies[0] == accuracies[1] or (
+        None not in accuracies and abs(accuracies[0] - accuracies[1]) <= one_image * (1 + 1e-6)
+    )
     if not files and equal >= a.keys() - {"sha256", "seal"}:
         verdict = ReproductionVerdict.IDENTICAL
     elif equal >= {"outcome", "steps"} and deviation <= ROUNDING and close:
@@ -95,11 +98,6 @@ def compare_trials(original: TrialRecord, rerun: TrialRecord, one_image: float) 
         verdict = ReproductionVerdict.DIFFERENT
     differs_from = next((step for step, difference in by_step.items() if difference > ROUNDING), None)
     return Repeat(original.trial, a, b, verdict, files, deviation, differs_from)
-
-
-def _distance(a: Json, b: Json) -> float:
-    values = [a["test_accuracy"], b["test_accuracy"]]
-    return math.inf if None in values else abs(values[0] - values[1])
 
 
 def _deviations(original: Path, rerun: Path) -> dict[int, float]:

@@ -36,12 +36,12 @@ def dissection(
             label: {arm: [runs.read_rows(record.folder / file) for record in members] for arm, members in arms.items()}
             for label, arms in trials.items()
         }
-        found: list[tuple[str, str]] = []  # configuration, sentence
+        statements: list[tuple[str, str]] = []  # configuration, sentence
         for label, arms in cells.items():
             for arm, seeds in arms.items():
                 at_chance = _at_chance(trials[label][arm]) if seeds[0] else []
-                found += [(label, f"{arm}: {sentence}") for sentence in [*sentences(seeds), *at_chance]]
-        lines += ["", title, *grouped(found, list(cells))]
+                statements += [(label, f"{arm}: {sentence}") for sentence in [*sentences(seeds), *at_chance]]
+        lines += ["", title, *grouped(statements, list(cells))]
         tables.append(replace(table(cells), key=part))
     files = ", ".join(runs.ABLATION_FILES[part] for part in parts)
     hint = ["", f"To print the tables, add --all. Each trial has the values in {files}."]

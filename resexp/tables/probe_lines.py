@@ -51,7 +51,8 @@ def probe_parts(
 
 
 def _chart(arm: InitDiagnostics) -> str:
-    flow = [_value(spread) for spread in arm.spreads["activation_grad_norm"]]
+    means = [spread.mean for spread in arm.spreads["activation_grad_norm"]]
+    flow = [0.0 if mean is None else math.inf if mean > 308 else 10**mean for mean in means]
     return "".join(shade(level) for level in shade_levels(flow, max(flow)))
 
 
@@ -59,10 +60,6 @@ def _norms(arm: InitDiagnostics) -> str:
     symbols = {"activation_grad_norm": "dL/dx", "activation_rms": "x", "weight_grad_norm": "dL/dW"}
     ends = [(symbol, arm.spreads[name]) for name, symbol in symbols.items() if name in arm.spreads]
     return ", ".join(f"{symbol} {_level(spreads[0])} to {_level(spreads[-1])}" for symbol, spreads in ends)
-
-
-def _value(spread: Spread) -> float:
-    return 0.0 if spread.mean is None else math.inf if spread.mean > 308 else 10**spread.mean
 
 
 def _level(spread: Spread) -> str:

@@ -263,7 +263,7 @@ def published_table(rows: Sequence[PublishedRow]) -> Table[MatchRow]:
     columns = [
         Column[MatchRow]("network", lambda row: row.name),
         Column[MatchRow]("measured", lambda row: _measured(row.measured), number=True),
-        Column[MatchRow]("published", lambda row: _error_text(row.result), number=True),
+        Column[MatchRow]("published", lambda row: _with_sd(row.result.error, row.result.sd), number=True),
         Column[MatchRow]("where", lambda row: row.result.where),
     ]
     return Table(
@@ -292,10 +292,6 @@ def _other_recipes(rows: Sequence[MatchRow]) -> list[str]:
     return lines
 
 
-def _error_text(result: PublishedResult) -> str:
-    return "> 20" if result.error is None else _with_sd(result.error, result.sd)
-
-
 def _shortened(differences: Sequence[str]) -> str:
     """All differences; if even the data differ, only that difference and the number of the others."""
     images = [phrase for phrase in differences if phrase.startswith("data.name ")]
@@ -310,5 +306,6 @@ def _measured(accuracy: Summary) -> str:
     return _with_sd(100 * (1 - accuracy.mean), None if accuracy.sd is None else 100 * accuracy.sd)
 
 
-def _with_sd(error: float, sd: float | None) -> str:
-    return f"{error:.2f}" + (f" ± {sd:.2f}" if sd is not None else "")
+def _with_sd(error: float | None, sd: float | None) -> str:
+    """'6.61 ± 0.16'; '> 20' if only a failure is published."""
+    return "> 20" if error is None else f"{error:.2f}" + (f" ± {sd:.2f}" if sd is not None else "")
