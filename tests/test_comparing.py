@@ -121,7 +121,7 @@ def test_a_supported_hypothesis_is_printed_with_its_scope_and_exits_0(folder: Pa
 
     assert answer.code == 0
     assert f"hypothesis\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
-    assert f"    depth 64: +9 points [{100 * low:+.4g}, {100 * high:+.4g}]\n" in answer.out
+    assert f"    depth 64: +9 points [{100 * low:+.4g}, {100 * high:+.4g}], margin 0\n" in answer.out
 
 
 @pytest.mark.parametrize(

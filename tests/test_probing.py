@@ -256,7 +256,7 @@ def test_diagnostics_from_logs_use_step_0_of_finished_trials(tmp_path: Path):
 
 
 def lines(diagnostics: list[InitDiagnostics]) -> str:
-    return "\n".join(tables.probe_lines("tiny", diagnostics, 1, 16))
+    return tables.as_lines(tables.probe_parts("tiny", diagnostics, 1, 16))
 
 
 def test_every_arm_has_a_row_and_a_chart_within_80_columns(tiny: Any):

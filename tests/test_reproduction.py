@@ -691,7 +691,7 @@ def test_an_arm_is_also_compared_with_its_parameter_matched_baseline(tmp_path: P
 
 
 def text(result: reproduction.Reproduction) -> str:
-    return "\n".join(tables.fitted(reproduction.lines(result)))
+    return tables.as_lines(tables.reproduced(result, {}))
 
 
 def test_the_report_lists_verdict_and_values_of_each_arm(tmp_path: Path):
@@ -702,6 +702,10 @@ def test_the_report_lists_verdict_and_values_of_each_arm(tmp_path: Path):
         text(result)
         == """\
 digits: different: 6 of 6 trials; 2 arms: 1 within the interval, 1 different
+
+Original and reproduction
+
+  arm       verdict              original, again
 
 d8
   plain     within the interval  losses differ from step 20 on
@@ -714,7 +718,8 @@ Means over seeds: accuracies in percent, differences between arms in points.
 In parentheses: 95% prediction interval for the mean of a repetition.
 2 of 3 means are outside; 1 in 20 is expected by chance.
 
-environment: no differences"""
+environment: no differences
+"""
     )
 
 

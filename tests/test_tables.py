@@ -10,13 +10,15 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import resexp
 from resexp import comparison, runs, tables
 from resexp.comparison import Effect
+from resexp.report import FORMATS
 from resexp.tables import configurations
 from resexp.tables.findings import findings
 from resexp.tables.frames import profiles, read_frames
 from resexp.tables.labels import label_text
-from resexp.tables.model import Column
+from resexp.tables.model import Column, Table
 from resexp.tables.writers import html_table
 
 ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
@@ -362,6 +364,22 @@ def test_a_column_that_is_added_to_the_configurations_appears_in_every_format(tm
     assert html_table(configurations.configurations(compared)).count("8 times") == 2
     assert [row["twice"] for row in csv.DictReader(io.StringIO(texts["csv"]))] == ["8", "8"]
     assert [arm["twice"] for arm in json.loads(texts["json"])["cells"][0]["arms"]] == [8, 8]
+
+
+def test_a_table_that_is_added_from_outside_appears_in_every_format_and_the_report(tmp_path, monkeypatch):
+    def counted(compared):
+        count = Column("finished", lambda cell: str(cell.arms[0].summary.n), data={"n": lambda cell: cell.arms[0].summary.n})
+        return Table("Finished trials", [count], compared.cells)
+
+    monkeypatch.setitem(resexp.TABLES, "counts", counted)
+    monkeypatch.setitem(resexp.TABLES, "empty", lambda _compared: Table("Absent", [], []))
+    results = fabricated.results(tmp_path, both_above_chance, *ONE_CELL)
+    compared = comparison.compare_results(results)
+    texts = [tables.TABLES[form](compared) for form in ("table", "md", "tex")] + [make(results) for make in FORMATS.values()]
+    written = json.loads(tables.TABLES["json"](compared))["tables"]
+
+    assert [("Finished trials" in text, "Absent" in text) for text in texts] == [(True, False)] * 6
+    assert written == {"counts": [{"n": 4}]}
 
 
 def test_accuracy_csv_has_a_row_per_finished_trial(tmp_path):

@@ -98,9 +98,12 @@ def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | No
     prepared: dict[str, Any] = executor.prepare(experiment, plan)
     for remark in [*prepared["remarks"], *config.limits(experiment.shared)]:
         log(remark)
+    labels = tables.cell_labels(experiment)
     warnings = list(
         dict.fromkeys(
-            f"{summary.cell}, {line}" for summary in prepared["pair_summaries"] for line in tables.pair_warnings(summary)
+            f"{tables.cell_text(summary.cell, labels)}, {line}"
+            for summary in prepared["pair_summaries"]
+            for line in tables.pair_warnings(summary)
         )
     )
     for line in warnings[:MAX_WARNINGS]:

@@ -153,4 +153,5 @@ def _plan_text(
     lines += [f"about {forecast['disk_bytes'] / 1e6:,.0f} MB on disk and {forecast['memory_bytes'] / 1e9:.1f} GB of memory"]
     lines += [f"{forecast['multiply_adds']:.3g} multiply-adds in total, counting a backward pass as two forward passes"]
     lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
-    return "\n".join(tables.fitted([*lines, *tables.pair_summary_lines(pair_summaries)]))
+    table = tables.matched_pairs(pair_summaries, tables.cell_labels(experiment))
+    return tables.as_lines([*lines, *([table] if pair_summaries else [])])

@@ -21,6 +21,7 @@ from resexp.tables.by_layer import weight_gradients
 from resexp.tables.claim_table import claim_table
 from resexp.tables.colors import verdict_tone
 from resexp.tables.compared import looks_lines, notes, seed_budget_lines
+from resexp.tables.comparison_tables import added_tables
 from resexp.tables.configurations import configurations
 from resexp.tables.costs import costs_of_steps
 from resexp.tables.definitions import DEFINITIONS
@@ -30,7 +31,7 @@ from resexp.tables.formats import (
     sources_text,
     train_error_spread,
 )
-from resexp.tables.labels import NO_AXIS, condition, label_text
+from resexp.tables.labels import NO_AXIS, cell_labels, condition, label_text
 from resexp.tables.pair_summaries import matched_pairs
 from resexp.tables.probe_lines import slopes
 from resexp.tables.writers import html_table
@@ -46,13 +47,14 @@ def html(results: Results, tune: Sequence[str] = ()) -> str:
     charts = figures_of(content.data)
     figures = {name: _figure(name, content) for name in charts}
     return (
-        _environment()
+        _environment(content)
         .get_template("report.html.j2")
         .render(
             content=content,
             results=results,
             comparison=content.comparison,
             tables=_tables(content),
+            added_tables={table.title: html_table(table) for table in added_tables(content.comparison).values()},
             longer=longer_commands(content.comparison),
             tuned_title=best_settings(content.comparison).title,
             depths_title=error_over_depth(content.comparison).title,
@@ -75,6 +77,7 @@ def html(results: Results, tune: Sequence[str] = ()) -> str:
 
 def _tables(content: Content) -> dict[str, Markup]:
     """Name -> table as HTML."""
+    labels = cell_labels(*(experiment for _, experiment in content.results.sources))
     return {
         "configurations": html_table(configurations(content.comparison, notes(content.comparison))),
         "depths": html_table(error_over_depth(content.comparison)),
@@ -83,7 +86,9 @@ def _tables(content: Content) -> dict[str, Markup]:
         "weight_gradients": html_table(weight_gradients(content.layer_gradients)),
         "claims": html_table(claim_table(content.claim_verdicts)),
         "published": html_table(content.published),
-        "pairs": html_table(matched_pairs([summary for source in content.sources for summary in source.pair_summaries])),
+        "pairs": html_table(
+            matched_pairs([summary for source in content.sources for summary in source.pair_summaries], labels)
+        ),
     }
 
 
@@ -135,7 +140,8 @@ def _data(value: Any) -> Markup:
     return Markup(json.dumps(value, separators=(",", ":")).replace("<", r"\u003c"))  # noqa: S704 - contains no markup
 
 
-def _environment() -> jinja2.Environment:
+def _environment(content: Content) -> jinja2.Environment:
+    labels = cell_labels(*(experiment for _, experiment in content.results.sources))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("resexp"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -149,7 +155,7 @@ def _environment() -> jinja2.Environment:
         lower_first=lambda text: text[:1].lower() + text[1:],
         condition=condition_heading,
         css=verdict_tone,
-        costs=lambda source: html_table(costs_of_steps(source.folder.name, source.costs)),
+        costs=lambda source: html_table(costs_of_steps(source.folder.name, source.costs, labels)),
         versions=lambda packages: ", ".join(f"{name} {version}" for name, version in packages.items()),
     )
     return environment

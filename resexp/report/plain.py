@@ -14,6 +14,7 @@ from resexp.tables.by_layer import weight_gradients
 from resexp.tables.claim_table import claim_table
 from resexp.tables.costs import costs_of_steps
 from resexp.tables.documents import as_markdown
+from resexp.tables.labels import cell_labels
 from resexp.tables.model import Table
 from resexp.tables.pair_summaries import matched_pairs
 from resexp.tables.terminal import shade, shade_levels
@@ -77,6 +78,7 @@ def _markdown_section(section: Section) -> list[str]:
 
 def _shared_sections(content: Content) -> dict[str, Section]:
     """The sections of both formats: heading -> lines and tables."""
+    labels = cell_labels(*(experiment for _, experiment in content.results.sources))
     return {
         "Primary hypothesis": verdict_lines(PRIMARY, content.primary),
         "What the charts show": [line for name in content.figures for line in FIGURES[name].sentences(content.data)],
@@ -84,9 +86,9 @@ def _shared_sections(content: Content) -> dict[str, Section]:
         "Weight gradients by layer": [weight_gradients(content.layer_gradients)] if content.layer_gradients else [],
         "Reversals": content.reversals,
         "Claims and verdicts": [claim_table(content.claim_verdicts)],
-        "Cost": [costs_of_steps(source.folder.name, source.costs) for source in content.sources if source.costs],
+        "Cost": [costs_of_steps(source.folder.name, source.costs, labels) for source in content.sources if source.costs],
         "Pair summaries: matched properties and other changes": [
-            matched_pairs(source.pair_summaries) for source in content.sources if source.pair_summaries
+            matched_pairs(source.pair_summaries, labels) for source in content.sources if source.pair_summaries
         ],
         "Reproduce this report": [line for source in content.sources for line in _launch_lines(source)],
     }

@@ -37,7 +37,6 @@ class ArmRow:
 
 
 IN_RECORD = EVERYWHERE - {Medium.JSON}  # columns whose data are fields of Arm, which JSON contains completely
-ON_PAGES = frozenset({Medium.MARKDOWN, Medium.HTML})
 IN_PAPERS = frozenset({Medium.MARKDOWN, Medium.LATEX})
 
 

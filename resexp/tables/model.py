@@ -69,7 +69,7 @@ class Table(Generic[Row]):
     belong together; a terminal prints the text as a heading above them, other formats as their first column. notes: lines
     below the table. record: the complete record of a row in JSON, to which columns add their data.
 
-    A column without a single text is left out, unless the table has no rows.
+    A column without a single text is left out, unless the table has no rows. key: the name of its rows in JSON.
     """
 
     title: str
@@ -78,6 +78,10 @@ class Table(Generic[Row]):
     group: Column[Row] | None = None
     notes: Sequence[str] = ()
     record: Callable[[Row], dict[str, Any]] | None = None
+    key: str = ""
+
+
+Part = str | Table[Any]  # of the output of a command: a line or a table
 
 
 def lines_text(*lines: str) -> str:
