@@ -221,6 +221,25 @@ class ExperimentResults:
         self._check(report.READ_FILES)
         return Charts(report.figures_of(FigureData(self.results)))
 
+    def save_charts(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = ("png",),
+        *,
+        charts: Sequence[str] = (),
+        where: Sequence[str] = (),
+        width: str = "",
+        slides: bool = False,
+    ) -> list[Path]:
+        """Writes charts as png, svg or pdf with the options of `resexp report --figures`; returns the files.
+
+        Raises:
+            ConfigError: an option that cannot be used.
+            RunsError: as `charts`.
+        """
+        self._check(report.READ_FILES)
+        return report.save_figures(self.results, Path(folder), report.Pictures(formats, charts, where, width, slides))
+
     def __repr__(self) -> str:
         arms = dict.fromkeys(record.trial.arm for record in self.results.records)
         axes = {

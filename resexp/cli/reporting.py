@@ -191,6 +191,18 @@ def watch(
 
 # ---- report ---------------------------------------------------------------------------------------------------------------
 
+ChartsOption = Annotated[str | None, typer.Option(help="Names of the charts to write, comma-separated. Default: all.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Show only these configurations in the written charts, as depth=20. Repeatable."),
+]
+WidthOption = Annotated[
+    str | None, typer.Option(help="Total width of each written chart, with axes: 3.25in, 8cm, 80mm, 234pt or 800px.")
+]
+SlidesOption = Annotated[
+    bool, typer.Option("--slides", help="Write each chart as a slide of 1920 x 1080 pixels with its title and sentences.")
+]
+
 
 @app.command()
 def report(
@@ -210,6 +222,10 @@ def report(
     figures: Annotated[
         str | None, typer.Option(help="Also write the charts to figures/ next to the report, comma-separated: png, svg, pdf.")
     ] = None,
+    charts: ChartsOption = None,
+    where: WhereOption = None,
+    width: WidthOption = None,
+    slides: SlidesOption = False,
     form: Annotated[
         str | None,
         typer.Option("--format", help="Output format: html, md or text. Default: from the file name extension, else html."),
@@ -226,9 +242,12 @@ def report(
         check_choice("--format", form, reports.FORMATS)
     form = _form_of(output, form)
     to_stdout = output == Path("-")
+    pictures = reports.Pictures(_names(figures), _names(charts), where or [], width or "", slides)
+    pictures.check()
     if to_stdout and (figures or show):
         raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ_FILES)
+    reports.restricted(results, pictures.where)
     with stages() as announce:
         announce(f"writing the report of {results.name}")
         text = reports.FORMATS[form](results, tune or [])
@@ -240,12 +259,17 @@ def report(
         path = output / name if output and output.is_dir() else output or folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_text(path, text)
-        for figure in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
+        for figure in reports.save_figures(results, path.parent / "figures", pictures) if figures else []:
             print_result(str(figure))
         print_result(str(path))
         if show:
             typer.launch(str(path))
     _fail_if_incomplete(results)
+
+
+def _names(text: str | None) -> list[str]:
+    """The names of a comma-separated list, without duplicates."""
+    return list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
 
 
 FORMAT_OF_EXTENSION = {".html": "html", ".htm": "html", ".md": "md", ".txt": "text"}

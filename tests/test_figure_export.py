@@ -1,0 +1,179 @@
+"""Charts as files: their width, their configurations, slides."""
+
+import re
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import fabricated
+import pytest
+from commands import Program
+from test_figures import SMALL, better, chart_rows
+
+import resexp
+from resexp import report, runs
+from resexp.config import ConfigError
+from resexp.figures import FIGURES, FigureData
+from resexp.report import Pictures, restricted, save_figures
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
+    several = [setting for setting in SMALL if not setting.startswith("network.norm")]
+    return fabricated.results(tmp_path_factory.mktemp("runs"), better, *several, "network.norm=[none,layer]")
+
+
+def written(results: runs.Results, folder: Path, pictures: Pictures) -> bytes:
+    (path,) = save_figures(results, folder, pictures)
+    return path.read_bytes()
+
+
+def png_size(content: bytes) -> tuple[int, int]:
+    return struct.unpack(">II", content[16:24])
+
+
+def pdf_width(content: bytes) -> float:
+    return float(re.search(rb"/MediaBox ?\[0 0 ([\d.]+)", content)[1])
+
+
+# ---- width ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("width", "points", "pixels"),
+    [("3.25in", 234, 975), ("8cm", 226.772, 944), ("120mm", 340.157, 1417), ("400pt", 400, 1666), ("640px", 480, 640)],
+)
+def test_the_whole_picture_has_the_requested_width_in_every_format(
+    results: runs.Results, tmp_path: Path, width: str, points: float, pixels: int
+):
+    svg, pdf, png = (written(results, tmp_path, Pictures([form], ["accuracy"], width=width)) for form in ("svg", "pdf", "png"))
+
+    assert float(re.match(rb'<svg [^>]*?\bwidth="([\d.]+)pt"', svg)[1]) == pytest.approx(points, abs=0.01)
+    assert pdf_width(pdf) == pytest.approx(points, abs=0.01)
+    assert png_size(png)[0] == pytest.approx(pixels, abs=1)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "gradient-profile", "gradient-map", "weight-gradient", "paired-differences"])
+@pytest.mark.parametrize("width", ["3.25in", "6.75in"])
+def test_fonts_have_7_to_9_points(results: runs.Results, tmp_path: Path, name: str, width: str):
+    svg = written(results, tmp_path, Pictures(["svg"], [name], width=width)).decode()
+    points = float(re.match(r'<svg [^>]*?\bwidth="([\d.]+)pt"', svg)[1])
+    left, inner = re.search(r'<svg [^>]*?x="0"[^>]*? width="([\d.]+)"[^>]*?viewBox="0 0 ([\d.]+)', svg).groups()
+    sizes = {float(size) * float(left) / float(inner) for size in re.findall(r'font-size="([\d.]+)px"', svg)}
+
+    assert points == float(left)
+    assert sizes
+    assert all(6.9 <= size <= 9.1 for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("width", "problem"),
+    [
+        ("3.25", "'3.25' is not a number with one of the units in, cm, mm, pt, px"),
+        ("-3in", "'-3in' is not"),
+        ("0.1in", "0.1in is not from 1in"),
+    ],
+)
+def test_a_width_without_unit_or_out_of_range_is_refused(results: runs.Results, tmp_path: Path, width: str, problem: str):
+    with pytest.raises(ConfigError, match=re.escape(f"--width: {problem}")):
+        save_figures(results, tmp_path, Pictures(["svg"], width=width))
+
+
+def test_a_width_below_that_of_the_axes_is_refused_with_the_name_of_the_chart(results: runs.Results, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"--width: gradient-map needs \d\.\d\din for its axes"):
+        save_figures(results, tmp_path, Pictures(["svg"], ["gradient-map"], width="1in"))
+
+    assert not list(tmp_path.iterdir())
+
+
+# ---- configurations and names -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [([], 24), (["depth=8"], 12), (["depth=8", "depth=64"], 24), (["depth=8", "norm=layer"], 6), (["network.norm=layer"], 12)],
+)
+def test_a_chart_contains_the_trials_of_the_requested_configurations(results: runs.Results, where: list[str], rows: int):
+    shown = chart_rows("accuracy", restricted(results, where))
+    depths = {text.removeprefix("depth=") for text in where if text.startswith("depth=")} or {"8", "64"}
+
+    assert len(shown) == rows
+    assert {str(row["depth"]) for row in shown} == depths
+
+
+def test_where_restricts_the_written_charts_and_not_the_report(results: runs.Results, tmp_path: Path, call: Program):
+    ((folder, _),) = results.sources
+    outputs = ["-o", tmp_path / "report.html", "--figures", "svg", "--charts", "curves,accuracy"]
+    answer = call("report", folder, *outputs, "--where", "depth=8")
+    everything = (tmp_path / "report.html").read_text("utf-8")
+    circles = (tmp_path / "figures" / "accuracy.svg").read_text("utf-8").count('aria-roledescription="circle"')
+
+    assert answer.code == 0
+    assert answer.out.split() == [
+        str(tmp_path / name) for name in ("figures/curves.svg", "figures/accuracy.svg", "report.html")
+    ]
+    assert everything == report.html(results)
+    assert circles == len(chart_rows("accuracy", restricted(results, ["depth=8"])))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--figures", "svg", "--charts", "acuracy"], r"--charts: 'acuracy' is not one of .*; did you mean accuracy\?"),
+        (["--figures", "svg", "--charts", "lesion"], "--charts: lesion has no data here; charts with data: accuracy, "),
+        (["--figures", "svg", "--where", "depth=20"], "--where: no configuration has depth=20; values: 8, 64"),
+        (["--figures", "svg", "--where", "dept=8"], r"--where: 'dept' does not vary here; .*; did you mean depth\?"),
+        (["--figures", "svg", "--where", "depth"], "--where: 'depth' is not KEY=VALUE"),
+        (["--figures", "svg", "--slides", "--width", "3in"], "--slides: slides have a fixed size"),
+        (["--charts", "accuracy"], "--charts: .*; add --figures"),
+        (["--where", "depth=8"], "--where: .*; add --figures"),
+        (["--width", "3in"], "--width: .*; add --figures"),
+        (["--slides"], "--slides: .*; add --figures"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_used_are_refused_in_one_line(
+    results: runs.Results, tmp_path: Path, call: Program, options: list[str], problem: str
+):
+    ((folder, _),) = results.sources
+    answer = call("report", folder, "-o", tmp_path / "report.html", *options)
+
+    assert answer.code == 2
+    assert re.match(f"resexp: {problem}", answer.err.splitlines()[-1])
+    assert not (tmp_path / "figures").exists()
+
+
+# ---- slides -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_slide_has_the_size_of_a_screen_and_contains_title_and_sentences(results: runs.Results, tmp_path: Path):
+    svg, pdf, png = (written(results, tmp_path, Pictures([form], ["accuracy"], slides=True)) for form in ("svg", "pdf", "png"))
+    texts = " ".join(re.findall(r"<text[^>]*>([^<]+)</text>", svg.decode()))
+    data = FigureData(results)
+
+    assert png_size(png) == (1920, 1080)
+    assert re.search(rb"/MediaBox ?\[0 0 1920 1080\]", pdf)
+    assert FIGURES["accuracy"].title(data) in texts
+    assert FIGURES["accuracy"].sentences(data)
+    for sentence in FIGURES["accuracy"].sentences(data):
+        assert sentence in texts
+
+
+def test_sentences_that_do_not_fit_a_slide_are_counted(results: runs.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    many = replace(FIGURES["accuracy"], sentences=lambda _data: [f"Sentence {number}: {'word ' * 30}." for number in range(20)])
+    monkeypatch.setitem(FIGURES, "accuracy", many)
+    svg = written(results, tmp_path, Pictures(["svg"], ["accuracy"], slides=True)).decode()
+    shown = len(re.findall(r"Sentence \d+:", svg))
+
+    assert 0 < shown < 20
+    assert f"{20 - shown} more sentences in the report" in svg
+
+
+# ---- from Python ------------------------------------------------------------------------------------------------------------
+
+
+def test_python_writes_the_same_charts(results: runs.Results, tmp_path: Path):
+    ((folder, _),) = results.sources
+    paths = resexp.load(folder).save_charts(tmp_path, ["pdf"], charts=["accuracy"], where=["depth=8"], width="3.25in")
+
+    assert paths == [tmp_path / "accuracy.pdf"]
+    assert pdf_width(paths[0].read_bytes()) == pytest.approx(234)
