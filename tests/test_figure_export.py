@@ -3,15 +3,18 @@
 import re
 import struct
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import fabricated
 import pytest
 from commands import Program
+from rich.console import Console
 from test_figures import SMALL, better, chart_rows
 
 import resexp
-from resexp import report, runs
+from resexp import report, runs, screen, tables
+from resexp.comparison import compare_results
 from resexp.config import ConfigError
 from resexp.figures import FIGURES, FigureData
 from resexp.report import Pictures, restricted, save_figures
@@ -166,6 +169,31 @@ def test_sentences_that_do_not_fit_a_slide_are_counted(results: runs.Results, tm
 
     assert 0 < shown < 20
     assert f"{20 - shown} more sentences in the report" in svg
+
+
+# ---- colors -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_arm_has_one_color_in_charts_tables_and_on_the_terminal(tmp_path: Path):
+    three_arms = [*SMALL[1:], "network.depth=[8]", "network.shortcut=[identity,gate,rezero]"]
+    results = fabricated.results(tmp_path, lambda trial: better(trial) if trial.arm != "gate" else {}, *three_arms)
+    colors = {"plain": "#D55E00", "identity": "#0072B2", "gate": "#009E73", "rezero": "#CC79A7"}
+    encoding = FIGURES["accuracy"].chart(FigureData(results)).to_dict()["spec"]["layer"][0]["encoding"]
+    chart = dict(zip(encoding["color"]["scale"]["domain"], encoding["color"]["scale"]["range"], strict=True))
+    page = dict(re.findall(r'class="arm" style="--arm: (#\w+)">(\w+)<', report.html(results)))
+    lines = tables.comparison_lines(compare_results(results))
+    terminal = {line.plain[span.start : span.end]: str(span.style) for line in lines for span in line.spans}
+    ((folder, experiment),) = results.sources
+    console = Console(
+        force_terminal=True, color_system="truecolor", record=True, width=120, file=StringIO(), legacy_windows=False
+    )
+    console.print(screen.render(screen.snapshot(folder, experiment, 0.0, {}), 120))
+    display = console.export_html(inline_styles=True)
+
+    assert chart == {arm: color for arm, color in colors.items() if arm != "gate"}
+    assert {arm: color for color, arm in page.items()} == colors
+    assert {arm: terminal[arm] for arm in colors} == colors
+    assert all(re.search(rf"color: {color.lower()}[^>]*>{arm} *<", display) for arm, color in chart.items())
 
 
 # ---- from Python ------------------------------------------------------------------------------------------------------------

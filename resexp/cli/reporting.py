@@ -39,6 +39,7 @@ MetricOption = Annotated[
     str,
     typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
 ]
+ByOption = Annotated[list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")]
 TuneOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
@@ -61,9 +62,7 @@ def compare(
     at: Annotated[
         str, typer.Option(help="Point in training: last, best (highest validation accuracy), or step:N of metrics.csv.")
     ] = "last",
-    by: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")
-    ] = None,
+    by: ByOption = None,
     tune: TuneOption = None,
     expect: ExpectOption = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
@@ -78,6 +77,8 @@ def compare(
     missing: Annotated[bool, typer.Option("--allow-missing", help="Exit 0 even if some trials are unfinished.")] = False,
 ) -> None:
     """Compare plain and residual networks, paired by seed. Accepts several experiments.
+
+    On a terminal arms and verdicts have colors, unless the variable NO_COLOR is set. Text always states the same.
 
     Exit status 1: trials are damaged or unfinished. Exit status 3: --expect is not met, or a network has no matching plain one.
     """

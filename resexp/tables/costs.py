@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from resexp.tables.colors import arm_tone
 from resexp.tables.model import Column, Table
 from resexp.tables.text_layout import plain_lines
 
@@ -21,7 +20,7 @@ def costs_of_steps(name: str, costs: Sequence[Cost]) -> Table[Cost]:
     return Table(
         title=f"{name}: cost of a training step",
         columns=[
-            Column("arm", lambda cost: cost["arm"], "arm", tone=lambda cost: arm_tone(cost["arm"])),
+            Column("arm", lambda cost: cost["arm"], "arm", arm=True),
             Column("ms per step", lambda cost: f"{_milliseconds(cost, 'step_seconds'):.2f}", number=True),
             Column("quartiles", _quartiles, number=True),
             Column("s per epoch", lambda cost: f"{float(cost['epoch_seconds']):.2f}", number=True),

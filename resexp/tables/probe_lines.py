@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 from resexp.tables.at_initialization import QUANTITIES, InitDiagnostics, Spread
-from resexp.tables.colors import arm_tone
 from resexp.tables.definitions import legend
 from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Table
 from resexp.tables.terminal import fitted, shade, shade_levels
@@ -16,7 +15,7 @@ def slopes(diagnostics: Sequence[InitDiagnostics]) -> Table[InitDiagnostics]:
     return Table(
         title="Slopes, measured and predicted",
         columns=[
-            Column("arm", lambda arm: arm.arm, "arm", tone=lambda arm: arm_tone(arm.arm)),
+            Column("arm", lambda arm: arm.arm, "arm", arm=True),
             Column("slope [95% CI]", measured_text, "slope", number=True),
             Column("predicted slope", predicted_text, "The slope from theory, ± two SDs over seeds if theory predicts them.",
                    number=True),
