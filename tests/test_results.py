@@ -101,6 +101,18 @@ def test_two_experiments_with_one_name_are_distinguished_by_their_folders(tmp_pa
     folders = [written(tmp_path / seed, ["name=one", f"seeds=[{seed}]"])[0] for seed in "12"]
 
     assert runs.read_results(folders).name == f"one ({folders[0]}) + one ({folders[1]})"
+
+
+def test_many_experiments_are_counted_in_the_title_instead_of_listed(tmp_path):
+    folders = [
+        fabricated.experiment(tmp_path / str(number), accuracy, *ONE_CELL, "name=one", f"seeds=[{seed}]")[0]
+        for number, seed in enumerate((0, 1, 2, 3, 1))
+    ]
+    results = runs.read_results(folders)
+
+    assert results.repeated > 0
+    assert results.name == f"one (5 folders, 4 seeds, {results.repeated} trials given twice)"
+    assert runs.read_results(folders[:4]).name == "one (4 folders, 4 seeds)"
     assert max(map(len, tables.TABLES["table"](comparison.compare_results(runs.read_results(folders))).splitlines())) <= 80
 
 

@@ -13,6 +13,8 @@ from resexp.runs.locks import is_training
 from resexp.runs.records import read_present, read_record
 from resexp.runs.trials import diverged_at, read_state, trial_folder
 
+MAX_LISTED = 3  # experiments that are listed by name and folder
+
 
 @dataclass(frozen=True)
 class TrialRecord:
@@ -52,8 +54,14 @@ class Results:
 
     @property
     def name(self) -> str:
-        """The names of the experiments; equal names are followed by their folders."""
+        """The names of the experiments; equal names are followed by their folders, many by the numbers of folders and seeds."""
         names = [experiment.name for _, experiment in self.sources]
+        if len(names) > MAX_LISTED:
+            distinct = list(dict.fromkeys(names))
+            more = f" and {len(distinct) - MAX_LISTED} more" if len(distinct) > MAX_LISTED else ""
+            counts = f"{len(names)} folders, {len({record.trial.seed for record in self.records})} seeds"
+            repeated = f", {self.repeated} trials given twice" if self.repeated else ""
+            return f"{' + '.join(distinct[:MAX_LISTED])}{more} ({counts}{repeated})"
         named = zip(names, self.sources, strict=True)
         return " + ".join(f"{name} ({folder})" if names.count(name) > 1 else name for name, (folder, _) in named)
 

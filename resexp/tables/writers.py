@@ -4,7 +4,7 @@ import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -174,14 +174,17 @@ def _latex_cell(column: Column[Row], text: str) -> str:
 # ---- CSV and JSON -----------------------------------------------------------------------------------------------------------
 
 
-def csv_text(table: Table[Row]) -> str:
-    """The data of all columns, one line for each row; numbers as in the files of an experiment."""
+def csv_text(table: Table[Row], columns: Sequence[str] = (), records: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The data of all columns, one line for each row; numbers as in the files of an experiment.
+
+    columns, records: further columns, empty in the rows of the table, and further lines, empty in columns that they lack.
+    """
     values = {name: value for column in table.columns if Medium.CSV in column.media for name, value in column.data.items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(values)
-    for row in table.rows:
-        writer.writerow([runs.format_cell(value(row)) for value in values.values()])
+    writer.writerow([*values, *columns])
+    for record in [*({name: value(row) for name, value in values.items()} for row in table.rows), *records]:
+        writer.writerow([runs.format_cell(record[name]) if name in record else "" for name in (*values, *columns)])
     return text.getvalue()
 
 
