@@ -22,6 +22,7 @@ _EXPORTS = {
     "DATASETS": "datasets",
     "PROBES": "probes",
     "FIGURES": "figures",
+    "TABLES": "tables",
 }
 
 

@@ -14,6 +14,7 @@ from test_figures import SMALL, better, chart_rows
 
 import resexp
 from resexp import report, runs, screen, tables
+from resexp.cli import program
 from resexp.comparison import compare_results
 from resexp.config import ConfigError
 from resexp.figures import FIGURES, FigureData
@@ -205,3 +206,31 @@ def test_python_writes_the_same_charts(results: runs.Results, tmp_path: Path):
 
     assert paths == [tmp_path / "accuracy.pdf"]
     assert pdf_width(paths[0].read_bytes()) == pytest.approx(234)
+
+
+# ---- progress and formats ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("terminal", "patience", "shown"), [(True, 0.0, True), (True, 60.0, False), (False, 0.0, False)])
+def test_a_bar_counts_trials_on_a_terminal_if_reading_takes_long(
+    monkeypatch: pytest.MonkeyPatch, results: runs.Results, *, terminal: bool, patience: float, shown: bool
+):
+    output = StringIO()
+    monkeypatch.setattr(program, "errors", Console(file=output, force_terminal=terminal, width=80))
+    monkeypatch.setattr(program, "PATIENCE", patience)
+    with program.reading() as track:
+        read = runs.read_results([folder for folder, _ in results.sources], track=track)
+
+    assert read == runs.read_results([folder for folder, _ in results.sources])
+    assert ("24/24" in output.getvalue()) == shown
+    assert bool(output.getvalue()) == shown
+
+
+def test_a_format_that_is_added_from_outside_is_an_output_format_of_compare(
+    monkeypatch: pytest.MonkeyPatch, results: runs.Results, call: Program
+):
+    ((folder, _),) = results.sources
+    monkeypatch.setitem(resexp.TABLES, "cells", lambda comparison, _lines, **_options: f"{len(comparison.cells)} cells\n")
+
+    assert call("compare", folder, "--format", "cells").out == "4 cells\n"
+    assert "cells" in call("compare", folder, "--format", "cell").err

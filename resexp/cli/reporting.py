@@ -20,13 +20,13 @@ from resexp.cli.program import (
     RunsOption,
     SourcesArgument,
     app,
-    busy,
     check_choice,
     expand,
     experiment_folder,
     fail,
     print_lines,
     print_result,
+    reading,
     stages,
 )
 
@@ -141,8 +141,8 @@ def _results(sources: list[str] | None, runs_dir: Path, read: Sequence[str] = ()
     """The results of the named experiments, or of the last one started."""
     chosen: Sequence[str | None] = sources or [None]
     folders = [experiment_folder(source, runs_dir) for source in chosen]
-    with busy("reading results"):
-        return runs.read_results(folders, read)
+    with reading() as track:
+        return runs.read_results(folders, read, track)
 
 
 def _fail_if_incomplete(results: runs.Results, *, missing: bool = True) -> None:
