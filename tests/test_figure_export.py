@@ -8,12 +8,14 @@ from pathlib import Path
 
 import fabricated
 import pytest
+import torch
 from commands import Program
 from rich.console import Console
 from test_figures import SMALL, better, chart_rows
+from torch import nn
 
 import resexp
-from resexp import report, runs, screen, tables
+from resexp import config, datasets, networks, report, runs, screen, tables
 from resexp.cli import program
 from resexp.comparison import compare_results
 from resexp.config import ConfigError
@@ -206,6 +208,41 @@ def test_python_writes_the_same_charts(results: runs.Results, tmp_path: Path):
 
     assert paths == [tmp_path / "accuracy.pdf"]
     assert pdf_width(paths[0].read_bytes()) == pytest.approx(234)
+
+
+# ---- variants from outside --------------------------------------------------------------------------------------------------
+
+
+def test_norms_activations_initializations_and_data_sets_are_extended_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tiny_file: Path, tmp_path: Path, call: Program, torch_state: None
+):
+    class Halved(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / 2
+
+    read = []
+
+    def bright(source: datasets.Source, split: str) -> datasets.Images:
+        read.append(split)
+        return datasets.DATASETS["digits"](source, split)
+
+    monkeypatch.setitem(resexp.NORMS, "halved", (lambda _: Halved(), lambda _: Halved()))
+    monkeypatch.setitem(resexp.ACTIVATIONS, "silu-like", nn.SiLU)
+    monkeypatch.setitem(resexp.INITS, "tenth", replace(networks.INITS["he"], draw=lambda w, _: w.fill_(0.1)))
+    monkeypatch.setitem(resexp.DATASETS, "bright", bright)
+    custom = ("data.name=bright", "network.norm=halved", "network.activation=silu-like", "network.init=tenth")
+    folder = resexp.train(tiny_file, *custom, runs_dir=tmp_path)
+    with pytest.raises(ConfigError, match="'he' is not one of none, batch, layer, group"):
+        resexp.train(tiny_file, "network.norm=he", runs_dir=tmp_path / "other")
+    monkeypatch.setattr(config.types, "CUSTOM_NAMES", {})  # as in another program
+    network = runs.read_experiment(folder).shared.network
+
+    assert (network.norm, network.activation, network.init) == ("halved", "silu-like", "tenth")
+    assert set(read) == {"train", "test"}
+    assert len(resexp.load(folder).trials) == 2
+    assert call("compare", folder).code == 0
+    with pytest.raises(ConfigError, match="'halved' is not one of none, batch, layer, group"):
+        config.load(tiny_file, ["network.norm=halved"])
 
 
 # ---- progress and formats ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -56,7 +57,7 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files during training.")] = False,
 ) -> None:
     """Train all trials of an experiment. Run the same command again to resume."""
-    from resexp import executors, tables, trackers  # noqa: PLC0415 - `--help` starts without them
+    from resexp import executors, trackers  # noqa: PLC0415 - `--help` starts without them
 
     shard_numbers, workers = _parsed(executor, shard, jobs, fresh=fresh)
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
@@ -68,10 +69,7 @@ def train(
     if tensorboard:
         trackers.need_tensorboard()
     comparisons: list[Comparison] = []
-
-    def write_tables(results: runs.Results) -> None:
-        comparisons.append(tables.write_accuracy(results))
-
+    write_tables = partial(_write_tables, comparisons)
     if not (fresh or dry_run or tensorboard) and runs.is_complete(experiment, folder):
         names = executors.bring_up_to_date(folder, experiment, shard_numbers, write_tables, break_lock=break_lock)
         _end(comparisons[-1], experiment, folder, names, as_json=as_json, quiet=quiet, lead="nothing to train: ")
@@ -100,6 +98,13 @@ def train(
             write_tables=write_tables,
         )  # fmt: skip
     _end(comparisons[-1], experiment, folder, names, interrupted, as_json=as_json, quiet=quiet)
+
+
+def _write_tables(comparisons: "list[Comparison]", results: runs.Results) -> None:
+    """Writes the tables of an experiment, and adds its comparison to a list."""
+    from resexp import tables  # noqa: PLC0415 - as above
+
+    comparisons.append(tables.write_accuracy(results))
 
 
 def _executor(executor: str, address: str | None, jobs: int | None, announce: Callable[[str], None]) -> Any:

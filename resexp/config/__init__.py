@@ -48,4 +48,4 @@ from resexp.config.shortcut_parameters import (
     format_value,
     shortcut_name,
 )
-from resexp.config.types import TrialName
+from resexp.config.types import CUSTOM_NAMES, STORED, TrialName

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from resexp.config.types import (
+    EXTENSIBLE,
     LISTED,
     AutoOrCount,
     CheckpointInterval,
@@ -62,7 +63,7 @@ AXES = {
 class DataSettings(Model):
     """The images and their preprocessing."""
 
-    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"] = "digits"
+    name: Annotated[Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"], EXTENSIBLE] = "digits"
     root: Annotated[
         Text | None, Field(description="Folder of the data sets, or the image folder itself; $VAR and ~ are expanded.")
     ] = None
@@ -98,9 +99,9 @@ class NetworkSettings(Model):
     block: Literal["basic", "bottleneck"] = "basic"
     block_layers: Annotated[int, Field(gt=0, le=1_000)] = 2
     placement: Literal["post", "pre", "branch", "post-norm", "pre-act-only"] = "post"
-    norm: Literal["none", "batch", "layer", "group"] = "none"
-    activation: Literal["relu", "tanh", "gelu"] = "relu"
-    init: Literal["pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup"] = "pytorch"
+    norm: Annotated[Literal["none", "batch", "layer", "group"], EXTENSIBLE] = "none"
+    activation: Annotated[Literal["relu", "tanh", "gelu"], EXTENSIBLE] = "relu"
+    init: Annotated[Literal["pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup"], EXTENSIBLE] = "pytorch"
     init_scale: PositiveFloat | None = None
     zero_init_residual: bool = False
 
