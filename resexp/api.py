@@ -79,7 +79,7 @@ class ComparisonView:
 
     def __str__(self) -> str:
         lines = tables.verdict_lines(tables.PRIMARY, claims.primaries(self.results))
-        return config.escape_controls(tables.TABLES["table"](self.comparison, lines), kept="\n\t").removesuffix("\n")
+        return config.escape_controls(tables.FORMATS["table"](self.comparison, lines), kept="\n\t").removesuffix("\n")
 
     __repr__ = __str__
 
@@ -89,7 +89,7 @@ class ComparisonView:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
-        rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](replace(self.comparison, tuned_keys=())))))
+        rows = list(csv.DictReader(StringIO(tables.FORMATS["csv"](replace(self.comparison, tuned_keys=())))))
         integers = (*self.results.shown, "n", "missing", *Outcome, "parameters")
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         return pd.DataFrame(
@@ -228,6 +228,25 @@ class ExperimentResults:
             raise runs.RunsError(f"{self.results.sources[0][0]}: no trial has finished yet, so there are no charts")
         self._check(report.READ_FILES)
         return Charts(report.figures_of(FigureData(self.results)))
+
+    def save_charts(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = ("png",),
+        *,
+        charts: Sequence[str] = (),
+        where: Sequence[str] = (),
+        width: str = "",
+        slides: bool = False,
+    ) -> list[Path]:
+        """Writes charts as png, svg or pdf with the options of `resexp report --figures`; returns the files.
+
+        Raises:
+            ConfigError: an option that cannot be used.
+            RunsError: as `charts`.
+        """
+        self._check(report.READ_FILES)
+        return report.save_figures(self.results, Path(folder), report.Pictures(formats, charts, where, width, slides))
 
     def __repr__(self) -> str:
         arms = dict.fromkeys(record.trial.arm for record in self.results.records)

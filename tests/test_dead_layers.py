@@ -234,9 +234,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
                               "network.init=he", "seeds=2")  # fmt: skip
 
 
-@pytest.mark.parametrize("form", tables.TABLES)
+@pytest.mark.parametrize("form", tables.FORMATS)
 def test_every_table_lists_dead_layers(form: str, results: runs.Results):
-    text = tables.TABLES[form](comparison.compare_results(results))
+    text = tables.FORMATS[form](comparison.compare_results(results))
     plain = text.replace("\n      ", " ")
 
     if form == "json":
@@ -312,7 +312,7 @@ def test_tables_state_the_precision_of_gradients(precision: str, tmp_path: Path)
     cell = ("network.depth=4", "network.norm=none", "network.init=he", "seeds=2")
     results = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.5}, *cell, f"precision={precision}")
 
-    texts = [tables.TABLES[form](comparison.compare_results(results)) for form in ("table", "md", "tex")]
+    texts = [tables.FORMATS[form](comparison.compare_results(results)) for form in ("table", "md", "tex")]
     for text in [*texts, *(write(results) for write in FORMATS.values())]:
         assert ("measured in bfloat16" in text) == (precision == "bfloat16")
         assert "read in float" not in text

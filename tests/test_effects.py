@@ -139,7 +139,7 @@ def test_counts_are_printed_with_the_rank_test_its_smallest_p_and_the_range_of_d
     compared = comparison.compare_results(fabricated.results(tmp_path, values, *CELL, "seeds=3"))
 
     for form in ("table", "md", "tex"):
-        text = tables.TABLES[form](compared).replace("$", "")
+        text = tables.FORMATS[form](compared).replace("$", "")
         assert "counts: p = 1" in text
         assert "ranks: p = 0.1 (smallest 0.1); differences +65.1 to +73.6" in text
     assert report.html(compared.results).count("ranks: p = 0.1 (smallest 0.1)") == 2  # in the table and in the sentence
@@ -176,8 +176,8 @@ def test_the_difference_of_a_single_pair_is_not_significant_among_twelve(tmp_pat
 
     assert [finding.effect for finding in findings(comparison.cells(one))] == [Effect.MORE_ACCURATE]
     assert {finding.effect for finding in findings(comparison.cells(twelve))} == {Effect.INCONCLUSIVE}
-    assert tables.TABLES["table"](comparison.compare_results(one)).count("]*") == 1
-    assert "*" not in tables.TABLES["table"](comparison.compare_results(twelve))
+    assert tables.FORMATS["table"](comparison.compare_results(one)).count("]*") == 1
+    assert "*" not in tables.FORMATS["table"](comparison.compare_results(twelve))
     p = [arm.contrast.p for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
     corrected = [arm.contrast.p_table for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
     assert corrected == pytest.approx(inference.holm(p))
@@ -299,15 +299,15 @@ def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):
         return {"test_accuracy": 0.9 + noise, "train_accuracy": (0.965 if trial.arm == "plain" else 0.984) + noise}
 
     compared = comparison.compare_results(fabricated.results(tmp_path, values, *CELL, "seeds=5"))
-    rows = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](compared))))
-    errors = [arm["train_error"] for arm in json.loads(tables.TABLES["json"](compared))["cells"][0]["arms"]]
+    rows = list(csv.DictReader(io.StringIO(tables.FORMATS["csv"](compared))))
+    errors = [arm["train_error"] for arm in json.loads(tables.FORMATS["json"](compared))["cells"][0]["arms"]]
 
     assert [float(row["train_error"]) for row in rows] == pytest.approx([0.0348, 0.0158])
     assert [error["mean"] for error in errors] == pytest.approx([0.0348, 0.0158])
     assert [error["sd"] for error in errors] == pytest.approx([float(row["train_error_sd"]) for row in rows])
-    assert "plain 5/5 90.0 ± 0.2 3.5 " in " ".join(tables.TABLES["table"](compared).split())
-    assert "| identity | 5/5 | 90.0 ± 0.2 | 1.6 ± 0.2 |" in tables.TABLES["md"](compared)
-    assert r"identity & 5/5 & 90.0 $\pm$ 0.2 & 1.6 $\pm$ 0.2 &" in tables.TABLES["tex"](compared)
+    assert "plain 5/5 90.0 ± 0.2 3.5 " in " ".join(tables.FORMATS["table"](compared).split())
+    assert "| identity | 5/5 | 90.0 ± 0.2 | 1.6 ± 0.2 |" in tables.FORMATS["md"](compared)
+    assert r"identity & 5/5 & 90.0 $\pm$ 0.2 & 1.6 $\pm$ 0.2 &" in tables.FORMATS["tex"](compared)
     assert '<td class="n">90.0 ± 0.2</td><td class="n">1.6 ± 0.2</td>' in report.html(compared.results)
 
 

@@ -344,7 +344,7 @@ def test_figures_of_gradients_that_are_0_or_not_finite_are_left_out(flows, missi
 
 @pytest.mark.parametrize(("form", "magic"), [("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")])
 def test_figures_are_written_in_every_format(page, form, magic):
-    written = report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", [form])
+    written = report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", report.Pictures([form]))
 
     assert [path.name for path in written] == [f"{name}.{form}" for name in DRAWN]
     assert all(path.read_bytes().startswith(magic) for path in written)
@@ -353,12 +353,12 @@ def test_figures_are_written_in_every_format(page, form, magic):
 def test_panels_have_titles_if_there_are_several(page, tmp_path):
     one = fabricated.results(tmp_path, values, SMALL[0], "network.norm=none", "network.init=he", "seeds=1")
 
-    for path in report.save_figures(one, tmp_path / "figures", ["svg"]):
+    for path in report.save_figures(one, tmp_path / "figures", report.Pictures(["svg"])):
         assert ">all<" not in path.read_text(encoding="utf-8")
-    for path in report.save_figures(runs.results_of(*page[:2]), tmp_path / "several", ["svg"]):
+    for path in report.save_figures(runs.results_of(*page[:2]), tmp_path / "several", report.Pictures(["svg"])):
         assert "PyTorch init<" in path.read_text(encoding="utf-8")
 
 
 def test_an_unknown_figure_format_is_refused(page):
     with pytest.raises(ConfigError, match="'gif' is not one of png, svg, pdf"):
-        report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", ["gif"])
+        report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", report.Pictures(["gif"]))

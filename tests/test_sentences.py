@@ -152,7 +152,7 @@ def printed(content: Content) -> list[str]:
     lines = [*content.answer, content.headline, *(finding.sentence for finding in content.pair_findings), *content.reversals]
     lines += [figure.title(content.data) for figure in FIGURES.values()]
     lines += [line for name in content.figures for line in FIGURES[name].sentences(content.data)]
-    return [*lines, tables.TABLES["table"](content.comparison, tables.verdict_lines(tables.PRIMARY, judgments))]
+    return [*lines, tables.FORMATS["table"](content.comparison, tables.verdict_lines(tables.PRIMARY, judgments))]
 
 
 def over_depth(

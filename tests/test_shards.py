@@ -259,7 +259,9 @@ def test_twenty_folders_with_one_seed_each_are_one_sample(tmp_path: Path):
     network = ("network.depth=[8]", "network.norm=none", "network.init=he")
     folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(20)]
     whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=20")
-    pooled, one = (tables.TABLES["csv"](comparison.compare_results(results)) for results in (runs.read_results(folders), whole))
+    pooled, one = (
+        tables.FORMATS["csv"](comparison.compare_results(results)) for results in (runs.read_results(folders), whole)
+    )
 
     assert pooled == one
     assert ",20,0,20,0,0," in pooled

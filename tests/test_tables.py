@@ -198,7 +198,7 @@ def test_best_settings_are_selected_by_validation_and_reported_on_the_test_set(t
 
 def test_the_terminal_table_fits_80_columns_and_explains_outcomes(tmp_path):
     folder, experiment = fabricated.experiment(tmp_path, plain_mixed)
-    text = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, experiment)))
+    text = tables.FORMATS["table"](comparison.compare_results(runs.results_of(folder, experiment)))
 
     assert max(map(len, text.splitlines())) <= 80
     assert "depth 64, layer norm, He init  (100 parameters each)" in text
@@ -222,7 +222,7 @@ def test_labels_use_the_names_of_the_field(label, text):
 def test_depth_2_has_a_note_that_there_is_nothing_to_skip(tmp_path):
     folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL[1:], "network.depth=[2]")
 
-    assert "nothing to skip at depth 2" in tables.TABLES["table"](
+    assert "nothing to skip at depth 2" in tables.FORMATS["table"](
         comparison.compare_results(runs.results_of(folder, experiment))
     )
 
@@ -231,7 +231,7 @@ def test_tables_with_many_long_arm_names_fit_80_columns(tmp_path):
     arms = "[identity, stochastic-depth, {gate-shortcut: {bias: -6}}, rezero, projection-all]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     folder, experiment = fabricated.experiment(tmp_path, lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, *axes)
-    lines = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, experiment))).splitlines()
+    lines = tables.FORMATS["table"](comparison.compare_results(runs.results_of(folder, experiment))).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert any(line.split()[:2] == ["gate-shortcut-bias-6", "2/2"] for line in lines)
@@ -256,7 +256,7 @@ def test_every_line_fits_80_columns_with_any_content(tmp_path, values, question)
     arms = f"[{{{LONG}}}, {{gate-shortcut: {{bias: -6}}}}, projection-all, {{gate: {{bias: -6.25}}}}]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     results = fabricated.results(tmp_path, values, *axes, "network.plain_width=parameters", f"question={question}")
-    lines = tables.TABLES["table"](comparison.compare_results(results)).splitlines()
+    lines = tables.FORMATS["table"](comparison.compare_results(results)).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert all(line.count("[") == line.count("]") for line in lines)  # no interval continues on the next line
@@ -275,7 +275,7 @@ def test_every_line_fits_80_columns_with_any_content(tmp_path, values, question)
 def test_a_row_has_one_line_with_its_difference_whatever_the_outcomes(tmp_path, values, outcomes):
     compared = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL[:3], "seeds=2"))
     plain_arm, residual_arm = compared.cells[0].arms
-    lines = tables.TABLES["table"](compared).splitlines()
+    lines = tables.FORMATS["table"](compared).splitlines()
     plain, identity = (next(line for line in lines if line.startswith(f"  {arm} ")) for arm in ("plain", "identity"))
     accuracies = [f" {tables.accuracy_text(arm.summary)} " for arm in (plain_arm, residual_arm)]
 
@@ -290,7 +290,7 @@ def test_outcomes_of_three_kinds_are_printed_completely(tmp_path):
         outcomes = ("at_chance", "diverged", "above_chance", "above_chance")
         return {"outcome": outcomes[trial.seed]} if trial.arm == "plain" else {"test_accuracy": 0.9}
 
-    lines = tables.TABLES["table"](comparison.compare_results(fabricated.results(tmp_path, ended, *ONE_CELL))).splitlines()
+    lines = tables.FORMATS["table"](comparison.compare_results(fabricated.results(tmp_path, ended, *ONE_CELL))).splitlines()
 
     assert sum("2/4 (1 at chance, 1 diverged)" in line for line in lines) == 1
     assert max(map(len, lines)) <= 80
@@ -340,16 +340,16 @@ PRECISIONS = ("float32", "float64")
 def test_csv_json_and_markdown_contain_the_same_numbers(tmp_path):
     folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
     (plain, residual) = csv.DictReader(
-        io.StringIO(tables.TABLES["csv"](comparison.compare_results(runs.results_of(folder, experiment))))
+        io.StringIO(tables.FORMATS["csv"](comparison.compare_results(runs.results_of(folder, experiment))))
     )
-    arms = json.loads(tables.TABLES["json"](comparison.compare_results(runs.results_of(folder, experiment))))["cells"][0][
+    arms = json.loads(tables.FORMATS["json"](comparison.compare_results(runs.results_of(folder, experiment))))["cells"][0][
         "arms"
     ]
 
     assert float(residual["mean"]) == pytest.approx(arms[1]["summary"]["mean"])
     assert float(residual["low"]) == pytest.approx(arms[1]["difference"]["low"])
     assert plain["difference"] == ""
-    assert "| identity | 4/4 | 70.0 ± 9.4 | 30.0 ± 9.4 | +9.0 [+3.3, +14.7] |" in tables.TABLES["md"](
+    assert "| identity | 4/4 | 70.0 ± 9.4 | 30.0 ± 9.4 | +9.0 [+3.3, +14.7] |" in tables.FORMATS["md"](
         comparison.compare_results(runs.results_of(folder, experiment))
     )
 
@@ -358,7 +358,7 @@ def test_a_column_that_is_added_to_the_configurations_appears_in_every_format(tm
     column = Column("twice n", lambda row: f"{2 * row.arm.summary.n} times", data={"twice": lambda row: 2 * row.arm.summary.n})
     monkeypatch.setattr(configurations, "REMARKS", [*configurations.REMARKS, column])
     compared = comparison.compare_results(fabricated.results(tmp_path, both_above_chance, *ONE_CELL))
-    texts = {form: write(compared) for form, write in tables.TABLES.items()}
+    texts = {form: write(compared) for form, write in tables.FORMATS.items()}
 
     assert [form for form, text in texts.items() if " ".join(text.split()).count("8 times") == 2] == ["table", "md", "tex"]
     assert html_table(configurations.configurations(compared)).count("8 times") == 2
@@ -375,8 +375,8 @@ def test_a_table_that_is_added_from_outside_appears_in_every_format_and_the_repo
     monkeypatch.setitem(resexp.TABLES, "empty", lambda _compared: Table("Absent", [], []))
     results = fabricated.results(tmp_path, both_above_chance, *ONE_CELL)
     compared = comparison.compare_results(results)
-    texts = [tables.TABLES[form](compared) for form in ("table", "md", "tex")] + [make(results) for make in FORMATS.values()]
-    written = json.loads(tables.TABLES["json"](compared))["tables"]
+    texts = [tables.FORMATS[form](compared) for form in ("table", "md", "tex")] + [make(results) for make in FORMATS.values()]
+    written = json.loads(tables.FORMATS["json"](compared))["tables"]
 
     assert [("Finished trials" in text, "Absent" in text) for text in texts] == [(True, False)] * 6
     assert written == {"counts": [{"n": 4}]}
@@ -396,7 +396,7 @@ def test_a_trial_that_is_no_longer_in_the_config_is_listed(tmp_path):
     folder, _ = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
     smaller = fabricated.config.load("digits", [*ONE_CELL[:3], "seeds=3"])
 
-    assert "no longer in the config: identity-d64-norm-none-init-he-s3" in tables.TABLES["table"](
+    assert "no longer in the config: identity-d64-norm-none-init-he-s3" in tables.FORMATS["table"](
         comparison.compare_results(runs.results_of(folder, smaller))
     )
 

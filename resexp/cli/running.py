@@ -151,16 +151,19 @@ def carry_out(
     quiet: bool,
     verbose: bool,
     watch: Callable[[Path, Iterable[str]], Callable[[], None]] | None = None,
+    write_tables: Callable[[runs.Results], object] | None = None,
 ) -> set[str]:
     """Trains an experiment or shard with messages and a display, see `executors.training`; returns the names of its trials.
 
     watch: returns, for a folder and the names of trials, a function that is called regularly and at the end.
+    write_tables: default is `tables.write_accuracy`.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
     command = ["resexp", *sys.argv[1:]]
+    write = write_tables or tables.write_accuracy
     session = executors.training(
-        executor, folder, experiment, prepared, command, tables.write_accuracy, plan=plan, shard=shard, break_lock=break_lock
+        executor, folder, experiment, prepared, command, write, plan=plan, shard=shard, break_lock=break_lock
     )
     with _resume_hint(), session as training:
         for remark in training.remarks:

@@ -120,12 +120,16 @@ def experiment_from(
     Raises:
         ConfigError: with the dotted key, without file and line.
     """
+    stored = shortcuts is None
     raw, exclude = {key: value for key, value in raw.items() if key != "exclude"}, raw.get("exclude", [])
     axes = {key: values for key in AXES if (values := _axis_values(key, raw)) is not None}
     first = {key: values[0] for key, values in axes.items()}
-    seeds = _validated_cell(raw, first).seeds
+    seeds = _validated_cell(raw, first, stored=stored).seeds
     _check_number_of_trials({**{key: len(values) for key, values in axes.items()}, "seeds": len(seeds)})
-    cells = [_validated_cell(raw, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+    cells = [
+        _validated_cell(raw, dict(zip(axes, values, strict=True)), stored=stored)
+        for values in itertools.product(*axes.values())
+    ]
     cells = _without_excluded([_with_default_epochs(cell) for cell in cells], exclude, raw, first)
     defaults = dict(_flat(Settings(name="defaults").model_dump(mode="json"), ""))
     written = {key for key, value in _flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
@@ -185,12 +189,12 @@ def _name_of(value: Any) -> str:
     return format_value(float(value)) if number else str(value)
 
 
-def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any]) -> Settings:
+def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any], *, stored: bool = False) -> Settings:
     cell = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
     for key, value in chosen.items():
         section, name = key.split(".")
         cell.setdefault(section, {})[name] = value
-    return validated(cell)
+    return validated(cell, stored=stored)
 
 
 def _without_excluded(cells: list[Settings], exclude: Any, raw: dict[str, Any], first: dict[str, Any]) -> list[Settings]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jinja2
@@ -19,7 +20,7 @@ from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import longer_commands
 from resexp.tables.by_layer import weight_gradients
 from resexp.tables.claim_table import claim_table
-from resexp.tables.colors import verdict_tone
+from resexp.tables.colors import arm_colors, verdict_tone
 from resexp.tables.compared import looks_lines, notes, seed_budget_lines
 from resexp.tables.comparison_tables import added_tables
 from resexp.tables.configurations import configurations
@@ -63,6 +64,7 @@ def html(results: Results, tune: Sequence[str] = ()) -> str:
             precision=seed_budget_lines(content.comparison),
             evidence=_evidence(content),
             definitions=DEFINITIONS,
+            colors=arm_colors(content.data.frames.arms),
             conditions=[
                 finding for finding in content.pair_findings if int(finding.label["depth"]) == deepest(content.pair_findings)
             ],
@@ -78,17 +80,17 @@ def html(results: Results, tune: Sequence[str] = ()) -> str:
 def _tables(content: Content) -> dict[str, Markup]:
     """Name -> table as HTML."""
     labels = cell_labels(*(experiment for _, experiment in content.results.sources))
+    summaries = [summary for source in content.sources for summary in source.pair_summaries]
+    write = partial(html_table, arms=content.data.frames.arms)
     return {
-        "configurations": html_table(configurations(content.comparison, notes(content.comparison))),
-        "depths": html_table(error_over_depth(content.comparison)),
-        "tuned": html_table(best_settings(content.comparison)),
-        "slopes": html_table(slopes(content.at_initialization)),
-        "weight_gradients": html_table(weight_gradients(content.layer_gradients)),
-        "claims": html_table(claim_table(content.claim_verdicts)),
-        "published": html_table(content.published),
-        "pairs": html_table(
-            matched_pairs([summary for source in content.sources for summary in source.pair_summaries], labels)
-        ),
+        "configurations": write(configurations(content.comparison, notes(content.comparison))),
+        "depths": write(error_over_depth(content.comparison)),
+        "tuned": write(best_settings(content.comparison)),
+        "slopes": write(slopes(content.at_initialization)),
+        "weight_gradients": write(weight_gradients(content.layer_gradients)),
+        "claims": write(claim_table(content.claim_verdicts)),
+        "published": write(content.published),
+        "pairs": write(matched_pairs(summaries, labels)),
     }
 
 

@@ -32,7 +32,7 @@ def text(results: Results, tune: Sequence[str] = ()) -> str:
     content = collect(results, tune)
     sections = {
         "Summary": [f"- {line}" for line in content.answer],
-        "Results by condition": tables.TABLES["table"](content.comparison, summary=False).splitlines(),
+        "Results by condition": tables.FORMATS["table"](content.comparison, summary=False).splitlines(),
         **{heading: _text_section(section) for heading, section in _shared_sections(content).items()},
     }
     lines = [*(results.questions or [results.name]), "=" * 80, tables.progress_text(results.records)]

@@ -53,7 +53,7 @@ def read_trial(folder: Path, name: str) -> config.Trial | None:
     if not path.exists():
         return None
     try:
-        return config.Trial.model_validate(renamed.trial(config.read_document(path)[0]))
+        return config.Trial.model_validate(renamed.trial(config.read_document(path)[0]), context=config.STORED)
     except (config.ConfigError, ValidationError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunsError(f"{path}: damaged ({fault}); delete it and {TRAIN_AGAIN}") from None

@@ -12,7 +12,7 @@ from resexp.tables.at_initialization import (
 from resexp.tables.by_layer import by_layer_lines
 from resexp.tables.compared import comparison_lines
 from resexp.tables.costs import costs_of_steps
-from resexp.tables.documents import TABLES, trial_rows, write_accuracy
+from resexp.tables.documents import FORMATS, trial_rows, write_accuracy
 from resexp.tables.experiment_list import experiment_list, listed_experiment
 from resexp.tables.formats import (
     accuracy_text,

@@ -7,7 +7,6 @@ from statistics import fmean, median
 
 from resexp import runs
 from resexp.runs import Outcome, Results, TrialRecord
-from resexp.tables.colors import arm_tone
 from resexp.tables.labels import grouped, label_text
 from resexp.tables.model import Column, Part, Table
 
@@ -139,7 +138,7 @@ def _table(
 
         return Column(
             arm, lambda row: text(values) if (values := row.values.get(arm)) else "", number=True,
-            tone=lambda _row: arm_tone(arm), data={f"{arm} {column}": data(column) for column in columns},
+            data={f"{arm} {column}": data(column) for column in columns},
         )  # fmt: skip
 
     return Table(
@@ -194,7 +193,7 @@ def surface_table(cells: Cells) -> Table[AblationRow]:
         title=SURFACE_TITLE,
         columns=[
             Column(
-                "arm", lambda row: row.name, "arm", tone=lambda row: arm_tone(row.name),
+                "arm", lambda row: row.name, "arm", arm=True,
                 data={"configuration": lambda row: row.configuration, "arm": lambda row: row.name},
             ),
             loss("final weights", "trained"),

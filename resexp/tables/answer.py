@@ -4,8 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from resexp import runs
-from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, compare_results, flow
-from resexp.runs import Results
+from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, flow
 from resexp.tables.findings import ACCURACY, Finding, findings
 from resexp.tables.formats import choice_text, difference_text, percent, seeds_text
 from resexp.tables.labels import label_text
@@ -110,10 +109,10 @@ def answer_lines(comparison: Comparison, commands: Sequence[str] = ("report",), 
     ]
 
 
-def trained_lines(results: Results) -> list[str]:
+def trained_lines(comparison: Comparison) -> list[str]:
     """The end of `resexp train`, for a terminal of 80 columns: the summary, and commands that compare, report and tune."""
-    lines = answer_lines(compare_results(results), ("compare", "report"))
-    return fitted([*lines, *untuned(results)]) if lines else []
+    lines = answer_lines(comparison, ("compare", "report"))
+    return fitted([*lines, *untuned(comparison.results)]) if lines else []
 
 
 def _pairs(comparison: Comparison, pair_findings: Sequence[Finding]) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from resexp.claims import Claim, Judgment
-from resexp.tables.colors import arm_tone, verdict_tone
-from resexp.tables.model import Column, Medium, Table, Tone
+from resexp.tables.colors import verdict_tone
+from resexp.tables.model import Column, Medium, Table
 from resexp.tables.verdict_lines import configuration_lines
 
 
@@ -27,10 +27,7 @@ def claim_table(claim_verdicts: Sequence[tuple[Claim, Sequence[Judgment]]]) -> T
             Column(
                 "verdict", lambda row: str(row.judgment.verdict), tone=lambda row: verdict_tone(row.judgment.verdict),
             ),
-            Column(
-                "arm", lambda row: row.judgment.arm or "", "arm",
-                tone=lambda row: arm_tone(row.judgment.arm) if row.judgment.arm else Tone.NONE,
-            ),
+            Column("arm", lambda row: row.judgment.arm or "", "arm", arm=True),
             Column("scope", lambda row: row.judgment.scope),
             Column(
                 "hypothesis", lambda row: row.claim.expect, shared=True, below="hypothesis: ",

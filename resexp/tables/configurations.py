@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from resexp.comparison import Arm, Cell, Comparison
 from resexp.inference import Difference
 from resexp.runs import Outcome
-from resexp.tables.colors import arm_tone
 from resexp.tables.formats import (
     accuracy_text,
     beyond_width_text,
@@ -83,8 +82,7 @@ def _results(comparison: Comparison) -> list[Column[ArmRow]]:
     percent = comparison.metric.percent
     return [
         Column(
-            "arm", lambda row: row.arm.name, "arm", tone=lambda row: arm_tone(row.arm.name),
-            data={"arm": lambda row: row.arm.name}, media=IN_RECORD,
+            "arm", lambda row: row.arm.name, "arm", arm=True, data={"arm": lambda row: row.arm.name}, media=IN_RECORD,
         ),
         Column(
             "above chance", lambda row: lines_text(outcome_text(row.arm), missing_text(row.arm)), "above chance",

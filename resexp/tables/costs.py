@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from resexp.tables.colors import arm_tone
 from resexp.tables.labels import Labels, cell_text
 from resexp.tables.model import Column, Table
 
@@ -17,7 +16,7 @@ def costs_of_steps(name: str, costs: Sequence[Cost], labels: Labels) -> Table[Co
         title=f"{name}: cost of a training step",
         key="costs",
         columns=[
-            Column("arm", lambda cost: cost["arm"], "arm", tone=lambda cost: arm_tone(cost["arm"])),
+            Column("arm", lambda cost: cost["arm"], "arm", arm=True),
             Column("ms per step", lambda cost: _milliseconds(cost, "step_seconds"), number=True),
             Column(
                 "quartiles",

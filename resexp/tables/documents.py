@@ -21,7 +21,7 @@ from resexp.tables.labels import label_text
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_rows, published_table
 from resexp.tables.recipes import recipe, untuned
-from resexp.tables.tuned import with_tuned_rows
+from resexp.tables.tuned import SELECTION_COLUMNS, tuned_records
 from resexp.tables.writers import csv_text, json_rows, markdown_lines
 
 
@@ -64,7 +64,9 @@ def as_markdown(
 
 def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - all formats have the same parameters
     """One row for each arm of a configuration; shares in [0, 1]; every number of the comparison."""
-    return with_tuned_rows(csv_text(configurations(comparison)), comparison)
+    if not comparison.tuned_keys:
+        return csv_text(configurations(comparison))
+    return csv_text(configurations(comparison), SELECTION_COLUMNS, tuned_records(comparison))
 
 
 def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - as above
@@ -94,7 +96,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
     return json.dumps(value, indent=1) + "\n"
 
 
-TABLES: dict[str, Callable[..., str]] = {
+FORMATS: dict[str, Callable[..., str]] = {
     "table": as_text,
     "csv": as_csv,
     "json": as_json,
@@ -126,8 +128,8 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
     return ["trial", "arm", *results.columns, "seed", *measured], rows
 
 
-def write_accuracy(results: Results) -> None:
-    """Writes accuracy.csv and accuracy.md of all finished trials to the folder of the experiment."""
+def write_accuracy(results: Results) -> Comparison:
+    """Writes accuracy.csv and accuracy.md of all finished trials to the folder of the experiment; returns their comparison."""
     ((folder, _),) = results.sources
     columns, rows = trial_rows(results)
     text = io.StringIO()
@@ -135,4 +137,6 @@ def write_accuracy(results: Results) -> None:
     writer.writerow(columns)
     writer.writerows([[runs.format_cell(value) for value in row] for row in rows])
     runs.write_text(folder / "accuracy.csv", text.getvalue())
-    runs.write_text(folder / "accuracy.md", as_markdown(compare_results(results), commands=False))
+    comparison = compare_results(results)
+    runs.write_text(folder / "accuracy.md", as_markdown(comparison, commands=False))
+    return comparison

@@ -28,10 +28,8 @@ IN_TEXT = frozenset({Medium.TEXT})
 
 
 class Tone(StrEnum):
-    """The meaning of a color: a kind of arm, or a verdict. Text states the same, so that color is never the only sign."""
+    """The meaning of a color. Text states the same, so that color is never the only sign."""
 
-    PLAIN = "plain"
-    RESIDUAL = "residual"
     GOOD = "good"
     BAD = "bad"
     OPEN = "open"
@@ -44,15 +42,17 @@ class Column(Generic[Row]):
 
     heading: '' if the column exists only as data. text: what a person reads, possibly in several lines. explain: a term of
     `definitions.DEFINITIONS`, or a text; HTML shows it if the mouse is over the heading. number: whether the text is aligned at
-    its right end. shared: whether all rows of a group have the same text; LaTeX prints it once. below: if it is not None, a
-    terminal prints the text below its row, after these words. data: columns of CSV and keys of JSON -> their values. media: the
-    formats that contain the column. markup: HTML of the cell instead of its text.
+    its right end. arm: whether the text is the name of an arm, which has the color of this arm. shared: whether all rows of a
+    group have the same text; LaTeX prints it once. below: if it is not None, a terminal prints the text below its row, after
+    these words. data: columns of CSV and keys of JSON -> their values. media: the formats that contain the column. markup: HTML
+    of the cell instead of its text.
     """
 
     heading: str = ""
     text: Callable[[Row], str] = lambda _row: ""
     explain: str = ""
     number: bool = False
+    arm: bool = False
     tone: Callable[[Row], Tone] = lambda _row: Tone.NONE
     shared: bool = False
     below: str | None = None

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from resexp.tables.colors import arm_tone
 from resexp.tables.model import Column, Table
 
 
@@ -68,7 +67,7 @@ COUNTS: list[Column[CostRow]] = [
     ),
 ]  # fmt: skip
 ARM: Column[CostRow] = Column(
-    "arm", lambda row: row.arm, "arm", tone=lambda row: arm_tone(row.arm),
+    "arm", lambda row: row.arm, "arm", arm=True,
     data={"configurations": lambda row: row.configurations, "arm": lambda row: row.arm},
 )  # fmt: skip
 NOTES = ["Multiply-adds and activations (saved for the backward pass) are for one image."]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from resexp.tables.at_initialization import QUANTITIES, InitDiagnostics, Spread
-from resexp.tables.colors import arm_tone
 from resexp.tables.definitions import legend
 from resexp.tables.labels import Labels, cell_text
 from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Part, Table
@@ -20,7 +19,7 @@ def slopes(diagnostics: Sequence[InitDiagnostics], labels: Labels = MappingProxy
     return Table(
         title="Slopes, measured and predicted",
         columns=[
-            Column("arm", lambda arm: arm.arm, "arm", tone=lambda arm: arm_tone(arm.arm)),
+            Column("arm", lambda arm: arm.arm, "arm", arm=True),
             Column("slope [95% CI]", measured_text, "slope", number=True),
             Column("predicted slope", predicted_text, "The slope from theory, ± two SDs over seeds if theory predicts them.",
                    number=True),

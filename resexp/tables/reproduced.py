@@ -7,7 +7,6 @@ from typing import Any
 
 from resexp.reproduction import PredictionInterval, ReproducedArm, Reproduction, ReproductionVerdict, worst
 from resexp.runs import Outcome
-from resexp.tables.colors import arm_tone
 from resexp.tables.labels import Labels, cell_text
 from resexp.tables.model import Column, Part, Table, Tone
 
@@ -47,7 +46,7 @@ def reproduced_arms(reproduction: Reproduction, labels: Labels) -> Table[Reprodu
         key="arms",
         columns=[
             Column(
-                "arm", lambda arm: arm.name, "arm", tone=lambda arm: arm_tone(arm.name),
+                "arm", lambda arm: arm.name, "arm", arm=True,
                 data={"configuration": lambda arm: cell_text(arm.cell, labels), "arm": lambda arm: arm.name},
             ),
             Column(
