@@ -83,10 +83,11 @@ def read_log(path: Path) -> pd.DataFrame:
     if not text:
         return pd.DataFrame({column: pd.Series(dtype=(kinds or {}).get(column, float)) for column in columns})
     try:
-        return pd.read_csv(StringIO(text), names=header, dtype=kinds).reindex(columns=columns)
+        frame = pd.read_csv(StringIO(text), names=header, dtype=kinds)
     except ValueError:
         runs.read_columns(path)  # names the damaged cell
         raise
+    return frame if header == columns else frame.reindex(columns=columns)
 
 
 def layer_frame(results: Results, logs: Mapping[Path, LayerLog]) -> pd.DataFrame:
