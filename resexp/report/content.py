@@ -261,7 +261,6 @@ def _reproduction(results: Results) -> Iterator[Part]:
             yield Listing([" ".join(launch["command"])])
             yield f"{start}; {machine}; images SHA-256 {launch['data_sha256'][:16]}"
         classes = ", ".join(f"{number} {name}" for number, name in enumerate(launches[-1].get("classes", [])))
-        yield f"Images: {_images(launches[-1], experiment)}."
         yield f"Classes by label: {classes}" if classes else ""
         yield from launches[-1].get("remarks", [])
         yield Listing(runs.to_yaml(experiment.settings).splitlines(), title=f"Complete config of {experiment.name}")
