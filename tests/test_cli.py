@@ -322,7 +322,7 @@ def test_a_report_of_two_experiments_has_the_data_and_the_commands_of_both(resul
 
     assert answer.out.strip() == str(results / "report.html")
     assert page.count("64 training, 144 validation and 359 test images of digits") == 1
-    for words in ("tiny + deeper", "name=deeper", "seeds=2", "Results by condition at depth 8"):
+    for words in ("tiny + deeper", "name=deeper", "seeds=2", "Results by condition"):
         assert words in page
 
 

@@ -248,7 +248,7 @@ def test_csv_json_and_markdown_give_the_difference_of_unmatched_arms_only_on_req
             id="other seeds",
         ),
         pytest.param([RESIDUAL], "The arms are not a pair: a pair requires a plain and a residual arm", id="no plain arm"),
-        pytest.param([["name=one"]], "Results by condition at depth 8 (at a rate)", id="a pair"),
+        pytest.param([["name=one"]], "Results by condition (at a rate)", id="a pair"),
     ],
 )
 def test_without_a_pair_there_are_no_findings_and_the_headline_gives_the_reason(tmp_path, experiments, words):

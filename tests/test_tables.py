@@ -15,7 +15,8 @@ from resexp import comparison, runs, tables
 from resexp.comparison import Effect
 from resexp.report import FORMATS
 from resexp.tables import configurations
-from resexp.tables.findings import findings
+from resexp.tables.findings import findings, pair_verdicts
+from resexp.tables.formats import difference_text
 from resexp.tables.frames import profiles, read_frames
 from resexp.tables.labels import label_text
 from resexp.tables.model import Column, Table
@@ -108,80 +109,50 @@ def test_outcomes_decide_whether_there_is_a_mean_and_a_difference(tmp_path, valu
 
 
 @pytest.mark.parametrize(
-    ("values", "effect", "words"),
+    ("values", "effect", "difference"),
     [
-        pytest.param(plain_at_chance, Effect.MAKES_TRAINABLE, "makes the network trainable", id="makes trainable"),
-        pytest.param(plain_mixed, Effect.MIXED, "Outcomes differ across seeds", id="mixed"),
+        pytest.param(plain_at_chance, Effect.MAKES_TRAINABLE, None, id="makes trainable"),
+        pytest.param(plain_mixed, Effect.MIXED, "", id="mixed"),
+        pytest.param(none_above_chance, Effect.NEITHER, None, id="neither: diverged and at chance"),
+        pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "at_chance"}, Effect.NEITHER, None, id="neither: at chance"),
+        pytest.param(no_common_seed, Effect.NO_PAIR, "", id="no seed in common"),
+        pytest.param(one_pair, Effect.TOO_FEW, None, id="one"),
+        pytest.param(raised(0.09), Effect.MORE_ACCURATE, "+9.3 [+8.9, +9.7]", id="more accurate"),
+        pytest.param(both_above_chance, Effect.INCONCLUSIVE, "+9.0 [+3.3, +14.7]", id="p = 0.015"),
+        pytest.param(raised(-0.09), Effect.LESS_ACCURATE, "-8.7", id="less accurate"),
         pytest.param(
-            none_above_chance,
-            Effect.NEITHER,
-            "Neither network trains at this learning rate",
-            id="neither: diverged and at chance",
-        ),
-        pytest.param(
-            lambda _: {"test_accuracy": 0.1, "outcome": "at_chance"}, Effect.NEITHER, "Neither", id="neither: at chance"
-        ),
-        pytest.param(no_common_seed, Effect.NO_PAIR, "no finished seed in common", id="no seed in common"),
-        pytest.param(
-            one_pair,
-            Effect.TOO_FEW,
-            "Too few seeds for a verdict: 1/1 seeds above chance, 1/1 for plain; test acc",
-            id="one",
-        ),
-        pytest.param(
-            raised(0.09), Effect.MORE_ACCURATE, "more accurate: test accuracy +9.3 [+8.9, +9.7] points", id="more accurate"
-        ),
-        pytest.param(
-            both_above_chance, Effect.INCONCLUSIVE, "Inconclusive: test accuracy +9.0 [+3.3, +14.7] points", id="p = 0.015"
-        ),
-        pytest.param(
-            raised(-0.09),
-            Effect.LESS_ACCURATE,
-            "less accurate: test accuracy -8.7",
-            id="less accurate",
-        ),
-        pytest.param(
-            lambda t: {"test_accuracy": PLAIN[t.seed if t.arm == "plain" else 3 - t.seed]},
-            Effect.INCONCLUSIVE,
-            "Inconclusive",
-            id="none",
+            lambda t: {"test_accuracy": PLAIN[t.seed if t.arm == "plain" else 3 - t.seed]}, Effect.INCONCLUSIVE, None, id="none"
         ),
         pytest.param(
             lambda t: {**plain_at_chance(t), "outcome": "above_chance" if t.arm == "plain" else "at_chance"},
-            Effect.MAKES_UNTRAINABLE,
-            "untr",
-            id="makes untrainable",
+            Effect.MAKES_UNTRAINABLE, None, id="makes untrainable",
         ),
     ],
-)
-def test_a_finding_states_the_measured_effect(tmp_path, values, effect, words):
+)  # fmt: skip
+def test_a_finding_states_the_measured_effect(tmp_path, values, effect, difference):
     (finding,) = findings(comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL)))
 
     assert finding.effect == effect
-    assert words in finding.sentence
-
-
-def test_gradients_without_a_slope_are_not_measured(tmp_path):
-    results = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.9, "slope_start": None}, *ONE_CELL)
-    (finding,) = findings(comparison.cells(results))
-
-    assert finding.sentence.endswith("from output to input: plain not measured; identity not measured.")
+    assert finding.chip.startswith(effect)
+    assert bool(finding.evidence) == (effect not in (Effect.NEITHER, Effect.TOO_FEW, Effect.NO_PAIR))
+    if difference is not None:
+        assert difference_text(finding.residual.difference).startswith(difference)
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "words"),
+    ("start", "end", "text"),
     [  # 31 blocks: -0.01 per block is -0.3 orders of magnitude over the network, -0.1 is -3.1
-        pytest.param(-0.01, -0.01, "are stable at initialization; it still does not train at this learning rate", id="stable"),
-        pytest.param(-0.01, -0.2, "are stable at initialization, but they vanish by the end of epoch 1; it still", id="later"),
-        pytest.param(-0.1, -0.1, None, id="0.1 per block vanishes over 31 of them"),
-        pytest.param(None, None, None, id="not measured"),
+        pytest.param(-0.01, -0.01, "stable (-0.3)", id="stable"),
+        pytest.param(-0.01, -0.2, "stable (-0.3), vanishing (-6.2) at the end of epoch 1", id="later"),
+        pytest.param(-0.1, -0.1, "vanishing (-3.1)", id="0.1 per block vanishes over 31 of them"),
+        pytest.param(None, None, "", id="not measured"),
     ],
 )
-def test_a_network_with_stable_gradients_that_does_not_train_is_reported(tmp_path, start, end, words):
+def test_the_table_of_pairs_has_the_kind_of_gradients_at_initialization_and_later(tmp_path, start, end, text):
     results = fabricated.results(tmp_path, lambda t: {**plain_at_chance(t), "slope_start": start, "slope_end": end}, *ONE_CELL)
-    (finding,) = findings(comparison.cells(results))
+    table = pair_verdicts(findings(comparison.cells(results)))
 
-    assert (words in finding.sentence) if words else ("are stable" not in finding.sentence)
+    assert [column.text(table.rows[0]) for column in table.columns if column.heading.startswith("gradients")] == [text, text]
 
 
 def test_best_settings_are_selected_by_validation_and_reported_on_the_test_set(tmp_path):

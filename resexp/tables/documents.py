@@ -31,18 +31,16 @@ def as_markdown(
     *,
     p_values: bool = False,
     commands: bool = True,
-    summary: bool = True,
 ) -> str:
     """The tables of a comparison, each with its notes.
 
     commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
-    summary: whether to begin with the summary.
     """
     lines = [f"# {comparison.results.name}: {comparison.metric.label}", ""]
     lines += [*(f"- {line}" for line in judgments), ""] if judgments else []
     lines += [f"trained at {recipe(comparison.results)}", ""]
     lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
-    lines += [*answer_lines(comparison, ("report",) if commands else ()), ""] if summary else []
+    lines += [*answer_lines(comparison, ("report",) if commands else ()), ""]
     rates = untuned(comparison.results) if commands else []
     lines += markdown_lines(configurations(comparison, [*notes(comparison), *rates], p_values=p_values))
     if comparison.depths:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from resexp.comparison import Comparison, DepthTrend
+from resexp.inference.degradation import RULES
 from resexp.tables.budget import budget_text
 from resexp.tables.colors import verdict_tone
 from resexp.tables.definitions import legend
@@ -38,6 +39,7 @@ def error_over_depth(comparison: Comparison) -> Table[DepthTrend]:
             Column(
                 "verdict", lambda row: lines_text(verdict_text(row), closing_text(row)),
                 tone=lambda row: verdict_tone(row.degradation.verdict),
+                meaning=lambda row: (str(row.degradation.verdict), RULES[row.degradation.verdict]),
             ),
             Column("training error, points [95% CI]", rise, "train error", number=True),
             Column(

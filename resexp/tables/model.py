@@ -45,7 +45,7 @@ class Column(Generic[Row]):
     its right end. arm: whether the text is the name of an arm, which has the color of this arm. shared: whether all rows of a
     group have the same text; LaTeX prints it once. below: if it is not None, a terminal prints the text below its row, after
     these words. data: columns of CSV and keys of JSON -> their values. media: the formats that contain the column. markup: HTML
-    of the cell instead of its text.
+    of the cell instead of its text. meaning: a verdict and its rule, which the legend lists.
     """
 
     heading: str = ""
@@ -59,6 +59,7 @@ class Column(Generic[Row]):
     data: Mapping[str, Callable[[Row], Value]] = field(default_factory=dict)
     media: frozenset[Medium] = EVERYWHERE
     markup: Callable[[Row], Markup] | None = None
+    meaning: Callable[[Row], tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)

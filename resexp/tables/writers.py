@@ -60,7 +60,17 @@ def html_table(table: Table[Row], arms: Iterable[str] = ()) -> Markup:
     head = element("thead", element("tr", *map(_html_heading, columns)))
     region = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": table.title}
     scrolled = element("div", element("table", head, *bodies), **region) if columns else Markup()
-    return scrolled + (element("ul", *notes, **{"class": "words"}) if notes else Markup())
+    return scrolled + (element("ul", *notes, **{"class": "words"}) if notes else Markup()) + _html_legend(table, columns)
+
+
+def _html_legend(table: Table[Row], columns: Sequence[Column[Row]]) -> Markup:
+    """The meaning of columns and verdicts, unless a note states it."""
+    terms = {column.heading: DEFINITIONS.get(column.explain, column.explain) for column in columns if column.explain}
+    terms |= dict(column.meaning(row) for column in columns if column.meaning for row in table.rows)
+    notes = " ".join(table.notes)
+    shown = [element("dt", escape(term)) + element("dd", escape(text)) for term, text in terms.items() if text[1:] not in notes]
+    legend = element("summary", escape("Legend")) + element("dl", *shown)
+    return element("details", legend, **{"class": "legend"}) if shown else Markup()
 
 
 def element(name: str, *content: Markup, **attributes: object) -> Markup:
@@ -96,7 +106,8 @@ def _html_content(column: Column[Row], row: Row, text: str) -> Markup:
     tone = column.tone(row)
     first, *others = map(escape, text.split("\n"))
     if tone in (Tone.GOOD, Tone.BAD, Tone.OPEN):
-        first = element("span", first, **{"class": f"chip {tone}"})
+        meaning = column.meaning(row)[1] if column.meaning else ""
+        first = element("span", first, **{"class": f"chip {tone}", "title": meaning})
     elif not column.number and " " in first and len(first) <= MIN_LONG // 2:
         first = element("span", first, **{"class": "counts"})
     return Markup("<br>").join([first, *others])
