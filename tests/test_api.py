@@ -354,7 +354,7 @@ def test_an_invalid_hypothesis_metric_or_key_is_refused(tmp_path):
 def test_the_charts_are_those_of_the_report_and_are_displayed_in_a_notebook(folder, monkeypatch):
     charts = resexp.load(folder).charts()
     shown = []
-    for kind in (alt.FacetChart, alt.VConcatChart):
+    for kind in (alt.FacetChart, alt.HConcatChart, alt.VConcatChart):
         monkeypatch.setattr(kind, "display", lambda chart: shown.append(chart))  # noqa: PLW0108 - as a method
     charts._ipython_display_()
 

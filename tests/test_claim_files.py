@@ -21,7 +21,7 @@ def shipped_recipe(tmp_path: Path, *overrides: str) -> runs.Results:
     """Fabricated results of the shipped recipe at 20, 56 and 110 layers, all with a test error of 6.5%."""
     fixed = [f"data.root={tmp_path}", "network.depth=[20, 56, 110]", "device=cpu", "seeds=1"]
     experiment = config.load("cifar10-he2015", [*fixed, *overrides])
-    result = {"outcome": "above_chance", "test_accuracy": 0.935}
+    result = runs.Result.model_construct(outcome=runs.Outcome.ABOVE_CHANCE, test_accuracy=0.935)
     records = [
         runs.TrialRecord(trial, tmp_path / trial.name, "finished", result, config.conditions(trial.settings))
         for trial in experiment.trials

@@ -137,13 +137,13 @@ def test_a_dry_run_prints_the_trials_and_writes_nothing(tmp_path: Path, tiny_fil
     answer = call("train", tiny_file, "training.lr=[0.1, 1e-3]", "--dry-run", "--runs", tmp_path / "runs")
 
     assert (answer.code, answer.err) == (0, "")
-    trials, *pair_summaries = answer.out.split("\n\n")
+    trials, _title, *pair_summaries = answer.out.split("\n\n")
     assert [line.split() for line in trials.splitlines()[-4:]] == [
         [f"{arm}-d4-lr{lr}-s0", "6", "steps"] for lr in ("0.1", "0.001") for arm in ("plain", "identity")
     ]
     assert [summary.splitlines()[:3] for summary in pair_summaries] == [
         [
-            f"d4 lr{lr}",
+            f"depth 4, lr {lr}",
             "  plain / identity",
             "    8 shared weight tensors equal, first batch equal, hyperparameters equal",
         ]

@@ -126,7 +126,7 @@ def test_where_restricts_the_written_charts_and_not_the_report(results: runs.Res
     ("options", "problem"),
     [
         (["--figures", "svg", "--charts", "acuracy"], r"--charts: 'acuracy' is not one of .*; did you mean accuracy\?"),
-        (["--figures", "svg", "--charts", "lesion"], "--charts: lesion has no data here; charts with data: accuracy, "),
+        (["--figures", "svg", "--charts", "lesion"], "--charts: lesion has no data here; charts with data: overview, accuracy, "),
         (["--figures", "svg", "--where", "depth=20"], "--where: no configuration has depth=20; values: 8, 64"),
         (["--figures", "svg", "--where", "dept=8"], r"--where: 'dept' does not vary here; .*; did you mean depth\?"),
         (["--figures", "svg", "--where", "depth"], "--where: 'depth' is not KEY=VALUE"),
@@ -152,22 +152,24 @@ def test_options_that_cannot_be_used_are_refused_in_one_line(
 
 
 def test_a_slide_has_the_size_of_a_screen_and_contains_title_and_sentences(results: runs.Results, tmp_path: Path):
-    svg, pdf, png = (written(results, tmp_path, Pictures([form], ["accuracy"], slides=True)) for form in ("svg", "pdf", "png"))
+    svg, pdf, png = (
+        written(results, tmp_path, Pictures([form], ["training-error"], slides=True)) for form in ("svg", "pdf", "png")
+    )
     texts = " ".join(re.findall(r"<text[^>]*>([^<]+)</text>", svg.decode()))
     data = FigureData(results)
 
     assert png_size(png) == (1920, 1080)
     assert re.search(rb"/MediaBox ?\[0 0 1920 1080\]", pdf)
-    assert FIGURES["accuracy"].title(data) in texts
-    assert FIGURES["accuracy"].sentences(data)
-    for sentence in FIGURES["accuracy"].sentences(data):
+    assert FIGURES["training-error"].title(data) in texts
+    assert FIGURES["training-error"].sentences(data)
+    for sentence in FIGURES["training-error"].sentences(data):
         assert sentence in texts
 
 
 def test_sentences_that_do_not_fit_a_slide_are_counted(results: runs.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     many = replace(FIGURES["accuracy"], sentences=lambda _data: [f"Sentence {number}: {'word ' * 30}." for number in range(20)])
     monkeypatch.setitem(FIGURES, "accuracy", many)
-    svg = written(results, tmp_path, Pictures(["svg"], ["accuracy"], slides=True)).decode()
+    svg = written(results, tmp_path, Pictures(["svg"], ["training-error"], slides=True)).decode()
     shown = len(re.findall(r"Sentence \d+:", svg))
 
     assert 0 < shown < 20
@@ -227,8 +229,8 @@ def test_norms_activations_initializations_and_data_sets_are_extended_from_outsi
         return datasets.DATASETS["digits"](source, split)
 
     monkeypatch.setitem(resexp.NORMS, "halved", (lambda _: Halved(), lambda _: Halved()))
-    monkeypatch.setitem(resexp.ACTIVATIONS, "silu-like", nn.SiLU)
-    monkeypatch.setitem(resexp.INITS, "tenth", replace(networks.INITS["he"], draw=lambda w, _: w.fill_(0.1)))
+    monkeypatch.setitem(resexp.ACTIVATIONS, "silu-like", lambda _layers: nn.SiLU())
+    monkeypatch.setitem(resexp.INITS, "tenth", replace(networks.INITS["he"], draw=lambda w, **_: w.fill_(0.1)))
     monkeypatch.setitem(resexp.DATASETS, "bright", bright)
     custom = ("data.name=bright", "network.norm=halved", "network.activation=silu-like", "network.init=tenth")
     folder = resexp.train(tiny_file, *custom, runs_dir=tmp_path)

@@ -374,7 +374,9 @@ def test_predictions_on_data_without_files_have_no_additional_columns(
     assert call("train", tiny_file, "name=tiny", "--runs", tmp_path).code == 0
 
     rows = predictions(tmp_path / "tiny" / "trials" / "identity-d4-s0")
-    assert list(rows[0]) == list(runs.COLUMNS["predictions.csv.gz"]) == ["index", "label", "prediction", "label_probability"]
+    assert (
+        list(rows[0]) == list(runs.COLUMNS["predictions.csv.gz"][:4]) == ["index", "label", "prediction", "label_probability"]
+    )
     assert runs.launches(tmp_path / "tiny")[-1].classes == tuple("0123456789")
 
 

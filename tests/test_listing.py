@@ -25,7 +25,7 @@ def test_each_experiment_is_listed_with_its_state_and_trials(call: Program, tmp_
         "damaged": ("damaged", 0, 0),
     }
     assert rows["finished"]["question"] == experiment.question
-    assert rows["finished"]["when"] == runs.launches(folder)[-1]["time"]
+    assert rows["finished"]["when"] == runs.launches(folder)[-1].time
     assert "experiment.yaml" in rows["damaged"]["reason"]
 
 

@@ -365,7 +365,10 @@ def test_figures_of_gradients_that_are_0_or_not_finite_are_left_out(flows, missi
     folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
     for log in folder.glob("trials/*/signals.csv"):
         head, *rows = log.read_text(encoding="utf-8").splitlines()
-        log.write_text("\n".join([head, *(f"{row.rsplit(',', 1)[0]},{flows[row.split(',')[0]]}" for row in rows), ""]))
+        position = head.split(",").index("activation_grad_norm")
+        cells = [row.split(",") for row in rows]
+        lines = [",".join([*row[:position], flows[row[0]], *row[position + 1 :]]) for row in cells]
+        log.write_text("\n".join([head, *lines, ""]))
     page = report.html(runs.results_of(folder, experiment))
 
     for name in ("accuracy", "gradient-at-start", "gradient-profile", "gradient-map"):

@@ -11,7 +11,7 @@ from resexp.config.models import PROBE_NAMES, NetworkSettings, Settings
 from resexp.config.parsing import ConfigError, did_you_mean
 from resexp.config.properties import SHORTCUT_NAMES
 from resexp.config.synonyms import VALUES
-from resexp.config.types import Scalars, trial_name
+from resexp.config.types import CUSTOM_NAMES, Scalars, trial_name
 from resexp.config.validation import Problem, broken_rule, value_text
 from resexp.config.variants import (
     ACTIVATION_NAMES,
@@ -38,7 +38,7 @@ def incompatible_values(
     allowed = tuple(shortcuts) if shortcuts is not None else (shortcut_name(cell.network.shortcut),)
     zero_branches = _zero_branch_problem(cell.network) if shortcuts is not None else None  # a stored experiment stays readable
     problems = (
-        _network_problem(cell, allowed),
+        _network_problem(cell, allowed, stored=shortcuts is None),
         _probe_problem(cell, tuple(probes)) if shortcuts is not None else None,
         zero_branches,
         _training_problem(cell),
@@ -55,16 +55,17 @@ def _probe_problem(cell: Settings, probes: tuple[str, ...]) -> Problem | None:
     return "gradients.probes", f"{unknown!r} is not one of {', '.join(probes)}{did_you_mean(unknown, probes)}"
 
 
-def _network_problem(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None:
+def _network_problem(cell: Settings, shortcuts: tuple[str, ...], *, stored: bool) -> Problem | None:
     network = cell.network
     name = shortcut_name(network.shortcut)
     layers = 3 if network.block == "bottleneck" else network.block_layers
     near = depths_near(network.depth, network.family, layers)
     if name not in shortcuts:
         return "network.shortcut", _unknown_shortcut(name, shortcuts)
-    if (activation := variant(network.activation)[0]) not in ACTIVATION_NAMES:
-        near_name = did_you_mean(activation, ACTIVATION_NAMES)
-        return "network.activation", f"{activation!r} is not one of {', '.join(ACTIVATION_NAMES)}{near_name}"
+    activations = (*ACTIVATION_NAMES, *CUSTOM_NAMES.get("activation", ()))
+    if not stored and (activation := variant(network.activation)[0]) not in activations:
+        near_name = did_you_mean(activation, activations)
+        return "network.activation", f"{activation!r} is not one of {', '.join(activations)}{near_name}"
     for key, setting in (("network.shortcut", network.shortcut), ("network.activation", network.activation)):
         if isinstance(setting, dict) and (problem := _parameter_problem(key, setting)):
             return problem
