@@ -24,7 +24,9 @@ from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Chart, FigureData
 from resexp.runs import Outcome, Results, TrialRecord
+from resexp.tables.predictors import predictors
 from resexp.tables.tuned import TUNED_COLUMNS, TUNED_TEXT_COLUMNS, tuned_records
+from resexp.tables.writers import json_rows
 
 TEXT_COLUMNS, INTEGER_COLUMNS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # of logs; all others are floats
 COMPARISON_TEXT_COLUMNS = ("arm", "unmatched", "dead_layers")
@@ -114,6 +116,11 @@ class ComparisonView:
                 for key, cells in columns.items()
             }
         )
+
+    @cached_property
+    def trainability(self) -> pd.DataFrame:
+        """What predicts trainability: one row per quantity at initialization, with its rank correlation and interval."""
+        return pd.DataFrame(json_rows(predictors(self.comparison)))
 
     def expect(self, text: str) -> Verdicts:
         """Verdicts on a hypothesis in the grammar of `--expect`, such as "test_accuracy: identity > plain @ 95%".

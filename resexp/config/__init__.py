@@ -7,7 +7,16 @@ Only this package knows the format of a config. Modules below `train.build` do n
 
 from resexp.config.editors import schema
 from resexp.config.expansion import expanded
-from resexp.config.expectations import ANY_RESIDUAL, MEASURES, Expectation, Relation, Side, parse_expectation
+from resexp.config.expectations import (
+    ANY_RESIDUAL,
+    MEASURES,
+    PREDICTORS,
+    TRAINABILITY,
+    Expectation,
+    Relation,
+    Side,
+    parse_expectation,
+)
 from resexp.config.grid import (
     Experiment,
     conditions,

@@ -116,7 +116,8 @@ class Figure:
     """One figure: its chart and all its texts. An entry of `FIGURES` is all that a new figure needs.
 
     question: its title, unless `finding` returns a statement on which all results agree. condition: whether it has data.
-    sentences: statements that follow from its data.
+    sentences: statements that follow from its data. beside_map: whether it is also drawn next to a heat map, which replaces
+    the figures over depth.
     """
 
     section: Section
@@ -126,6 +127,7 @@ class Figure:
     condition: Callable[[FigureData], bool] = _always
     finding: Callable[[FigureData], str] = _no_finding
     sentences: Callable[[FigureData], list[str]] = _no_sentences
+    beside_map: bool = False
 
     def title(self, data: FigureData) -> str:
         """A finding if all results agree; otherwise the question."""

@@ -32,6 +32,7 @@ from resexp.tables.formats import (
 )
 from resexp.tables.labels import NO_AXIS, condition, label_text
 from resexp.tables.pair_summaries import matched_pairs
+from resexp.tables.predictors import predictors
 from resexp.tables.probe_lines import slopes
 from resexp.tables.writers import html_table
 
@@ -81,6 +82,7 @@ def _tables(content: Content) -> dict[str, Markup]:
         "tuned": html_table(best_settings(content.comparison)),
         "slopes": html_table(slopes(content.at_initialization)),
         "weight_gradients": html_table(weight_gradients(content.layer_gradients)),
+        "predictors": html_table(predictors(content.comparison)),
         "claims": html_table(claim_table(content.claim_verdicts)),
         "published": html_table(content.published),
         "pairs": html_table(matched_pairs([summary for source in content.sources for summary in source.pair_summaries])),

@@ -16,6 +16,7 @@ from resexp.tables.costs import costs_of_steps
 from resexp.tables.documents import as_markdown
 from resexp.tables.model import Table
 from resexp.tables.pair_summaries import matched_pairs
+from resexp.tables.predictors import predictors
 from resexp.tables.terminal import shade, shade_levels
 from resexp.tables.text_layout import plain_lines
 from resexp.tables.verdict_lines import PRIMARY, verdict_lines
@@ -82,6 +83,7 @@ def _shared_sections(content: Content) -> dict[str, Section]:
         "What the charts show": [line for name in content.figures for line in FIGURES[name].sentences(content.data)],
         "Gradients by block and logging step": heat_lines(content),
         "Weight gradients by layer": [weight_gradients(content.layer_gradients)] if content.layer_gradients else [],
+        "What predicts trainability?": [predictors(content.comparison)] if "trainability" in content.figures else [],
         "Reversals": content.reversals,
         "Claims and verdicts": [claim_table(content.claim_verdicts)],
         "Cost": [costs_of_steps(source.folder.name, source.costs) for source in content.sources if source.costs],
