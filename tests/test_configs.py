@@ -48,7 +48,7 @@ SMALL = {  # a part of each grid: some of its networks take minutes
     "atlas-norms": ATLAS, "atlas": ATLAS, "cifar10-he2015": CNN, "cifar10-he2016-placements": CNN,
     "cifar10-he2016-shortcuts": CNN, "digits-tuned": ("network.depth=8", "training.lr=[1e-4,3e-3]"),
     "digits": ("network.depth=[8,16]",), "fashion-cnn": CNN, "mnist-cnn": CNN, "mnist-mlp": ("network.depth=8",),
-    "mnist-trainability": ("network.depth=[8,16]", "network.width=8"),
+    "mnist-trainability": ("data.limit=50", "network.depth=[8,16]", "network.width=8"),
     "tutorial": ("network.depth=[2,8]",),
 }  # fmt: skip
 
