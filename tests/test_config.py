@@ -785,6 +785,42 @@ def test_the_grid_is_the_product_of_all_axes_and_seeds_with_each_plain_network_o
     assert len(names(experiment)) == len(expected) == 4 * 16 * 2
 
 
+def test_excluded_combinations_are_not_trained_and_all_others_are(written):
+    grid = "network: {init: [he, xavier, pytorch], norm: [none, layer], depth: [4, 8]}\nseeds: 2\n"
+
+    everything = names(written(grid))
+    experiment = written(f"{grid}exclude: [{{init: [he, xavier], norm: layer}}, {{network.depth: 8, init: pytorch}}]")
+
+    left_out = {name for name in everything if "norm-layer-init-he" in name or "norm-layer-init-xavier" in name}
+    left_out |= {name for name in everything if "-d8-" in name and "init-pytorch" in name}
+    assert 0 < len(left_out) < len(everything)
+    assert names(experiment) == [name for name in everything if name not in left_out]
+    assert config.experiment_from(experiment.settings) == experiment
+
+
+@pytest.mark.parametrize(
+    ("exclude", "message"),
+    [
+        ("3", "must be a list of combinations"),
+        ("[{}]", "must be a list of combinations"),
+        ("[{ini: he}]", "'ini' is not one of network.family"),
+        ("[{init: hee}]", "init: 'hee' is not one of pytorch, he"),
+        ("[{init: [he, xavier]}]", "leaves nothing to train"),
+    ],
+)
+def test_a_bad_exclusion_is_refused(written, exclude, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        written(f"network: {{init: [he, xavier]}}\nexclude: {exclude}")
+
+    assert caught.value.key == "exclude"
+
+
+def test_an_exclusion_of_a_value_that_an_override_removes_has_no_effect(written):
+    grid = "network: {init: [he, xavier], norm: [none, layer]}\nexclude: [{init: he, norm: layer}]"
+
+    assert names(written(grid, "network.init=xavier")) == names(written("network: {init: xavier, norm: [none, layer]}"))
+
+
 def test_every_trial_has_the_settings_in_its_name(written):
     for trial in written("network: {depth: [4, 8], norm: [none, layer]}\nseeds: [3, 1]").trials:
         network = trial.settings.network
@@ -1097,14 +1133,16 @@ def test_the_lists_without_torch_name_exactly_the_registered_entries(listed, bui
         (config.NetworkSettings, "placement", config.PLACEMENT_NAMES),
         (config.NetworkSettings, "init", config.INIT_NAMES),
         (config.DataSettings, "name", config.DATASET_NAMES),
-        (config.GradientSettings, "probes", config.PROBE_NAMES),
     ],
 )
 def test_the_literals_of_the_models_are_the_listed_names(model, field, listed):
-    literal = model.model_fields[field].annotation
-    allowed = get_args(get_args(literal)[0] if field == "probes" else literal)
+    assert get_args(model.model_fields[field].annotation) == listed
 
-    assert allowed == listed
+
+def test_the_schema_offers_the_listed_probes():
+    probes = config.schema()["$defs"]["GradientSettings"]["properties"]["probes"]
+
+    assert probes["items"]["enum"] == list(config.PROBE_NAMES)
 
 
 # ---- the JSON schema --------------------------------------------------------------------------------------------------

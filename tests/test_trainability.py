@@ -234,7 +234,7 @@ def test_the_primary_hypothesis_and_the_shipped_claims_can_be_about_predictors(t
 
 def test_json_and_python_have_a_row_for_each_predictor(decided: runs.Results):
     compared = comparison.compare_results(decided)
-    rows = json.loads(tables.TABLES["json"](compared))["trainability"]
+    rows = json.loads(tables.FORMATS["json"](compared))["trainability"]
     correlations = compared.trainability.correlations()
 
     assert [row.pop("predictor") for row in rows] == list(correlations)

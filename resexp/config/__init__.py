@@ -5,6 +5,7 @@
 Only this package knows the format of a config. Modules below `train.build` do not use configs.
 """
 
+from resexp.config.differences import continues, departures, shared_differences
 from resexp.config.editors import schema
 from resexp.config.expansion import expanded
 from resexp.config.expectations import (
@@ -17,18 +18,7 @@ from resexp.config.expectations import (
     Side,
     parse_expectation,
 )
-from resexp.config.grid import (
-    Experiment,
-    conditions,
-    continues,
-    departures,
-    experiment_from,
-    limits,
-    load,
-    shared_differences,
-    shipped,
-    with_data_root,
-)
+from resexp.config.grid import Experiment, conditions, experiment_from, limits, load, shipped, with_data_root
 from resexp.config.keys import SHORT, suggested_key
 from resexp.config.models import (
     AXES,
@@ -48,7 +38,7 @@ from resexp.config.models import (
 from resexp.config.parsing import ConfigError, did_you_mean, escape_controls, read_document
 from resexp.config.plan import Plan, Stack, cell_label, cells, halved, make_plan, pairs, stack_kind
 from resexp.config.properties import SHORTCUT_NAMES, SHORTCUT_PROPERTIES
-from resexp.config.types import Scalars, TrialName
+from resexp.config.types import CUSTOM_NAMES, STORED, Scalars, TrialName
 from resexp.config.variants import (
     ACTIVATION_NAMES,
     SHORTCUT_PARAMETERS,

@@ -25,6 +25,11 @@ def schema() -> dict[str, Any]:
     seed_schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
     count_schema = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
     document["properties"]["seeds"] = {"anyOf": [count_schema, _list_of(seed_schema, MAX_SEEDS)]}
+    document["properties"]["exclude"] = {
+        "description": "Combinations of axis values that are not trained, for example [{init: he, norm: [layer, batch]}].",
+        "type": "array",
+        "items": {"type": "object", "minProperties": 1},
+    }
     return document
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from resexp import renamed
-from resexp.config.models import AXES, NetworkSettings, Settings, Trial
+from resexp.config.keys import SHORT
+from resexp.config.models import AXES, PROBE_NAMES, NetworkSettings, Settings, Trial
 from resexp.config.overrides import apply_overrides, expand_keys
 from resexp.config.parsing import ConfigError, did_you_mean, read_document
 from resexp.config.properties import SHORTCUT_NAMES
@@ -22,7 +23,7 @@ ALWAYS_AXES = ("network.depth", "network.shortcut")
 # change after trials have finished.
 FREE_KEYS = (
     "question", "data.root", "data.labels", "data.download", "network.plain", "network.plain_width",
-    "training.checkpoint_every", "compare",
+    "training.checkpoint_every", "compare", "exclude",
 )  # fmt: skip
 
 
@@ -53,10 +54,16 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:
+def load(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    shortcuts: Iterable[str] | None = SHORTCUT_NAMES,
+    probes: Iterable[str] = PROBE_NAMES,
+) -> Experiment:
     """The experiment in a file or in a shipped config, after `key=value` overrides.
 
-    `shortcuts` are the names allowed under network.shortcut; None allows any (a stored experiment was checked before).
+    `shortcuts` are the names allowed under network.shortcut; None allows any shortcuts and probes (a stored experiment was
+    checked before). `probes` are those allowed under gradients.probes.
 
     Raises:
         ConfigError: with file, line, dotted key, the problem and the allowed values.
@@ -73,7 +80,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[
     raw.setdefault("name", path.stem)
     apply_overrides(overrides, raw, where)
     try:
-        return experiment_from(raw, shortcuts)
+        return experiment_from(raw, shortcuts, probes)
     except ConfigError as error:
         location = where.get(error.key) or where.get(error.key.rsplit(".", 1)[0])
         inner_locations = (where[key] for key in where if key.startswith(f"{error.key}."))
@@ -105,20 +112,30 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:
+def experiment_from(
+    raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORTCUT_NAMES, probes: Iterable[str] = PROBE_NAMES
+) -> Experiment:
     """The experiment described by plain values, as read from YAML.
 
     Raises:
         ConfigError: with the dotted key, without file and line.
     """
+    stored = shortcuts is None
+    raw, exclude = {key: value for key, value in raw.items() if key != "exclude"}, raw.get("exclude", [])
     axes = {key: values for key in AXES if (values := _axis_values(key, raw)) is not None}
-    seeds = _validated_cell(raw, {key: values[0] for key, values in axes.items()}).seeds
+    first = {key: values[0] for key, values in axes.items()}
+    seeds = _validated_cell(raw, first, stored=stored).seeds
     _check_number_of_trials({**{key: len(values) for key, values in axes.items()}, "seeds": len(seeds)})
-    cells = [_validated_cell(raw, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
-    cells = [_with_default_epochs(cell) for cell in cells]
-    defaults = dict(_flat(Settings(name="defaults").model_dump(mode="json"), ""))
-    written = {key for key, value in _flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
-    problem = next(filter(None, (incompatible_values(cell, shortcuts) for cell in cells)), None) or unused_key(written, cells)
+    cells = [
+        _validated_cell(raw, dict(zip(axes, values, strict=True)), stored=stored)
+        for values in itertools.product(*axes.values())
+    ]
+    cells = _without_excluded([_with_default_epochs(cell) for cell in cells], exclude, raw, first)
+    defaults = dict(flat(Settings(name="defaults").model_dump(mode="json"), ""))
+    written = {key for key, value in flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
+    problem = next(filter(None, (incompatible_values(cell, shortcuts, probes) for cell in cells)), None) or unused_key(
+        written, cells
+    )
     if problem:
         raise ConfigError(problem[1], key=problem[0])
     varied = tuple(key for key in AXES if key in axes or key in ALWAYS_AXES)
@@ -127,6 +144,8 @@ def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORT
     for key in varied:
         section, name = key.split(".")
         settings[section][name] = axes.get(key, [settings[section][name]])
+    if exclude:
+        settings["exclude"] = exclude
     return Experiment(cells[0].name, cells[0].question, settings, varied, trials)
 
 
@@ -170,12 +189,45 @@ def _name_of(value: Any) -> str:
     return format_value(float(value)) if number else str(value)
 
 
-def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any]) -> Settings:
+def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any], *, stored: bool = False) -> Settings:
     cell = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
     for key, value in chosen.items():
         section, name = key.split(".")
-        cell[section][name] = value
-    return validated(cell)
+        cell.setdefault(section, {})[name] = value
+    return validated(cell, stored=stored)
+
+
+def _without_excluded(cells: list[Settings], exclude: Any, raw: dict[str, Any], first: dict[str, Any]) -> list[Settings]:
+    """The cells that no entry of `exclude` matches. An entry has one or several values for each of its axes.
+
+    raw, first: the config and the first value of each axis, to validate the values of an entry.
+    """
+    if not isinstance(exclude, list) or not all(isinstance(entry, dict) and entry for entry in exclude):
+        raise ConfigError("must be a list of combinations, for example [{init: he, norm: [layer, batch]}]", key="exclude")
+    for entry in exclude:
+        matched: dict[str, set[str]] = {}
+        for written, values in entry.items():
+            key = SHORT.get(written, written)
+            if key not in AXES:
+                raise ConfigError(f"{written!r} is not one of {', '.join(AXES)}{did_you_mean(written, AXES)}", key="exclude")
+            try:
+                chosen = [_validated_cell(raw, {**first, key: value}) for value in _as_list(values)]
+            except ConfigError as error:
+                raise ConfigError(f"{written}: {error.problem}", key="exclude") from None
+            matched[key] = {_value_in(cell, key) for cell in chosen}
+        cells = [cell for cell in cells if not all(_value_in(cell, key) in values for key, values in matched.items())]
+    if not cells:
+        raise ConfigError("leaves nothing to train; remove a combination", key="exclude")
+    return cells
+
+
+def _as_list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else [values]
+
+
+def _value_in(cell: Settings, key: str) -> str:
+    section, name = key.split(".")
+    return _name_of(getattr(getattr(cell, section), name))
 
 
 def _with_default_epochs(cell: Settings) -> Settings:
@@ -194,7 +246,7 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
             for arm, shortcut, parameters_of in _arms(cell.network):
                 network = cell.network.model_copy(update={"shortcut": shortcut})
                 settings = cell.model_copy(update={"network": network, "seeds": (seed,)})
-                name = _trial_name(arm, settings, axes, seed)
+                name = name_of_trial(arm, settings, axes, seed)
                 _check_length(cell.name, name, axes)
                 trial = Trial(name=name, arm=arm, seed=seed, settings=settings, parameters_of=parameters_of)
                 if trials.setdefault(name.lower(), trial) != trial:  # some file systems ignore case
@@ -202,7 +254,8 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
     return tuple(trials.values())
 
 
-def _trial_name(arm: str, settings: Settings, axes: Iterable[str], seed: int) -> str:
+def name_of_trial(arm: str, settings: Settings, axes: Iterable[str], seed: int) -> str:
+    """plain-d8-norm-none-s0: the arm, the tags of the axes and the seed."""
     return "-".join([arm, *axis_tags(settings, axes).values(), f"s{seed}"])
 
 
@@ -258,52 +311,6 @@ def limits(settings: Settings) -> list[str]:
     ]
 
 
-# ---- differences between experiments ----------------------------------------------------------------------------
-
-
-def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[str]) -> list[tuple[str, Any, Any]]:
-    """(key, old, new) of each key that all trials share and whose value differs between two resolved settings.
-
-    FREE_KEYS, seeds and the values of axes are ignored. A key that is an axis in only one of the settings counts as different.
-    """
-    ignored = {"seeds", *FREE_KEYS}
-    flat_old, flat_new = dict(_flat(old, "")), dict(_flat(new, ""))
-    differences = []
-    for key in sorted(flat_old.keys() | flat_new.keys()):
-        before, after = flat_old.get(key), flat_new.get(key)
-        both_axes = key in axes and isinstance(before, list) and isinstance(after, list)
-        if before != after and not both_axes and key not in ignored and key.split(".")[0] not in ignored:
-            differences.append((key, before, after))
-    return differences
-
-
-def departures(trained: Trial, experiment: Experiment, expected: Trial | None) -> list[tuple[str, Any, Any]]:
-    """(key, trained value, expected value) of each key in which a trained trial departs from an experiment.
-
-    `expected` is the trial of the same name in the experiment; None if it was removed, and axis values may then differ.
-    """
-    trained_settings = trained.settings.model_dump(mode="json")
-    settings = expected.settings.model_dump(mode="json") if expected else experiment.settings
-    free_axes = () if expected else experiment.axes
-    differences = [
-        (key, *values) for key, *values in shared_differences(trained_settings, settings, ()) if key not in ("name", *free_axes)
-    ]
-    name = _trial_name(trained.arm, trained.settings, experiment.axes, trained.seed)
-    if name != trained.name and not differences:
-        differences = [("trial names", trained.name, name)]
-    return differences
-
-
-def continues(new: Experiment, stored: Experiment) -> bool:
-    """Whether an experiment includes every trial of a stored one, with the same recipe; the name is ignored."""
-    return same_recipe(new, stored) and {trial.name for trial in stored.trials} <= {trial.name for trial in new.trials}
-
-
-def same_recipe(new: Experiment, stored: Experiment) -> bool:
-    """Whether two experiments differ only in name, seeds, axis values and FREE_KEYS."""
-    return {key for key, _, _ in shared_differences(stored.settings, new.settings, new.axes)} <= {"name"}
-
-
 def conditions(settings: Settings) -> dict[str, Any]:
     """The settings that affect the result of a trial, without shortcut and seed: values by dotted key.
 
@@ -316,9 +323,10 @@ def conditions(settings: Settings) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ignored and key.split(".")[0] not in ignored}
 
 
-def _flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+def flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    """(dotted key, value) of nested settings; the value of an axis is not opened."""
     for key, value in settings.items():
         if isinstance(value, dict) and f"{prefix}{key}" not in AXES:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -72,7 +72,7 @@ def _sentences(data: FigureData) -> list[str]:
 
 
 PREDICTED_ACCURACY = Figure(
-    section=Section.CONDITIONS,
+    section=Section.INPUTS,
     question="What predicts trainability?",
     caption=(
         "Final training accuracy of each arm in each configuration, over quantities at initialization; means over seeds. "

@@ -14,6 +14,7 @@ from resexp.tables.answer import answer_lines
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import as_text, limits, notes, remarks, seed_budget_lines
+from resexp.tables.comparison_tables import added_tables
 from resexp.tables.configurations import configurations
 from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.labels import label_text
@@ -21,7 +22,7 @@ from resexp.tables.latex import as_latex
 from resexp.tables.predictors import predictors
 from resexp.tables.published import published_rows, published_table
 from resexp.tables.recipes import recipe, untuned
-from resexp.tables.tuned import with_tuned_rows
+from resexp.tables.tuned import SELECTION_COLUMNS, tuned_records
 from resexp.tables.writers import csv_text, json_rows, markdown_lines
 
 
@@ -31,18 +32,16 @@ def as_markdown(
     *,
     p_values: bool = False,
     commands: bool = True,
-    summary: bool = True,
 ) -> str:
     """The tables of a comparison, each with its notes.
 
     commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
-    summary: whether to begin with the summary.
     """
     lines = [f"# {comparison.results.name}: {comparison.metric.label}", ""]
     lines += [*(f"- {line}" for line in judgments), ""] if judgments else []
     lines += [f"trained at {recipe(comparison.results)}", ""]
     lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
-    lines += [*answer_lines(comparison, ("report",) if commands else ()), ""] if summary else []
+    lines += [*answer_lines(comparison, ("report",) if commands else ()), ""]
     rates = untuned(comparison.results) if commands else []
     lines += markdown_lines(configurations(comparison, [*notes(comparison), *rates], p_values=p_values))
     if comparison.depths:
@@ -53,6 +52,8 @@ def as_markdown(
     if comparison.tuned:
         tuned = best_settings(comparison)
         lines += ["", f"## {tuned.title}", "", f"Settings are {SELECTED}.", "", *markdown_lines(tuned)]
+    for added in added_tables(comparison).values():
+        lines += ["", f"## {added.title}", "", *markdown_lines(added)]
     published = published_table(published_rows(comparison.results))
     lines += seed_budget_lines(comparison)
     lines += ["", f"## {published.title}", "", *markdown_lines(published)] if published.rows or published.notes else []
@@ -62,7 +63,9 @@ def as_markdown(
 
 def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - all formats have the same parameters
     """One row for each arm of a configuration; shares in [0, 1]; every number of the comparison."""
-    return with_tuned_rows(csv_text(configurations(comparison)), comparison)
+    if not comparison.tuned_keys:
+        return csv_text(configurations(comparison))
+    return csv_text(configurations(comparison), SELECTION_COLUMNS, tuned_records(comparison))
 
 
 def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - as above
@@ -82,6 +85,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
         "over_depth": json_rows(error_over_depth(comparison)),
         "tuned" if comparison.tuned_keys else "best_settings": [asdict(row) for row in comparison.tuned],
         "trainability": json_rows(predictors(comparison)),
+        "tables": {name: json_rows(table) for name, table in added_tables(comparison).items()},
         "by_layer": [asdict(row) for row in comparison.by_layer],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}
@@ -92,7 +96,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
     return json.dumps(value, indent=1) + "\n"
 
 
-TABLES: dict[str, Callable[..., str]] = {
+FORMATS: dict[str, Callable[..., str]] = {
     "table": as_text,
     "csv": as_csv,
     "json": as_json,
@@ -108,7 +112,7 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
     """(columns, rows) of accuracy.csv: one row per finished trial, in the order of the experiment."""
     measured = [
         "outcome", "test_accuracy", "test_loss", "best_test_accuracy", "best_test_loss", "best_epoch", "train_accuracy",
-        "val_accuracy", "slope_start", "slope_end", "parameters", "multiply_adds", "steps",
+        "val_accuracy", "slope_start", "slope_end", "distance_start", "parameters", "multiply_adds", "steps",
     ]  # fmt: skip
     rows = [
         [
@@ -124,8 +128,8 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
     return ["trial", "arm", *results.columns, "seed", *measured], rows
 
 
-def write_accuracy(results: Results) -> None:
-    """Writes accuracy.csv and accuracy.md of all finished trials to the folder of the experiment."""
+def write_accuracy(results: Results) -> Comparison:
+    """Writes accuracy.csv and accuracy.md of all finished trials to the folder of the experiment; returns their comparison."""
     ((folder, _),) = results.sources
     columns, rows = trial_rows(results)
     text = io.StringIO()
@@ -133,4 +137,6 @@ def write_accuracy(results: Results) -> None:
     writer.writerow(columns)
     writer.writerows([[runs.format_cell(value) for value in row] for row in rows])
     runs.write_text(folder / "accuracy.csv", text.getvalue())
-    runs.write_text(folder / "accuracy.md", as_markdown(compare_results(results), commands=False))
+    comparison = compare_results(results)
+    runs.write_text(folder / "accuracy.md", as_markdown(comparison, commands=False))
+    return comparison

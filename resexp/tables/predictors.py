@@ -12,17 +12,22 @@ def interval_text(correlation: RankCorrelation) -> str:
     return "" if correlation.low is None else f"[{correlation.low:.2f}, {correlation.high:.2f}]"
 
 
+EXPLAIN = (
+    "Rank correlation with final training accuracy over arms. It is positive in the direction that helps training: more "
+    "distance, less growth, less loss."
+)
 PredictorRow = tuple[str, RankCorrelation]
 
 
 def predictors(comparison: Comparison) -> Table[PredictorRow]:
     """One row for each quantity that was measured at initialization in at least eight arms."""
+    rows = list(comparison.trainability.correlations().items())
     return Table(
         title="What predicts trainability?",
         columns=[
             Column("predictor", lambda row: PREDICTORS[row[0]].label, data={"predictor": lambda row: row[0]}),
             Column(
-                "Spearman", lambda row: f"{row[1].value:.2f}", "Spearman", number=True,
+                "Spearman", lambda row: f"{row[1].value:.2f}", EXPLAIN, number=True,
                 data={"spearman": lambda row: row[1].value},
             ),
             Column(
@@ -35,10 +40,9 @@ def predictors(comparison: Comparison) -> Table[PredictorRow]:
                 data={"configurations": lambda row: row[1].configurations},
             ),
         ],
-        rows=list(comparison.trainability.correlations().items()),
+        rows=rows,
         notes=[
-            "Spearman: rank correlation with final training accuracy over arms.",
-            "It is positive in the direction that helps training: more distance, less growth, less loss.",
-            f"95% CI: {RESAMPLES:,} resamples of configurations.",
-        ],
+            f"Spearman: {EXPLAIN[:1].lower()}{EXPLAIN[1:]}",
+            f"95% CI: percentiles of {RESAMPLES:,} resamples of configurations.",
+        ] if rows else [],
     )  # fmt: skip
