@@ -23,7 +23,7 @@ def predictors(comparison: Comparison) -> Table[PredictorRow]:
     """One row for each quantity that was measured at initialization in at least eight arms."""
     rows = list(comparison.trainability.correlations().items())
     return Table(
-        title="What predicts trainability?",
+        title="Spearman correlation with training accuracy",
         columns=[
             Column("predictor", lambda row: PREDICTORS[row[0]].label, data={"predictor": lambda row: row[0]}),
             Column(
