@@ -3,6 +3,7 @@
     python benchmarks/coverage.py [draws]
     python benchmarks/coverage.py claims [draws]
     python benchmarks/coverage.py levels [draws]
+    python benchmarks/coverage.py correlations [draws]
 
 `resexp.inference` computes the intervals of the first table. The other tables use vectorized rules, which are checked against
 `resexp.inference` on some draws of every cell. Random numbers are from numpy with a fixed seed.
@@ -28,6 +29,7 @@ from resexp.inference import (
     holm,
     p_below,
     paired_difference,
+    rank_correlation,
     sd_interval,
     seeds_for,
     sign_flip,
@@ -51,6 +53,9 @@ def main() -> None:
         return
     if sys.argv[1:2] == ["levels"]:
         publish_levels(int(sys.argv[2]) if len(sys.argv) > 2 else 100_000)
+        return
+    if sys.argv[1:2] == ["correlations"]:
+        publish_correlations(int(sys.argv[2]) if len(sys.argv) > 2 else 1_000)
         return
     draws = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     generator = np.random.default_rng(20_261_126)
@@ -483,6 +488,36 @@ def at_levels(draws: int, generator: np.random.Generator) -> Iterator[Row]:
 def excludes_zero(differences: np.ndarray, level: float) -> np.ndarray:
     """(draws,): whether Student's t interval excludes 0 at this level divided by the number of pairs."""
     return np.asarray(abs(differences.mean(1)) > half_width(differences, 1 - level / PAIRS))
+
+
+# ---- rank correlations over configurations --------------------------------------------------------------------------------
+
+CORRELATIONS = (0.0, 0.5, 0.85)  # Spearman, of all arms
+SHARED = 0.5  # share of the variance that the arms of a configuration have in common
+NUMBERS_OF_CONFIGURATIONS, ARMS = (4, 8, 16, 32), 2
+
+
+def publish_correlations(draws: int) -> None:
+    generator = np.random.default_rng(20_261_201)
+    head = ("Spearman correlation", *(f"{number} configurations" for number in NUMBERS_OF_CONFIGURATIONS))
+    text = table("Coverage of 95% intervals of a rank correlation, in %", list(correlations(draws, generator)), head)
+    publish("correlations", f"python benchmarks/coverage.py correlations {draws}", text, DOCUMENT)
+
+
+def correlations(draws: int, generator: np.random.Generator) -> Iterator[Row]:
+    """How often the interval contains the correlation, of normal values that the arms of a configuration partly share."""
+    for truth in CORRELATIONS:
+        pearson = 2 * math.sin(math.pi * truth / 6)
+        shares = []
+        for number in NUMBERS_OF_CONFIGURATIONS:
+            groups = np.repeat(np.arange(number), ARMS).tolist()
+            shared, own = generator.normal(size=(draws, 2, number, 1)), generator.normal(size=(draws, 2, number, ARMS))
+            outcome, noise = (math.sqrt(SHARED) * shared + math.sqrt(1 - SHARED) * own).reshape(draws, 2, -1).swapaxes(0, 1)
+            predictor = pearson * outcome + math.sqrt(1 - pearson**2) * noise
+            intervals = [rank_correlation(x, y, groups) for x, y in zip(predictor, outcome, strict=True)]
+            ends = np.array([(estimate.low, estimate.high) for estimate in intervals if estimate], dtype=float)
+            shares.append(percent(coverage_of(ends[:, 0], ends[:, 1], truth)))
+        yield (f"{truth:g}", *shares)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ from resexp.comparison import Comparison
 from resexp.figures import Chart, FigureData
 from resexp.runs import Outcome, Results, TrialRecord
 from resexp.tables.frames import read_log
+from resexp.tables.predictors import predictors
 from resexp.tables.tuned import TUNED_COLUMNS, TUNED_TEXT_COLUMNS, tuned_records
+from resexp.tables.writers import json_rows
 
 COMPARISON_TEXT_COLUMNS = ("arm", "unmatched", "dead_layers")
 METADATA = ("trial", "arm", "seed", "status", "sha256", "seal")  # keys of result.json that are not results
@@ -114,6 +116,11 @@ class ComparisonView:
                 for key, cells in columns.items()
             }
         )
+
+    @cached_property
+    def trainability(self) -> pd.DataFrame:
+        """What predicts trainability: one row per quantity at initialization, with its rank correlation and interval."""
+        return pd.DataFrame(json_rows(predictors(self.comparison)))
 
     def expect(self, text: str) -> Verdicts:
         """Verdicts on a hypothesis in the grammar of `--expect`, such as "test_accuracy: identity > plain @ 95%".

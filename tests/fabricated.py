@@ -58,7 +58,9 @@ def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
     accuracy = values.get("val_accuracy", values.get("test_accuracy"))
     logged = math.nan if accuracy is None else accuracy
     for step in (0, 20):
-        runs.append(trial_folder / "metrics.csv", [(step, step // 20, 0.001, 2.0 / (1 + step), logged, 2.0, logged)])
+        runs.append(
+            trial_folder / "metrics.csv", [(step, step // 20, 0.001, values.get("loss", 2.0) / (1 + step), logged, 2.0, logged)]
+        )
         runs.append(trial_folder / "timing.csv", [(step, step // 20, 0.5 if step else 0.0, 0.1)])
         flows = [values.get("flow", 1.0) ** (3 - index) for index in range(4)]
         rows = [(step, 0, index, f"blocks.{index}", 1.0, flow, 0.5) for index, flow in enumerate(flows)]

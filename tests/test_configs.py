@@ -49,6 +49,7 @@ SMALL = {  # a part of each grid: some of its networks take minutes
     "cifar10-he2016-shortcuts": CNN, "depth-scaling": ("network.depth=[6,14]", "training.lr=[1e-4,1e-3]"),
     "digits-tuned": ("network.depth=8", "training.lr=[1e-4,3e-3]"),
     "digits": ("network.depth=[8,16]",), "fashion-cnn": CNN, "mnist-cnn": CNN, "mnist-mlp": ("network.depth=8",),
+    "mnist-trainability": ("data.limit=50", "network.depth=[8,16]", "network.width=8"),
     "shortcut-length": ("network.depth=8",), "tutorial": ("network.depth=[2,8]",), "without-shortcuts": ("network.depth=8",),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resexp import claims, config
+from resexp import claims, comparison, config
 from resexp.config import ConfigError, Expectation, Relation, Side, parse_expectation
 from resexp.config.expectations import MAX_LENGTH, WITH_NUMBER
 
@@ -98,7 +98,9 @@ def test_white_space_and_line_breaks_are_ignored():
 def test_every_measure_can_be_written(measure: str):
     number = "(0.5)" if measure in WITH_NUMBER else ""
 
-    assert parse_expectation(f"{measure}{number}: identity > plain").measure == measure
+    sides = "distance > growth" if measure == config.TRAINABILITY else "identity > plain"
+
+    assert parse_expectation(f"{measure}{number}: {sides}").measure == measure
 
 
 # ---- refused texts --------------------------------------------------------------------------------------------------------
@@ -137,6 +139,23 @@ def test_every_measure_can_be_written(measure: str):
     ],
 )
 def test_text_that_cannot_be_parsed_is_shown_with_an_example(text: str, message: str):
+    assert refusal(text) == f"--expect: {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trainability: identity > 0.5", "'identity' is not one of the predictors distance, growth, loss"),
+        ("trainability: distance > residual", "'residual' is not one of the predictors distance, growth, loss"),
+        (
+            "trainability: distanc > 0.5",
+            "'distanc' is not one of the predictors distance, growth, loss; did you mean distance?",
+        ),
+        ("test_accuracy: distance > 0.5", "'distance' is a predictor of trainability, not an arm"),
+        ("test_accuracy: identity > loss", "'loss' is a predictor of trainability, not an arm"),
+    ],
+)
+def test_arms_and_predictors_are_not_interchangeable(text: str, message: str):
     assert refusal(text) == f"--expect: {message}"
 
 
@@ -202,7 +221,7 @@ def test_any_text_is_a_hypothesis_or_gives_a_one_line_error(text: str):
 
 
 def test_every_shipped_claim_can_be_parsed_and_has_a_source():
-    assert set(claims.shipped()) == {"tutorial", "he2015", "cifar10"}
+    assert set(claims.shipped()) == {"tutorial", "he2015", "cifar10", "trainability"}
     for name in claims.shipped():
         for claim in claims.read(name):
             assert claim.source
@@ -210,4 +229,5 @@ def test_every_shipped_claim_can_be_parsed_and_has_a_source():
 
 
 def test_the_measures_of_the_grammar_are_those_that_can_be_computed():
-    assert tuple(claims.MEASURES) == config.MEASURES
+    assert (*claims.MEASURES, config.TRAINABILITY) == config.MEASURES
+    assert tuple(comparison.PREDICTORS) == config.PREDICTORS

@@ -9,7 +9,8 @@ from typing import Any
 
 from resexp import config, inference
 from resexp.claims.quantities import MEASURES, UNITS, MeasuredCells, MeasuredValues, Unit
-from resexp.config import ANY_RESIDUAL, Expectation, Relation, Side
+from resexp.comparison import trainability
+from resexp.config import ANY_RESIDUAL, TRAINABILITY, Expectation, Relation, Side
 from resexp.config.expectations import NUMBER
 from resexp.runs import Results, TrialRecord
 
@@ -50,25 +51,32 @@ class CellVerdict:
 
 @dataclass(frozen=True)
 class Judgment:
-    """The verdict on a hypothesis (for one arm if it names `residual`): the worst verdict of its configurations."""
+    """The verdict on a hypothesis (for one arm if it names `residual`): the worst verdict of its configurations.
+
+    over: the number of configurations that one verdict covers, if it is about all of them together.
+    """
 
     expectation: Expectation
     arm: str | None
     verdict: Verdict
     cells: tuple[CellVerdict, ...]
     images: tuple[str, ...]
+    over: int | None = None
 
     @property
     def scope(self) -> str:
-        """'supported in 3, undecided in 1 of 4 configurations of digits, n = 5'."""
+        """'supported in 3, undecided in 1 of 4 configurations of digits, n = 5', 'over 4 configurations of digits, n = 5'."""
         if not self.cells:
             return "no configuration has everything that the claim names"
         verdicts = [cell.verdict for cell in self.cells]
-        counts = [f"{kind} in {verdicts.count(kind)}" for kind in reversed(WORST_FIRST) if kind in verdicts]
         seeds = sorted({cell.n for cell in self.cells if cell.n})
         n = f", n = {' or '.join(map(str, seeds))}" if seeds else ""
-        configurations = f"{len(verdicts)} configuration{'' if len(verdicts) == 1 else 's'}"
-        return f"{', '.join(counts)} of {configurations} of {', '.join(self.images)}{n}"
+        total = self.over or len(verdicts)
+        configurations = f"{total} configuration{'' if total == 1 else 's'} of {', '.join(self.images)}{n}"
+        if self.over:
+            return f"over {configurations}"
+        counts = [f"{kind} in {verdicts.count(kind)}" for kind in reversed(WORST_FIRST) if kind in verdicts]
+        return f"{', '.join(counts)} of {configurations}"
 
 
 def judge(expectation: Expectation, results: Results) -> list[Judgment]:
@@ -78,6 +86,8 @@ def judge(expectation: Expectation, results: Results) -> list[Judgment]:
         RunsError: a damaged log that the measure needs.
     """
     records = _matching_records(expectation, results)
+    if expectation.measure == TRAINABILITY:
+        return [_by_predictors(expectation, replace(results, records=tuple(records)))]
     folders = {record.folder for record in records}
     cells = [cell for cell in MEASURES[expectation.measure](results, expectation.number) if cell[2].folder in folders]
     if ANY_RESIDUAL not in expectation.arms:
@@ -131,6 +141,34 @@ def _is_value(value: Any, wanted: str) -> bool:
     """Whether `wanted` is the value: as in the label of a cell, as Python prints it, or any spelling of the same number."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and re.fullmatch(NUMBER, wanted)
     return wanted in (config.format_value(value), str(value).replace(" ", "")) or (bool(number) and float(wanted) == value)
+
+
+# ---- trainability -----------------------------------------------------------------------------------------------------------
+
+
+def _by_predictors(expectation: Expectation, results: Results) -> Judgment:
+    """One verdict for all configurations together, because a correlation is over all of their arms."""
+    arms = trainability(results)
+    tests, over = [], None
+    for relation in expectation.relations:
+        left, right = relation.left.arm, relation.right.arm
+        negated, name = left is None, left or right or ""
+        correlation = arms.correlation(name, right if left else None, expectation.level or inference.LEVEL)
+        if correlation is None:
+            return Judgment(expectation, None, Verdict.NOT_TESTED, (), ())
+        sign = 1.0 if relation.sign.startswith(">") else -1.0
+        shift = relation.left.offset - relation.right.offset
+        ends = [correlation.value] if expectation.level is None else [correlation.low, correlation.high]
+        signed = [sign * ((-end if negated else end) + shift) for end in ends if end is not None]
+        verdict = _side_of_zero(signed, loose=relation.sign.endswith("=")) if signed else Verdict.UNDECIDED
+        plus = "+" if left and right else ""
+        ends_text = "" if correlation.low is None else f" [{correlation.low:{plus}.2f}, {correlation.high:{plus}.2f}]"
+        evidence = f"correlation {correlation.value:{plus}.2f}{ends_text}, {correlation.arms} arms"
+        tests.append(_Test(verdict, evidence, min(arm.n for arm in arms.arms)))
+        over = correlation.configurations
+    cell = _cell_verdict({}, tests)
+    images = tuple(dict.fromkeys(record.trial.settings.data.name for record in results.records))
+    return Judgment(expectation, None, cell.verdict, (cell,), images, over)
 
 
 # ---- verdicts ---------------------------------------------------------------------------------------------------------------

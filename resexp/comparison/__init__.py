@@ -4,6 +4,7 @@ compare_results(results, metric, at)  everything that `resexp compare` and the r
 cells(results, metric)                each arm and its plain counterpart, paired by seed
 effect(plain, residual)               effect of the shortcut on a pair, as far as the evidence shows
 tuned(results, keys, metric)          both arms at one setting, and each at its best
+trainability(results)                 which quantities at initialization predict training accuracy?
 depth_trends(results)                 does training error rise with depth, and how much of the rise does the shortcut remove?
 """
 
@@ -20,5 +21,6 @@ from resexp.comparison.overall import (
     pairing_gain,
     seed_budget,
 )
+from resexp.comparison.trainability import PREDICTORS, Trainability, trainability
 from resexp.comparison.tuning import EACH_AT_BEST, Choice, TunedComparison, best_settings, tuned
 from resexp.comparison.weight_gradients import LayerGradients, LayerLog, Moment, layer_gradients, layer_logs

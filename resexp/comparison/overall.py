@@ -10,6 +10,7 @@ from resexp.comparison.cells import Cell, cells
 from resexp.comparison.depths import DepthTrend, depth_trends
 from resexp.comparison.groups import column_names
 from resexp.comparison.metrics import Metric, resolution, select_metric
+from resexp.comparison.trainability import Trainability, trainability
 from resexp.comparison.tuning import TunedComparison, best_settings, tuned
 from resexp.comparison.weight_gradients import LayerGradients
 from resexp.runs import Results
@@ -31,6 +32,7 @@ class Comparison:
     cells: list[Cell]
     tuned: list[TunedComparison]
     depths: list[DepthTrend]
+    trainability: Trainability
     tuned_keys: tuple[str, ...] = ()
     looks: tuple[int, ...] = ()
     by_layer: tuple[LayerGradients, ...] = ()
@@ -61,6 +63,7 @@ def compare_results(
         cells=cells(selected, key, unmatched=unmatched, images=images),
         tuned=tuned(selected, tune, key) if tune else best_settings(selected, key),
         depths=depth_trends(results),
+        trainability=trainability(results),
         tuned_keys=column_names(selected, tune, "--tune"),
         looks=_looks(selected),
     )

@@ -3,12 +3,16 @@
     test_accuracy: identity > plain + 0.01 @ 95% at depth=64, norm=layer
     test_error: 0.08 < identity < 0.088 at data.name=cifar10
     steps_to_loss(0.5): residual > plain
+    trainability: distance > growth @ 95%
 
 MEASURE: SIDE SIGN SIDE [SIGN SIDE] [@ LEVEL%] [at KEY=VALUE, ...]. A side is an arm, a number, or an arm plus or minus a
 number. `residual` means each arm with a shortcut. With a level, the relation must hold for the bound of the paired confidence
 interval at that level; without one, it must hold for the mean. It must hold in every cell that is compared, or in the cells
 after `at`. depth=deepest and depth=shallowest name the greatest and the smallest depth. A list has no spaces:
 training.milestones=[32000,48000].
+
+The sides of trainability are predictors instead of arms: the value of one is its rank correlation with training accuracy, over
+the arms of all cells.
 """
 
 import math
@@ -26,7 +30,10 @@ MEASURES = (
     "test_accuracy", "best_test_accuracy", "train_accuracy", "val_accuracy", "test_error", "train_error", "val_error",
     "test_loss", "train_loss", "slope_start", "slope_end", "gradient_growth", "above_chance", "degradation", "parameters",
     "multiply_adds", "step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "steps_to_loss", "time_to_loss",
+    "trainability",
 )  # fmt: skip
+TRAINABILITY = "trainability"  # its sides are predictors
+PREDICTORS = ("distance", "growth", "loss")
 WITH_NUMBER = ("steps_to_loss", "time_to_loss")
 ANY_RESIDUAL = "residual"
 MAX_LENGTH = 1000  # characters of a hypothesis
@@ -45,7 +52,7 @@ _SHORT_AXES = tuple(key.split(".")[1] for key in AXES if key != "network.shortcu
 
 @dataclass(frozen=True)
 class Side:
-    """The value of an arm plus `offset`; without an arm, only the number."""
+    """The value of an arm, or of a predictor of trainability, plus `offset`; without an arm, only the number."""
 
     arm: str | None
     offset: float
@@ -107,7 +114,14 @@ def parse_expectation(text: str, where: str = "--expect") -> Expectation:
     if "@" in body and not _level(level):
         raise error(f"{level.strip()!r} is not a level from 50% to below 100%")
     selection = _where(cells[0], where, error) if cells else ()
-    return Expectation(one_line, measure, _number(measure, number, error), relations, _level(level), selection)
+    expectation = Expectation(one_line, measure, _number(measure, number, error), relations, _level(level), selection)
+    for name in expectation.arms:
+        if measure == TRAINABILITY and name not in PREDICTORS:
+            problem = f"{name!r} is not one of the predictors {', '.join(PREDICTORS)}{did_you_mean(name, PREDICTORS)}"
+            raise ConfigError(problem, where=where)
+        if measure != TRAINABILITY and name in PREDICTORS:
+            raise ConfigError(f"{name!r} is a predictor of {TRAINABILITY}, not an arm", where=where)
+    return expectation
 
 
 def _number(measure: str, text: str | None, error: ErrorFactory) -> float | None:

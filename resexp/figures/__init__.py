@@ -4,6 +4,7 @@ FIGURES["mine"] = Figure(section=Section.CONDITIONS, question="...", caption="..
 """
 
 from resexp.figures.accuracy_over_depth import ACCURACY
+from resexp.figures.accuracy_over_predictors import PREDICTED_ACCURACY
 from resexp.figures.atlas import ATLAS
 from resexp.figures.figure import Chart, Figure, FigureData, Section
 from resexp.figures.gradient_at_start import GRADIENT_AT_START
@@ -27,6 +28,7 @@ FIGURES: dict[str, Figure] = {
     "accuracy": ACCURACY,
     "paired-differences": PAIRED_DIFFERENCES,
     "training-error": TRAINING_ERROR,
+    "trainability": PREDICTED_ACCURACY,
     "curves": CURVES,
     "gradient-profile": GRADIENT_PROFILE,
     "gradient-at-start": GRADIENT_AT_START,
@@ -42,10 +44,12 @@ FIGURES: dict[str, Figure] = {
 
 
 def available_figures(data: FigureData) -> list[str]:
-    """The names of the figures that have data. A heat map over depth and init_scale replaces all others except ablations.
+    """The names of the figures that have data. A heat map over depth and init_scale replaces most others.
 
     If some networks have no init_scale, they are not on the heat map, and all other figures are drawn as well.
     """
     replaces = data.has_heat_map and data.frames.results["init_scale"].notna().all()
     sections = {Section.MAP, Section.ABLATION} if replaces else set(Section)
-    return [name for name, figure in FIGURES.items() if figure.section in sections and figure.condition(data)]
+    return [
+        name for name, figure in FIGURES.items() if (figure.section in sections or figure.beside_map) and figure.condition(data)
+    ]

@@ -119,6 +119,7 @@ class Figure:
 
     question: its title, unless `finding` returns a statement on which all results agree. condition: whether it has data.
     sentences: statements that follow from its data, without numbers that the chart shows. letters: the chart in plain text.
+    beside_map: whether it is also drawn next to a heat map, which replaces the figures over depth.
     """
 
     section: Section
@@ -129,6 +130,7 @@ class Figure:
     finding: Callable[[FigureData], str] = _no_finding
     sentences: Callable[[FigureData], list[str]] = _no_lines
     letters: Callable[[FigureData], list[str]] = _no_lines
+    beside_map: bool = False
 
     def title(self, data: FigureData) -> str:
         """A finding if all results agree; otherwise the question."""

@@ -4,6 +4,7 @@ samples      outcomes, means and standard deviations of the trials of one arm
 intervals    paired differences with their intervals; variance reduction from pairing; number of seeds for a given interval
 exact        tests that assume no distribution: sign flips, outcome counts, ranks
 selection    selecting an option on one half of the seeds and reporting on the other
+ranks        Spearman correlation over arms, with an interval from resampled configurations
 evidence     p-value of a mean difference over seeds and test images; number of seeds that a verdict needs
 degradation  is training error higher at the deepest depth than at the best shallower one?
 """
@@ -31,5 +32,6 @@ from resexp.inference.intervals import (
     sd_interval,
     seeds_for,
 )
+from resexp.inference.ranks import RankCorrelation, rank_correlation
 from resexp.inference.samples import Summary, standard_deviation, summarize
 from resexp.inference.selection import SELECTED_LEVEL, cross_fitted

@@ -29,6 +29,7 @@ from resexp.tables.formats import dead_lines, sources_text
 from resexp.tables.labels import Labels, cell_labels, label_text
 from resexp.tables.model import Table
 from resexp.tables.pair_summaries import matched_pairs
+from resexp.tables.predictors import predictors
 from resexp.tables.probe_lines import slopes
 from resexp.tables.published import published_table
 from resexp.tables.recipes import untuned
@@ -166,7 +167,7 @@ def _questions(data: FigureData, pictures: Pictures) -> Iterator[Section]:
     by_layer = weight_gradients(data.layer_gradients if has_weights else [])
     yield _section("gradients", "Do gradients reach the first layer?", *gradients, measured, by_layer, short="Gradients")
     question = "Do different inputs still look different at the last layer?"
-    yield _section("inputs", question, *pictures[FigureSection.INPUTS], short="Different inputs")
+    yield _section("inputs", question, *pictures[FigureSection.INPUTS], predictors(data.comparison), short="Different inputs")
     longer = longer_commands(data.comparison)
     yield _section(
         "error",

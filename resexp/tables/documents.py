@@ -19,6 +19,7 @@ from resexp.tables.configurations import configurations
 from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.labels import label_text
 from resexp.tables.latex import as_latex
+from resexp.tables.predictors import predictors
 from resexp.tables.published import published_rows, published_table
 from resexp.tables.recipes import recipe, untuned
 from resexp.tables.tuned import SELECTION_COLUMNS, tuned_records
@@ -83,6 +84,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
         "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
         "over_depth": json_rows(error_over_depth(comparison)),
         "tuned" if comparison.tuned_keys else "best_settings": [asdict(row) for row in comparison.tuned],
+        "trainability": json_rows(predictors(comparison)),
         "tables": {name: json_rows(table) for name, table in added_tables(comparison).items()},
         "by_layer": [asdict(row) for row in comparison.by_layer],
         "published": [
