@@ -126,7 +126,7 @@ def test_where_restricts_the_written_charts_and_not_the_report(results: runs.Res
     ("options", "problem"),
     [
         (["--figures", "svg", "--charts", "acuracy"], r"--charts: 'acuracy' is not one of .*; did you mean accuracy\?"),
-        (["--figures", "svg", "--charts", "lesion"], "--charts: lesion has no data here; charts with data: overview, accuracy, "),
+        (["--figures", "svg", "--charts", "lesion"], "--charts: lesion has no data here; charts with data: overview, "),
         (["--figures", "svg", "--where", "depth=20"], "--where: no configuration has depth=20; values: 8, 64"),
         (["--figures", "svg", "--where", "dept=8"], r"--where: 'dept' does not vary here; .*; did you mean depth\?"),
         (["--figures", "svg", "--where", "depth"], "--where: 'depth' is not KEY=VALUE"),
@@ -169,7 +169,7 @@ def test_a_slide_has_the_size_of_a_screen_and_contains_title_and_sentences(resul
 def test_sentences_that_do_not_fit_a_slide_are_counted(results: runs.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     many = replace(FIGURES["accuracy"], sentences=lambda _data: [f"Sentence {number}: {'word ' * 30}." for number in range(20)])
     monkeypatch.setitem(FIGURES, "accuracy", many)
-    svg = written(results, tmp_path, Pictures(["svg"], ["training-error"], slides=True)).decode()
+    svg = written(results, tmp_path, Pictures(["svg"], ["accuracy"], slides=True)).decode()
     shown = len(re.findall(r"Sentence \d+:", svg))
 
     assert 0 < shown < 20
