@@ -4,6 +4,7 @@ compare_results(results, metric, at)  everything that `resexp compare` and the r
 cells(results, metric)                each arm and its plain counterpart, paired by seed
 effect(plain, residual)               effect of the shortcut on a pair, as far as the evidence shows
 tuned(results, keys, metric)          both arms at one setting, and each at its best
+rate_transfers(results)               does the best learning rate depend on depth?
 depth_trends(results)                 does training error rise with depth, and how much of the rise does the shortcut remove?
 """
 
@@ -12,6 +13,7 @@ from resexp.comparison.depths import DepthTrend, by_depth, depth_trends, errors
 from resexp.comparison.effects import Effect, Part, effect, part
 from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
 from resexp.comparison.groups import Label, groups, order_by, seed_pairs, summary, value
+from resexp.comparison.learning_rates import RateTransfer, rate_transfers
 from resexp.comparison.metrics import Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (
     Comparison,

@@ -21,6 +21,7 @@ from resexp.tables.by_layer import weight_gradients
 from resexp.tables.claim_table import claim_table
 from resexp.tables.colors import verdict_tone
 from resexp.tables.compared import looks_lines, notes, seed_budget_lines
+from resexp.tables.comparison_tables import added_tables
 from resexp.tables.configurations import configurations
 from resexp.tables.costs import costs_of_steps
 from resexp.tables.definitions import DEFINITIONS
@@ -53,6 +54,7 @@ def html(results: Results, tune: Sequence[str] = ()) -> str:
             results=results,
             comparison=content.comparison,
             tables=_tables(content),
+            added_tables={table.title: html_table(table) for table in added_tables(content.comparison).values()},
             longer=longer_commands(content.comparison),
             tuned_title=best_settings(content.comparison).title,
             depths_title=error_over_depth(content.comparison).title,

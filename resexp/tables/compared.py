@@ -10,6 +10,7 @@ from resexp.runs import Outcome, Results
 from resexp.tables.answer import answer_lines
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import command_lines, longer_commands
+from resexp.tables.comparison_tables import added_tables
 from resexp.tables.configurations import configurations
 from resexp.tables.definitions import legend
 from resexp.tables.error_over_depth import error_over_depth
@@ -71,6 +72,8 @@ def comparison_lines(
     if comparison.tuned:
         tuned = best_settings(comparison)
         lines += [*wrapped_lines(["", tuned.title, f"  ({SELECTED})"], width), *text_lines(tuned, width)]
+    for added in added_tables(comparison).values():
+        lines += [*wrapped_lines(["", added.title, ""], width), *text_lines(added, width)]
     published = published_lines(published_rows(comparison.results))
     below = [*seed_budget_lines(comparison), *([""] if published else []), *published, *remarks(comparison.results)]
     return [*lines, *wrapped_lines(below, width)]

@@ -14,6 +14,7 @@ from resexp.tables.answer import answer_lines
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.budget import longer_commands
 from resexp.tables.compared import as_text, limits, notes, remarks, seed_budget_lines
+from resexp.tables.comparison_tables import added_tables
 from resexp.tables.configurations import configurations
 from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.labels import label_text
@@ -52,6 +53,8 @@ def as_markdown(
     if comparison.tuned:
         tuned = best_settings(comparison)
         lines += ["", f"## {tuned.title}", "", f"Settings are {SELECTED}.", "", *markdown_lines(tuned)]
+    for added in added_tables(comparison).values():
+        lines += ["", f"## {added.title}", "", *markdown_lines(added)]
     published = published_table(published_rows(comparison.results))
     lines += seed_budget_lines(comparison)
     lines += ["", f"## {published.title}", "", *markdown_lines(published)] if published.rows or published.notes else []
@@ -80,6 +83,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
         "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
         "over_depth": json_rows(error_over_depth(comparison)),
         "tuned" if comparison.tuned_keys else "best_settings": [asdict(row) for row in comparison.tuned],
+        "tables": {name: json_rows(table) for name, table in added_tables(comparison).items()},
         "by_layer": [asdict(row) for row in comparison.by_layer],
         "published": [
             {"cell": cell, "arm": arm, **asdict(match)}

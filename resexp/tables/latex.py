@@ -7,6 +7,7 @@ from resexp import config, runs
 from resexp.comparison import EACH_AT_BEST, Comparison
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.compared import looks_lines, precision_notes, terms
+from resexp.tables.comparison_tables import added_tables
 from resexp.tables.configurations import configurations
 from resexp.tables.definitions import legend
 from resexp.tables.formats import (
@@ -27,6 +28,7 @@ def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, p_values:
         tuned = best_settings(comparison)
         rows = [row for row in tuned.rows if row.comparison.how == EACH_AT_BEST]
         tables.append(latex_lines(replace(tuned, rows=rows)))
+    tables += map(latex_lines, added_tables(comparison).values())
     lines = [line for table in tables for line in [*table, ""]]
     texts = map(latex_words, [*_remarks(comparison), *judgments])
     methods = [r"\paragraph{Methods.}", *_methods(comparison, p_values=p_values)]
