@@ -116,14 +116,14 @@ def prepare_worker() -> None:
 
 def _train(folder: Path, stack: config.Stack, trials: list[config.Trial]) -> None:
     prepare_worker()
-    training.prepare_process(stack.threads, trials[0].settings)
+    executors.workers.set_up(stack.threads, trials[0].settings)
     training.train_stack(trials, folder, stack.name, "cpu")
 
 
 def convolutions(rounds: int) -> list[list[str]]:
     """A training step of ResNet-20 at batch size 128: conventional (eager, NCHW), resexp, and resexp with compile."""
     use_random_images((3, 32, 32), 2_048 + HELD_OUT)
-    training.prepare_process(executors.cores(), experiment("compile=true").shared)
+    executors.workers.set_up(executors.cores(), experiment("compile=true").shared)
     x, labels = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
     rows = []
     for arm in ("plain", "identity"):
@@ -152,7 +152,7 @@ def floor(rounds: int) -> list[list[str]]:
         torch.set_num_threads(threads)
         with tempfile.TemporaryDirectory() as folder:
             stack, bare_stack = (single_stack(Path(folder), *overrides) for _ in range(2))
-            x, labels = next(training.batches(stack.trials, stack.training_data, stack.step_counts.per_epoch, 0))
+            x, labels = next(stack.batches(0))
             x = x.contiguous(memory_format=torch.channels_last) if len(shape) == 3 and shape[0] == 3 else x
             bare_stack.network.train()
             step = costs.stepper(stack, 128)
@@ -187,7 +187,7 @@ def logging(rounds: int) -> list[list[str]]:
 def from_2000(stack: training.StackState, every: int) -> Callable[[], None]:
     """Updates from step 2,000 on, with logging every `every` steps."""
     stack.step_counts, stack.step = replace(stack.step_counts, every=every), 2_000
-    batches = training.batches(stack.trials, stack.training_data, stack.step_counts.per_epoch, 0)
+    batches = stack.batches(0)
     stack.network.train()
 
     def step() -> None:
@@ -200,7 +200,7 @@ def from_2000(stack: training.StackState, every: int) -> Callable[[], None]:
 def deep(rounds: int) -> list[list[str]]:
     """A plain network of depth 100 with PyTorch initialization, whose gradients underflow, relative to the residual one."""
     use_random_images((1, 28, 28), 2_048 + HELD_OUT)
-    training.prepare_process(1, experiment().shared)
+    executors.workers.set_up(1, experiment().shared)
     with tempfile.TemporaryDirectory() as folder:
         overrides = ("network.depth=[100]", "network.init=pytorch", *MLP[1:2], *MLP[3:5])
         steppers = [costs.stepper(single_stack(Path(folder), *overrides, arm=arm), 128) for arm in ("plain", "identity")]
@@ -211,7 +211,7 @@ def deep(rounds: int) -> list[list[str]]:
 def growth(rounds: int) -> list[list[str]]:
     """Milliseconds per step over depth, width and number of trials in a stack."""
     use_random_images((1, 28, 28), 2_048 + HELD_OUT)
-    training.prepare_process(1, experiment().shared)
+    executors.workers.set_up(1, experiment().shared)
     rows = []
     for name, key, values in (
         ("depth", "network.depth=[{}]", (8, 16, 32, 64, 128)),

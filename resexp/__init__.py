@@ -6,6 +6,7 @@ folder = resexp.train("digits", "network.shortcut=identity,mine")
 print(resexp.load(folder).compare())                            # the comparison of plain and residual networks
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ _EXPORTS = {
     "DATASETS": "datasets",
     "PROBES": "probes",
     "FIGURES": "figures",
+    "TABLES": "tables.comparison_tables",
 }
 
 
@@ -50,9 +52,17 @@ def train(source: str | Path, *overrides: str, runs_dir: str | Path = "runs") ->
         ConfigError: the config, the device or the images cannot be used.
         RunsError: the results folder cannot be used.
     """
-    from resexp import config, executors, runs, shortcuts, tables  # noqa: PLC0415 - as above
+    from resexp import config, datasets, executors, networks, probes, runs, shortcuts, tables  # noqa: PLC0415 - as above
 
-    experiment, folder, _ = runs.target(source, overrides, config.expanded(runs_dir, "runs_dir"), shortcuts.SHORTCUTS)
+    variants: dict[str, Iterable[str]] = {
+        "name": datasets.DATASETS,
+        "norm": networks.NORMS,
+        "init": networks.INITS,
+        "activation": networks.ACTIVATIONS,
+    }
+    config.CUSTOM_NAMES.update({field: set(names) for field, names in variants.items()})
+    runs_folder = config.expanded(runs_dir, "runs_dir")
+    experiment, folder, _ = runs.target(source, overrides, runs_folder, shortcuts.SHORTCUTS, probes.PROBES)
     runs.check_unchanged(experiment, folder)
     executors.train_here(experiment, folder, tables.write_accuracy)
     return folder

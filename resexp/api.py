@@ -24,9 +24,9 @@ from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Chart, FigureData
 from resexp.runs import Outcome, Results, TrialRecord
+from resexp.tables.frames import read_log
 from resexp.tables.tuned import TUNED_COLUMNS, TUNED_TEXT_COLUMNS, tuned_records
 
-TEXT_COLUMNS, INTEGER_COLUMNS = ("layer", "block"), ("step", "epoch", "index", "parameters")  # of logs; all others are floats
 COMPARISON_TEXT_COLUMNS = ("arm", "unmatched", "dead_layers")
 METADATA = ("trial", "arm", "seed", "status", "sha256", "seal")  # keys of result.json that are not results
 
@@ -79,7 +79,7 @@ class ComparisonView:
 
     def __str__(self) -> str:
         lines = tables.verdict_lines(tables.PRIMARY, claims.primaries(self.results))
-        return config.escape_controls(tables.TABLES["table"](self.comparison, lines), kept="\n\t").removesuffix("\n")
+        return config.escape_controls(tables.FORMATS["table"](self.comparison, lines), kept="\n\t").removesuffix("\n")
 
     __repr__ = __str__
 
@@ -89,7 +89,7 @@ class ComparisonView:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per arm of each cell, with the columns of `resexp compare --format csv`; shares in [0, 1]."""
-        rows = list(csv.DictReader(StringIO(tables.TABLES["csv"](replace(self.comparison, tuned_keys=())))))
+        rows = list(csv.DictReader(StringIO(tables.FORMATS["csv"](replace(self.comparison, tuned_keys=())))))
         integers = (*self.results.shown, "n", "missing", *Outcome, "parameters")
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         return pd.DataFrame(
@@ -184,6 +184,14 @@ class ExperimentResults:
         """
         return self._log("signals.csv")
 
+    def log(self, probe: str) -> pd.DataFrame:
+        """All rows of the log of a probe, also of one that was added to `resexp.PROBES`.
+
+        Raises:
+            RunsError: as `metrics`.
+        """
+        return self._log(runs.probe_file(probe))
+
     def compare(
         self,
         metric: str = "test_accuracy",
@@ -221,6 +229,25 @@ class ExperimentResults:
         self._check(report.READ_FILES)
         return Charts(report.figures_of(FigureData(self.results)))
 
+    def save_charts(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = ("png",),
+        *,
+        charts: Sequence[str] = (),
+        where: Sequence[str] = (),
+        width: str = "",
+        slides: bool = False,
+    ) -> list[Path]:
+        """Writes charts as png, svg or pdf with the options of `resexp report --figures`; returns the files.
+
+        Raises:
+            ConfigError: an option that cannot be used.
+            RunsError: as `charts`.
+        """
+        self._check(report.READ_FILES)
+        return report.save_figures(self.results, Path(folder), report.Pictures(formats, charts, where, width, slides))
+
     def __repr__(self) -> str:
         arms = dict.fromkeys(record.trial.arm for record in self.results.records)
         axes = {
@@ -255,12 +282,11 @@ class ExperimentResults:
 
     def _log(self, name: str) -> pd.DataFrame:
         self._check([name])
-        columns = runs.COLUMNS[name]
-        logs = [_columns(runs.read_rows(record.folder / name), columns) for record in self.finished]
-        rows = np.repeat(np.arange(len(logs)), [len(log[columns[0]]) for log in logs])
-        configurations = self._configurations(columns).take(rows).reset_index(drop=True)
-        values = {column: np.concatenate([_column(column, []), *(log[column] for log in logs)]) for column in columns}
-        return pd.concat([configurations, pd.DataFrame(values)], axis=1)
+        logs = [read_log(record.folder / name) for record in self.finished]
+        rows = pd.concat(logs, ignore_index=True) if logs else pd.DataFrame(columns=runs.COLUMNS.get(name, ()))
+        trials = np.repeat(np.arange(len(logs)), [len(log) for log in logs])
+        configurations = self._configurations(rows.columns).take(trials).reset_index(drop=True)
+        return pd.concat([configurations, rows], axis=1)
 
     def _check(self, names: Sequence[str]) -> None:
         for record in self.finished:
@@ -271,19 +297,6 @@ class ExperimentResults:
 def _plain(value: Any) -> Any:
     """The value of an axis; mappings and lists are formatted as text."""
     return config.format_value(value) if isinstance(value, dict | list | tuple) else value
-
-
-def _columns(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> dict[str, np.ndarray]:
-    return {column: _column(column, [row[column] for row in rows]) for column in columns}
-
-
-def _column(name: str, cells: Sequence[str]) -> np.ndarray:
-    """The cells of a log column with their type; an empty cell is NaN."""
-    if name in TEXT_COLUMNS:
-        return np.array(cells, dtype=object)
-    if name in INTEGER_COLUMNS:
-        return np.array([int(cell) for cell in cells], np.int64)
-    return np.array([float(cell or "nan") for cell in cells])
 
 
 def _parsed(cells: Sequence[str], *, integer: bool) -> list[Any]:

@@ -37,23 +37,17 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any] | None:
     damaged: list[runs.RunsError] = []
     for file in (path, runs.previous_path(path)):
         try:
-            content = runs.read_with_digest(file)
-            state = None if content is None else _deserialize(file, content, device)
+            if (content := runs.read_with_digest(file)) is None:
+                continue
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
         except runs.RunsError as error:
             damaged.append(error)
-            continue
-        if state is not None:
+        except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+            damaged.append(runs.RunsError(f"{file}: damaged (not a checkpoint)"))
+        else:
             if damaged:
                 path.unlink()  # otherwise the next checkpoint would replace the valid previous one with the damaged one
             return state
     if damaged:
         raise damaged[0]
     return None
-
-
-def _deserialize(file: Path, content: bytes, device: torch.device) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-    except (EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
-        raise runs.RunsError(f"{file}: damaged (not a checkpoint)") from None
-    return state

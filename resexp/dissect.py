@@ -52,7 +52,7 @@ def load(folder: Path, trial: Trial, device: str) -> tuple[Network, TrainingData
     if result.diverged_at is not None:
         raise runs.RunsError(f"{folder}: diverged at step {result.diverged_at}; only trained networks can be dissected")
     runs.check_digests(folder, result, ["weights.pt"])
-    training_data = training.load_training_data(trial.settings.data, device, training.DTYPES[trial.settings.precision])
+    training_data = training.load_training_data(trial.settings.data, device, trial.settings.precision)
     network = training.build(trial, training_data.input_shape, training_data.classes).to(torch.device(device))
     network.load_state_dict(torch.load(folder / "weights.pt", map_location=device, weights_only=True))
     return network.eval(), training_data
@@ -69,27 +69,16 @@ def measure_on(images: Images, training_data: TrainingData) -> Evaluator:
 
 
 def dissect(folder: Path, trial: Trial, device: str, part: str, grid: int = 0, line: int = 0) -> list[tuple[CsvValue, ...]]:
-    """The rows of lesion.csv or shortcut_scale.csv of a trial, or the rows of surface.csv for one `line` of the grid.
-
-    Raises:
-        RunsError, DataError: as `load`.
-    """
+    """The rows of lesion.csv or shortcut_scale.csv of a trial, or the rows of surface.csv for one `line` of the grid."""
     network, training_data = load(folder, trial, device)
     measure, example = measure_on(training_data.validation, training_data), _example(training_data)
-    parts: dict[str, Callable[[], list[tuple[CsvValue, ...]]]] = {
-        "lesion": lambda: [*lesion(network, measure, example)],
-        "scale": lambda: [*shortcut_scale(network, measure, example)],
-        "surface": lambda: [*surface(network, measure, trial.seed, grid, line)],
-    }
-    return parts[part]()
+    if part == "surface":
+        return [*surface(network, measure, trial.seed, grid, line)]
+    return [*lesion(network, measure, example)] if part == "lesion" else [*shortcut_scale(network, measure, example)]
 
 
 def cost(folder: Path, trial: Trial, device: str) -> tuple[float, dict[str, int]]:
-    """(seconds of one evaluation, number of evaluations for lesion and scale), timed on up to 2,000 images.
-
-    Raises:
-        RunsError, DataError: as `load`.
-    """
+    """(seconds of one evaluation, number of evaluations for lesion and scale), timed on up to 2,000 images."""
     network, training_data = load(folder, trial, device)
     number = min(MAX_TIMED_IMAGES, len(training_data.validation))
     images = training_data.validation.at(torch.arange(number, device=training_data.shift.device))

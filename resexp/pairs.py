@@ -70,13 +70,12 @@ def pair_summary(plain: Trial, residual: Trial, experiment: Experiment, device: 
 def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[Network, Tensor, AtStart]:
     """(network, first batch, values): loss, output RMS, gradient slope and costs before the first update."""
     settings, smoothing = trial.settings, trial.settings.training.label_smoothing
-    training_data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
+    training_data = training.load_training_data(settings.data, device, settings.precision)
     network = training.build(trial, training_data.input_shape, training_data.classes).to(torch.device(device))
-    step_counts = training.step_counts(settings, len(training_data.training))
-    x, labels = next(training.batches([trial], training_data, step_counts.per_epoch, 0))
-    noise = training.sample_noise(network, [trial], 0, x)
+    x, labels = next(training.batches(training_data, [trial.seed], settings.training.batch_size, settings.data.augment))
+    noise = training.sample_noise(network, [trial.seed], 0, x)
     gradients = partial(boundary_gradients, network, x, labels, noise, smoothing)
-    logits, grad_norms = gradients(settings.precision)
+    logits, grad_norms, distance = gradients(settings.precision)
     with training.autocast(settings.precision, x.device):
         if trial.name not in costs:
             costs[trial.name] = count(network, training_data.input_shape)
@@ -87,6 +86,7 @@ def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[
         loss=_rounded(loss.item()),
         output_rms=_rounded(logits.double().square().mean().sqrt().item()),
         slope=_rounded(probes.slope(grad_norms, boundary_stages(network))),
+        distance=_rounded(distance),
         **{key: getattr(costs[trial.name], key) for key in COSTS},
         **gap,
     )
@@ -95,16 +95,17 @@ def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[
 
 def boundary_gradients(
     network: Network, x: Tensor, labels: Tensor, noise: Sequence[Noise], label_smoothing: float, precision: str
-) -> tuple[Tensor, list[float]]:
-    """(logits, norm of the mean loss's gradient at each block boundary)."""
+) -> tuple[Tensor, list[float], float]:
+    """(logits, norm of the mean loss's gradient at each block boundary, cosine distance at the last one)."""
     boundaries: list[Tensor] = []
     step = partial(training.forward_backward, precision=precision, label_smoothing=label_smoothing, boundaries_only=True)
     _, logits = step(network, x, labels, boundaries, noise)
     (norms,) = probes.norms([torch.zeros_like(b) if b.grad is None else b.grad for b in boundaries])
-    return logits, norms
+    ((distance,),) = probes.cosine_distances([boundaries[-1].detach()])
+    return logits, norms, distance
 
 
-def precision_gap(gradients: Callable[[str], tuple[Tensor, list[float]]], grad_norms: Sequence[float]) -> float:
+def precision_gap(gradients: Callable[[str], tuple[Tensor, list[float], float]], grad_norms: Sequence[float]) -> float:
     """Largest relative difference of the norms |dL/dx_l| in `grad_norms` from those of the same pass in float32.
 
     Over the block boundaries whose gradient in float32 is not 0; without any, it is 0. inf or nan if `grad_norms` is not
@@ -113,7 +114,7 @@ def precision_gap(gradients: Callable[[str], tuple[Tensor, list[float]]], grad_n
     matmul, convolution = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        _, float32_norms = gradients("float32")
+        _, float32_norms, _ = gradients("float32")
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution
     return _rounded(

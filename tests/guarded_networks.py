@@ -59,7 +59,7 @@ def step(trial: config.Trial, shape: tuple[int, ...]) -> None:
     settings = trial.settings
     network = training.build(trial, shape, 10)
     x = torch.randn(settings.training.batch_size, *shape, dtype=training.DTYPES[settings.precision])
-    noise = training.sample_noise(network, [trial], 0, x)
+    noise = training.sample_noise(network, [trial.seed], 0, x)
     with training.autocast(settings.precision, x.device):
         logits = network(x, [], noise)
     functional.cross_entropy(logits, torch.zeros(len(x), dtype=torch.long)).backward()

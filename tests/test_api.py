@@ -124,7 +124,7 @@ def test_trials_has_one_row_per_trial_with_the_values_of_its_result(folder):
     frame = resexp.load(folder).trials
     columns = [
         "outcome", "test_accuracy", "test_loss", "best_test_accuracy", "best_test_loss", "best_epoch", "train_accuracy",
-        "train_loss", "val_accuracy", "slope_start", "slope_end", "parameters", "multiply_adds", "steps",
+        "train_loss", "val_accuracy", "slope_start", "slope_end", "distance_start", "parameters", "multiply_adds", "steps",
     ]  # fmt: skip
 
     assert list(frame.columns[:6]) == ["trial", "arm", "depth", "norm", "lr", "seed"]

@@ -140,12 +140,30 @@ def write_losses(folder: Path, trial: config.Trial, *values: float) -> None:
 @pytest.mark.parametrize(
     ("plain", "identity", "sign", "verdict", "evidence"),
     [
-        ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", Verdict.SUPPORTED, "+10 steps [+10, +10]"),  # 20 steps and 10
+        ([(2, 1, 0.5)] * 2, [(2, 0.4, 0.6)] * 2, ">", Verdict.SUPPORTED, "+10 steps [+10, +10], margin 0"),  # 20 steps and 10
         # both logged at step 10, reached at steps 1 to 10
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">", Verdict.UNDECIDED, "+0 steps [+0, +0]; undecided within the logging interval"),
-        ([(2, 0.5)] * 2, [(2, 0.4)] * 2, ">=", Verdict.UNDECIDED, "+0 steps [+0, +0]; undecided within the logging interval"),
-        ([(0.5,)] * 2, [(0.4,)] * 2, ">", Verdict.NOT_SUPPORTED, "+0 steps [+0, +0]"),  # both at step 0, which is exact
-        ([(2, 0.5)] * 2, [(0.4,)] * 2, ">", Verdict.SUPPORTED, "+10 steps [+10, +10]"),
+        (
+            [(2, 0.5)] * 2,
+            [(2, 0.4)] * 2,
+            ">",
+            Verdict.UNDECIDED,
+            "+0 steps [+0, +0], margin 0; undecided within the logging interval",
+        ),
+        (
+            [(2, 0.5)] * 2,
+            [(2, 0.4)] * 2,
+            ">=",
+            Verdict.UNDECIDED,
+            "+0 steps [+0, +0], margin 0; undecided within the logging interval",
+        ),
+        (
+            [(0.5,)] * 2,
+            [(0.4,)] * 2,
+            ">",
+            Verdict.NOT_SUPPORTED,
+            "+0 steps [+0, +0], margin 0",
+        ),  # both at step 0, which is exact
+        ([(2, 0.5)] * 2, [(0.4,)] * 2, ">", Verdict.SUPPORTED, "+10 steps [+10, +10], margin 0"),
         ([(2, 1)] * 2, [(2, 0.4)] * 2, ">", Verdict.SUPPORTED, "one arm never reaches the loss at 2 of 2 seeds"),
         ([(2, 0.4)] * 2, [(2, math.nan)] * 2, ">", Verdict.NOT_SUPPORTED, "one arm never reaches the loss at 2 of 2 seeds"),
         ([(2, 1), (2, 0.4)], [(2, 0.4), (2, 1, 0.4)], ">", Verdict.UNDECIDED, "one arm never reaches the loss at 1 of 2 seeds"),

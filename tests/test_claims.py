@@ -74,7 +74,8 @@ def test_with_a_level_the_interval_of_the_paired_t_test_decides(one: runs.Result
     judgment = judgments(f"test_accuracy: identity > plain + {shift} @ {level}%", one)
 
     assert judgment.verdict == expected
-    assert judgment.cells[0].evidence == f"+9 points [{100 * interval.low:+.4g}, {100 * interval.high:+.4g}]"  # for any bound
+    ends = f"{100 * interval.low:+.4g}, {100 * interval.high:+.4g}"
+    assert judgment.cells[0].evidence == f"+9 points [{ends}], margin {100 * shift:.4g}"
     assert judgments(f"test_accuracy: plain + {shift} < identity @ {level}%", one).verdict == expected
 
 
@@ -105,7 +106,7 @@ def test_one_seed_has_a_mean_and_no_interval(tmp_path: Path, level: str, verdict
     )
 
     assert (judgment.verdict, judgment.cells[0].n) == (verdict, 1)
-    assert judgment.cells[0].evidence == "+11 points" + ("; one seed has no interval" if level else "")
+    assert judgment.cells[0].evidence == "+11 points, margin 0" + ("; one seed has no interval" if level else "")
 
 
 def test_seeds_that_one_arm_has_not_finished_are_left_out(tmp_path: Path):

@@ -21,7 +21,7 @@ from commands import Answer, Program
 from PIL import Image
 
 import resexp
-from resexp import config, dissect, executors, runs, tables
+from resexp import comparison, config, dissect, executors, runs, tables
 
 
 def program(*arguments: object, **options: Any) -> Answer:
@@ -67,7 +67,9 @@ def measured_accuracies(folder: Path) -> dict[str, float]:
 
 def test_train_prints_the_answer_and_on_stderr_a_summary_and_exits_with_0(trained: tuple[Path, Answer]):
     folder, answer = trained
-    lines = tables.trained_lines(runs.results_of(folder / "tiny", runs.read_experiment(folder / "tiny")))
+    lines = tables.trained_lines(
+        comparison.compare_results(runs.results_of(folder / "tiny", runs.read_experiment(folder / "tiny")))
+    )
 
     assert (answer.code, answer.out) == (0, "\n".join([*lines, ""]))
     assert " ".join(answer.out.split()).count(f"Next: resexp compare {folder / 'tiny'}") == 1
@@ -320,7 +322,7 @@ def test_a_report_of_two_experiments_has_the_data_and_the_commands_of_both(resul
 
     assert answer.out.strip() == str(results / "report.html")
     assert page.count("64 training, 144 validation and 359 test images of digits") == 1
-    for words in ("tiny + deeper", "name=deeper", "seeds=2", "Results by condition at depth 8"):
+    for words in ("tiny + deeper", "name=deeper", "seeds=2", "Results by condition"):
         assert words in page
 
 

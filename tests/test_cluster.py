@@ -17,7 +17,6 @@ from commands import Answer, Program, files
 
 from resexp import config, executors, runs
 from resexp.executors import cluster
-from resexp.executors import nodes as nodes_of
 
 GRID = ("network.depth=[4,16]", "seeds=2", "training.steps=600", "training.checkpoint_every=10", "data.limit=512")
 
@@ -68,19 +67,19 @@ def test_an_unknown_executor_is_refused(tiny_file: Path, call: Program):
 
 def test_a_node_that_reads_the_folder_replies_with_the_token_and_another_one_with_the_reason(tmp_path: Path):
     (tmp_path / ".probe.7").write_text("7")
-    here, elsewhere = (nodes_of.probe(folder / ".probe.7", "7", "n1") for folder in (tmp_path, tmp_path / "other"))
+    here, elsewhere = (cluster.check_node(folder / ".probe.7", "7", "n1") for folder in (tmp_path, tmp_path / "other"))
 
     assert here[0] == "7"
     assert (tmp_path / ".probe.n1.7").read_text() == "7"
     runs.remove_temporary_files(tmp_path)  # as after a driver that was killed
     assert list(tmp_path.iterdir()) == []
     assert elsewhere[0] == "FileNotFoundError: No such file or directory"
-    assert nodes_of.mismatch_message("10.0.0.7", tmp_path, "7", elsewhere) == (
+    assert cluster.mismatch_message("10.0.0.7", tmp_path, "7", elsewhere) == (
         f"node 10.0.0.7 does not share {tmp_path} (FileNotFoundError: No such file or directory); "
         "--runs must be on storage that all nodes share, at the same path"
     )
     other = ["7", here[1], "1.0", here[3]]
-    assert nodes_of.mismatch_message("10.0.0.7", tmp_path, "7", other).startswith("node 10.0.0.7 has torch 1.0, not")
+    assert cluster.mismatch_message("10.0.0.7", tmp_path, "7", other).startswith("node 10.0.0.7 has torch 1.0, not")
 
 
 def test_if_the_ray_node_of_the_driver_dies_the_cluster_is_lost_and_no_stack_fails():
@@ -111,7 +110,7 @@ def test_a_task_checks_for_the_stop_file_once_a_second(tmp_path: Path, monkeypat
     experiment = tiny()
     stack = config.make_plan(experiment, "cpu", 1).stacks[0]
     (tmp_path / "plan.json").touch()
-    cluster._train(runs.Lease(tmp_path, "lock.json", "w"), stack, experiment.trials, "cpu", ".stop.x", nodes_of.versions())
+    cluster._train(runs.Lease(tmp_path, "lock.json", "w"), stack, experiment.trials, "cpu", ".stop.x", cluster.versions())
     (stop,) = stop_functions
 
     assert not stop()
@@ -186,7 +185,7 @@ def test_a_folder_that_the_nodes_do_not_share_is_refused_with_the_node(
 ):
     for name in ("RAY_AUTH_MODE", "RAY_ADDRESS"):
         monkeypatch.setenv(name, nodes.environment[name])
-    monkeypatch.setattr(nodes_of, "probe", lambda _path, _token, _node: ["another token", "0", "0", "0"])
+    monkeypatch.setattr(cluster, "check_node", lambda _path, _token, _node: ["another token", "0", "0", "0"])
     with executors.Cluster() as executor, pytest.raises(runs.RunsError, match=r"node .* does not share"):
         executor.check_shared(tmp_path)
 

@@ -294,7 +294,7 @@ def test_a_missing_config_is_answered_with_a_similar_name(tmp_path, monkeypatch,
         ("run digits depth=8", "write resexp train digits depth=8"),
         ("digits", "write resexp train digits"),
         ("mine.yaml seeds=2", "write resexp train mine.yaml seeds=2"),
-        ("ls", "write resexp configs ls"),
+        ("list", "write resexp ls"),
         ("help train", "write resexp train --help"),
         ("help", "write resexp --help"),
         ("compare --expect 'identity beats plain'", "'test_accuracy: identity > plain'"),
@@ -334,7 +334,7 @@ def test_tune_and_by_take_an_axis_by_its_short_and_by_its_long_name(tmp_path):
     for short, long in [("lr", "training.lr"), ("depth", "network.depth")]:
         assert comparison.order_by(results, [long]) == comparison.order_by(results, [short])
         assert comparison.tuned(results, [long, short]) == comparison.tuned(results, [short])
-        printed = [tables.TABLES["table"](comparison.compare_results(results, tune=[key])) for key in (long, short)]
+        printed = [tables.FORMATS["table"](comparison.compare_results(results, tune=[key])) for key in (long, short)]
         assert printed[0] == printed[1]
     for axes in itertools.permutations(["depth", "training.lr"]):
         assert comparison.order_by(results, axes).columns[:2] == [axis.rpartition(".")[2] for axis in axes]

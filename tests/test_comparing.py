@@ -121,7 +121,7 @@ def test_a_supported_hypothesis_is_printed_with_its_scope_and_exits_0(folder: Pa
 
     assert answer.code == 0
     assert f"hypothesis\n  {HELPS} @ 95%\n  supported (supported in 1 of 1 configuration of digits, n = 4)\n" in answer.out
-    assert f"    depth 64: +9 points [{100 * low:+.4g}, {100 * high:+.4g}]\n" in answer.out
+    assert f"    depth 64: +9 points [{100 * low:+.4g}, {100 * high:+.4g}], margin 0\n" in answer.out
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_sentences_on_test_accuracy_are_omitted_for_other_metrics(folder: Path, 
 
 def test_training_ends_with_the_summary_and_the_commands_that_compare_report_and_tune(folder: Path):
     experiment = next(folder.iterdir())
-    lines = tables.trained_lines(runs.read_results([experiment]))
+    lines = tables.trained_lines(comparison.compare_results(runs.read_results([experiment])))
     text = " ".join(" ".join(lines).split())
 
     assert max(map(len, lines)) <= 80
@@ -356,7 +356,7 @@ def test_training_ends_with_the_summary_and_the_commands_that_compare_report_and
 
 
 def test_training_ends_without_a_summary_before_a_trial_has_finished(tmp_path: Path):
-    assert tables.trained_lines(fabricated.results(tmp_path, lambda _: {}, *CELL)) == []
+    assert tables.trained_lines(comparison.compare_results(fabricated.results(tmp_path, lambda _: {}, *CELL))) == []
 
 
 def test_a_metric_at_a_step_is_read_from_the_log(folder: Path, compare: Call):
@@ -409,7 +409,7 @@ def test_a_log_that_changed_since_its_trial_finished_is_not_read(tmp_path: Path,
     assert "n = 3 of 4, 1 damaged" in after.out
 
 
-@pytest.mark.parametrize("form", tables.TABLES)
+@pytest.mark.parametrize("form", tables.FORMATS)
 def test_every_format_contains_the_difference_and_the_verdict_of_a_hypothesis(folder: Path, compare: Call, form: str):
     low, high = stats.ttest_rel(RESIDUAL, PLAIN).confidence_interval(0.95)
     answer = compare(folder, "--format", form, "--expect", f"{HELPS} + 0.2 @ 95%")

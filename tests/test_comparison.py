@@ -142,7 +142,7 @@ def test_cells_are_sorted_and_labeled_by_the_given_keys_first(tmp_path):
         labels = [list(cell.label.items()) for cell in comparison.cells(comparison.order_by(results, keys))]
         assert labels == [[("init", init), ("depth", depth)] for init in ("he", "pytorch") for depth in ("64", "8")]
     table = comparison.compare_results(comparison.order_by(results, ["init", "init"]))
-    assert all(None not in (*row, *row.values()) for row in csv.DictReader(io.StringIO(tables.TABLES["csv"](table))))
+    assert all(None not in (*row, *row.values()) for row in csv.DictReader(io.StringIO(tables.FORMATS["csv"](table))))
     with pytest.raises(ConfigError, match="'norm' does not vary here; keys that vary: depth, init"):
         comparison.order_by(results, ["norm"])
 
@@ -183,7 +183,7 @@ def test_two_arms_with_equal_means_have_a_difference_of_zero_and_no_star(tmp_pat
 
     assert cell.arms[1].difference.mean == pytest.approx(0.0, abs=1e-12)
     assert cell.arms[1].difference.high == pytest.approx(interval.high)
-    assert "*" not in tables.TABLES["table"](comparison.compare_results(results))
+    assert "*" not in tables.FORMATS["table"](comparison.compare_results(results))
 
 
 def test_differences_that_are_unequal_only_by_rounding_to_nine_digits_are_equal(tmp_path):
@@ -195,7 +195,7 @@ def test_differences_that_are_unequal_only_by_rounding_to_nine_digits_are_equal(
 
     assert compared.cells[0].arms[1].difference.sd == 0.0
     assert comparison.seed_budget(compared) is None
-    assert "+0.3 (1 image: 0.28)" in tables.TABLES["table"](compared)
+    assert "+0.3 (1 image: 0.28)" in tables.FORMATS["table"](compared)
 
 
 @pytest.mark.parametrize("step", ["9" * 17, "9" * 5000])
@@ -221,7 +221,7 @@ def test_an_equal_difference_at_every_seed_is_printed_with_the_value_of_one_imag
         return {"test_accuracy": correct / 359}  # differences are equal only up to rounding
 
     results = fabricated.results(tmp_path, values, *ONE_CELL)
-    text = tables.TABLES["table"](comparison.compare_results(results))
+    text = tables.FORMATS["table"](comparison.compare_results(results))
 
     assert residual_arm(tmp_path / "again", values).difference.sd == 0.0
     assert f"{100 * gain / 359:+.1f} (1 image: 0.28)" in text
@@ -255,7 +255,7 @@ def test_if_outcomes_differ_counts_are_compared_instead_of_means(tmp_path, plain
 def test_a_very_small_p_value_of_counts_is_printed_as_a_bound(tmp_path):
     results = fabricated.results(tmp_path, with_outcomes("s" * 9 + "t", "t" * 10), *ONE_CELL[:3], "seeds=10")
 
-    assert "counts: p < 0.001" in tables.TABLES["table"](comparison.compare_results(results))
+    assert "counts: p < 0.001" in tables.FORMATS["table"](comparison.compare_results(results))
 
 
 def test_the_difference_from_the_parameter_matched_baseline_has_the_unit_of_the_metric(tmp_path):
@@ -269,8 +269,8 @@ def test_the_difference_from_the_parameter_matched_baseline_has_the_unit_of_the_
     low, high = stats.t.interval(0.95, 3, -1.25, stats.sem([0.5, 1.0, 1.5, 2.0]))
 
     for form in ("table", "md"):
-        assert f"-1.25 [{low:+.4g}, {high:+.4g}]" in tables.TABLES[form](compared)
-    assert "-125.0" not in tables.TABLES["table"](compared)
+        assert f"-1.25 [{low:+.4g}, {high:+.4g}]" in tables.FORMATS[form](compared)
+    assert "-125.0" not in tables.FORMATS["table"](compared)
 
 
 # ---- uncertainty of the test images ------------------------------------------------------------------------------------------
@@ -305,8 +305,8 @@ def test_the_interval_over_test_images_is_students_t_of_the_mean_differences_of_
     assert compared.cells[0].arms[1].contrast.images == pytest.approx(half)
     assert comparison.cells(results)[0].arms[1].contrast.images is None  # only on request
     for form in ("table", "md"):
-        assert f"± {100 * half:.1f} over other test images" in tables.TABLES[form](compared)
-    assert rf"$\pm$ {100 * half:.1f} over other test images" in tables.TABLES["tex"](compared)
+        assert f"± {100 * half:.1f} over other test images" in tables.FORMATS[form](compared)
+    assert rf"$\pm$ {100 * half:.1f} over other test images" in tables.FORMATS["tex"](compared)
     assert comparison.compare_results(results, "test_loss", images=True).cells[0].arms[1].contrast.images is None
 
 

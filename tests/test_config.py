@@ -1133,14 +1133,16 @@ def test_the_lists_without_torch_name_exactly_the_registered_entries(listed, bui
         (config.NetworkSettings, "placement", config.PLACEMENT_NAMES),
         (config.NetworkSettings, "init", config.INIT_NAMES),
         (config.DataSettings, "name", config.DATASET_NAMES),
-        (config.GradientSettings, "probes", config.PROBE_NAMES),
     ],
 )
 def test_the_literals_of_the_models_are_the_listed_names(model, field, listed):
-    literal = model.model_fields[field].annotation
-    allowed = get_args(get_args(literal)[0] if field == "probes" else literal)
+    assert get_args(model.model_fields[field].annotation) == listed
 
-    assert allowed == listed
+
+def test_the_schema_offers_the_listed_probes():
+    probes = config.schema()["$defs"]["GradientSettings"]["properties"]["probes"]
+
+    assert probes["items"]["enum"] == list(config.PROBE_NAMES)
 
 
 # ---- the JSON schema --------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_the_tutorial_starts_at_depth_2_where_all_arms_are_the_same_network():
 
 def test_he2015_is_the_published_recipe():
     shared = config.load("cifar10-he2015").shared
-    rates = [training.learning_rate(shared.training, step, 64000) for step in (0, 31999, 32000, 47999, 48000, 63999)]
+    rates = [training.learning_rates(shared.training, 64000)(step) for step in (0, 31999, 32000, 47999, 48000, 63999)]
 
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
     assert (shared.training.batch_size, shared.training.momentum, shared.training.weight_decay) == (128, 0.9, 1e-4)
@@ -123,7 +123,7 @@ def test_he2015_is_the_published_recipe():
 @pytest.mark.parametrize("name", ["cifar10-he2016-shortcuts", "cifar10-he2016-placements"])
 def test_he2016_is_he2015_with_a_warmup_at_110_layers(name):
     settings, before = config.load(name).shared, config.load("cifar10-he2015").shared
-    rates = [training.learning_rate(settings.training, step, 64000) for step in (0, 399, 400, 32000, 48000)]
+    rates = [training.learning_rates(settings.training, 64000)(step) for step in (0, 399, 400, 32000, 48000)]
 
     assert rates == pytest.approx([0.01, 0.01, 0.1, 0.01, 0.001])
     assert settings.training.model_copy(update={"warmup": None}) == before.training

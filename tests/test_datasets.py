@@ -24,7 +24,6 @@ from originals import (
     folder_of,
     idx,
     idx_files,
-    opaque,
     picture,
     published_cifar,
     read_folder,
@@ -272,12 +271,12 @@ def test_the_digits_split_is_the_same_for_every_seed(tiny: Any):
     torch.manual_seed(2)
     assert datasets.checksum([DATASETS["digits"](NOWHERE, split) for split in ("train", "test")]) == expected
 
-    a, b = (load_training_data(tiny(f"seeds=[{seed}]").shared.data, "cpu", torch.float32) for seed in (0, 9))
+    a, b = (load_training_data(tiny(f"seeds=[{seed}]").shared.data, "cpu", "float32") for seed in (0, 9))
     assert datasets.checksum([a.training, a.validation]) == datasets.checksum([b.training, b.validation])
 
 
 def test_normalization_statistics_are_those_of_the_training_images(tiny: Any):
-    training_data = load_training_data(tiny("data.limit=50").shared.data, "cpu", torch.float64)
+    training_data = load_training_data(tiny("data.limit=50").shared.data, "cpu", "float64")
     raw = training_data.training.pixels.numpy().astype(np.float64)
 
     assert len(training_data.training) == 50
@@ -535,15 +534,6 @@ def test_the_splits_of_a_flat_folder_contain_all_decoded_images(tmp_path: Path):
         assert np.array_equal(images.pixels.numpy(), np.stack(decoded)[index])
 
 
-def test_the_test_set_of_a_flat_folder_is_a_stratified_20_percent(tmp_path: Path):
-    folder_of(tmp_path)
-    training, test = read_folder(tmp_path), read_folder(tmp_path, "test")
-
-    assert torch.bincount(training.labels).tolist() == [8, 8]
-    assert torch.bincount(test.labels).tolist() == [2, 2]
-    assert datasets.checksum([read_folder(tmp_path, "test")]) == datasets.checksum([test])
-
-
 def test_a_larger_image_is_resized_and_not_cropped(tmp_path: Path):
     folder_of(tmp_path, "train", "test", count=2)
     image = picture((60, 24), RED)
@@ -554,31 +544,6 @@ def test_a_larger_image_is_resized_and_not_cropped(tmp_path: Path):
 
     assert pixels.shape == (3, 6, 6)
     assert [tuple(pixels[:, y, x].tolist()) for y, x in ((0, 0), (0, 5), (5, 0), (5, 5))] == [RED, GREEN, BLUE, BLUE]
-
-
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        pytest.param(picture(color=77, mode="L"), (77, 77, 77), id="gray"),
-        pytest.param(picture(color=1, mode="1"), (255, 255, 255), id="one bit"),
-        pytest.param(picture(color=(1, 2, 3, 255), mode="RGBA"), (1, 2, 3), id="with transparency"),
-        pytest.param(picture(color=GREEN).convert("P"), GREEN, id="with a palette"),
-        pytest.param(opaque(picture(color=GREEN).convert("P")), GREEN, id="with a palette and transparency"),
-    ],
-)
-def test_images_of_any_mode_become_rgb(image: Image.Image, expected: tuple[int, int, int], tmp_path: Path):
-    folder_of(tmp_path, "train", "test", count=2)
-    image.save(tmp_path / "train" / "cats" / "00.png")
-
-    assert read_folder(tmp_path).pixels[0].flatten(1).unique(dim=1).T.tolist() == [list(expected)]
-
-
-def test_hidden_files_and_files_next_to_class_folders_are_ignored(tmp_path: Path):
-    folder_of(tmp_path, count=5)
-    written(tmp_path, {"README.txt": b"where these come from"})
-    written(tmp_path / "cats", {".DS_Store": b"x"})
-
-    assert len(read_folder(tmp_path)) == 8
 
 
 def test_each_image_is_opened_once_and_only_for_its_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

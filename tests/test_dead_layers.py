@@ -234,9 +234,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
                               "network.init=he", "seeds=2")  # fmt: skip
 
 
-@pytest.mark.parametrize("form", tables.TABLES)
+@pytest.mark.parametrize("form", tables.FORMATS)
 def test_every_table_lists_dead_layers(form: str, results: runs.Results):
-    text = tables.TABLES[form](comparison.compare_results(results))
+    text = tables.FORMATS[form](comparison.compare_results(results))
     plain = text.replace("\n      ", " ")
 
     if form == "json":
@@ -279,14 +279,12 @@ def test_the_precision_gap_is_the_largest_relative_difference_from_float32(tiny:
         norms = {}
         for precision in ("float32", "bfloat16"):  # with hooks on the blocks instead of boundaries
             (same,) = [t for t in tiny(*overrides, f"precision={precision}").trials if t.name == trial.name]
-            data = training.load_training_data(same.settings.data, "cpu", torch.float32)
+            data = training.load_training_data(same.settings.data, "cpu", "float32")
             network = training.build(same, data.input_shape, data.classes)
             outputs: list[torch.Tensor] = []
             for module in (network.stem, *network.blocks):
                 module.register_forward_hook(lambda _module, _inputs, output, outputs=outputs: outputs.append(output))
-            x, labels = next(
-                training.batches([same], data, training.step_counts(same.settings, len(data.training)).per_epoch, 0)
-            )
+            x, labels = next(training.batches(data, [same.seed], same.settings.training.batch_size, "none"))
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = network(x)
             grads = torch.autograd.grad(functional.cross_entropy(logits, labels), outputs)
@@ -314,7 +312,7 @@ def test_tables_state_the_precision_of_gradients(precision: str, tmp_path: Path)
     cell = ("network.depth=4", "network.norm=none", "network.init=he", "seeds=2")
     results = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.5}, *cell, f"precision={precision}")
 
-    texts = [tables.TABLES[form](comparison.compare_results(results)) for form in ("table", "md", "tex")]
+    texts = [tables.FORMATS[form](comparison.compare_results(results)) for form in ("table", "md", "tex")]
     for text in [*texts, *(write(results) for write in FORMATS.values())]:
         assert ("measured in bfloat16" in text) == (precision == "bfloat16")
         assert "read in float" not in text

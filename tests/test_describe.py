@@ -1,30 +1,33 @@
-"""`show`: the layers of a network and the summary of its pair, as text."""
+"""`show`: the costs of networks and of their layers, and the pairs, of which the data are read."""
 
+import json
 from itertools import chain
 
 import pytest
 
-from resexp import config, describe, networks, training
+from resexp import config, describe, networks, tables, training
 
 RESNET20 = ("network.depth=[20]", "seeds=1")
 
 
 def table(config_name: str, *overrides: str) -> list[str]:
     trial = config.load(config_name, overrides).trials[0]
-    return describe.layer_table(trial.arm, networks.count(training.build(trial, (3, 32, 32), 10), (3, 32, 32)))
+    cost = networks.count(training.build(trial, (3, 32, 32), 10), (3, 32, 32))
+    layers = tables.layer_costs([tables.NetworkRows("depth 20", trial.arm, describe.folded(cost.layers), cost)])
+    return tables.as_lines([layers]).splitlines()[3:]
 
 
 def test_layers_are_listed_with_the_counts_of_torch():
-    lines = table("cifar10-he2015", *RESNET20)
+    lines = [" ".join(line.split()) for line in table("cifar10-he2015", *RESNET20)]
 
-    assert lines[:3] == [
-        "  arm plain",
-        "  layer                output           parameters  multiply-adds    activations",
-        "  stem                 (16, 32, 32)            432        442,368      143,360 B",
+    assert lines[:4] == [
+        "layer output parameters multiply-adds activations",
+        "",
+        "plain: depth 20",
+        "stem (16, 32, 32) 432 442,368 143,360 B",
     ]
-    assert lines[-1] == "  total (+ norm layers)                    269,722     40,551,040    1,519,872 B"
-    assert len(lines) == 1 + 1 + 20 + 1  # three blocks per stage are too few to fold
-    assert max(map(len, lines)) == 80
+    assert lines[-3] == "total (+ norm layers) 269,722 40,551,040 1,519,872 B"
+    assert len(lines) == 3 + 20 + 1 + 2  # three blocks per stage are too few to fold
 
 
 TWO, THREE = (f"... {n} more blocks of the same" for n in (2, 3))
@@ -44,40 +47,54 @@ TWO, THREE = (f"... {n} more blocks of the same" for n in (2, 3))
     ],
 )
 def test_of_equal_blocks_only_the_first_and_the_last_are_listed(overrides, layers, shown):
-    lines = [line.strip() for line in table("cifar10-he2015", *overrides)[2:-1]]
+    lines = [line.strip() for line in table("cifar10-he2015", *overrides)[3:-3]]
     rows = [[block] if isinstance(block, str) else [f"blocks.{block}.layer{n + 1}" for n in range(layers)] for block in shown]
 
     assert [line if "..." in line else line.split()[0] for line in lines] == ["stem", *chain(*rows), "classifier"]
 
 
 def test_layers_for_a_published_data_set_are_listed_without_its_images(tmp_path):
-    lines, pair_summaries, missing = describe.describe(config.load("cifar10-he2015", [*RESNET20, f"data.root={tmp_path}"]))
+    description = describe.describe(config.load("cifar10-he2015", [*RESNET20, f"data.root={tmp_path}"]))
 
-    assert lines[0] == "cifar10: images (3, 32, 32), 10 classes"
-    assert pair_summaries == []
-    assert "data.download=true" in missing
+    assert description.images == "cifar10: images (3, 32, 32), 10 classes"
+    assert description.pair_summaries == []
+    assert "data.download=true" in description.missing
 
 
-def test_every_pair_has_a_summary_and_every_cell_a_table():
+def test_every_pair_has_a_summary_and_every_cell_a_network():
     overrides = ["seeds=1", "network.depth=[2,8]", "network.norm=none", "network.init=he", "network.shortcut=projection-all"]
-    lines, pair_summaries, missing = describe.describe(config.load("digits", overrides))
+    description = describe.describe(config.load("digits", overrides))
 
-    assert [line for line in lines if line in ("d2 norm-none init-he", "d8 norm-none init-he", "d2", "d8")] == ["d2", "d8"]
-    assert [summary.nothing_to_skip for summary in pair_summaries] == [True, False]
-    assert missing is None
+    assert [cells for cells, _, _ in description.networks] == [["d2"], ["d8"]]
+    assert [summary.nothing_to_skip for summary in description.pair_summaries] == [True, False]
+    assert description.missing is None
 
 
-def test_equal_networks_are_described_once_with_all_their_cells():
-    experiment = config.load("digits", ["seeds=1", "network.depth=[8]", "network.shortcut=projection-all"])
-    tables, _, _ = describe.describe(experiment)
-    totals, _, _ = describe.describe(experiment, show_layers=False)
-    cells = ["norm-none init-pytorch; norm-none init-he", "norm-layer init-pytorch; norm-layer init-he"]
-    headings = [cell.replace("norm", "d8 norm") for cell in cells]
+def test_equal_networks_are_described_once_with_all_their_cells(call):
+    overrides = ["seeds=1", "network.depth=[8]", "network.shortcut=projection-all"]
+    networks = describe.describe(config.load("digits", overrides)).networks
+    outputs = [call("show", "digits", *overrides, *more).out for more in ([], ["--all"])]
 
-    assert [line for line in tables if "init-" in line] == [line for line in totals if "init-" in line] == headings
-    assert sum("classifier" in line for line in tables) == 2
-    assert [line for line in totals if line.startswith("  plain: ")] == [
-        "  plain: 29,770 parameters, 29,312 multiply-adds, 2,048 B activations",
-        "  plain: 30,218 parameters, 29,312 multiply-adds, 3,896 B activations",
+    assert [cells for cells, _, _ in networks] == [
+        [f"d8 norm-{norm} init-pytorch", f"d8 norm-{norm} init-he"] for norm in ("none", "layer")
     ]
-    assert max(map(len, totals)) <= 80
+    assert [(cost.parameters, cost.multiply_adds, cost.activation_bytes) for _, _, cost in networks] == [
+        (29_770, 29_312, 2_048), (30_218, 29_312, 3_896),
+    ]  # fmt: skip
+    assert [" ".join(line.split()) for line in outputs[0].splitlines() if line.startswith("  plain ")] == [
+        "plain 29,770 29,312 2,048 B", "plain 30,218 29,312 3,896 B",
+    ]  # fmt: skip
+    assert sum("classifier" in line for line in outputs[1].splitlines()) == 2
+    assert max(map(len, "".join(outputs).splitlines())) <= 80
+
+
+def test_all_values_of_a_network_and_a_pair_are_available_as_json(call):
+    code, out, _ = call("show", "digits", "seeds=1", "network.depth=[8]", "network.norm=none", "network.init=he", "--json")
+    shown = json.loads(out)
+
+    assert code == 0
+    assert shown["networks"] == [
+        {"configurations": "depth 8", "arm": "plain", "parameters": 29_770, "multiply_adds": 29_312, "activation_bytes": 2_048}
+    ]
+    assert (shown["pairs"][0]["cell"], shown["pairs"][0]["label"]) == ("d8", "depth 8")
+    assert shown["pairs"][0]["equal"]["weights_bit_equal"]

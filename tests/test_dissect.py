@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 import resexp
-from resexp import config, dissect, runs, training
+from resexp import config, dissect, runs, tables, training
 from resexp.cli import dissecting
 from resexp.config import Experiment
+from resexp.datasets import DATASETS
 from resexp.figures import FIGURES, FigureData, available_figures
 from resexp.networks import Network, build_network, initialize
 from resexp.shortcuts import SHORTCUTS
@@ -338,7 +339,9 @@ def test_the_unaltered_network_has_the_validation_loss_of_the_last_epoch(call: P
 
 def test_ablations_use_the_validation_set_and_never_read_the_test_set(trained: Path, monkeypatch: pytest.MonkeyPatch):
     trial = runs.read_experiment(trained).trials[0]
-    monkeypatch.setattr(training.evaluation, "test_images", pytest.fail)
+    read = DATASETS["digits"]
+    monkeypatch.setitem(DATASETS, "digits", lambda source, split: read(source, {"train": "train"}[split]))
+    training.load_training_data.cache_clear()
     folder = runs.trial_folder(trained, trial.name)
     model, training_data = dissect.load(folder, trial, "cpu")
     ((_, _, _, loss, error, _), *_) = dissect.dissect(folder, trial, "cpu", "lesion")
@@ -524,7 +527,7 @@ def test_equal_sentences_are_printed_once_with_their_configurations(tmp_path: Pa
         increase = 0.1 if record.trial.settings.network.depth == 8 else 0.1 * (record.trial.settings.network.norm == "layer")
         rows = [(0, "none", "all", 1.0, 0.1, 0.0), (1, "blocks.0", "identity", 1.0, 0.1 + increase, increase)]
         runs.write_rows(record.folder / "lesion.csv", rows)
-    text = "\n".join(ablation.dissection_lines(results.records, results, ["lesion"]))
+    text = tables.as_lines(ablation.dissection(results.records, results, ["lesion"]))
 
     assert text.count("plain: S is 0, so the identity replaces the block") == 1
     assert text.count("identity: +10.0 (blocks.0) to +10.0 (blocks.0), median +10.0") == 1
@@ -542,17 +545,31 @@ def test_equal_sentences_are_printed_once_with_their_configurations(tmp_path: Pa
     ids=str,
 )
 def test_an_error_that_decreases_again_is_not_above_the_limit_from_there_on(errors: tuple[float, ...], expected: str):
-    sentence = ablation._scale_sentence(dict(zip(("1", "0.5", "0"), errors, strict=True)))
+    rows = [{"scale": scale, "val_error": str(error / 100)} for scale, error in zip(("1", "0.5", "0"), errors, strict=True)]
 
-    assert sentence == f"10.0 at s = 1, {expected}"
+    assert ablation.scale_sentences([rows]) == [f"10.0 at s = 1, {expected}"]
 
 
-def test_many_arms_are_split_into_several_tables():
-    names = [f"arm-with-a-long-name-{n}" for n in range(7)]
-    lines = ablation._columns("without", names, [("none", ["1.0"] * 7)])
+def test_a_table_with_many_arms_fits_80_columns_with_all_values():
+    rows = [{"block": "none", "val_error": "0.01", "error_increase": "0"}]
+    arms = {f"arm-with-a-long-name-{n}": [rows] for n in range(7)}
+    text = tables.as_lines([ablation.lesion_table({"depth 8": arms})])
 
-    assert max(map(len, lines)) <= 80
-    assert [name for line in lines for name in line.split() if name.startswith("arm")] == names
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("1.0 (+0.0)") == 7
+
+
+def test_tables_of_ablations_have_the_means_over_seeds_as_data(dissected: Any):
+    results = runs.results_of(*dissected)
+    parts = ablation.dissection(results.records, results, list(ablation.PARTS), show_tables=True)
+    written = json.loads(tables.OUTPUTS["json"](parts))
+
+    assert [len(written[part]) for part in ablation.PARTS] == [4, 11, 2]
+    assert written["lesion"][2]["plain val_error"] is None
+    assert written["lesion"][3]["block"] == "blocks.2"
+    assert written["lesion"][3]["identity error_increase"] == pytest.approx(0.2)
+    assert written["scale"][-1] == {"configuration": "depth 8", "scale": "0", "identity val_error": 0.8}
+    assert written["surface"][1]["infinite"] == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("part", runs.ABLATION_FILES)

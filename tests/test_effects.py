@@ -17,6 +17,7 @@ from resexp import comparison, config, inference, report, runs, tables
 from resexp.claims import Verdict
 from resexp.comparison import Effect, Part
 from resexp.report import pages
+from resexp.tables import formats
 from resexp.tables.answer import EFFECTS, NO_EFFECTS
 from resexp.tables.colors import verdict_tone
 from resexp.tables.findings import Finding, findings
@@ -99,7 +100,7 @@ def test_one_exception_of_five_does_not_change_a_verdict_on_trainability(tmp_pat
     (finding,) = findings_of(tmp_path, plain_above_chance(count))
 
     assert finding.effect == Effect.MAKES_TRAINABLE
-    assert f", {count}/5 for plain" in finding.sentence
+    assert finding.plain.summary.outcomes.get("above_chance", 0) == count
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_ranks_show_an_effect_even_if_outcomes_are_mixed(
     else:
         assert ranks.p == ranks.least == pytest.approx(p)
     starred = effect in (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
-    assert ("ranks: p = 0.0079* (smallest 0.0079)" in finding.sentence) == starred
+    assert ("ranks: p = 0.0079* (smallest 0.0079)" in formats.ranks_text(finding.residual.contrast)) == starred
 
 
 def test_counts_are_printed_with_the_rank_test_its_smallest_p_and_the_range_of_differences(tmp_path: Path):
@@ -139,10 +140,10 @@ def test_counts_are_printed_with_the_rank_test_its_smallest_p_and_the_range_of_d
     compared = comparison.compare_results(fabricated.results(tmp_path, values, *CELL, "seeds=3"))
 
     for form in ("table", "md", "tex"):
-        text = tables.TABLES[form](compared).replace("$", "")
+        text = tables.FORMATS[form](compared).replace("$", "")
         assert "counts: p = 1" in text
         assert "ranks: p = 0.1 (smallest 0.1); differences +65.1 to +73.6" in text
-    assert report.html(compared.results).count("ranks: p = 0.1 (smallest 0.1)") == 2  # in the table and in the sentence
+    assert report.html(compared.results).count("ranks: p = 0.1 (smallest 0.1)") == 1
 
 
 # ---- accuracy ---------------------------------------------------------------------------------------------------------------
@@ -176,8 +177,8 @@ def test_the_difference_of_a_single_pair_is_not_significant_among_twelve(tmp_pat
 
     assert [finding.effect for finding in findings(comparison.cells(one))] == [Effect.MORE_ACCURATE]
     assert {finding.effect for finding in findings(comparison.cells(twelve))} == {Effect.INCONCLUSIVE}
-    assert tables.TABLES["table"](comparison.compare_results(one)).count("]*") == 1
-    assert "*" not in tables.TABLES["table"](comparison.compare_results(twelve))
+    assert tables.FORMATS["table"](comparison.compare_results(one)).count("]*") == 1
+    assert "*" not in tables.FORMATS["table"](comparison.compare_results(twelve))
     p = [arm.contrast.p for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
     corrected = [arm.contrast.p_table for cell in comparison.cells(twelve) for arm in cell.arms if arm.contrast.p is not None]
     assert corrected == pytest.approx(inference.holm(p))
@@ -210,8 +211,8 @@ def test_a_difference_within_the_uncertainty_of_the_test_images_is_not_shown(tmp
     assert over_both.residual.contrast.over_images
     images = comparison.cells(results, images=True)[0].arms[1].contrast.images
     assert over_both.residual.contrast.half == pytest.approx(math.hypot(over_both.residual.difference.half, images))
-    assert "predictions of test images are missing" in over_seeds.sentence
-    assert "predictions of test images are missing" not in over_both.sentence
+    assert "predictions of test images are missing" in over_seeds.evidence
+    assert "predictions of test images are missing" not in over_both.evidence
 
 
 def test_with_different_test_sets_the_p_value_covers_seeds_only(tmp_path: Path):
@@ -289,8 +290,6 @@ def test_the_parts_of_a_difference_are_training_and_generalization(
     assert finding.part == part
     assert finding.effect in (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
     assert finding.chip == f"{finding.effect}: {part}"
-    errors = [f"{100 * (1 - accuracy):.1f}%" for accuracy in (identity[1], plain[1])]
-    assert f"training error {errors[0]}, plain {errors[1]}" in finding.sentence
 
 
 def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):
@@ -299,15 +298,15 @@ def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):
         return {"test_accuracy": 0.9 + noise, "train_accuracy": (0.965 if trial.arm == "plain" else 0.984) + noise}
 
     compared = comparison.compare_results(fabricated.results(tmp_path, values, *CELL, "seeds=5"))
-    rows = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](compared))))
-    errors = [arm["train_error"] for arm in json.loads(tables.TABLES["json"](compared))["cells"][0]["arms"]]
+    rows = list(csv.DictReader(io.StringIO(tables.FORMATS["csv"](compared))))
+    errors = [arm["train_error"] for arm in json.loads(tables.FORMATS["json"](compared))["cells"][0]["arms"]]
 
     assert [float(row["train_error"]) for row in rows] == pytest.approx([0.0348, 0.0158])
     assert [error["mean"] for error in errors] == pytest.approx([0.0348, 0.0158])
     assert [error["sd"] for error in errors] == pytest.approx([float(row["train_error_sd"]) for row in rows])
-    assert "plain 5/5 90.0 ± 0.2 3.5 " in " ".join(tables.TABLES["table"](compared).split())
-    assert "| identity | 5/5 | 90.0 ± 0.2 | 1.6 ± 0.2 |" in tables.TABLES["md"](compared)
-    assert r"identity & 5/5 & 90.0 $\pm$ 0.2 & 1.6 $\pm$ 0.2 &" in tables.TABLES["tex"](compared)
+    assert "plain 5/5 90.0 ± 0.2 3.5 " in " ".join(tables.FORMATS["table"](compared).split())
+    assert "| identity | 5/5 | 90.0 ± 0.2 | 1.6 ± 0.2 |" in tables.FORMATS["md"](compared)
+    assert r"identity & 5/5 & 90.0 $\pm$ 0.2 & 1.6 $\pm$ 0.2 &" in tables.FORMATS["tex"](compared)
     assert '<td class="n">90.0 ± 0.2</td><td class="n">1.6 ± 0.2</td>' in report.html(compared.results)
 
 
@@ -326,4 +325,4 @@ def test_every_effect_has_a_sentence_in_the_summary(tmp_path: Path):
     assert set(EFFECTS) | set(NO_EFFECTS) == set(Effect)
     assert not set(EFFECTS) & set(NO_EFFECTS)
     (finding,) = findings_of(tmp_path, arms(at_chance(), trained(0.9)), seeds=1)
-    assert finding.sentence.startswith("Too few seeds for a verdict: 1/1 seeds above chance, 0/1 for plain")
+    assert (finding.effect, finding.evidence) == (Effect.TOO_FEW, "")

@@ -39,9 +39,9 @@ UNSTACKED = "training.stack=1"
 def test_jobs_times_threads_never_exceed_the_cores(
     cores: int, threads: int, requested: int | None, device: str, jobs: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(executors.machine, "cores", lambda: cores)
+    monkeypatch.setattr(executors.pool, "cores", lambda: cores)
 
-    assert executors.machine.jobs_for(threads, requested, device) == jobs
+    assert executors.pool.jobs_for(threads, requested, device) == jobs
 
 
 # ---- in this process: order and failures -----------------------------------------------------------------------------
@@ -246,10 +246,7 @@ def saved_bytes_of_an_image(experiment: Experiment) -> int:
     [
         (MemoryError(), True),
         (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (
-            RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to ..."),
-            True,
-        ),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried ..."), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     ],
 )
@@ -274,7 +271,7 @@ def test_planned_trials_that_the_config_has_lost_are_trained_with_their_stack(in
         for folder in ("whole", "fewer"):
             (tmp_path / folder).mkdir()
             plan = planned(tiny(*original), tmp_path / folder)
-            runs.begin(tiny(*original), tmp_path / folder, plan, fabricated.START, [])
+            runs.begin(tiny(*original), tmp_path / folder, plan, fabricated.LAUNCH, [])
         pool.stopping.clear()
         train_all(pool, tiny(*original), tmp_path / "whole")
         train_all(pool, tiny(*fewer), tmp_path / "fewer")
@@ -291,7 +288,7 @@ def test_adding_removing_and_restoring_seeds_and_values_changes_no_trained_trial
             experiment = tiny(*overrides)
             runs.check_unchanged(experiment, tmp_path)
             plan = planned(experiment, tmp_path)
-            runs.begin(experiment, tmp_path, plan, fabricated.START, [])
+            runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])
             train_all(pool, experiment, tmp_path)
             after = files(tmp_path)
             assert before.items() <= after.items()
@@ -367,38 +364,31 @@ def after_a_kill(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 
 @pytest.mark.slow
-def test_a_killed_worker_affects_only_its_trial(after_a_kill: tuple[Path, dict[str, str], str]):
-    _, trial_states, reason = after_a_kill
+def test_a_killed_worker_affects_only_its_trial_and_training_again_completes_it(
+    after_a_kill: tuple[Path, dict[str, str], str], tiny: Any
+):
+    folder, trial_states, reason = after_a_kill
 
     assert trial_states == {
         "plain-d4-s0": "failed", "identity-d4-s0": "finished", "plain-d4-s1": "finished", "identity-d4-s1": "finished",
     }  # fmt: skip
     assert reason.startswith("its process was ended by SIGKILL")
+    assert set(states(tiny(UNSTACKED, "seeds=2"), folder).values()) == {"finished"}
 
 
 @pytest.mark.slow
-def test_training_again_completes_the_trial_of_the_killed_worker(after_a_kill: tuple[Path, dict[str, str], str], tiny: Any):
-    assert set(states(tiny(UNSTACKED, "seeds=2"), after_a_kill[0]).values()) == {"finished"}
-
-
-@pytest.mark.slow
-def test_two_jobs_write_the_same_bytes_as_one(after_a_kill: tuple[Path, dict[str, str], str], tiny: Any, tmp_path: Path):
-    with Pool(2) as pool:
+@pytest.mark.parametrize("where", ["two processes", "this process"])
+def test_two_processes_and_this_process_write_the_same_bytes_as_one_process(
+    where: str, request: pytest.FixtureRequest, after_a_kill: tuple[Path, dict[str, str], str], tiny: Any, tmp_path: Path
+):
+    if where == "this process":
+        request.getfixturevalue("in_process")
+    with Pool(2 if where == "two processes" else 1) as pool:
         train_all(pool, tiny(UNSTACKED, "seeds=2"), tmp_path)
 
     written = files(tmp_path)
     assert len(written) == 4 * 8
     assert written == files(after_a_kill[0])
-
-
-@pytest.mark.slow
-def test_this_process_writes_the_same_bytes_as_a_worker(
-    in_process: None, after_a_kill: tuple[Path, dict[str, str], str], tiny: Any, tmp_path: Path
-):
-    with Pool() as pool:
-        train_all(pool, tiny(UNSTACKED, "seeds=2"), tmp_path)
-
-    assert files(tmp_path) == files(after_a_kill[0])
 
 
 def test_a_signal_during_the_check_for_a_stop_request_is_handled(monkeypatch: pytest.MonkeyPatch):

@@ -18,7 +18,7 @@ from resexp import networks, report, runs, tables, training
 from resexp.comparison import LayerLog, Moment, compare_results, layer_gradients, layer_logs
 from resexp.config import Experiment, Trial
 from resexp.figures import FIGURES, Figure, FigureData, Section, available_figures
-from resexp.report import pages
+from resexp.report.content import collect
 from resexp.tables.frames import layer_frame
 
 Rows = list[dict[str, Any]]
@@ -60,7 +60,7 @@ def norms_by_hand(trial: Trial, folder: Path) -> dict[str, float]:
     x_0 = relu(x W0^T + b0); z = x_0 W1^T + b1; x_1 = relu(relu(z) W2^T + b2 + s x_0), s = 0 if plain; logits = x_1 V^T + c
     """
     state = training.initial_state([trial], folder, "by-hand", "cpu")
-    images, labels = next(training.batches([trial], state.training_data, state.step_counts.per_epoch, 0))
+    images, labels = next(state.batches(0))
     tensors = {name: value.numpy().astype(np.float64) for name, value in state.single_state_dict.items()}
     layers = ("stem.layer", "blocks.0.branch.layer1", "blocks.0.branch.layer2", "classifier")
     (w0, b0), (w1, b1), (w2, b2), (v, c) = ((tensors[f"{name}.weight"], tensors[f"{name}.bias"]) for name in layers)
@@ -279,7 +279,7 @@ def test_a_figure_that_is_added_from_outside_is_in_the_page_and_among_the_files(
     assert answer.code == 0
     assert page_rows(html, "steps")
     for text in ("How long was training?", "Steps of training.", "12 networks were trained."):
-        assert text in html.partition("<script>")[0].partition('<section id="conditions">')[2]
+        assert text in html.partition("<script>")[0].partition('<section id="conditions"')[2]
     assert (tmp_path / "figures" / "steps.svg").is_file()
     assert not (tmp_path / "figures" / "absent.svg").exists()
 
@@ -289,8 +289,30 @@ def test_dicts_of_variants_are_exported_by_the_package():
     assert resexp.ACTIVATIONS is networks.ACTIVATIONS
 
 
-def test_every_figure_is_in_a_section_of_the_page():
-    template, _, _ = pages.jinja2.PackageLoader("resexp").get_source(None, "report.html.j2")
+def test_every_figure_is_in_a_section_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    data = FigureData(fabricated.results(tmp_path, better, *SMALL))
+    for section in Section:
+        figure = Figure(section, "?", "", lambda _: alt.Chart().mark_bar())
+        monkeypatch.setitem(FIGURES, f"in {section}", figure)
+    names = [picture.name for picture in collect(data.results).pictures]
 
-    assert all(re.search(rf"for figure in figures\.{section}\b", template) for section in Section)
-    assert all(figure.question.endswith("?") and figure.caption.endswith(".") for figure in FIGURES.values())
+    assert {f"in {section}" for section in Section} <= set(names)
+    assert all(
+        figure.question.endswith("?") and (figure.caption.endswith(".") or not figure.caption) for figure in FIGURES.values()
+    )
+
+
+def test_the_first_picture_has_gradients_and_training_error_of_at_most_four_conditions(tmp_path: Path):
+    conditions = ("network.norm=[none,layer,batch]", "network.init=[he,xavier]")
+    results = fabricated.results(tmp_path, better, SMALL[0], *conditions, "seeds=3")
+    data = FigureData(results)
+    chart = FIGURES["overview"].chart(data).to_dict()
+    gradients, errors = chart["hconcat"]
+    rows = [row for rows in chart["datasets"].values() for row in rows]
+
+    assert next(iter(FIGURES)) == "overview"
+    assert len(gradients["vconcat"]) == len(errors["vconcat"]) == 4
+    assert len({row["condition"] for row in rows}) == 4
+    assert "4 of 6 conditions" in FIGURES["overview"].sentences(data)[0]
+    errors_drawn = {round(row["value"], 4) for row in rows if row["x"] == 64 and row["arm"] == "plain"}
+    assert errors_drawn <= {round(1 - record.result["train_accuracy"], 4) for record in results.records}

@@ -353,7 +353,7 @@ def test_norms_of_path_lengths_have_the_unit_of_activation_grad_norm():
     loss = functional.cross_entropy(network(x, boundaries), labels())
     boundaries[0].retain_grad()
     loss.backward()
-    ((_, _, _, grad_norm),) = probes.end(probes.begin(["signal"], network, boundaries))[0]["signal"]
+    ((_, _, _, grad_norm, _),) = probes.end(probes.begin(["signal"], network, boundaries))[0]["signal"]
 
     assert probes.path_lengths(network, x, labels())[0][2] == pytest.approx(grad_norm, rel=1e-4)
 

@@ -149,12 +149,12 @@ def test_the_table_contains_exponents_only_if_the_learning_rate_is_tuned(results
 def test_every_document_prints_the_table(form: str, results: runs.Results):
     title = learning_rate_transfer(comparison.compare_results(results, tune=["lr"])).title
 
-    assert title in tables.TABLES[form](comparison.compare_results(results, tune=["lr"]))
-    assert title not in tables.TABLES[form](comparison.compare_results(results))
+    assert title in tables.FORMATS[form](comparison.compare_results(results, tune=["lr"]))
+    assert title not in tables.FORMATS[form](comparison.compare_results(results))
 
 
 def test_json_contains_the_table(results: runs.Results):
-    document = json.loads(tables.TABLES["json"](comparison.compare_results(results, tune=["lr"])))
+    document = json.loads(tables.FORMATS["json"](comparison.compare_results(results, tune=["lr"])))
 
     assert [row["exponent"] for row in document["tables"]["learning_rate_transfer"]] == pytest.approx([-1.5, -1 / 6])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import resexp
 from resexp import cli, config, renamed, runs
 from resexp.executors import train_here
 
@@ -84,6 +85,26 @@ def test_interrupted_trials_resume_from_their_checkpoint(results: Path, torch_st
     for name, path in logs.items():
         assert path.read_text().startswith(before[name])
         assert [row["epoch"] for row in runs.read_rows(path)] == [str(epoch) for epoch in range(300 // 4 + 1)]
+
+
+@layouts
+def test_logs_without_the_cosine_distance_are_read_and_continued_without_it(results: Path, torch_state: None):
+    finished, folder = results / "finished", results / "interrupted"
+    assert runs.LOG_COLUMNS["signals.csv"][-1].optional
+    assert resexp.load(finished).signals["activation_cosine_distance"].isna().all()
+    assert {record.result.distance_start for record in runs.read_results([finished]).records} == {None}
+    assert {values.distance for pair in runs.pair_summaries(finished) for values in pair.at_start.values()} == {None}
+
+    experiment = runs.read_experiment(folder)
+    old = {path.parent.name: runs.read_text(path).count("\n") for path in folder.glob("trials/*/signals.csv")}
+    train_here(experiment, folder)
+    for record in runs.read_results([folder]).records:
+        rows, distance = runs.read_rows(record.folder / "signals.csv"), record.result.distance_start
+        assert ("activation_cosine_distance" in rows[0]) == (record.folder.name not in old)
+        assert (distance is None) == (record.folder.name in old)
+        assert len(rows) > old.get(record.folder.name, 0) > 1 or record.folder.name not in old
+    assert runs.examine(folder) == []
+    assert old
 
 
 @layouts

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from resexp import runs, tables
+from resexp import config, runs, tables
 
 START = {"loss": 2.3026, "output_rms": 0.125, "slope": None, "parameters": 1000, "multiply_adds": 900, "activation_bytes": 4}
 VALUES = {
@@ -17,6 +17,17 @@ VALUES = {
 }  # fmt: skip
 
 
+LABELS = {"d8": {"depth": "8"}, "d16": {"depth": "16"}}
+
+
+def summary_lines(*summaries):
+    return tables.as_lines([tables.matched_pairs(summaries, LABELS)]).splitlines()
+
+
+def overview_lines(*summaries):
+    return tables.as_lines(tables.pair_overview(summaries, LABELS)).splitlines()
+
+
 def changed(**parts):
     """The pair summary with other values; those of a dict are merged into it."""
     merged = {key: {**VALUES[key], **value} if isinstance(value, dict) else value for key, value in parts.items()}
@@ -27,9 +38,10 @@ PAIR = changed()
 
 
 def test_a_pair_summary_lists_matched_properties_extra_cost_and_initial_values():
-    assert tables.pair_summary_lines([PAIR]) == [
+    assert summary_lines(PAIR)[1:] == [
+        "Matched pairs",
         "",
-        "d8",
+        "depth 8",
         "  plain / gate",
         "    16 shared weight tensors equal, first batch equal, hyperparameters equal",
         "    extra cost: +12,480 parameters, -3 multiply-adds, +768 B activation memory",
@@ -79,7 +91,7 @@ def test_the_extra_cost_of_a_pair_is_none_if_all_costs_are_equal():
     ],
 )
 def test_pairs_have_notes_on_special_properties(note, words):
-    lines = tables.pair_summary_lines([changed(**note)])
+    lines = summary_lines(changed(**note))
 
     assert tables.pair_notes(PAIR) == []
     assert words in tables.pair_notes(changed(**note))[0]
@@ -96,7 +108,7 @@ def test_a_pair_summary_with_long_names_and_two_widths_fits_80_columns():
         plain=f"plain-as-{arm}", residual=arm,
         width={f"plain-as-{arm}": 1234, arm: 1024}, at_start={f"plain-as-{arm}": START, arm: START},
     )  # fmt: skip
-    lines = tables.pair_summary_lines([summary])
+    lines = summary_lines(summary)
 
     assert max(map(len, lines)) <= 80
     assert f"{summary.cell} plain-as-{arm} / {arm} " in " ".join(line.strip() for line in lines)
@@ -121,28 +133,38 @@ def test_seeds_that_were_added_later_are_listed_with_their_rounds(rounds, words)
 
 def test_an_overview_states_common_properties_once_and_has_a_row_of_values_for_each_pair():
     deeper = changed(cell="d16", beyond={"parameters": 24_960}, start_differs=["fixup"])
-    lines = tables.pair_overview_lines([PAIR, deeper])
+    lines = [" ".join(line.split()) for line in overview_lines(PAIR, deeper)]
+    text = " ".join(lines)
 
-    assert lines[:6] == [
-        "2 pairs, plain / residual, at initialization",
-        "  shared weights, first batch and hyperparameters equal",
-        "  extra cost of gate: +12,480 parameters, -3 multiply-adds, +768 B activation",
-        "    memory per image (d8)",
-        "  extra cost of gate: +24,960 parameters, -3 multiply-adds, +768 B activation",
-        "    memory per image (d16)",
-    ]
-    assert "the plain counterpart has init he, not fixup (d16)" in " ".join(" ".join(lines).split())
+    assert lines[:2] == ["2 pairs, plain / residual:", "shared weights, first batch and hyperparameters equal"]
+    assert "depth 8 extra cost of gate: +12,480 parameters, -3 multiply-adds, +768 B activation memory per image" in text
+    assert "depth 16 extra cost of gate: +24,960 parameters, -3 multiply-adds, +768 B activation memory per image" in text
+    assert "note: initialization differs: the plain counterpart has init he, not fixup" in text
     values = "2.3 / 2.5 0.125 / 0.125 - / +0.01"
-    assert [" ".join(line.split()) for line in lines[-2:]] == [f"d8 {values}", f"d16 {values}"]
-    assert max(map(len, lines)) <= 80
+    assert lines[-2:] == [f"depth 8 {values}", f"depth 16 {values}"]
+    assert max(map(len, overview_lines(PAIR, deeper))) <= 80
+
+
+def test_an_overview_lists_the_pairs_of_a_condition_together():
+    labels = {"d8": {"depth": "8", "init": "he"}, "d9": {"depth": "8", "init": "xavier"}, "d16": {"depth": "16", "init": "he"}}
+    summaries = [changed(cell=cell) for cell in labels]
+    lines = tables.as_lines(tables.pair_overview(summaries, labels)).splitlines()
+
+    assert [" ".join(line.split()[:2]) for line in lines[-6:]] == [
+        "He init",
+        "depth 8",
+        "depth 16",
+        "",
+        "Xavier init",
+        "depth 8",
+    ]
 
 
 @pytest.mark.parametrize("part", ["weights_bit_equal", "first_batch", "recipe"])
 def test_an_overview_reports_unequal_properties_with_their_pair(part):
-    lines = tables.pair_overview_lines([PAIR, changed(cell="d16", equal={part: False})])
-    text = " ".join(" ".join(lines).split())
+    text = " ".join(" ".join(overview_lines(PAIR, changed(cell="d16", equal={part: False}))).split())
 
-    assert "shared weights, first batch and hyperparameters equal (d8)" in text
+    assert "depth 8 shared weights, first batch and hyperparameters equal" in text
     assert text.count("DIFFERENT") == 1
 
 
@@ -151,12 +173,17 @@ def test_an_overview_names_arms_if_there_are_several_and_matched_baselines():
         equal={"weights_bit_equal": None}, residual="rezero", plain="plain-as-rezero",
         width={"plain-as-rezero": 65, "rezero": 64}, at_start={"plain-as-rezero": START, "rezero": START},
     )  # fmt: skip
-    text = " ".join(" ".join(tables.pair_overview_lines([PAIR, baseline])).split())
+    text = " ".join(" ".join(overview_lines(PAIR, baseline)).split())
 
-    assert "equal (d8 gate)" in text
+    assert "depth 8, gate shared weights" in text
     assert "extra cost of rezero over plain-as-rezero: " in text
-    assert "d8 rezero over plain-as-rezero 2.3 / 2.3" in text
+    assert "depth 8, rezero over plain-as-rezero 2.3 / 2.3" in text
 
 
-def test_without_pairs_there_is_no_overview():
-    assert tables.pair_overview_lines([]) == []
+def test_cells_have_the_label_of_other_tables_and_unknown_cells_their_tags():
+    experiment = config.load("digits", ["network.depth=[8,16]", "network.norm=[none]"])
+    labels = tables.cell_labels(experiment)
+
+    assert tables.cell_text("d8 norm-none init-he", labels) == "depth 8, He init"
+    assert tables.cell_text("d8 norm-batch", labels) == "d8 norm-batch"
+    assert len(labels) == 4

@@ -201,7 +201,7 @@ def in_numpy(weights: dict[str, np.ndarray], x: np.ndarray, labels: np.ndarray, 
 def test_loss_output_scale_and_slope_of_both_arms_agree_with_numpy(init: str, seed: int, tiny: Any):
     experiment = tiny("network.depth=[12]", "network.width=32", f"network.init={init}", "precision=float64", f"seeds=[{seed}]")
     summary = only_summary(experiment)
-    training_data = training.load_training_data(experiment.shared.data, "cpu", torch.float64)
+    training_data = training.load_training_data(experiment.shared.data, "cpu", "float64")
     raw, index = training_data.training.pixels.numpy().reshape(64, -1).astype(float), datasets.order(seed, 0, 64)[:16].numpy()
     x, labels = (raw[index] - raw.mean()) / raw.std(), training_data.training.labels.numpy()[index]
 

@@ -66,7 +66,7 @@ def stored(folder: Path, trial: Trial, name: str = "weights.pt") -> dict[str, Te
 
 
 def data_of(trial: Trial) -> training.TrainingData:
-    return training.load_training_data(trial.settings.data, "cpu", training.DTYPES[trial.settings.precision])
+    return training.load_training_data(trial.settings.data, "cpu", trial.settings.precision)
 
 
 def built(trial: Trial, state_dict: dict[str, Tensor] | None = None) -> Network:

@@ -3,16 +3,19 @@
 Shapes: B batch, D width, K classes.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from resexp import probes
-from resexp.networks import Network, build_network, initialize
+import resexp
+from resexp import config, probes, runs, training
+from resexp.networks import Network, boundary_names, build_network, initialize
 
 B, D, K = 7, 6, 3
 SIDE = 4  # 16 inputs
@@ -72,6 +75,13 @@ def frobenius(matrix: np.ndarray) -> float:
     return math.sqrt(sum(float(entry) ** 2 for entry in matrix.ravel()))
 
 
+def mean_distance(activations: np.ndarray) -> float:
+    """The mean of 1 - cos(x_i, x_j) = |u_i - u_j|^2 / 2 over all pairs, one after another; u_i = x_i / |x_i|."""
+    units = [example / np.sqrt((example**2).sum()) for example in activations.reshape(len(activations), -1).astype(np.float64)]
+    pairs = itertools.combinations(units, 2)
+    return math.fsum(((a - b) ** 2).sum() / 2 for a, b in pairs) / math.comb(len(units), 2)
+
+
 def expected_rows(weights: Weights, x: np.ndarray, labels: np.ndarray, steps: int) -> list[dict[str, list]]:
     history, rows = [], []
     for _ in range(steps):
@@ -87,7 +97,7 @@ def expected_rows(weights: Weights, x: np.ndarray, labels: np.ndarray, steps: in
         blocks = zip(("stem", "blocks.0", "blocks.1"), xs, d_x, strict=True)
         signal = [
             # RMS over examples of the gradient norm of one example: dL/dx of the sum is B times dL/dx of the mean
-            (i, name, math.sqrt((h**2).mean()), math.sqrt(np.mean([frobenius(B * row) ** 2 for row in d])))
+            (i, name, math.sqrt((h**2).mean()), math.sqrt(np.mean([frobenius(B * row) ** 2 for row in d])), mean_distance(h))
             for i, (name, h, d) in enumerate(blocks)
         ]
         rows.append({"gradient_norm": layers, "signal": signal})
@@ -296,3 +306,109 @@ def test_values_that_are_0_or_not_finite_are_left_out_of_the_slope(value):
 )
 def test_fewer_than_two_points_per_stage_have_no_slope(grad_norms, stages):
     assert math.isnan(probes.slope(grad_norms, stages))
+
+
+# ---- cosine distance of activations -----------------------------------------------------------------------------------------
+
+
+def boundaries_of(family: str, norm: str, shortcut: str, depth: int, seed: int, dtype: torch.dtype) -> list[torch.Tensor]:
+    channels = 1 if family == "mlp" else 3
+    network = build_network(
+        family, depth=depth, width=32, shortcut=shortcut, norm=norm, input_shape=(channels, 8, 8), classes=K
+    )
+    initialize(network, seed, "he")
+    x = torch.randn(B, channels, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    boundaries: list[torch.Tensor] = []
+    network.to(dtype)(x.to(dtype).to(memory_format=torch.channels_last), boundaries)
+    return [boundary.detach() for boundary in boundaries]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("shortcut", ["plain", "identity"])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+@pytest.mark.parametrize("family", ["mlp", "cnn"])
+def test_the_cosine_distance_equals_a_loop_over_pairs_alone_and_in_a_stack(family, norm, shortcut, dtype):
+    trials = [boundaries_of(family, norm, shortcut, 20, seed, dtype) for seed in range(3)]
+    expected = [[mean_distance(x.numpy()) for x in boundaries] for boundaries in trials]
+    together = probes.cosine_distances([torch.stack(group) for group in zip(*trials, strict=True)], len(trials))
+
+    for boundaries, distances, in_stack in zip(trials, expected, together, strict=True):
+        assert max(distances) > 1e-10
+        for measured in (*probes.cosine_distances(boundaries), in_stack):
+            for value, distance in zip(measured, distances, strict=True):
+                assert value == pytest.approx(distance, rel=1e-12 if distance > 1e-10 else 1e-5, abs=1e-30)
+
+
+def test_the_cosine_distance_of_nearly_equal_inputs_is_not_rounded_to_0():
+    angles = torch.tensor([0.0, 1e-6], dtype=torch.float64)  # 1 - cos(1e-6) = 5e-13
+    x = torch.stack([angles.cos(), angles.sin()], dim=1)
+
+    assert probes.cosine_distances([x, 1e-30 * x, 1e30 * x])[0] == pytest.approx([5e-13] * 3, rel=1e-9)
+
+
+def test_the_cosine_distance_is_nan_if_an_activation_is_0_or_there_is_one_example():
+    x = torch.eye(3)
+    zero = x.clone()
+    zero[1] = 0
+
+    ((equal, orthogonal, opposite, with_zero, single),) = probes.cosine_distances(
+        [torch.ones(3, 3), x, torch.tensor([[1.0], [-1.0]]), zero, x[:1]]
+    )
+    assert (equal, orthogonal, opposite) == pytest.approx((0, 1, 2))
+    assert math.isnan(with_zero)
+    assert math.isnan(single)
+
+
+# ---- a custom probe -------------------------------------------------------------------------------------------------------
+
+
+class SignRow(NamedTuple):
+    """The share of positive activations at a block boundary."""
+
+    block: str
+    positive: float
+
+
+def sign(network: Network, boundaries: Sequence[torch.Tensor], trials: int, _optimizer: object) -> Callable[[], list]:
+    shares = [(x > 0).double().reshape(trials, -1).mean(1).tolist() for x in boundaries]
+    columns = list(zip(boundary_names(network), shares, strict=True))
+    rows = [[SignRow(name, by_trial[trial]) for name, by_trial in columns] for trial in range(trials)]
+    return lambda: rows
+
+
+def test_a_probe_is_one_entry_and_its_log_is_read_with_the_results(tiny_file, tmp_path, torch_state, monkeypatch):
+    monkeypatch.setitem(resexp.PROBES, "sign", probes.StepProbe(SignRow, sign))
+    folder = resexp.train(tiny_file, "gradients.probes=[signal, sign]", "seeds=2", runs_dir=tmp_path)
+    monkeypatch.delitem(resexp.PROBES, "sign")  # its log describes itself
+    frame = resexp.load(folder).log("sign")
+    signals = resexp.load(folder).signals
+
+    assert [*frame.columns] == ["trial", "arm", "depth", "seed", "step", "epoch", "block", "positive"]
+    assert frame[["trial", "step", "block"]].to_numpy().tolist() == signals[["trial", "step", "block"]].to_numpy().tolist()
+    assert frame["positive"].between(0, 1).all()
+    for record in runs.read_results([folder]).records:
+        assert "sign.csv" in record.result.sha256
+    assert runs.examine(folder) == []
+
+
+def test_a_custom_probe_continues_after_an_interruption_with_the_same_bytes(tiny, tmp_path, torch_state, monkeypatch):
+    monkeypatch.setitem(resexp.PROBES, "sign", probes.StepProbe(SignRow, sign))
+    experiment = tiny()
+    gradients = experiment.shared.gradients.model_copy(update={"probes": ("sign",)})
+    trials = [
+        trial.model_copy(update={"settings": trial.settings.model_copy(update={"gradients": gradients})})
+        for trial in experiment.trials
+    ]
+    answers = iter([False, False, False, True])
+    assert training.train_stack(trials, tmp_path / "stopped", "stack", "cpu", lambda: next(answers)) == "interrupted"
+    for name in ("stopped", "whole"):
+        assert training.train_stack(trials, tmp_path / name, "stack", "cpu") == "finished"
+
+    for trial in trials:
+        logs = [runs.trial_folder(tmp_path / name, trial.name) / "sign.csv" for name in ("stopped", "whole")]
+        assert logs[0].read_bytes() == logs[1].read_bytes()
+
+
+def test_an_unknown_probe_is_refused_with_those_that_exist(tiny):
+    with pytest.raises(config.ConfigError, match=r"gradients.probes: 'sing' is not one of gradient_norm, signal, "):
+        tiny("gradients.probes=[sing]")

@@ -68,7 +68,7 @@ def test_a_probe_measures_what_training_logs_at_step_0(overrides: tuple[str, ...
 def test_the_second_batch_is_the_batch_of_the_second_step(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     experiment = tiny("network.plain=false")
     run = training.initial_state(experiment.trials, Path("absent"), "x", "cpu")
-    stream = training.batches(run.trials, run.training_data, run.step_counts.per_epoch, 0)
+    stream = run.batches(0)
     seen: list[torch.Tensor] = []
     forward = type(run.network).forward
     monkeypatch.setattr(type(run.network), "forward", lambda self, x, *rest: (seen.append(x), forward(self, x, *rest))[1])
@@ -180,7 +180,7 @@ def test_formulas_use_the_settings_of_shortcuts(overrides: tuple[str, ...], arm:
 @pytest.mark.parametrize(
     ("overrides", "arms"),
     [
-        (("network.norm=layer",), ["plain"]),
+        (("network.norm=layer",), ["plain", "identity"]),
         (("network.placement=pre",), ["plain", "identity"]),
         (("network.placement=post",), ["plain", "identity"]),
     ],
@@ -203,7 +203,8 @@ def test_the_prediction_of_a_parameter_matched_baseline_uses_its_width(tiny: Any
     width = network.classifier.weight.shape[1]
 
     assert width > trial.settings.network.width
-    assert baseline.prediction.variance == pytest.approx(5 * trial.settings.network.block_layers / width)
+    expected = 5 * trial.settings.network.block_layers / width
+    assert baseline.prediction.variance == pytest.approx([expected] * baseline.blocks)
 
 
 def test_spreads_are_means_and_sds_of_logarithms_over_seeds_and_batches(tiny: Any):
@@ -255,16 +256,16 @@ def test_diagnostics_from_logs_use_step_0_of_finished_trials(tmp_path: Path):
 
 
 def lines(diagnostics: list[InitDiagnostics]) -> str:
-    return "\n".join(tables.probe_lines("tiny", diagnostics, 1, 16))
+    return tables.as_lines(tables.probe_parts("tiny", diagnostics, 1, 16))
 
 
 def test_every_arm_has_a_row_and_a_chart_within_80_columns(tiny: Any):
-    diagnostics = measured(tiny("network.depth=[4, 22]", "network.shortcut=[identity, stochastic-depth]", "seeds=3"))
+    diagnostics = measured(tiny("network.depth=[4, 22]", "network.shortcut=[identity, gate-shortcut]", "seeds=3"))
     text = lines(diagnostics)
 
     assert max(map(len, text.splitlines())) <= 80
-    assert len(re.findall(r"^  (plain|identity|stochastic-depth) .*[▁-█]$", text, flags=re.MULTILINE)) == 6
-    assert "no formula is known for the shortcut stochastic-depth" in text
+    assert len(re.findall(r"^  (plain|identity|gate-shortcut) .*[▁-█]$", text, flags=re.MULTILINE)) == 6
+    assert "no formula is known for the shortcut gate-shortcut" in text
     assert "- (too few blocks)" in text
 
 
@@ -364,4 +365,4 @@ def test_an_error_message_has_one_line(call: Program, tiny_file: Path, arguments
 
 
 def test_the_command_uses_known_probes():
-    assert set(initial_diagnostics.PROBES) <= set(probes.PROBES)
+    assert set(initial_diagnostics.MEASURED) <= set(probes.PROBES)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import resexp
-from resexp import config, datasets, training
+from resexp import datasets, training
 from resexp.config import Experiment
 from resexp.executors import train_here
 
@@ -91,9 +91,8 @@ def test_training_that_is_refused_restores_them(
 
 def test_compiled_training_restores_the_recompilation_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = torch._dynamo.config.recompile_limit
-    settings = config.load("digits", ["compile=true", "name=compiled"]).shared
     with training.process_restored(compiled=True):
-        training.prepare_process(1, settings)
+        training.prepare_process(1, deterministic=True, compiled=True, precision="float32")
         assert torch._dynamo.config.recompile_limit != limit
     assert torch._dynamo.config.recompile_limit == limit
 

@@ -303,7 +303,7 @@ def test_with_other_images_only_the_images_and_the_number_of_other_differences_a
     rows = [(f"d{depth}", arm, accuracies(0.9), matches) for (depth, _, arm), matches in arms("mnist-cnn").items()]
     text = " ".join(line.strip() for line in published_lines(rows))
 
-    assert f"{HE2015} table 6 has d20 identity; not compared: data.name mnist, not cifar10 and 8 more" in text
+    assert f"{HE2015} table 6 has identity at d20; not compared: data.name mnist, not cifar10 and 8 more" in text
     assert "training.lr" not in text
 
 
@@ -314,8 +314,8 @@ def test_the_published_networks_on_digits_differ_in_the_images():
     assert published_lines([("d20", "identity", accuracies(0.9), [match for match in matches if match.source == HE2015])])[
         1:
     ] == [
-        "arXiv:1512.03385 table 6 has d20 identity; not compared: data.name digits, not",
-        "  cifar10 and 1 more",
+        "arXiv:1512.03385 table 6 has identity at d20; not compared: data.name digits,",
+        "  not cifar10 and 1 more",
     ]
     assert {"data.name digits, not cifar10", "data.augment none, not crop-flip"} == {
         phrase for match in matches if match.source == HE2015 for phrase in match.differences
@@ -381,9 +381,9 @@ def test_measured_and_published_errors_are_printed_side_by_side_with_their_sampl
     assert lines[1].split() == ["network", "measured", "published", "where"]
     assert lines[3].startswith("arXiv:1512.03385: 5 seeds; published: a single run (")
     assert [line.split() for line in lines if "table" in line and line.startswith("  ")] == [
-        ["d20", "identity", "8.60", "±", "0.40", "8.75", "table", "6"],
-        ["d110", "dropout-p0.5", "median", "50.00", ">", "20", "table", "1"],
-        ["d110", "projection-all", "-", "12.22", "table", "1"],
+        ["identity", "at", "d20", "8.60", "±", "0.40", "8.75", "table", "6"],
+        ["dropout-p0.5", "at", "d110", "median", "50.00", ">", "20", "table", "1"],
+        ["projection-all", "at", "d110", "-", "12.22", "table", "1"],
     ]
 
 
@@ -401,7 +401,7 @@ def test_numbers_of_seeds_and_runs_are_stated_and_are_not_a_difference():
 def test_a_published_standard_deviation_is_printed():
     rows = [("d110", "identity", accuracies(0.93), residual_matches(*D110))]
 
-    assert any(line.split()[2:6] == ["7.00", "6.61", "±", "0.16"] for line in published_lines(rows))
+    assert any(line.split()[3:7] == ["7.00", "6.61", "±", "0.16"] for line in published_lines(rows))
 
 
 def test_another_recipe_is_one_line_per_publication_without_errors():
@@ -414,7 +414,7 @@ def test_another_recipe_is_one_line_per_publication_without_errors():
 
     assert text.count("not compared:") == 3
     assert (
-        "arXiv:1512.03385 table 6 has d20 identity, d56 identity; not compared: training.steps 400, not 64000; "
+        "arXiv:1512.03385 table 6 has identity at d20, identity at d56; not compared: training.steps 400, not 64000; "
         "training.milestones [200, 300], not [32000, 48000]"
     ) in text
     assert not any(str(match.error) in text for matches in matches_by_cell.values() for match in matches)
@@ -503,7 +503,7 @@ def test_a_setting_that_no_key_can_express_always_differs(tmp_path, monkeypatch,
 
     assert match.differences == ["half precision"]
     assert published_lines([("d20", "identity", accuracies(0.9), [match])])[1:] == [
-        "arXiv:0000.00000 table 1 has d20 identity; not compared: half precision",
+        "arXiv:0000.00000 table 1 has identity at d20; not compared: half precision",
     ]
 
 

@@ -304,7 +304,7 @@ def test_a_custom_shortcut_is_refused_with_the_reason(tiny_file: Path, call: Pro
     experiment = config.load(tiny_file, ["network.shortcut=[identity, mine]"], shortcuts=None)
     folder = tmp_path / "tiny"
     folder.mkdir()
-    runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), fabricated.START, [])
+    runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), fabricated.LAUNCH, [])
 
     refused(call("reproduce", folder, "--runs", tmp_path), "mine is not part of resexp", "the program that defines it")
 
@@ -350,7 +350,7 @@ def test_a_reproduction_of_another_experiment_with_that_name_is_not_changed(
 
 def test_a_reproduction_with_another_plan_is_refused_except_with_halved_stacks(results: Path, call: Program):
     original = reproduction.original(results / "tiny")
-    runs.begin(original.experiment, rerun_of(results), config.halved(original.plan, "plain-d4-s0"), fabricated.START, [])
+    runs.begin(original.experiment, rerun_of(results), config.halved(original.plan, "plain-d4-s0"), fabricated.LAUNCH, [])
     plan = reproduction.continued_plan(rerun_of(results), original.experiment, original.plan)
     assert [stack.trials for stack in plan.stacks] == [
         ("plain-d4-s0",), ("identity-d4-s0",), ("plain-d4-s1", "identity-d4-s1")
@@ -691,7 +691,7 @@ def test_an_arm_is_also_compared_with_its_parameter_matched_baseline(tmp_path: P
 
 
 def text(result: reproduction.Reproduction) -> str:
-    return "\n".join(tables.fitted(reproduction.lines(result)))
+    return tables.as_lines(tables.reproduced(result, {}))
 
 
 def test_the_report_lists_verdict_and_values_of_each_arm(tmp_path: Path):
@@ -702,6 +702,10 @@ def test_the_report_lists_verdict_and_values_of_each_arm(tmp_path: Path):
         text(result)
         == """\
 digits: different: 6 of 6 trials; 2 arms: 1 within the interval, 1 different
+
+Original and reproduction
+
+  arm       verdict              original, again
 
 d8
   plain     within the interval  losses differ from step 20 on
@@ -714,7 +718,8 @@ Means over seeds: accuracies in percent, differences between arms in points.
 In parentheses: 95% prediction interval for the mean of a repetition.
 2 of 3 means are outside; 1 in 20 is expected by chance.
 
-environment: no differences"""
+environment: no differences
+"""
     )
 
 

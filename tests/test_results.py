@@ -57,7 +57,7 @@ def test_a_trial_in_two_folders_is_counted_once(tmp_path):
 
     assert results.repeated == 4
     assert [arm.summary.n for arm in cell.arms] == [3, 3]
-    assert "4 trials are in more than one folder and are counted once" in tables.TABLES["table"](
+    assert "4 trials are in more than one folder and are counted once" in tables.FORMATS["table"](
         comparison.compare_results(results)
     )
 
@@ -101,7 +101,19 @@ def test_two_experiments_with_one_name_are_distinguished_by_their_folders(tmp_pa
     folders = [written(tmp_path / seed, ["name=one", f"seeds=[{seed}]"])[0] for seed in "12"]
 
     assert runs.read_results(folders).name == f"one ({folders[0]}) + one ({folders[1]})"
-    assert max(map(len, tables.TABLES["table"](comparison.compare_results(runs.read_results(folders))).splitlines())) <= 80
+
+
+def test_many_experiments_are_counted_in_the_title_instead_of_listed(tmp_path):
+    folders = [
+        fabricated.experiment(tmp_path / str(number), accuracy, *ONE_CELL, "name=one", f"seeds=[{seed}]")[0]
+        for number, seed in enumerate((0, 1, 2, 3, 1))
+    ]
+    results = runs.read_results(folders)
+
+    assert results.repeated > 0
+    assert results.name == f"one (5 folders, 4 seeds, {results.repeated} trials given twice)"
+    assert runs.read_results(folders[:4]).name == "one (4 folders, 4 seeds)"
+    assert max(map(len, tables.FORMATS["table"](comparison.compare_results(runs.read_results(folders))).splitlines())) <= 80
 
 
 WARM = "training.warmup={steps: 4, factor: 0.1}"
@@ -154,7 +166,7 @@ def test_best_settings_with_other_seeds_have_no_difference_and_the_reason_is_giv
 
     assert best.difference is None
     assert best.unmatched == ("seeds 0, 1 and 1, 2",)
-    assert "no difference: seeds 0, 1 and 1, 2" in tables.TABLES["table"](comparison.compare_results(results))
+    assert "no difference: seeds 0, 1 and 1, 2" in tables.FORMATS["table"](comparison.compare_results(results))
 
 
 def test_seeds_from_two_folders_are_one_sample(tmp_path):
@@ -197,7 +209,7 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_the_k
     results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, *other]))
     (refused,) = [arm for arm in arms_of(results).values() if arm.name == "identity"]
     (allowed,) = [arm for arm in arms_of(results, unmatched=True).values() if arm.name == "identity"]
-    text = " ".join(tables.TABLES["table"](comparison.compare_results(results)).split())
+    text = " ".join(tables.FORMATS["table"](comparison.compare_results(results)).split())
 
     assert refused.unmatched == allowed.unmatched == words
     assert refused.difference is None
@@ -209,7 +221,7 @@ def test_arms_that_differ_in_more_than_the_shortcut_have_no_difference_and_the_k
 def test_csv_json_and_markdown_give_the_difference_of_unmatched_arms_only_on_request(tmp_path, allowed):
     results = runs.read_results(written(tmp_path, ["name=one", "network.shortcut=[plain]"], [*RESIDUAL, "training.lr=0.1"]))
     text, data, table = (
-        tables.TABLES[form](comparison.compare_results(results, unmatched=allowed)) for form in ("csv", "json", "md")
+        tables.FORMATS[form](comparison.compare_results(results, unmatched=allowed)) for form in ("csv", "json", "md")
     )
     (row,) = [row for row in csv.DictReader(io.StringIO(text)) if row["arm"] == "identity"]
     (arm,) = [arm for cell in json.loads(data)["cells"] for arm in cell["arms"] if arm["name"] == "identity"]
@@ -236,7 +248,7 @@ def test_csv_json_and_markdown_give_the_difference_of_unmatched_arms_only_on_req
             id="other seeds",
         ),
         pytest.param([RESIDUAL], "The arms are not a pair: a pair requires a plain and a residual arm", id="no plain arm"),
-        pytest.param([["name=one"]], "Results by condition at depth 8 (at a rate)", id="a pair"),
+        pytest.param([["name=one"]], "Results by condition (at a rate)", id="a pair"),
     ],
 )
 def test_without_a_pair_there_are_no_findings_and_the_headline_gives_the_reason(tmp_path, experiments, words):
@@ -313,11 +325,11 @@ def test_a_residual_arm_is_compared_with_its_plain_counterpart_and_its_parameter
     assert residual.beyond_width.mean == pytest.approx(0.2)
     assert plain.beyond_width is control.beyond_width is None
     line = "+20.0 (1 image: 0.28) beyond width (plain-as-projection-all, 42,832 parameters)"
-    assert line in tables.TABLES["table"](comparison.compare_results(results))
+    assert line in tables.FORMATS["table"](comparison.compare_results(results))
     assert len(findings(comparison.cells(results))) == 1
-    row = list(csv.DictReader(io.StringIO(tables.TABLES["csv"](comparison.compare_results(results)))))[2]
+    row = list(csv.DictReader(io.StringIO(tables.FORMATS["csv"](comparison.compare_results(results)))))[2]
     assert [round(float(row[f"beyond_width{end}"]), 6) for end in ("", "_low", "_high")] == [0.2, 0.2, 0.2]
-    assert "| +30.0 (1 image: 0.28)\\* | +20.0 (1 image: 0.28) |" in tables.TABLES["md"](comparison.compare_results(results))
+    assert "| +30.0 (1 image: 0.28)\\* | +20.0 (1 image: 0.28) |" in tables.FORMATS["md"](comparison.compare_results(results))
 
 
 def test_a_parameter_matched_baseline_equal_to_plain_is_not_compared(tmp_path):
@@ -361,7 +373,7 @@ def test_gates_with_different_initial_bias_share_one_parameter_matched_baseline(
         ("plain", False), ("plain-as-gate", False), ("gate", True), ("gate-bias-1", True),
     ]  # fmt: skip
     assert (
-        tables.TABLES["table"](comparison.compare_results(results)).count("beyond width (plain-as-gate, 300 parameters)") == 2
+        tables.FORMATS["table"](comparison.compare_results(results)).count("beyond width (plain-as-gate, 300 parameters)") == 2
     )
 
 

@@ -21,7 +21,7 @@ import yaml
 from resexp import config, runs
 from resexp.config import Experiment
 from resexp.config.parsing import parse_yaml
-from resexp.runs import RunsError
+from resexp.runs import RunsError, columns
 
 METRICS = list(runs.COLUMNS["metrics.csv"])
 
@@ -184,7 +184,7 @@ def test_equal_rows_give_equal_compressed_bytes_at_any_time(tmp_path: Path, monk
     (tmp_path / "later").mkdir()
     runs.write_rows(tmp_path / "predictions.csv.gz", rows)
     monkeypatch.setattr("time.time", lambda: 2e9)
-    runs.write_rows(tmp_path / "later" / "predictions.csv.gz", iter(rows))
+    runs.write_rows(tmp_path / "later" / "predictions.csv.gz", list(rows))
     content = (tmp_path / "predictions.csv.gz").read_bytes()
 
     assert (tmp_path / "later" / "predictions.csv.gz").read_bytes() == content
@@ -919,3 +919,14 @@ def test_the_last_experiment_is_the_one_that_was_started_last_not_the_newest_fol
     (tmp_path / "d" / "experiment.yaml").write_text("name: d\n")  # never started
 
     assert runs.find(None, tmp_path) == tmp_path / "c"
+
+
+# ---- documentation ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_columns_of_every_log_are_documented_as_they_are_declared():
+    readme = (Path(__file__).parents[1] / "runs" / "README.md").read_text(encoding="utf-8")
+    rows = [line for files in (columns.TRIAL_LOGS, columns.TABLES) for line in columns.markdown_tables(files).splitlines()]
+
+    assert [row for row in rows if row not in readme] == []
+    assert [file for file, declared in runs.LOG_COLUMNS.items() if not all(column.explain for column in declared)] == []

@@ -4,6 +4,7 @@ import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fabricated
@@ -20,9 +21,12 @@ from resexp.tables import formats
 from resexp.tables.answer import answer
 from resexp.tables.budget import longer_commands
 from resexp.tables.definitions import DEFINITIONS
-from resexp.tables.findings import findings, headline
+from resexp.tables.findings import findings, headline, pair_verdicts
 from resexp.tables.frames import Frames
+from resexp.tables.learning_rate_transfer import learning_rate_transfer
+from resexp.tables.reversals import reversals
 from resexp.tables.sentences import Sentence
+from resexp.tables.text_layout import plain_lines
 
 GENERATOR = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "sentences.py"))
 Values = dict[str, Any]
@@ -148,11 +152,14 @@ EXPERIMENTS: tuple[tuple[Callable[[Trial], Values], tuple[str, ...]], ...] = (
 
 def printed(content: Content) -> list[str]:
     """The sentences of a report on figures and pairs, and the comparison in the terminal."""
-    judgments = [*claims.judge(config.parse_expectation(CLAIM), content.results), *content.primary]
-    lines = [*content.answer, content.headline, *(finding.sentence for finding in content.pair_findings), *content.reversals]
-    lines += [figure.title(content.data) for figure in FIGURES.values()]
-    lines += [line for name in content.figures for line in FIGURES[name].sentences(content.data)]
-    return [*lines, tables.TABLES["table"](content.comparison, tables.verdict_lines(tables.PRIMARY, judgments))]
+    data = content.data
+    judgments = [*claims.judge(config.parse_expectation(CLAIM), data.results), *claims.primaries(data.results)]
+    lines = [*answer(data.comparison, data.pair_findings, []), headline(data.comparison.cells, data.pair_findings, data.recipe)]
+    lines += [*plain_lines(pair_verdicts(data.pair_findings)), *(pair.evidence for pair in data.pair_findings)]
+    lines += reversals(data.pair_findings)
+    lines += [figure.title(data) for figure in FIGURES.values()]
+    lines += [line for picture in content.pictures for line in picture.sentences]
+    return [*lines, tables.FORMATS["table"](data.comparison, tables.verdict_lines(tables.PRIMARY, judgments))]
 
 
 def over_depth(
@@ -181,12 +188,29 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         over_depth(DegradationVerdict.DOES_NOT_DEGRADE, growth=-3.0),
         over_depth(DegradationVerdict.INCONCLUSIVE, growth=0.0),
     ]
-    text += "\n".join([*training_error.sentences(rows), *map(formats.bound_text, rows), formats.looks_text((5, 10))])
-    text += "\n".join([*two_experiments(tmp_path), *of_one_value(tmp_path / "tuned"), *map(profile_words, PROFILES)])
+    text += "\n".join(
+        [
+            *training_error.sentences(rows),
+            *map(formats.bound_text, rows),
+            *map(formats.closing_text, rows),
+            formats.looks_text((5, 10)),
+        ]
+    )
+    text += "\n".join(
+        [
+            *two_experiments(tmp_path),
+            *of_one_value(tmp_path / "tuned"),
+            of_learning_rates(tmp_path / "rates"),
+            *map(profile_words, PROFILES),
+        ]
+    )
     templates = {sentence.text for _, _, collection in GENERATOR["collections"]() for sentence in collection.values()}
     constant = {template for template in templates if "{" not in template and template in text}
 
     assert sorted(templates - formatted - constant) == []
+
+
+DIFFERENT_BATCHES: Any = SimpleNamespace(equal=SimpleNamespace(content={"batches": False}))  # a pair summary
 
 
 def two_experiments(folder: Path) -> list[str]:
@@ -202,10 +226,10 @@ def two_experiments(folder: Path) -> list[str]:
     for results in (unmatched, waiting):
         cells = compare_results(results)
         lines += [*answer(cells, findings(cells.cells), []), headline(cells.cells, findings(cells.cells), "a rate")]
-    return [*lines, *answer(cells, [], [{"equal": {"batches": False}}])]
+    return [*lines, *answer(cells, [], [DIFFERENT_BATCHES])]
 
 
-PROFILES = ({0: 0.0, 10: -3.0}, {0: 0.0, 10: -3.0, 20: 0.0})  # step -> orders of magnitude over the network
+PROFILES = ({0: 0.0}, {0: 0.0, 10: -3.0}, {0: 0.0, 10: -3.0, 20: 0.0})  # step -> orders of magnitude over the network
 
 
 def profile_words(growths: dict[int, float]) -> str:
@@ -220,6 +244,13 @@ def profile_words(growths: dict[int, float]) -> str:
     ]  # fmt: skip
     empty = pd.DataFrame()
     return " ".join(gradient_profile.sentences(Frames(empty, empty, pd.DataFrame(rows), empty, empty)))
+
+
+def of_learning_rates(folder: Path) -> str:
+    """The notes on best learning rates over depth; plain networks of depth 64 are at chance."""
+    grid = ("network.depth=[8,16,64]", *ONE[1:], "seeds=2", "training.lr=[0.1,0.01]")
+    results = fabricated.results(folder, everywhere(CHANCE, network(0.9)), *grid)
+    return "\n".join(learning_rate_transfer(compare_results(results, tune=["lr"])).notes)
 
 
 def of_one_value(folder: Path) -> list[str]:

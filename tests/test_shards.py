@@ -117,10 +117,10 @@ def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: P
     with runs.lock_shard(tmp_path, (1, 2), nothing):
         elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
         runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
-        runs.begin(experiment, tmp_path, plan, fabricated.START, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])
         assert temporary.exists()
         (tmp_path / "lock.2-of-2.json").unlink()
-        runs.begin(experiment, tmp_path, plan, fabricated.START, [])
+        runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])
 
     assert not temporary.exists()
 
@@ -259,7 +259,9 @@ def test_twenty_folders_with_one_seed_each_are_one_sample(tmp_path: Path):
     network = ("network.depth=[8]", "network.norm=none", "network.init=he")
     folders = [fabricated.experiment(tmp_path / str(seed), values, *network, f"seeds=[{seed}]")[0] for seed in range(20)]
     whole = fabricated.results(tmp_path / "whole", values, *network, "seeds=20")
-    pooled, one = (tables.TABLES["csv"](comparison.compare_results(results)) for results in (runs.read_results(folders), whole))
+    pooled, one = (
+        tables.FORMATS["csv"](comparison.compare_results(results)) for results in (runs.read_results(folders), whole)
+    )
 
     assert pooled == one
     assert ",20,0,20,0,0," in pooled

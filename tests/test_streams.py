@@ -32,19 +32,8 @@ def test_a_stream_does_not_depend_on_previous_draws(name):
 def test_different_seeds_and_names_give_different_numbers():
     """Names whose concatenations are equal are different names."""
     streams = [
-        (0,),
-        (1,),
-        (0, "a"),
-        (0, "b"),
-        (0, "a", "b"),
-        (0, "ab"),
-        (0, "a, b"),
-        (0, 1),
-        (0, "1"),
-        (0, 11),
-        (0, 1, 1),
-        (1, 0),
-    ]
+        (0,), (1,), (0, "a"), (0, "b"), (0, "a", "b"), (0, "ab"), (0, "a, b"), (0, 1), (0, "1"), (0, 11), (0, 1, 1), (1, 0),
+    ]  # fmt: skip
 
     assert len({tuple(numbers(*name)) for name in streams}) == len(streams)
 

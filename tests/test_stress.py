@@ -379,7 +379,7 @@ def read_all(folder: Path, experiment: config.Experiment) -> set[str]:
     """Reads an experiment like compare, report and watch; returns the names of finished trials."""
     shot = screen.snapshot(folder, experiment, 0.0, {})
     results = runs.read_results([folder])
-    tables.TABLES["table"](comparison.compare_results(results))
+    tables.FORMATS["table"](comparison.compare_results(results))
     done = {record.trial.name for record in results.records if record.result}
     if done:
         frames.read_frames(results)

@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import resexp
 from resexp import comparison, runs, tables
 from resexp.comparison import Effect
+from resexp.report import FORMATS
 from resexp.tables import configurations
-from resexp.tables.findings import findings
+from resexp.tables.findings import findings, pair_verdicts
+from resexp.tables.formats import difference_text
 from resexp.tables.frames import profiles, read_frames
 from resexp.tables.labels import label_text
-from resexp.tables.model import Column
+from resexp.tables.model import Column, Table
 from resexp.tables.writers import html_table
 
 ONE_CELL = ("network.depth=[64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
@@ -106,80 +109,50 @@ def test_outcomes_decide_whether_there_is_a_mean_and_a_difference(tmp_path, valu
 
 
 @pytest.mark.parametrize(
-    ("values", "effect", "words"),
+    ("values", "effect", "difference"),
     [
-        pytest.param(plain_at_chance, Effect.MAKES_TRAINABLE, "makes the network trainable", id="makes trainable"),
-        pytest.param(plain_mixed, Effect.MIXED, "Outcomes differ across seeds", id="mixed"),
+        pytest.param(plain_at_chance, Effect.MAKES_TRAINABLE, None, id="makes trainable"),
+        pytest.param(plain_mixed, Effect.MIXED, "", id="mixed"),
+        pytest.param(none_above_chance, Effect.NEITHER, None, id="neither: diverged and at chance"),
+        pytest.param(lambda _: {"test_accuracy": 0.1, "outcome": "at_chance"}, Effect.NEITHER, None, id="neither: at chance"),
+        pytest.param(no_common_seed, Effect.NO_PAIR, "", id="no seed in common"),
+        pytest.param(one_pair, Effect.TOO_FEW, None, id="one"),
+        pytest.param(raised(0.09), Effect.MORE_ACCURATE, "+9.3 [+8.9, +9.7]", id="more accurate"),
+        pytest.param(both_above_chance, Effect.INCONCLUSIVE, "+9.0 [+3.3, +14.7]", id="p = 0.015"),
+        pytest.param(raised(-0.09), Effect.LESS_ACCURATE, "-8.7", id="less accurate"),
         pytest.param(
-            none_above_chance,
-            Effect.NEITHER,
-            "Neither network trains at this learning rate",
-            id="neither: diverged and at chance",
-        ),
-        pytest.param(
-            lambda _: {"test_accuracy": 0.1, "outcome": "at_chance"}, Effect.NEITHER, "Neither", id="neither: at chance"
-        ),
-        pytest.param(no_common_seed, Effect.NO_PAIR, "no finished seed in common", id="no seed in common"),
-        pytest.param(
-            one_pair,
-            Effect.TOO_FEW,
-            "Too few seeds for a verdict: 1/1 seeds above chance, 1/1 for plain; test acc",
-            id="one",
-        ),
-        pytest.param(
-            raised(0.09), Effect.MORE_ACCURATE, "more accurate: test accuracy +9.3 [+8.9, +9.7] points", id="more accurate"
-        ),
-        pytest.param(
-            both_above_chance, Effect.INCONCLUSIVE, "Inconclusive: test accuracy +9.0 [+3.3, +14.7] points", id="p = 0.015"
-        ),
-        pytest.param(
-            raised(-0.09),
-            Effect.LESS_ACCURATE,
-            "less accurate: test accuracy -8.7",
-            id="less accurate",
-        ),
-        pytest.param(
-            lambda t: {"test_accuracy": PLAIN[t.seed if t.arm == "plain" else 3 - t.seed]},
-            Effect.INCONCLUSIVE,
-            "Inconclusive",
-            id="none",
+            lambda t: {"test_accuracy": PLAIN[t.seed if t.arm == "plain" else 3 - t.seed]}, Effect.INCONCLUSIVE, None, id="none"
         ),
         pytest.param(
             lambda t: {**plain_at_chance(t), "outcome": "above_chance" if t.arm == "plain" else "at_chance"},
-            Effect.MAKES_UNTRAINABLE,
-            "untr",
-            id="makes untrainable",
+            Effect.MAKES_UNTRAINABLE, None, id="makes untrainable",
         ),
     ],
-)
-def test_a_finding_states_the_measured_effect(tmp_path, values, effect, words):
+)  # fmt: skip
+def test_a_finding_states_the_measured_effect(tmp_path, values, effect, difference):
     (finding,) = findings(comparison.cells(fabricated.results(tmp_path, values, *ONE_CELL)))
 
     assert finding.effect == effect
-    assert words in finding.sentence
-
-
-def test_gradients_without_a_slope_are_not_measured(tmp_path):
-    results = fabricated.results(tmp_path, lambda _: {"test_accuracy": 0.9, "slope_start": None}, *ONE_CELL)
-    (finding,) = findings(comparison.cells(results))
-
-    assert finding.sentence.endswith("from output to input: plain not measured; identity not measured.")
+    assert finding.chip.startswith(effect)
+    assert bool(finding.evidence) == (effect not in (Effect.NEITHER, Effect.TOO_FEW, Effect.NO_PAIR))
+    if difference is not None:
+        assert difference_text(finding.residual.difference).startswith(difference)
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "words"),
+    ("start", "end", "text"),
     [  # 31 blocks: -0.01 per block is -0.3 orders of magnitude over the network, -0.1 is -3.1
-        pytest.param(-0.01, -0.01, "are stable at initialization; it still does not train at this learning rate", id="stable"),
-        pytest.param(-0.01, -0.2, "are stable at initialization, but they vanish by the end of epoch 1; it still", id="later"),
-        pytest.param(-0.1, -0.1, None, id="0.1 per block vanishes over 31 of them"),
-        pytest.param(None, None, None, id="not measured"),
+        pytest.param(-0.01, -0.01, "stable (-0.3)", id="stable"),
+        pytest.param(-0.01, -0.2, "stable (-0.3), vanishing (-6.2) at the end of epoch 1", id="later"),
+        pytest.param(-0.1, -0.1, "vanishing (-3.1)", id="0.1 per block vanishes over 31 of them"),
+        pytest.param(None, None, "", id="not measured"),
     ],
 )
-def test_a_network_with_stable_gradients_that_does_not_train_is_reported(tmp_path, start, end, words):
+def test_the_table_of_pairs_has_the_kind_of_gradients_at_initialization_and_later(tmp_path, start, end, text):
     results = fabricated.results(tmp_path, lambda t: {**plain_at_chance(t), "slope_start": start, "slope_end": end}, *ONE_CELL)
-    (finding,) = findings(comparison.cells(results))
+    table = pair_verdicts(findings(comparison.cells(results)))
 
-    assert (words in finding.sentence) if words else ("are stable" not in finding.sentence)
+    assert [column.text(table.rows[0]) for column in table.columns if column.heading.startswith("gradients")] == [text, text]
 
 
 def test_best_settings_are_selected_by_validation_and_reported_on_the_test_set(tmp_path):
@@ -196,7 +169,7 @@ def test_best_settings_are_selected_by_validation_and_reported_on_the_test_set(t
 
 def test_the_terminal_table_fits_80_columns_and_explains_outcomes(tmp_path):
     folder, experiment = fabricated.experiment(tmp_path, plain_mixed)
-    text = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, experiment)))
+    text = tables.FORMATS["table"](comparison.compare_results(runs.results_of(folder, experiment)))
 
     assert max(map(len, text.splitlines())) <= 80
     assert "depth 64, layer norm, He init  (100 parameters each)" in text
@@ -220,7 +193,7 @@ def test_labels_use_the_names_of_the_field(label, text):
 def test_depth_2_has_a_note_that_there_is_nothing_to_skip(tmp_path):
     folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL[1:], "network.depth=[2]")
 
-    assert "nothing to skip at depth 2" in tables.TABLES["table"](
+    assert "nothing to skip at depth 2" in tables.FORMATS["table"](
         comparison.compare_results(runs.results_of(folder, experiment))
     )
 
@@ -229,7 +202,7 @@ def test_tables_with_many_long_arm_names_fit_80_columns(tmp_path):
     arms = "[identity, stochastic-depth, {gate-shortcut: {bias: -6}}, rezero, projection-all]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     folder, experiment = fabricated.experiment(tmp_path, lambda t: {"test_accuracy": 0.9, "parameters": len(t.arm)}, *axes)
-    lines = tables.TABLES["table"](comparison.compare_results(runs.results_of(folder, experiment))).splitlines()
+    lines = tables.FORMATS["table"](comparison.compare_results(runs.results_of(folder, experiment))).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert any(line.split()[:2] == ["gate-shortcut-bias-6", "2/2"] for line in lines)
@@ -254,7 +227,7 @@ def test_every_line_fits_80_columns_with_any_content(tmp_path, values, question)
     arms = f"[{{{LONG}}}, {{gate-shortcut: {{bias: -6}}}}, projection-all, {{gate: {{bias: -6.25}}}}]"
     axes = ["network.depth=[8]", "network.norm=none", "network.init=he", f"network.shortcut={arms}", "seeds=2"]
     results = fabricated.results(tmp_path, values, *axes, "network.plain_width=parameters", f"question={question}")
-    lines = tables.TABLES["table"](comparison.compare_results(results)).splitlines()
+    lines = tables.FORMATS["table"](comparison.compare_results(results)).splitlines()
 
     assert max(map(len, lines)) <= 80
     assert all(line.count("[") == line.count("]") for line in lines)  # no interval continues on the next line
@@ -273,7 +246,7 @@ def test_every_line_fits_80_columns_with_any_content(tmp_path, values, question)
 def test_a_row_has_one_line_with_its_difference_whatever_the_outcomes(tmp_path, values, outcomes):
     compared = comparison.compare_results(fabricated.results(tmp_path, values, *ONE_CELL[:3], "seeds=2"))
     plain_arm, residual_arm = compared.cells[0].arms
-    lines = tables.TABLES["table"](compared).splitlines()
+    lines = tables.FORMATS["table"](compared).splitlines()
     plain, identity = (next(line for line in lines if line.startswith(f"  {arm} ")) for arm in ("plain", "identity"))
     accuracies = [f" {tables.accuracy_text(arm.summary)} " for arm in (plain_arm, residual_arm)]
 
@@ -288,7 +261,7 @@ def test_outcomes_of_three_kinds_are_printed_completely(tmp_path):
         outcomes = ("at_chance", "diverged", "above_chance", "above_chance")
         return {"outcome": outcomes[trial.seed]} if trial.arm == "plain" else {"test_accuracy": 0.9}
 
-    lines = tables.TABLES["table"](comparison.compare_results(fabricated.results(tmp_path, ended, *ONE_CELL))).splitlines()
+    lines = tables.FORMATS["table"](comparison.compare_results(fabricated.results(tmp_path, ended, *ONE_CELL))).splitlines()
 
     assert sum("2/4 (1 at chance, 1 diverged)" in line for line in lines) == 1
     assert max(map(len, lines)) <= 80
@@ -338,16 +311,16 @@ PRECISIONS = ("float32", "float64")
 def test_csv_json_and_markdown_contain_the_same_numbers(tmp_path):
     folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
     (plain, residual) = csv.DictReader(
-        io.StringIO(tables.TABLES["csv"](comparison.compare_results(runs.results_of(folder, experiment))))
+        io.StringIO(tables.FORMATS["csv"](comparison.compare_results(runs.results_of(folder, experiment))))
     )
-    arms = json.loads(tables.TABLES["json"](comparison.compare_results(runs.results_of(folder, experiment))))["cells"][0][
+    arms = json.loads(tables.FORMATS["json"](comparison.compare_results(runs.results_of(folder, experiment))))["cells"][0][
         "arms"
     ]
 
     assert float(residual["mean"]) == pytest.approx(arms[1]["summary"]["mean"])
     assert float(residual["low"]) == pytest.approx(arms[1]["difference"]["low"])
     assert plain["difference"] == ""
-    assert "| identity | 4/4 | 70.0 ± 9.4 | 30.0 ± 9.4 | +9.0 [+3.3, +14.7] |" in tables.TABLES["md"](
+    assert "| identity | 4/4 | 70.0 ± 9.4 | 30.0 ± 9.4 | +9.0 [+3.3, +14.7] |" in tables.FORMATS["md"](
         comparison.compare_results(runs.results_of(folder, experiment))
     )
 
@@ -356,12 +329,28 @@ def test_a_column_that_is_added_to_the_configurations_appears_in_every_format(tm
     column = Column("twice n", lambda row: f"{2 * row.arm.summary.n} times", data={"twice": lambda row: 2 * row.arm.summary.n})
     monkeypatch.setattr(configurations, "REMARKS", [*configurations.REMARKS, column])
     compared = comparison.compare_results(fabricated.results(tmp_path, both_above_chance, *ONE_CELL))
-    texts = {form: write(compared) for form, write in tables.TABLES.items()}
+    texts = {form: write(compared) for form, write in tables.FORMATS.items()}
 
     assert [form for form, text in texts.items() if " ".join(text.split()).count("8 times") == 2] == ["table", "md", "tex"]
     assert html_table(configurations.configurations(compared)).count("8 times") == 2
     assert [row["twice"] for row in csv.DictReader(io.StringIO(texts["csv"]))] == ["8", "8"]
     assert [arm["twice"] for arm in json.loads(texts["json"])["cells"][0]["arms"]] == [8, 8]
+
+
+def test_a_table_that_is_added_from_outside_appears_in_every_format_and_the_report(tmp_path, monkeypatch):
+    def counted(compared):
+        count = Column("finished", lambda cell: str(cell.arms[0].summary.n), data={"n": lambda cell: cell.arms[0].summary.n})
+        return Table("Finished trials", [count], compared.cells)
+
+    monkeypatch.setitem(resexp.TABLES, "counts", counted)
+    monkeypatch.setitem(resexp.TABLES, "empty", lambda _compared: Table("Absent", [], []))
+    results = fabricated.results(tmp_path, both_above_chance, *ONE_CELL)
+    compared = comparison.compare_results(results)
+    texts = [tables.FORMATS[form](compared) for form in ("table", "md", "tex")] + [make(results) for make in FORMATS.values()]
+    written = json.loads(tables.FORMATS["json"](compared))["tables"]
+
+    assert [("Finished trials" in text, "Absent" in text) for text in texts] == [(True, False)] * 6
+    assert written == {"counts": [{"n": 4}]}
 
 
 def test_accuracy_csv_has_a_row_per_finished_trial(tmp_path):
@@ -378,7 +367,7 @@ def test_a_trial_that_is_no_longer_in_the_config_is_listed(tmp_path):
     folder, _ = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
     smaller = fabricated.config.load("digits", [*ONE_CELL[:3], "seeds=3"])
 
-    assert "no longer in the config: identity-d64-norm-none-init-he-s3" in tables.TABLES["table"](
+    assert "no longer in the config: identity-d64-norm-none-init-he-s3" in tables.FORMATS["table"](
         comparison.compare_results(runs.results_of(folder, smaller))
     )
 

@@ -101,7 +101,7 @@ def test_a_later_start_continues_existing_event_files(run):
     logs = runs.trial_folder(folder, NAME)
     event_files.Curves(folder, NAME).update()
     runs.append(logs / "metrics.csv", [(40, 2, 0.001, 0.25, 0.9, 0.5, 0.8)])
-    runs.append(logs / "signals.csv", [(40, 2, 0, "blocks.0", 1.0, 0.125)])
+    runs.append(logs / "signals.csv", [(40, 2, 0, "blocks.0", 1.0, 0.125, 0.5)])
     event_files.Curves(folder, NAME).update()
 
     assert {key: [value] for key, value in approximately(expected(folder)).items()} == events(folder / "tensorboard" / NAME)

@@ -75,7 +75,7 @@ def test_logging_gradients_does_not_change_the_weights(override: str, tiny: Any,
 
 def test_evaluation_does_not_change_the_network(tiny: Any):
     trial = tiny(*CNN).trials[0]
-    training_data = training.load_training_data(trial.settings.data, "cpu", torch.float32)
+    training_data = training.load_training_data(trial.settings.data, "cpu", "float32")
     network = training.build(trial, training_data.input_shape, training_data.classes)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     training.evaluate(network, training_data.validation, training_data)
@@ -85,14 +85,12 @@ def test_evaluation_does_not_change_the_network(tiny: Any):
 
 
 def test_evaluation_ignores_label_smoothing(tiny: Any, tmp_path: Path):
-    first = [first_metrics_row(tiny(f"training.label_smoothing={s}").trials[0], tmp_path / str(s)) for s in (0.0, 0.3)]
+    trials = {tmp_path / str(s): tiny(f"training.label_smoothing={s}").trials[0] for s in (0.0, 0.3)}
+    for folder, trial in trials.items():
+        finish(trial, folder)
+    first, second = (rows(trial, folder, "metrics.csv")[0] for folder, trial in trials.items())
 
-    assert first[0] == first[1]
-
-
-def first_metrics_row(trial: Trial, folder: Path) -> dict[str, str]:
-    finish(trial, folder)
-    return rows(trial, folder, "metrics.csv")[0]
+    assert first == second
 
 
 # ---- the learning rate -----------------------------------------------------------------------------------------------
@@ -117,9 +115,9 @@ WARM = {"warmup": {"steps": 400, "factor": 0.1}}
     ],
 )
 def test_the_learning_rate_is_a_function_of_the_step(recipe: dict[str, Any], expected: dict[int, float]):
-    rates = {step: training.learning_rate(TrainingSettings(**recipe), step, 64000) for step in expected}
+    rate = training.learning_rates(TrainingSettings(**recipe), 64000)
 
-    assert rates == pytest.approx(expected, rel=1e-12, abs=1e-15)
+    assert {step: rate(step) for step in expected} == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
 def test_each_update_uses_the_learning_rate_of_its_step(tiny: Any, tmp_path: Path):
@@ -216,9 +214,9 @@ COLOR_IMAGES = ("data.name=fashion-mnist", "data.limit=48", "data.augment=crop-f
 
 
 def batches_of(trial: Trial, first: int, count: int) -> list[tuple[Tensor, Tensor]]:
-    training_data = training.load_training_data(trial.settings.data, "cpu", torch.float32)
-    per_epoch = training.step_counts(trial.settings, len(training_data.training)).per_epoch
-    stream = training.batches([trial], training_data, per_epoch, first)
+    training_data = training.load_training_data(trial.settings.data, "cpu", "float32")
+    batch_size, augment = trial.settings.training.batch_size, trial.settings.data.augment
+    stream = training.batches(training_data, [trial.seed], batch_size, augment, first)
     return [next(stream) for _ in range(count)]
 
 
@@ -245,7 +243,7 @@ def test_a_stream_that_starts_at_a_later_step_yields_the_batches_of_these_steps(
 
 def test_a_batch_contains_the_next_normalized_images_in_the_order_of_the_epoch(tiny: Any):
     trial = tiny().trials[0]
-    training_data = training.load_training_data(trial.settings.data, "cpu", torch.float32)
+    training_data = training.load_training_data(trial.settings.data, "cpu", "float32")
     raw = training_data.training.pixels.numpy().astype(np.float64)
     for step, (x, labels) in enumerate(batches_of(trial, 0, 8)):
         index = datasets.order(0, step // 4, 64)[step % 4 * 16 :][:16].numpy()
@@ -301,8 +299,8 @@ def test_noise_depends_on_seed_step_and_block_only(shortcut: str, tiny: Any):
     trial = first_pair(tiny(f"network.shortcut={shortcut}", "network.depth=[40]"))[1]
     network, x = training.build(trial, (1, 8, 8), 10), torch.zeros(3, 1, 8, 8)
     other = trial.model_copy(update={"seed": 1})
-    noise = {(t.seed, step): training.sample_noise(network, [t], step, x) for t in (trial, other) for step in (0, 1)}
-    repeated = training.sample_noise(network, [trial], 1, x)
+    noise = {(t.seed, step): training.sample_noise(network, [t.seed], step, x) for t in (trial, other) for step in (0, 1)}
+    repeated = training.sample_noise(network, [trial.seed], 1, x)
 
     assert all(torch.equal(a, b) for a, b in zip(noise[0, 1], repeated, strict=True))
     assert len({str([d.tolist() for d in draws]) for draws in noise.values()}) == 4
@@ -498,7 +496,7 @@ def test_every_logged_value_agrees_with_a_separate_float64_computation(
     experiment = tiny(*DOUBLE, f"network.shortcut=[{shortcut}]", *(f"training.{key}" for key in recipe))
     trial = next(trial for trial in experiment.trials if trial.arm == shortcut)
     finish(trial, tmp_path)
-    training_data = training.load_training_data(trial.settings.data, "cpu", torch.float64)
+    training_data = training.load_training_data(trial.settings.data, "cpu", "float64")
     W = {name: p.detach().requires_grad_() for name, p in training.build(trial, (1, 8, 8), 10).named_parameters()}
     raw, index = training_data.training.pixels.double().flatten(1), datasets.order(trial.seed, 0, 64)[:16]
     boundaries, logits = forward(W, (raw[index] - raw.mean()) / raw.std(correction=0), shortcut)
@@ -555,7 +553,7 @@ def test_gradients_of_a_plain_64_layer_network_vanish_at_the_predicted_rate_and_
 def test_evaluation_equals_the_mean_over_single_images(tiny: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(measures, "EVALUATION_BATCH", 7)
     trial = tiny(*CNN).trials[0]
-    training_data = training.load_training_data(trial.settings.data, "cpu", torch.float64)
+    training_data = training.load_training_data(trial.settings.data, "cpu", "float64")
     network = training.build(trial, training_data.input_shape, training_data.classes).double()
     for x, _ in batches_of(trial, 0, 3):
         network(x.double())  # updates the statistics of batch norm
@@ -652,7 +650,7 @@ def test_best_is_the_highest_validation_accuracy_then_the_lower_loss_then_the_ea
     validation: list[tuple[float, float]], best_epoch: int, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     trial = tiny(f"training.epochs={len(validation) - 1}").trials[0]
-    training_data = training.load_training_data(trial.settings.data, "cpu", torch.float32)
+    training_data = training.load_training_data(trial.settings.data, "cpu", "float32")
     scripted, state_dicts = iter(validation), []
 
     def evaluate(
@@ -769,12 +767,10 @@ def test_an_absent_device_is_refused_with_the_devices_that_are_present():
     assert training.resolve_device("auto") == ("cuda:0" if torch.cuda.is_available() else "cpu")
 
 
-def test_a_batch_larger_than_the_training_set_is_refused(tiny: Any):
-    settings = tiny("training.batch_size=[64]").trials[0].settings
-
-    assert training.step_counts(settings, 64).per_epoch == 1
+def test_a_batch_larger_than_the_training_set_is_refused():
+    assert training.step_counts(64, 64, None, 1, 1).per_epoch == 1
     with pytest.raises(DataError, match=r"training.batch_size: 64 .* 63 training images"):
-        training.step_counts(settings, 63)
+        training.step_counts(63, 64, None, 1, 1)
 
 
 def test_the_plain_counterpart_of_a_zero_init_residual_network_has_nonzero_gradients(tiny: Any):

@@ -56,12 +56,12 @@ def test_the_seed_budget_follows_from_the_sd_of_the_differences(tmp_path):
         tuple(seeds_needed(sd * np.sqrt(3 / stats.chi2.ppf(tail, 3)), 0.01) for tail in (0.975, 0.025))
         for sd in (np.mean(deviations), deviations[1])
     ]  # interval of the SD of 4 differences
-    text = " ".join(tables.TABLES["table"](compared).split())
+    text = " ".join(tables.FORMATS["table"](compared).split())
     assert (
         f"For ±1.0 points you need about {seeds[0]} seeds (median pair; 95% CI {budget.median.low:,} to {budget.median.high:,})"
         in text
     )
-    assert json.loads(tables.TABLES["json"](compared))["precision"]["widest"]["seeds"] == seeds[1]
+    assert json.loads(tables.FORMATS["json"](compared))["precision"]["widest"]["seeds"] == seeds[1]
 
 
 def test_the_median_and_widest_pair_are_equal_for_one_pair_and_narrow_intervals_suffice(tmp_path):
@@ -72,9 +72,9 @@ def test_the_median_and_widest_pair_are_equal_for_one_pair_and_narrow_intervals_
     assert comparison.seed_budget(only).median == comparison.seed_budget(only).widest
     assert comparison.seed_budget(only).median.half == pytest.approx(half_width(GAINS[8]))
     assert f"half-width ±1.3 points. For ±0.5 points you need about {needed} seeds (95% CI " in " ".join(
-        tables.TABLES["table"](only).split()
+        tables.FORMATS["table"](only).split()
     )
-    assert "enough for differences of 50.0 points." in " ".join(tables.TABLES["table"](enough).split())
+    assert "enough for differences of 50.0 points." in " ".join(tables.FORMATS["table"](enough).split())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_median_and_widest_pair_are_equal_for_one_pair_and_narrow_intervals_
 )
 def test_there_is_no_seed_budget(tmp_path, metric, overrides):
     compared = comparison.compare_results(fabricated.results(tmp_path, gained, *TWO_DEPTHS, *overrides), metric)
-    text = tables.TABLES["table"](compared)
+    text = tables.FORMATS["table"](compared)
 
     assert comparison.seed_budget(compared) is None
     assert "Precision:" not in text
@@ -110,7 +110,7 @@ def test_the_pairing_gain_over_all_pairs_agrees_with_numpy(tmp_path):
     assert pairing_gain.ratio == pytest.approx(np.median(ratios))
     ends = f"{correlations[0]:+.2f} to {correlations[1]:+.2f}"
     line = f"correlation between arms {ends} (median {np.median(correlations):+.2f}, 2 pairs)"
-    assert line in " ".join(tables.TABLES["table"](compared).split())
+    assert line in " ".join(tables.FORMATS["table"](compared).split())
 
 
 @pytest.mark.parametrize("overrides", [["seeds=2"], ["network.plain=false", "network.shortcut=[identity]"]])
@@ -172,10 +172,10 @@ def test_if_the_best_settings_differ_both_arms_are_also_compared_at_each(tmp_pat
     ]
     assert [row.difference.mean for row in rows] == pytest.approx([0.4, 0.4, 0.3])
     assert [row.residual.flags for row in rows] == [(), (), ("lr at the edge of the grid",)]
-    text = tables.TABLES["table"](comparison.compare_results(results, tune=["lr"]))
+    text = tables.FORMATS["table"](comparison.compare_results(results, tune=["lr"]))
     assert "Each at its best lr, difference [95% CI]" in text
     assert "lr 0.1 (lr at the edge of the grid)" in text
-    assert "## Each at its best lr" in tables.TABLES["md"](comparison.compare_results(results, tune=["lr"]))
+    assert "## Each at its best lr" in tables.FORMATS["md"](comparison.compare_results(results, tune=["lr"]))
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -196,7 +196,7 @@ def test_an_incomplete_setting_is_not_selected_and_does_not_extend_the_grid(tmp_
 
 def test_a_diverged_setting_is_not_selected_but_counts_as_tried(tmp_path):
     results, rows = tuned_rows(tmp_path, ["d", (0.9, 0.2), (0.8, 0.3)], [(0.95, 0.4), *PEAK[1:]])
-    text = " ".join(tables.TABLES["table"](comparison.compare_results(results, tune=["lr"])).split())
+    text = " ".join(tables.FORMATS["table"](comparison.compare_results(results, tune=["lr"])).split())
 
     assert rows[-1].plain.setting == {"lr": "0.01"}
     assert rows[-1].plain.flags == ()
@@ -210,7 +210,7 @@ def test_a_setting_without_finished_trials_of_one_arm_has_no_difference(tmp_path
         return {} if is_missing else by_learning_rate(PEAK, [(0.95, 0.4), *PEAK[1:]])(trial)
 
     results = fabricated.results(tmp_path, values, *TUNED, GRID)
-    text = " ".join(tables.TABLES["table"](comparison.compare_results(results, tune=["lr"])).split())
+    text = " ".join(tables.FORMATS["table"](comparison.compare_results(results, tune=["lr"])).split())
 
     assert re.search(r"all else equal .* identity .* lr 0.1 no difference: no pair has finished", text)
 
@@ -249,7 +249,7 @@ def test_no_seed_reports_on_a_setting_that_it_helped_to_select(tmp_path):
     assert best.plain.summary.mean == pytest.approx(np.mean(reported))
     assert best.plain.summary.sd == pytest.approx(np.std(reported, ddof=1))
     assert best.difference.mean == pytest.approx(0.1)
-    assert "lr 0.1 (by half: lr 0.01; lr 0.1; lr at the edge of the grid)" in tables.TABLES["md"](
+    assert "lr 0.1 (by half: lr 0.01; lr 0.1; lr at the edge of the grid)" in tables.FORMATS["md"](
         comparison.compare_results(results, tune=["lr"])
     )
 
@@ -274,7 +274,7 @@ def test_a_single_seed_that_selects_for_itself_is_marked_as_biased(tmp_path):
     assert not best.cross_fitted
     assert best.difference == Difference(pytest.approx(0.1), None, None, 1)
     assert "(selected and reported on the same seed: biased)" in " ".join(
-        tables.TABLES["table"](comparison.compare_results(results, tune=["lr"])).split()
+        tables.FORMATS["table"](comparison.compare_results(results, tune=["lr"])).split()
     )
 
 
@@ -294,7 +294,7 @@ def test_the_best_arm_is_selected_on_the_other_half_of_the_seeds(tmp_path):
     assert best.residual.halves == ({"arm": "gate", "init": "he"}, {"arm": "identity", "init": "he"})
     assert best.residual.summary.mean == pytest.approx((0.4 * 2 + 0.2 * 2) / 4)
     assert "by half: arm gate, He init; arm identity, He init" in " ".join(
-        tables.TABLES["table"](comparison.compare_results(results)).split()
+        tables.FORMATS["table"](comparison.compare_results(results)).split()
     )
 
 
@@ -310,10 +310,10 @@ def test_the_number_of_looks_at_a_growing_experiment_is_printed(tmp_path):
     assert (once.looks, grown.looks) == ((), (3, 4))
     sentence = "n = 3, then 4 seeds: looked at twice. If you stop because an interval excludes 0, it covers 91% of the time"
     for form in ("table", "md"):
-        assert sentence in " ".join(tables.TABLES[form](grown).split())
-        assert "looked at" not in tables.TABLES[form](once)
-    assert "n = 3, then 4 seeds: looked at twice" in tables.TABLES["tex"](grown)
-    assert json.loads(tables.TABLES["json"](grown))["looks"] == [3, 4]
+        assert sentence in " ".join(tables.FORMATS[form](grown).split())
+        assert "looked at" not in tables.FORMATS[form](once)
+    assert "n = 3, then 4 seeds: looked at twice" in tables.FORMATS["tex"](grown)
+    assert json.loads(tables.FORMATS["json"](grown))["looks"] == [3, 4]
 
 
 def test_text_values_have_no_edge_and_unknown_keys_are_refused(tmp_path):
@@ -377,11 +377,11 @@ def test_a_closing_gap_is_printed_with_a_command_that_trains_longer(tmp_path):
     changes = [before - after for before, after in CLOSING]
     assert compared.depths[0].change == paired_difference(changes)
     for form in ("table", "md"):
-        assert command in " ".join(tables.TABLES[form](compared).replace("\\\n", "").split())
-        assert "the gap is still closing: -10.7 [" in tables.TABLES[form](compared)
+        assert command in " ".join(tables.FORMATS[form](compared).replace("\\\n", "").split())
+        assert "the gap is still closing: -10.7 [" in tables.FORMATS[form](compared)
     longer, folder, _ = runs.target(tmp_path / "digits", command.split()[3:], tmp_path)
     assert (longer.shared.training.epochs, folder.name) == (40, "digits-40-epochs")
-    row, _ = json.loads(tables.TABLES["json"](compared))["over_depth"]
+    row, _ = json.loads(tables.FORMATS["json"](compared))["over_depth"]
     assert (row["closing"], row["found"]["verdict"]) == (True, "degrades")
 
 
@@ -443,7 +443,7 @@ def test_networks_that_do_not_train_have_a_separate_verdict(tmp_path, outcome, a
 
     assert plain.degradation.verdict == verdict
     assert plain.diverged == (5 if outcome[64] == "diverged" else 0)
-    assert (", 5/5 diverged" in tables.TABLES["table"](comparison.compare_results(results))) == (outcome[64] == "diverged")
+    assert (", 5/5 diverged" in tables.FORMATS["table"](comparison.compare_results(results))) == (outcome[64] == "diverged")
 
 
 @pytest.mark.parametrize("slope", [-0.01, -0.5])
@@ -452,9 +452,9 @@ def test_the_summary_counts_conditions_with_degradation_and_stable_gradients(tmp
     compared = comparison.compare_results(results)
     lines = answer(compared, findings(compared.cells), [])
 
-    assert ("under 1 of those 1, training error still rises with depth" in " ".join(lines)) is (slope == -0.01)
-    rises = "training error of plain networks rises with depth under 1 of 1 condition"
-    assert lines[1] == f"At learning rate 0.001, 20 epochs, {rises}; it rises less with a shortcut in 1 of 1 pair."
+    kind = "are stable" if slope == -0.01 else "vanish"
+    assert lines[1] == f"At initialization, gradients of the deepest plain networks {kind}."
+    assert lines[2] == "Training error of plain networks rises with depth; it rises less with a shortcut in 1 of 1 pair."
     assert len(lines) <= 5
     assert lines[-1].startswith("Matching: within a pair, shared weights have equal initial values")
 
@@ -466,9 +466,9 @@ def test_n_is_the_number_of_seeds_of_arms_with_finished_trials(tmp_path):
     none = comparison.compare_results(fabricated.results(tmp_path / "none", lambda _: {}, *TWO_DEPTHS))
 
     assert "; 8 trials are missing;" in answer(compared, findings(compared.cells), [])[-1]
-    assert "\nn = 4 seeds." in tables.TABLES["table"](compared)
-    assert "$n = 4$ seeds" in tables.TABLES["tex"](compared)
-    assert "\nn = 0 seeds." in tables.TABLES["table"](none)
+    assert "\nn = 4 seeds." in tables.FORMATS["table"](compared)
+    assert "$n = 4$ seeds" in tables.FORMATS["tex"](compared)
+    assert "\nn = 0 seeds." in tables.FORMATS["table"](none)
 
 
 def test_without_a_plain_arm_the_summary_states_that_there_is_no_matched_pair(tmp_path):
@@ -492,7 +492,7 @@ def test_if_all_networks_at_a_depth_diverged_there_is_no_contrast_and_the_outcom
         (0, 4),
     )  # p = 1/16
     for form in ("table", "md"):
-        text = " ".join(tables.TABLES[form](comparison.compare_results(results)).split())
+        text = " ".join(tables.FORMATS[form](comparison.compare_results(results)).split())
         assert "mixed outcomes or diverged networks" in text
 
 

@@ -10,6 +10,7 @@ import pytest
 from markupsafe import Markup
 from rich.console import Console
 
+from resexp.tables.colors import arm_colors
 from resexp.tables.model import Column, Medium, Table, Tone
 from resexp.tables.text_layout import plain_lines, text_lines
 from resexp.tables.writers import csv_text, html_table, json_rows, latex_lines, markdown_lines
@@ -33,7 +34,7 @@ HOSTILE = "<b>&'\" | a*b* `c` \\ _d_ $e$ %f {g} [h](i) #j ~k ^l e_f"
 
 def columns() -> list[Column[Fruit]]:
     return [
-        Column("fruit", lambda fruit: fruit.name, explain="arm", tone=tone, data={"name": lambda fruit: fruit.name}),
+        Column("fruit", lambda fruit: fruit.name, explain="arm", arm=True, data={"name": lambda fruit: fruit.name}),
         Column(
             "price in euros", lambda fruit: "-" if fruit.price is None else f"{fruit.price:+.2f}", explain="What it costs.",
             number=True, data={"price": lambda fruit: fruit.price}, media=frozenset(Medium) - {Medium.JSON},
@@ -43,10 +44,6 @@ def columns() -> list[Column[Fruit]]:
         Column("empty", lambda _fruit: ""),
         Column("only on pages", lambda _fruit: "page", media=frozenset({Medium.HTML})),
     ]  # fmt: skip
-
-
-def tone(fruit: Fruit) -> Tone:
-    return Tone.PLAIN if fruit.name == "plain" else Tone.RESIDUAL
 
 
 def table(rows=FRUITS, **changes) -> Table[Fruit]:
@@ -197,7 +194,9 @@ def test_html_has_headings_with_explanations_and_names_each_row_and_group():
     assert [head for head in page.all("th") if head["scope"] == "rowgroup"] == [
         {"scope": "rowgroup", "rowspan": "2"}, {"scope": "rowgroup"},
     ]  # fmt: skip
-    assert [head.get("class") for head in page.all("th") if head["scope"] == "row"] == ["plain", "residual", "residual"]
+    assert [(head["class"], head["style"]) for head in page.all("th") if head["scope"] == "row"] == [
+        ("arm", f"--arm: {color}") for color in arm_colors(fruit.name for fruit in FRUITS).values()
+    ]
     assert (len(page.all("tbody")), len(page.all("tr")), len(page.all("td")), len(page.all("li"))) == (2, 4, 9, 1)
     assert page.all("div")[0] == {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": "Fruits"}
     assert "only on pages" in page.words

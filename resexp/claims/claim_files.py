@@ -43,6 +43,11 @@ class Document(Model):
     at: str = ""
     claims: Annotated[list[Claim], Field(min_length=1)]
 
+    def completed(self, claim: Claim) -> Claim:
+        """The claim with the conditions and the source of this file."""
+        expect = f"{claim.expect}{', ' if ' at ' in claim.expect else ' at '}{self.at}" if self.at else claim.expect
+        return Claim.model_validate({**claim.model_dump(), "expect": expect, "source": claim.source or self.source})
+
 
 def shipped() -> dict[str, Path]:
     """The shipped claims files, by name."""
@@ -73,14 +78,8 @@ def read(source: str | Path) -> list[Claim]:
     path = shipped().get(str(source), Path(source))
     try:
         document = Document.model_validate(read_document(path)[0])
-        return [_complete(claim, document) for claim in document.claims]
+        return [document.completed(claim) for claim in document.claims]
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise ConfigError(first["msg"].removeprefix("Value error, "), key=key, where=str(path)) from None
-
-
-def _complete(claim: Claim, document: Document) -> Claim:
-    """The claim with the conditions and the source of its file added."""
-    expect = f"{claim.expect}{', ' if ' at ' in claim.expect else ' at '}{document.at}" if document.at else claim.expect
-    return Claim.model_validate({**claim.model_dump(), "expect": expect, "source": claim.source or document.source})

@@ -222,6 +222,9 @@ def _relation(relation: Relation, measured: dict[str, MeasuredValues], level: fl
         )
         paired, negated = len(arms) > 1, sides[0] is None
         measured_text = _measured_text(left, right, level, unit, paired=paired, negated=negated)
+        measured_text += (
+            f", margin {(relation.right.offset - relation.left.offset) * unit.factor:.4g}" if paired and measured_text else ""
+        )
         tests.append(_by_seeds(left, right, shift, sign, level, measured_text, loose=loose, mixed=mixed, paired=paired))
     first = tests[0]
     if any(test.verdict != first.verdict for test in tests):

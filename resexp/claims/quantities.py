@@ -1,7 +1,7 @@
 """Measures of a hypothesis: for each arm of a cell, a value per seed, or one value for all seeds with its range."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from resexp import config, runs
@@ -45,22 +45,24 @@ MeasuredCells = list[tuple[Label, dict[str, MeasuredValues], TrialRecord]]  # wi
 ReadTrial = Callable[[TrialRecord], float | None]
 
 
+def _cells(results: Results, measure: Callable[[Sequence[TrialRecord]], MeasuredValues | None]) -> MeasuredCells:
+    """The arms of each cell that have a value, from the trials of each arm."""
+    cells: MeasuredCells = []
+    for label, arms in groups(results):
+        measured = {arm: measure(records) for arm, records in arms.items()}
+        cells.append((label, _present(measured), next(iter(arms.values()))[0]))
+    return cells
+
+
+def _present(measured: Mapping[str, MeasuredValues | None]) -> dict[str, MeasuredValues]:
+    return {arm: values for arm, values in measured.items() if values and (values.seeds or values.single or values.diverged)}
+
+
 def _per_seed(read: Callable[[TrialRecord, float | None], float | None], *, final: bool = True) -> "Measure":
     """A measure from the value of each trial; final: whether the value depends on the final weights."""
-
-    def measure(results: Results, number: float | None) -> MeasuredCells:
-        cells: MeasuredCells = []
-        for label, arms in groups(results):
-            measured = {arm: _values(records, lambda record: read(record, number), final=final)
-                        for arm, records in arms.items()}  # fmt: skip
-            cells.append((label, _present(measured), next(iter(arms.values()))[0]))
-        return cells
-
-    return measure
-
-
-def _present(measured: dict[str, MeasuredValues]) -> dict[str, MeasuredValues]:
-    return {arm: values for arm, values in measured.items() if values.seeds or values.diverged}
+    return lambda results, number: _cells(
+        results, lambda records: _values(records, lambda record: read(record, number), final=final)
+    )
 
 
 def _values(records: Sequence[TrialRecord], read: ReadTrial, *, final: bool) -> MeasuredValues:
@@ -82,20 +84,12 @@ def _result(key: str, *, final: bool = True, error: bool = False) -> "Measure":
     return _per_seed(read, final=final)
 
 
-def _above_chance(record: TrialRecord, _number: float | None) -> float | None:
-    return float(record.result.outcome == Outcome.ABOVE_CHANCE) if record.result else None
-
-
 def _steps_to_loss(results: Results, number: float | None) -> MeasuredCells:
     """The first logged step at which the training loss is at most `number`, inf if it never is.
 
     The loss may have reached it at any step after the previous logged one: `earliest`.
     """
-    cells: MeasuredCells = []
-    for label, arms in groups(results):
-        measured = {arm: _steps(records, number or 0.0) for arm, records in arms.items()}
-        cells.append((label, _present(measured), next(iter(arms.values()))[0]))
-    return cells
+    return _cells(results, lambda records: _steps(records, number or 0.0))
 
 
 def _steps(records: Sequence[TrialRecord], loss: float) -> MeasuredValues:
@@ -151,16 +145,11 @@ def _lr_exponent(results: Results, _number: float | None) -> MeasuredCells:
 
 
 def _constant(key: str) -> "Measure":
-    def measure(results: Results, _number: float | None) -> MeasuredCells:
-        cells: MeasuredCells = []
-        for label, arms in groups(results):
-            counts = {arm: next((count for record in records if (count := value(record, key)) is not None), None)
-                      for arm, records in arms.items()}  # fmt: skip
-            measured = {arm: MeasuredValues(single=(count,) * 3) for arm, count in counts.items() if count is not None}
-            cells.append((label, measured, next(iter(arms.values()))[0]))
-        return cells
+    def counted(records: Sequence[TrialRecord]) -> MeasuredValues | None:
+        counts = [count for record in records if (count := value(record, key)) is not None]
+        return MeasuredValues(single=(counts[0],) * 3) if counts else None
 
-    return measure
+    return lambda results, _number: _cells(results, counted)
 
 
 def _timed(key: str) -> "Measure":
@@ -168,13 +157,12 @@ def _timed(key: str) -> "Measure":
 
     def measure(results: Results, _number: float | None) -> MeasuredCells:
         costs = _costs(results)
-        cells: MeasuredCells = []
-        for label, arms in groups(results):
-            rows = {arm: next((costs[folder] for record in records if (folder := str(record.folder)) in costs), None)
-                    for arm, records in arms.items()}  # fmt: skip
-            measured = {arm: MeasuredValues(single=_estimate(row, key)) for arm, row in rows.items() if row}
-            cells.append((label, measured, next(iter(arms.values()))[0]))
-        return cells
+
+        def timed(records: Sequence[TrialRecord]) -> MeasuredValues | None:
+            row = next((costs[folder] for record in records if (folder := str(record.folder)) in costs), None)
+            return MeasuredValues(single=_estimate(row, key)) if row else None
+
+        return _cells(results, timed)
 
     return measure
 
@@ -226,7 +214,9 @@ MEASURES: dict[str, Measure] = {
     "slope_start": _result("slope_start", final=False),
     "slope_end": _result("slope_end", final=False),
     "gradient_growth": _per_seed(lambda record, _number: growth(record), final=False),
-    "above_chance": _per_seed(_above_chance, final=False),
+    "above_chance": _per_seed(
+        lambda record, _number: float(record.result.outcome == Outcome.ABOVE_CHANCE) if record.result else None, final=False
+    ),
     "degradation": _degradation,
     "parameters": _constant("parameters"),
     "multiply_adds": _constant("multiply_adds"),

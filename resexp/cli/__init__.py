@@ -1,7 +1,7 @@
 """The command line: parse, call, print, exit code. No other package prints. Only workers, `show` and `doctor` import torch."""
 
 from resexp import config, runs
-from resexp.cli import configs, dissecting, exporting, probing, reporting, reproduction, timing, training
+from resexp.cli import configs, dissecting, exporting, listing, probing, reporting, reproduction, timing, training
 from resexp.cli.output import prepare_streams
 from resexp.cli.program import FAILED, USAGE, app, fail
 

@@ -16,8 +16,7 @@ COMMANDS = {
     "fit": "train",
     "help": "--help",
     "init": "configs cp",
-    "list": "configs ls",
-    "ls": "configs ls",
+    "list": "ls",
     "monitor": "watch",
     "plot": "report",
     "results": "compare",
@@ -28,25 +27,21 @@ COMMANDS = {
     "summary": "show",
     "version": "--version",
 }
-# Options of other tools, without inner dashes. Options that are config keys, such as --epochs, need no row.
+# Options of other tools, without inner dashes. Options that are config keys, such as --epochs, need no entry.
 OPTIONS = {
-    "config": "write the config first, without an option",
-    "continue": "omit it: the same command resumes",
-    "cpu": "write device=cpu",
-    "cuda": "write device=cuda",
-    "dry": "write --dry-run",
-    "force": "write --fresh: it renames the existing experiment and starts over",
-    "gpu": "write device=cuda",
-    "logdir": "write --runs DIR",
-    "numworkers": "write --jobs N",
-    "out": "write --runs DIR",
-    "output": "write --runs DIR",
-    "outputdir": "write --runs DIR",
-    "overwrite": "write --fresh: it renames the existing experiment and starts over",
-    "resume": "omit it: the same command resumes",
-    "savedir": "write --runs DIR",
-    "verbose": "omit it: progress is shown unless --quiet is given",
-    "workers": "write --jobs N",
+    name: advice
+    for advice, names in {
+        "omit it: progress is shown unless --quiet is given": "verbose",
+        "omit it: the same command resumes": "continue resume",
+        "write --dry-run": "dry",
+        "write --fresh: it renames the existing experiment and starts over": "force overwrite",
+        "write --jobs N": "numworkers workers",
+        "write --runs DIR": "logdir out output outputdir savedir",
+        "write device=cpu": "cpu",
+        "write device=cuda": "cuda gpu",
+        "write the config first, without an option": "config",
+    }.items()
+    for name in names.split()
 }
 
 
@@ -54,11 +49,7 @@ class Program(Commands):
     """The commands. An error about an unknown command or option suggests a valid command line."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command named by the arguments.
-
-        Raises:
-            ConfigError: an unknown command or option; the message says what to write instead.
-        """
+        """The command named by the arguments. The error for an unknown command or option says what to write instead."""
         name, rest = args[0], args[1:]
         if name not in self.commands and not name.startswith("-"):
             raise config.ConfigError(f"no such command; {_command_hint(name, rest, self.commands)}", where=name)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
+from resexp.cli.printing import FormatOption, JsonOption, check_format, print_parts
 from resexp.cli.program import FAILED, ConfigArgument, OverridesArgument, RunsOption, app, endings_remark, print_result, stages
 
 
@@ -21,21 +22,31 @@ def show(
     show_all: Annotated[
         bool, typer.Option("--all", help="Print the cost of every layer and the summary of every pair.")
     ] = False,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
 ) -> None:
     """Show the cost of each network and what pairs have in common, without training."""
+    form = check_format(form, as_json=as_json)
     experiment = config.load(runs.readable(source, runs_dir), overrides or [])
     with stages() as announce:
         announce("starting torch")
         from resexp import describe, tables  # noqa: PLC0415 - `--help` starts without them
 
         announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization")
-        networks, pair_summaries, missing = describe.describe(experiment, show_layers=show_all)
-    head = [experiment.name, *([experiment.question] if experiment.question else [])]
-    tail = ["", f"no pair summaries: {missing}"] if missing else []
-    tail += [] if show_all else ["", "To print every layer and every pair, add --all."]
-    overview = tables.pair_overview_lines(pair_summaries)
-    summaries = tables.pair_summary_lines(pair_summaries) if show_all else []
-    print_result("\n".join(tables.fitted([*head, "", *networks, *([""] if overview else []), *overview, *summaries, *tail])))
+        description = describe.describe(experiment)
+    labels = tables.cell_labels(experiment)
+    networks = [
+        tables.NetworkRows("; ".join(tables.cell_text(cell, labels) for cell in cells), arm, describe.folded(cost.layers), cost)
+        for cells, arm, cost in description.networks
+    ]
+    parts: list[tables.Part] = [experiment.name, *([experiment.question] if experiment.question else [])]
+    parts += ["", description.images, tables.layer_costs(networks) if show_all else tables.network_costs(networks)]
+    if description.pair_summaries:
+        parts += ["", *tables.pair_overview(description.pair_summaries, labels)] if form in ("table", "md") else []
+        parts += [tables.matched_pairs(description.pair_summaries, labels)] if show_all or form not in ("table", "md") else []
+    parts += ["", f"no pair summaries: {description.missing}"] if description.missing else []
+    parts += [] if show_all else ["", "To print every layer and every pair, add --all."]
+    print_parts(parts, form)
 
 
 configs_app = typer.Typer(help="List, print or copy the shipped configs.", no_args_is_help=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resexp import config, runs
+from resexp.cli.printing import FormatOption, JsonOption, check_format, print_parts
 from resexp.cli.program import (
     FAILED,
     DataOption,
@@ -21,7 +22,6 @@ from resexp.cli.program import (
     experiment_folder,
     fail,
     log,
-    print_result,
     stages,
 )
 from resexp.cli.running import with_data
@@ -47,6 +47,8 @@ def dissect(
     ] = None,
     show_tables: Annotated[bool, typer.Option("--all", help="Print the tables as well, not only sentences.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress output.")] = False,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
 ) -> None:
     """Ablate trained networks: remove blocks, scale down shortcuts, scan the loss surface.
 
@@ -54,7 +56,7 @@ def dissect(
     """
     from resexp import tables  # noqa: PLC0415 - `--help` starts without them
 
-    selected_parts = _selected_parts(parts)
+    form, selected_parts = check_format(form, as_json=as_json), _selected_parts(parts)
     if not grid % 2:
         raise config.ConfigError(
             f"{grid} is even, so no grid point would be the trained weights; write {grid + 1}", where="--grid"
@@ -74,7 +76,7 @@ def dissect(
         raise runs.RunsError(f"{folder}: {_reason_for_none(records)}")
     if trained:
         _measure(trained, results, selected_parts, grid, device, quiet=quiet)
-        print_result("\n".join(tables.dissection_lines(trained, results, selected_parts, show_tables=show_tables)))
+        print_parts(tables.dissection(trained, results, selected_parts, show_tables=show_tables or form != "table"), form)
     for record in damaged[1:]:
         log(f"left out: {record.reason}")
     if damaged:

@@ -40,6 +40,5 @@ def probe(
     if as_json or as_csv:
         print_result(tables.probe_json(diagnostics) if as_json else tables.probe_csv(diagnostics))
     else:
-        print_result(
-            "\n".join(tables.probe_lines(experiment.name, diagnostics, batches, experiment.shared.training.batch_size))
-        )
+        batch_size, labels = experiment.shared.training.batch_size, tables.cell_labels(experiment)
+        print_result(tables.as_lines(tables.probe_parts(experiment.name, diagnostics, batches, batch_size, labels)))

@@ -2,10 +2,11 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -31,6 +32,7 @@ app = typer.Typer(
 errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)  # rich would read file.yaml:100: as an emoji
 
 FAILED, USAGE, UNMET = 1, 2, 3
+Item = TypeVar("Item")
 
 
 def expand(parameter: typer.CallbackParam, value: Path | None) -> Path | None:
@@ -116,6 +118,33 @@ def busy(stage: str, *, quiet: bool = False) -> Iterator[None]:
     with stages(quiet=quiet or not errors.is_terminal) as announce:
         announce(stage)
         yield
+
+
+PATIENCE = 1.0  # seconds without a progress bar
+
+
+@contextmanager
+def reading(noun: str = "trials") -> Iterator[Callable[[Sequence[Item]], Iterator[Item]]]:
+    """Yields a function that yields the items of a list; on a terminal a bar counts them if reading takes a second."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415 - `--help` starts without it
+
+    columns = [TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TextColumn(noun)]
+    progress, begin = Progress(*columns, console=errors, transient=True), time.monotonic()
+    task = progress.add_task(noun, total=0)
+
+    def track(items: Sequence[Item]) -> Iterator[Item]:
+        progress.update(task, total=(progress.tasks[0].total or 0) + len(items))
+        for item in items:
+            if errors.is_terminal and not progress.live.is_started and time.monotonic() - begin >= PATIENCE:
+                progress.start()
+            yield item
+            progress.advance(task)
+
+    try:
+        yield track
+    finally:
+        if progress.live.is_started:  # otherwise `stop` would print an empty line
+            progress.stop()
 
 
 @app.callback(invoke_without_command=True, help=HELP)

@@ -20,13 +20,13 @@ from resexp.cli.program import (
     RunsOption,
     SourcesArgument,
     app,
-    busy,
     check_choice,
     expand,
     experiment_folder,
     fail,
     print_lines,
     print_result,
+    reading,
     stages,
 )
 
@@ -39,6 +39,7 @@ MetricOption = Annotated[
     str,
     typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
 ]
+ByOption = Annotated[list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")]
 TuneOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
@@ -61,9 +62,7 @@ def compare(
     at: Annotated[
         str, typer.Option(help="Point in training: last, best (highest validation accuracy), or step:N of metrics.csv.")
     ] = "last",
-    by: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")
-    ] = None,
+    by: ByOption = None,
     tune: TuneOption = None,
     expect: ExpectOption = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
@@ -79,11 +78,13 @@ def compare(
 ) -> None:
     """Compare plain and residual networks, paired by seed. Accepts several experiments.
 
+    On a terminal arms and verdicts have colors, unless the variable NO_COLOR is set. Text always states the same.
+
     Exit status 1: trials are damaged or unfinished. Exit status 3: --expect is not met, or a network has no matching plain one.
     """
     from resexp import claims, comparison, tables  # noqa: PLC0415 - as above
 
-    check_choice("--format", form, tables.TABLES)
+    check_choice("--format", form, tables.FORMATS)
     comparison.find_metric(metric, at)
     expectations = [expectation for text in expect or [] for expectation in _expectations(text)]
     if by_layer and form not in ("table", "json"):
@@ -104,7 +105,7 @@ def compare(
         width = min(console.width, MAX_WIDTH)
         print_lines(console, tables.comparison_lines(compared, lines, p_values=p_values, width=width))
     else:
-        print_result(tables.TABLES[form](compared, lines, p_values=p_values))
+        print_result(tables.FORMATS[form](compared, lines, p_values=p_values))
     if by_layer and form == "table":
         print_result("\n" + "\n".join(tables.by_layer_lines(compared.by_layer)))
     _fail_if_incomplete(results, missing=missing)
@@ -140,8 +141,8 @@ def _results(sources: list[str] | None, runs_dir: Path, read: Sequence[str] = ()
     """The results of the named experiments, or of the last one started."""
     chosen: Sequence[str | None] = sources or [None]
     folders = [experiment_folder(source, runs_dir) for source in chosen]
-    with busy("reading results"):
-        return runs.read_results(folders, read)
+    with reading() as track:
+        return runs.read_results(folders, read, track)
 
 
 def _fail_if_incomplete(results: runs.Results, *, missing: bool = True) -> None:
@@ -191,6 +192,18 @@ def watch(
 
 # ---- report ---------------------------------------------------------------------------------------------------------------
 
+ChartsOption = Annotated[str | None, typer.Option(help="Names of the charts to write, comma-separated. Default: all.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="Show only these configurations in the written charts, as depth=20. Repeatable."),
+]
+WidthOption = Annotated[
+    str | None, typer.Option(help="Total width of each written chart, with axes: 3.25in, 8cm, 80mm, 234pt or 800px.")
+]
+SlidesOption = Annotated[
+    bool, typer.Option("--slides", help="Write each chart as a slide of 1920 x 1080 pixels with its title and sentences.")
+]
+
 
 @app.command()
 def report(
@@ -210,6 +223,10 @@ def report(
     figures: Annotated[
         str | None, typer.Option(help="Also write the charts to figures/ next to the report, comma-separated: png, svg, pdf.")
     ] = None,
+    charts: ChartsOption = None,
+    where: WhereOption = None,
+    width: WidthOption = None,
+    slides: SlidesOption = False,
     form: Annotated[
         str | None,
         typer.Option("--format", help="Output format: html, md or text. Default: from the file name extension, else html."),
@@ -226,9 +243,12 @@ def report(
         check_choice("--format", form, reports.FORMATS)
     form = _form_of(output, form)
     to_stdout = output == Path("-")
+    pictures = reports.Pictures(_names(figures), _names(charts), where or [], width or "", slides)
+    pictures.check()
     if to_stdout and (figures or show):
         raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ_FILES)
+    reports.restricted(results, pictures.where)
     with stages() as announce:
         announce(f"writing the report of {results.name}")
         text = reports.FORMATS[form](results, tune or [])
@@ -240,12 +260,17 @@ def report(
         path = output / name if output and output.is_dir() else output or folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_text(path, text)
-        for figure in reports.save_figures(results, path.parent / "figures", figures.split(",")) if figures else []:
+        for figure in reports.save_figures(results, path.parent / "figures", pictures) if figures else []:
             print_result(str(figure))
         print_result(str(path))
         if show:
             typer.launch(str(path))
     _fail_if_incomplete(results)
+
+
+def _names(text: str | None) -> list[str]:
+    """The names of a comma-separated list, without duplicates."""
+    return list(dict.fromkeys(name.strip() for name in (text or "").split(",") if name.strip()))
 
 
 FORMAT_OF_EXTENSION = {".html": "html", ".htm": "html", ".md": "md", ".txt": "text"}

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from resexp import runs
+from resexp.cli.printing import FormatOption, JsonOption, check_format, print_parts
 from resexp.cli.program import (
     FAILED,
     UNMET,
@@ -18,7 +19,6 @@ from resexp.cli.program import (
     busy,
     experiment_folder,
     log,
-    print_result,
     stages,
 )
 from resexp.cli.running import (
@@ -53,6 +53,8 @@ def reproduce(
     break_lock: BreakLockOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
 ) -> None:
     """Retrain finished trials from their results folder and compare old and new results.
 
@@ -60,7 +62,7 @@ def reproduce(
     """
     from resexp import executors, reproduction, tables  # noqa: PLC0415 - `--help` starts without them
 
-    folder = experiment_folder(source, runs_dir)
+    form, folder = check_format(form, as_json=as_json), experiment_folder(source, runs_dir)
     original, workers = reproduction.original(folder, trials or []), processes(jobs)
     experiment, target = with_data(original.experiment, data), runs_dir / reproduction.FOLDER / folder.resolve().name
     if target.resolve() == folder.resolve():
@@ -87,7 +89,7 @@ def reproduce(
         sys.exit(code)
     with busy("comparing with the original", quiet=quiet):
         compared = reproduction.compare(folder, target, experiment)
-    print_result("\n".join(tables.fitted(reproduction.lines(compared))))
+    print_parts(tables.reproduced(compared, tables.cell_labels(experiment), show_arms=form != "table"), form)
     for record in original.damaged:
         log(f"damaged, left out: {record.trial.name}: {record.reason}")
     sys.exit(

@@ -98,9 +98,12 @@ def prepare(executor: Any, experiment: config.Experiment, plan: config.Plan | No
     prepared: dict[str, Any] = executor.prepare(experiment, plan)
     for remark in [*prepared["remarks"], *config.limits(experiment.shared)]:
         log(remark)
+    labels = tables.cell_labels(experiment)
     warnings = list(
         dict.fromkeys(
-            f"{summary.cell}, {line}" for summary in prepared["pair_summaries"] for line in tables.pair_warnings(summary)
+            f"{tables.cell_text(summary.cell, labels)}, {line}"
+            for summary in prepared["pair_summaries"]
+            for line in tables.pair_warnings(summary)
         )
     )
     for line in warnings[:MAX_WARNINGS]:
@@ -115,9 +118,6 @@ def with_data(experiment: config.Experiment, data_option: str | None) -> config.
 
     The folder is the first of: --data; the stored data.root, if it exists; $RESEXP_DATA, or the folder of the same name in it
     for an image folder.
-
-    Raises:
-        ConfigError: no such folder.
     """
     data = experiment.shared.data
     if data_option is not None:
@@ -151,16 +151,19 @@ def carry_out(
     quiet: bool,
     verbose: bool,
     watch: Callable[[Path, Iterable[str]], Callable[[], None]] | None = None,
+    write_tables: Callable[[runs.Results], object] | None = None,
 ) -> set[str]:
     """Trains an experiment or shard with messages and a display, see `executors.training`; returns the names of its trials.
 
     watch: returns, for a folder and the names of trials, a function that is called regularly and at the end.
+    write_tables: default is `tables.write_accuracy`.
     """
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
 
     command = ["resexp", *sys.argv[1:]]
+    write = write_tables or tables.write_accuracy
     session = executors.training(
-        executor, folder, experiment, prepared, command, tables.write_accuracy, plan=plan, shard=shard, break_lock=break_lock
+        executor, folder, experiment, prepared, command, write, plan=plan, shard=shard, break_lock=break_lock
     )
     with _resume_hint(), session as training:
         for remark in training.remarks:
@@ -237,26 +240,21 @@ def _follow(ticks: Iterator[None], folder: Path, experiment: config.Experiment, 
     """Shows the state of the trials during training: live on a terminal, elsewhere one line now and then."""
     from resexp import screen  # noqa: PLC0415 - as above
 
-    finished: dict[str, screen.TrialRow] = {}
-    started = shown_at = time.monotonic()
-    work_before = screen.work_done(screen.snapshot(folder, experiment, 0.0, finished).rows)
-    printed, console = dict.fromkeys(finished, -1), Console(stderr=True)
-
-    def shot() -> screen.Snapshot:
-        return screen.snapshot(folder, experiment, time.monotonic() - started, finished, work_before)
-
     if quiet:
         deque(ticks, maxlen=0)  # trains to the end
-    elif verbose:
+        return
+    current, console, shown_at = screen.snapshot_reader(folder, experiment), Console(stderr=True), time.monotonic()
+    if verbose:
+        printed = {row.trial.name: -1 for row in current().rows if row.state == "finished"}
         for _ in ticks:
-            for line in screen.epoch_lines(folder, shot().rows, printed):
+            for line in screen.epoch_lines(folder, current().rows, printed):
                 log(line)
     elif console.is_terminal:
         with Live(console=console, auto_refresh=False) as live:
             for _ in ticks:
-                live.update(screen.render(shot(), *console.size), refresh=True)
+                live.update(screen.render(current(), *console.size), refresh=True)
     else:
         for _ in ticks:
             if time.monotonic() - shown_at >= LINE_SECONDS:
                 shown_at = time.monotonic()
-                log(screen.progress_line(shot()))
+                log(screen.progress_line(current()))

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import ConfigArgument, OverridesArgument, RunsOption, app, log, print_result, stages
+from resexp.cli.printing import FormatOption, JsonOption, check_format, print_parts
+from resexp.cli.program import ConfigArgument, OverridesArgument, RunsOption, app, log, stages
 
 
 @app.command("time")
@@ -16,6 +17,8 @@ def time_arms(
     *,
     runs_dir: RunsOption = Path("runs"),
     device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = None,
+    form: FormatOption = "table",
+    as_json: JsonOption = False,
 ) -> None:
     """Benchmark one training step of each network variant, trained individually.
 
@@ -24,11 +27,12 @@ def time_arms(
     from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
     from resexp.executors import workers  # noqa: PLC0415 - as above
 
+    form = check_format(form, as_json=as_json)
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment, folder, _ = runs.target(source, changes, runs_dir)
     with stages() as announce, executors.Pool(1, announce) as pool:
         costs = pool.call("timing a step of each arm", workers.time_arms, experiment)
-    print_result("\n".join(tables.cost_lines(experiment.name, costs)))
+    print_parts([tables.costs_of_steps(experiment.name, costs, tables.cell_labels(experiment))], form)
     path = folder / "cost.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     runs.write_rows(path, [tuple(cost.values()) for cost in costs])

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -24,6 +25,9 @@ from resexp.cli.running import (
     shard_of,
     stopping,
 )
+
+if TYPE_CHECKING:
+    from resexp.comparison import Comparison
 
 EXECUTORS = {"local": "processes of this machine", "ray": "a Ray cluster"}
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with time, disk and memory estimates, then exit.")]
@@ -53,7 +57,7 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files during training.")] = False,
 ) -> None:
     """Train all trials of an experiment. Run the same command again to resume."""
-    from resexp import executors, tables, trackers  # noqa: PLC0415 - `--help` starts without them
+    from resexp import executors, trackers  # noqa: PLC0415 - `--help` starts without them
 
     shard_numbers, workers = _parsed(executor, shard, jobs, fresh=fresh)
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
@@ -64,9 +68,11 @@ def train(
         runs.check_unchanged(experiment, folder)
     if tensorboard:
         trackers.need_tensorboard()
+    comparisons: list[Comparison] = []
+    write_tables = partial(_write_tables, comparisons)
     if not (fresh or dry_run or tensorboard) and runs.is_complete(experiment, folder):
-        names = executors.bring_up_to_date(folder, experiment, shard_numbers, tables.write_accuracy, break_lock=break_lock)
-        _end(experiment, folder, names, as_json=as_json, quiet=quiet, lead="nothing to train: ")
+        names = executors.bring_up_to_date(folder, experiment, shard_numbers, write_tables, break_lock=break_lock)
+        _end(comparisons[-1], experiment, folder, names, as_json=as_json, quiet=quiet, lead="nothing to train: ")
     with (
         ExitStack() as starting,
         redirect_stdout(WithoutRay(sys.stdout)),
@@ -89,8 +95,16 @@ def train(
         names = carry_out(
             pool, folder, experiment, prepared, shard=shard_numbers, break_lock=break_lock,
             quiet=quiet or as_json, verbose=verbose, watch=trackers.live if tensorboard else None,
+            write_tables=write_tables,
         )  # fmt: skip
-    _end(experiment, folder, names, interrupted, as_json=as_json, quiet=quiet)
+    _end(comparisons[-1], experiment, folder, names, interrupted, as_json=as_json, quiet=quiet)
+
+
+def _write_tables(comparisons: "list[Comparison]", results: runs.Results) -> None:
+    """Writes the tables of an experiment, and adds its comparison to a list."""
+    from resexp import tables  # noqa: PLC0415 - as above
+
+    comparisons.append(tables.write_accuracy(results))
 
 
 def _executor(executor: str, address: str | None, jobs: int | None, announce: Callable[[str], None]) -> Any:
@@ -100,6 +114,7 @@ def _executor(executor: str, address: str | None, jobs: int | None, announce: Ca
 
 
 def _end(
+    comparison: "Comparison",
     experiment: config.Experiment,
     folder: Path,
     names: set[str],
@@ -110,12 +125,12 @@ def _end(
     lead: str = "",
 ) -> NoReturn:
     """Prints a summary and ends the program with its exit code."""
-    from resexp import comparison, tables  # noqa: PLC0415 - as above
+    from resexp import tables  # noqa: PLC0415 - as above
 
     if as_json:
-        print_result(tables.TABLES["json"](comparison.compare_results(runs.results_of(folder, experiment))))
+        print_result(tables.FORMATS["json"](comparison))
     code = print_summary(folder, experiment, interrupted, names, lead=lead)
-    if not (as_json or quiet or interrupted) and (lines := tables.trained_lines(runs.results_of(folder, experiment))):
+    if not (as_json or quiet or interrupted) and (lines := tables.trained_lines(comparison)):
         print_result("\n".join(lines))
     sys.exit(code)
 
@@ -153,4 +168,5 @@ def _plan_text(
     lines += [f"about {forecast['disk_bytes'] / 1e6:,.0f} MB on disk and {forecast['memory_bytes'] / 1e9:.1f} GB of memory"]
     lines += [f"{forecast['multiply_adds']:.3g} multiply-adds in total, counting a backward pass as two forward passes"]
     lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
-    return "\n".join(tables.fitted([*lines, *tables.pair_summary_lines(pair_summaries)]))
+    table = tables.matched_pairs(pair_summaries, tables.cell_labels(experiment))
+    return tables.as_lines([*lines, *([table] if pair_summaries else [])])

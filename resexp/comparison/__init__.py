@@ -12,7 +12,7 @@ from resexp.comparison.cells import Arm, Cell, Contrast, cells
 from resexp.comparison.depths import DepthTrend, by_depth, depth_trends, errors
 from resexp.comparison.effects import Effect, Part, effect, part
 from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
-from resexp.comparison.groups import Label, groups, order_by, seed_pairs, summary, value
+from resexp.comparison.groups import Label, column_names, groups, order_by, seed_pairs, summary, value
 from resexp.comparison.learning_rates import RateTransfer, rate_transfers
 from resexp.comparison.metrics import Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (

@@ -68,7 +68,8 @@ def effect(plain: Arm, residual: Arm) -> Effect:
     most 20% of the other are above chance. Rounding errors can cause or remove a single exception in 5.
     """
     above, above_plain = (arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0) for arm in (residual, plain))
-    shown, better = residual.contrast.shown, _is_better(residual)
+    shown, ranks = residual.contrast.shown, residual.contrast.ranks
+    better = ranks.above > 1 / 2 if ranks else residual.difference is not None and residual.difference.mean > 0
     share, share_plain = above / residual.summary.n, above_plain / plain.summary.n
     separated = min(share, share_plain) <= MAX_EXCEPTIONS and max(share, share_plain) >= 1 - MAX_EXCEPTIONS
     if not above and not above_plain:
@@ -77,16 +78,11 @@ def effect(plain: Arm, residual: Arm) -> Effect:
         return Effect.MAKES_TRAINABLE if share > share_plain else Effect.MAKES_UNTRAINABLE
     if shown:
         return Effect.MORE_ACCURATE if better else Effect.LESS_ACCURATE
-    if residual.difference is None and residual.contrast.ranks is None:
+    if residual.difference is None and ranks is None:
         return Effect.NO_PAIR
     if separated or residual.contrast.p is None:
         return Effect.TOO_FEW
     return Effect.INCONCLUSIVE if residual.difference else Effect.MIXED
-
-
-def _is_better(residual: Arm) -> bool:
-    ranks = residual.contrast.ranks
-    return ranks.above > 1 / 2 if ranks else residual.difference is not None and residual.difference.mean > 0
 
 
 def part(residual: Arm) -> Part:

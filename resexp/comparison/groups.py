@@ -66,19 +66,11 @@ def value(record: TrialRecord, metric: str) -> float | None:
     return float(number) if number is not None and math.isfinite(number) else None
 
 
-def summary(records: Sequence[TrialRecord], metric: str) -> Summary:
-    """Outcomes and values of `metric` of the finished trials of one arm."""
-    finished = [record for record in records if record.result]
-    return inference.summarize([record.result.outcome for record in finished if record.result],
-                                [value(record, metric) for record in finished])  # fmt: skip
-
-
-def error_summary(records: Sequence[TrialRecord]) -> Summary:
-    """Outcomes and training errors of the finished trials of one arm."""
-    finished = [record for record in records if record.result]
-    accuracies = [value(record, "train_accuracy") for record in finished]
-    return inference.summarize([record.result.outcome for record in finished if record.result],
-                                [None if accuracy is None else 1 - accuracy for accuracy in accuracies])  # fmt: skip
+def summary(records: Sequence[TrialRecord], metric: str, *, as_error: bool = False) -> Summary:
+    """Outcomes and values of `metric` of the finished trials of one arm; as_error: 1 minus each value."""
+    outcomes = [record.result.outcome for record in records if record.result]
+    numbers = [value(record, metric) for record in records if record.result]
+    return inference.summarize(outcomes, [1 - x if as_error and x is not None else x for x in numbers])
 
 
 def gap_difference(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord]) -> Difference | None:

@@ -71,11 +71,9 @@ def select_metric(results: Results, name: str, at: str) -> tuple[Results, str, M
         ConfigError: as `find_metric`; a step without a logged row.
     """
     key, metric, step = find_metric(name, at)
-    return (results if step is None else _at_step(results, key, step)), key, metric
-
-
-def _at_step(results: Results, name: str, step: int) -> Results:
-    return replace(results, records=tuple(_record_at(record, name, step) for record in results.records))
+    if step is not None:
+        results = replace(results, records=tuple(_record_at(record, key, step) for record in results.records))
+    return results, key, metric
 
 
 def _record_at(record: TrialRecord, name: str, step: int) -> TrialRecord:

@@ -85,7 +85,12 @@ def best_settings(results: Results, metric: str = "test_accuracy") -> list[Tuned
     Empty if experiments differ in a key that none of them varies: such cells are not alternatives.
     """
     keys = [key for key in results.shown if key != "depth"]
-    if not keys or _keys_that_differ(results) - _keys_varied_within(results):
+    differing = {key for key, name in zip(results.axes, results.columns, strict=True) if name in keys}
+    for _, experiment in results.sources:
+        conditions = [config.conditions(trial.settings) for trial in experiment.trials]
+        varied = {key for key in experiment.axes if len({config.format_value(values.get(key)) for values in conditions}) > 1}
+        differing -= varied
+    if not keys or differing:
         return []
     rows = []
     for label, arms in _by_arm(results, keys):
@@ -211,20 +216,3 @@ def _number(text: str) -> float | None:
         return number if math.isfinite(number := float(text)) else None
     except ValueError:
         return None
-
-
-# ---- several experiments ------------------------------------------------------------------------------------------------
-
-
-def _keys_that_differ(results: Results) -> set[str]:
-    """The axes, except depth, with several values over all experiments."""
-    return {key for key, name in zip(results.axes, results.columns, strict=True) if name in results.shown and name != "depth"}
-
-
-def _keys_varied_within(results: Results) -> set[str]:
-    """The keys with several values within at least one experiment."""
-    keys = set()
-    for _, experiment in results.sources:
-        conditions = [config.conditions(trial.settings) for trial in experiment.trials]
-        keys |= {key for key in experiment.axes if len({config.format_value(values.get(key)) for values in conditions}) > 1}
-    return keys

@@ -72,11 +72,10 @@ def layer_logs(results: Results) -> dict[Path, LayerLog]:
 
 
 def _read(path: Path) -> LayerLog | None:
-    header, *rows = runs.read_text(path).splitlines() or [""]
+    columns, text = runs.log_text(path)
+    rows = text.splitlines()
     if not rows:
         return None
-    if header != ",".join(runs.COLUMNS[LOG]):
-        raise runs.RunsError(f"{path}: damaged (columns {','.join(runs.COLUMNS[LOG])} expected)")
     first = rows[0].partition(",")[0] + ","
     layers = next((number for number, row in enumerate(rows) if not row.startswith(first)), len(rows))
     try:
@@ -97,8 +96,8 @@ def _read(path: Path) -> LayerLog | None:
     stride = 2 ** max(0, math.ceil(math.log2(len(steps) / MAX_STEPS)))
     ranks = {step: rank for rank, step in enumerate(steps) if rank % stride == 0 or step in moments.values()}
     lines = {step: rows[rank * layers : (rank + 1) * layers] for step, rank in ranks.items()}
-    if any(line.count(",") != header.count(",") for step_lines in lines.values() for line in step_lines):
-        raise runs.RunsError(f"{path}: damaged (columns {header} expected in every line)")
+    if any(line.count(",") != len(columns) - 1 for step_lines in lines.values() for line in step_lines):
+        raise runs.RunsError(f"{path}: damaged (columns {','.join(columns)} expected in every line)")
     return LayerLog(moments, ranks, stride, lines)
 
 

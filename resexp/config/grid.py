@@ -9,7 +9,7 @@ from typing import Any
 
 from resexp import renamed
 from resexp.config.keys import SHORT
-from resexp.config.models import AXES, NetworkSettings, Settings, Trial
+from resexp.config.models import AXES, PROBE_NAMES, NetworkSettings, Settings, Trial
 from resexp.config.overrides import apply_overrides, expand_keys
 from resexp.config.parsing import ConfigError, did_you_mean, read_document
 from resexp.config.properties import SHORTCUT_NAMES
@@ -54,10 +54,16 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:
+def load(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    shortcuts: Iterable[str] | None = SHORTCUT_NAMES,
+    probes: Iterable[str] = PROBE_NAMES,
+) -> Experiment:
     """The experiment in a file or in a shipped config, after `key=value` overrides.
 
-    `shortcuts` are the names allowed under network.shortcut; None allows any (a stored experiment was checked before).
+    `shortcuts` are the names allowed under network.shortcut; None allows any shortcuts and probes (a stored experiment was
+    checked before). `probes` are those allowed under gradients.probes.
 
     Raises:
         ConfigError: with file, line, dotted key, the problem and the allowed values.
@@ -74,7 +80,7 @@ def load(source: str | Path, overrides: Sequence[str] = (), shortcuts: Iterable[
     raw.setdefault("name", path.stem)
     apply_overrides(overrides, raw, where)
     try:
-        return experiment_from(raw, shortcuts)
+        return experiment_from(raw, shortcuts, probes)
     except ConfigError as error:
         location = where.get(error.key) or where.get(error.key.rsplit(".", 1)[0])
         inner_locations = (where[key] for key in where if key.startswith(f"{error.key}."))
@@ -106,22 +112,30 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def experiment_from(raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Experiment:
+def experiment_from(
+    raw: dict[str, Any], shortcuts: Iterable[str] | None = SHORTCUT_NAMES, probes: Iterable[str] = PROBE_NAMES
+) -> Experiment:
     """The experiment described by plain values, as read from YAML.
 
     Raises:
         ConfigError: with the dotted key, without file and line.
     """
+    stored = shortcuts is None
     raw, exclude = {key: value for key, value in raw.items() if key != "exclude"}, raw.get("exclude", [])
     axes = {key: values for key in AXES if (values := _axis_values(key, raw)) is not None}
     first = {key: values[0] for key, values in axes.items()}
-    seeds = _validated_cell(raw, first).seeds
+    seeds = _validated_cell(raw, first, stored=stored).seeds
     _check_number_of_trials({**{key: len(values) for key, values in axes.items()}, "seeds": len(seeds)})
-    cells = [_validated_cell(raw, dict(zip(axes, values, strict=True))) for values in itertools.product(*axes.values())]
+    cells = [
+        _validated_cell(raw, dict(zip(axes, values, strict=True)), stored=stored)
+        for values in itertools.product(*axes.values())
+    ]
     cells = _without_excluded([_with_default_epochs(cell) for cell in cells], exclude, raw, first)
     defaults = dict(_flat(Settings(name="defaults").model_dump(mode="json"), ""))
     written = {key for key, value in _flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
-    problem = next(filter(None, (incompatible_values(cell, shortcuts) for cell in cells)), None) or unused_key(written, cells)
+    problem = next(filter(None, (incompatible_values(cell, shortcuts, probes) for cell in cells)), None) or unused_key(
+        written, cells
+    )
     if problem:
         raise ConfigError(problem[1], key=problem[0])
     varied = tuple(key for key in AXES if key in axes or key in ALWAYS_AXES)
@@ -175,12 +189,12 @@ def _name_of(value: Any) -> str:
     return format_value(float(value)) if number else str(value)
 
 
-def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any]) -> Settings:
+def _validated_cell(raw: dict[str, Any], chosen: dict[str, Any], *, stored: bool = False) -> Settings:
     cell = {key: dict(value) if isinstance(value, dict) else value for key, value in raw.items()}
     for key, value in chosen.items():
         section, name = key.split(".")
         cell.setdefault(section, {})[name] = value
-    return validated(cell)
+    return validated(cell, stored=stored)
 
 
 def _without_excluded(cells: list[Settings], exclude: Any, raw: dict[str, Any], first: dict[str, Any]) -> list[Settings]:

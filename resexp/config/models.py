@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema
 
 from resexp.config.types import (
+    EXTENSIBLE,
     LISTED,
     AutoOrCount,
     CheckpointInterval,
@@ -62,7 +63,7 @@ AXES = {
 class DataSettings(Model):
     """The images and their preprocessing."""
 
-    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"] = "digits"
+    name: Annotated[Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"], EXTENSIBLE] = "digits"
     root: Annotated[
         Text | None, Field(description="Folder of the data sets, or the image folder itself; $VAR and ~ are expanded.")
     ] = None
@@ -101,7 +102,7 @@ class NetworkSettings(Model):
     block: Literal["basic", "bottleneck"] = "basic"
     block_layers: Annotated[int, Field(gt=0, le=1_000)] = 2
     placement: Literal["post", "pre", "branch", "post-norm", "pre-act-only"] = "post"
-    norm: Literal["none", "batch", "layer", "group"] = "none"
+    norm: Annotated[Literal["none", "batch", "layer", "group"], EXTENSIBLE] = "none"
     activation: Annotated[
         Variant,
         WithJsonSchema(variants_schema(ACTIVATION_PARAMETERS)),
@@ -109,6 +110,7 @@ class NetworkSettings(Model):
     ] = "relu"
     init: Annotated[
         Literal["pytorch", "he", "xavier", "orthogonal", "delta-orthogonal", "fixup", "identity", "looks-linear"],
+        EXTENSIBLE,
         Field(description="Initialization of every weight. With identity and looks-linear, plain networks keep inputs apart."),
     ] = "pytorch"
     init_scale: PositiveFloat | None = None
@@ -152,7 +154,9 @@ class GradientSettings(Model):
 
     every: Steps = 25
     probes: Annotated[
-        tuple[Literal["gradient_norm", "signal", "eps_bound", "gradient_correlation", "path_lengths"], ...], LISTED
+        tuple[Annotated[TrialName, WithJsonSchema({"type": "string", "enum": list(PROBE_NAMES)})], ...],
+        LISTED,
+        Field(description="Names of probes; each writes a log."),
     ] = ("gradient_norm", "signal")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from resexp.config.expectations import parse_expectation
-from resexp.config.models import NetworkSettings, Settings
+from resexp.config.models import PROBE_NAMES, NetworkSettings, Settings
 from resexp.config.parsing import ConfigError, did_you_mean
 from resexp.config.properties import SHORTCUT_NAMES
 from resexp.config.synonyms import VALUES
@@ -31,18 +31,28 @@ def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
     return [depth] if below == depth else [below, below + step]
 
 
-def incompatible_values(cell: Settings, shortcuts: Iterable[str] | None = SHORTCUT_NAMES) -> Problem | None:
+def incompatible_values(
+    cell: Settings, shortcuts: Iterable[str] | None = SHORTCUT_NAMES, probes: Iterable[str] = PROBE_NAMES
+) -> Problem | None:
     """The first combination of values in `cell` that cannot be built or trained, if any."""
     allowed = tuple(shortcuts) if shortcuts is not None else (shortcut_name(cell.network.shortcut),)
     zero_branches = _zero_branch_problem(cell.network) if shortcuts is not None else None  # a stored experiment stays readable
     problems = (
         _network_problem(cell, allowed),
+        _probe_problem(cell, tuple(probes)) if shortcuts is not None else None,
         zero_branches,
         _training_problem(cell),
         _data_problem(cell),
         _environment_problem(cell),
     )
     return next((problem for problem in problems if problem), None)
+
+
+def _probe_problem(cell: Settings, probes: tuple[str, ...]) -> Problem | None:
+    unknown = next((name for name in cell.gradients.probes if name not in probes), None)
+    if unknown is None:
+        return None
+    return "gradients.probes", f"{unknown!r} is not one of {', '.join(probes)}{did_you_mean(unknown, probes)}"
 
 
 def _network_problem(cell: Settings, shortcuts: tuple[str, ...]) -> Problem | None:

@@ -5,7 +5,16 @@ import re
 from collections import Counter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from resexp.config.parsing import did_you_mean, escape_controls
 
@@ -19,6 +28,18 @@ MAX_STEPS = 10**9
 MAX_IMAGES = 10**9
 MAX_CHARACTERS = 4_096  # of a question or a data folder
 MAX_PATH = 150  # characters of experiment and trial name together; paths below runs/ stay under 200
+
+
+CUSTOM_NAMES: dict[str | None, set[str]] = {}  # field -> names that a program has added, such as norm -> {"mine"}
+STORED = {"stored": True}  # the context in which a stored config is read: its names were checked before
+
+
+def _known_name(value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    is_custom = isinstance(value, str) and (value in CUSTOM_NAMES.get(info.field_name, ()) or info.context == STORED)
+    return value if is_custom else check(value)
+
+
+EXTENSIBLE = WrapValidator(_known_name)  # a dict of the training half has these names, and can have more
 
 
 class Model(BaseModel):

@@ -11,6 +11,7 @@ from resexp.config.expectations import NUMBER
 from resexp.config.keys import hint_for_unknown
 from resexp.config.models import Settings
 from resexp.config.parsing import ConfigError, did_you_mean
+from resexp.config.types import STORED
 
 Problem = tuple[str, str]  # dotted key, message
 
@@ -38,14 +39,14 @@ _BOUNDS = {
 }
 
 
-def validated(cell: dict[str, Any]) -> Settings:
-    """The cell as `Settings`.
+def validated(cell: dict[str, Any], *, stored: bool = False) -> Settings:
+    """The cell as `Settings`; stored: whether it was checked before, so that custom names are allowed.
 
     Raises:
         ConfigError: the first invalid key, without file and line.
     """
     try:
-        return Settings.model_validate(cell)
+        return Settings.model_validate(cell, context=STORED if stored else None)
     except ValidationError as error:
         key, problem = _translate(error.errors()[0])
         raise ConfigError(problem, key=key) from None

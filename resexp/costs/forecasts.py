@@ -75,11 +75,13 @@ def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0
     trials = {trial.name: trial for trial in experiment.trials}
     stacks = [[trials[name] for name in stack.trials if name in trials] for stack in plan.stacks]
     stacks = [members for members in stacks if members]
-    deepest = {_kind(members[0]): members for members in sorted(stacks, key=_size)}
+    by_size = sorted(stacks, key=lambda members: len(members) * members[0].settings.network.depth)
+    deepest = {_kind(members[0]): members for members in by_size}
     paces = {kind: _pace(members, plan.device) for kind, members in deepest.items()}
     costs = (_stack_cost(members, paces[_kind(members[0])], plan.device) for members in stacks)
     seconds, disk, operations = zip(*costs, strict=True)
-    walls = {at_once: startup + _makespan(seconds, at_once) for at_once in _powers_of_2(len(seconds))}
+    powers_of_2 = [2**power for power in range(math.ceil(math.log2(len(seconds))) + 1)]
+    walls = {at_once: startup + _makespan(seconds, at_once) for at_once in powers_of_2}
     return Forecast(
         seconds=startup + _makespan(seconds, jobs),
         disk_bytes=sum(disk),
@@ -89,11 +91,6 @@ def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0
         startup=startup,
         multiply_adds=sum(operations),
     )
-
-
-def _powers_of_2(stacks: int) -> list[int]:
-    """1, 2, 4, ... up to the first one that is at least the number of stacks."""
-    return [2**power for power in range(math.ceil(math.log2(stacks)) + 1)]
 
 
 def _kind(trial: Trial) -> str:
@@ -106,15 +103,11 @@ def _kind(trial: Trial) -> str:
     return repr((shape, kind, trial.parameters_of, recipe.batch_size, recipe.optimizer, trial.settings.data.augment))
 
 
-def _size(trials: Sequence[Trial]) -> int:
-    return len(trials) * trials[0].settings.network.depth
-
-
 def _pace(trials: Sequence[Trial], device: str) -> Pace:
     """Measures the times of a stack with the functions of training, which write under a lock."""
     with tempfile.TemporaryDirectory() as name, runs.lock(Path(name)) as lease, runs.attempt(lease, "forecast"):
         settings = trials[0].settings
-        training.load_training_data(settings.data, device, training.DTYPES[settings.precision])  # read once, at start-up
+        training.load_training_data(settings.data, device, settings.precision)  # read once, at start-up
         started = time.perf_counter()
         state = training.initial_state(trials, Path(name), "forecast", device)
         for trial_path in state.trial_paths:
@@ -122,16 +115,13 @@ def _pace(trials: Sequence[Trial], device: str) -> Pace:
         opening = time.perf_counter() - started
         batch, operations = settings.training.batch_size, len(trials) * state.costs[0]["multiply_adds"]  # of an image
         timed_images = min(batch, max(2, MAX_OPERATIONS // (3 * operations)))
-        batches = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
-        x, labels = slice_batch(timed_images, state, *next(batches))
+        x, labels = slice_batch(timed_images, state, *next(state.batches(0)))
         training.update(state, x, labels)  # the first step takes longer than all others
         logged_bytes = sum(path.stat().st_size for path in state.trial_paths[0].iterdir())
-        test = len(training.test_images(settings.data, device))
+        test = len(state.test_images())
         closing = _closing(state, test)
         logged_step = _median_seconds(lambda: training.update(state, x, labels))
-        max_images = max(2, MAX_OPERATIONS // operations)
-        evaluation, precise = _evaluation(state, max_images), _precise(state, max_images)
-        epoch_files = _epoch_files(state)
+        evaluation, precise, epoch_files = _evaluation_seconds(state, max(2, MAX_OPERATIONS // operations))
         saving = _median_seconds(lambda: training.save(state))
         step = _median_seconds(stepper(state, timed_images))
         return Pace(
@@ -157,38 +147,30 @@ def _median_seconds(call: Callable[[], object]) -> float:
     return statistics.median(seconds)
 
 
-def _evaluation(state: StackState, max_images: int) -> float:
-    """Seconds of evaluating one image in every trial, timed on at most `max_images`."""
-    images = state.training_data.sample
-    some = images.at(torch.arange(min(len(images), max_images), device=images.pixels.device))
-    return _median_seconds(lambda: training.evaluate(state.network, some, state.training_data, len(state.trials))) / len(some)
+def _evaluation_seconds(state: StackState, max_images: int) -> tuple[float, float, float]:
+    """Seconds of the parts of an evaluation, the first two timed on at most `max_images`.
 
+    One image in every trial; the statistics of batch norm, close to 0 without batch norm; file writes, with two images.
+    """
+    data = state.training_data
 
-def _precise(state: StackState, max_images: int) -> float:
-    """Seconds of estimating batch norm statistics, timed on at most `max_images`; close to 0 without batch norm."""
+    def first(number: int) -> datasets.Images:
+        return data.sample.at(torch.arange(number, device=data.shift.device))
 
     def estimate() -> None:
         with training.measuring(state, training.never):
             pass
 
-    data, images = state.training_data, min(len(state.training_data.sample), training.PRECISE_IMAGES)
+    some = first(min(len(data.sample), max_images))
+    image = _median_seconds(lambda: training.evaluate(state.network, some, data, len(state.trials))) / len(some)
+    images = min(len(data.sample), training.PRECISE_IMAGES)
     timed = min(images, max_images)
-    state.training_data = replace(data, sample=data.sample.at(torch.arange(timed, device=data.shift.device)))
-    seconds = _median_seconds(estimate)
+    state.training_data = replace(data, sample=first(timed))
+    precise = _median_seconds(estimate) * images / timed
+    state.training_data = replace(data, sample=first(2), validation=first(2))
+    files = _median_seconds(lambda: training.evaluate_epoch(state, time.perf_counter(), training.never))
     state.training_data = data
-    return seconds * images / timed
-
-
-def _epoch_files(state: StackState) -> float:
-    """Seconds of the file writes of an epoch, measured on an epoch of two images."""
-    data, two_images = (
-        state.training_data,
-        state.training_data.sample.at(torch.arange(2, device=state.training_data.shift.device)),
-    )
-    state.training_data = replace(data, sample=two_images, validation=two_images)
-    seconds = _median_seconds(lambda: training.evaluate_epoch(state, time.perf_counter(), training.never))
-    state.training_data = data
-    return seconds
+    return image, precise, files
 
 
 def _closing(state: StackState, test: int) -> float:
@@ -208,9 +190,9 @@ def _closing(state: StackState, test: int) -> float:
 
 def _stack_cost(trials: Sequence[Trial], pace: Pace, device: str) -> tuple[float, float, int]:
     """(seconds, bytes on disk, multiply-adds of all steps) of a stack, from its start to its results."""
-    settings = trials[0].settings
-    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
-    step_counts = training.step_counts(settings, len(data.training))
+    settings, recipe = trials[0].settings, trials[0].settings.training
+    data, every = training.load_training_data(settings.data, device, settings.precision), settings.gradients.every
+    step_counts = training.step_counts(len(data.training), recipe.batch_size, recipe.steps, recipe.epochs, every)
     logged = sum(step_counts.is_logging_step(step) for step in range(step_counts.steps)) if settings.gradients.probes else 0
     epochs = 1 + math.ceil(step_counts.steps / step_counts.per_epoch)
     relative_depth = settings.network.depth / pace.depth

@@ -52,16 +52,12 @@ def measure(experiment: Experiment, device: str) -> list[StepCost]:
     with tempfile.TemporaryDirectory() as folder:
         for label, arms in config.cells(first, experiment.axes).items():
             states = [training.initial_state([trial], Path(folder), trial.name, device) for (trial,) in arms.values()]
-            costs += _cell(" ".join(label), states)
+            steppers = [stepper(state, state.batch_size) for state in states]
+            repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
+            rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
+            columns = list(zip(*rounds, strict=True))  # plain comes first
+            costs += [_cost(" ".join(label), state, column, columns[0]) for state, column in zip(states, columns, strict=True)]
     return costs
-
-
-def _cell(cell: str, states: Sequence[StackState]) -> list[StepCost]:
-    steppers = [stepper(state, state.batch_size) for state in states]
-    repeats = max(1, math.ceil(ROUND_SECONDS / min(seconds_of(step, 1) for step in steppers)))
-    rounds = [[seconds_of(step, repeats) for step in steppers] for _ in range(ROUNDS)]
-    columns = list(zip(*rounds, strict=True))  # plain comes first
-    return [_cost(cell, state, column, columns[0]) for state, column in zip(states, columns, strict=True)]
 
 
 def _cost(cell: str, state: StackState, seconds: Sequence[float], plain: Sequence[float]) -> StepCost:
@@ -91,7 +87,7 @@ def stepper(state: StackState, images: int) -> Callable[[], None]:
     """Returns a function that makes one update on the first `images` of a batch, without logging; makes the first update."""
     state.step_counts = replace(state.step_counts, every=state.step_counts.steps + 1)
     state.step = next(step for step in itertools.count(1) if not state.step_counts.is_logging_step(step))
-    stream = training.batches(state.trials, state.training_data, state.step_counts.per_epoch, 0)
+    stream = state.batches(0)
     state.network.train()
 
     def step() -> None:
@@ -131,7 +127,7 @@ def _memory(trial: Trial, data: TrainingData) -> tuple[int, int]:
 def oom_advice(trial: Trial, device: str) -> str:
     """Advice for a network that did not fit into memory, with the batch size that fits."""
     settings = trial.settings
-    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
+    data = training.load_training_data(settings.data, device, settings.precision)
     static_bytes, image_bytes = _memory(trial, data)
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else runs.free_memory()
     images = max(0, free - static_bytes) // image_bytes
@@ -145,7 +141,7 @@ def memory(experiment: Experiment, device: str) -> dict[str, int]:
     """Bytes that each trial needs in training: weights, gradients, both moments of Adam, and saved activations of a batch."""
     trial_bytes: dict[str, int] = {}
     settings = experiment.shared
-    data = training.load_training_data(settings.data, device, training.DTYPES[settings.precision])
+    data = training.load_training_data(settings.data, device, settings.precision)
     for arms in config.cells(experiment.trials, experiment.axes).values():
         for trials in arms.values():
             static_bytes, image_bytes = _memory(trials[0], data)

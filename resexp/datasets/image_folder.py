@@ -1,5 +1,8 @@
 """Images in one folder per class, or with labels in a CSV file. They are resized to a square; one split is read at a time."""
 
+import codecs
+import csv
+import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +13,6 @@ import torch
 from torch import Tensor
 
 from resexp.config import escape_controls
-from resexp.datasets.csv_labels import labels_in
 from resexp.datasets.images import DataError, Images, Source, missing_reason, read
 from resexp.datasets.splits import test_split
 
@@ -22,6 +24,7 @@ SYSTEM_NAMES = (
     "$recycle.bin", "system volume information", "lost+found", "__pycache__",
 )  # fmt: skip
 MAX_NAMES = 4  # in a message
+CSV_COLUMNS = ("file", "label")
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,6 @@ def image_folder(source: Source, split: str) -> Images:
     The root contains one folder per class, or split folders: train or training; val, valid or validation; test or testing.
     Images of a validation folder belong to the split "train", and `Images.validation` marks them. Without split folders, the
     split is made here.
-
-    Raises:
-        DataError: there are no classes or images, or an image cannot be read.
     """
     from resexp.datasets.decoding import decoded  # noqa: PLC0415 - PIL is needed by this data set only
 
@@ -74,11 +74,7 @@ def image_folder(source: Source, split: str) -> Images:
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split; empty if the root contains the classes.
-
-    Raises:
-        DataError: two folders for one split; split folders that are incomplete.
-    """
+    """The folder of each split; empty if the root contains the classes."""
     folders = {path.name.lower(): path for path in listed(root) if is_folder(path)}
     by_split: dict[str, Path] = {}
     for split, names in SPLIT_FOLDERS.items():
@@ -119,23 +115,22 @@ def _in_split_folders(root: Path, folders: dict[str, Path], split: str) -> Listi
             raise DataError(
                 f"{folder}: {shortened(unknown)} is not a class of {folders['train'].name}/; add it there, or remove it"
             )
-    files = _images_of(root, folders.values(), names)
-    classes, validation = tuple(map(escape_controls, names)), folders.get("validation")
-    if validation is None:
-        return Listing(files[folders[split]], classes, is_split=True, remarks=tuple(remarks))
-    if "test" not in folders:
+    files, validation = _images_of(root, folders.values(), names), folders.get("validation")
+    split_files, number = files[folders["train"]], 0
+    if validation and "test" in folders:
+        size = len(files[validation])
+        remarks.append(f"{root}: {validation.name}/ is the validation set ({size} images); data.validation has no effect")
+        split_files, number = [*split_files, *files[validation]], size
+    elif validation:
         held_out = f"validation images are held out of {folders['train'].name}/"
         remarks.append(f"{root}: no test folder, so {validation.name}/ is the test set; {held_out}")
-        split_files = files[folders["train"] if split == "train" else validation]
-        return Listing(split_files, classes, is_split=True, remarks=tuple(remarks))
-    validation_files = files[validation]
-    remarks.append(
-        f"{root}: {validation.name}/ is the validation set ({len(validation_files)} images); data.validation has no effect"
-    )
     if split == "test":
-        return Listing(files[folders["test"]], classes, is_split=True, remarks=tuple(remarks))
-    train_files = [*files[folders["train"]], *validation_files]
-    return Listing(train_files, classes, is_split=True, validation=len(validation_files), remarks=tuple(remarks))
+        split_files, number = files[folders["test" if "test" in folders else "validation"]], 0
+    classes = tuple(map(escape_controls, names))
+    return Listing(split_files, classes, is_split=True, validation=number, remarks=tuple(remarks))
+
+
+# ---- labels in a CSV file ---------------------------------------------------------------------------------------------
 
 
 def _labeled(root: Path, table: Path) -> Listing:
@@ -161,6 +156,45 @@ def _labeled(root: Path, table: Path) -> Listing:
     return Listing([(path, label) for label, path in files], tuple(map(escape_controls, names)), remarks=remarks)
 
 
+def labels_in(table: Path) -> dict[str, tuple[str, int]]:
+    """(label, line number) by file, a path with forward slashes; other columns are ignored. Line 1 is the header.
+
+    The separator is a comma, semicolon or tab, whichever is most frequent in the header. The encoding is UTF-8 or UTF-16.
+    """
+    if not read(table, Path.is_file):
+        raise DataError(f"{table}: no such file; data.labels is a path relative to data.root, or an absolute one")
+    text = read(table, _text)
+    header = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
+    labels: dict[str, tuple[str, int]] = {}
+    try:
+        columns = [cell.strip().lower() for cell in next(rows, [])]
+        if missing := [name for name in CSV_COLUMNS if name not in columns]:
+            raise DataError(f"{table}:1: no column {' and no column '.join(missing)}; the header must be: file,label")
+        for row in rows:
+            line, cells = rows.line_num, dict(zip(columns, (cell.strip() for cell in row), strict=False))
+            if not any(cells.values()):
+                continue
+            for name in CSV_COLUMNS:
+                if not cells.get(name):
+                    raise DataError(f"{table}:{line}: no {name}; every line needs a file and a label")
+            file = Path(cells["file"].replace("\\", "/")).as_posix()
+            if file in labels:
+                raise DataError(
+                    f"{table}:{line}: {file} already has a label in line {labels[file][1]}; remove one of the lines"
+                )
+            labels[file] = cells["label"], line
+    except csv.Error as error:
+        raise DataError(f"{table}:{rows.line_num}: not a CSV file ({error}); replace it") from None
+    return labels
+
+
+def _text(table: Path) -> str:
+    content = table.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig")
+
+
 def _all_in(folder: Path) -> Iterator[Path]:
     """Every file in a folder and its subfolders, without system files; links to folders are not followed."""
     for path in listed(folder):
@@ -168,6 +202,9 @@ def _all_in(folder: Path) -> Iterator[Path]:
             yield from _all_in(path)
         else:
             yield path
+
+
+# ---- classes and files ------------------------------------------------------------------------------------------------
 
 
 def _unread(root: Path, folders: Iterable[Path], extra_entries: Iterable[Path] = ()) -> tuple[str, ...]:
@@ -196,11 +233,7 @@ def in_order(names: Collection[str]) -> list[str]:
 
 
 def _images_of(root: Path, folders: Iterable[Path], names: Sequence[str]) -> dict[Path, list[tuple[Path, int]]]:
-    """(file, label) of every image, by split folder.
-
-    Raises:
-        DataError: entries of class folders that are not images, all in one message; class folders without images.
-    """
+    """(file, label) of every image, by split folder. One message names all entries of class folders that are not images."""
     files: dict[Path, list[tuple[Path, int]]] = {}
     problems, empty = [], []
     for folder in folders:
@@ -235,11 +268,8 @@ def is_folder(path: Path) -> bool:
 
 def listed(folder: Path) -> list[Path]:
     """The entries of a folder, without system files."""
-    return [path for path in read(folder, lambda path: list(path.iterdir())) if not is_system_file(path.name)]
-
-
-def is_system_file(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+    paths = read(folder, lambda path: list(path.iterdir()))
+    return [path for path in paths if not (path.name.startswith(".") or path.name.lower() in SYSTEM_NAMES)]
 
 
 def names_of(root: Path, paths: Iterable[Path]) -> str:

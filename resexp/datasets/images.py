@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 
 class DataError(ConfigError):
-    """Images that cannot be used; the message names the file, the problem and the remedy (exit code 2)."""
+    """Images that cannot be used; the message names the file, the problem and the remedy (exit code 2).
+
+    Every function that reads or splits images may raise it.
+    """
 
     def __str__(self) -> str:
         """The message on one line, with control characters of untrusted file names escaped."""
@@ -75,11 +78,7 @@ READ_ERRORS = (
 
 
 def read(path: Path, reader: Callable[..., T], *arguments: object) -> T:
-    """reader(path, *arguments), without warnings of libraries.
-
-    Raises:
-        DataError: `path` is damaged or cannot be read.
-    """
+    """reader(path, *arguments), without warnings of libraries."""
     try:
         with warnings.catch_warnings(action="ignore"):
             return reader(path, *arguments)

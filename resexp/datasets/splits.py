@@ -48,9 +48,6 @@ def train_validation_split(
 
     `validation` is a fraction (float) or a number of images (int). It has no effect if the data have a validation set. The
     images are the same for every trial.
-
-    Raises:
-        DataError: more images are requested than available.
     """
     if images.validation is None:
         number = validation if isinstance(validation, int) else round(validation * len(images))
@@ -69,11 +66,7 @@ def train_validation_split(
 
 
 def limited(images: Images, number: int | None, split: str) -> Images:
-    """The first `number` images, stratified; all images if `number` is None. `split` is for the error message.
-
-    Raises:
-        DataError: there are fewer.
-    """
+    """The first `number` images, stratified; all images if `number` is None. `split` is for the error message."""
     if number is None:
         return images
     if number > len(images):

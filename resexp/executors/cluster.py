@@ -11,15 +11,16 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
+import resexp
 from resexp import runs
 from resexp.config import ConfigError, Experiment, Plan, Stack, Trial
-from resexp.executors import nodes, workers
-from resexp.executors.machine import VARIABLES, set_variables
-from resexp.executors.pool import Announce, silently
+from resexp.executors import workers
+from resexp.executors.pool import Announce, set_variables, silently
 from resexp.executors.workers import OutOfMemoryError
 
 RETRIES = 20  # of a stack whose node or process died
@@ -27,7 +28,7 @@ CONNECT_SECONDS = 10.0  # timeout of a connection to the head node
 KEEPALIVE_SECONDS = 30.0  # interval and timeout of Ray's keepalive messages
 SAVE_SECONDS = 60.0  # timeout for tasks to save their state before the driver ends
 POLL_SECONDS = 1.0  # interval of checks for the stop file
-FORWARDED_ENV = ("RESEXP_DATA", *VARIABLES)
+FORWARDED_ENV = ("RESEXP_DATA", *workers.VARIABLES)
 HEADROOM = 1 << 30  # bytes of a process in addition to its networks: torch itself, and the images
 
 
@@ -55,7 +56,7 @@ def _check_connection(address: str | None) -> None:
 
 
 class Cluster:
-    """An executor that trains on a Ray cluster: see `dispatch.Executor`.
+    """An executor that trains on a Ray cluster: see `experiment.Executor`.
 
     address: of the head node; if None, $RAY_ADDRESS. Without either, Ray starts on this machine only.
 
@@ -128,7 +129,7 @@ class Cluster:
         runs.write_text(path, token)
         alive = [node for node in self.ray.nodes() if node["Alive"]]
         try:
-            for node, reference in [(node, self._start_probe(node, path, token)) for node in alive]:
+            for node, reference in [(node, self._start_check(node, path, token)) for node in alive]:
                 address = node["NodeManagerAddress"]
                 try:
                     reply = self.ray.get(reference)
@@ -136,17 +137,17 @@ class Cluster:
                     continue  # the node died before it could answer, so nothing will be trained on it
                 except self.ray.exceptions.RayError as error:
                     raise runs.RunsError(f"node {address}: {_message(error)}") from None
-                if reply != [token, *nodes.versions()]:
-                    raise runs.RunsError(nodes.mismatch_message(address, folder, token, reply))
-                if not nodes.reply_path(path, node["NodeID"]).is_file():
+                if reply != [token, *versions()]:
+                    raise runs.RunsError(mismatch_message(address, folder, token, reply))
+                if not reply_path(path, node["NodeID"]).is_file():
                     raise runs.RunsError(f"node {address} writes to another {folder}; --runs must be on shared storage")
         finally:
             for probe in folder.glob(f".probe.*{token}"):
                 probe.unlink()
 
-    def _start_probe(self, node: dict[str, Any], path: Path, token: str) -> Any:
+    def _start_check(self, node: dict[str, Any], path: Path, token: str) -> Any:
         strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        task = self.ray.remote(num_cpus=0)(nodes.probe).options(scheduling_strategy=strategy)
+        task = self.ray.remote(num_cpus=0)(check_node).options(scheduling_strategy=strategy)
         return task.remote(path.resolve(), token, node["NodeID"])
 
     # ---- stacks ----
@@ -178,7 +179,7 @@ class Cluster:
             self._refused.append((stack, error))
             return
         absolute = lease._replace(folder=lease.folder.resolve())
-        arguments = (absolute, stack, list(members), device, self._stop_file, nodes.versions())
+        arguments = (absolute, stack, list(members), device, self._stop_file, versions())
         self._stacks[task.options(**declared, name=f"resexp {stack.name}").remote(*arguments)] = stack
 
     def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
@@ -267,12 +268,43 @@ def _message(error: BaseException) -> str:
 
 
 def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
+    from resexp import costs  # noqa: PLC0415 - torch belongs to the workers
+
     prepared = workers.prepare_with_pairs(experiment, existing)
-    return {**prepared, "memory": workers.memory(experiment, prepared["device"])}
+    return {**prepared, "memory": costs.memory(experiment, prepared["device"])}
+
+
+def versions() -> list[str]:
+    return [resexp.__version__, version("torch"), platform.python_version()]
+
+
+def reply_path(path: Path, node: str) -> Path:
+    """The path of a node's reply: .probe.<node>.<token> next to .probe.<token>."""
+    return path.with_name(f"{path.stem}.{node}{path.suffix}")
+
+
+def check_node(path: Path, token: str, node: str) -> list[str]:
+    """What this node reads from the file, and its versions; writes its reply next to the file."""
+    try:
+        content = path.read_text(encoding="utf-8")
+        if content == token:
+            reply_path(path, node).write_text(token, encoding="utf-8")
+    except OSError as error:
+        content = f"{type(error).__name__}: {error.strerror}"
+    return [content, *versions()]
+
+
+def mismatch_message(address: str, folder: Path, token: str, reply: Sequence[str]) -> str:
+    if reply[0] != token:
+        advice = "--runs must be on storage that all nodes share, at the same path"
+        return f"node {address} does not share {folder} ({reply[0]}); {advice}"
+    pairs = zip(("resexp", "torch", "Python"), reply[1:], versions(), strict=True)
+    differing = [f"{name} {there}, not {here}" for name, there, here in pairs if there != here]
+    return f"node {address} has {' and '.join(differing)}"
 
 
 def _train(
-    lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str, stop_file: str, versions: Sequence[str]
+    lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str, stop_file: str, expected: Sequence[str]
 ) -> str:
     """Trains a stack; first repeats the checks of `check_shared`, because the node may have joined later."""
     folder = lease.folder
@@ -280,8 +312,8 @@ def _train(
         return "interrupted"
     if not (folder / "plan.json").is_file():
         raise runs.RunsError(f"node {platform.node()} does not share {folder}; --runs must be on storage that all nodes share")
-    if nodes.versions() != list(versions):
-        raise runs.RunsError(nodes.mismatch_message(platform.node(), folder, "", ["", *nodes.versions()]))
+    if versions() != list(expected):
+        raise runs.RunsError(mismatch_message(platform.node(), folder, "", ["", *versions()]))
     checked_at, stopped = 0.0, False
 
     def stop() -> bool:

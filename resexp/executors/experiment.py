@@ -1,20 +1,64 @@
-"""Train an experiment: one procedure for the command line, `resexp.train` and `resexp reproduce`."""
+"""Train an experiment: one procedure for the command line, `resexp.train` and `resexp reproduce`.
+
+Executors train the stacks of a plan. Progress is read from runs/; workers return only states and exceptions.
+"""
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from resexp import config, runs
 from resexp.config import Experiment, Plan, Stack, Trial
 from resexp.executors import workers
-from resexp.executors.dispatch import Executor, Flag, shard_stacks, train_stacks
+from resexp.executors.processes import EndedError
+from resexp.executors.workers import OutOfMemoryError
+
+POLL_SECONDS = 0.25
 
 Shard = tuple[int, int]  # (i, n): the i-th of n shards, from 1
 WriteTables = Callable[[runs.Results], object]
+
+
+class Flag(Protocol):
+    """An event that is set to stop training."""
+
+    def is_set(self) -> bool: ...
+
+    def set(self) -> None: ...
+
+
+class Executor(Protocol):
+    """Trains stacks: `Pool` on this machine, `Cluster` on others, `InThisProcess` without processes."""
+
+    stopping: Flag
+
+    @property
+    def running(self) -> int:
+        """Number of stacks in training."""
+
+    def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
+        """Prepares to train the stacks of this plan in this folder; `prepared`: see `workers.prepare_with_pairs`.
+
+        Raises:
+            RunsError: a node on which they cannot be trained.
+        """
+
+    def start(self, lease: runs.Lease, stack: Stack, members: Sequence[Trial], device: str) -> None:
+        """Starts to train a stack; requires `has_capacity`."""
+
+    def has_capacity(self) -> bool:
+        """Whether another stack can start."""
+
+    def wait(self, seconds: float) -> list[tuple[Stack, BaseException | None]]:
+        """Waits for a stack to end, for at most this many seconds; returns the stacks that ended and their exceptions."""
+
+
+# ---- one experiment -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -44,7 +88,7 @@ def training(
 ) -> Iterator[Training]:
     """Locks a folder, writes what precedes training, and yields the training; afterwards writes the tables of the results.
 
-    prepared: from `executor.prepare`. plan: default is `config.make_plan`, which continues the plan of the folder.
+    prepared: see `workers.prepare_with_pairs`. plan: default is `config.make_plan`, which continues the plan of the folder.
 
     Raises:
         RunsError: another process writes to the folder; it was planned for another device.
@@ -103,6 +147,66 @@ def bring_up_to_date(
     return {name for stack in shard_stacks(plan, shard) for name in stack.trials} if plan else set()
 
 
+# ---- stacks -------------------------------------------------------------------------------------------------------------
+
+
+def train_stacks(
+    executor: Executor, lease: runs.Lease, experiment: Experiment, plan: Plan, shard: Shard | None = None
+) -> Iterator[None]:
+    """Trains the unfinished stacks of the experiment; yields repeatedly, so that the caller can read runs/.
+
+    A stack that raises an exception, or whose worker dies, is marked failed, and the others continue. A stack that does not fit
+    into memory is split into two halves, also in plan.json. Ends early if `executor.stopping` is set.
+
+    shard: (i, n): every n-th stack, starting with the i-th; no stack is split, because other shards follow the same plan.
+
+    Raises:
+        RunsError: another process has taken over.
+        OSError: the folder is not writable.
+    """
+    folder, trials = lease.folder, {trial.name: trial for trial in experiment.trials}
+    unfinished = {name for name in trials if not runs.has_result(runs.trial_folder(folder, name))}
+    queue = deque(stack for stack in shard_stacks(plan, shard) if unfinished.intersection(stack.trials))
+    while executor.running or (queue and not executor.stopping.is_set()):
+        runs.assert_held(lease)
+        while queue and executor.has_capacity() and not executor.stopping.is_set():
+            stack = queue.popleft()
+            try:  # a trial that has begun may no longer be in the config
+                members = [trials.get(name) or runs.read_trial(folder, name) for name in stack.trials]
+            except runs.RunsError as error:
+                _fail(folder, stack, error)
+            else:
+                executor.start(lease, stack, [trial for trial in members if trial is not None], plan.device)
+        for stack, raised in executor.wait(POLL_SECONDS):
+            if isinstance(raised, OSError):
+                raise raised
+            if isinstance(raised, OutOfMemoryError) and len(stack.trials) > 1 and shard is None:
+                plan = config.halved(plan, stack.name)
+                runs.discard(runs.checkpoint_file(folder, stack.name))  # neither half can use it
+                runs.write_plan(folder, plan)
+                queue.extendleft(half for half in plan.stacks if set(half.trials) < set(stack.trials))
+            elif raised is not None and not executor.stopping.is_set():
+                _fail(folder, stack, raised)
+        yield
+
+
+def shard_stacks(plan: Plan, shard: Shard | None) -> Sequence[Stack]:
+    """The stacks of a shard (i, n); all stacks if shard is None."""
+    number, shards = shard or (1, 1)
+    return plan.stacks[number - 1 :: shards]
+
+
+def _fail(folder: Path, stack: Stack, error: BaseException) -> None:
+    """Marks the unfinished trials of a stack as failed, with the reason."""
+    is_message = isinstance(error, OutOfMemoryError | runs.RunsError | config.ConfigError)
+    reason = str(error) if is_message else f"{type(error).__name__}: {error}"
+    if isinstance(error, EndedError):
+        reason = f"its process {error}"
+    for trial_path in (runs.trial_folder(folder, name) for name in stack.trials):
+        if not runs.has_result(trial_path):
+            runs.set_failed(trial_path, reason)
+
+
 # ---- in this process ----------------------------------------------------------------------------------------------------
 
 
@@ -112,11 +216,6 @@ class InThisProcess:
     def __init__(self) -> None:
         self.stopping: Flag = threading.Event()
         self._ended: list[tuple[Stack, BaseException | None]] = []
-
-    prepare = staticmethod(workers.prepare_with_pairs)
-
-    def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        return workers.forecast(experiment, plan, 1)
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:
         """Nothing to prepare."""
@@ -153,10 +252,11 @@ def train_here(experiment: Experiment, folder: Path, write_tables: WriteTables =
         RunsError: another process writes to the folder; a checkpoint cannot be used.
         OSError: the folder is not writable.
     """
-    with workers.restoring(experiment):
-        executor = InThisProcess()
-        prepared = executor.prepare(experiment, runs.read_plan(folder))
-        with training(executor, folder, experiment, prepared, sys.argv, write_tables) as session:
+    from resexp.training import process_restored  # noqa: PLC0415 - torch belongs to the workers
+
+    with process_restored(compiled=any(trial.settings.compile for trial in experiment.trials)):
+        prepared = workers.prepare_with_pairs(experiment, runs.read_plan(folder))
+        with training(InThisProcess(), folder, experiment, prepared, sys.argv, write_tables) as session:
             for _ in session.ticks:
                 pass
         for record in runs.trial_records(folder, experiment):

@@ -5,6 +5,7 @@ hundred times as long.
 """
 
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,8 +16,8 @@ from typing import Any, Self
 
 from resexp.config import Experiment, Plan, Stack, Trial
 from resexp.executors import workers
-from resexp.executors.machine import cores, jobs_for, set_variables
 from resexp.executors.processes import EndedError, Worker, block_signals, check_start
+from resexp.executors.workers import cores
 from resexp.runs import Lease
 
 Announce = Callable[[str], None]  # takes the current stage, such as "reading mnist"
@@ -26,8 +27,25 @@ def silently(_stage: str) -> None:
     """Announces nothing."""
 
 
+def set_variables() -> None:
+    """Sets the variables that training processes inherit, unless the user has set them."""
+    for name, value in workers.VARIABLES.items():
+        os.environ.setdefault(name, value)
+
+
+def jobs_for(threads: int, requested: int | None, device: str) -> int:
+    """Number of training processes, by default as many as the cores allow, or one on an accelerator.
+
+    On a CPU, jobs x threads never exceeds the number of cores, except with a single job.
+    """
+    maximum = max(1, cores() // threads)
+    if device == "cpu":
+        return min(requested or maximum, maximum)
+    return requested or 1
+
+
 class Pool:
-    """A pool of worker processes; the death of one affects only its stack. See `dispatch.Executor`."""
+    """A pool of worker processes; the death of one affects only its stack. See `experiment.Executor`."""
 
     def __init__(self, jobs: int | None = 1, announce: Announce = silently) -> None:
         """Starts the workers.
@@ -95,21 +113,27 @@ class Pool:
         except (RuntimeError, MemoryError, ImportError) as error:  # out of memory, or the device fails
             raise ChildProcessError(f"{stage}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
-    # ---- the methods of an executor ----
+    # ---- before training ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
+        """As `workers.prepare_with_pairs`. Raises as `call` does."""
         prepared = self.call(f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
         device = prepared["device"]
         pair_summaries = self.call("measuring the pairs at initialization", workers.pair_summaries, experiment, device)
         return {**prepared, "pair_summaries": pair_summaries, "cores": cores()}
 
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
-        """The time so far is the start-up time of every training: imports, images, pair summaries."""
+        """Predicts time, disk space and memory, see `costs.Forecast`. Raises as `call` does.
+
+        The time so far is the start-up time of every training: imports, images, pair summaries.
+        """
         startup = time.monotonic() - self._started
         self._fit(plan)
         task = (workers.forecast, experiment, plan, len(self.workers), startup)
         prediction: dict[str, Any] = self.call("timing a few steps of each arm", *task)
         return prediction
+
+    # ---- the methods of an executor ----
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - there are no other machines
         self._fit(plan)

@@ -170,13 +170,10 @@ class Worker:
 
     def death(self) -> EndedError | ChildProcessError:
         """The exception for a process that broke its executor: ChildProcessError if it never started."""
-        how = how_it_ended(self._exit_code(), memory_kills(), self._kills)
-        arrived = self.arrival.done() and self.arrival.exception() is None
-        return EndedError(how) if arrived else not_started(f"it {how}")
-
-    def _exit_code(self) -> int | None:
-        """The exit code. A thread of the executor also waits for the process, and only one of the two receives the code."""
+        # A thread of the executor also waits for the process, and only one of the two receives the exit code at once.
         until = time.monotonic() + EXIT_CODE_SECONDS
         while (code := self._process.exitcode) is None and time.monotonic() < until:
             time.sleep(0.01)
-        return code
+        how = how_it_ended(code, memory_kills(), self._kills)
+        arrived = self.arrival.done() and self.arrival.exception() is None
+        return EndedError(how) if arrived else not_started(f"it {how}")

@@ -3,21 +3,24 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 from resexp import runs
-from resexp.config import Experiment, Plan, Stack, Trial, make_plan
-from resexp.executors.machine import cores
+from resexp.config import Experiment, Plan, Settings, Stack, Trial, make_plan
 from resexp.runs.files import CsvValue
 
 # Signals that stop training: Ctrl-C, shutdown, a closed terminal, the warning of a queue such as Slurm before its time limit.
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+VARIABLES = {  # of the environment of training processes
+    "OMP_WAIT_POLICY": "PASSIVE",  # with active waiting, two trainings on two cores take a hundred times as long
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic matrix products on CUDA
+}
 _stopping: Event | None = None
 
 
@@ -46,11 +49,27 @@ def warm_up() -> None:
     from resexp import training  # noqa: F401, PLC0415 - torch belongs to the workers
 
 
-def restoring(experiment: Experiment) -> AbstractContextManager[None]:
-    """Restores global settings of torch, also after an exception, in a process that is not a worker."""
+def cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def set_up(threads: int, settings: Settings) -> None:
+    """Sets threads, determinism and precision in this process."""
     from resexp import training  # noqa: PLC0415 - torch belongs to the workers
 
-    return training.process_restored(compiled=any(trial.settings.compile for trial in experiment.trials))
+    training.prepare_process(
+        threads, deterministic=settings.deterministic, compiled=settings.compile, precision=settings.precision
+    )
+
+
+def _set_up_as_planned(experiment: Experiment) -> str:
+    """Returns the device of the experiment."""
+    from resexp import training  # noqa: PLC0415 - torch belongs to the workers
+
+    device = training.resolve_device(experiment.shared.device)
+    set_up(make_plan(experiment, device, cores()).threads, experiment.shared)
+    return device
 
 
 def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
@@ -59,80 +78,74 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
 
     shared = experiment.shared
     device = training.resolve_device(existing.device if existing else shared.device)
-    training.prepare_process(1, shared)
+    set_up(1, shared)
     splits = training.read_images(shared.data)
-    data = training.load_training_data(shared.data, device, training.DTYPES[shared.precision])
+    data = training.load_training_data(shared.data, device, shared.precision)
     test = datasets.limited(splits[1], shared.data.limit_test, "test")
-    for trial in experiment.trials:
-        training.step_counts(trial.settings, len(data.training))
+    images, every = len(data.training), shared.gradients.every
+    recipes = {trial.name: trial.settings.training for trial in experiment.trials}
+    counts = {n: training.step_counts(images, r.batch_size, r.steps, r.epochs, every) for n, r in recipes.items()}
     return {
         "device": device,
         "accelerator": training.device_name(device),
         "kernels": training.kernels(),
         "data_sha256": datasets.checksum(splits),
-        "images": [len(data.training), len(data.validation), len(test)],
+        "images": [images, len(data.validation), len(test)],
         "classes": list(data.training.classes),
         "remarks": list(dict.fromkeys(remark for split in splits for remark in split.remarks)),
-        "steps": {t.name: training.step_counts(t.settings, len(data.training)).steps for t in experiment.trials},
+        "steps": {name: count.steps for name, count in counts.items()},
     }
 
 
 def pair_summaries(experiment: Experiment, device: str) -> list[runs.PairSummary]:
     """The summary of every pair, measured on the device that `prepare` has chosen."""
-    from resexp import pairs, training  # noqa: PLC0415 - torch belongs to the workers
+    from resexp import pairs  # noqa: PLC0415 - torch belongs to the workers
 
-    training.prepare_process(1, experiment.shared)
+    set_up(1, experiment.shared)
     return pairs.pair_summaries(experiment, device)
 
 
 def prepare_with_pairs(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-    """Everything that `Executor.prepare` returns, on this machine."""
+    """Determines what must be known before anything is written.
+
+    The device (that of an existing plan), the checksum of the images, the steps of each trial, the pair summaries, and the
+    `cores` of this machine.
+    """
     prepared = prepare(experiment, existing)
     return {**prepared, "pair_summaries": pair_summaries(experiment, prepared["device"]), "cores": cores()}
 
 
 def forecast(experiment: Experiment, plan: Plan, jobs: int, startup: float = 0.0) -> dict[str, Any]:
     """`costs.Forecast` as a dict."""
-    from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
+    from resexp import costs  # noqa: PLC0415 - torch belongs to the workers
 
-    training.prepare_process(plan.threads, experiment.shared)
+    set_up(plan.threads, experiment.shared)
     return asdict(costs.forecast(experiment, plan, jobs, startup))
 
 
-def memory(experiment: Experiment, device: str) -> dict[str, int]:
+def time_arms(experiment: Experiment) -> list[dict[str, Any]]:
     from resexp import costs  # noqa: PLC0415 - torch belongs to the workers
 
-    return costs.memory(experiment, device)
-
-
-def time_arms(experiment: Experiment) -> list[dict[str, Any]]:
-    from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
-
-    device = training.resolve_device(experiment.shared.device)
-    training.prepare_process(make_plan(experiment, device, cores()).threads, experiment.shared)
-    return [asdict(cost) for cost in costs.measure(experiment, device)]
+    return [asdict(cost) for cost in costs.measure(experiment, _set_up_as_planned(experiment))]
 
 
 def initial_diagnostics(experiment: Experiment, batches: int) -> list[dict[str, Any]]:
     from resexp import initial_diagnostics as diagnostics  # noqa: PLC0415 - torch belongs to the workers
-    from resexp import training  # noqa: PLC0415 - as above
 
-    device = training.resolve_device(experiment.shared.device)
-    training.prepare_process(make_plan(experiment, device, cores()).threads, experiment.shared)
-    return [asdict(measurement) for measurement in diagnostics.measure(experiment, device, batches)]
+    return [asdict(values) for values in diagnostics.measure(experiment, _set_up_as_planned(experiment), batches)]
 
 
 def dissection_cost(folder: Path, trial: Trial, threads: int, device: str) -> tuple[float, dict[str, int]]:
     from resexp import dissect, training  # noqa: PLC0415 - torch belongs to the workers
 
-    training.prepare_process(threads, trial.settings)
+    set_up(threads, trial.settings)
     return dissect.cost(folder, trial, training.resolve_device(device))
 
 
 def dissect_trial(folder: Path, trial: Trial, threads: int, device: str, *task: Any) -> list[tuple[CsvValue, ...]]:
     from resexp import dissect, training  # noqa: PLC0415 - torch belongs to the workers
 
-    training.prepare_process(threads, trial.settings)
+    set_up(threads, trial.settings)
     return dissect.dissect(folder, trial, training.resolve_device(device), *task)
 
 
@@ -146,7 +159,7 @@ def train_fenced(lease: runs.Lease, stack: Stack, trials: Sequence[Trial], devic
     """Trains a stack; another attempt, wherever it runs, stops before it writes again."""
     from resexp import costs, training  # noqa: PLC0415 - torch belongs to the workers
 
-    training.prepare_process(stack.threads, trials[0].settings)
+    set_up(stack.threads, trials[0].settings)
     try:
         with runs.attempt(lease, stack.name):
             return training.train_stack(trials, lease.folder, stack.name, device, stop or training.never)

@@ -13,6 +13,7 @@ from resexp.figures.gradient_profile import GRADIENT_PROFILE
 from resexp.figures.lesions import LESION
 from resexp.figures.loss_curves import CURVES
 from resexp.figures.loss_surface import SURFACE
+from resexp.figures.overview import OVERVIEW
 from resexp.figures.paired_differences import PAIRED_DIFFERENCES
 from resexp.figures.relative_update import RELATIVE_UPDATE
 from resexp.figures.shortcut_scale import SCALE
@@ -21,6 +22,7 @@ from resexp.figures.weight_gradient import WEIGHT_GRADIENT
 from resexp.figures.weight_gradient_map import WEIGHT_GRADIENT_MAP
 
 FIGURES: dict[str, Figure] = {
+    "overview": OVERVIEW,
     "atlas": ATLAS,
     "accuracy": ACCURACY,
     "paired-differences": PAIRED_DIFFERENCES,

@@ -6,9 +6,8 @@ import pandas as pd
 
 from resexp import runs
 from resexp.runs import Results
+from resexp.tables.frames import read_log
 from resexp.tables.labels import condition
-
-TEXT_COLUMNS = ["block", "without"]
 
 
 def read_ablation(results: Results, part: str) -> pd.DataFrame:
@@ -20,15 +19,12 @@ def read_ablation(results: Results, part: str) -> pd.DataFrame:
     columns = [*runs.COLUMNS[runs.ABLATION_FILES[part]], "condition", "arm", "depth", "seed"]
     frames = [pd.DataFrame(columns=columns)]
     for record in results.records:
-        rows = runs.read_rows(record.folder / runs.ABLATION_FILES[part]) if record.result else []
-        if rows:
-            frame = pd.DataFrame(rows)
-            numbers = [column for column in frame if column not in TEXT_COLUMNS]
+        frame = read_log(record.folder / runs.ABLATION_FILES[part]) if record.result else pd.DataFrame()
+        if len(frame):
             keys: dict[str, Any] = {
                 "condition": condition(results.label(record)),
                 "arm": record.trial.arm,
                 "seed": record.trial.seed,
             }
-            frame = frame.astype(dict.fromkeys(numbers, float)).assign(**keys, depth=record.trial.settings.network.depth)
-            frames.append(frame)
+            frames.append(frame.assign(**keys, depth=record.trial.settings.network.depth))
     return pd.concat(frames[1:], ignore_index=True) if frames[1:] else frames[0]

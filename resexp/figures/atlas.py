@@ -1,16 +1,16 @@
 """The heat map over depth and init_scale: where shortcuts help, make no difference, or hurt."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
 
 from resexp.figures.figure import Figure, FigureData, Section
 from resexp.figures.panels import named
-from resexp.tables.colors import PLAIN, RESIDUAL
+from resexp.tables.colors import PLAIN, RESIDUAL, arm_colors
 from resexp.tables.formats import percent
 from resexp.tables.frames import Frames
-from resexp.tables.planes import ALL_DIVERGED, MIXED, plane
+from resexp.tables.planes import ALL_DIVERGED, MIXED, TRAINED, plane, separated
 from resexp.tables.sentences import Sentence
 
 SIDE = 190  # pixels of a panel
@@ -23,25 +23,30 @@ def _chart(data: FigureData) -> alt.VConcatChart:
     cells = plane(data.frames.results)
     limits = data.frames.boundaries
     regions = [
-        _region(str(region), rows, limits[limits["region"] == region]) for region, rows in cells.groupby("region", sort=False)
+        _region(str(region), rows, limits[limits["region"] == region], arm_colors(data.frames.arms))
+        for region, rows in cells.groupby("region", sort=False)
     ]
     figure: alt.VConcatChart = alt.vconcat(*regions).resolve_scale(color="independent")
     return figure
 
 
-def _region(region: str, cells: pd.DataFrame, limits: pd.DataFrame) -> alt.HConcatChart | alt.VConcatChart:
+def _region(
+    region: str, cells: pd.DataFrame, limits: pd.DataFrame, colors: Mapping[str, str]
+) -> alt.HConcatChart | alt.VConcatChart:
     """Panels of accuracy and of difference with one legend each: in one row, or in two rows if there are many arms."""
     arms = list(cells["arm"].unique())
-    accuracies = [_panel(cells, limits, [arm], "accuracy", region) for arm in arms]
+    accuracies = [_panel(cells, limits, [arm], "accuracy", region, colors) for arm in arms]
     compared = cells[cells["arm"] != "plain"].dropna(subset=["difference"])["arm"].unique()
-    differences = [_panel(cells, limits, [arm, "plain"], "difference", region) for arm in compared]
+    differences = [_panel(cells, limits, [arm, "plain"], "difference", region, colors) for arm in compared]
     rows = [alt.hconcat(*panels) for panels in (accuracies, differences) if panels]
     figure: alt.HConcatChart | alt.VConcatChart = alt.hconcat(*rows) if len(arms) <= MAX_ARMS_PER_ROW else alt.vconcat(*rows)
     independent: alt.HConcatChart | alt.VConcatChart = figure.resolve_scale(color="independent")
     return independent
 
 
-def _panel(all_cells: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column: str, region: str) -> alt.LayerChart:
+def _panel(
+    all_cells: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], column: str, region: str, colors: Mapping[str, str]
+) -> alt.LayerChart:
     """One panel: a cell for each init_scale and depth of the first arm, and the predicted limit of each arm."""
     cells = all_cells[all_cells["arm"] == arms[0]]
     data = cells.dropna(subset=[column]).round(4)
@@ -54,7 +59,7 @@ def _panel(all_cells: pd.DataFrame, limits: pd.DataFrame, arms: Sequence[str], c
     for arm in arms:
         reach = limits[limits["arm"] == arm].assign(reach=limits["reach"].clip(upper=MAX_REACH)).round(4)
         line = alt.Chart(reach).encode(x="reach:Q", y="init_scale:Q", order="init_scale:Q")
-        for width, paint in ((4.0, "white"), (2.0, PLAIN if arm == "plain" else RESIDUAL[0])):
+        for width, paint in ((4.0, "white"), (2.0, colors[arm])):
             layers.append(line.mark_line(clip=True, strokeWidth=width, color=paint))
     layers += _marks(cells, column, tips)
     heading = alt.Title(title if region == "all" else [title, region], fontSize=12)
@@ -120,6 +125,12 @@ SENTENCES = {
         "the median network of a configuration diverged",
     ),
     "theory": Sentence("{arm}: {sides}.", "a formula predicts the trainability limit"),
+    "separated": Sentence(
+        "{arm}: {reach} of {total} configurations are on the predicted side of the limit ({gradient} with the limit of the "
+        "gradient alone, {distance} with that of the cosine distance); a configuration trains with at least {share} of the "
+        "arm's highest median accuracy.",
+        "a limit is predicted in the range of the heat map",
+    ),
     "side": Sentence(
         "{side}: {count} configurations, median accuracy {median}% (range {lowest}% to {highest}%)",
         "configurations are on this side of the predicted limit",
@@ -178,7 +189,12 @@ def _sides(name: str, arm_rows: pd.DataFrame, limits: pd.DataFrame) -> list[str]
         for side, inside in sides
         if inside.any()
     ]
-    return [SENTENCES["theory"].format(arm=name, sides="; ".join(counts))] if counts else []
+    lines = [SENTENCES["theory"].format(arm=name, sides="; ".join(counts))] if counts else []
+    if not near.all():
+        right = separated(arm_rows, limits)
+        counted = {limit: count for limit, (count, _) in right.items()}
+        lines.append(SENTENCES["separated"].format(arm=name, total=len(known), share=f"{100 * TRAINED:g}%", **counted))
+    return lines
 
 
 ATLAS = Figure(
@@ -189,9 +205,10 @@ ATLAS = Figure(
         "plain. Cells show medians over all seeds. Diverged seeds rank below all others, and a cell is blank if the "
         "median seed diverged. Circles mark cells whose seeds have different outcomes, crosses cells in which all seeds "
         "diverged. In a difference, they mark such cells of either arm. In blue cells the shortcut helps, in vermilion "
-        "cells it hurts. Lines are the predicted trainability limits: 6 depth scales of the gradient at initialization, "
-        "16 with batch norm. They are vermilion for plain and blue for the arm with a shortcut. An arm without a line has "
-        "no formula, or no limit in this range."
+        "cells it hurts. Lines are the predicted trainability limits: the depth at which the cosine distance of two "
+        "inputs falls to e^-6 of its value at the first block, or 6 depth scales of the gradient (16 with batch norm), "
+        "whichever is smaller. They have the color of their arm, vermilion for plain. An arm without a line "
+        "has no formula, or no limit in this range."
     ),
     chart=_chart,
     condition=lambda data: data.has_heat_map,

@@ -20,15 +20,17 @@ from resexp.tables.planes import is_plane
 from resexp.tables.recipes import recipe
 from resexp.tables.sentences import Sentence
 
-Chart = alt.FacetChart | alt.VConcatChart
+Chart = alt.FacetChart | alt.VConcatChart | alt.HConcatChart
 
 
 class Section(StrEnum):
     """The section of the report in which a figure appears; the value is the name of its anchor."""
 
-    ERROR = "error"
-    GRADIENTS = "gradients"
+    ANSWER = "answer"
     MAP = "map"
+    GRADIENTS = "gradients"
+    INPUTS = "inputs"
+    ERROR = "error"
     CONDITIONS = "conditions"
     ABLATION = "dissection"
 
@@ -107,7 +109,7 @@ def _no_finding(_data: FigureData) -> str:
     return ""
 
 
-def _no_sentences(_data: FigureData) -> list[str]:
+def _no_lines(_data: FigureData) -> list[str]:
     return []
 
 
@@ -116,7 +118,7 @@ class Figure:
     """One figure: its chart and all its texts. An entry of `FIGURES` is all that a new figure needs.
 
     question: its title, unless `finding` returns a statement on which all results agree. condition: whether it has data.
-    sentences: statements that follow from its data.
+    sentences: statements that follow from its data, without numbers that the chart shows. letters: the chart in plain text.
     """
 
     section: Section
@@ -125,7 +127,8 @@ class Figure:
     chart: Callable[[FigureData], Chart]
     condition: Callable[[FigureData], bool] = _always
     finding: Callable[[FigureData], str] = _no_finding
-    sentences: Callable[[FigureData], list[str]] = _no_sentences
+    sentences: Callable[[FigureData], list[str]] = _no_lines
+    letters: Callable[[FigureData], list[str]] = _no_lines
 
     def title(self, data: FigureData) -> str:
         """A finding if all results agree; otherwise the question."""

@@ -4,35 +4,30 @@ import math
 
 from resexp.comparison import Moment
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import named
 from resexp.figures.weight_gradient import by_layer
 from resexp.tables.sentences import Sentence
 
 SENTENCES = {
     "updates": Sentence(
-        "{condition}: at initialization the median layer changes by {arms} in one step.",
+        "At initialization, the median layer of networks of depth {depth} changes by {arms} in one step.",
         "relative updates were logged at initialization, and some are positive and finite",
     ),
-    "arm": Sentence("{median}% ({arm})", "as 'updates'"),
+    "arm": Sentence("{percent}% ({arm})", "as 'updates'; a range if conditions differ"),
 }
 
 
 def _sentences(data: FigureData) -> list[str]:
-    """The median over layers of the mean relative update in the deepest networks of each condition, at initialization."""
+    """The median over layers of the mean relative update in the deepest networks, at initialization."""
     depth = data.layers["depth"].max()
     rows = data.layers[(data.layers["depth"] == depth) & (data.layers["moment"] == Moment.START)]
     rows = rows.assign(update=rows["update"].fillna(-math.inf))  # an update of exactly 0
-    lines = []
-    for condition, of_condition in rows.groupby("condition", sort=False, observed=True):
-        medians = (
-            of_condition.groupby(["arm", "index"], sort=False, observed=True)["update"]
-            .mean()
-            .groupby("arm", sort=False, observed=True)
-            .median()
-        )
-        arms = [SENTENCES["arm"].format(arm=arm, median=f"{100 * 10**median:.2g}") for arm, median in medians.items()]
-        lines.append(SENTENCES["updates"].format(condition=named(condition, f"depth {depth}"), arms=", ".join(arms)))
-    return lines
+    means = rows.groupby(["condition", "arm", "index"], sort=False, observed=True)["update"].mean()
+    medians = means.groupby(["condition", "arm"], sort=False, observed=True).median()
+    arms = []
+    for arm, by_condition in medians.groupby("arm", sort=False, observed=True):
+        ends = dict.fromkeys(f"{100 * 10**end:.2g}" for end in (by_condition.min(), by_condition.max()))
+        arms.append(SENTENCES["arm"].format(arm=arm, percent="% to ".join(ends)))
+    return [SENTENCES["updates"].format(depth=depth, arms=", ".join(arms))] if arms else []
 
 
 RELATIVE_UPDATE = Figure(

@@ -6,31 +6,21 @@ import altair as alt
 
 from resexp.comparison import DepthTrend, Flow, flow
 from resexp.figures.figure import Figure, FigureData, Section, after_training
-from resexp.figures.panels import named, over_depth
+from resexp.figures.panels import over_depth
 from resexp.inference import DegradationVerdict, Difference
 from resexp.tables import labels
-from resexp.tables.findings import gradient_words
-from resexp.tables.formats import closing_text, ends_text, points_text
-from resexp.tables.sentences import Sentence
+from resexp.tables.sentences import Sentence, grouped
 
 SENTENCES = {
-    "error": Sentence("{arm}: training error {verdict}.{addition}", "the arm has finished networks of at least 2 depths"),
-    "closing": Sentence("; {closing} of training", "as 'closing' in resexp.tables.formats"),
     "rises": Sentence(
-        " Its gradients at initialization are {gradients}, so training error can rise without vanishing gradients.",
+        "{verdict} although gradients do not vanish at initialization",
         "the verdict is 'degrades', and gradients of the deepest networks are not vanishing at initialization",
     ),
     "vanishes": Sentence(
-        " Its gradients at initialization are {gradients}, so gradients can vanish although training error does not rise.",
+        "{verdict} although gradients vanish at initialization",
         "the verdict is 'does not degrade', and the deepest networks are all above chance with gradients that are vanishing at "
         "initialization",
     ),
-}
-VERDICTS = {
-    DegradationVerdict.DEGRADES: Sentence("is higher at the deepest than at the best shallower depth"),
-    DegradationVerdict.DOES_NOT_DEGRADE: Sentence("does not rise with depth by the margin"),
-    DegradationVerdict.INCONCLUSIVE: Sentence("is not shown to rise with depth"),
-    DegradationVerdict.UNTRAINED: Sentence("is at chance, or training diverged"),
 }
 TITLES = {
     "rises": Sentence("Training error of plain networks rises with depth", "every plain arm has the verdict 'degrades'"),
@@ -60,41 +50,19 @@ def _finding(data: FigureData) -> str:
 
 
 def sentences(rows: Sequence[DepthTrend]) -> list[str]:
-    """The verdict on each arm's training error, and whether its gradients would suggest another one."""
-    return [
-        SENTENCES["error"].format(
-            arm=named(labels.condition(row.condition), row.arm),
-            verdict=f"{VERDICTS[row.degradation.verdict].text}{_by(row)}",
-            addition=_contrast_with_gradients(row),
-        )
-        for row in rows
-    ]
+    """The verdicts on each arm, and whether its gradients would suggest another one."""
+    return grouped({(row.arm, labels.condition(row.condition)): _kind(row) for row in rows})
 
 
-def _by(row: DepthTrend) -> str:
-    contrast, closing = row.degradation.contrast, closing_text(row)
-    text = (
-        f": {points_text(contrast)}, {ends_text(row)}"
-        if contrast and row.degradation.verdict != DegradationVerdict.UNTRAINED
-        else ""
-    )
-    return text + (SENTENCES["closing"].format(closing=closing) if closing else "")
-
-
-def _contrast_with_gradients(row: DepthTrend) -> str:
-    """A sentence on the difference between degradation and vanishing gradients, if this arm shows only one of them."""
-    if row.growth is None:
-        return ""
-    vanishing = flow(row.growth) == Flow.VANISHING
-    if row.degradation.verdict == DegradationVerdict.DEGRADES and not vanishing:
-        return SENTENCES["rises"].format(gradients=gradient_words(row.growth))
-    if (
-        row.degradation.verdict == DegradationVerdict.DOES_NOT_DEGRADE
-        and vanishing
-        and row.above_chance[0] == row.above_chance[1]
-    ):
-        return SENTENCES["vanishes"].format(gradients=gradient_words(row.growth))
-    return ""
+def _kind(row: DepthTrend) -> str:
+    """The verdict; with a remark if this arm shows only one of degradation and vanishing gradients."""
+    verdict = row.degradation.verdict
+    vanishing = row.growth is not None and flow(row.growth) == Flow.VANISHING
+    if verdict == DegradationVerdict.DEGRADES and row.growth is not None and not vanishing:
+        return SENTENCES["rises"].format(verdict=verdict)
+    if verdict == DegradationVerdict.DOES_NOT_DEGRADE and vanishing and row.above_chance[0] == row.above_chance[1]:
+        return SENTENCES["vanishes"].format(verdict=verdict)
+    return str(verdict)
 
 
 TRAINING_ERROR = Figure(

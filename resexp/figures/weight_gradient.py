@@ -5,19 +5,11 @@ import pandas as pd
 
 from resexp.comparison import Moment
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import color, depth_choice, named
+from resexp.figures.panels import color, depth_choice
 from resexp.tables.labels import NO_AXIS
-from resexp.tables.sentences import Sentence
 
 SIDE = 330  # pixels of a panel; the page narrows panels of this width on small screens
 LAYERS = "weighted layer (0 = stem, nearest to the input)"
-SENTENCES = {
-    "growth": Sentence(
-        "{condition}: from the last to the first layer, log10 |dL/dW| changes by {arms}.",
-        "weight gradients of both layers were logged, and are positive and finite",
-    ),
-    "arm": Sentence("{start} at initialization and {end} at the end ({arm})", "as 'growth'"),
-}
 
 
 def by_layer(data: FigureData, column: str, title: str) -> alt.VConcatChart:
@@ -62,27 +54,6 @@ def _condition(condition: str, rows: pd.DataFrame, arms: tuple[str, ...], moment
     return figure
 
 
-def _sentences(data: FigureData) -> list[str]:
-    """The growth of the gradient in the deepest networks of each condition: one sentence for all arms."""
-    depth = data.layers["depth"].max()
-    rows = data.layers[(data.layers["depth"] == depth) & (data.layers["moment"] != "")].dropna(subset=["level"])
-    keys = ["condition", "arm", "moment"]
-    ends = rows.groupby([*keys, "seed"], sort=False, observed=True)["level"].agg(["first", "last"])
-    growths = (ends["first"] - ends["last"]).groupby(keys, sort=False, observed=True).mean()
-    lines = []
-    for condition, of_condition in growths.groupby("condition", sort=False, observed=True):
-        arms = [
-            SENTENCES["arm"].format(arm=arm, **{end: f"{by_moment.loc[(condition, arm, moment)]:+.1f}" for end, moment in ENDS})
-            for arm, by_moment in of_condition.groupby("arm", sort=False, observed=True)
-            if all((condition, arm, moment) in by_moment.index for _, moment in ENDS)
-        ]
-        if arms:
-            label = named(condition, f"depth {depth}")
-            lines.append(SENTENCES["growth"].format(condition=label, arms=", ".join(arms)))
-    return lines
-
-
-ENDS = (("start", Moment.START), ("end", Moment.END))
 WEIGHT_GRADIENT = Figure(
     section=Section.GRADIENTS,
     question="How large is the weight gradient of each layer?",
@@ -92,5 +63,4 @@ WEIGHT_GRADIENT = Figure(
     ),
     chart=lambda data: by_layer(data, "level", "|dL/dW|"),
     condition=lambda data: bool(data.layers["level"].notna().any()),
-    sentences=_sentences,
 )

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from resexp.runs import Outcome
 
@@ -35,7 +36,7 @@ def summarize(outcomes: Sequence[str], values: Sequence[float | None]) -> Summar
         n=len(outcomes),
         mean=math.fsum(present) / len(present) if same_outcome else None,
         sd=standard_deviation(present) if same_outcome else None,
-        median=_median(present) if present else None,
+        median=median(present) if present else None,
         lowest=present[0] if present else None,
         highest=present[-1] if present else None,
     )
@@ -49,8 +50,3 @@ def standard_deviation(values: Sequence[float]) -> float | None:
         return 0.0  # the rounded mean may differ from the values
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-def _median(ordered: Sequence[float]) -> float:
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

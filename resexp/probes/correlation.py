@@ -8,12 +8,11 @@ from torch import Tensor, nn
 
 from resexp.networks import Network
 from resexp.probes.copies import float64_copy
+from resexp.runs import GradientCorrelationRow
 
-Cosines = tuple[int, float, float]
 
-
-def gradient_correlation(network: Network, x: Tensor) -> Cosines:
-    """(pairs, mean, sd) of cos(d logit_0 / dx_i, d logit_0 / dx_j) over the pairs i < j of the inputs x (B, C, H, W).
+def gradient_correlation(network: Network, x: Tensor) -> GradientCorrelationRow:
+    """Number, mean and SD of cos(d logit_0 / dx_i, d logit_0 / dx_j) over the pairs i < j of the inputs x (B, C, H, W).
 
     Inputs with a gradient of 0 (all units dead) are left out; without any pair, the values are nan. sd is the SD over pairs.
     Pairs share inputs, so no standard error follows from it.
@@ -25,7 +24,8 @@ def gradient_correlation(network: Network, x: Tensor) -> Cosines:
     first, second = torch.triu_indices(len(directions), len(directions), offset=1, device=directions.device)
     cosines = (directions @ directions.T)[first, second]
     mean = cosines.mean()
-    return len(cosines), mean.item(), (cosines - mean).square().mean().sqrt().item()
+    sd = (cosines - mean).square().mean().sqrt().item()
+    return GradientCorrelationRow(pairs=len(cosines), gradient_correlation=mean.item(), sd=sd)
 
 
 def input_gradients(network: Network, x: Tensor) -> Tensor:

@@ -15,9 +15,8 @@ from torch.nn import functional
 
 from resexp.networks import Block, Network
 from resexp.probes.copies import float64_copy
+from resexp.runs import PathLengthRow
 from resexp.shortcuts import ONE, ZERO, Term, join
-
-PathLength = tuple[int, float, float]
 
 
 class BlockPass(NamedTuple):
@@ -30,8 +29,8 @@ class BlockPass(NamedTuple):
     output: Tensor
 
 
-def path_lengths(network: Network, x: Tensor, labels: Tensor) -> list[PathLength]:
-    """(length, share, norm) for the path lengths k = 0 .. L: k is the number of branches on a path.
+def path_lengths(network: Network, x: Tensor, labels: Tensor) -> list[PathLengthRow]:
+    """One row for each of the path lengths k = 0 .. L: k is the number of branches on a path.
 
     share = <g_k, g> / <g, g>, where g = sum of g_k is the gradient of all paths. Shares sum to 1; a share can be negative or
     larger than 1. norm = sqrt(B) |g_k|_F, as in activation_grad_norm. Shares are nan if g is 0.
@@ -40,7 +39,7 @@ def path_lengths(network: Network, x: Tensor, labels: Tensor) -> list[PathLength
     total = gradients.sum(0)
     shares = (gradients @ total / (total @ total)).tolist()
     norms = (len(x) ** 0.5 * torch.linalg.vector_norm(gradients, dim=1)).tolist()
-    return list(zip(range(len(gradients)), shares, norms, strict=True))
+    return [PathLengthRow(length, *values) for length, values in enumerate(zip(shares, norms, strict=True))]
 
 
 def gradients_by_path_length(network: Network, x: Tensor, labels: Tensor) -> Tensor:

@@ -92,7 +92,8 @@ def compare_trials(original: TrialRecord, rerun: TrialRecord, one_image: float) 
     by_step = _deviations(original.folder, rerun.folder)
     deviation = max([*by_step.values(), relative_difference(a.test_loss, b.test_loss)])
     equal = {key for key, value in a.content.items() if b.content.get(key) == value}
-    close = a.test_accuracy == b.test_accuracy or _distance(a, b) <= one_image * (1 + 1e-6)
+    distance = abs(accuracy_of(a) - accuracy_of(b))  # nan if one of them has no accuracy
+    close = a.test_accuracy == b.test_accuracy or distance <= one_image * (1 + 1e-6)
     if not files and equal >= a.content.keys() - {"sha256", "seal"}:
         verdict = ReproductionVerdict.IDENTICAL
     elif equal >= {"outcome", "steps"} and deviation <= ROUNDING and close:
@@ -101,11 +102,6 @@ def compare_trials(original: TrialRecord, rerun: TrialRecord, one_image: float) 
         verdict = ReproductionVerdict.DIFFERENT
     differs_from = next((step for step, difference in by_step.items() if difference > ROUNDING), None)
     return Repeat(original.trial, a, b, verdict, files, deviation, differs_from)
-
-
-def _distance(a: Result, b: Result) -> float:
-    distance = abs(accuracy_of(a) - accuracy_of(b))
-    return math.inf if math.isnan(distance) else distance
 
 
 def _deviations(original: Path, rerun: Path) -> dict[int, float]:

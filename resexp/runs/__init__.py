@@ -1,5 +1,16 @@
 """Results folders: the only package that knows the names, columns and states of files in runs/. No torch."""
 
+from resexp.runs.columns import (
+    COLUMNS,
+    LOG_COLUMNS,
+    EpsBoundRow,
+    GradientCorrelationRow,
+    GradientRow,
+    PathLengthRow,
+    SignalRow,
+    columns_of,
+    probe_file,
+)
 from resexp.runs.endings import CHANGED, line_endings_changed, restore_line_endings, write_attributes
 from resexp.runs.environment import PACKAGES, free_memory, launch_entry, peak_memory, processor
 from resexp.runs.examination import examine, experiments
@@ -7,16 +18,14 @@ from resexp.runs.fences import SupersededError, attempt
 from resexp.runs.files import (
     ABLATION_FILES,
     CHECKSUMMED,
-    COLUMNS,
     LOGS,
-    MORE_COLUMNS,
-    PROBE_FILES,
     RunsError,
     append,
     discard,
     format_cell,
     json_digest,
     log_position,
+    log_text,
     previous_path,
     read_columns,
     read_rows,

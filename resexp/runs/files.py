@@ -17,40 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from resexp import renamed
+from resexp.runs.columns import COLUMNS, LOG_COLUMNS, PROBE_FILES, TRIAL_LOGS, LogColumn
 from resexp.runs.serialization import to_json
 
-COLUMNS = {
-    "metrics.csv": ("step", "epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
-    "gradients.csv": (
-        "step", "epoch", "index", "layer", "parameters",
-        "weight_grad_norm", "weight_grad_rms", "weight_norm", "update_ratio",
-    ),
-    "signals.csv": ("step", "epoch", "index", "block", "activation_rms", "activation_grad_norm"),
-    "eps_bound.csv": ("step", "epoch", "index", "layer", "below_eps"),
-    "gradient_correlation.csv": ("step", "epoch", "pairs", "gradient_correlation", "sd"),
-    "path_lengths.csv": ("step", "epoch", "length", "share", "norm"),
-    "timing.csv": ("step", "epoch", "train_seconds", "evaluation_seconds"),
-    "cost.csv": (
-        "cell", "arm", "parameters", "multiply_adds", "activation_bytes", "memory_bytes",
-        "step_seconds", "step_low", "step_high", "epoch_seconds", "relative",
-    ),
-    "predictions.csv.gz": ("index", "label", "prediction", "label_probability"),
-    "lesion.csv": ("index", "block", "without", "val_loss", "val_error", "error_increase"),
-    "shortcut_scale.csv": ("scale", "val_loss", "val_error"),
-    "surface.csv": ("alpha", "beta", "val_loss", "val_error"),
-}  # fmt: skip
-# Additional columns, in experiments on image files with class names.
-MORE_COLUMNS = {"predictions.csv.gz": ("label_name", "prediction_name", "file")}
-PROBE_FILES = {
-    "gradient_norm": "gradients.csv",
-    "signal": "signals.csv",
-    "eps_bound": "eps_bound.csv",
-    "gradient_correlation": "gradient_correlation.csv",
-    "path_lengths": "path_lengths.csv",
-}
 ABLATION_FILES = {"lesion": "lesion.csv", "scale": "shortcut_scale.csv", "surface": "surface.csv"}
 TEMPORARY_FILE = re.compile(r"\..+\.\d+")  # a file that is being written, or .stop.<number>: useless after its process ends
-LOGS = ("metrics.csv", *PROBE_FILES.values(), "timing.csv")
+LOGS = tuple(TRIAL_LOGS)
 # Identical in two trainings of one plan, with their digests in result.json; timing.csv differs.
 CHECKSUMMED = ("trial.yaml", "metrics.csv", *PROBE_FILES.values(), "predictions.csv.gz", "weights.pt", "best.pt")
 
@@ -137,12 +109,18 @@ def _lines(rows: Iterable[Sequence[CsvValue]]) -> str:
     return text.getvalue()
 
 
-def append(path: Path, rows: Iterable[Sequence[CsvValue]]) -> None:
-    """Appends all rows or, if the disk is full, none; a new file begins with the header."""
+def append(path: Path, rows: Sequence[Sequence[CsvValue]], columns: Sequence[str] = ()) -> None:
+    """Appends all rows or, if the disk is full, none; a new file begins with the header.
+
+    columns: default is those in `COLUMNS`. A log that an earlier release began without optional columns continues without them.
+    """
     check_guards()
     with with_filename(path), path.open("ab", buffering=0) as file:
         end = file.tell()
-        content = (_lines(rows) if end else _lines([COLUMNS[path.name]]) + _lines(rows)).encode()
+        if end and _optional(path.name):
+            width = _width(path)
+            rows = [row[:width] for row in rows]
+        content = (_lines(rows) if end else _lines([columns or _header(path.name, rows), *rows])).encode()
         try:
             while content:
                 content = content[file.write(content) :]
@@ -152,9 +130,25 @@ def append(path: Path, rows: Iterable[Sequence[CsvValue]]) -> None:
             raise
 
 
-def write_rows(path: Path, rows: Iterable[Sequence[CsvValue]], more: Sequence[str] = ()) -> None:
-    """Writes a complete table, with `more` columns at its end; equal rows give equal bytes. A .gz file is compressed."""
-    content = (_lines([(*COLUMNS[path.name], *more)]) + _lines(rows)).encode()
+def _optional(name: str) -> list[str]:
+    return [column.name for column in LOG_COLUMNS.get(name, ()) if column.optional]
+
+
+def _width(path: Path) -> int:
+    """The number of columns of a log."""
+    with path.open("rb") as file:
+        return file.readline().count(b",") + 1
+
+
+def _header(name: str, rows: Sequence[Sequence[CsvValue]]) -> Sequence[str]:
+    """The columns of a log, without the optional ones if its first row does not have them."""
+    has_optional = rows and len(rows[0]) == len(COLUMNS[name])
+    return COLUMNS[name] if has_optional else COLUMNS[name][: len(COLUMNS[name]) - len(_optional(name))]
+
+
+def write_rows(path: Path, rows: Sequence[Sequence[CsvValue]]) -> None:
+    """Writes a complete table; equal rows give equal bytes. Rows may lack the optional columns. A .gz file is compressed."""
+    content = _lines([_header(path.name, rows), *rows]).encode()
     write_bytes(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
@@ -253,7 +247,6 @@ def read_text(path: Path) -> str:
 
 
 MAX_BYTES = 2**30  # of an uncompressed log; a larger one may be a decompression bomb
-TEXT_COLUMNS = ("layer", "block", "without", "cell", "arm", *MORE_COLUMNS["predictions.csv.gz"])  # all others contain numbers
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -267,35 +260,46 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def read_columns(path: Path) -> dict[str, list[str]]:
-    """The cells of a log by column.
+    """The cells of a log by column. A log that is not in `LOG_COLUMNS` may have any columns and cells.
 
     Raises:
         RunsError: unexpected columns, a row with too few or too many cells, or text instead of a number.
     """
-    columns = COLUMNS[path.name]
-    path = renamed.existing(path)
+    header, text = log_text(path)
     try:
-        header, *rows = list(csv.reader(io.StringIO(read_text(path)), strict=True)) or [list(columns)]
+        rows = list(csv.reader(io.StringIO(text), strict=True))
     except csv.Error as error:
         raise RunsError(f"{path}: damaged ({error})") from None
-    header = renamed.columns(path.name, header)
-    allowed = columns, (*columns, *MORE_COLUMNS.get(path.name, ()))
-    if tuple(header) not in allowed or any(len(row) != len(header) for row in rows):
-        raise RunsError(f"{path}: damaged (columns {','.join(columns)} expected in every line)")
+    if any(len(row) != len(header) for row in rows):
+        raise RunsError(f"{path}: damaged (columns {','.join(header)} expected in every line)")
     cells = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
     table = dict(zip(header, cells, strict=True))
-    for column, values in table.items():
-        if column not in TEXT_COLUMNS:
-            _check_numbers(path, column, values)
+    for column in LOG_COLUMNS.get(path.name, ())[: len(header)]:
+        if column.kind is not str:
+            _check_numbers(path, column, table[column.name])
     if path.name == "cost.csv":
-        table["cell"] = [renamed.label(text) for text in table["cell"]]
+        table["cell"] = [renamed.label(label) for label in table["cell"]]
     return table
 
 
-def _check_numbers(path: Path, column: str, cells: Sequence[str]) -> None:
-    parse = int if column in ("step", "epoch", "index", "pairs", "length") else float
+def log_text(path: Path) -> tuple[list[str], str]:
+    """(columns, lines below the header) of a log; files of earlier releases may lack the optional columns.
+
+    Raises:
+        RunsError: the log is not text, or has other columns than those declared for its name.
+    """
+    declared = COLUMNS.get(path.name, ())
+    required = declared[: len(declared) - len(_optional(path.name))]
+    header, _, text = read_text(renamed.existing(path)).partition("\n")
+    names = renamed.columns(path.name, header.split(",")) if header else list(required)
+    if declared and tuple(names) not in (required, declared):
+        raise RunsError(f"{renamed.existing(path)}: damaged (columns {','.join(required)} expected)")
+    return names, text
+
+
+def _check_numbers(path: Path, column: LogColumn, cells: Sequence[str]) -> None:
     for cell in cells:
         try:
-            parse(cell)
+            column.kind(cell)
         except ValueError:
-            raise RunsError(f"{path}: damaged ({column}: {cell[:40]!r} is not a number)") from None
+            raise RunsError(f"{path}: damaged ({column.name}: {cell[:40]!r} is not a number)") from None

@@ -66,6 +66,7 @@ class Result(Record):
     val_accuracy: float | None
     slope_start: float | None
     slope_end: float | None
+    distance_start: float | None = None  # missing in earlier releases, and if `signal` was not logged
     dead_layers: tuple[str, ...] = ()  # missing in early releases, and if no gradient norms were logged
     parameters: int
     multiply_adds: int
@@ -138,6 +139,7 @@ class AtStart(Record):
     loss: float | None
     output_rms: float | None
     slope: float | None
+    distance: float | None = None  # missing in earlier releases
     parameters: int
     multiply_adds: int
     activation_bytes: int

@@ -1,6 +1,6 @@
 """Trials and results of one experiment, or of several that are compared. No torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,8 @@ from resexp.runs.folders import orphaned_trials, read_experiment
 from resexp.runs.locks import is_training
 from resexp.runs.records import LAUNCHES, PLAN, Result, launches, read_present, read_record
 from resexp.runs.trials import read_state, trial_folder
+
+MAX_LISTED = 3  # experiments that are listed by name and folder
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,14 @@ class Results:
 
     @property
     def name(self) -> str:
-        """The names of the experiments; equal names are followed by their folders."""
+        """The names of the experiments; equal names are followed by their folders, many by the numbers of folders and seeds."""
         names = [experiment.name for _, experiment in self.sources]
+        if len(names) > MAX_LISTED:
+            distinct = list(dict.fromkeys(names))
+            more = f" and {len(distinct) - MAX_LISTED} more" if len(distinct) > MAX_LISTED else ""
+            counts = f"{len(names)} folders, {len({record.trial.seed for record in self.records})} seeds"
+            repeated = f", {self.repeated} trials given twice" if self.repeated else ""
+            return f"{' + '.join(distinct[:MAX_LISTED])}{more} ({counts}{repeated})"
         named = zip(names, self.sources, strict=True)
         return " + ".join(f"{name} ({folder})" if names.count(name) > 1 else name for name, (folder, _) in named)
 
@@ -100,16 +108,20 @@ class Results:
         return dict(zip(self.columns, values, strict=True))
 
 
-def trial_records(folder: Path, experiment: Experiment, files: Sequence[str] = ()) -> list[TrialRecord]:
+Track = Callable[[Sequence[config.Trial]], Iterable[config.Trial]]
+
+
+def trial_records(folder: Path, experiment: Experiment, files: Sequence[str] = (), track: Track = iter) -> list[TrialRecord]:
     """Every trial of the experiment.
 
-    files: files of finished trials that are compared with their digests, because the caller reads them.
+    files: files of finished trials that are compared with their digests, because the caller reads them. track: yields the
+    trials, and can show the progress.
     """
     plan, starts = read_record(folder / "plan.json", PLAN), read_record(folder / "environment.json", LAUNCHES)
     shared = {"device": plan and plan.device, "images": starts and starts[-1].data_sha256[:12]}
     training = is_training(folder)
     records = []
-    for trial in experiment.trials:
+    for trial in track(experiment.trials):
         trial_path = trial_folder(folder, trial.name)
         state, result, reason = read_state(trial_path, files)
         state = "interrupted" if state == "running" and not training else state
@@ -117,14 +129,14 @@ def trial_records(folder: Path, experiment: Experiment, files: Sequence[str] = (
     return records
 
 
-def results_of(folder: Path, experiment: Experiment, files: Sequence[str] = ()) -> Results:
-    """The results of one experiment; `files` as in `trial_records`."""
+def results_of(folder: Path, experiment: Experiment, files: Sequence[str] = (), track: Track = iter) -> Results:
+    """The results of one experiment; `files` and `track` as in `trial_records`."""
     axes = tuple(key for key in experiment.axes if key != "network.shortcut")
-    return Results(((folder, experiment),), axes, tuple(trial_records(folder, experiment, files)))
+    return Results(((folder, experiment),), axes, tuple(trial_records(folder, experiment, files, track)))
 
 
-def read_results(folders: Sequence[Path], files: Sequence[str] = ()) -> Results:
-    """The results in all folders together, each folder once; `files` as in `trial_records`.
+def read_results(folders: Sequence[Path], files: Sequence[str] = (), track: Track = iter) -> Results:
+    """The results in all folders together, each folder once; `files` and `track` as in `trial_records`.
 
     Raises:
         RunsError: a damaged or missing file.
@@ -134,7 +146,7 @@ def read_results(folders: Sequence[Path], files: Sequence[str] = ()) -> Results:
     for folder, _ in sources:  # device and images distinguish cells, so both files are required
         read_present(folder / "plan.json", PLAN)
         launches(folder)
-    parts = [results_of(*source, files) for source in sources]
+    parts = [results_of(*source, files, track) for source in sources]
     copies: dict[tuple[str, ...], list[TrialRecord]] = {}
     for record in (record for part in parts for record in part.records):
         copies.setdefault(_identity(record), []).append(record)

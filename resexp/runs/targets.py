@@ -49,6 +49,7 @@ def target(
     overrides: Sequence[str],
     runs: Path,
     shortcuts: Iterable[str] = config.SHORTCUT_NAMES,
+    probes: Iterable[str] = config.PROBE_NAMES,
     *,
     fresh: bool = False,
 ) -> Target:
@@ -67,9 +68,9 @@ def target(
         ConfigError: see `config.load`.
         RunsError: an experiment of one of these names cannot be read.
     """
-    own_folder, names = stored(source, runs), list(shortcuts)
+    own_folder, names = stored(source, runs), (list(shortcuts), list(probes))
     file = own_folder / "experiment.yaml" if own_folder and fresh else readable(source, runs)
-    experiment = config.load(file, overrides, names)
+    experiment = config.load(file, overrides, *names)
     if any(override.partition("=")[0].strip() == "name" for override in overrides):
         return Target(experiment, runs / experiment.name)
     if own_folder and runs != DEFAULT and own_folder.parent.resolve() != runs.resolve():
@@ -86,5 +87,5 @@ def target(
         if existing is None or config.continues(experiment, existing):
             if folder == unnumbered:
                 break
-            return Target(config.load(source, [*overrides, f"name={folder.name}"], names), folder, unnumbered)
+            return Target(config.load(source, [*overrides, f"name={folder.name}"], *names), folder, unnumbered)
     return Target(experiment, unnumbered)

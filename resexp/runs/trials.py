@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from resexp import config, renamed
+from resexp.runs.columns import LOG_COLUMNS
 from resexp.runs.endings import text_sha256
 from resexp.runs.files import (
     CHECKSUMMED,
@@ -52,7 +53,7 @@ def read_trial(folder: Path, name: str) -> config.Trial | None:
     if not path.exists():
         return None
     try:
-        return config.Trial.model_validate(renamed.trial(config.read_document(path)[0]))
+        return config.Trial.model_validate(renamed.trial(config.read_document(path)[0]), context=config.STORED)
     except (config.ConfigError, ValidationError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise RunsError(f"{path}: damaged ({fault}); delete it and {TRAIN_AGAIN}") from None
@@ -156,7 +157,12 @@ def clear(trial_path: Path) -> None:
 
 def log_positions(trial_path: Path) -> dict[str, LogPosition | None]:
     """The current positions of the logs of a trial, for `truncate_logs`."""
-    return {name: log_position(trial_path / name) for name in LOGS}
+    return {name: log_position(trial_path / name) for name in (*LOGS, *custom_logs(trial_path))}
+
+
+def custom_logs(trial_path: Path) -> list[str]:
+    """The logs of probes that this package does not contain."""
+    return [path.name for path in sorted(trial_path.glob("*.csv")) if path.name not in LOG_COLUMNS]
 
 
 def truncate_logs(trial_path: Path, positions: dict[str, LogPosition | None] | None) -> None:
@@ -167,13 +173,14 @@ def truncate_logs(trial_path: Path, positions: dict[str, LogPosition | None] | N
     """
     if positions is None:
         raise RunsError(f"{trial_path}: already had its result when the checkpoint of its stack was written")
-    for name in LOGS:
+    for name in dict.fromkeys([*LOGS, *positions, *custom_logs(trial_path)]):
         truncate_log(trial_path / name, positions.get(name))  # checkpoints of earlier releases have fewer logs
 
 
 def write_result(trial_path: Path, values: dict[str, Any]) -> None:
     """Writes result.json with the SHA-256 digests of the trial's files and its own; from then on the trial is finished."""
-    digests = {name: digest_on_disk(trial_path / name) for name in CHECKSUMMED if (trial_path / name).exists()}
+    names = [*CHECKSUMMED, *custom_logs(trial_path)]
+    digests = {name: digest_on_disk(trial_path / name) for name in names if (trial_path / name).exists()}
     rounded = {key: float(format_cell(v)) if isinstance(v, float) else v for key, v in values.items()}
     content = {**rounded, "sha256": digests}
     write_json(trial_path / "result.json", {**content, "seal": json_digest(content)})

@@ -45,8 +45,12 @@ def render(shot: Snapshot, width: int = 80, height: int = 50) -> RenderableType:
     above = 4 + len(textwrap.wrap(shot.question or "", width)) + len(shown) + (len(shown) < len(running))
     diverged = _diverged(shot.rows)
     above += sum(len(textwrap.wrap(text.plain, width)) for text in diverged)
+    bar_and_line = Table.grid(padding=(0, 1))
+    bar_and_line.add_row(ProgressBar(total=1.0, completed=work_done(shot.rows), width=20), progress_line(shot))
     return Group(
-        *_head(shot),
+        Text(shot.name, style="bold"),
+        *([Text(shot.question)] if shot.question else []),
+        bar_and_line,
         *_running(shown, len(running) - len(shown), colors, width),
         *_cells(shot.rows, colors, width, height - above),
         *diverged,
@@ -68,13 +72,6 @@ def progress_line(shot: Snapshot) -> str:
     if share > shot.done_before and shot.elapsed > 0 and share < 1:
         parts += [f"{clock(shot.elapsed * (1 - share) / (share - shot.done_before))} left"]
     return ", ".join(parts)
-
-
-def _head(shot: Snapshot) -> list[RenderableType]:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_row(ProgressBar(total=1.0, completed=work_done(shot.rows), width=20), progress_line(shot))
-    question = [Text(shot.question)] if shot.question else []
-    return [Text(shot.name, style="bold"), *question, grid]
 
 
 def _running(rows: Sequence[TrialRow], more: int, colors: Mapping[str, str], width: int) -> list[RenderableType]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,14 +110,19 @@ def work_done(rows: Sequence[TrialRow]) -> float:
     return math.fsum(done) / math.fsum(weights) if weights else 1.0
 
 
-def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
-    """Snapshots of the experiment until no process trains it."""
+def snapshot_reader(folder: Path, experiment: Experiment) -> Callable[[], Snapshot]:
+    """Returns a function that reads the current snapshot; elapsed time and completed work count from now."""
     finished: dict[str, TrialRow] = {}
     started = time.monotonic()
     before = work_done(snapshot(folder, experiment, 0.0, finished).rows)
+    return lambda: snapshot(folder, experiment, time.monotonic() - started, finished, before)
+
+
+def live(folder: Path, experiment: Experiment) -> Iterator[Snapshot]:
+    """Snapshots of the experiment until no process trains it."""
+    current = snapshot_reader(folder, experiment)
     while True:
-        shot = snapshot(folder, experiment, time.monotonic() - started, finished, before)
-        yield shot
+        yield current()
         if not runs.is_training(folder):
             return
 

@@ -1,6 +1,6 @@
 """Tables and texts of results."""
 
-from resexp.tables.ablation import dissection_lines
+from resexp.tables.ablation import dissection
 from resexp.tables.answer import answer_lines, trained_lines
 from resexp.tables.at_initialization import (
     InitDiagnostics,
@@ -11,8 +11,9 @@ from resexp.tables.at_initialization import (
 )
 from resexp.tables.by_layer import by_layer_lines
 from resexp.tables.compared import comparison_lines
-from resexp.tables.costs import cost_lines
-from resexp.tables.documents import TABLES, trial_rows, write_accuracy
+from resexp.tables.costs import costs_of_steps
+from resexp.tables.documents import FORMATS, trial_rows, write_accuracy
+from resexp.tables.experiment_list import experiment_list, listed_experiment
 from resexp.tables.formats import (
     accuracy_text,
     contrast_text,
@@ -23,15 +24,20 @@ from resexp.tables.formats import (
     progress_text,
     slope_text,
 )
+from resexp.tables.labels import cell_labels, cell_text
+from resexp.tables.model import Part
+from resexp.tables.network_costs import NetworkRows, layer_costs, network_costs
+from resexp.tables.outputs import OUTPUTS, as_lines
 from resexp.tables.pair_summaries import (
     equalities,
     extra_cost,
+    matched_pairs,
     pair_notes,
-    pair_overview_lines,
-    pair_summary_lines,
+    pair_overview,
     pair_warnings,
 )
-from resexp.tables.probe_lines import probe_lines
+from resexp.tables.probe_lines import probe_parts
 from resexp.tables.published import published_rows
+from resexp.tables.reproduced import reproduced
 from resexp.tables.terminal import fitted
 from resexp.tables.verdict_lines import PRIMARY, verdict_line, verdict_lines

@@ -1,63 +1,50 @@
-"""The results of `resexp dissect` as text for a terminal of 80 columns."""
+"""The results of `resexp dissect`: sentences on each arm, and one table for each part."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from resexp import runs
 from resexp.runs import Outcome, Results, TrialRecord
-from resexp.tables.labels import NO_AXIS, label_text
-from resexp.tables.terminal import fitted
+from resexp.tables.labels import grouped, label_text
+from resexp.tables.model import Column, Part, Table
 
-Rows = list[dict[str, str]]
-SeedRows = list[Rows]  # of one arm: its rows for each seed
-PartText = tuple[list[str], dict[str, list[str]]]  # a table, and sentences on each arm
+SeedRows = list[list[dict[str, str]]]  # of one arm: the rows of its file for each seed
+Cells = Mapping[str, Mapping[str, SeedRows]]  # by configuration and arm
+LESION_TITLE = "lesion: validation error in % (change in points) without one block's branch"
+SCALE_TITLE = "scale: validation error in % with every shortcut scaled by s"
+SURFACE_TITLE = "surface: validation loss around the final weights"
 
 
-def dissection_lines(
+def dissection(
     records: Sequence[TrialRecord], results: Results, parts: Sequence[str], *, show_tables: bool = False
-) -> list[str]:
+) -> list[Part]:
     """Sentences on each arm for each part and configuration; equal sentences are printed once, with their configurations.
 
-    show_tables: whether a table of means over seeds for each part and configuration follows.
+    show_tables: whether the table of means over seeds of each part follows.
     """
-    cells: dict[str, dict[str, list[TrialRecord]]] = {}
+    trials: dict[str, dict[str, list[TrialRecord]]] = {}
     for record in records:
-        label = label_text(results.label(record))
-        cells.setdefault(label, {}).setdefault(record.trial.arm, []).append(record)
-    lines, tables = [f"{results.name}: measured on the validation set; means over seeds"], list[str]()
+        trials.setdefault(label_text(results.label(record)), {}).setdefault(record.trial.arm, []).append(record)
+    lines, tables = [f"{results.name}: measured on the validation set; means over seeds"], list[Table[AblationRow]]()
     for part in parts:
-        title, table_title, text = TEXTS[part]
-        labels: dict[str, list[str]] = {}  # of the configurations, by sentence
+        title, sentences, table = PARTS[part]
+        file = runs.ABLATION_FILES[part]
+        cells = {
+            label: {arm: [runs.read_rows(record.folder / file) for record in members] for arm, members in arms.items()}
+            for label, arms in trials.items()
+        }
+        statements: list[tuple[str, str]] = []  # configuration, sentence
         for label, arms in cells.items():
-            rows_of_arms = {
-                arm: [runs.read_rows(record.folder / runs.ABLATION_FILES[part]) for record in members]
-                for arm, members in arms.items()
-            }
-            table, sentences = text(rows_of_arms)
-            tables += ["", table_title if label == NO_AXIS else f"{table_title}; {label}", *table] if table else []
-            for arm, arm_sentences in sentences.items():
-                at_chance = _at_chance(arms[arm]) if rows_of_arms[arm][0] else []
-                for sentence in [*arm_sentences, *at_chance]:
-                    labels.setdefault(f"{arm}: {sentence}", []).append(label)
-        lines += ["", title, *_grouped(labels, list(cells))]
+            for arm, seeds in arms.items():
+                at_chance = _at_chance(trials[label][arm]) if seeds[0] else []
+                statements += [(label, f"{arm}: {sentence}") for sentence in [*sentences(seeds), *at_chance]]
+        lines += ["", title, *grouped(statements, list(cells))]
+        tables.append(replace(table(cells), key=part))
     files = ", ".join(runs.ABLATION_FILES[part] for part in parts)
-    return fitted(
-        [*lines, *(tables if show_tables else ["", f"To print the tables, add --all. Each trial has the values in {files}."])]
-    )
-
-
-def _grouped(labels: Mapping[str, Sequence[str]], all_labels: Sequence[str]) -> list[str]:
-    """Sentences under the configurations that they are about; first those on most configurations."""
-    sentences: dict[tuple[str, ...], list[str]] = {}
-    for sentence, where in labels.items():
-        sentences.setdefault(tuple(where), []).append(sentence)
-    lines = []
-    for where, group in sorted(sentences.items(), key=lambda entry: -len(entry[0])):
-        heading = "" if len(where) == len(all_labels) else "; ".join(where)
-        lines += [f"  {heading}"] if heading else []
-        lines += [f"{'    ' if heading else '  '}{sentence}" for sentence in group]
-    return lines
+    hint = ["", f"To print the tables, add --all. Each trial has the values in {files}."]
+    return [*lines, *([table for table in tables if table.rows] if show_tables else hint)]
 
 
 def _at_chance(records: Sequence[TrialRecord]) -> list[str]:
@@ -66,39 +53,22 @@ def _at_chance(records: Sequence[TrialRecord]) -> list[str]:
     return [f"{count} of {len(records)} networks are at chance, so their changes have no meaning"] if count else []
 
 
-def _columns(first: str, names: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """A table with a column for each name. Columns beyond 80 characters continue in another table below it."""
-    width = max(16, *(len(name) + 2 for name in names))
-    count, rows, lines = max(1, 66 // width), list(rows), list[str]()
-    for start in range(0, len(names), count):
-        columns = slice(start, start + count)
-        for head, cells in [(first, names), *rows]:
-            lines.append(f"  {head:<12}" + "".join(f"{cell:>{width}}" for cell in cells[columns]))
-    return lines
+# ---- sentences --------------------------------------------------------------------------------------------------------------
 
 
 def _means(seeds: SeedRows, key: str, column: str) -> dict[str, float]:
-    """The mean over seeds of a column in percent, by the value of `key`."""
-    return {row[key]: 100 * fmean(float(rows[n][column]) for rows in seeds) for n, row in enumerate(seeds[0])}
+    """The mean over seeds of a column, by the value of `key`."""
+    return {row[key]: fmean(float(rows[n][column]) for rows in seeds) for n, row in enumerate(seeds[0])}
 
 
 def _points(value: float) -> str:
-    return f"{round(value, 1) + 0.0:+.1f}"
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
-def _lesion_text(arms: dict[str, SeedRows]) -> PartText:
-    errors = {arm: _means(seeds, "block", "val_error") for arm, seeds in arms.items()}
-    changes = {arm: _means(seeds, "block", "error_increase") for arm, seeds in arms.items()}
-    rows = []
-    for block in next(iter(errors.values())):
-        cells = [(errors[arm][block], changes[arm][block]) for arm in arms]
-        rows.append((block, ["-" if math.isnan(error) else f"{error:.1f} ({_points(change)})" for error, change in cells]))
-    sentences = {arm: _lesion_sentences(seeds[0], changes[arm]) for arm, seeds in arms.items()}
-    return _columns("without", list(arms), rows), sentences
-
-
-def _lesion_sentences(rows: Rows, changes: dict[str, float]) -> list[str]:
-    replacements = {row["block"]: row["without"] for row in rows[1:]}
+def lesion_sentences(seeds: SeedRows) -> list[str]:
+    """The range of the changes of error, and the blocks that are replaced by the identity or cannot be removed."""
+    changes = _means(seeds, "block", "error_increase")
+    replacements = {row["block"]: row["without"] for row in seeds[0][1:]}
     removed = {block: changes[block] for block, replacement in replacements.items() if replacement != "nothing"}
     fixed = [block for block, replacement in replacements.items() if replacement == "nothing"]
     sentences = []
@@ -111,62 +81,134 @@ def _lesion_sentences(rows: Rows, changes: dict[str, float]) -> list[str]:
     return sentences or ["no blocks"]
 
 
-def _scale_text(arms: dict[str, SeedRows]) -> PartText:
-    errors = {arm: _means(seeds, "scale", "val_error") for arm, seeds in arms.items() if seeds[0]}
-    sentences = {arm: [_scale_sentence(errors[arm]) if arm in errors else "nothing to scale, S is 0"] for arm in arms}
-    if not errors:
-        return [], sentences
-    scales = list(next(iter(errors.values())))
-    rows = [(scale, [f"{arm_errors[scale]:.1f}" for arm_errors in errors.values()]) for scale in scales]
-    return _columns("s", list(errors), rows), sentences
-
-
-def _scale_sentence(errors: dict[str, float]) -> str:
+def scale_sentences(seeds: SeedRows) -> list[str]:
+    """The error with full and without shortcuts, and the scale from which on it is over a point higher."""
+    if not seeds[0]:
+        return ["nothing to scale, S is 0"]
+    errors = {scale: 100 * error for scale, error in _means(seeds, "scale", "val_error").items()}
     scales, (trained, *_, last) = list(errors), list(errors.values())
     above = [error > trained + 1 for error in errors.values()]
     first = above.index(True) if any(above) else None
     threshold = (
         "never" if first is None else f"from s = {scales[first]} on" if all(above[first:]) else f"first at s = {scales[first]}"
     )
-    return f"{trained:.1f} at s = 1, {last:.1f} at s = 0; over 1 point higher {threshold}"
+    return [f"{trained:.1f} at s = 1, {last:.1f} at s = 0; over 1 point higher {threshold}"]
 
 
-def _surface_text(arms: dict[str, SeedRows]) -> PartText:
-    names = ("final weights", "lowest", "median at edge", "not finite")
-    rows, sentences = [], dict[str, list[str]]()
-    for arm, seeds in arms.items():
-        surfaces = [[_loss(row) for row in rows_of_seed] for rows_of_seed in seeds]
-        edges = [_loss(row) for rows_of_seed in seeds for row in rows_of_seed
-                 if 1 in (abs(float(row["alpha"])), abs(float(row["beta"])))]  # fmt: skip
-        trained = [losses[len(losses) // 2] for losses in surfaces]
-        infinite = sum(loss == math.inf for losses in surfaces for loss in losses)
-        values = (fmean(trained), fmean(map(min, surfaces)), median(edges))
-        rows.append((arm, [*(f"{value:.4g}" for value in values), f"{100 * infinite / sum(map(len, surfaces)):.0f}%"]))
-        at_lowest = sum(loss == min(losses) for loss, losses in zip(trained, surfaces, strict=True))
-        sentences[arm] = [f"in {at_lowest} of {len(seeds)} networks the loss is lowest at the final weights"]
-    return _columns("loss", names, rows), sentences
+def surface_sentences(seeds: SeedRows) -> list[str]:
+    """The number of networks whose final weights have the lowest loss of the surface."""
+    surfaces = [_losses(rows) for rows in seeds]
+    at_lowest = sum(losses[len(losses) // 2] == min(losses) for losses in surfaces)
+    return [f"in {at_lowest} of {len(seeds)} networks the loss is lowest at the final weights"]
 
 
-def _loss(row: dict[str, str]) -> float:
-    value = float(row["val_loss"])
-    return math.inf if math.isnan(value) else value
+def _losses(rows: Sequence[Mapping[str, str]]) -> list[float]:
+    losses = [float(row["val_loss"]) for row in rows]
+    return [math.inf if math.isnan(loss) else loss for loss in losses]
 
 
-# Part -> the title of its sentences, the title of its tables, and the function that writes both.
-TEXTS: dict[str, tuple[str, str, Callable[[dict[str, SeedRows]], PartText]]] = {
-    "lesion": (
-        "lesion: change of the validation error, in points, without one block's branch",
-        "lesion: validation error in % (change in points) without one block's branch",
-        _lesion_text,
-    ),
-    "scale": (
-        "scale: validation error in % with every shortcut scaled by s",
-        "scale: validation error in % with every shortcut scaled by s",
-        _scale_text,
-    ),
-    "surface": (
-        "surface: validation loss around the final weights",
-        "surface: validation loss around the final weights",
-        _surface_text,
-    ),
+# ---- tables -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One ablation in one configuration; values: by arm, the mean over seeds of each column."""
+
+    configuration: str
+    name: str
+    values: Mapping[str, Mapping[str, float]]
+
+
+def _table(
+    cells: Cells, title: str, heading: str, key: str, columns: Sequence[str], text: Callable[[Mapping[str, float]], str]
+) -> Table[AblationRow]:
+    """One row for each value of `key` in each configuration, with a column for each arm."""
+    rows, names = list[AblationRow](), list[str]()
+    for label, arms in cells.items():
+        means = {arm: {column: _means(seeds, key, column) for column in columns} for arm, seeds in arms.items() if seeds[0]}
+        names += means
+        for name in dict.fromkeys(row[key] for arm in means for row in arms[arm][0]):
+            values = {arm: {column: by_name[name] for column, by_name in by_column.items() if name in by_name}
+                      for arm, by_column in means.items()}  # fmt: skip
+            rows.append(AblationRow(label, name, values))
+
+    def arm_column(arm: str) -> Column[AblationRow]:
+        def data(column: str) -> Callable[[AblationRow], float | None]:
+            return lambda row: value if math.isfinite(value := row.values.get(arm, {}).get(column, math.nan)) else None
+
+        return Column(
+            arm, lambda row: text(values) if (values := row.values.get(arm)) else "", number=True,
+            data={f"{arm} {column}": data(column) for column in columns},
+        )  # fmt: skip
+
+    return Table(
+        title=title,
+        columns=[
+            Column(
+                heading, lambda row: row.name, data={"configuration": lambda row: row.configuration, key: lambda row: row.name}
+            ),
+            *map(arm_column, dict.fromkeys(names)),
+        ],
+        rows=rows,
+        group=Column("configuration", lambda row: row.configuration),
+    )
+
+
+def lesion_table(cells: Cells) -> Table[AblationRow]:
+    """The error without each block, and its change."""
+
+    def text(values: Mapping[str, float]) -> str:
+        error = values["val_error"]
+        return "-" if math.isnan(error) else f"{100 * error:.1f} ({_points(values['error_increase'])})"
+
+    return _table(cells, LESION_TITLE, "without", "block", ("val_error", "error_increase"), text)
+
+
+def scale_table(cells: Cells) -> Table[AblationRow]:
+    """The error with all shortcuts scaled by s."""
+    return _table(cells, SCALE_TITLE, "s", "scale", ("val_error",), lambda values: f"{100 * values['val_error']:.1f}")
+
+
+def surface_table(cells: Cells) -> Table[AblationRow]:
+    """The loss at the final weights, the lowest one and that at the edge, for each arm."""
+    rows = []
+    for label, arms in cells.items():
+        for arm, seeds in arms.items():
+            surfaces = [_losses(rows_of_seed) for rows_of_seed in seeds]
+            edges = [loss for rows_of_seed, losses in zip(seeds, surfaces, strict=True)
+                     for row, loss in zip(rows_of_seed, losses, strict=True)
+                     if 1 in (abs(float(row["alpha"])), abs(float(row["beta"])))]  # fmt: skip
+            trained = fmean(losses[len(losses) // 2] for losses in surfaces)
+            infinite = fmean(loss == math.inf for losses in surfaces for loss in losses)
+            values = {"trained": trained, "lowest": fmean(map(min, surfaces)), "edge": median(edges), "infinite": infinite}
+            rows.append(AblationRow(label, arm, {arm: values}))
+
+    def loss(heading: str, key: str, form: str = ".4g") -> Column[AblationRow]:
+        return Column(
+            heading, lambda row: f"{row.values[row.name][key]:{form}}", number=True,
+            data={key: lambda row: value if math.isfinite(value := row.values[row.name][key]) else None},
+        )  # fmt: skip
+
+    return Table(
+        title=SURFACE_TITLE,
+        columns=[
+            Column(
+                "arm", lambda row: row.name, "arm", arm=True,
+                data={"configuration": lambda row: row.configuration, "arm": lambda row: row.name},
+            ),
+            loss("final weights", "trained"),
+            loss("lowest", "lowest"),
+            loss("median at edge", "edge"),
+            loss("not finite", "infinite", ".0%"),
+        ],
+        rows=rows,
+        group=Column("configuration", lambda row: row.configuration),
+    )  # fmt: skip
+
+
+# Part -> the title of its sentences, the sentences on one arm, and its table.
+PARTS: dict[str, tuple[str, Callable[[SeedRows], list[str]], Callable[[Cells], Table[AblationRow]]]] = {
+    "lesion": ("lesion: change of the validation error, in points, without one block's branch", lesion_sentences, lesion_table),
+    "scale": (SCALE_TITLE, scale_sentences, scale_table),
+    "surface": (SURFACE_TITLE, surface_sentences, surface_table),
 }

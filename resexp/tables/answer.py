@@ -4,38 +4,41 @@ import shlex
 from collections.abc import Sequence
 
 from resexp import runs
-from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, compare_results, flow
-from resexp.runs import Results
-from resexp.tables.findings import ACCURACY, Finding, findings
+from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, flow
+from resexp.inference import DegradationVerdict
+from resexp.tables.findings import ACCURACY, Finding, at_deepest, findings
 from resexp.tables.formats import choice_text, difference_text, percent, seeds_text
-from resexp.tables.labels import label_text
+from resexp.tables.labels import condition, label_text
 from resexp.tables.recipes import recipe, untuned
-from resexp.tables.sentences import Sentence
+from resexp.tables.sentences import Sentence, counted_conditions
 from resexp.tables.terminal import fitted
 
 EFFECTS = {
-    Effect.MAKES_TRAINABLE: Sentence("made the network trainable in {}"),
-    Effect.MORE_ACCURATE: Sentence("improved test accuracy in {}"),
-    Effect.MAKES_UNTRAINABLE: Sentence("made the network untrainable in {}"),
-    Effect.LESS_ACCURATE: Sentence("reduced test accuracy in {}"),
+    Effect.MAKES_TRAINABLE: Sentence("{arms} made networks trainable{where}"),
+    Effect.MORE_ACCURATE: Sentence("{arms} improved test accuracy{where}"),
+    Effect.MAKES_UNTRAINABLE: Sentence("{arms} made networks untrainable{where}"),
+    Effect.LESS_ACCURATE: Sentence("{arms} reduced test accuracy{where}"),
 }
 NO_EFFECTS = {
-    Effect.INCONCLUSIVE: Sentence("the comparison was inconclusive in {}"),
-    Effect.MIXED: Sentence("outcomes varied across seeds in {}"),
-    Effect.NEITHER: Sentence("neither network was above chance in {}"),
-    Effect.TOO_FEW: Sentence("there were too few seeds for a verdict in {}"),
-    Effect.NO_PAIR: Sentence("no seed has finished in both networks in {}"),
+    Effect.INCONCLUSIVE: Sentence("the comparison of {arms} was inconclusive{where}"),
+    Effect.MIXED: Sentence("outcomes of {arms} varied across seeds{where}"),
+    Effect.NEITHER: Sentence("neither plain nor {arms} was above chance{where}"),
+    Effect.TOO_FEW: Sentence("there were too few seeds for a verdict on {arms}{where}"),
+    Effect.NO_PAIR: Sentence("no seed has finished in both plain and {arms}{where}"),
 }
 FLOWS = {
-    Flow.VANISHING: Sentence("vanish under {}"),
-    Flow.STABLE: Sentence("are stable under {}"),
-    Flow.EXPLODING: Sentence("explode under {}"),
+    Flow.VANISHING: Sentence("vanish{where}"),
+    Flow.STABLE: Sentence("are stable{where}"),
+    Flow.EXPLODING: Sentence("explode{where}"),
 }
+MAX_CLAUSES = 4  # of a sentence that names arms and conditions
 SENTENCES = {
-    "pairs": Sentence("In {pairs} at {recipe}, {clauses}.", "there is a pair of which both arms have finished trials"),
-    "shortcut": Sentence("the shortcut {clauses}", "there is a pair with a verdict other than those that need more data"),
+    "pairs": Sentence(
+        "At depth {depth} ({recipe}), {clauses}.",
+        "there is a pair of which both arms have finished trials, at the deepest depth",
+    ),
     "generalization": Sentence(
-        " (in {count} through generalization, not training)",
+        " ({count} through generalization, not training)",
         "the verdict is 'more accurate' or 'less accurate', and the difference is in generalization",
     ),
     "best": Sentence(
@@ -43,23 +46,21 @@ SENTENCES = {
         "both arms have a best setting by validation accuracy, and a difference there",
     ),
     "degradation": Sentence(
-        "At {recipe}, training error of plain networks rises with depth under {rising} of {conditions}{reduction}.",
+        "Training error of plain networks rises with depth{where}{reduction}.",
         "plain networks have at least 2 depths; counted are those whose verdict is 'degrades'",
+    ),
+    "no degradation": Sentence(
+        "Training error of plain networks is not shown to rise with depth{where}.",
+        "plain networks have at least 2 depths, and none has the verdict 'degrades'",
     ),
     "removed": Sentence(
         "; it rises less with a shortcut in {less} of {pairs}",
         "pairs have an interval of the degradation avoided; counted are those whose interval is above 0",
     ),
-    "gradients": Sentence(
-        "At initialization, gradients of the deepest plain networks {counted} of {conditions}", "gradients were logged"
-    ),
+    "gradients": Sentence("At initialization, gradients of the deepest plain networks {counted}", "gradients were logged"),
     "later": Sentence(
-        "under {later} of those {stable} they vanish by the end of epoch 1",
+        "; they vanish by the end of epoch 1{where}",
         "gradients are stable at initialization and vanishing at the end of epoch 1",
-    ),
-    "still": Sentence(
-        "under {rising} of those {stable}, training error still rises with depth",
-        "gradients are stable at initialization, and the verdict of the same networks is 'degrades'",
     ),
     "matching": Sentence(
         "Matching: within a pair, shared weights have equal initial values, and all batches and hyperparameters are identical",
@@ -82,16 +83,15 @@ TEST_ACCURACY = ("test_accuracy", "best_test_accuracy")  # metrics that the sent
 
 
 def answer(comparison: Comparison, pair_findings: Sequence[Finding], pair_summaries: Sequence[runs.PairSummary]) -> list[str]:
-    """Sentences on effects, best settings, training error, gradients and matching; topics without results have none."""
-    is_accuracy = comparison.key in TEST_ACCURACY
-    lines = [
-        _pairs(comparison, pair_findings) if is_accuracy else "",
-        _best(comparison) if is_accuracy else "",
-        _degradation(comparison),
-        _gradients(comparison),
-        _matching(comparison, pair_summaries),
-    ]
-    return [line for line in lines if line]
+    """Sentences on effects, gradients, training error, best settings and matching; topics without results have none."""
+    best = best_lines(comparison)
+    return [*question_lines(comparison, pair_findings), *best, matching_line(comparison, pair_summaries)]
+
+
+def question_lines(comparison: Comparison, pair_findings: Sequence[Finding]) -> list[str]:
+    """A sentence on the effects at the deepest depth, and one on each question that has an answer."""
+    effects = _pairs(comparison, pair_findings) if comparison.key in TEST_ACCURACY else ""
+    return [line for line in (effects, _gradients(comparison), _degradation(comparison)) if line]
 
 
 def answer_lines(comparison: Comparison, commands: Sequence[str] = ("report",), mark: str = "- ") -> list[str]:
@@ -110,59 +110,74 @@ def answer_lines(comparison: Comparison, commands: Sequence[str] = ("report",), 
     ]
 
 
-def trained_lines(results: Results) -> list[str]:
+def trained_lines(comparison: Comparison) -> list[str]:
     """The end of `resexp train`, for a terminal of 80 columns: the summary, and commands that compare, report and tune."""
-    lines = answer_lines(compare_results(results), ("compare", "report"))
-    return fitted([*lines, *untuned(results)]) if lines else []
+    lines = answer_lines(comparison, ("compare", "report"))
+    return fitted([*lines, *untuned(comparison.results)]) if lines else []
 
 
 def _pairs(comparison: Comparison, pair_findings: Sequence[Finding]) -> str:
-    if not pair_findings:
+    """The effects at the deepest depth: arms with the same effect under the same conditions are named together."""
+    deepest = at_deepest(pair_findings)
+    if not deepest:
         return ""
-    effects = [finding.effect for finding in pair_findings]
-    shown = [
-        sentence.format(effects.count(kind)) + _generalizing(pair_findings, kind)
-        for kind, sentence in EFFECTS.items()
-        if kind in effects
-    ]
-    others = [sentence.format(effects.count(kind)) for kind, sentence in NO_EFFECTS.items() if kind in effects]
-    clauses = [SENTENCES["shortcut"].format(clauses=", ".join(shown))] if shown else []
-    pairs = f"{len(pair_findings)} matched pair{'' if len(pair_findings) == 1 else 's'}"
-    return SENTENCES["pairs"].format(pairs=pairs, recipe=recipe(comparison.results), clauses="; ".join([*clauses, *others]))
+    total = len({condition(finding.label) for finding in deepest})
+    groups: dict[tuple[Effect, tuple[str, ...]], list[str]] = {}
+    for effect in [*EFFECTS, *NO_EFFECTS]:
+        for arm in dict.fromkeys(finding.residual.name for finding in deepest):
+            names = [condition(pair.label) for pair in deepest if (pair.residual.name, pair.effect) == (arm, effect)]
+            if names:
+                groups.setdefault((effect, tuple(names)), []).append(arm)
+    if len(groups) <= MAX_CLAUSES:
+        clauses = [
+            (EFFECTS | NO_EFFECTS)[effect].format(
+                arms=_listed(arms), where=counted_conditions(len(names), total, names[0], last=number == 0)
+            )
+            for number, ((effect, names), arms) in enumerate(groups.items())
+        ]
+    else:
+        effects = [finding.effect for finding in deepest]
+        clauses = [
+            (EFFECTS | NO_EFFECTS)[effect].format(
+                arms="shortcuts", where=f" in {effects.count(effect)}{'' if number else f' of {len(effects)} pairs'}"
+            )
+            for number, effect in enumerate(dict.fromkeys(effect for effect, _ in groups))
+        ]
+    generalizing = sum(pair.effect in ACCURACY and pair.part == Part.GENERALIZATION for pair in deepest)
+    clauses[-1] += SENTENCES["generalization"].format(count=generalizing) if generalizing else ""
+    depth = deepest[0].label["depth"]
+    return SENTENCES["pairs"].format(depth=depth, recipe=recipe(comparison.results), clauses="; ".join(clauses))
 
 
-def _generalizing(pair_findings: Sequence[Finding], kind: Effect) -> str:
-    """The number of pairs in which training error does not explain the difference in test accuracy."""
-    count = sum(finding.effect == kind and finding.part == Part.GENERALIZATION for finding in pair_findings)
-    return SENTENCES["generalization"].format(count=count) if count and kind in ACCURACY else ""
+def _listed(names: Sequence[str]) -> str:
+    """'identity', 'identity and gate', 'identity, gate and rezero'."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _best(comparison: Comparison) -> str:
+def best_lines(comparison: Comparison) -> list[str]:
+    """The difference of the arms at their best settings, at the deepest depth."""
     rows = [row for row in comparison.tuned if row.how == EACH_AT_BEST and row.difference]
-    if not rows:
-        return ""
+    if not rows or comparison.key not in TEST_ACCURACY:
+        return []
     row = rows[-1]
     arms = f"{row.residual.arm} with {choice_text(row.residual)} against plain with {choice_text(row.plain)}"
     difference = difference_text(row.difference, comparison.metric)
-    return SENTENCES["best"].format(cell=label_text(row.label), difference=difference, arms=arms)
+    return [SENTENCES["best"].format(cell=label_text(row.label), difference=difference, arms=arms)]
 
 
 def _degradation(comparison: Comparison) -> str:
     plain = [row for row in comparison.depths if row.arm == "plain"]
     if not plain:
         return ""
-    rising = sum(row.degradation.verdict == "degrades" for row in plain)
-    reduction = [row for row in comparison.depths if row.reduction and row.reduction.low is not None]
-    less = [row for row in reduction if row.reduction and row.reduction.low is not None and row.reduction.low > 0]
+    degrading = [row for row in plain if row.degradation.verdict == DegradationVerdict.DEGRADES]
+    if not degrading:
+        return SENTENCES["no degradation"].format(where=counted_conditions(len(plain), len(plain), ""))
+    reduction = [row.reduction for row in comparison.depths if row.reduction and row.reduction.low is not None]
+    less = sum(difference.low is not None and difference.low > 0 for difference in reduction)
     pairs = f"{len(reduction)} pair{'' if len(reduction) == 1 else 's'}"
-    compared = SENTENCES["removed"].format(less=len(less), pairs=pairs) if reduction else ""
-    return SENTENCES["degradation"].format(
-        recipe=recipe(comparison.results), rising=rising, conditions=_conditions(len(plain)), reduction=compared
-    )
-
-
-def _conditions(count: int) -> str:
-    return f"{count} condition{'' if count == 1 else 's'}"
+    compared = SENTENCES["removed"].format(less=less, pairs=pairs) if reduction else ""
+    where = counted_conditions(len(degrading), len(plain), condition(degrading[0].condition))
+    return SENTENCES["degradation"].format(where=where, reduction=compared)
 
 
 def _gradients(comparison: Comparison) -> str:
@@ -171,20 +186,17 @@ def _gradients(comparison: Comparison) -> str:
     if not plain:
         return ""
     kinds = {key: flow(arm.growth_start or 0.0) for key, arm in plain.items()}
-    counts = [(sentence, list(kinds.values()).count(kind)) for kind, sentence in FLOWS.items()]
-    counted = ", ".join(sentence.format(count) for sentence, count in counts if count)
+    counts = [(sentence, [key for key in kinds if kinds[key] == kind]) for kind, sentence in FLOWS.items()]
+    counts = [(sentence, keys) for sentence, keys in counts if keys]
+    counted = [
+        sentence.format(where=counted_conditions(len(keys), len(plain), condition(dict(keys[0])), last=keys is counts[-1][1]))
+        for sentence, keys in counts
+    ]
     stable = [key for key, kind in kinds.items() if kind == Flow.STABLE]
     later = sum((end := plain[key].growth_end) is not None and flow(end) == Flow.VANISHING for key in stable)
-    degrading = {
-        tuple(row.condition.items())
-        for row in comparison.depths
-        if row.arm == "plain" and row.degradation.verdict == "degrades"
-    }
-    rising = sum(key in degrading for key in stable)
-    clauses = [SENTENCES["gradients"].format(counted=counted, conditions=_conditions(len(plain)))]
-    clauses += [SENTENCES["later"].format(later=later, stable=len(stable))] if later else []
-    clauses += [SENTENCES["still"].format(rising=rising, stable=len(stable))] if rising else []
-    return "; ".join(clauses) + "."
+    where = f" in {later} of these {len(stable)}" if len(plain) > 1 else ""
+    text = SENTENCES["gradients"].format(counted=_listed(counted))
+    return text + (SENTENCES["later"].format(where=where) if later else "") + "."
 
 
 def _deepest_plain(comparison: Comparison) -> dict[tuple[tuple[str, str], ...], Arm]:
@@ -197,7 +209,7 @@ def _deepest_plain(comparison: Comparison) -> dict[tuple[tuple[str, str], ...], 
     return deepest
 
 
-def _matching(comparison: Comparison, pair_summaries: Sequence[runs.PairSummary]) -> str:
+def matching_line(comparison: Comparison, pair_summaries: Sequence[runs.PairSummary]) -> str:
     """The matched properties of pairs according to their summaries, number of seeds, resolution and margin."""
     equal = [all(value is not False for value in summary.equal.content.values()) for summary in pair_summaries]
     pairs = [arm for cell in comparison.cells if cell.arms[0].name == "plain" for arm in cell.arms[1:] if not arm.unmatched]

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from resexp.comparison import Choice, Comparison, TunedComparison
-from resexp.tables.colors import arm_tone
 from resexp.tables.formats import accuracy_text, choice_text, tuned_text
 from resexp.tables.labels import label_text
 from resexp.tables.model import Column, Table
@@ -33,7 +32,7 @@ def best_settings(comparison: Comparison) -> Table[ChoiceRow]:
     return Table(
         title=f"Each at its best {keys}, difference [95% CI]",
         columns=[
-            Column("arm", lambda row: row.choice.arm, "arm", tone=lambda row: arm_tone(row.choice.arm)),
+            Column("arm", lambda row: row.choice.arm, "arm", arm=True),
             Column(
                 "accuracy (%)" if metric.percent else "mean", lambda row: accuracy_text(row.choice.summary, metric), "±",
                 number=True,

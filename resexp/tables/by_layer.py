@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from resexp.comparison import LayerGradients
-from resexp.tables.colors import arm_tone
 from resexp.tables.definitions import legend
 from resexp.tables.labels import label_text
 from resexp.tables.model import Column, Table
@@ -17,7 +16,7 @@ def weight_gradients(rows: Sequence[LayerGradients]) -> Table[LayerGradients]:
     return Table(
         title="Weight gradients by layer",
         columns=[
-            Column("arm", lambda row: row.arm, "arm", tone=lambda row: arm_tone(row.arm)),
+            Column("arm", lambda row: row.arm, "arm", arm=True),
             Column("logging step", lambda row: row.moment),
             Column("|dL/dW|, first layer", lambda row: norm_text(row.ends[0]), ENDS, number=True),
             Column("|dL/dW|, last layer", lambda row: norm_text(row.ends[1]), ENDS, number=True),

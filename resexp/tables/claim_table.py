@@ -1,14 +1,15 @@
 """The table of claims: the verdict on each, its scope, and the configurations that decide it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from resexp.claims import Claim, Judgment
-from resexp.tables.colors import arm_tone, verdict_tone
-from resexp.tables.model import Column, Medium, Table, Tone
-from resexp.tables.verdict_lines import configuration_lines
+from resexp.claims.judging import RULES
+from resexp.tables.colors import verdict_tone
+from resexp.tables.model import Column, Medium, Row, Table
+from resexp.tables.verdict_lines import PRIMARY, configuration_lines
 
 
 @dataclass(frozen=True)
@@ -21,26 +22,38 @@ class ClaimRow:
 
 def claim_table(claim_verdicts: Sequence[tuple[Claim, Sequence[Judgment]]]) -> Table[ClaimRow]:
     """One row for each verdict."""
+    media = frozenset({Medium.TEXT, Medium.MARKDOWN})
+    columns: list[Column[ClaimRow]] = _columns(lambda row: row.judgment)
+    columns.insert(-1, Column("hypothesis", lambda row: row.claim.expect, shared=True, below="hypothesis: ", media=media))
     return Table(
         title="Verdicts on claims",
-        columns=[
-            Column(
-                "verdict", lambda row: str(row.judgment.verdict), tone=lambda row: verdict_tone(row.judgment.verdict),
-            ),
-            Column(
-                "arm", lambda row: row.judgment.arm or "", "arm",
-                tone=lambda row: arm_tone(row.judgment.arm) if row.judgment.arm else Tone.NONE,
-            ),
-            Column("scope", lambda row: row.judgment.scope),
-            Column(
-                "hypothesis", lambda row: row.claim.expect, shared=True, below="hypothesis: ",
-                media=frozenset({Medium.TEXT, Medium.MARKDOWN}),
-            ),
-            Column("configurations", lambda row: "\n".join(configuration_lines(row.judgment)), below=""),
-        ],
+        columns=columns,
         rows=[ClaimRow(claim, judgment) for claim, judgments in claim_verdicts for judgment in judgments],
         group=Column("claim", lambda row: row.claim.text, markup=_claim_markup),
-    )  # fmt: skip
+    )
+
+
+def primary_table(judgments: Sequence[Judgment]) -> Table[Judgment]:
+    """The verdicts on the primary hypothesis."""
+    return Table(
+        title=f"{PRIMARY[:1].upper()}{PRIMARY[1:]}",
+        columns=_columns(lambda judgment: judgment),
+        rows=judgments,
+        group=Column("hypothesis", lambda judgment: judgment.expectation.text),
+    )
+
+
+def _columns(judgment: Callable[[Row], Judgment]) -> list[Column[Row]]:
+    """Verdict, arm, scope, and the configurations that decide the verdict."""
+    return [
+        Column(
+            "verdict", lambda row: str(judgment(row).verdict), tone=lambda row: verdict_tone(judgment(row).verdict),
+            meaning=lambda row: (str(judgment(row).verdict), RULES[judgment(row).verdict]),
+        ),
+        Column("arm", lambda row: judgment(row).arm or "", "arm", arm=True),
+        Column("scope", lambda row: judgment(row).scope),
+        Column("configurations", lambda row: "\n".join(configuration_lines(judgment(row))), below=""),
+    ]  # fmt: skip
 
 
 def _claim_markup(row: ClaimRow) -> Markup:

@@ -1,4 +1,4 @@
-"""The color of each arm, the same in charts and on the terminal, and the tone of each verdict."""
+"""The color of each arm, the same in charts, tables and on the terminal, and the tone of each verdict."""
 
 from collections.abc import Iterable
 from itertools import cycle
@@ -7,7 +7,7 @@ from resexp import config
 from resexp.claims import Verdict
 from resexp.comparison import Effect
 from resexp.inference import DegradationVerdict
-from resexp.tables.model import Tone
+from resexp.tables.model import Row, Shown, Tone
 
 PLAIN = "#D55E00"
 CONTROLS = ("#F2A477", "#8A3A00", "#FFD3B5", "#B8703F", "#FF7D50", "#5E3A26")  # shades of the color of plain
@@ -33,18 +33,16 @@ def arm_colors(arms: Iterable[str]) -> dict[str, str]:
     `arms` are all arms of an experiment, so that an arm without results does not change the color of another.
     """
     others = [arm for arm in dict.fromkeys(arms) if arm != "plain"]
-    controls = [arm for arm in others if _is_plain(arm)]
+    controls = [arm for arm in others if arm.startswith(config.control_arm(""))]
     residual = [arm for arm in others if arm not in controls]
     return {"plain": PLAIN, **dict(zip(controls, cycle(CONTROLS))), **dict(zip(residual, cycle(RESIDUAL)))}
 
 
-def _is_plain(arm: str) -> bool:
-    return arm == "plain" or arm.startswith(config.control_arm(""))
-
-
-def arm_tone(arm: str) -> Tone:
-    """The tone of an arm's name; parameter-matched baselines are plain networks."""
-    return Tone.PLAIN if _is_plain(arm) else Tone.RESIDUAL
+def table_colors(content: Shown[Row], arms: Iterable[str]) -> dict[str, str]:
+    """`arm_colors` of all arms of an experiment and of those that a table names."""
+    indexes = [index for index, column in enumerate(content.columns) if column.arm]
+    named = [cells[index] for _, cells in content.rows for index in indexes]
+    return arm_colors([*arms, *filter(None, named)])
 
 
 def verdict_tone(verdict: str) -> Tone:

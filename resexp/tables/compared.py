@@ -37,13 +37,12 @@ SENTENCES = {
 }
 
 
-def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False, summary: bool = True) -> str:
+def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:
     """The comparison for 80 columns.
 
-    judgments: lines with the verdicts on hypotheses; p_values: whether to print p-values; summary: whether to begin with the
-    summary.
+    judgments: lines with the verdicts on hypotheses; p_values: whether to print p-values.
     """
-    lines = comparison_lines(comparison, judgments, p_values=p_values, summary=summary)
+    lines = comparison_lines(comparison, judgments, p_values=p_values)
     return "\n".join(line.plain for line in lines) + "\n"
 
 
@@ -52,7 +51,6 @@ def comparison_lines(
     judgments: Sequence[str] = (),
     *,
     p_values: bool = False,
-    summary: bool = True,
     width: int = WIDTH,
 ) -> list[Text]:
     """The same for a terminal of another width, with colors."""
@@ -60,20 +58,21 @@ def comparison_lines(
     head = [f"{comparison.results.name}: {comparison.metric.label}{unit}, mean ± SD over seeds", *comparison.results.questions]
     head += [f"trained at {recipe(comparison.results)}"]
     head += [f"fixed: {label_text(comparison.results.common)}"] if comparison.results.common else []
-    head += ["", *opening] if summary and (opening := answer_lines(comparison)) else []
+    head += ["", *opening] if (opening := answer_lines(comparison)) else []
     head += ["", *judgments] if judgments else []
+    arms = [record.trial.arm for record in comparison.results.records]
     table = configurations(comparison, [*notes(comparison), *untuned(comparison.results)], p_values=p_values)
-    lines = [*wrapped_lines([*head, ""], width), *text_lines(table, width)]
+    lines = [*wrapped_lines([*head, ""], width), *text_lines(table, width, arms)]
     if comparison.depths:
         depths = error_over_depth(comparison)
         longer = [line for command in longer_commands(comparison) for line in command_lines(command, "  ")]
-        lines += [*wrapped_lines(["", depths.title], width), *text_lines(depths, width)]
+        lines += [*wrapped_lines(["", depths.title], width), *text_lines(depths, width, arms)]
         lines += wrapped_lines(["To train longer:", *longer] if longer else [], width)
     if comparison.tuned:
         tuned = best_settings(comparison)
-        lines += [*wrapped_lines(["", tuned.title, f"  ({SELECTED})"], width), *text_lines(tuned, width)]
+        lines += [*wrapped_lines(["", tuned.title, f"  ({SELECTED})"], width), *text_lines(tuned, width, arms)]
     for added in added_tables(comparison).values():
-        lines += [*wrapped_lines(["", added.title, ""], width), *text_lines(added, width)]
+        lines += [*wrapped_lines(["", added.title, ""], width), *text_lines(added, width, arms)]
     published = published_lines(published_rows(comparison.results))
     below = [*seed_budget_lines(comparison), *([""] if published else []), *published, *remarks(comparison.results)]
     return [*lines, *wrapped_lines(below, width)]

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from resexp.comparison import Arm, Cell, Comparison
 from resexp.inference import Difference
 from resexp.runs import Outcome
-from resexp.tables.colors import arm_tone
 from resexp.tables.formats import (
     accuracy_text,
     beyond_width_text,
@@ -37,7 +36,7 @@ class ArmRow:
 
 
 IN_RECORD = EVERYWHERE - {Medium.JSON}  # columns whose data are fields of Arm, which JSON contains completely
-ON_PAGES = frozenset({Medium.MARKDOWN, Medium.HTML})
+WITH_LABELS = frozenset({Medium.TEXT, Medium.HTML})  # whose groups state all settings and the number of parameters
 IN_PAPERS = frozenset({Medium.MARKDOWN, Medium.LATEX})
 
 
@@ -49,7 +48,7 @@ def configurations(comparison: Comparison, notes: Sequence[str] = (), *, p_value
         title=f"{comparison.results.name}: {comparison.metric.label}",
         columns=columns,
         rows=[ArmRow(cell, arm) for cell in comparison.cells for arm in cell.arms],
-        group=Column(text=lambda row: heading(row.cell), media=IN_TEXT),
+        group=Column("configuration", lambda row: heading(row.cell), media=WITH_LABELS),
         notes=notes,
         record=lambda row: asdict(row.arm),
     )
@@ -59,7 +58,7 @@ def _key(key: str) -> Column[ArmRow]:
     def value(row: ArmRow) -> str:
         return row.cell.label[key]
 
-    return Column(key, value, shared=True, data={key: value}, media=IN_RECORD - IN_TEXT)
+    return Column(key, value, shared=True, data={key: value}, media=IN_RECORD - WITH_LABELS)
 
 
 def heading(cell: Cell) -> str:
@@ -84,8 +83,7 @@ def _results(comparison: Comparison) -> list[Column[ArmRow]]:
     percent = comparison.metric.percent
     return [
         Column(
-            "arm", lambda row: row.arm.name, "arm", tone=lambda row: arm_tone(row.arm.name),
-            data={"arm": lambda row: row.arm.name}, media=IN_RECORD,
+            "arm", lambda row: row.arm.name, "arm", arm=True, data={"arm": lambda row: row.arm.name}, media=IN_RECORD,
         ),
         Column(
             "above chance", lambda row: lines_text(outcome_text(row.arm), missing_text(row.arm)), "above chance",
@@ -204,7 +202,7 @@ def _remarks(row: ArmRow) -> str:
 REMARKS: list[Column[ArmRow]] = [
     Column(
         "parameters", lambda row: "" if row.arm.parameters is None else f"{row.arm.parameters:,}", number=True,
-        data={"parameters": lambda row: row.arm.parameters}, media=IN_RECORD - IN_TEXT - {Medium.LATEX},
+        data={"parameters": lambda row: row.arm.parameters}, media=IN_RECORD - WITH_LABELS - {Medium.LATEX},
     ),
     Column(
         "remarks", _remarks, below="", media=IN_RECORD - {Medium.LATEX},

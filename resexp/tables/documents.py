@@ -21,7 +21,7 @@ from resexp.tables.labels import label_text
 from resexp.tables.latex import as_latex
 from resexp.tables.published import published_rows, published_table
 from resexp.tables.recipes import recipe, untuned
-from resexp.tables.tuned import with_tuned_rows
+from resexp.tables.tuned import SELECTION_COLUMNS, tuned_records
 from resexp.tables.writers import csv_text, json_rows, markdown_lines
 
 
@@ -31,18 +31,16 @@ def as_markdown(
     *,
     p_values: bool = False,
     commands: bool = True,
-    summary: bool = True,
 ) -> str:
     """The tables of a comparison, each with its notes.
 
     commands: whether to print commands that tune or train longer; they contain the folder's path, which depends on the machine.
-    summary: whether to begin with the summary.
     """
     lines = [f"# {comparison.results.name}: {comparison.metric.label}", ""]
     lines += [*(f"- {line}" for line in judgments), ""] if judgments else []
     lines += [f"trained at {recipe(comparison.results)}", ""]
     lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
-    lines += [*answer_lines(comparison, ("report",) if commands else ()), ""] if summary else []
+    lines += [*answer_lines(comparison, ("report",) if commands else ()), ""]
     rates = untuned(comparison.results) if commands else []
     lines += markdown_lines(configurations(comparison, [*notes(comparison), *rates], p_values=p_values))
     if comparison.depths:
@@ -64,7 +62,9 @@ def as_markdown(
 
 def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - all formats have the same parameters
     """One row for each arm of a configuration; shares in [0, 1]; every number of the comparison."""
-    return with_tuned_rows(csv_text(configurations(comparison)), comparison)
+    if not comparison.tuned_keys:
+        return csv_text(configurations(comparison))
+    return csv_text(configurations(comparison), SELECTION_COLUMNS, tuned_records(comparison))
 
 
 def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - as above
@@ -94,7 +94,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
     return json.dumps(value, indent=1) + "\n"
 
 
-TABLES: dict[str, Callable[..., str]] = {
+FORMATS: dict[str, Callable[..., str]] = {
     "table": as_text,
     "csv": as_csv,
     "json": as_json,
@@ -110,7 +110,7 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
     """(columns, rows) of accuracy.csv: one row per finished trial, in the order of the experiment."""
     measured = [
         "outcome", "test_accuracy", "test_loss", "best_test_accuracy", "best_test_loss", "best_epoch", "train_accuracy",
-        "val_accuracy", "slope_start", "slope_end", "parameters", "multiply_adds", "steps",
+        "val_accuracy", "slope_start", "slope_end", "distance_start", "parameters", "multiply_adds", "steps",
     ]  # fmt: skip
     rows = [
         [
@@ -126,8 +126,8 @@ def trial_rows(results: Results) -> tuple[list[str], list[list[Any]]]:
     return ["trial", "arm", *results.columns, "seed", *measured], rows
 
 
-def write_accuracy(results: Results) -> None:
-    """Writes accuracy.csv and accuracy.md of all finished trials to the folder of the experiment."""
+def write_accuracy(results: Results) -> Comparison:
+    """Writes accuracy.csv and accuracy.md of all finished trials to the folder of the experiment; returns their comparison."""
     ((folder, _),) = results.sources
     columns, rows = trial_rows(results)
     text = io.StringIO()
@@ -135,4 +135,6 @@ def write_accuracy(results: Results) -> None:
     writer.writerow(columns)
     writer.writerows([[runs.format_cell(value) for value in row] for row in rows])
     runs.write_text(folder / "accuracy.csv", text.getvalue())
-    runs.write_text(folder / "accuracy.md", as_markdown(compare_results(results), commands=False))
+    comparison = compare_results(results)
+    runs.write_text(folder / "accuracy.md", as_markdown(comparison, commands=False))
+    return comparison

@@ -4,8 +4,9 @@ from dataclasses import asdict
 from typing import Any
 
 from resexp.comparison import Comparison, DepthTrend
+from resexp.inference.degradation import RULES
 from resexp.tables.budget import budget_text
-from resexp.tables.colors import arm_tone, verdict_tone
+from resexp.tables.colors import verdict_tone
 from resexp.tables.definitions import legend
 from resexp.tables.formats import (
     bound_text,
@@ -34,10 +35,11 @@ def error_over_depth(comparison: Comparison) -> Table[DepthTrend]:
     return Table(
         title=f"Training error{after}, {depths}, points [95% CI], margin {percent(comparison.margin)}",
         columns=[
-            Column("arm", lambda row: row.arm, "arm", tone=lambda row: arm_tone(row.arm)),
+            Column("arm", lambda row: row.arm, "arm", arm=True),
             Column(
                 "verdict", lambda row: lines_text(verdict_text(row), closing_text(row)),
                 tone=lambda row: verdict_tone(row.degradation.verdict),
+                meaning=lambda row: (str(row.degradation.verdict), RULES[row.degradation.verdict]),
             ),
             Column("training error, points [95% CI]", rise, "train error", number=True),
             Column(

@@ -1,83 +1,66 @@
-"""One sentence on the results of each pair; every verdict is from `comparison.effect`, which requires evidence."""
+"""The verdict on each pair and its evidence; every verdict is from `comparison.effect`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resexp.comparison import Arm, Cell, Effect, Flow, Part, effect, flow, part
-from resexp.tables.formats import counts_text, evidence_text, growth_text, points_text, ranks_text, train_error_text
+from resexp.comparison import THRESHOLD, Arm, Cell, Effect, Part, effect, flow, part
+from resexp.comparison.effects import RULES
+from resexp.tables.colors import verdict_tone
+from resexp.tables.formats import evidence_text, growth_text
+from resexp.tables.labels import label_text
+from resexp.tables.model import Column, Table
 from resexp.tables.sentences import Sentence
 
 ACCURACY = (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
-LEADS = {
-    Effect.MAKES_TRAINABLE: Sentence("The shortcut makes the network trainable at this learning rate: {counts}; {numbers}."),
-    Effect.MAKES_UNTRAINABLE: Sentence(
-        "The shortcut makes the network untrainable at this learning rate: {counts}; {numbers}."
-    ),
-    Effect.MORE_ACCURATE: Sentence("The network with the shortcut is more accurate: {numbers}."),
-    Effect.LESS_ACCURATE: Sentence("The network with the shortcut is less accurate: {numbers}."),
-    Effect.INCONCLUSIVE: Sentence("Inconclusive: {numbers}."),
-    Effect.MIXED: Sentence("Outcomes differ across seeds and no difference is shown: {counts}; {numbers}."),
-    Effect.NEITHER: Sentence("Neither network trains at this learning rate: {counts}."),
-    Effect.TOO_FEW: Sentence("Too few seeds for a verdict: {counts}; {numbers}."),
-    Effect.NO_PAIR: Sentence("The arms have no finished seed in common yet, so no difference is given."),
-}
-ACCURATE = "the verdict is 'more accurate' or 'less accurate'"
-PARTS = {
-    Part.TRAINING: Sentence("It is a difference in training: {errors}.", ACCURATE),
-    Part.GENERALIZATION: Sentence("It is a difference in generalization, not in training: {errors}.", ACCURATE),
-    Part.BOTH: Sentence("It is a difference in training and in generalization: {errors}.", ACCURATE),
-    Part.UNCLEAR: Sentence("It cannot be attributed to training or generalization: {errors}.", ACCURATE),
-}
 HEADLINES = {
-    "results": Sentence(
-        "Results by condition at depth {depth} ({recipe})", "there is a pair of which both arms have finished trials"
-    ),
+    "results": Sentence("Results by condition ({recipe})", "there is a pair of which both arms have finished trials"),
     "unfinished": Sentence("No pair has finished yet", "there is a pair, and an arm of it has no finished trial"),
     "no pair": Sentence("The arms are not a pair: {reason}", "no residual arm has a matching plain arm"),
 }
 SENTENCES = {
-    "flows": Sentence(
-        "Gradients at initialization, orders of magnitude from output to input: {arms}.", "both arms have finished trials"
-    ),
     "later": Sentence(", {gradients} at the end of epoch 1", "gradients are then of another kind than at initialization"),
-    "stable": Sentence(
-        "Gradients of the plain network are stable at initialization{yet}; it still does not train at this learning rate.",
-        "the shortcut makes the network trainable, and gradients of the plain one are stable at initialization",
-    ),
-    "yet": Sentence(", but they vanish by the end of epoch 1", "in addition, they vanish at the end of epoch 1"),
 }
+GROWTH = (
+    "Change of log10 |dL/dx| from the last block to the first, in orders of magnitude: "
+    f"vanishing below -{THRESHOLD:g}, exploding above {THRESHOLD:g}."
+)
+WITHOUT_EVIDENCE = (Effect.NEITHER, Effect.TOO_FEW, Effect.NO_PAIR)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A pair, the effect of the shortcut, the part of the accuracy that differs, and the sentence that states both."""
+    """A pair, the effect of the shortcut, and the part of the accuracy that differs."""
 
     label: dict[str, str]
     plain: Arm
     residual: Arm
     effect: Effect
     part: Part
-    sentence: str
 
     @property
     def chip(self) -> str:
         """The effect; for a difference in accuracy also whether it is in training or in generalization."""
         return f"{self.effect}: {self.part}" if self.effect in ACCURACY and self.part != Part.UNCLEAR else str(self.effect)
 
+    @property
+    def evidence(self) -> str:
+        """The p-values on which the verdict rests."""
+        return "" if self.effect in WITHOUT_EVIDENCE else evidence_text(self.residual)
+
 
 def findings(cells: list[Cell]) -> list[Finding]:
     """One finding for every residual arm with a plain counterpart in its cell, once both have finished trials."""
-    pair_findings = []
-    for label, plain, arm in _pairs(cells):
-        if plain.summary.n and arm.summary.n:
-            kind = effect(plain, arm)
-            pair_findings.append(Finding(label, plain, arm, kind, part(arm), _sentence(plain, arm, kind)))
-    return pair_findings
+    return [
+        Finding(label, plain, arm, effect(plain, arm), part(arm))
+        for label, plain, arm in _pairs(cells)
+        if plain.summary.n and arm.summary.n
+    ]
 
 
 def headline(cells: list[Cell], pair_findings: list[Finding], recipe: str) -> str:
-    """The heading of the conditions, with learning rate and budget, or why there are none."""
+    """The heading of the results, with learning rate and budget, or why there are none."""
     if pair_findings:
-        return HEADLINES["results"].format(depth=deepest(pair_findings), recipe=recipe)
+        return HEADLINES["results"].format(recipe=recipe)
     if _pairs(cells):
         return HEADLINES["unfinished"].text
     refused = any(arm.unmatched for cell in cells for arm in cell.arms)
@@ -85,8 +68,34 @@ def headline(cells: list[Cell], pair_findings: list[Finding], recipe: str) -> st
     return HEADLINES["no pair"].format(reason=reason)
 
 
-def deepest(pair_findings: list[Finding]) -> int:
-    return max((int(finding.label["depth"]) for finding in pair_findings), default=0)
+def at_deepest(pair_findings: Sequence[Finding]) -> list[Finding]:
+    """The findings on the deepest networks."""
+    depth = max((int(finding.label["depth"]) for finding in pair_findings), default=0)
+    return [finding for finding in pair_findings if int(finding.label["depth"]) == depth]
+
+
+def pair_verdicts(pair_findings: Sequence[Finding]) -> Table[Finding]:
+    """One row for each pair."""
+    return Table(
+        title="Verdicts on pairs",
+        columns=[
+            Column("arm", lambda pair: pair.residual.name, "arm", arm=True),
+            Column(
+                "effect of the shortcut", lambda pair: pair.chip, tone=lambda pair: verdict_tone(pair.effect),
+                meaning=lambda pair: (pair.chip, _rule(pair)),
+            ),
+            Column("gradients of plain", lambda pair: _gradients(pair.plain), GROWTH, below="gradients of plain: "),
+            Column("gradients of the arm", lambda pair: _gradients(pair.residual), GROWTH, below="gradients: "),
+            Column("evidence", lambda pair: pair.evidence, below=""),
+        ],
+        rows=pair_findings,
+        group=Column("configuration", lambda pair: label_text(pair.label)),
+    )  # fmt: skip
+
+
+def _rule(pair: Finding) -> str:
+    rules = [RULES[pair.effect], *([RULES[pair.part]] if pair.chip != pair.effect else [])]
+    return "; ".join(rules)
 
 
 def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
@@ -101,42 +110,15 @@ def _pairs(cells: list[Cell]) -> list[tuple[dict[str, str], Arm, Arm]]:
     ]
 
 
-def _sentence(plain: Arm, residual: Arm, kind: Effect) -> str:
-    counts = counts_text(plain, residual)
-    points = f"test accuracy {points_text(residual.difference)}" if residual.difference else ""
-    numbers = points or ranks_text(residual.contrast)
-    first = LEADS[kind].format(counts=counts, numbers=numbers)
-    evidence = "" if kind in (Effect.NEITHER, Effect.TOO_FEW, Effect.NO_PAIR) else evidence_text(residual)
-    parts = [first, evidence, _part(plain, residual) if kind in ACCURACY else "", _flows(plain, residual), _stable(plain, kind)]
-    return " ".join(filter(None, parts))
-
-
-def _part(plain: Arm, residual: Arm) -> str:
-    """Whether a difference in test accuracy is one of training or of generalization."""
-    errors = f"training error {train_error_text(residual)}%, plain {train_error_text(plain)}%"
-    return PARTS[part(residual)].format(errors=errors)
-
-
-def _flows(plain: Arm, residual: Arm) -> str:
-    arms = [f"{arm.name} {gradient_words(arm.growth_start)}{_later(arm)}" for arm in (plain, residual)]
-    return SENTENCES["flows"].format(arms="; ".join(arms))
-
-
-def _later(arm: Arm) -> str:
-    """', vanishing (-6.0) at the end of epoch 1', if the kind has changed since initialization."""
-    if arm.growth_start is None or arm.growth_end is None or flow(arm.growth_start) == flow(arm.growth_end):
+def _gradients(arm: Arm) -> str:
+    """'stable (-0.3), vanishing (-6.0) at the end of epoch 1': the kind at initialization, and a later one that differs."""
+    if arm.growth_start is None:
         return ""
-    return SENTENCES["later"].format(gradients=gradient_words(arm.growth_end))
+    later = arm.growth_end is not None and flow(arm.growth_end) != flow(arm.growth_start)
+    words = SENTENCES["later"].format(gradients=_flow_text(arm.growth_end)) if later and arm.growth_end is not None else ""
+    return _flow_text(arm.growth_start) + words
 
 
-def _stable(plain: Arm, kind: Effect) -> str:
-    """A sentence if a plain network does not train although its gradients are stable at initialization."""
-    if kind != Effect.MAKES_TRAINABLE or plain.growth_start is None or flow(plain.growth_start) != Flow.STABLE:
-        return ""
-    later = plain.growth_end is not None and flow(plain.growth_end) == Flow.VANISHING
-    return SENTENCES["stable"].format(yet=SENTENCES["yet"].text if later else "")
-
-
-def gradient_words(growth: float | None) -> str:
-    """'vanishing (-24.3)', 'stable' or 'exploding', by the change of log10 |dL/dx| from the output to the input."""
-    return "not measured" if growth is None else f"{flow(growth)} ({growth_text(growth)})"
+def _flow_text(growth: float) -> str:
+    """'vanishing (-24.3)'."""
+    return f"{flow(growth)} ({growth_text(growth)})"

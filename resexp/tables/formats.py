@@ -19,8 +19,6 @@ SENTENCES = {
     "looks": Sentence("n = {counts} seeds: looked at {times}", "seeds were added to the experiment after a first training"),
     "ranks": Sentence("ranks: {p} (smallest {least})", "outcomes of the two arms differ, and both have finished networks"),
     "range": Sentence("; differences {lowest} to {highest}", "in addition, both networks of a pair have a value"),
-    "counts": Sentence("{above} seeds above chance, {plain} for plain", "both arms have finished networks"),
-    "fisher": Sentence(", Fisher {p}", "outcomes of the two arms differ"),
     "evidence": Sentence(
         "Evidence: {p} {source}; {corrected} corrected over the table (Holm).", "the verdict rests on a test: at least 3 seeds"
     ),
@@ -177,13 +175,6 @@ def difference_text(difference: Difference | None, metric: Metric = SHARE, resol
     return f"{text} [{number_text(difference.low, metric, '+')}, {number_text(difference.high, metric, '+')}]"
 
 
-def points_text(difference: Difference) -> str:
-    """'+87.5 [+86.5, +88.6] points', '+0.3 points in all 4 seeds'; without an interval '+0.3 points'."""
-    if difference.low is not None and not difference.sd:
-        return f"{percent(difference.mean, '+')} points in all {difference.n} seeds"
-    return f"{difference_text(difference)} points"
-
-
 def contrast_text(arm: Arm, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """The difference, with '*' if it is shown; if outcomes differ, the exact test of their counts."""
     if arm.contrast.outcomes is not None:
@@ -205,14 +196,6 @@ def ranks_text(contrast: Contrast, metric: Metric = SHARE) -> str:
         return test
     lowest, highest = (number_text(end, metric, "+") for end in (ranks.lowest, ranks.highest))
     return test + SENTENCES["range"].format(lowest=lowest, highest=highest)
-
-
-def counts_text(plain: Arm, residual: Arm) -> str:
-    """'5/5 seeds above chance, 0/5 for plain', with Fisher's exact test if there is one."""
-    above, plain_above = (f"{arm.summary.outcomes.get(Outcome.ABOVE_CHANCE, 0)}/{arm.summary.n}" for arm in (residual, plain))
-    p = residual.contrast.outcomes
-    fisher = "" if p is None else SENTENCES["fisher"].format(p=p_equals(p))
-    return SENTENCES["counts"].format(above=above, plain=plain_above) + fisher
 
 
 def evidence_text(arm: Arm) -> str:

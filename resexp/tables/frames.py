@@ -45,8 +45,8 @@ def read_frames(experiment_results: Results) -> Frames:
             keys = _keys(experiment_results, record)
             results.append({**record.result.content, **keys})
             staged = record.trial.settings.network.family == "cnn"
-            metrics.append(_log(record.folder / "metrics.csv").assign(**keys))
-            signals.append(_log(record.folder / "signals.csv").assign(**keys, staged=staged))
+            metrics.append(read_log(record.folder / "metrics.csv").assign(**keys))
+            signals.append(read_log(record.folder / "signals.csv").assign(**keys, staged=staged))
     return Frames(
         results=pd.DataFrame(results),
         metrics=pd.concat(metrics, ignore_index=True),
@@ -70,13 +70,24 @@ def _keys(results: Results, record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def _log(path: Path) -> pd.DataFrame:
-    columns = list(runs.COLUMNS[path.name])
-    text = runs.read_text(path)
-    frame = pd.read_csv(StringIO(text)) if text else pd.DataFrame(columns=columns)
-    if list(frame.columns) != columns:
-        raise runs.RunsError(f"{path}: damaged (columns {','.join(columns)} expected)")
-    return frame
+def read_log(path: Path) -> pd.DataFrame:
+    """All rows of a log with the types of its columns; a column that the log lacks is NaN.
+
+    Raises:
+        RunsError: the log is damaged; the message names it.
+    """
+    header, text = runs.log_text(path)
+    declared = runs.LOG_COLUMNS.get(path.name)
+    kinds = {column.name: column.kind for column in declared} if declared else None
+    columns = list(kinds or header)
+    if not text:
+        return pd.DataFrame({column: pd.Series(dtype=(kinds or {}).get(column, float)) for column in columns})
+    try:
+        frame = pd.read_csv(StringIO(text), names=header, dtype=kinds)
+    except ValueError:
+        runs.read_columns(path)  # names the damaged cell
+        raise
+    return frame if header == columns else frame.reindex(columns=columns)
 
 
 def layer_frame(results: Results, logs: Mapping[Path, LayerLog]) -> pd.DataFrame:
@@ -103,8 +114,8 @@ def layer_frame(results: Results, logs: Mapping[Path, LayerLog]) -> pd.DataFrame
     steps = steps.assign(shown=steps["rank"] % stride == 0).drop(columns=["region", "init_scale", "rank", "stride"])
     types: dict[str, Any] = {"index": int, "layer": "category", "weight_grad_norm": float, "update_ratio": float}
     try:
-        text = "\n".join([",".join(runs.COLUMNS["gradients.csv"]), *lines])
-        rows = pd.read_csv(StringIO(text), usecols=list(types), dtype=types)
+        columns = runs.COLUMNS["gradients.csv"]
+        rows = pd.read_csv(StringIO("\n".join(lines)), names=columns, usecols=list(types), dtype=types)
     except ValueError:
         for folder in logs:
             runs.read_columns(folder / "gradients.csv")  # names the damaged file

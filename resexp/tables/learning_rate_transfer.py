@@ -3,7 +3,6 @@
 from dataclasses import asdict
 
 from resexp.comparison import Comparison, RateTransfer, rate_transfers
-from resexp.tables.colors import arm_tone
 from resexp.tables.labels import label_text
 from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Table
 from resexp.tables.sentences import Sentence
@@ -44,7 +43,7 @@ def learning_rate_transfer(comparison: Comparison) -> Table[RateTransfer]:
         title="Best learning rate over depth",
         columns=[
             Column(data={"condition": lambda row: label_text(row.condition)}),
-            Column("arm", lambda row: row.arm, "arm", tone=lambda row: arm_tone(row.arm), data={"arm": lambda row: row.arm}),
+            Column("arm", lambda row: row.arm, "arm", arm=True, data={"arm": lambda row: row.arm}),
             Column(
                 "exponent [95% CI]", exponent_text, "Exponent p of best learning rate ~ blocks^p.", number=True,
                 data={

@@ -28,10 +28,8 @@ IN_TEXT = frozenset({Medium.TEXT})
 
 
 class Tone(StrEnum):
-    """The meaning of a color: a kind of arm, or a verdict. Text states the same, so that color is never the only sign."""
+    """The meaning of a color. Text states the same, so that color is never the only sign."""
 
-    PLAIN = "plain"
-    RESIDUAL = "residual"
     GOOD = "good"
     BAD = "bad"
     OPEN = "open"
@@ -44,21 +42,24 @@ class Column(Generic[Row]):
 
     heading: '' if the column exists only as data. text: what a person reads, possibly in several lines. explain: a term of
     `definitions.DEFINITIONS`, or a text; HTML shows it if the mouse is over the heading. number: whether the text is aligned at
-    its right end. shared: whether all rows of a group have the same text; LaTeX prints it once. below: if it is not None, a
-    terminal prints the text below its row, after these words. data: columns of CSV and keys of JSON -> their values. media: the
-    formats that contain the column. markup: HTML of the cell instead of its text.
+    its right end. arm: whether the text is the name of an arm, which has the color of this arm. shared: whether all rows of a
+    group have the same text; LaTeX prints it once. below: if it is not None, a terminal prints the text below its row, after
+    these words. data: columns of CSV and keys of JSON -> their values. media: the formats that contain the column. markup: HTML
+    of the cell instead of its text. meaning: a verdict and its rule, which the legend lists.
     """
 
     heading: str = ""
     text: Callable[[Row], str] = lambda _row: ""
     explain: str = ""
     number: bool = False
+    arm: bool = False
     tone: Callable[[Row], Tone] = lambda _row: Tone.NONE
     shared: bool = False
     below: str | None = None
     data: Mapping[str, Callable[[Row], Value]] = field(default_factory=dict)
     media: frozenset[Medium] = EVERYWHERE
     markup: Callable[[Row], Markup] | None = None
+    meaning: Callable[[Row], tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Table(Generic[Row]):
     belong together; a terminal prints the text as a heading above them, other formats as their first column. notes: lines
     below the table. record: the complete record of a row in JSON, to which columns add their data.
 
-    A column without a single text is left out, unless the table has no rows.
+    A column without a single text is left out, unless the table has no rows. key: the name of its rows in JSON.
     """
 
     title: str
@@ -78,6 +79,10 @@ class Table(Generic[Row]):
     group: Column[Row] | None = None
     notes: Sequence[str] = ()
     record: Callable[[Row], dict[str, Any]] | None = None
+    key: str = ""
+
+
+Part = str | Table[Any]  # of the output of a command: a line or a table
 
 
 def lines_text(*lines: str) -> str:

@@ -1,13 +1,13 @@
 """Pair summaries as text: matched properties, the extra cost of the shortcut, and what else changes at initialization."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from resexp.runs import PairSummary
 from resexp.tables.formats import slope_text
-from resexp.tables.model import Column, Table
-from resexp.tables.terminal import WIDTH, fitted
-from resexp.tables.text_layout import plain_lines
+from resexp.tables.labels import NO_AXIS, Labels, cell_text, condition, grouped
+from resexp.tables.model import Column, Part, Table
 
 MAX_PRECISION_GAP = 0.05  # relative difference of gradient norms from float32, above which there is a warning
 
@@ -47,7 +47,10 @@ def extra_cost(summary: PairSummary) -> list[str]:
 def at_start_text(summary: PairSummary, key: str, digits: int = 4) -> str:
     """A value of both arms at initialization: '2.31 / 4.05'."""
     values = [getattr(summary.at_start[arm], key) for arm in (summary.plain, summary.residual)]
-    return " / ".join(f"{value:.{digits}g}" if value is not None and math.isfinite(value) else "-" for value in values)
+    finite = [value if value is not None and math.isfinite(value) else None for value in values]
+    if key == "slope" and digits < 4:
+        return " / ".join(map(slope_text, finite))
+    return " / ".join("-" if value is None else f"{value:.{digits}g}" for value in finite)
 
 
 def pair_notes(summary: PairSummary) -> list[str]:
@@ -90,10 +93,11 @@ def _start_column(heading: str, key: str, explain: str = "") -> Column[PairSumma
     return Column(heading, lambda summary: at_start_text(summary, key), explain, number=True, below=below)
 
 
-def matched_pairs(summaries: Sequence[PairSummary]) -> Table[PairSummary]:
-    """One row for each pair."""
+def matched_pairs(summaries: Sequence[PairSummary], labels: Labels) -> Table[PairSummary]:
+    """One row for each pair, with its record in JSON."""
     return Table(
         title="Matched pairs",
+        key="pairs",
         columns=[
             Column("pair", lambda summary: f"{summary.plain} / {summary.residual}"),
             Column("matched", equalities, below=""),
@@ -102,77 +106,63 @@ def matched_pairs(summaries: Sequence[PairSummary]) -> Table[PairSummary]:
             _start_column("output RMS", "output_rms"),
             _start_column("slope at init", "slope", "slope"),
             Column("notes", lambda summary: "\n".join(pair_notes(summary)), below="note: "),
+            Column(data={"label": lambda summary: cell_text(summary.cell, labels)}),
         ],
         rows=summaries,
-        group=Column("configuration", lambda summary: summary.cell),
+        group=Column("configuration", lambda summary: cell_text(summary.cell, labels)),
+        record=lambda summary: summary.content,
     )
-
-
-def pair_summary_lines(summaries: Sequence[PairSummary]) -> list[str]:
-    """All pair summaries for a terminal of 80 columns."""
-    return ["", *plain_lines(matched_pairs(summaries))] if summaries else []
 
 
 # ---- many pair summaries in few lines -----------------------------------------------------------------------------------
 
-LOSS, RMS, SLOPE = 16, 18, 15  # widths of columns: '2.4 / 1.08e+06', '0.418 / 6.82e+05', '-0.78 / +0.00'
 
-
-def pair_overview_lines(pair_summaries: Sequence[PairSummary]) -> list[str]:
+def pair_overview(summaries: Sequence[PairSummary], labels: Labels) -> list[Part]:
     """What pairs have in common, their extra cost and notes, each once for all pairs; then one row of values for each pair."""
-    if not pair_summaries:
-        return []
-    count = f"{len(pair_summaries)} pair{'' if len(pair_summaries) == 1 else 's'}"
-    names = _names(pair_summaries)
-    lines = [f"{count}, plain / residual, at initialization"]
-    lines += _grouped(pair_summaries, names, lambda summary: [_equal_parts(summary)])
-    lines += _grouped(
-        pair_summaries,
-        names,
-        lambda summary: [f"extra cost of {summary.residual}{_over(summary)}: {', '.join(extra_cost(summary))}"],
-    )
-    lines += _grouped(pair_summaries, names, lambda summary: [f"note: {note}" for note in pair_notes(summary)])
-    width = WIDTH - LOSS - RMS - SLOPE
-    lines.append(f"{'':<{width}}{'loss':>{LOSS}}{'RMS of logits':>{RMS}}{'gradient slope':>{SLOPE}}")
-    for name, summary in zip(names, pair_summaries, strict=True):
-        row = f"{at_start_text(summary, 'loss', 3):>{LOSS}}{at_start_text(summary, 'output_rms', 3):>{RMS}}"
-        row += f"{_slopes(summary):>{SLOPE}}"
-        lines += [f"  {name:<{width - 2}}{row}"] if len(name) <= width - 2 else [f"  {name}", f"{'':<{width}}{row}"]
-    return fitted(lines)
+    names = [_pair_name(summary, summaries, cell_text(summary.cell, labels)) for summary in summaries]
+    sentences = [(name, sentence) for name, summary in zip(names, summaries, strict=True) for sentence in _sentences(summary)]
+
+    def condition_of(summary: PairSummary) -> str:
+        text = condition(labels.get(summary.cell, {}))
+        return "" if text == NO_AXIS else text
+
+    def name_in_condition(summary: PairSummary) -> str:
+        label = labels.get(summary.cell, {})
+        cell = f"depth {label['depth']}" if "depth" in label else summary.cell
+        return _pair_name(summary, summaries, cell)
+
+    conditions = list(dict.fromkeys(map(condition_of, summaries)))
+    table = Table(
+        title="Values of plain / residual at initialization",
+        columns=[
+            Column("pair", name_in_condition),
+            *(Column[PairSummary](heading, partial(at_start_text, key=key, digits=3), number=True)
+              for key, heading in AT_INITIALIZATION.items()),
+        ],
+        rows=sorted(summaries, key=lambda summary: conditions.index(condition_of(summary))),
+        group=Column("condition", condition_of),
+        key="pairs",
+    )  # fmt: skip
+    count = f"{len(summaries)} pair{'' if len(summaries) == 1 else 's'}, plain / residual:"
+    return [count, *grouped(sentences, names), table] if summaries else []
 
 
-def _names(pair_summaries: Sequence[PairSummary]) -> list[str]:
-    """The cell of each pair, with its residual arm if there are several, and its plain arm if that is a matched baseline."""
-    has_several = len({summary.residual for summary in pair_summaries}) > 1
-    return [
-        " ".join([summary.cell, *([summary.residual] if has_several else [])]) + _over(summary) for summary in pair_summaries
-    ]
+def _pair_name(summary: PairSummary, summaries: Sequence[PairSummary], cell: str) -> str:
+    """The cell of a pair, with its residual arm if there are several, and its plain arm if that is a matched baseline."""
+    arm = f", {summary.residual}" if len({other.residual for other in summaries}) > 1 else ""
+    return f"{cell}{arm}{_over(summary)}"
 
 
 def _over(summary: PairSummary) -> str:
     return "" if summary.plain == "plain" else f" over {summary.plain}"
 
 
-def _slopes(summary: PairSummary) -> str:
-    values = [summary.at_start[arm].slope for arm in (summary.plain, summary.residual)]
-    return " / ".join(slope_text(value if value is not None and math.isfinite(value) else None) for value in values)
-
-
-def _equal_parts(summary: PairSummary) -> str:
-    """The matched and unmatched parts, without the number of weights, which differs between pairs."""
+def _sentences(summary: PairSummary) -> list[str]:
+    """Matched parts (without the number of weights, which differs between pairs), extra cost and notes."""
     equal = summary.equal
-    if equal.weights_bit_equal is None or not all(getattr(equal, key) for key in ("weights_bit_equal", *MATCHED)):
-        return equalities(summary)
-    return f"shared weights, {' and '.join(MATCHED.values())} equal"
-
-
-def _grouped(
-    pair_summaries: Sequence[PairSummary], names: Sequence[str], sentences_of: Callable[[PairSummary], Sequence[str]]
-) -> list[str]:
-    """Each sentence once, with the pairs that it is about unless these are all."""
-    members: dict[str, list[str]] = {}
-    for name, summary in zip(names, pair_summaries, strict=True):
-        for sentence in sentences_of(summary):
-            members.setdefault(sentence, []).append(name)
-    where = {sentence: "" if len(pairs) == len(names) else f" ({', '.join(pairs)})" for sentence, pairs in members.items()}
-    return [f"  {sentence}{pairs}" for sentence, pairs in where.items()]
+    all_equal = equal.weights_bit_equal is not None and all(getattr(equal, key) for key in ("weights_bit_equal", *MATCHED))
+    return [
+        f"shared weights, {' and '.join(MATCHED.values())} equal" if all_equal else equalities(summary),
+        f"extra cost of {summary.residual}{_over(summary)}: {', '.join(extra_cost(summary))}",
+        *(f"note: {note}" for note in pair_notes(summary)),
+    ]

@@ -12,12 +12,14 @@ from resexp import theory
 from resexp.config import Settings
 from resexp.runs import Outcome, Results
 from resexp.tables.labels import region
-from resexp.tables.theory_bands import prediction_of
+from resexp.tables.theory_bands import distances_of, prediction_of
 
-# Depth scales of |dL/dx|^2 over which networks were found to train: Schoenholz 2017, arXiv:1611.01232; Yang 2019, 1902.08129.
+# Depth scales of |dL/dx|^2 beyond which networks were not trained: Yang et al. 2019, arXiv:1902.08129 (batch norm).
 DEPTH_SCALES = {"batch": 16}
+# Depth scales of the correlation of two inputs, Schoenholz et al. 2017, arXiv:1611.01232; also used for the gradient.
 DEFAULT_DEPTH_SCALES = 6
-INIT_SCALES = 97  # of a boundary
+INIT_SCALES = 13  # of a boundary
+LIMITS = ("gradient", "distance", "reach")
 MIN_VALUES = 3  # init_scales and depths of a heat map
 MIXED, ALL_DIVERGED = "outcomes differ", "all diverged"  # marks on the cells of the heat map
 
@@ -80,10 +82,11 @@ def edges(values: Sequence[float]) -> dict[float, tuple[float, float]]:
 
 
 def boundaries(results: Results) -> pd.DataFrame:
-    """region, arm, init_scale, reach: the predicted trainability limit, in weighted layers, over the range of the heat map.
+    """region, arm, init_scale, gradient, distance, reach: predicted limits in weighted layers, over the range of the heat map.
 
-    It is 6 depth scales of the gradient, 16 with batch norm, and inf for stable gradients. Arms whose gradient does not change
-    exponentially, or whose formula is not known, have no rows.
+    gradient: 6 depth scales of the gradient, 16 with batch norm. distance: the depth at which the distance of two inputs is
+    e^-6 of its value at x_0, which is 6 depth scales if it falls exponentially. reach, the trainability limit: the smaller of
+    them. A limit is inf if the quantity stays within it. Arms without a formula have no rows.
     """
     deepest: dict[tuple[str, str], Settings] = {}
     init_scales: set[float] = set()
@@ -94,12 +97,12 @@ def boundaries(results: Results) -> pd.DataFrame:
             if keys not in deepest or settings.network.depth > deepest[keys].network.depth:
                 deepest[keys] = settings
     rows = [
-        (*keys, init_scale, reach)
+        (*keys, init_scale, *limits, min(limits))
         for keys, settings in deepest.items()
         for init_scale in _init_scale_axis(sorted(init_scales))
-        if (reach := _reach(settings, init_scale)) is not None
+        if (limits := _limits(settings, init_scale)) is not None
     ]
-    return pd.DataFrame(rows, columns=["region", "arm", "init_scale", "reach"])
+    return pd.DataFrame(rows, columns=["region", "arm", "init_scale", "gradient", "distance", "reach"])
 
 
 def _init_scale_axis(init_scales: Sequence[float]) -> list[float]:
@@ -110,11 +113,24 @@ def _init_scale_axis(init_scales: Sequence[float]) -> list[float]:
     return sorted({*init_scales, *map(float, np.geomspace(bounds[init_scales[0]][0], bounds[init_scales[-1]][1], INIT_SCALES))})
 
 
-def _reach(settings: Settings, init_scale: float) -> float | None:
+def _limits(settings: Settings, init_scale: float) -> tuple[float, float] | None:
+    """(gradient, distance) limit of a network with that init_scale; None without a formula."""
     network = settings.network.model_copy(update={"init_scale": init_scale})
-    depth_scales = prediction_of(settings, network).depth_scale()
-    if depth_scales is None:
+    gradient, distances = prediction_of(settings, network), distances_of(settings, network)
+    if not gradient.known:
         return None
-    rate = sum(1 / blocks for blocks in depth_scales) / 2
-    blocks = DEPTH_SCALES.get(network.norm, DEFAULT_DEPTH_SCALES) / rate if rate else math.inf
-    return 2 + theory.layers_of_block(network) * blocks
+    rate = sum(1 / blocks for blocks in gradient.depth_scale() or (math.inf,)) / 2
+    gradient_blocks = DEPTH_SCALES.get(network.norm, DEFAULT_DEPTH_SCALES) / rate if rate else math.inf
+    distance_blocks = distances.blocks_until(math.exp(-DEFAULT_DEPTH_SCALES)) if distances.known else math.inf
+    layers = theory.layers_of_block(network)
+    return 2 + layers * gradient_blocks, 2 + layers * distance_blocks
+
+
+TRAINED = 0.9  # of the highest median accuracy of an arm's heat map: configurations that train
+
+
+def separated(cells: pd.DataFrame, limits: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """(configurations on the predicted side, all) for each limit: those that train should be within it, others beyond."""
+    known = cells.dropna(subset=["accuracy"]).merge(limits, on=["region", "arm", "init_scale"])
+    trains = known["accuracy"] >= TRAINED * cells["accuracy"].max()
+    return {name: (int((trains == (known["depth"] <= known[name])).sum()), len(known)) for name in LIMITS if len(known)}

@@ -1,22 +1,25 @@
-"""Gradients at initialization, for `resexp probe` and the report: lines for a terminal of 80 columns, and sentences."""
+"""Gradients at initialization, for `resexp probe` and the report: a table, and sentences."""
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from resexp.tables.at_initialization import QUANTITIES, InitDiagnostics, Spread
-from resexp.tables.colors import arm_tone
 from resexp.tables.definitions import legend
-from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Table
-from resexp.tables.terminal import fitted, shade, shade_levels
-from resexp.tables.text_layout import plain_lines
+from resexp.tables.labels import Labels, cell_text
+from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Part, Table
+from resexp.tables.terminal import shade, shade_levels
 
 
-def slopes(diagnostics: Sequence[InitDiagnostics]) -> Table[InitDiagnostics]:
-    """One row for each arm of each configuration: measured and predicted slope, and on a terminal the profile and the norms."""
+def slopes(diagnostics: Sequence[InitDiagnostics], labels: Labels = MappingProxyType({})) -> Table[InitDiagnostics]:
+    """One row for each arm of each configuration: measured and predicted slope, and on a terminal the profile and the norms.
+
+    labels: of the cells, by their tags; without them, cells are printed as they are.
+    """
     return Table(
         title="Slopes, measured and predicted",
         columns=[
-            Column("arm", lambda arm: arm.arm, "arm", tone=lambda arm: arm_tone(arm.arm)),
+            Column("arm", lambda arm: arm.arm, "arm", arm=True),
             Column("slope [95% CI]", measured_text, "slope", number=True),
             Column("predicted slope", predicted_text, "The slope from theory, ± two SDs over seeds if theory predicts them.",
                    number=True),
@@ -27,13 +30,15 @@ def slopes(diagnostics: Sequence[InitDiagnostics]) -> Table[InitDiagnostics]:
             Column("warnings", lambda arm: "\n".join(_warnings(arm)), below="", media=IN_TEXT),
         ],
         rows=diagnostics,
-        group=Column("configuration", lambda arm: arm.cell),
+        group=Column("configuration", lambda arm: cell_text(arm.cell, labels)),
         notes=reasons(diagnostics),
     )  # fmt: skip
 
 
-def probe_lines(name: str, diagnostics: Sequence[InitDiagnostics], batches: int, batch_size: int) -> list[str]:
-    """For a terminal of 80 columns: measured and predicted slope of each arm, a chart of its profile, and its norms."""
+def probe_parts(
+    name: str, diagnostics: Sequence[InitDiagnostics], batches: int, batch_size: int, labels: Labels = MappingProxyType({})
+) -> list[Part]:
+    """Measured and predicted slope of each arm, a chart of its profile, and its norms, below their definitions."""
     seeds = max((arm.seeds for arm in diagnostics), default=0)
     counts = f"n = {seeds} seed{'' if seeds == 1 else 's'}, {batches} batch{'' if batches == 1 else 'es'} of {batch_size}"
     lines = [f"{name}: at initialization, without training; {counts}"]
@@ -41,11 +46,12 @@ def probe_lines(name: str, diagnostics: Sequence[InitDiagnostics], batches: int,
     lines += ["predicted slope: slope from theory, ± two SDs over seeds if theory predicts them"]
     lines += ["chart: |dL/dx| from the stem to the last block; full: its maximum, blank: 1e-6 of it"]
     lines += ["below each arm: norms at the first and last block boundary or layer; RMS for x"]
-    return [*fitted([*lines, ""]), *plain_lines(slopes(diagnostics))]
+    return [*lines, slopes(diagnostics, labels)]
 
 
 def _chart(arm: InitDiagnostics) -> str:
-    flow = [_value(spread) for spread in arm.spreads["activation_grad_norm"]]
+    means = [spread.mean for spread in arm.spreads["activation_grad_norm"]]
+    flow = [0.0 if mean is None else math.inf if mean > 308 else 10**mean for mean in means]
     return "".join(shade(level) for level in shade_levels(flow, max(flow)))
 
 
@@ -53,10 +59,6 @@ def _norms(arm: InitDiagnostics) -> str:
     symbols = {"activation_grad_norm": "dL/dx", "activation_rms": "x", "weight_grad_norm": "dL/dW"}
     ends = [(symbol, arm.spreads[name]) for name, symbol in symbols.items() if name in arm.spreads]
     return ", ".join(f"{symbol} {_level(spreads[0])} to {_level(spreads[-1])}" for symbol, spreads in ends)
-
-
-def _value(spread: Spread) -> float:
-    return 0.0 if spread.mean is None else math.inf if spread.mean > 308 else 10**spread.mean
 
 
 def _level(spread: Spread) -> str:
@@ -82,12 +84,14 @@ def _signed(value: float) -> str:
 
 
 def predicted_text(arm: InitDiagnostics) -> str:
-    """The predicted slope, with two SDs over seeds if theory predicts them."""
+    """The predicted slope, with two SDs over seeds if theory predicts them; a range includes them."""
     expected, spread = arm.prediction.slope(), arm.prediction.slope_spread()
     if expected is None:
         return "-" if arm.prediction.known else "no formula"
     low, high = (_signed(end) for end in expected)
-    return (low if low == high else f"{low}..{high}") + ("" if spread is None else f" ±{spread:.3f}")
+    if low == high:
+        return low + ("" if spread is None else f" ±{spread:.3f}")
+    return "..".join(_signed(end) for end in (expected[0] - (spread or 0.0), expected[1] + (spread or 0.0)))
 
 
 def ratio_text(arm: InitDiagnostics) -> str:

@@ -20,6 +20,7 @@ from resexp.config.parsing import read_document
 from resexp.config.types import Model, PositiveFloat
 from resexp.inference import Summary
 from resexp.runs import Results
+from resexp.tables.labels import label_text
 from resexp.tables.model import Column, Table
 from resexp.tables.text_layout import plain_lines
 
@@ -153,7 +154,7 @@ def published_rows(results: Results) -> list[PublishedRow]:
             measured = summary(records, "test_accuracy")
             if measured.n and records[0].trial.parameters_of is None:
                 matches = published_results(records[0].trial.settings, measured.n)
-                rows.append((" ".join(f"{key} {value}" for key, value in label.items()), arm, measured, matches))
+                rows.append((label_text(label) if label else "", arm, measured, matches))
     return rows
 
 
@@ -251,13 +252,15 @@ def published_table(rows: Sequence[PublishedRow]) -> Table[MatchRow]:
     It has neither rows nor notes if there is no publication on any of the networks.
     """
     results = [
-        MatchRow(f"{cell} {arm}".strip(), measured, result) for cell, arm, measured, matches in rows for result in matches
+        MatchRow(f"{arm} at {cell}" if cell else arm, measured, result)
+        for cell, arm, measured, matches in rows
+        for result in matches
     ]
     compared = sorted((row for row in results if not row.result.differences), key=lambda row: row.source)
     columns = [
         Column[MatchRow]("network", lambda row: row.name),
         Column[MatchRow]("measured", lambda row: _measured(row.measured), number=True),
-        Column[MatchRow]("published", lambda row: _error_text(row.result), number=True),
+        Column[MatchRow]("published", lambda row: _with_sd(row.result.error, row.result.sd), number=True),
         Column[MatchRow]("where", lambda row: row.result.where),
     ]
     return Table(
@@ -286,10 +289,6 @@ def _other_recipes(rows: Sequence[MatchRow]) -> list[str]:
     return lines
 
 
-def _error_text(result: PublishedResult) -> str:
-    return "> 20" if result.error is None else _with_sd(result.error, result.sd)
-
-
 def _shortened(differences: Sequence[str]) -> str:
     """All differences; if even the data differ, only that difference and the number of the others."""
     images = [phrase for phrase in differences if phrase.startswith("data.name ")]
@@ -304,5 +303,6 @@ def _measured(accuracy: Summary) -> str:
     return _with_sd(100 * (1 - accuracy.mean), None if accuracy.sd is None else 100 * accuracy.sd)
 
 
-def _with_sd(error: float, sd: float | None) -> str:
-    return f"{error:.2f}" + (f" ± {sd:.2f}" if sd is not None else "")
+def _with_sd(error: float | None, sd: float | None) -> str:
+    """'6.61 ± 0.16'; '> 20' if only a failure is published."""
+    return "> 20" if error is None else f"{error:.2f}" + (f" ± {sd:.2f}" if sd is not None else "")

@@ -1,21 +1,19 @@
 """Any table as lines for a terminal: columns of the width that is there, color only where there is color."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from rich.text import Text
 
 from resexp import config
-from resexp.tables.colors import PLAIN, RESIDUAL
+from resexp.tables.colors import table_colors
 from resexp.tables.model import Column, Medium, Row, Table, Tone, by_group, select
 from resexp.tables.terminal import WIDTH, fitted, two_lines
 
 INDENT = 2
 STYLES = {
-    Tone.PLAIN: PLAIN,
-    Tone.RESIDUAL: RESIDUAL[0],
     Tone.GOOD: "bold green",
     Tone.BAD: "bold red",
     Tone.OPEN: "bold",
@@ -36,8 +34,8 @@ def plain_lines(table: Table[Row], width: int = WIDTH) -> list[str]:
     return [line.plain for line in text_lines(table, width)]
 
 
-def text_lines(table: Table[Row], width: int = WIDTH) -> list[Text]:
-    """The lines of a table with their styles, which a console prints if it has colors.
+def text_lines(table: Table[Row], width: int = WIDTH, arms: Iterable[str] = ()) -> list[Text]:
+    """The lines of a table with their styles, which a console prints if it has colors; arms: as in `arm_colors`.
 
     Text that does not fit its column is printed below its row; text of the first column is printed above it.
     """
@@ -51,10 +49,11 @@ def text_lines(table: Table[Row], width: int = WIDTH) -> list[Text]:
     starts = [INDENT + sum(widths[:index]) + gap * index for index in range(len(widths))]
     spans = {index: (start, start + size) for index, start, size in zip(inline, starts, widths, strict=False)}
     lines = _heading_lines(columns, spans) if len(spans) > 1 else []
+    colors = table_colors(content, arms)
     for name, group in by_group(content._replace(rows=rows)):
         heading = _wrapped(config.escape_controls(name), width, 2)
         lines += [[], *([Piece(0, line, "bold")] for line in heading)] if name else []
-        lines += [line for row, cells in group for line in _row_lines(columns, row, cells, spans, width)]
+        lines += [line for row, cells in group for line in _row_lines(columns, row, cells, spans, width, colors)]
     styled = [*map(_styled, lines), *([Text(), *wrapped_lines(table.notes, width)] if table.notes else [])]
     return styled if styled and styled[0] else styled[1:]  # a table without headings begins with its first group
 
@@ -105,14 +104,19 @@ def _heading_lines(columns: Sequence[Column[Row]], spans: dict[int, tuple[int, i
 
 
 def _row_lines(
-    columns: Sequence[Column[Row]], row: Row, cells: Sequence[str], spans: dict[int, tuple[int, int]], width: int
+    columns: Sequence[Column[Row]],
+    row: Row,
+    cells: Sequence[str],
+    spans: dict[int, tuple[int, int]],
+    width: int,
+    colors: Mapping[str, str],
 ) -> list[list[Piece]]:
     """A row: a long first text above it, then the texts that fit, then all other lines."""
     above: list[list[Piece]] = []
     line: list[Piece] = []
     below: list[list[Piece]] = []
     for index, column in enumerate(columns):
-        style = STYLES[column.tone(row)]
+        style = colors.get(cells[index], "") if column.arm else STYLES[column.tone(row)]
         parts = cells[index].split("\n")
         if index not in spans:
             texts = [f"{column.below}{part}" for part in parts if part]

@@ -6,18 +6,32 @@ from resexp import theory
 from resexp.config import NetworkSettings, Settings
 from resexp.runs import Results
 from resexp.tables.labels import condition
-from resexp.theory import Prediction
+from resexp.theory import DistancePrediction, Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}  # pixels, for the padding of CNNs
+# (channels, side) of the images, for the scale of the first layer and the padding of CNNs.
+IMAGES = {"digits": (1, 8), "mnist": (1, 28), "fashion-mnist": (1, 28), "cifar10": (3, 32), "cifar100": (3, 32)}
 
 
 def prediction_of(settings: Settings, network: NetworkSettings | None = None) -> Prediction:
     """The prediction for the network of a trial, or for another network with the same images and batch size."""
-    side = settings.data.image_size or SIDES.get(settings.data.name)
-    return theory.predict(network or settings.network, settings.training.batch_size, side)
+    return theory.predict(network or settings.network, settings.training.batch_size, *_image(settings))
+
+
+def distances_of(
+    settings: Settings, network: NetworkSettings | None = None, distance: float | None = None
+) -> DistancePrediction:
+    """The same for the distances of activations; `distance` is the measured one at x_0."""
+    shape = _image(settings)
+    return theory.predict_distance(network or settings.network, settings.training.batch_size, *shape, distance)
+
+
+def _image(settings: Settings) -> tuple[int | None, int]:
+    """(side, channels) of the images; the side is None if it is not known before the images are read."""
+    channels, side = IMAGES.get(settings.data.name, (3, None))
+    return settings.data.image_size or side, channels
 
 
 def bands(results: Results) -> "pd.DataFrame":

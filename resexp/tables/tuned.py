@@ -1,12 +1,9 @@
 """`compare --tune`: one row for each arm at its own best setting, as CSV and for pandas frames."""
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resexp import runs
 from resexp.comparison import EACH_AT_BEST, Choice, Comparison, TunedComparison
 from resexp.runs import Outcome
 from resexp.tables.labels import label_text
@@ -55,17 +52,3 @@ def tuned_records(comparison: Comparison) -> list[dict[str, Any]]:
         axes = {key: setting.get(key, "") for key in comparison.results.shown}
         records.append({**axes, **dict(zip(TUNED_COLUMNS, [*values, flags], strict=True))})
     return records
-
-
-def with_tuned_rows(text: str, comparison: Comparison) -> str:
-    """The CSV of a comparison; with `--tune` it has three more columns, and one more row for each arm at its best setting."""
-    if not comparison.tuned_keys:
-        return text
-    rows: list[Mapping[str, Any]] = [*csv.DictReader(io.StringIO(text))]
-    columns = [*next(csv.reader(io.StringIO(text))), *SELECTION_COLUMNS]
-    records = [{key: runs.format_cell(value) for key, value in record.items()} for record in tuned_records(comparison)]
-    output = io.StringIO()
-    writer = csv.DictWriter(output, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*rows, *records])
-    return output.getvalue()

@@ -4,11 +4,13 @@ import csv
 import io
 import re
 import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from resexp import runs
+from resexp.tables.colors import table_colors
 from resexp.tables.definitions import DEFINITIONS
 from resexp.tables.model import Column, Medium, Row, Table, Tone, by_group, select
 from resexp.tables.terminal import two_lines
@@ -37,9 +39,10 @@ def markdown_lines(table: Table[Row]) -> list[str]:
 MIN_LONG = 40  # characters of a text that is printed in a wide column
 
 
-def html_table(table: Table[Row]) -> Markup:
-    """The table in a region that scrolls, then its notes as a list."""
+def html_table(table: Table[Row], arms: Iterable[str] = ()) -> Markup:
+    """The table in a region that scrolls, then its notes as a list; arms: as in `arm_colors`."""
     content = select(table, Medium.HTML)
+    colors = table_colors(content, arms)
     columns, notes = content.columns, [element("li", escape(note)) for note in table.notes]
     grouped = bool(columns) and columns[0] is table.group
     header = next((index for index, column in enumerate(columns) if not column.shared and column is not table.group), 0)
@@ -49,7 +52,7 @@ def html_table(table: Table[Row]) -> Markup:
         for number, (row, cells) in enumerate(lines):
             parts = [_html_group(columns[0], row, cells[0], len(lines))] if grouped and number == 0 else []
             parts += [
-                _html_cell(columns[index], row, cells[index], is_header=index == header)
+                _html_cell(columns[index], row, cells[index], colors, is_header=index == header)
                 for index in range(int(grouped), len(columns))
             ]
             rows.append(element("tr", *parts))
@@ -57,7 +60,17 @@ def html_table(table: Table[Row]) -> Markup:
     head = element("thead", element("tr", *map(_html_heading, columns)))
     region = {"class": "scroll", "tabindex": "0", "role": "region", "aria-label": table.title}
     scrolled = element("div", element("table", head, *bodies), **region) if columns else Markup()
-    return scrolled + (element("ul", *notes, **{"class": "words"}) if notes else Markup())
+    return scrolled + (element("ul", *notes, **{"class": "words"}) if notes else Markup()) + _html_legend(table, columns)
+
+
+def _html_legend(table: Table[Row], columns: Sequence[Column[Row]]) -> Markup:
+    """The meaning of columns and verdicts, unless a note states it."""
+    terms = {column.heading: DEFINITIONS.get(column.explain, column.explain) for column in columns if column.explain}
+    terms |= dict(column.meaning(row) for column in columns if column.meaning for row in table.rows)
+    notes = " ".join(table.notes)
+    shown = [element("dt", escape(term)) + element("dd", escape(text)) for term, text in terms.items() if text[1:] not in notes]
+    legend = element("summary", escape("Legend")) + element("dl", *shown)
+    return element("details", legend, **{"class": "legend"}) if shown else Markup()
 
 
 def element(name: str, *content: Markup, **attributes: object) -> Markup:
@@ -77,11 +90,12 @@ def _html_group(column: Column[Row], row: Row, text: str, rows: int) -> Markup:
     return element("th", _html_content(column, row, text), scope="rowgroup", rowspan=rows if rows > 1 else "")
 
 
-def _html_cell(column: Column[Row], row: Row, text: str, *, is_header: bool) -> Markup:
-    tone = column.tone(row)
+def _html_cell(column: Column[Row], row: Row, text: str, colors: Mapping[str, str], *, is_header: bool) -> Markup:
+    color = colors.get(text) if column.arm else None
     names = ["n"] if column.number else ["long"] if len(text) > MIN_LONG else []
-    names += [str(tone)] if tone in (Tone.PLAIN, Tone.RESIDUAL) else []
-    attributes = {"scope": "row" if is_header else "", "class": " ".join(names)}
+    names += ["arm"] if color else []
+    style = f"--arm: {color}" if color else ""
+    attributes = {"scope": "row" if is_header else "", "class": " ".join(names), "style": style}
     return element("th" if is_header else "td", _html_content(column, row, text), **attributes)
 
 
@@ -92,7 +106,8 @@ def _html_content(column: Column[Row], row: Row, text: str) -> Markup:
     tone = column.tone(row)
     first, *others = map(escape, text.split("\n"))
     if tone in (Tone.GOOD, Tone.BAD, Tone.OPEN):
-        first = element("span", first, **{"class": f"chip {tone}"})
+        meaning = column.meaning(row)[1] if column.meaning else ""
+        first = element("span", first, **{"class": f"chip {tone}", "title": meaning})
     elif not column.number and " " in first and len(first) <= MIN_LONG // 2:
         first = element("span", first, **{"class": "counts"})
     return Markup("<br>").join([first, *others])
@@ -170,14 +185,17 @@ def _latex_cell(column: Column[Row], text: str) -> str:
 # ---- CSV and JSON -----------------------------------------------------------------------------------------------------------
 
 
-def csv_text(table: Table[Row]) -> str:
-    """The data of all columns, one line for each row; numbers as in the files of an experiment."""
+def csv_text(table: Table[Row], columns: Sequence[str] = (), records: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The data of all columns, one line for each row; numbers as in the files of an experiment.
+
+    columns, records: further columns, empty in the rows of the table, and further lines, empty in columns that they lack.
+    """
     values = {name: value for column in table.columns if Medium.CSV in column.media for name, value in column.data.items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(values)
-    for row in table.rows:
-        writer.writerow([runs.format_cell(value(row)) for value in values.values()])
+    writer.writerow([*values, *columns])
+    for record in [*({name: value(row) for name, value in values.items()} for row in table.rows), *records]:
+        writer.writerow([runs.format_cell(record[name]) if name in record else "" for name in (*values, *columns)])
     return text.getvalue()
 
 

@@ -20,11 +20,7 @@ MAX_CHARACTERS = 400  # of an error message of a tracker
 
 
 def to_tensorboard(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
-    """Writes event files; target: their folder, by default <experiment>/tensorboard.
-
-    Raises:
-        RunsError: a running training may be writing the same files.
-    """
+    """Writes event files; target: their folder, by default <experiment>/tensorboard."""
     default = folder / tensorboard.FOLDER
     destination = Path(target or default)
     if destination.resolve() == default.resolve() and runs.is_training(folder):

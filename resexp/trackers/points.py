@@ -29,11 +29,7 @@ class Point(NamedTuple):
 
 
 def points(trial_path: Path) -> Iterator[Point]:
-    """Every point of a trial's logs so far, file by file, in the order of steps.
-
-    Raises:
-        RunsError: a damaged log.
-    """
+    """Every point of a trial's logs so far, file by file, in the order of steps."""
     for row in runs.read_rows(trial_path / "metrics.csv"):
         yield from (Point(tag, int(row["step"]), float(row[column])) for column, tag in METRICS.items())
     for file, (layer, columns) in BY_LAYER.items():

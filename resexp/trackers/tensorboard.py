@@ -1,7 +1,7 @@
 """Event files for TensorBoard, a folder for each trial: <experiment>/tensorboard/<trial>/."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,6 @@ def live(folder: Path, trials: Iterable[str]) -> Callable[[], None]:
     """Returns a function that appends new rows in the logs of these trials to their event files; call it repeatedly.
 
     Existing event files are read first, so that each curve continues after its last step.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
     """
     need_tensorboard()
     curves = {name: Curves(folder, name) for name in trials}
@@ -38,11 +35,7 @@ def live(folder: Path, trials: Iterable[str]) -> Callable[[], None]:
 
 
 def export(folder: Path, experiment: Experiment, target: Path) -> list[Path]:
-    """Writes event files of each trial that has logs to target/<trial>; existing curves are continued.
-
-    Raises:
-        ConfigError: TensorBoard is not installed.
-    """
+    """Writes event files of each trial that has logs to target/<trial>; existing curves are continued."""
     need_tensorboard()
     curves = [Curves(folder, trial.name, target) for trial in experiment.trials]
     for trial_curves in curves:
@@ -73,7 +66,7 @@ class Curves:
         from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415 - an extra
         from tensorboard.compat.proto.summary_pb2 import Summary  # noqa: PLC0415 - as above
 
-        writer = _writer_class()(str(self.folder))
+        writer = need_tensorboard()(str(self.folder))
         for point in sorted(new_points, key=attrgetter("step")):
             summary = Summary(value=[Summary.Value(tag=point.tag, simple_value=point.value)])
             writer.add_event(Event(wall_time=time.time(), step=point.step, summary=summary))
@@ -83,26 +76,18 @@ class Curves:
 
 def last_steps(folder: Path) -> dict[str, int]:
     """The last step of each curve in the event files of a trial; a truncated last record is ignored."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # noqa: PLC0415 - an extra
+
     steps: dict[str, int] = {}
-    for tag, step in _events(folder):
-        steps[tag] = max(step, steps.get(tag, -1))
+    for file in sorted(folder.glob("events.out.tfevents.*")):
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                steps[value.tag] = max(event.step, steps.get(value.tag, -1))
     return steps
 
 
-def _events(folder: Path) -> Iterator[tuple[str, int]]:
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # noqa: PLC0415 - an extra
-
-    for file in sorted(folder.glob("events.out.tfevents.*")):
-        for event in EventFileLoader(str(file)).Load():
-            yield from ((value.tag, event.step) for value in event.summary.value)
-
-
-def need_tensorboard() -> None:
-    """Raises ConfigError if TensorBoard is not installed."""
-    _writer_class()
-
-
-def _writer_class() -> Any:
+def need_tensorboard() -> Any:
+    """TensorBoard's writer of event files; raises ConfigError if TensorBoard is not installed."""
     try:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter  # noqa: PLC0415 - an extra
     except ImportError:

@@ -1,6 +1,7 @@
 """Build the network of a trial (`build`) and train a stack of trials (`train_stack`).
 
-`recipe` converts the settings of a trial into plain arguments. Modules below this package do not see config objects.
+Config objects end at the builders: `build`, `make_optimizer`, `learning_rates`, `load_training_data` and `initial_state`.
+What they call takes plain arguments.
 """
 
 from resexp.training.data import (
@@ -28,7 +29,7 @@ from resexp.training.recipe import (
     autocast,
     build,
     clip,
-    learning_rate,
+    learning_rates,
     make_optimizer,
     matched_plain_width,
     sample_noise,

@@ -1,17 +1,17 @@
 """The device and process settings of a trial, its images, and its mini-batches."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from resexp import datasets, streams
-from resexp.config import ConfigError, DataSettings, Settings, Trial, expanded
+from resexp.config import ConfigError, DataSettings, expanded
 from resexp.datasets import Images
 
 MAX_TRAINING_SAMPLE = 10_000  # training images on which training accuracy and loss are evaluated
@@ -59,18 +59,17 @@ def kernels() -> str:
     return ", ".join([torch.backends.cpu.get_cpu_capability(), *versions])
 
 
-def prepare_process(threads: int, settings: Settings) -> None:
+def prepare_process(threads: int, *, deterministic: bool, compiled: bool, precision: str) -> None:
     """Sets threads, determinism and precision, and flushes denormals: they make a 100-layer plain network four times slower."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(settings.deterministic)
+    torch.use_deterministic_algorithms(deterministic)
     # With deterministic algorithms torch would also fill every new tensor. (torch has no stub for this setting.)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if settings.compile:
+    if compiled:
         torch._dynamo.config.recompile_limit = 64  # noqa: SLF001 - its documented location; each network shape is one compilation
     torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.matmul.allow_tf32 = settings.precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 @contextmanager
@@ -88,12 +87,11 @@ def process_restored(*, compiled: bool) -> Iterator[None]:
         *((module, "fp32_precision") for module in precision_modules),
         *([(torch._dynamo.config, "recompile_limit")] if compiled else []),  # noqa: SLF001 - as above
     ]
-    values = [_attribute(*attribute) for attribute in attributes]
-    deterministic, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
-    threads, flush, matmul = torch.get_num_threads(), flushes_denormals(), _matmul_precision()
+    values = [_readable(partial(getattr, *attribute, None)) for attribute in attributes]
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    threads, matmul = torch.get_num_threads(), _readable(torch.get_float32_matmul_precision)
+    flush = (torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1).item() == 0  # torch has no getter
     try:
         with torch.random.fork_rng(devices=[]):  # layers draw torch's default weights before they are initialized
             yield
@@ -108,24 +106,12 @@ def process_restored(*, compiled: bool) -> Iterator[None]:
                 setattr(module, name, value)
 
 
-def _attribute(module: Any, name: str) -> Any:
-    """The value of a setting; None if torch does not have it, or refuses to read it because the caller has mixed two APIs."""
+def _readable(read: Callable[[], Any]) -> Any:
+    """The value of a setting; None if torch refuses to read it because the caller has mixed two APIs."""
     try:
-        return getattr(module, name, None)
+        return read()
     except RuntimeError:
         return None
-
-
-def _matmul_precision() -> str | None:
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:  # as above
-        return None
-
-
-def flushes_denormals() -> bool:
-    """Whether this process flushes denormal numbers to 0; torch has no getter."""
-    return (torch.tensor(1e-40, dtype=torch.float32, device="cpu") * 1).item() == 0
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -176,9 +162,6 @@ def read_images(data: DataSettings) -> tuple[Images, Images]:
     """The images of the training and test sets as stored now, on the CPU.
 
     `load_training_data` and `test_images` then use these images, so every file is read and decoded once.
-
-    Raises:
-        DataError: missing or damaged files.
     """
     for cache in (load_training_data, test_images):
         cache.cache_clear()
@@ -193,7 +176,7 @@ def _load_split(data: DataSettings, split: str) -> Images:
 
 
 @lru_cache(maxsize=1)
-def load_training_data(data: DataSettings, device: str, dtype: torch.dtype) -> TrainingData:
+def load_training_data(data: DataSettings, device: str, precision: str) -> TrainingData:
     """The training and validation images of an experiment, without the test set.
 
     Raises:
@@ -211,7 +194,7 @@ def load_training_data(data: DataSettings, device: str, dtype: torch.dtype) -> T
     shift, scale = datasets.normalization_stats(training, data.normalize)
     number = min(MAX_TRAINING_SAMPLE, len(training))
     index = datasets.held_out(training.labels, number, streams.generator(0, "training sample", data.name))
-    target = torch.device(device)
+    target, dtype = torch.device(device), DTYPES[precision]
     training = training.to(target)
     sample = training if number == len(training) else training.at(index.to(target))
     return TrainingData(training, validation.to(target), sample, shift.to(dtype).to(target), scale.to(dtype).to(target))
@@ -240,35 +223,33 @@ class StepCounts:
         return min(self.per_epoch, self.steps) - 1
 
 
-def step_counts(settings: Settings, images: int) -> StepCounts:
-    """Raises DataError if a batch is larger than the training set."""
-    training = settings.training
-    per_epoch = images // training.batch_size
+def step_counts(images: int, batch_size: int, steps: int | None, epochs: int | None, every: int) -> StepCounts:
+    """Either `steps` or `epochs` is a number. Raises DataError if a batch is larger than the training set."""
+    per_epoch = images // batch_size
     if not per_epoch:
         raise datasets.DataError(
-            f"training.batch_size: {training.batch_size} is more than the {images} training images; choose a smaller batch size"
+            f"training.batch_size: {batch_size} is more than the {images} training images; choose a smaller batch size"
         )
-    steps = training.steps if training.steps is not None else per_epoch * (training.epochs or 0)
-    return StepCounts(per_epoch, steps, settings.gradients.every)
+    return StepCounts(per_epoch, per_epoch * (epochs or 0) if steps is None else steps, every)
 
 
-def batches(trials: Sequence[Trial], training_data: TrainingData, per_epoch: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    training_data: TrainingData, seeds: Sequence[int], batch_size: int, augment: str, step: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields (normalized and augmented images, labels) indefinitely, from `step` on; equal for all arms with the same seed.
 
-    Shapes: (T, B, C, H, W) and (T, B) for several trials, (B, C, H, W) and (B,) for one.
+    Shapes: (T, B, C, H, W) and (T, B) for several trials, (B, C, H, W) and (B,) for one. `seeds` has one seed per trial.
     """
-    settings, device = trials[0].settings, training_data.shift.device
-    size, augment = settings.training.batch_size, settings.data.augment
-    seeds = list(dict.fromkeys(trial.seed for trial in trials))
-    seed_index = 0 if len(trials) == 1 else torch.tensor([seeds.index(trial.seed) for trial in trials], device=device)
+    device, images = training_data.shift.device, len(training_data.training)
+    per_epoch, distinct = images // batch_size, list(dict.fromkeys(seeds))
+    seed_index = 0 if len(seeds) == 1 else torch.tensor([distinct.index(seed) for seed in seeds], device=device)
     while True:
-        epoch = step // per_epoch
-        orders = torch.stack([datasets.order(seed, epoch, len(training_data.training)) for seed in seeds]).to(device)
-        for start in range(step % per_epoch * size, per_epoch * size, size):
-            index = orders[:, start : start + size]
+        orders = torch.stack([datasets.order(seed, step // per_epoch, images) for seed in distinct]).to(device)
+        for start in range(step % per_epoch * batch_size, per_epoch * batch_size, batch_size):
+            index = orders[:, start : start + batch_size]
             x, labels = training_data.batch(index), training_data.training.labels[index]
             if augment != "none":
-                generators = [streams.generator(seed, "augment", step) for seed in seeds]
+                generators = [streams.generator(seed, "augment", step) for seed in distinct]
                 x = torch.stack([datasets.AUGMENTATIONS[augment](*pair) for pair in zip(x, generators, strict=True)])
             yield x[seed_index], labels[seed_index]
             step += 1

@@ -9,21 +9,16 @@ from torch.nn import functional
 
 from resexp import checkpoint, runs, stacking
 from resexp.datasets import Images
-from resexp.training.data import test_images
-from resexp.training.measures import dead_layers, evaluate, logits_of, outcome, slope_at
+from resexp.training.measures import dead_layers, distance_at, evaluate, logits_of, outcome, slope_at
 from resexp.training.state import StackState, mark_diverged
 
 Scores = tuple[float | None, float | None]  # loss, accuracy
 
 
 def evaluate_and_save(state: StackState, stop: Callable[[], bool]) -> None:
-    """Evaluates every trial without a result on the test set, and writes its weights, predictions and result.
-
-    Raises:
-        Stopped: `stop()` was true during an evaluation; the network has its final weights, and no result is written.
-    """
+    """Evaluates every trial without a result on the test set, and writes its weights, predictions and result."""
     trials, network = len(state.trials), state.network
-    test = test_images(state.trials[0].settings.data, str(state.training_data.shift.device))
+    test = state.test_images()
     mark_diverged(state, state.step)
     unfinished = [trial for trial, trial_path in enumerate(state.trial_paths) if not runs.has_result(trial_path)]
     save_weights(state, unfinished, network.state_dict(), "weights.pt")
@@ -75,6 +70,7 @@ def save_result(state: StackState, trial: int, logits: Tensor, test: Images, bes
             **{key: metrics[key] if is_finite else None for key in ("train_accuracy", "train_loss", "val_accuracy")},
             "slope_start": slope_start,
             "slope_end": slope_end,
+            "distance_start": distance_at(trial_path, 0),
             **({"dead_layers": dead_layers(trial_path)} if "gradient_norm" in state.probes else {}),
             **state.costs[trial],
             "steps": state.step if diverged < 0 else diverged,
@@ -90,6 +86,5 @@ def save_predictions(state: StackState, trial: int, logits: Tensor, test: Images
     columns = [range(len(labels)), labels.tolist(), predictions.tolist(), probabilities.tolist()]
     if test.files:
         columns += [*([test.classes[n] for n in column] for column in columns[1:3]), test.files]
-    more_columns = runs.MORE_COLUMNS["predictions.csv.gz"] if test.files else ()
-    runs.write_rows(state.trial_paths[trial] / "predictions.csv.gz", zip(*columns, strict=True), more_columns)
+    runs.write_rows(state.trial_paths[trial] / "predictions.csv.gz", list(zip(*columns, strict=True)))
     return (predictions == labels).double().mean().item(), functional.cross_entropy(logits, labels).item()

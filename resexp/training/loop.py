@@ -18,11 +18,11 @@ from torch.func import functional_call
 from resexp import checkpoint, probes, runs, stacking
 from resexp.config import Trial
 from resexp.networks import Network, Noise, multiply_adds
-from resexp.training.data import DTYPES, batches, load_training_data, step_counts
+from resexp.training.data import batches, load_training_data, step_counts, test_images
 from resexp.training.evaluation import evaluate_and_save
 from resexp.training.measures import Stopped, evaluate, never
 from resexp.training.precise import measuring
-from resexp.training.recipe import build, clip, learning_rate, make_optimizer, sample_noise, uncompiled
+from resexp.training.recipe import build, clip, learning_rates, make_optimizer, sample_noise, uncompiled
 from resexp.training.state import StackState, current_networks, fixed_batch, mark_diverged, write_status
 from resexp.training.step import forward_backward
 
@@ -56,23 +56,27 @@ def train_stack(trials: Sequence[Trial], folder: Path, name: str, device: str, s
 def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str) -> StackState:
     """The state of a stack at initialization. Checks which trials have results in `folder`, and writes nothing."""
     target, settings, recipe = torch.device(device), trials[0].settings, trials[0].settings.training
-    training_data = load_training_data(settings.data, device, DTYPES[settings.precision])
-    counts = step_counts(settings, len(training_data.training))
+    training_data = load_training_data(settings.data, device, settings.precision)
+    images, seeds = len(training_data.training), [trial.seed for trial in trials]
+    counts = step_counts(images, recipe.batch_size, recipe.steps, recipe.epochs, settings.gradients.every)
     networks = [build(trial, training_data.input_shape, training_data.classes) for trial in trials]
     single_state_dict = networks[0].state_dict()
     network = stacking.stack(networks).to(target)
+    has_noise = any(hasattr(block.shortcut, "draw") for block in network.blocks)
     trial_paths = tuple(runs.trial_folder(folder, trial.name) for trial in trials)
     state = StackState(
         trials=tuple(trials),
         training_data=training_data,
+        batches=partial(batches, training_data, seeds, recipe.batch_size, settings.data.augment),
+        test_images=partial(test_images, settings.data, device),
         step_counts=counts,
         network=network,
         single_state_dict=single_state_dict,
         costs=costs(trials, networks, training_data.input_shape),
         parameters=list(network.parameters()),
-        has_noise=any(hasattr(block.shortcut, "draw") for block in network.blocks),
+        sample_noise=partial(sample_noise, network, seeds) if has_noise else lambda _step, _x: (),
         optimizer=make_optimizer(network, recipe, {name for name, value in single_state_dict.items() if value.ndim < 2}),
-        learning_rate=partial(learning_rate, recipe, steps=counts.steps),
+        learning_rate=learning_rates(recipe, counts.steps),
         probes=settings.gradients.probes,
         batch_size=recipe.batch_size,
         checkpoint_every=recipe.checkpoint_every,
@@ -88,7 +92,7 @@ def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str)
     )
     if state.compiled:
         network.compile(dynamic=False)
-    if any(probe in probes.FIXED_BATCH_PROBES for probe in state.probes):
+    if any(isinstance(probes.PROBES[name], probes.FixedBatchProbe) for name in state.probes):
         state.single_networks = [single_network.to(target) for single_network in networks]
         state.probe_batch = fixed_batch(training_data, settings.data.name)
     return state
@@ -138,13 +142,9 @@ def resume(state: StackState) -> None:
 
 
 def loop(state: StackState, stop: Callable[[], bool]) -> None:
-    """Trains to the last step, or until every trial has diverged.
-
-    Raises:
-        Stopped: `stop()` was true before a step or during an evaluation; no row of this step is written.
-    """
+    """Trains to the last step, or until every trial has diverged."""
     steps, per_epoch = state.step_counts.steps, state.step_counts.per_epoch
-    stream = batches(state.trials, state.training_data, per_epoch, state.step)
+    stream = state.batches(state.step)
     is_due, epoch_start = checkpoint_rule(state.checkpoint_every), time.perf_counter()
     state.network.train()
     for step in range(state.step, steps + 1):
@@ -168,7 +168,7 @@ def update(state: StackState, x: Tensor, labels: Tensor) -> None:
     trials, is_logged = len(state.trials), bool(state.probes) and state.step_counts.is_logging_step(state.step)
     for group in state.optimizer.param_groups:
         group["lr"] = state.learning_rate(state.step)
-    noise = sample_noise(state.network, state.trials, state.step, x) if state.has_noise else ()
+    noise = state.sample_noise(state.step, x)
     boundaries = eager_boundaries(state, x, labels, noise) if is_logged and state.compiled else list[Tensor]()
     for parameter in state.parameters:
         parameter.grad = None
@@ -212,17 +212,16 @@ def write_probe_rows(state: StackState, rows: Sequence[dict[str, Sequence[probes
     for trial_path, is_active, trial_rows in zip(state.trial_paths, state.active, rows, strict=True):
         for name, probe_rows in trial_rows.items() if is_active else ():
             if probe_rows:
-                runs.append(trial_path / runs.PROBE_FILES[name], [(state.step, state.epoch, *row) for row in probe_rows])
+                columns = probes.column_names(probes.PROBES[name])
+                runs.append(
+                    trial_path / runs.probe_file(name), [(state.step, state.epoch, *row) for row in probe_rows], columns
+                )
     if time.monotonic() - state.status_written_at > STATUS_SECONDS:
         write_status(state, "running")
 
 
 def evaluate_epoch(state: StackState, epoch_start: float, stop: Callable[[], bool]) -> float:
-    """Evaluates all trials, logs metrics and times, and updates the best epochs; returns the start time of the next epoch.
-
-    Raises:
-        Stopped: `stop()` was true during an evaluation; nothing is logged.
-    """
+    """Evaluates all trials, logs metrics and times, and updates the best epochs; returns the start time of the next epoch."""
     mark_diverged(state, state.step)  # waits for the device, so that training time is not counted as evaluation time
     epoch_end, trials = time.perf_counter(), len(state.trials)
     with measuring(state, stop):

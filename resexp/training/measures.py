@@ -19,7 +19,7 @@ FIRST_STEP_WITH_ALL_GRADIENTS = 2  # with weights initialized to 0, some layers 
 
 
 class Stopped(Exception):  # noqa: N818 - a request, not an error
-    """Training was asked to stop; the current computation is discarded."""
+    """Raised by functions with an argument `stop` if `stop()` is true. The computation is discarded, and nothing is written."""
 
 
 def never() -> bool:
@@ -33,8 +33,7 @@ def logits_of(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields (float64 logits (T, B, K), labels (B,)) of each batch, in eval mode and without augmentation; restores the mode.
 
-    Raises:
-        Stopped: `stop()` was true before a batch; it is checked only if there are several batches.
+    `stop` is called before each batch, if there are several.
     """
     mode, size = network.training, max(1, EVALUATION_BATCH // trials)
     has_several_batches = len(images) > size
@@ -52,11 +51,7 @@ def logits_of(
 def evaluate(
     network: Network, images: Images, training_data: TrainingData, trials: int = 1, stop: Callable[[], bool] = never
 ) -> list[tuple[float, float]]:
-    """(mean cross-entropy without label smoothing, accuracy in [0, 1]) of each trial; nan if there are no images.
-
-    Raises:
-        Stopped: as `logits_of`.
-    """
+    """(mean cross-entropy without label smoothing, accuracy in [0, 1]) of each trial; nan if there are no images."""
     if not len(images):
         return [(math.nan, math.nan)] * trials
     losses, correct = torch.zeros(trials, dtype=torch.float64), torch.zeros(trials, dtype=torch.float64)
@@ -93,6 +88,12 @@ def dead_layers(trial_path: Path) -> list[str]:
         return []
     alive = {row["layer"] for row in rows if float(row["weight_grad_norm"]) != 0}
     return [layer for layer in dict.fromkeys(row["layer"] for row in rows) if layer not in alive]
+
+
+def distance_at(trial_path: Path, step: int) -> float:
+    """activation_cosine_distance at the last block boundary, from signals.csv; nan if the log does not have it."""
+    rows = [row for row in runs.read_rows(trial_path / "signals.csv") if int(row["step"]) == step]
+    return float(rows[-1].get("activation_cosine_distance", math.nan)) if rows else math.nan
 
 
 def slope_at(trial_path: Path, step: int, network: Network) -> float:

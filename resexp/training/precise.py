@@ -18,11 +18,7 @@ PRECISE_IMAGES = 2_048  # images of the training sample from which batch norm st
 
 @contextmanager
 def measuring(state: StackState, stop: Callable[[], bool]) -> Iterator[None]:
-    """A context for evaluating and storing the network: not compiled, with precise batch norm.
-
-    Raises:
-        Stopped: `stop()` was true before a batch.
-    """
+    """A context for evaluating and storing the network: not compiled, with precise batch norm."""
     precise_norms = precise_batch_norm(state.network, state.training_data, state.batch_size, len(state.trials), stop)
     with uncompiled(compiled=state.compiled), precise_norms:
         yield
@@ -38,10 +34,7 @@ def precise_batch_norm(
     the mean of the batch means and the mean of the unbiased batch variances over batches of the training sample
     (precise batch norm, arXiv:2105.07576 §3). The batches have the size of training batches, are the same at every call and
     are not augmented. Other layers are in eval mode, as in the evaluation that follows. Networks without batch norm are
-    unchanged.
-
-    Raises:
-        Stopped: `stop()` was true before a batch; it is checked only if all trials together process more than 2,000 images.
+    unchanged. `stop` is called before each batch, if all trials together process more than 2,000 images.
     """
     norms = [
         module

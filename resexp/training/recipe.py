@@ -101,26 +101,28 @@ def _parameters(network: Network) -> int:
 PLAIN_INITS = {"fixup": "he"}  # initialization of the plain counterpart, for initializations that need a shortcut
 
 
-def sample_noise(network: Network, trials: Sequence[Trial], step: int, x: Tensor) -> list[Noise]:
+def sample_noise(network: Network, seeds: Sequence[int], step: int, x: Tensor) -> list[Noise]:
     """The random draws of stochastic shortcuts after `step` updates, from the streams (seed, step, block).
 
-    x has shape (T, B, ...) for several trials, (B, ...) for one.
+    x has shape (T, B, ...) for several trials, (B, ...) for one. `seeds` has one seed per trial.
     """
-    batch = x.shape[0 if len(trials) == 1 else 1]
-    trial_streams = [partial(streams.generator, trial.seed, "shortcut", step, device=x.device) for trial in trials]
+    batch = x.shape[0 if len(seeds) == 1 else 1]
+    trial_streams = [partial(streams.generator, seed, "shortcut", step, device=x.device) for seed in seeds]
     return stacking.join_noise([network.sample_noise(batch, stream) for stream in trial_streams])
 
 
-def learning_rate(training: TrainingSettings, step: int, steps: int) -> float:
-    """The learning rate of the update that follows `step` completed updates, of `steps` in all."""
-    warmup = training.warmup.factor if training.warmup and step < training.warmup.steps else 1.0
-    return training.lr * warmup * SCHEDULES[training.schedule](training, step, steps)
+def learning_rates(recipe: TrainingSettings, steps: int) -> Callable[[int], float]:
+    """A function that returns the learning rate of the update after so many completed updates, of `steps` in all."""
+    warmup_steps, warmup_factor = (recipe.warmup.steps, recipe.warmup.factor) if recipe.warmup else (0, 1.0)
+    lr, factor = recipe.lr, partial(SCHEDULES[recipe.schedule], steps, recipe.milestones, recipe.gamma)
+    return lambda step: lr * (warmup_factor if step < warmup_steps else 1.0) * factor(step)
 
 
-SCHEDULES: dict[str, Callable[[TrainingSettings, int, int], float]] = {
-    "constant": lambda _training, _step, _steps: 1.0,
-    "step": lambda training, step, _steps: training.gamma ** sum(step >= m for m in training.milestones),
-    "cosine": lambda _training, step, steps: (1 + math.cos(math.pi * step / steps)) / 2,
+# Factors of the learning rate, from (steps in all, milestones, gamma, completed steps).
+SCHEDULES: dict[str, Callable[[int, Sequence[int], float, int], float]] = {
+    "constant": lambda _steps, _milestones, _gamma, _step: 1.0,
+    "step": lambda _steps, milestones, gamma, step: gamma ** sum(step >= milestone for milestone in milestones),
+    "cosine": lambda steps, _milestones, _gamma, step: (1 + math.cos(math.pi * step / steps)) / 2,
 }
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrainingSettings], torch.optim.Optimizer]] = {

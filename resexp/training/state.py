@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from resexp import datasets, runs, stacking, streams
 from resexp.config import Trial
-from resexp.networks import Network
+from resexp.datasets import Images
+from resexp.networks import Network, Noise
 from resexp.training.data import StepCounts, TrainingData
 
 PROBE_BATCH_SIZE = 64  # training images in the fixed batch of probes
@@ -28,12 +29,14 @@ class StackState:
 
     trials: tuple[Trial, ...]
     training_data: TrainingData
+    batches: Callable[[int], Iterator[tuple[Tensor, Tensor]]]  # from a step on
+    test_images: Callable[[], Images]
     step_counts: StepCounts
     network: Network
     single_state_dict: dict[str, Tensor]  # state dict of one network before stacking, for its shapes
     costs: list[dict[str, int]]  # parameters and multiply-adds of each trial's network
     parameters: list[nn.Parameter]
-    has_noise: bool  # whether a shortcut is stochastic in training
+    sample_noise: Callable[[int, Tensor], Sequence[Noise]]  # of stochastic shortcuts, by completed updates and images
     optimizer: torch.optim.Optimizer
     learning_rate: Callable[[int], float]  # of the update that follows so many completed updates
     probes: Sequence[str]
