@@ -24,6 +24,7 @@ from resexp.tables.definitions import DEFINITIONS
 from resexp.tables.findings import findings, headline, pair_verdicts
 from resexp.tables.frames import Frames
 from resexp.tables.learning_rate_transfer import learning_rate_transfer
+from resexp.tables.remedies import Diagnosis, advice
 from resexp.tables.reversals import reversals
 from resexp.tables.sentences import Sentence
 from resexp.tables.text_layout import plain_lines
@@ -201,6 +202,7 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             *two_experiments(tmp_path),
             *of_one_value(tmp_path / "tuned"),
             of_learning_rates(tmp_path / "rates"),
+            *advice(DIAGNOSES),
             *map(profile_words, PROFILES),
         ]
     )
@@ -210,6 +212,15 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(templates - formatted - constant) == []
 
 
+VANISHING = Diagnosis("plain", "all", -8.0, 0.001, "plain", "pytorch", None, "none", lr=0.01)
+DIAGNOSES = (
+    VANISHING,
+    replace(VANISHING, growth=0.0),
+    replace(VANISHING, growth=8.0, init_scale=4.0),
+    replace(VANISHING, growth=8.0, shortcut="identity"),
+    replace(VANISHING, trained=2, diverged=2),
+    replace(VANISHING, growth=0.0, distance=0.3, trained=2),
+)
 DIFFERENT_BATCHES: Any = SimpleNamespace(equal=SimpleNamespace(content={"batches": False}))  # a pair summary
 
 

@@ -9,9 +9,10 @@ depth_trends(results)                 does training error rise with depth, and h
 """
 
 from resexp.comparison.cells import Arm, Cell, Contrast, cells
+from resexp.comparison.collapse import COLLAPSE, Inputs, inputs, mean_distance
 from resexp.comparison.depths import DepthTrend, by_depth, depth_trends, errors
 from resexp.comparison.effects import Effect, Part, effect, part
-from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
+from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth, mean_growth
 from resexp.comparison.groups import Label, column_names, groups, order_by, seed_pairs, summary, value
 from resexp.comparison.learning_rates import RateTransfer, rate_transfers
 from resexp.comparison.metrics import Metric, find_metric, resolution, select_metric

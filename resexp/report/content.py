@@ -32,6 +32,7 @@ from resexp.tables.pair_summaries import matched_pairs
 from resexp.tables.probe_lines import slopes
 from resexp.tables.published import published_table
 from resexp.tables.recipes import untuned
+from resexp.tables.remedies import advice, trained_diagnoses
 from resexp.tables.reversals import reversals
 
 READ_FILES = (
@@ -167,6 +168,7 @@ def _questions(data: FigureData, pictures: Pictures) -> Iterator[Section]:
     yield _section("gradients", "Do gradients reach the first layer?", *gradients, measured, by_layer, short="Gradients")
     question = "Do different inputs still look different at the last layer?"
     yield _section("inputs", question, *pictures[FigureSection.INPUTS], short="Different inputs")
+    yield _section("advice", "What often helps?", Points(advice(trained_diagnoses(data.results))))
     longer = longer_commands(data.comparison)
     yield _section(
         "error",
