@@ -5,21 +5,11 @@
 Only this package knows the format of a config. Modules below `train.build` do not use configs.
 """
 
+from resexp.config.differences import continues, departures, shared_differences
 from resexp.config.editors import schema
 from resexp.config.expansion import expanded
 from resexp.config.expectations import ANY_RESIDUAL, MEASURES, Expectation, Relation, Side, parse_expectation
-from resexp.config.grid import (
-    Experiment,
-    conditions,
-    continues,
-    departures,
-    experiment_from,
-    limits,
-    load,
-    shared_differences,
-    shipped,
-    with_data_root,
-)
+from resexp.config.grid import Experiment, conditions, experiment_from, limits, load, shipped, with_data_root
 from resexp.config.keys import SHORT, suggested_key
 from resexp.config.models import (
     AXES,

@@ -131,8 +131,8 @@ def experiment_from(
         for values in itertools.product(*axes.values())
     ]
     cells = _without_excluded([_with_default_epochs(cell) for cell in cells], exclude, raw, first)
-    defaults = dict(_flat(Settings(name="defaults").model_dump(mode="json"), ""))
-    written = {key for key, value in _flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
+    defaults = dict(flat(Settings(name="defaults").model_dump(mode="json"), ""))
+    written = {key for key, value in flat(raw, "") if value != defaults.get(key)}  # restating a default is harmless
     problem = next(filter(None, (incompatible_values(cell, shortcuts, probes) for cell in cells)), None) or unused_key(
         written, cells
     )
@@ -246,7 +246,7 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
             for arm, shortcut, parameters_of in _arms(cell.network):
                 network = cell.network.model_copy(update={"shortcut": shortcut})
                 settings = cell.model_copy(update={"network": network, "seeds": (seed,)})
-                name = _trial_name(arm, settings, axes, seed)
+                name = name_of_trial(arm, settings, axes, seed)
                 _check_length(cell.name, name, axes)
                 trial = Trial(name=name, arm=arm, seed=seed, settings=settings, parameters_of=parameters_of)
                 if trials.setdefault(name.lower(), trial) != trial:  # some file systems ignore case
@@ -254,7 +254,8 @@ def _trials(cells: list[Settings], axes: tuple[str, ...]) -> tuple[Trial, ...]:
     return tuple(trials.values())
 
 
-def _trial_name(arm: str, settings: Settings, axes: Iterable[str], seed: int) -> str:
+def name_of_trial(arm: str, settings: Settings, axes: Iterable[str], seed: int) -> str:
+    """plain-d8-norm-none-s0: the arm, the tags of the axes and the seed."""
     return "-".join([arm, *axis_tags(settings, axes).values(), f"s{seed}"])
 
 
@@ -310,52 +311,6 @@ def limits(settings: Settings) -> list[str]:
     ]
 
 
-# ---- differences between experiments ----------------------------------------------------------------------------
-
-
-def shared_differences(old: dict[str, Any], new: dict[str, Any], axes: Iterable[str]) -> list[tuple[str, Any, Any]]:
-    """(key, old, new) of each key that all trials share and whose value differs between two resolved settings.
-
-    FREE_KEYS, seeds and the values of axes are ignored. A key that is an axis in only one of the settings counts as different.
-    """
-    ignored = {"seeds", *FREE_KEYS}
-    flat_old, flat_new = dict(_flat(old, "")), dict(_flat(new, ""))
-    differences = []
-    for key in sorted(flat_old.keys() | flat_new.keys()):
-        before, after = flat_old.get(key), flat_new.get(key)
-        both_axes = key in axes and isinstance(before, list) and isinstance(after, list)
-        if before != after and not both_axes and key not in ignored and key.split(".")[0] not in ignored:
-            differences.append((key, before, after))
-    return differences
-
-
-def departures(trained: Trial, experiment: Experiment, expected: Trial | None) -> list[tuple[str, Any, Any]]:
-    """(key, trained value, expected value) of each key in which a trained trial departs from an experiment.
-
-    `expected` is the trial of the same name in the experiment; None if it was removed, and axis values may then differ.
-    """
-    trained_settings = trained.settings.model_dump(mode="json")
-    settings = expected.settings.model_dump(mode="json") if expected else experiment.settings
-    free_axes = () if expected else experiment.axes
-    differences = [
-        (key, *values) for key, *values in shared_differences(trained_settings, settings, ()) if key not in ("name", *free_axes)
-    ]
-    name = _trial_name(trained.arm, trained.settings, experiment.axes, trained.seed)
-    if name != trained.name and not differences:
-        differences = [("trial names", trained.name, name)]
-    return differences
-
-
-def continues(new: Experiment, stored: Experiment) -> bool:
-    """Whether an experiment includes every trial of a stored one, with the same recipe; the name is ignored."""
-    return same_recipe(new, stored) and {trial.name for trial in stored.trials} <= {trial.name for trial in new.trials}
-
-
-def same_recipe(new: Experiment, stored: Experiment) -> bool:
-    """Whether two experiments differ only in name, seeds, axis values and FREE_KEYS."""
-    return {key for key, _, _ in shared_differences(stored.settings, new.settings, new.axes)} <= {"name"}
-
-
 def conditions(settings: Settings) -> dict[str, Any]:
     """The settings that affect the result of a trial, without shortcut and seed: values by dotted key.
 
@@ -368,9 +323,10 @@ def conditions(settings: Settings) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in ignored and key.split(".")[0] not in ignored}
 
 
-def _flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+def flat(settings: dict[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    """(dotted key, value) of nested settings; the value of an axis is not opened."""
     for key, value in settings.items():
         if isinstance(value, dict) and f"{prefix}{key}" not in AXES:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
