@@ -160,7 +160,7 @@ def _answer(data: FigureData, pictures: Pictures, summaries: Sequence[runs.PairS
 
 
 def _questions(data: FigureData, pictures: Pictures) -> Iterator[Section]:
-    """The three questions, in the order of the signal: gradients, inputs, training error."""
+    """The three questions, in the order of the signal: gradients, inputs, training error; then what often helps."""
     gradients = pictures[FigureSection.GRADIENTS]
     measured = slopes(data.at_initialization if gradients else [])
     has_weights = any(picture.name == "weight-gradient" for picture in gradients)
@@ -168,7 +168,6 @@ def _questions(data: FigureData, pictures: Pictures) -> Iterator[Section]:
     yield _section("gradients", "Do gradients reach the first layer?", *gradients, measured, by_layer, short="Gradients")
     question = "Do different inputs still look different at the last layer?"
     yield _section("inputs", question, *pictures[FigureSection.INPUTS], short="Different inputs")
-    yield _section("advice", "What often helps?", Points(advice(trained_diagnoses(data.results))))
     longer = longer_commands(data.comparison)
     yield _section(
         "error",
@@ -179,6 +178,7 @@ def _questions(data: FigureData, pictures: Pictures) -> Iterator[Section]:
         Listing(longer, "A gap is still closing. Commands that train longer") if longer else "",
         short="Training error over depth",
     )
+    yield _section("advice", "What often helps?", Points(advice(trained_diagnoses(data.results))))
 
 
 def _results(data: FigureData, pictures: Pictures) -> Iterator[Section]:
