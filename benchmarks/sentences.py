@@ -13,7 +13,8 @@ from types import ModuleType
 from resexp import figures, report, tables
 from resexp.claims import Verdict
 from resexp.claims.judging import RULES as CLAIMS
-from resexp.comparison import Effect, Flow, Part
+from resexp.comparison import Effect, Flow, Inputs, Part
+from resexp.comparison.collapse import RULES as COLLAPSES
 from resexp.comparison.effects import RULES as EFFECTS
 from resexp.comparison.gradients import RULES as FLOWS
 from resexp.figures import FIGURES
@@ -27,6 +28,7 @@ RULES: dict[type[StrEnum], Mapping[str, str]] = {
     Part: EFFECTS,
     DegradationVerdict: DEGRADATION,
     Flow: FLOWS,
+    Inputs: COLLAPSES,
     Verdict: CLAIMS,
 }
 HEAD = """# Sentences and their conditions

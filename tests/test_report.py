@@ -80,7 +80,7 @@ def test_the_contents_link_to_every_section(page):
     links = re.findall(r'<li><a href="#([a-z]+)">', page[2])
 
     assert links == re.findall(r'<section id="([a-z]+)"', page[2])
-    assert links[:5] == ["answer", "gradients", "inputs", "error", "conditions"]
+    assert links[:6] == ["answer", "gradients", "inputs", "error", "advice", "conditions"]
 
 
 def test_arms_that_are_not_a_pair_are_reported_without_a_finding(tmp_path):

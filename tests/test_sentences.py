@@ -4,6 +4,7 @@ import runpy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fabricated
@@ -22,6 +23,8 @@ from resexp.tables.budget import longer_commands
 from resexp.tables.definitions import DEFINITIONS
 from resexp.tables.findings import findings, headline, pair_verdicts
 from resexp.tables.frames import Frames
+from resexp.tables.learning_rate_transfer import learning_rate_transfer
+from resexp.tables.remedies import Diagnosis, advice
 from resexp.tables.reversals import reversals
 from resexp.tables.sentences import Sentence
 from resexp.tables.text_layout import plain_lines
@@ -194,11 +197,31 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             formats.looks_text((5, 10)),
         ]
     )
-    text += "\n".join([*two_experiments(tmp_path), *of_one_value(tmp_path / "tuned"), *map(profile_words, PROFILES)])
+    text += "\n".join(
+        [
+            *two_experiments(tmp_path),
+            *of_one_value(tmp_path / "tuned"),
+            of_learning_rates(tmp_path / "rates"),
+            *advice(DIAGNOSES),
+            *map(profile_words, PROFILES),
+        ]
+    )
     templates = {sentence.text for _, _, collection in GENERATOR["collections"]() for sentence in collection.values()}
     constant = {template for template in templates if "{" not in template and template in text}
 
     assert sorted(templates - formatted - constant) == []
+
+
+VANISHING = Diagnosis("plain", "all", -8.0, 0.001, "plain", "pytorch", None, "none", lr=0.01)
+DIAGNOSES = (
+    VANISHING,
+    replace(VANISHING, growth=0.0),
+    replace(VANISHING, growth=8.0, init_scale=4.0),
+    replace(VANISHING, growth=8.0, shortcut="identity"),
+    replace(VANISHING, trained=2, diverged=2),
+    replace(VANISHING, growth=0.0, distance=0.3, trained=2),
+)
+DIFFERENT_BATCHES: Any = SimpleNamespace(equal=SimpleNamespace(content={"batches": False}))  # a pair summary
 
 
 def two_experiments(folder: Path) -> list[str]:
@@ -214,7 +237,7 @@ def two_experiments(folder: Path) -> list[str]:
     for results in (unmatched, waiting):
         cells = compare_results(results)
         lines += [*answer(cells, findings(cells.cells), []), headline(cells.cells, findings(cells.cells), "a rate")]
-    return [*lines, *answer(cells, [], [{"equal": {"batches": False}}])]
+    return [*lines, *answer(cells, [], [DIFFERENT_BATCHES])]
 
 
 PROFILES = ({0: 0.0}, {0: 0.0, 10: -3.0}, {0: 0.0, 10: -3.0, 20: 0.0})  # step -> orders of magnitude over the network
@@ -232,6 +255,13 @@ def profile_words(growths: dict[int, float]) -> str:
     ]  # fmt: skip
     empty = pd.DataFrame()
     return " ".join(gradient_profile.sentences(Frames(empty, empty, pd.DataFrame(rows), empty, empty)))
+
+
+def of_learning_rates(folder: Path) -> str:
+    """The notes on best learning rates over depth; plain networks of depth 64 are at chance."""
+    grid = ("network.depth=[8,16,64]", *ONE[1:], "seeds=2", "training.lr=[0.1,0.01]")
+    results = fabricated.results(folder, everywhere(CHANCE, network(0.9)), *grid)
+    return "\n".join(learning_rate_transfer(compare_results(results, tune=["lr"])).notes)
 
 
 def of_one_value(folder: Path) -> list[str]:

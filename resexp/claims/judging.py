@@ -266,7 +266,12 @@ def _relation(relation: Relation, measured: dict[str, MeasuredValues], level: fl
         tests.append(_by_seeds(left, right, shift, sign, level, measured_text, loose=loose, mixed=mixed, paired=paired))
     first = tests[0]
     if any(test.verdict != first.verdict for test in tests):
-        reason = "the logging interval" if any(values.earliest for values in arms) else "the quartiles of the times"
+        reasons = {
+            "the logging interval": any(values.earliest for values in arms),
+            "the steps between learning rates": any(values.error for values in arms),
+            "the quartiles of the times": True,
+        }
+        reason = next(text for text, applies in reasons.items() if applies)
         return replace(first, verdict=Verdict.UNDECIDED, evidence=f"{first.evidence}; undecided within {reason}")
     return replace(first, p=None if first.p is None else max(test.p or 0.0 for test in tests))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from resexp import config, runs
-from resexp.comparison import Label, by_depth, errors, groups, growth, value
+from resexp.comparison import Label, by_depth, errors, groups, growth, rate_transfers, value
 from resexp.runs import Outcome, Results, TrialRecord
 
 Estimate = tuple[float, float, float]  # (low, value, high)
@@ -17,7 +17,7 @@ class MeasuredValues:
 
     diverged: seeds without a value. outcomes: those of each seed, if the value depends on the final weights. factor: (low,
     value, high), by which the values of the seeds are multiplied. earliest: smallest possible value of a seed, if a log has
-    gaps between its steps. depths: the two depths between which a value is a rise.
+    gaps between its steps. error: largest error of the value of a seed. depths: the two depths between which a value is a rise.
     """
 
     seeds: dict[int, float] | None = None
@@ -26,12 +26,14 @@ class MeasuredValues:
     outcomes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     factor: Estimate = (1.0, 1.0, 1.0)
     earliest: dict[int, float] = field(default_factory=dict)
+    error: float = 0.0
     depths: tuple[int, ...] = ()
 
     def at(self, seed: int, end: int) -> float:
         """The smallest possible (`end` 0), the measured (1) or the largest possible (2) value of a seed."""
         seeds = self.seeds or {}
-        return (self.earliest.get(seed, seeds[seed]) if end == 0 else seeds[seed]) * self.factor[end]
+        value = (self.earliest.get(seed, seeds[seed]) if end == 0 else seeds[seed]) * self.factor[end]
+        return value + (end - 1) * self.error
 
     def has_mixed_outcomes(self, seeds: Collection[int]) -> bool:
         """Whether the outcomes of these seeds differ."""
@@ -129,6 +131,16 @@ def _rise(curve: dict[int, list[TrialRecord]]) -> MeasuredValues:
     return MeasuredValues(seeds=rises, diverged=frozenset(common) - rises.keys(), outcomes=outcomes, depths=depths)
 
 
+def _lr_exponent(results: Results, _number: float | None) -> MeasuredCells:
+    """Exponent of the best learning rate over the number of blocks; a cell contains all depths and rates of a condition."""
+    conditions: dict[tuple[str, ...], tuple[Label, dict[str, MeasuredValues], TrialRecord]] = {}
+    for transfer in rate_transfers(results):
+        cell = (transfer.condition, dict[str, MeasuredValues](), transfer.deepest)
+        arms = conditions.setdefault(tuple(transfer.condition.values()), cell)[1]
+        arms.update(_present({transfer.arm: MeasuredValues(seeds=transfer.exponents, error=transfer.resolution)}))
+    return list(conditions.values())
+
+
 # ---- one value for all seeds ------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +226,7 @@ MEASURES: dict[str, Measure] = {
     "activation_bytes": _timed("activation_bytes"),
     "steps_to_loss": _steps_to_loss,
     "time_to_loss": _time_to_loss,
+    "lr_exponent": _lr_exponent,
 }
 
 

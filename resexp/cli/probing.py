@@ -41,4 +41,5 @@ def probe(
         print_result(tables.probe_json(diagnostics) if as_json else tables.probe_csv(diagnostics))
     else:
         batch_size, labels = experiment.shared.training.batch_size, tables.cell_labels(experiment)
-        print_result(tables.as_lines(tables.probe_parts(experiment.name, diagnostics, batches, batch_size, labels)))
+        parts = tables.probe_parts(experiment.name, diagnostics, batches, batch_size, labels)
+        print_result(tables.as_lines([*parts, "", *tables.advice(tables.probe_diagnoses(experiment, diagnostics))]))

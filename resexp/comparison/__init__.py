@@ -5,14 +5,17 @@ cells(results, metric)                each arm and its plain counterpart, paired
 effect(plain, residual)               effect of the shortcut on a pair, as far as the evidence shows
 tuned(results, keys, metric)          both arms at one setting, and each at its best
 trainability(results)                 which quantities at initialization predict training accuracy?
+rate_transfers(results)               does the best learning rate depend on depth?
 depth_trends(results)                 does training error rise with depth, and how much of the rise does the shortcut remove?
 """
 
 from resexp.comparison.cells import Arm, Cell, Contrast, cells
+from resexp.comparison.collapse import COLLAPSE, Inputs, inputs, mean_distance
 from resexp.comparison.depths import DepthTrend, by_depth, depth_trends, errors
 from resexp.comparison.effects import Effect, Part, effect, part
-from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth
+from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth, mean_growth
 from resexp.comparison.groups import Label, column_names, groups, order_by, seed_pairs, summary, value
+from resexp.comparison.learning_rates import RateTransfer, rate_transfers
 from resexp.comparison.metrics import Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (
     Comparison,

@@ -30,7 +30,7 @@ MEASURES = (
     "test_accuracy", "best_test_accuracy", "train_accuracy", "val_accuracy", "test_error", "train_error", "val_error",
     "test_loss", "train_loss", "slope_start", "slope_end", "gradient_growth", "above_chance", "degradation", "parameters",
     "multiply_adds", "step_seconds", "epoch_seconds", "memory_bytes", "activation_bytes", "steps_to_loss", "time_to_loss",
-    "trainability",
+    "lr_exponent", "trainability",
 )  # fmt: skip
 TRAINABILITY = "trainability"  # its sides are predictors
 PREDICTORS = ("distance", "growth", "loss")

@@ -33,6 +33,7 @@ from resexp.tables.predictors import predictors
 from resexp.tables.probe_lines import slopes
 from resexp.tables.published import published_table
 from resexp.tables.recipes import untuned
+from resexp.tables.remedies import advice, trained_diagnoses
 from resexp.tables.reversals import reversals
 
 READ_FILES = (
@@ -160,7 +161,7 @@ def _answer(data: FigureData, pictures: Pictures, summaries: Sequence[runs.PairS
 
 
 def _questions(data: FigureData, pictures: Pictures) -> Iterator[Section]:
-    """The three questions, in the order of the signal: gradients, inputs, training error."""
+    """The three questions, in the order of the signal: gradients, inputs, training error; then what often helps."""
     gradients = pictures[FigureSection.GRADIENTS]
     measured = slopes(data.at_initialization if gradients else [])
     has_weights = any(picture.name == "weight-gradient" for picture in gradients)
@@ -178,6 +179,7 @@ def _questions(data: FigureData, pictures: Pictures) -> Iterator[Section]:
         Listing(longer, "A gap is still closing. Commands that train longer") if longer else "",
         short="Training error over depth",
     )
+    yield _section("advice", "What often helps?", Points(advice(trained_diagnoses(data.results))))
 
 
 def _results(data: FigureData, pictures: Pictures) -> Iterator[Section]:

@@ -38,6 +38,7 @@ from resexp.tables.pair_summaries import (
 )
 from resexp.tables.probe_lines import probe_parts
 from resexp.tables.published import published_rows
+from resexp.tables.remedies import advice, probe_diagnoses
 from resexp.tables.reproduced import reproduced
 from resexp.tables.terminal import fitted
 from resexp.tables.verdict_lines import PRIMARY, verdict_line, verdict_lines

@@ -10,6 +10,7 @@ from resexp.tables.findings import ACCURACY, Finding, at_deepest, findings
 from resexp.tables.formats import choice_text, difference_text, percent, seeds_text
 from resexp.tables.labels import condition, label_text
 from resexp.tables.recipes import recipe, untuned
+from resexp.tables.remedies import advice, trained_diagnoses
 from resexp.tables.sentences import Sentence, counted_conditions
 from resexp.tables.terminal import fitted
 
@@ -111,9 +112,10 @@ def answer_lines(comparison: Comparison, commands: Sequence[str] = ("report",), 
 
 
 def trained_lines(comparison: Comparison) -> list[str]:
-    """The end of `resexp train`, for a terminal of 80 columns: the summary, and commands that compare, report and tune."""
+    """The end of `resexp train`, for a terminal of 80 columns: the summary, advice on networks that do not train, commands."""
     lines = answer_lines(comparison, ("compare", "report"))
-    return fitted([*lines, *untuned(comparison.results)]) if lines else []
+    failed = [diagnosis for diagnosis in trained_diagnoses(comparison.results) if diagnosis.failed]
+    return fitted([*lines, *advice(failed), *untuned(comparison.results)]) if lines else []
 
 
 def _pairs(comparison: Comparison, pair_findings: Sequence[Finding]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from resexp import config, inference, runs, theory
+from resexp.comparison import Flow, Inputs, flow, inputs
 from resexp.config import Experiment, Trial
 from resexp.inference import Difference
 from resexp.runs import Results
@@ -39,7 +40,8 @@ class Spread:
 class InitDiagnostics:
     """One arm of a configuration at initialization: spreads by position, slope with its interval over seeds, prediction.
 
-    `places` names the block boundaries of both activation quantities and the layers of weight_grad_norm.
+    `places` names the block boundaries of both activation quantities and the layers of weight_grad_norm. distance: mean cosine
+    distance at the last boundary, None in logs of earlier releases.
     """
 
     cell: str
@@ -52,6 +54,20 @@ class InitDiagnostics:
     slope: Difference | None
     prediction: Prediction
     blocks: int = 0
+    distance: float | None = None
+
+    @property
+    def growth(self) -> float | None:
+        """Orders of magnitude from output to input: the slope times the number of blocks."""
+        return None if self.slope is None else self.slope.mean * self.blocks
+
+    @property
+    def flow(self) -> Flow | None:
+        return None if self.growth is None else flow(self.growth)
+
+    @property
+    def inputs(self) -> Inputs | None:
+        return None if self.distance is None else inputs(self.distance)
 
     @property
     def ratio(self) -> float | None:
@@ -87,6 +103,7 @@ def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
         if rows and record.result:
             measurement = {
                 "slope": math.nan if (slope := record.result.slope_start) is None else float(slope),
+                "distance": math.nan if (distance := record.result.distance_start) is None else distance,
                 "blocks": [row["block"] for row in rows],
                 **{name: [float(row[name]) for row in rows] for name in QUANTITIES[:2]},
             }
@@ -100,7 +117,9 @@ def _arm_diagnostics(label: str, trials: Sequence[Trial], measurements: Sequence
     settings, first = trials[0].settings, measurements[0]
     places = {"activation_rms": "blocks", "activation_grad_norm": "blocks", "weight_grad_norm": "layers"}
     network = settings.network.model_copy(update={"width": first.get("width", settings.network.width)})
-    slopes = [slope for trial in trials if math.isfinite(slope := _mean_slope(trial, measurements))]
+    slopes, distances = (
+        [mean for trial in trials if math.isfinite(mean := _mean(trial, measurements, key))] for key in ("slope", "distance")
+    )
     return InitDiagnostics(
         cell=label,
         depth=settings.network.depth,
@@ -116,12 +135,14 @@ def _arm_diagnostics(label: str, trials: Sequence[Trial], measurements: Sequence
         slope=inference.paired_difference(slopes) if slopes else None,
         prediction=prediction_of(settings, network),
         blocks=theory.block_count(settings.network),
+        distance=math.fsum(distances) / len(distances) if distances else None,
     )
 
 
-def _mean_slope(trial: Trial, measurements: Sequence[MeasurementValues]) -> float:
-    slopes = [entry["slope"] for entry in measurements if entry["trial"] == trial.name]
-    return math.fsum(slopes) / len(slopes)
+def _mean(trial: Trial, measurements: Sequence[MeasurementValues], key: str) -> float:
+    """Over the batches of a trial."""
+    values = [entry[key] for entry in measurements if entry["trial"] == trial.name]
+    return math.fsum(values) / len(values)
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -171,6 +192,9 @@ def _entry(arm: InitDiagnostics) -> dict[str, Any]:
     return {
         **asdict(arm),
         "ratio": arm.ratio,
+        "growth": arm.growth,
+        "gradients": arm.flow,
+        "inputs": arm.inputs,
         "prediction": {
             **asdict(prediction),
             "known": prediction.known,

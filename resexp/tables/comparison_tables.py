@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from resexp.comparison import Comparison
+from resexp.tables.learning_rate_transfer import learning_rate_transfer
 from resexp.tables.model import Table
 
-TABLES: dict[str, Callable[[Comparison], Table[Any]]] = {}
+TABLES: dict[str, Callable[[Comparison], Table[Any]]] = {"learning_rate_transfer": learning_rate_transfer}
 
 
 def added_tables(comparison: Comparison) -> dict[str, Table[Any]]:

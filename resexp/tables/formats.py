@@ -229,6 +229,11 @@ def train_error_spread(arm: Arm) -> str:
     return "-" if arm.train_error is None else accuracy_text(arm.train_error)
 
 
+def small_text(value: float) -> str:
+    """A positive number with two digits: '0.054', '2.2e-4'."""
+    return f"{value:.1e}".replace("e-0", "e-") if value < 0.001 else f"{value:.2g}"
+
+
 def growth_text(growth: float) -> str:
     """Orders of magnitude with one digit."""
     return f"{growth + 0.0:+.1f}".replace("-0.0", "+0.0")

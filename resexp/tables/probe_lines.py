@@ -4,10 +4,12 @@ import math
 from collections.abc import Sequence
 from types import MappingProxyType
 
+from resexp.comparison import Flow, Inputs
 from resexp.tables.at_initialization import QUANTITIES, InitDiagnostics, Spread
 from resexp.tables.definitions import legend
+from resexp.tables.formats import small_text
 from resexp.tables.labels import Labels, cell_text
-from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Part, Table
+from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Part, Table, Tone
 from resexp.tables.terminal import shade, shade_levels
 
 
@@ -24,8 +26,13 @@ def slopes(diagnostics: Sequence[InitDiagnostics], labels: Labels = MappingProxy
             Column("predicted slope", predicted_text, "The slope from theory, ± two SDs over seeds if theory predicts them.",
                    number=True),
             Column("ratio", ratio_text, "ratio", number=True),
+            Column("distance", distance_text, "cosine distance", number=True, media=EVERYWHERE - IN_TEXT),
+            Column("gradients", lambda arm: arm.flow or "-", "The norm of dL/dx over the whole network.", tone=_flow_tone,
+                   media=EVERYWHERE - IN_TEXT),
+            Column("inputs", lambda arm: arm.inputs or "-", "inputs collapse", tone=_inputs_tone, media=EVERYWHERE - IN_TEXT),
             Column("law", lambda arm: arm.prediction.law, media=EVERYWHERE - IN_TEXT),
             Column("|dL/dx|", _chart, media=IN_TEXT),
+            Column("verdicts", _verdicts, below="", media=IN_TEXT),
             Column("norms", _norms, below="", media=IN_TEXT),
             Column("warnings", lambda arm: "\n".join(_warnings(arm)), below="", media=IN_TEXT),
         ],
@@ -42,10 +49,13 @@ def probe_parts(
     seeds = max((arm.seeds for arm in diagnostics), default=0)
     counts = f"n = {seeds} seed{'' if seeds == 1 else 's'}, {batches} batch{'' if batches == 1 else 'es'} of {batch_size}"
     lines = [f"{name}: at initialization, without training; {counts}"]
-    lines += legend("slope", "ratio", "95% CI")
+    lines += legend("slope", "ratio", "95% CI", "cosine distance", "inputs collapse")
     lines += ["predicted slope: slope from theory, ± two SDs over seeds if theory predicts them"]
     lines += ["chart: |dL/dx| from the stem to the last block; full: its maximum, blank: 1e-6 of it"]
-    lines += ["below each arm: norms at the first and last block boundary or layer; RMS for x"]
+    lines += [
+        "below each arm: verdicts, with the cosine distance at the last block boundary",
+        "then norms at the first and last block boundary or layer; RMS for x",
+    ]
     return [*lines, slopes(diagnostics, labels)]
 
 
@@ -59,6 +69,25 @@ def _norms(arm: InitDiagnostics) -> str:
     symbols = {"activation_grad_norm": "dL/dx", "activation_rms": "x", "weight_grad_norm": "dL/dW"}
     ends = [(symbol, arm.spreads[name]) for name, symbol in symbols.items() if name in arm.spreads]
     return ", ".join(f"{symbol} {_level(spreads[0])} to {_level(spreads[-1])}" for symbol, spreads in ends)
+
+
+def _verdicts(arm: InitDiagnostics) -> str:
+    """'gradients vanishing, inputs collapsed (distance 2.9e-4)', as far as they were measured."""
+    gradients = f"gradients {arm.flow}" if arm.flow else ""
+    return ", ".join(filter(None, [gradients, f"inputs {arm.inputs} (distance {distance_text(arm)})" if arm.inputs else ""]))
+
+
+def _flow_tone(arm: InitDiagnostics) -> Tone:
+    return Tone.NONE if arm.flow in (None, Flow.STABLE) else Tone.BAD
+
+
+def _inputs_tone(arm: InitDiagnostics) -> Tone:
+    return Tone.BAD if arm.inputs == Inputs.COLLAPSED else Tone.NONE
+
+
+def distance_text(arm: InitDiagnostics) -> str:
+    """Two digits: '0.054', '2.2e-4'; '-' if it was not measured."""
+    return "-" if arm.distance is None else small_text(arm.distance)
 
 
 def _level(spread: Spread) -> str:
