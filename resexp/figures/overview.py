@@ -30,7 +30,8 @@ class Panel:
 
     single: the question if there is one depth only.
     rows: condition, arm, x and value of each point; no rows if nothing was logged. seeds: whether a row is a seed, drawn as a
-    dot, with a line through the medians. verdicts: whether the titles state the effect of the shortcut.
+    dot, with a line through the medians. verdicts: whether the titles state the effect of the shortcut. log: whether the
+    vertical axis is logarithmic.
     """
 
     question: str
@@ -40,16 +41,22 @@ class Panel:
     seeds: bool = False
     verdicts: bool = False
     single: str = ""
+    log: bool = False
 
 
 def _initial(data: FigureData, column: str) -> pd.DataFrame:
     """A column of `profiles` at initialization, in the deepest networks."""
-    if not data.has_gradients:
+    if data.frames.signals.empty:
         return pd.DataFrame()
     rows = data.profiles
     rows = rows[(rows["step"] == rows["step"].min()) & (rows["depth"] == rows["depth"].max())].dropna(subset=[column])
     points: pd.DataFrame = rows.assign(x=rows["index"], value=rows[column].round(2))[["condition", "arm", "x", "value"]]
     return points
+
+
+def _distances(data: FigureData) -> pd.DataFrame:
+    rows = _initial(data, "distance")
+    return rows.assign(value=[float(f"{10**value:.3g}") for value in rows["value"]]) if len(rows) else rows
 
 
 def _training_error(data: FigureData) -> pd.DataFrame:
@@ -65,6 +72,13 @@ PANELS = (
         measured="log10 |dL/dx| at initialization, last block = 0",
         rows=lambda data: _initial(data, "relative"),
         x_title=BOUNDARIES,
+    ),
+    Panel(
+        question="Do different inputs still look different at the last layer?",
+        measured="cosine distance of activations at initialization",
+        rows=_distances,
+        x_title=BOUNDARIES,
+        log=True,
     ),
     Panel(
         question="Does training error rise with depth?",
@@ -111,6 +125,9 @@ def _y(panel: Panel, rows: pd.DataFrame, value: str = "") -> alt.Y:
     """The vertical axis: a share of networks, or orders of magnitude, of which at least one in each direction is shown."""
     if panel.seeds:
         return alt.Y(f"{value or 'median(value)'}:Q", title=None).scale(domain=[0, 1]).axis(format="%", values=[0, 0.5, 1])
+    if panel.log:
+        ends = [min(float(rows["value"].min()), 0.1), 1.0]
+        return alt.Y("value:Q", title=None).scale(type="log", domain=ends, nice=True).axis(tickCount=4, format="~g")
     ends = [min(float(rows["value"].min()), -1.0), max(float(rows["value"].max()), 1.0)]
     return alt.Y("value:Q", title=None).scale(domain=ends, nice=True).axis(tickCount=4)
 
@@ -152,8 +169,9 @@ OVERVIEW = Figure(
     section=Section.ANSWER,
     question="What does a shortcut change, in one picture?",
     caption=(
-        "Gradients are those of the deepest networks: gradient norm of the activations, mean of log10 over seeds. Lines of "
-        "training error connect medians over seeds. The titles next to them state the effect on test accuracy."
+        "Gradients and distances are those of the deepest networks: gradient norm of the activations, and cosine distance of "
+        "the activations of two inputs, mean of log10 over seeds. Lines of training error connect medians over seeds. The "
+        "titles next to them state the effect on test accuracy."
     ),
     chart=_chart,
     condition=lambda data: not data.has_heat_map,

@@ -163,6 +163,11 @@ def slope_text(value: float | None) -> str:
     return "-" if value is None else f"{value + 0.0:+.2f}".replace("-0.00", "+0.00")
 
 
+def distance_text(value: float | None) -> str:
+    """'0.34' or '2e-15'; '' for a distance that was not measured."""
+    return "" if value is None else f"{value:.2g}"
+
+
 def difference_text(difference: Difference | None, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """'+2.8 [+2.1, +3.5]' in points; '+0.0 (1 image: 0.28)' if the difference is the same for all seeds."""
     if difference is None:
