@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from resexp import comparison
@@ -74,7 +75,7 @@ class FigureData:
     @cached_property
     def has_distances(self) -> bool:
         """Whether cosine distances of activations were logged; earlier releases did not."""
-        return bool(self.frames.signals["activation_cosine_distance"].notna().any())
+        return bool(np.isfinite(self.frames.signals["activation_cosine_distance"]).any())
 
     @cached_property
     def profiles(self) -> pd.DataFrame:

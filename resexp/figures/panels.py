@@ -14,7 +14,9 @@ from resexp.tables.terminal import shade, shade_levels
 
 PANEL = 330
 CONDITION = "datum.value == 'all' ? '' : datum.value"  # the title of a panel; a single panel has none
+LEAST_DISTANCE = -6  # log10 of a cosine distance: smaller ones are drawn like it where larger ones must remain legible
 MAX_STEPS = 6  # logging steps per arm in text
+LOG_LABEL = "format(datum.value, datum.value < 1e-3 ? '.0e' : '~g')"  # 0.01 and 1e-5 on a log axis
 BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
 
 

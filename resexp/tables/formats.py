@@ -165,7 +165,7 @@ def slope_text(value: float | None) -> str:
 
 def distance_text(value: float | None) -> str:
     """'0.34' or '2e-15'; '' for a distance that was not measured."""
-    return "" if value is None else f"{value:.2g}"
+    return "" if value is None else "<1e-16" if 0 < value < 1e-16 else f"{value:.2g}"
 
 
 def difference_text(difference: Difference | None, metric: Metric = SHARE, resolution: float | None = None) -> str:

@@ -141,7 +141,8 @@ def levels(signals: pd.DataFrame) -> pd.DataFrame:
     last = frame.loc[frame.groupby(trial)["index"].idxmax(), [*trial, "level"]].rename(columns={"level": "last"})
     frame = frame.merge(last, on=trial)
     frame["relative"] = frame["level"] - frame["last"]
-    frame["distance"] = np.log10(frame["activation_cosine_distance"].clip(lower=FLOOR))
+    distances = frame["activation_cosine_distance"]
+    frame["distance"] = np.log10(distances.where(np.isfinite(distances)).clip(lower=FLOOR))
     return frame.drop(columns=["last"])
 
 

@@ -61,11 +61,11 @@ def _chart(arm: InitDiagnostics) -> str:
 
 def _distances(arm: InitDiagnostics) -> str:
     """'0.3 to 0.0021, predicted 0.0019..0.0024': at the first and at the last block boundary."""
-    if DISTANCE not in arm.spreads:
+    if arm.distance is None:
         return ""
     first = arm.spreads[DISTANCE][0].mean
     predicted = predicted_distance_text(arm)
-    ends = f"{distance_text(None if first is None else 10**first)} to {distance_text(arm.distance)}"
+    ends = f"{distance_text(0.0 if first is None else 10**first)} to {distance_text(arm.distance)}"
     return f"{ends}, predicted {predicted}" if arm.distances.known else f"{ends}, {predicted}"
 
 
@@ -113,11 +113,12 @@ PREDICTED_DISTANCE = "The distance from theory: from the median over seeds to th
 
 def predicted_distance_text(arm: InitDiagnostics) -> str:
     """The predicted range at the last block boundary; '' if the distance was not measured."""
-    if DISTANCE not in arm.spreads:
+    if arm.distance is None:
         return ""
     if not arm.distances.known:
         return "no formula"
-    return f"{distance_text(arm.distances.low[-1])}..{distance_text(arm.distances.high[-1])}"
+    ends = arm.distances.low[-1], arm.distances.high[-1]
+    return "..".join(dict.fromkeys(map(distance_text, ends)))
 
 
 def ratio_text(arm: InitDiagnostics) -> str:
