@@ -343,7 +343,7 @@ def test_the_first_picture_answers_three_questions_for_at_most_four_conditions(t
     assert len({row["condition"] for row in rows}) == 4
     assert "4 of 6 conditions" in FIGURES["overview"].sentences(data)[0]
     errors_drawn = {round(row["value"], 4) for row in rows if row["x"] == 64 and row["arm"] == "plain"}
-    assert errors_drawn <= {round(1 - record.result["train_accuracy"], 4) for record in results.records}
+    assert errors_drawn <= {round(1 - record.result.train_accuracy, 4) for record in results.records}
 
 
 # ---- cosine distance of activations -----------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def _rows(data: FigureData) -> pd.DataFrame:
         for index, (low, high) in enumerate(zip(arm.distances.low, arm.distances.high, strict=True))
     ]
     measured, predicted = initial[[*keys, "seed", "block", "distance"]], pd.DataFrame(bands, columns=[*keys, "low", "high"])
-    rows = pd.concat([frame for frame in (measured, predicted) if len(frame)], ignore_index=True)
+    rows: pd.DataFrame = pd.concat([frame for frame in (measured, predicted) if len(frame)], ignore_index=True)
     columns = [name for name in ("distance", "low", "high") if name in rows]
     rows[columns] = rows[columns].clip(lower=FLOOR).map(lambda value: float(f"{value:.7g}"))
     return rows

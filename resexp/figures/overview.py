@@ -111,8 +111,8 @@ def _column(panel: Panel, rows: pd.DataFrame, heading: list[str], conditions: li
         title = _effects(data, name) if panel.verdicts else "deepest networks" if name == NO_AXIS else name
         height = HEIGHTS[len(conditions) - 1]
         charts.append(chart.properties(width=WIDTH, height=height, title=alt.Title(title, fontSize=12, offset=4)))
-    title = alt.Title(heading, subtitle=panel.measured, fontSize=14, subtitleFontSize=11, offset=8)
-    figure: alt.VConcatChart = alt.vconcat(*charts, spacing=6).properties(title=title)
+    question = alt.Title(heading, subtitle=panel.measured, fontSize=14, subtitleFontSize=11, offset=8)
+    figure: alt.VConcatChart = alt.vconcat(*charts, spacing=6).properties(title=question)
     return figure
 
 
