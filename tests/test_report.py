@@ -80,7 +80,7 @@ def test_the_contents_link_to_every_section(page):
     links = re.findall(r'<li><a href="#([a-z]+)">', page[2])
 
     assert links == re.findall(r'<section id="([a-z]+)"', page[2])
-    assert links[:4] == ["answer", "gradients", "error", "conditions"]
+    assert links[:5] == ["answer", "gradients", "inputs", "error", "conditions"]
 
 
 def test_arms_that_are_not_a_pair_are_reported_without_a_finding(tmp_path):
@@ -365,7 +365,9 @@ def test_figures_of_gradients_that_are_0_or_not_finite_are_left_out(flows, missi
     folder, experiment = fabricated.experiment(tmp_path, values, *SMALL)
     for log in folder.glob("trials/*/signals.csv"):
         head, *rows = log.read_text(encoding="utf-8").splitlines()
-        log.write_text("\n".join([head, *(f"{row.rsplit(',', 1)[0]},{flows[row.split(',')[0]]}" for row in rows), ""]))
+        log.write_text(
+            "\n".join([head, *(",".join([*row.split(",")[:5], flows[row.split(",")[0]], "0.5"]) for row in rows), ""])
+        )
     page = report.html(runs.results_of(folder, experiment))
 
     for name in ("accuracy", "gradient-at-start", "gradient-profile", "gradient-map"):

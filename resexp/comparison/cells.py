@@ -74,7 +74,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of a cell: shares in [0, 1], mean slopes in orders of magnitude per block, geometric mean of the distance.
+    """One arm of a cell: shares in [0, 1], mean slopes in orders of magnitude per block, mean distances.
 
     difference: this arm minus its plain counterpart. beyond_width: a residual arm minus its parameter-matched plain baseline;
     control: whether this arm is such a baseline. A baseline that is not wider than plain is the plain network (same_as_plain)
@@ -200,7 +200,7 @@ def _arm(
         dead_layers=tuple(
             (record.trial.seed, record.result.dead_layers) for record in records if record.result and record.result.dead_layers
         ),
-        distance_start=_geometric_mean([result.distance_start for result in results]),
+        distance_start=_mean([result.distance_start for result in results]),
     )
 
 
@@ -299,10 +299,3 @@ def _unequal_keys(label: Label, other: Label) -> list[str]:
 def _mean(optional: Sequence[float | None]) -> float | None:
     present = [number for number in optional if number is not None and math.isfinite(number)]
     return math.fsum(present) / len(present) if present else None
-
-
-def _geometric_mean(optional: Sequence[float | None]) -> float | None:
-    """The geometric mean of positive finite values; 0 if there are only zeros."""
-    present = [number for number in optional if number is not None and math.isfinite(number)]
-    mean = _mean([math.log10(number) for number in present if number > 0])
-    return 10**mean if mean is not None else 0.0 if present else None

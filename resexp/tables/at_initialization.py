@@ -46,7 +46,8 @@ class InitDiagnostics:
     """One arm of a configuration at initialization: spreads by position, slope with its interval over seeds, predictions.
 
     `places` names the block boundaries of activation quantities and the layers of weight_grad_norm. The distances are
-    predicted from the measured one at the first boundary; logs of earlier releases do not have it.
+    predicted from the measured one at the first boundary; logs of earlier releases do not have it. distance: mean cosine
+    distance at the last boundary, None in logs of earlier releases.
     """
 
     cell: str
@@ -59,15 +60,8 @@ class InitDiagnostics:
     slope: Difference | None
     prediction: Prediction
     blocks: int = 0
+    distance: float | None = None
     distances: DistancePrediction = field(default_factory=DistancePrediction)
-
-    @property
-    def distance(self) -> float | None:
-        """Geometric mean of the cosine distance at the last block boundary; 0 if it is 0 for all seeds."""
-        if DISTANCE not in self.spreads:
-            return None
-        last = self.spreads[DISTANCE][-1]
-        return 10**last.mean if last.mean is not None else 0.0 if last.zero else None
 
     @property
     def ratio(self) -> float | None:
@@ -104,6 +98,7 @@ def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
             names = [name for name, kind in POSITIONS.items() if kind == "blocks" and name in rows[0]]
             measurement = {
                 "slope": math.nan if (slope := record.result.slope_start) is None else float(slope),
+                "distance": math.nan if (distance := record.result.distance_start) is None else distance,
                 "blocks": [row["block"] for row in rows],
                 **{name: [float(row[name]) for row in rows] for name in names},
             }
@@ -122,7 +117,9 @@ def _arm_diagnostics(label: str, trials: Sequence[Trial], measurements: Sequence
         if all(name in entry for entry in measurements)
     }
     first_distance = spreads[DISTANCE][0].mean if DISTANCE in spreads else None
-    slopes = [slope for trial in trials if math.isfinite(slope := _mean_slope(trial, measurements))]
+    slopes, distances = (
+        [mean for trial in trials if math.isfinite(mean := _mean(trial, measurements, key))] for key in ("slope", "distance")
+    )
     return InitDiagnostics(
         cell=label,
         depth=settings.network.depth,
@@ -134,13 +131,15 @@ def _arm_diagnostics(label: str, trials: Sequence[Trial], measurements: Sequence
         slope=inference.paired_difference(slopes) if slopes else None,
         prediction=prediction_of(settings, network),
         blocks=theory.block_count(settings.network),
+        distance=math.fsum(distances) / len(distances) if distances else None,
         distances=DistancePrediction() if first_distance is None else distances_of(settings, network, 10**first_distance),
     )
 
 
-def _mean_slope(trial: Trial, measurements: Sequence[MeasurementValues]) -> float:
-    slopes = [entry["slope"] for entry in measurements if entry["trial"] == trial.name]
-    return math.fsum(slopes) / len(slopes)
+def _mean(trial: Trial, measurements: Sequence[MeasurementValues], key: str) -> float:
+    """Over the batches of a trial."""
+    values = [entry[key] for entry in measurements if entry["trial"] == trial.name]
+    return math.fsum(values) / len(values)
 
 
 def _spread(values: Sequence[float]) -> Spread:
@@ -198,7 +197,6 @@ def _entry(arm: InitDiagnostics) -> dict[str, Any]:
     return {
         **asdict(arm),
         "ratio": arm.ratio,
-        "distance": arm.distance,
         "prediction": {
             **asdict(prediction),
             "known": prediction.known,

@@ -15,7 +15,7 @@ DEFINITIONS = {
     ),
     "distance": (
         "Cosine distance of activations at the last block boundary at initialization: 1 minus the mean cosine similarity over "
-        "pairs of inputs, geometric mean over seeds. 0 means that all inputs look alike there."
+        "pairs of inputs, mean over seeds. 0 means that all inputs look alike there."
     ),
     "layer growth": (
         "Change of log10 |dL/dW| from the last to the first weighted layer. Negative values mean vanishing gradients, positive "
