@@ -13,8 +13,9 @@ from resexp.tables.sentences import Sentence
 ROUNDING = 1e-12  # distances below it are rounding errors of float32 if they are measured
 SENTENCES = {
     "agreement": Sentence(
-        "The distance at the last block is in the predicted range in {close} of {total} arms.",
-        "distances were logged and theory predicts them for one arm at least; distances below 1e-12 are taken as 1e-12",
+        "The distance at the last block is in the predicted range in {close} of {total} arms. "
+        "Distances below 1e-12 count as equal.",
+        "distances were logged and theory predicts them for one arm at least",
     ),
 }
 
