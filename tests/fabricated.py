@@ -52,7 +52,10 @@ def results(*arguments: Any) -> runs.Results:
 
 
 def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
-    """Writes the files of one finished trial: logs of two steps with four block boundaries and three layers."""
+    """Writes the files of one finished trial: logs of two steps with four block boundaries and three layers.
+
+    `distance_start` of the values is the distance at every boundary.
+    """
     trial_folder = runs.trial_folder(folder, trial.name)
     runs.clear(trial_folder)
     accuracy = values.get("val_accuracy", values.get("test_accuracy"))
@@ -63,7 +66,10 @@ def finish(folder: Path, trial: Trial, values: dict[str, Any]) -> None:
         )
         runs.append(trial_folder / "timing.csv", [(step, step // 20, 0.5 if step else 0.0, 0.1)])
         flows = [values.get("flow", 1.0) ** (3 - index) for index in range(4)]
-        rows = [(step, 0, index, f"blocks.{index}", 1.0, flow, 0.5) for index, flow in enumerate(flows)]
+        rows = [
+            (step, 0, index, f"blocks.{index}", 1.0, flow, values.get("distance_start", 0.5))
+            for index, flow in enumerate(flows)
+        ]
         runs.append(trial_folder / "signals.csv", rows)
         layers = enumerate(("stem", "blocks.0.layer1", "classifier"))
         rows = [(step, step // 20, index, layer, 4, flows[index], flows[index] / 2, 1.0, 0.01) for index, layer in layers]

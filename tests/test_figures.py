@@ -1,5 +1,6 @@
 """Weight gradients from backward() to the page, paired differences, and figures that are added from outside."""
 
+import itertools
 import json
 import math
 import re
@@ -54,8 +55,8 @@ def gradients_file(folder: Path, experiment: Experiment, number: int = 0) -> Pat
 # ---- from backward() to the page --------------------------------------------------------------------------------------------
 
 
-def norms_by_hand(trial: Trial, folder: Path) -> dict[str, float]:
-    """|dL/dW| of the first batch at initialization: matrix formulas in float64, for an MLP of one block without normalization.
+def by_hand(trial: Trial, folder: Path) -> tuple[dict[str, float], list[float]]:
+    """|dL/dW| and distances of the first batch at initialization, in float64, for an MLP of one block without normalization.
 
     x_0 = relu(x W0^T + b0); z = x_0 W1^T + b1; x_1 = relu(relu(z) W2^T + b2 + s x_0), s = 0 if plain; logits = x_1 V^T + c
     """
@@ -82,7 +83,14 @@ def norms_by_hand(trial: Trial, folder: Path) -> dict[str, float]:
         "blocks.0.layer2": d_a1.T @ np.maximum(z, 0),
         "classifier": d_logits.T @ x1,
     }
-    return {name: math.sqrt((gradient**2).sum()) for name, gradient in gradients.items()}
+    norms = {name: math.sqrt((gradient**2).sum()) for name, gradient in gradients.items()}
+    return norms, [mean_distance(activations) for activations in (x0, x1)]
+
+
+def mean_distance(activations: np.ndarray) -> float:
+    """The mean of 1 - cos(x_i, x_j) over all pairs, one after another."""
+    units = [example / math.sqrt((example**2).sum()) for example in activations]
+    return float(np.mean([1 - (a * b).sum() for a, b in itertools.combinations(units, 2)]))
 
 
 def test_a_weight_gradient_that_is_computed_by_hand_is_on_the_page_and_in_the_json_output(
@@ -96,10 +104,30 @@ def test_a_weight_gradient_that_is_computed_by_hand_is_on_the_page_and_in_the_js
 
     assert answer.code == 0
     for trial in tiny().trials:
-        expected = pytest.approx(norms_by_hand(trial, tmp_path), rel=1e-5)
+        expected = pytest.approx(by_hand(trial, tmp_path)[0], rel=1e-5)
         assert {row["layer"]: row["value"] for row in on_page if row["arm"] == trial.arm} == expected
         assert [row["norms"] for row in by_layer if row["arm"] == trial.arm] == [expected]
     assert len({row["arm"] for row in on_page}) == len(by_layer) == 2
+
+
+def test_distances_that_are_computed_pair_by_pair_are_on_the_page_and_in_the_json_output(
+    tiny: Callable[..., Experiment], tiny_file: Path, tmp_path: Path, call: Program, torch_state: None
+):
+    folder = resexp.train(tiny_file, runs_dir=tmp_path)
+    on_page = page_rows(report.html(runs.read_results([folder])), "distance-profile")
+    (cell,) = json.loads(call("compare", folder, "--format", "json").out)["cells"]
+    probed = {arm["arm"]: arm for arm in json.loads(call("probe", folder, "--json").out)}
+    (summary,) = runs.pair_summaries(folder)
+
+    for trial in tiny().trials:
+        expected = pytest.approx(by_hand(trial, tmp_path)[1], rel=1e-4)
+        last = pytest.approx(expected.expected[-1], rel=1e-4)
+        rows = [row for row in on_page if row["arm"] == trial.arm]
+        assert [row["distance"] for row in rows if row["distance"] is not None] == expected
+        assert len([row for row in rows if row["low"] is not None and row["low"] <= row["high"]]) == 2
+        assert [arm["distance_start"] for arm in cell["arms"] if arm["name"] == trial.arm] == [last]
+        assert [10 ** spread["mean"] for spread in probed[trial.arm]["spreads"]["activation_cosine_distance"]] == expected
+        assert (probed[trial.arm]["distance"], summary.at_start[trial.arm].distance) == (last, last)
 
 
 # ---- weight gradients by layer ----------------------------------------------------------------------------------------------
@@ -302,17 +330,58 @@ def test_every_figure_is_in_a_section_of_the_page(tmp_path: Path, monkeypatch: p
     )
 
 
-def test_the_first_picture_has_gradients_and_training_error_of_at_most_four_conditions(tmp_path: Path):
+def test_the_first_picture_answers_three_questions_for_at_most_four_conditions(tmp_path: Path):
     conditions = ("network.norm=[none,layer,batch]", "network.init=[he,xavier]")
     results = fabricated.results(tmp_path, better, SMALL[0], *conditions, "seeds=3")
     data = FigureData(results)
     chart = FIGURES["overview"].chart(data).to_dict()
-    gradients, errors = chart["hconcat"]
+    gradients, inputs, errors = chart["hconcat"]
     rows = [row for rows in chart["datasets"].values() for row in rows]
 
     assert next(iter(FIGURES)) == "overview"
-    assert len(gradients["vconcat"]) == len(errors["vconcat"]) == 4
+    assert len(gradients["vconcat"]) == len(inputs["vconcat"]) == len(errors["vconcat"]) == 4
     assert len({row["condition"] for row in rows}) == 4
     assert "4 of 6 conditions" in FIGURES["overview"].sentences(data)[0]
     errors_drawn = {round(row["value"], 4) for row in rows if row["x"] == 64 and row["arm"] == "plain"}
     assert errors_drawn <= {round(1 - record.result.train_accuracy, 4) for record in results.records}
+
+
+# ---- cosine distance of activations -----------------------------------------------------------------------------------------
+
+
+def distant(trial: Trial) -> dict[str, Any]:
+    """1e-4, 1e-3 and 1e-2 for the three seeds of plain networks, 1e-20 for identity."""
+    return {**better(trial), "distance_start": 10.0 ** (trial.seed - 4) if trial.arm == "plain" else 1e-20}
+
+
+def test_tables_have_the_mean_distance_over_seeds(tmp_path: Path):
+    results = fabricated.results(tmp_path, distant, *SMALL)
+    arms = compare_results(results).cells[0].arms
+    (plain, identity) = FigureData(results).at_initialization[:2]
+
+    assert [arm.distance_start for arm in arms] == pytest.approx([3.7e-3, 1e-20])
+    assert (plain.distance, identity.distance) == pytest.approx((3.7e-3, 1e-20))
+    assert 0 < plain.distances.low[-1] <= plain.distances.high[-1]
+    page = report.html(results)
+    assert "distance at init" in page
+    assert "&lt;1e-16" in page
+
+
+def test_charts_of_distances_end_at_the_smallest_distance_that_they_show(tmp_path: Path):
+    results = fabricated.results(tmp_path, distant, *SMALL)
+    profile = [row for row in chart_rows("distance-profile", results) if row.get("seed") is not None]
+    heat_map = chart_rows("distance-map", results)
+
+    assert {row["distance"] for row in profile if row["arm"] == "plain" and row["seed"] == row["seed"]} == {1e-4, 1e-3, 1e-2}
+    assert {row["distance"] for row in profile if row["arm"] == "identity" and row["seed"] == row["seed"]} == {1e-16}
+    assert {(row["arm"], row["distance"]) for row in heat_map} == {("plain", -3.0), ("identity", -6.0)}
+
+
+@pytest.mark.parametrize("distance", [math.nan, math.inf])
+def test_without_a_finite_distance_there_is_no_figure_and_no_panel(tmp_path: Path, distance: float):
+    data = FigureData(fabricated.results(tmp_path, lambda trial: {**better(trial), "distance_start": distance}, *SMALL))
+
+    assert not {"distance-profile", "distance-map"} & set(available_figures(data))
+    assert len(FIGURES["overview"].chart(data).to_dict()["hconcat"]) == 2
+    assert {arm.distance_start for cell in data.comparison.cells for arm in cell.arms} == {None}
+    assert "distance at init" not in report.html(data.results)

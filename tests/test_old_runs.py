@@ -1,6 +1,7 @@
 """Folders written by earlier releases are stored in tests/data; every later resexp reads and continues them."""
 
 import csv
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import resexp
-from resexp import cli, config, renamed, runs
+from resexp import cli, config, renamed, report, runs
 from resexp.executors import train_here
 
 DATA = Path(__file__).parent / "data"
@@ -94,6 +95,9 @@ def test_logs_without_the_cosine_distance_are_read_and_continued_without_it(resu
     assert resexp.load(finished).signals["activation_cosine_distance"].isna().all()
     assert {record.result.distance_start for record in runs.read_results([finished]).records} == {None}
     assert {values.distance for pair in runs.pair_summaries(finished) for values in pair.at_start.values()} == {None}
+    page = report.html(runs.read_results([finished]))
+    assert 'id="figure-gradient-at-start"' in page
+    assert not re.search(r'id="figure-distance|id="inputs"|distance at init|predicted distance', page)
 
     experiment = runs.read_experiment(folder)
     old = {path.parent.name: runs.read_text(path).count("\n") for path in folder.glob("trials/*/signals.csv")}

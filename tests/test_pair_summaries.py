@@ -131,6 +131,14 @@ def test_seeds_that_were_added_later_are_listed_with_their_rounds(rounds, words)
     assert tables.pair_notes(summary) == ([words] if words else [])
 
 
+def test_distances_are_printed_if_one_network_has_them():
+    pair = changed(at_start={"gate": {**START, "distance": 0.0021}})
+
+    assert "    distance at initialization, plain / residual: - / 0.0021" in summary_lines(pair)
+    assert overview_lines(PAIR, pair)[-1].split()[-3:] == ["-", "/", "0.0021"]
+    assert not any("distance" in line for line in [*summary_lines(PAIR), *overview_lines(PAIR)])
+
+
 def test_an_overview_states_common_properties_once_and_has_a_row_of_values_for_each_pair():
     deeper = changed(cell="d16", beyond={"parameters": 24_960}, start_differs=["fixup"])
     lines = [" ".join(line.split()) for line in overview_lines(PAIR, deeper)]

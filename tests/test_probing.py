@@ -323,7 +323,7 @@ def test_csv_has_a_row_for_every_arm_quantity_and_position(tiny: Any):
     rows = list(csv.DictReader(io.StringIO(tables.probe_csv(diagnostics))))
     gradient = [row for row in rows if row["arm"] == "plain" and row["quantity"] == "activation_grad_norm"]
 
-    assert len(rows) == 2 * (4 + 4 + 8)
+    assert len(rows) == 2 * (4 + 4 + 4 + 8)
     assert [row["place"] for row in gradient] == ["stem", "blocks.0", "blocks.1", "blocks.2"]
     assert gradient[-1]["predicted_high"] == gradient[-1]["log10_mean"]
     assert float(gradient[0]["predicted_high"]) - float(gradient[-1]["predicted_high"]) == pytest.approx(-1.5 * math.log10(36))

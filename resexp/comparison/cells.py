@@ -74,7 +74,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of a cell: shares in [0, 1], mean slopes in orders of magnitude per block.
+    """One arm of a cell: shares in [0, 1], mean slopes in orders of magnitude per block, mean distances.
 
     difference: this arm minus its plain counterpart. beyond_width: a residual arm minus its parameter-matched plain baseline;
     control: whether this arm is such a baseline. A baseline that is not wider than plain is the plain network (same_as_plain)
@@ -106,6 +106,7 @@ class Arm:
     growth_end: float | None = None
     diverged: tuple[tuple[int, int], ...] = ()
     dead_layers: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    distance_start: float | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def _arm(
         dead_layers=tuple(
             (record.trial.seed, record.result.dead_layers) for record in records if record.result and record.result.dead_layers
         ),
+        distance_start=_mean([result.distance_start for result in results]),
     )
 
 

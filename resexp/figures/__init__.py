@@ -6,6 +6,8 @@ FIGURES["mine"] = Figure(section=Section.CONDITIONS, question="...", caption="..
 from resexp.figures.accuracy_over_depth import ACCURACY
 from resexp.figures.accuracy_over_predictors import PREDICTED_ACCURACY
 from resexp.figures.atlas import ATLAS
+from resexp.figures.distance_map import DISTANCE_MAP
+from resexp.figures.distance_profile import DISTANCE_PROFILE
 from resexp.figures.figure import Chart, Figure, FigureData, Section
 from resexp.figures.gradient_at_start import GRADIENT_AT_START
 from resexp.figures.gradient_level import GRADIENT_LEVEL
@@ -34,6 +36,8 @@ FIGURES: dict[str, Figure] = {
     "gradient-at-start": GRADIENT_AT_START,
     "gradient-map": GRADIENT_MAP,
     "gradient-level": GRADIENT_LEVEL,
+    "distance-profile": DISTANCE_PROFILE,
+    "distance-map": DISTANCE_MAP,
     "weight-gradient": WEIGHT_GRADIENT,
     "weight-gradient-map": WEIGHT_GRADIENT_MAP,
     "relative-update": RELATIVE_UPDATE,

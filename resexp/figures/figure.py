@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from resexp import comparison
@@ -72,8 +73,13 @@ class FigureData:
         return not self.frames.signals.empty and bool(self.profiles["relative"].notna().any())
 
     @cached_property
+    def has_distances(self) -> bool:
+        """Whether cosine distances of activations were logged; earlier releases did not."""
+        return bool(np.isfinite(self.frames.signals["activation_cosine_distance"]).any())
+
+    @cached_property
     def profiles(self) -> pd.DataFrame:
-        """Gradient norms over block boundaries at each logging step, averaged over seeds: `profiles`."""
+        """Gradient norms and distances over block boundaries at each logging step, averaged over seeds: `profiles`."""
         return profiles(self.frames.signals)
 
     @cached_property
@@ -92,7 +98,7 @@ class FigureData:
 
     @cached_property
     def at_initialization(self) -> list[InitDiagnostics]:
-        """Gradients at initialization, measured and predicted; empty if there is a heat map or no log of activations."""
+        """Values at initialization, measured and predicted; empty if there is a heat map or no log of activations."""
         return [] if self.has_heat_map or self.frames.signals.empty else logged_init_diagnostics(self.results)
 
     @cached_property

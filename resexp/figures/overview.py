@@ -1,5 +1,7 @@
 """The first picture of a report: one column of small panels for each question, one row for each condition."""
 
+import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import BOUNDARIES, color
+from resexp.figures.panels import BOUNDARIES, LEAST_DISTANCE, LOG_LABEL, color
 from resexp.tables.findings import at_deepest
 from resexp.tables.labels import NO_AXIS, condition
 from resexp.tables.sentences import Sentence
@@ -15,6 +17,7 @@ from resexp.tables.sentences import Sentence
 MAX_CONDITIONS = 4
 MAX_ARMS = 2  # whose effects fit the title of a panel
 WIDTH = 380  # pixels of a panel; the page chooses the width that its window allows
+LETTERS = 36  # of a heading, which is wider than a narrow panel otherwise
 HEIGHTS = (250, 130, 88, 66)  # pixels of a panel for 1 to 4 conditions
 SENTENCES = {
     "shown": Sentence(
@@ -30,7 +33,8 @@ class Panel:
 
     single: the question if there is one depth only.
     rows: condition, arm, x and value of each point; no rows if nothing was logged. seeds: whether a row is a seed, drawn as a
-    dot, with a line through the medians. verdicts: whether the titles state the effect of the shortcut.
+    dot, with a line through the medians. verdicts: whether the titles state the effect of the shortcut. log: whether the
+    vertical axis is logarithmic.
     """
 
     question: str
@@ -40,16 +44,24 @@ class Panel:
     seeds: bool = False
     verdicts: bool = False
     single: str = ""
+    log: bool = False
 
 
 def _initial(data: FigureData, column: str) -> pd.DataFrame:
     """A column of `profiles` at initialization, in the deepest networks."""
-    if not data.has_gradients:
+    if data.frames.signals.empty:
         return pd.DataFrame()
     rows = data.profiles
     rows = rows[(rows["step"] == rows["step"].min()) & (rows["depth"] == rows["depth"].max())].dropna(subset=[column])
     points: pd.DataFrame = rows.assign(x=rows["index"], value=rows[column].round(2))[["condition", "arm", "x", "value"]]
     return points
+
+
+def _distances(data: FigureData) -> pd.DataFrame:
+    rows = _initial(data, "distance")
+    if rows.empty:
+        return rows
+    return rows.assign(value=[float(f"{10 ** max(value, LEAST_DISTANCE):.3g}") for value in rows["value"]])
 
 
 def _training_error(data: FigureData) -> pd.DataFrame:
@@ -67,6 +79,13 @@ PANELS = (
         x_title=BOUNDARIES,
     ),
     Panel(
+        question="Do different inputs still look different at the last layer?",
+        measured="cosine distance of activations at initialization",
+        rows=_distances,
+        x_title=BOUNDARIES,
+        log=True,
+    ),
+    Panel(
         question="Does training error rise with depth?",
         measured="training error of the final weights, a dot for each seed",
         rows=_training_error,
@@ -78,7 +97,7 @@ PANELS = (
 )
 
 
-def _column(panel: Panel, rows: pd.DataFrame, conditions: list[str], data: FigureData) -> alt.VConcatChart:
+def _column(panel: Panel, rows: pd.DataFrame, heading: list[str], conditions: list[str], data: FigureData) -> alt.VConcatChart:
     """The panels of one question below each other; all have the same axes."""
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("x:Q", title=panel.x_title), alt.Tooltip("value:Q", title=panel.measured)]
     charts = []
@@ -92,9 +111,8 @@ def _column(panel: Panel, rows: pd.DataFrame, conditions: list[str], data: Figur
         title = _effects(data, name) if panel.verdicts else "deepest networks" if name == NO_AXIS else name
         height = HEIGHTS[len(conditions) - 1]
         charts.append(chart.properties(width=WIDTH, height=height, title=alt.Title(title, fontSize=12, offset=4)))
-    question = panel.question if len(set(rows["x"])) > 1 else panel.single
-    heading = alt.Title(question, subtitle=panel.measured, fontSize=14, subtitleFontSize=11, offset=8)
-    figure: alt.VConcatChart = alt.vconcat(*charts, spacing=6).properties(title=heading)
+    question = alt.Title(heading, subtitle=panel.measured, fontSize=14, subtitleFontSize=11, offset=8)
+    figure: alt.VConcatChart = alt.vconcat(*charts, spacing=6).properties(title=question)
     return figure
 
 
@@ -111,6 +129,12 @@ def _y(panel: Panel, rows: pd.DataFrame, value: str = "") -> alt.Y:
     """The vertical axis: a share of networks, or orders of magnitude, of which at least one in each direction is shown."""
     if panel.seeds:
         return alt.Y(f"{value or 'median(value)'}:Q", title=None).scale(domain=[0, 1]).axis(format="%", values=[0, 0.5, 1])
+    if panel.log:
+        decades = max(1, math.ceil(-math.log10(float(rows["value"].min()))))
+        step = math.ceil(decades / 3)
+        ticks = [10.0**-power for power in range(0, decades + step, step)]
+        y = alt.Y("value:Q", title=None).scale(type="log", domain=[ticks[-1], max(1.0, float(rows["value"].max()))])
+        return y.axis(values=ticks, labelExpr=LOG_LABEL)
     ends = [min(float(rows["value"].min()), -1.0), max(float(rows["value"].max()), 1.0)]
     return alt.Y("value:Q", title=None).scale(domain=ends, nice=True).axis(tickCount=4)
 
@@ -134,11 +158,16 @@ def _conditions(data: FigureData) -> list[str]:
 
 def _chart(data: FigureData) -> alt.HConcatChart:
     conditions = _conditions(data)
-    columns = []
+    shown = []
     for panel in PANELS:
         rows = panel.rows(data)
         if len(rows) and len(rows := rows[rows["condition"].isin(conditions)]):
-            columns.append(_column(panel, rows, conditions, data))
+            question = panel.question if len(set(rows["x"])) > 1 else panel.single
+            shown.append((panel, rows, textwrap.wrap(question, LETTERS)))
+    lines = max(len(heading) for _, _, heading in shown)
+    columns = [
+        _column(panel, rows, [*[""] * (lines - len(heading)), *heading], conditions, data) for panel, rows, heading in shown
+    ]
     figure: alt.HConcatChart = alt.hconcat(*columns, spacing=30, usermeta={"stretch": True})
     return figure
 
@@ -152,8 +181,9 @@ OVERVIEW = Figure(
     section=Section.ANSWER,
     question="What does a shortcut change, in one picture?",
     caption=(
-        "Gradients are those of the deepest networks: gradient norm of the activations, mean of log10 over seeds. Lines of "
-        "training error connect medians over seeds. The titles next to them state the effect on test accuracy."
+        "Gradients and distances are those of the deepest networks: gradient norm of the activations, and cosine distance of "
+        "the activations of two inputs, mean of log10 over seeds. Distances below 1e-6 are drawn there. Lines of training "
+        "error connect medians over seeds. The titles next to them state the effect on test accuracy."
     ),
     chart=_chart,
     condition=lambda data: not data.has_heat_map,

@@ -1,6 +1,8 @@
 """Parts that figures share: panels for each condition, colors of arms, charts over depth and over blocks."""
 
 from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -8,9 +10,13 @@ import pandas as pd
 from resexp.figures.figure import FigureData
 from resexp.tables.colors import arm_colors
 from resexp.tables.labels import NO_AXIS
+from resexp.tables.terminal import shade, shade_levels
 
 PANEL = 330
 CONDITION = "datum.value == 'all' ? '' : datum.value"  # the title of a panel; a single panel has none
+LEAST_DISTANCE = -6  # log10 of a cosine distance: smaller ones are drawn like it where larger ones must remain legible
+MAX_STEPS = 6  # logging steps per arm in text
+LOG_LABEL = "format(datum.value, datum.value < 1e-3 ? '.0e' : '~g')"  # 0.01 and 1e-5 on a log axis
 BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
 
 
@@ -60,6 +66,32 @@ def step_map(frame: pd.DataFrame, y_title: str, color: alt.Color, tooltip: alt.T
     return figure
 
 
+def letters(data: FigureData, column: str, explanation: str) -> list[str]:
+    """A column of `profiles` of the deepest networks in plain text, input first: a row for each of a few logging steps."""
+    depth = data.profiles["depth"].max()
+    deepest = data.profiles[data.profiles["depth"] == depth].dropna(subset=[column])
+    lines = [f"depth {depth}, {explanation}"]
+    rows = deepest.groupby(["condition", "arm"], sort=False)
+    for condition, arms in groupby(rows, key=lambda row: row[0][0]):
+        lines += ["", str(condition)]
+        for (_, arm), arm_rows in arms:
+            lines += _steps(str(arm), arm_rows, column)
+    return lines
+
+
+def _steps(arm: str, arm_rows: pd.DataFrame, column: str) -> list[str]:
+    steps: Sequence[Any] = sorted(arm_rows["step"].unique())
+    count = min(MAX_STEPS, len(steps))
+    shown = sorted({steps[round(n * (len(steps) - 1) / max(1, count - 1))] for n in range(count)})
+    lines = []
+    for step in shown:
+        levels = arm_rows[arm_rows["step"] == step].sort_values("index")[column]
+        norms = [10 ** min(float(level), 300.0) for level in levels]
+        bar = "".join(shade(level) for level in shade_levels(norms, 1.0))
+        lines.append(f"  {arm if step == shown[0] else '':<20} step {step:>7}  |{bar}|")
+    return lines
+
+
 def over_depth(frame: pd.DataFrame, arms: Sequence[str], column: str, title: str) -> alt.FacetChart:
     """A column in [0, 1] over depth: a dot per seed and a line through medians."""
     data = frame[["condition", "arm", "depth", "seed", column]].dropna()
@@ -91,7 +123,7 @@ def profile(data: FigureData, column: str, title: str) -> alt.FacetChart:
     rows = rows[rows["step"].isin(shown_steps(rows))].dropna(subset=[column]).round({column: 3})
     dash = alt.StrokeDash("step:O", title="step", legend=alt.Legend(orient="top"))
     chart = (
-        alt.Chart(rows.drop(columns=[name for name in ("relative", "level") if name != column]))
+        alt.Chart(rows.drop(columns=[name for name in ("relative", "level", "distance") if name != column]))
         .transform_filter("datum.depth == depth_shown")
         .mark_line(strokeWidth=2)
         .encode(

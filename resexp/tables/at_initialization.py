@@ -9,7 +9,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from resexp import config, inference, runs, theory
@@ -18,17 +18,23 @@ from resexp.config import Experiment, Trial
 from resexp.inference import Difference
 from resexp.runs import Results
 from resexp.tables.labels import label_text
-from resexp.tables.theory_bands import prediction_of
-from resexp.theory import Prediction
+from resexp.tables.theory_bands import distances_of, prediction_of
+from resexp.theory import DistancePrediction, Prediction
 
-QUANTITIES = ("activation_rms", "activation_grad_norm", "weight_grad_norm")
+DISTANCE = "activation_cosine_distance"
+POSITIONS = {
+    "activation_rms": "blocks",
+    "activation_grad_norm": "blocks",
+    "weight_grad_norm": "layers",
+    DISTANCE: "blocks",
+}
 
 MeasurementValues = Mapping[str, Any]  # of one trial, from resexp.initial_diagnostics, as plain values
 
 
 @dataclass(frozen=True)
 class Spread:
-    """log10 of a norm over seeds and batches: mean and SD of positive finite values, counts of zeros and infinite values."""
+    """log10 over seeds and batches: mean and SD of positive finite values, counts of zeros and of non-finite values."""
 
     mean: float | None
     sd: float | None
@@ -38,9 +44,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class InitDiagnostics:
-    """One arm of a configuration at initialization: spreads by position, slope with its interval over seeds, prediction.
+    """One arm of a configuration at initialization: spreads by position, slope with its interval over seeds, predictions.
 
-    `places` names the block boundaries of both activation quantities and the layers of weight_grad_norm. distance: mean cosine
+    `places` names the block boundaries of activation quantities and the layers of weight_grad_norm. The distances are
+    predicted from the measured one at the first boundary; logs of earlier releases do not have it. distance: mean cosine
     distance at the last boundary, None in logs of earlier releases.
     """
 
@@ -55,6 +62,7 @@ class InitDiagnostics:
     prediction: Prediction
     blocks: int = 0
     distance: float | None = None
+    distances: DistancePrediction = field(default_factory=DistancePrediction)
 
     @property
     def growth(self) -> float | None:
@@ -101,11 +109,12 @@ def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
     for record in results.records:
         rows = [row for row in runs.read_rows(record.folder / "signals.csv") if row["step"] == "0"] if record.result else []
         if rows and record.result:
+            names = [name for name, kind in POSITIONS.items() if kind == "blocks" and name in rows[0]]
             measurement = {
                 "slope": math.nan if (slope := record.result.slope_start) is None else float(slope),
                 "distance": math.nan if (distance := record.result.distance_start) is None else distance,
                 "blocks": [row["block"] for row in rows],
-                **{name: [float(row[name]) for row in rows] for name in QUANTITIES[:2]},
+                **{name: [float(row[name]) for row in rows] for name in names},
             }
             label = label_text(results.label(record))
             measurement["trial"] = record.trial.name
@@ -115,8 +124,13 @@ def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
 
 def _arm_diagnostics(label: str, trials: Sequence[Trial], measurements: Sequence[MeasurementValues]) -> InitDiagnostics:
     settings, first = trials[0].settings, measurements[0]
-    places = {"activation_rms": "blocks", "activation_grad_norm": "blocks", "weight_grad_norm": "layers"}
     network = settings.network.model_copy(update={"width": first.get("width", settings.network.width)})
+    spreads = {
+        name: tuple(_spread(values) for values in zip(*(entry[name] for entry in measurements), strict=True))
+        for name in POSITIONS
+        if all(name in entry for entry in measurements)
+    }
+    first_distance = spreads[DISTANCE][0].mean if DISTANCE in spreads else None
     slopes, distances = (
         [mean for trial in trials if math.isfinite(mean := _mean(trial, measurements, key))] for key in ("slope", "distance")
     )
@@ -126,16 +140,13 @@ def _arm_diagnostics(label: str, trials: Sequence[Trial], measurements: Sequence
         arm=trials[0].arm,
         precision=settings.precision,
         seeds=len(trials),
-        places={name: tuple(first[key]) for name, key in places.items() if name in first},
-        spreads={
-            name: tuple(_spread(values) for values in zip(*(entry[name] for entry in measurements), strict=True))
-            for name in QUANTITIES
-            if name in first
-        },
+        places={name: tuple(first[POSITIONS[name]]) for name in spreads},
+        spreads=spreads,
         slope=inference.paired_difference(slopes) if slopes else None,
         prediction=prediction_of(settings, network),
         blocks=theory.block_count(settings.network),
         distance=math.fsum(distances) / len(distances) if distances else None,
+        distances=DistancePrediction() if first_distance is None else distances_of(settings, network, 10**first_distance),
     )
 
 
@@ -161,25 +172,33 @@ COLUMNS = (
 
 
 def probe_csv(diagnostics: Sequence[InitDiagnostics]) -> str:
-    """One row per arm, quantity and position; predictions are log10 too and equal the measured gradient at the last block."""
+    """One row per arm, quantity and position.
+
+    Predictions are log10 too. Those of gradients equal the measured one at the last block.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for arm in diagnostics:
         for name, spreads in arm.spreads.items():
-            levels = _predicted_levels(arm) if name == "activation_grad_norm" else [(None, None)] * len(spreads)
+            levels = _predicted_levels(arm, name)
             for index, (position, spread, level) in enumerate(zip(arm.places[name], spreads, levels, strict=True)):
                 values = (spread.mean, spread.sd, spread.zero, spread.infinite, *level)
                 writer.writerow([arm.cell, arm.arm, name, index, position, *values])
     return text.getvalue()
 
 
-def _predicted_levels(arm: InitDiagnostics) -> Sequence[tuple[float | None, float | None]]:
-    spreads = arm.spreads["activation_grad_norm"]
-    last = spreads[-1].mean
-    if last is None or not arm.prediction.known:
-        return [(None, None)] * len(spreads)
-    return [(last + low, last + high) for low, high in arm.prediction.profile()]
+def _predicted_levels(arm: InitDiagnostics, name: str) -> Sequence[tuple[float | None, float | None]]:
+    last = arm.spreads[name][-1].mean
+    if name == "activation_grad_norm" and last is not None and arm.prediction.known:
+        return [(last + low, last + high) for low, high in arm.prediction.profile()]
+    if name == DISTANCE and arm.distances.known:
+        return [(_log(low), _log(high)) for low, high in zip(arm.distances.low, arm.distances.high, strict=True)]
+    return [(None, None)] * len(arm.spreads[name])
+
+
+def _log(value: float) -> float | None:
+    return math.log10(value) if value > 0 else None
 
 
 def probe_json(diagnostics: Sequence[InitDiagnostics]) -> str:

@@ -12,6 +12,7 @@ from resexp.tables.formats import (
     contrast_text,
     dead_text,
     difference_text,
+    distance_text,
     diverged_text,
     images_text,
     missing_text,
@@ -182,6 +183,10 @@ GRADIENTS: list[Column[ArmRow]] = [
     ),
     Column(
         "slope after epoch 1", lambda row: slope_text(row.arm.slope_end), "slope", number=True, media=frozenset({Medium.HTML})
+    ),
+    Column(
+        "distance at init", lambda row: distance_text(row.arm.distance_start), "distance", number=True,
+        media=IN_RECORD - IN_TEXT - {Medium.LATEX}, data={"distance": lambda row: row.arm.distance_start},
     ),
 ]  # fmt: skip
 

@@ -13,6 +13,10 @@ DEFINITIONS = {
         "Change of log10 |dL/dx| per block from output to input (gradient growth). Negative values mean vanishing gradients, "
         "positive values exploding gradients."
     ),
+    "distance": (
+        "Cosine distance of activations at the last block boundary at initialization: 1 minus the mean cosine similarity over "
+        "pairs of inputs, mean over seeds. 0 means that all inputs look alike there."
+    ),
     "layer growth": (
         "Change of log10 |dL/dW| from the last to the first weighted layer. Negative values mean vanishing gradients, positive "
         "values exploding gradients."

@@ -163,6 +163,15 @@ def slope_text(value: float | None) -> str:
     return "-" if value is None else f"{value + 0.0:+.2f}".replace("-0.00", "+0.00")
 
 
+def distance_text(value: float | None) -> str:
+    """'0.34' or '2.9e-4'; '' for a distance that was not measured."""
+    if value is None:
+        return ""
+    if value >= 0.001 or value == 0:
+        return f"{value:.2g}"
+    return "<1e-16" if value < 1e-16 else f"{value:.1e}".replace("e-0", "e-")
+
+
 def difference_text(difference: Difference | None, metric: Metric = SHARE, resolution: float | None = None) -> str:
     """'+2.8 [+2.1, +3.5]' in points; '+0.0 (1 image: 0.28)' if the difference is the same for all seeds."""
     if difference is None:
@@ -227,11 +236,6 @@ def train_error_text(arm: Arm) -> str:
 def train_error_spread(arm: Arm) -> str:
     """'1.6 ± 0.4' in percent; 'median 89.9 (2.1 to 90.0)' if outcomes differ."""
     return "-" if arm.train_error is None else accuracy_text(arm.train_error)
-
-
-def small_text(value: float) -> str:
-    """A positive number with two digits: '0.054', '2.2e-4'."""
-    return f"{value:.1e}".replace("e-0", "e-") if value < 0.001 else f"{value:.2g}"
 
 
 def growth_text(growth: float) -> str:

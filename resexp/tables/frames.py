@@ -127,10 +127,13 @@ def layer_frame(results: Results, logs: Mapping[Path, LayerLog]) -> pd.DataFrame
     return frame
 
 
+FLOOR = 1e-16  # of a cosine distance in charts: smaller ones are rounding errors of float32
+
+
 def levels(signals: pd.DataFrame) -> pd.DataFrame:
     """The same rows with `level`, log10 of activation_grad_norm, and `relative`, its difference from the last block's level.
 
-    Both are NaN for zeros (below 1e-38) and non-finite values.
+    Both are NaN for zeros (below 1e-38) and non-finite values. distance: log10 of the cosine distance, at least that of FLOOR.
     """
     frame = signals.copy()
     frame["level"] = np.log10(frame["activation_grad_norm"].where(lambda norm: (norm > 0) & np.isfinite(norm)))
@@ -138,13 +141,15 @@ def levels(signals: pd.DataFrame) -> pd.DataFrame:
     last = frame.loc[frame.groupby(trial)["index"].idxmax(), [*trial, "level"]].rename(columns={"level": "last"})
     frame = frame.merge(last, on=trial)
     frame["relative"] = frame["level"] - frame["last"]
+    distances = frame["activation_cosine_distance"]
+    frame["distance"] = np.log10(distances.where(np.isfinite(distances)).clip(lower=FLOOR))
     return frame.drop(columns=["last"])
 
 
 def profiles(signals: pd.DataFrame) -> pd.DataFrame:
     """`levels` per condition, depth, arm, step and block, averaged over seeds."""
     keys = ["condition", "depth", "arm", "step", "index", "block"]
-    return levels(signals).groupby(keys, as_index=False, sort=False)[["relative", "level"]].mean()
+    return levels(signals).groupby(keys, as_index=False, sort=False)[["relative", "level", "distance"]].mean()
 
 
 def initial_gradients(frames: Frames) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from resexp.tables.model import Column, Part, Table
 MAX_PRECISION_GAP = 0.05  # relative difference of gradient norms from float32, above which there is a warning
 
 MATCHED = {"first_batch": "first batch", "recipe": "hyperparameters"}
-AT_INITIALIZATION = {"loss": "loss", "output_rms": "RMS of the logits", "slope": "gradient slope"}
+AT_INITIALIZATION = {"loss": "loss", "output_rms": "RMS of the logits", "slope": "gradient slope", "distance": "distance"}
 INITIALIZATION_NOTES = {
     "zero_init_residual": "initialization differs: the plain counterpart has no zero_init_residual",
     "fixup": "initialization differs: the plain counterpart has init he, not fixup",
@@ -93,6 +93,11 @@ def _start_column(heading: str, key: str, explain: str = "") -> Column[PairSumma
     return Column(heading, lambda summary: at_start_text(summary, key), explain, number=True, below=below)
 
 
+def _has_distances(summaries: Sequence[PairSummary]) -> bool:
+    """Whether distances were measured; earlier releases did not."""
+    return any(values.distance is not None for summary in summaries for values in summary.at_start.values())
+
+
 def matched_pairs(summaries: Sequence[PairSummary], labels: Labels) -> Table[PairSummary]:
     """One row for each pair, with its record in JSON."""
     return Table(
@@ -105,6 +110,7 @@ def matched_pairs(summaries: Sequence[PairSummary], labels: Labels) -> Table[Pai
             _start_column("initial loss", "loss"),
             _start_column("output RMS", "output_rms"),
             _start_column("slope at init", "slope", "slope"),
+            *([_start_column("distance at init", "distance", "distance")] if _has_distances(summaries) else []),
             Column("notes", lambda summary: "\n".join(pair_notes(summary)), below="note: "),
             Column(data={"label": lambda summary: cell_text(summary.cell, labels)}),
         ],
@@ -137,7 +143,7 @@ def pair_overview(summaries: Sequence[PairSummary], labels: Labels) -> list[Part
         columns=[
             Column("pair", name_in_condition),
             *(Column[PairSummary](heading, partial(at_start_text, key=key, digits=3), number=True)
-              for key, heading in AT_INITIALIZATION.items()),
+              for key, heading in AT_INITIALIZATION.items() if key != "distance" or _has_distances(summaries)),
         ],
         rows=sorted(summaries, key=lambda summary: conditions.index(condition_of(summary))),
         group=Column("condition", condition_of),

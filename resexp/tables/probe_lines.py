@@ -1,38 +1,40 @@
-"""Gradients at initialization, for `resexp probe` and the report: a table, and sentences."""
+"""Gradients and distances at initialization, for `resexp probe` and the report: a table, and sentences."""
 
 import math
 from collections.abc import Sequence
 from types import MappingProxyType
 
 from resexp.comparison import Flow, Inputs
-from resexp.tables.at_initialization import QUANTITIES, InitDiagnostics, Spread
+from resexp.tables.at_initialization import DISTANCE, InitDiagnostics, Spread
 from resexp.tables.definitions import legend
-from resexp.tables.formats import small_text
+from resexp.tables.formats import distance_text
 from resexp.tables.labels import Labels, cell_text
 from resexp.tables.model import EVERYWHERE, IN_TEXT, Column, Part, Table, Tone
 from resexp.tables.terminal import shade, shade_levels
 
 
 def slopes(diagnostics: Sequence[InitDiagnostics], labels: Labels = MappingProxyType({})) -> Table[InitDiagnostics]:
-    """One row for each arm of each configuration: measured and predicted slope, and on a terminal the profile and the norms.
+    """One row for each arm of each configuration: slope and distance, measured and predicted; on a terminal also norms.
 
     labels: of the cells, by their tags; without them, cells are printed as they are.
     """
     return Table(
-        title="Slopes, measured and predicted",
+        title="Slopes and distances, measured and predicted",
         columns=[
             Column("arm", lambda arm: arm.arm, "arm", arm=True),
             Column("slope [95% CI]", measured_text, "slope", number=True),
             Column("predicted slope", predicted_text, "The slope from theory, ± two SDs over seeds if theory predicts them.",
                    number=True),
             Column("ratio", ratio_text, "ratio", number=True),
-            Column("distance", distance_text, "cosine distance", number=True, media=EVERYWHERE - IN_TEXT),
             Column("gradients", lambda arm: arm.flow or "-", "The norm of dL/dx over the whole network.", tone=_flow_tone,
                    media=EVERYWHERE - IN_TEXT),
             Column("inputs", lambda arm: arm.inputs or "-", "inputs collapse", tone=_inputs_tone, media=EVERYWHERE - IN_TEXT),
             Column("law", lambda arm: arm.prediction.law, media=EVERYWHERE - IN_TEXT),
+            Column("distance", lambda arm: distance_text(arm.distance), "distance", number=True, media=EVERYWHERE - IN_TEXT),
+            Column("predicted distance", predicted_distance_text, PREDICTED_DISTANCE, number=True, media=EVERYWHERE - IN_TEXT),
             Column("|dL/dx|", _chart, media=IN_TEXT),
             Column("verdicts", _verdicts, below="", media=IN_TEXT),
+            Column("distance", _distances, below="distance ", media=IN_TEXT),
             Column("norms", _norms, below="", media=IN_TEXT),
             Column("warnings", lambda arm: "\n".join(_warnings(arm)), below="", media=IN_TEXT),
         ],
@@ -49,13 +51,10 @@ def probe_parts(
     seeds = max((arm.seeds for arm in diagnostics), default=0)
     counts = f"n = {seeds} seed{'' if seeds == 1 else 's'}, {batches} batch{'' if batches == 1 else 'es'} of {batch_size}"
     lines = [f"{name}: at initialization, without training; {counts}"]
-    lines += legend("slope", "ratio", "95% CI", "cosine distance", "inputs collapse")
+    lines += legend("slope", "distance", "ratio", "95% CI", "inputs collapse")
     lines += ["predicted slope: slope from theory, ± two SDs over seeds if theory predicts them"]
     lines += ["chart: |dL/dx| from the stem to the last block; full: its maximum, blank: 1e-6 of it"]
-    lines += [
-        "below each arm: verdicts, with the cosine distance at the last block boundary",
-        "then norms at the first and last block boundary or layer; RMS for x",
-    ]
+    lines += ["below each arm: verdicts, then distances and norms at the first and last block boundary or layer; RMS for x"]
     return [*lines, slopes(diagnostics, labels)]
 
 
@@ -65,6 +64,16 @@ def _chart(arm: InitDiagnostics) -> str:
     return "".join(shade(level) for level in shade_levels(flow, max(flow)))
 
 
+def _distances(arm: InitDiagnostics) -> str:
+    """'0.3 to 0.0021, predicted 0.0019..0.0024': at the first and at the last block boundary."""
+    if arm.distance is None:
+        return ""
+    first = arm.spreads[DISTANCE][0].mean
+    predicted = predicted_distance_text(arm)
+    ends = f"{distance_text(0.0 if first is None else 10**first)} to {distance_text(arm.distance)}"
+    return f"{ends}, predicted {predicted}" if arm.distances.known else f"{ends}, {predicted}"
+
+
 def _norms(arm: InitDiagnostics) -> str:
     symbols = {"activation_grad_norm": "dL/dx", "activation_rms": "x", "weight_grad_norm": "dL/dW"}
     ends = [(symbol, arm.spreads[name]) for name, symbol in symbols.items() if name in arm.spreads]
@@ -72,9 +81,9 @@ def _norms(arm: InitDiagnostics) -> str:
 
 
 def _verdicts(arm: InitDiagnostics) -> str:
-    """'gradients vanishing, inputs collapsed (distance 2.9e-4)', as far as they were measured."""
-    gradients = f"gradients {arm.flow}" if arm.flow else ""
-    return ", ".join(filter(None, [gradients, f"inputs {arm.inputs} (distance {distance_text(arm)})" if arm.inputs else ""]))
+    """'gradients vanishing, inputs collapsed', as far as they were measured."""
+    verdicts = {"gradients": arm.flow, "inputs": arm.inputs}
+    return ", ".join(f"{name} {verdict}" for name, verdict in verdicts.items() if verdict)
 
 
 def _flow_tone(arm: InitDiagnostics) -> Tone:
@@ -83,11 +92,6 @@ def _flow_tone(arm: InitDiagnostics) -> Tone:
 
 def _inputs_tone(arm: InitDiagnostics) -> Tone:
     return Tone.BAD if arm.inputs == Inputs.COLLAPSED else Tone.NONE
-
-
-def distance_text(arm: InitDiagnostics) -> str:
-    """Two digits: '0.054', '2.2e-4'; '-' if it was not measured."""
-    return "-" if arm.distance is None else small_text(arm.distance)
 
 
 def _level(spread: Spread) -> str:
@@ -123,6 +127,19 @@ def predicted_text(arm: InitDiagnostics) -> str:
     return "..".join(_signed(end) for end in (expected[0] - (spread or 0.0), expected[1] + (spread or 0.0)))
 
 
+PREDICTED_DISTANCE = "The distance from theory: from the median over seeds to the limit of large widths, ± two SDs over seeds."
+
+
+def predicted_distance_text(arm: InitDiagnostics) -> str:
+    """The predicted range at the last block boundary; '' if the distance was not measured."""
+    if arm.distance is None:
+        return ""
+    if not arm.distances.known:
+        return "no formula"
+    ends = arm.distances.low[-1], arm.distances.high[-1]
+    return "..".join(dict.fromkeys(map(distance_text, ends)))
+
+
 def ratio_text(arm: InitDiagnostics) -> str:
     return "-" if arm.ratio is None else f"{arm.ratio:.2f}"
 
@@ -131,7 +148,7 @@ def _warnings(arm: InitDiagnostics) -> list[str]:
     """The values that are missing from means and slopes, and how to measure them."""
     lines = []
     underflow = any(spread.zero for spread in arm.spreads["activation_grad_norm"])  # otherwise zeros are exact
-    for name in QUANTITIES[1:]:
+    for name in ("activation_grad_norm", "weight_grad_norm"):
         spreads = arm.spreads.get(name, ())
         zeros, total = sum(spread.zero > 0 for spread in spreads), len(spreads)
         exact = arm.precision == "float64" or zeros == total or not underflow

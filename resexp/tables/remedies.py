@@ -8,7 +8,7 @@ from resexp.comparison import Flow, Inputs, flow, groups, inputs, mean_distance,
 from resexp.config import Experiment, Settings
 from resexp.runs import Outcome, Results
 from resexp.tables.at_initialization import InitDiagnostics
-from resexp.tables.formats import growth_text, small_text
+from resexp.tables.formats import distance_text, growth_text
 from resexp.tables.labels import cell_labels, cell_text, label_text
 from resexp.tables.sentences import Sentence
 
@@ -167,7 +167,7 @@ def _facts(members: Sequence[Diagnosis]) -> list[str]:
         facts.append(SENTENCES["growth"].format(verdict=FLOWS[first.flow], growths=_range([*map(growth_text, growths)])))
     if first.inputs is not None:
         facts.append(
-            SENTENCES["distance"].format(verdict=INPUTS[first.inputs], distances=_range([*map(small_text, distances)]))
+            SENTENCES["distance"].format(verdict=INPUTS[first.inputs], distances=_range([*map(distance_text, distances)]))
         )
     if trained := sum(arm.trained for arm in members):
         facts.append(SENTENCES["outcome"].format(count=sum(arm.above_chance for arm in members), total=trained))
