@@ -16,7 +16,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from resexp import claims, comparison, config, report, runs, tables
@@ -24,12 +23,13 @@ from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Chart, FigureData
 from resexp.runs import Outcome, Results, TrialRecord
-from resexp.tables.frames import read_log
+from resexp.tables.frames import read_logs
 from resexp.tables.predictors import predictors
 from resexp.tables.tuned import TUNED_COLUMNS, TUNED_TEXT_COLUMNS, tuned_records
 from resexp.tables.writers import json_rows
 
 COMPARISON_TEXT_COLUMNS = ("arm", "unmatched", "dead_layers")
+TRIAL_NUMBER = "number of the trial"
 METADATA = ("trial", "arm", "seed", "status", "sha256", "seal")  # keys of result.json that are not results
 
 
@@ -289,11 +289,10 @@ class ExperimentResults:
 
     def _log(self, name: str) -> pd.DataFrame:
         self._check([name])
-        logs = [read_log(record.folder / name) for record in self.finished]
-        rows = pd.concat(logs, ignore_index=True) if logs else pd.DataFrame(columns=runs.COLUMNS.get(name, ()))
-        trials = np.repeat(np.arange(len(logs)), [len(log) for log in logs])
-        configurations = self._configurations(rows.columns).take(trials).reset_index(drop=True)
-        return pd.concat([configurations, rows], axis=1)
+        numbers = pd.DataFrame({TRIAL_NUMBER: range(len(self.finished))})
+        rows = read_logs(name, self.finished, numbers)
+        trials = rows.pop(TRIAL_NUMBER).to_numpy(int)
+        return pd.concat([self._configurations(rows.columns).take(trials).reset_index(drop=True), rows], axis=1)
 
     def _check(self, names: Sequence[str]) -> None:
         for record in self.finished:

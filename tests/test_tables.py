@@ -389,3 +389,32 @@ def test_a_damaged_log_is_an_error_that_names_the_file(tmp_path):
 
     with pytest.raises(runs.RunsError, match=r"signals\.csv: damaged"):
         read_frames(runs.results_of(folder, experiment))
+
+
+def test_logs_with_and_without_optional_columns_are_read_in_the_order_of_the_trials(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
+    results = runs.results_of(folder, experiment)
+    paths = [record.folder / "signals.csv" for record in results.records]
+    rows = ["0,0,0,stem,1,2", "0,0,1,blocks.0,3,4"]
+    for number, path in enumerate(paths):
+        distance = f",{number / 8}" if number % 2 else ""
+        header = "step,epoch,index,block,activation_rms,activation_grad_norm" + ",activation_cosine_distance" * bool(distance)
+        path.write_text("\n".join([header, *(row + distance for row in rows), ""]))
+    paths[2].unlink()
+
+    signals = read_frames(results).signals
+    trials = [(record.trial.arm, record.trial.seed) for number, record in enumerate(results.records) if number != 2]
+    distances = [number / 8 if number % 2 else float("nan") for number in range(len(paths)) if number != 2]
+
+    assert list(zip(signals["arm"], signals["seed"], strict=True)) == [trial for trial in trials for _ in rows]
+    assert list(signals["activation_cosine_distance"][::2]) == pytest.approx(distances, nan_ok=True)
+    assert list(signals["activation_grad_norm"]) == [2.0, 4.0] * len(trials)
+
+
+def test_a_log_with_a_blank_line_is_damaged_and_named(tmp_path):
+    folder, experiment = fabricated.experiment(tmp_path, both_above_chance, *ONE_CELL)
+    path = runs.trial_folder(folder, experiment.trials[1].name) / "signals.csv"
+    path.write_text(path.read_text() + "\n")
+
+    with pytest.raises(runs.RunsError, match=rf"{experiment.trials[1].name}.*signals\.csv: damaged"):
+        read_frames(runs.results_of(folder, experiment))

@@ -22,6 +22,7 @@ from resexp.cli.program import (
     experiment_folder,
     fail,
     log,
+    reading,
     stages,
 )
 from resexp.cli.running import with_data
@@ -69,7 +70,8 @@ def dissect(
         raise runs.RunsError(
             f"{folder}: data.validation is 0, so there are no validation images; train again with data.validation above 0"
         )
-    results = runs.results_of(folder, experiment, ("weights.pt",))
+    with reading(quiet=quiet) as track:
+        results = runs.results_of(folder, experiment, ("weights.pt",), track)
     records = _selected_records(results, trials)
     trained, damaged = _trained(records), [record for record in records if record.state == "damaged"]
     if not (trained or damaged):

@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.program import RunArgument, RunsOption, app, check_choice, experiment_folder, log, print_result, stages
+from resexp.cli.program import (
+    RunArgument,
+    RunsOption,
+    app,
+    check_choice,
+    errors,
+    experiment_folder,
+    log,
+    print_result,
+    reading,
+    stage_line,
+)
 
 
 @app.command()
@@ -27,9 +38,10 @@ def export(
 
     check_choice("TRACKER", tracker, trackers.TRACKERS)
     folder = experiment_folder(source, runs_dir)
-    with stages() as announce:
-        announce(f"exporting {folder} to {tracker}")
-        destinations = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to)
+    if not errors.is_terminal:
+        stage_line(f"exporting {folder} to {tracker}")
+    with reading(verb="exporting") as track:
+        destinations = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to, track)
     for destination in destinations:
         print_result(destination)
     log(f"exported {len(destinations)} trials of {folder} to {tracker}")

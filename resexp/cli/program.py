@@ -124,18 +124,20 @@ PATIENCE = 1.0  # seconds without a progress bar
 
 
 @contextmanager
-def reading(noun: str = "trials") -> Iterator[Callable[[Sequence[Item]], Iterator[Item]]]:
+def reading(
+    noun: str = "trials", verb: str = "reading", *, quiet: bool = False
+) -> Iterator[Callable[[Sequence[Item]], Iterator[Item]]]:
     """Yields a function that yields the items of a list; on a terminal a bar counts them if reading takes a second."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415 - `--help` starts without it
 
-    columns = [TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TextColumn(noun)]
+    columns = [TextColumn(verb), BarColumn(), MofNCompleteColumn(), TextColumn(noun)]
     progress, begin = Progress(*columns, console=errors, transient=True), time.monotonic()
-    task = progress.add_task(noun, total=0)
+    task, shown = progress.add_task(noun, total=0), errors.is_terminal and not quiet
 
     def track(items: Sequence[Item]) -> Iterator[Item]:
         progress.update(task, total=(progress.tasks[0].total or 0) + len(items))
         for item in items:
-            if errors.is_terminal and not progress.live.is_started and time.monotonic() - begin >= PATIENCE:
+            if shown and not progress.live.is_started and time.monotonic() - begin >= PATIENCE:
                 progress.start()
             yield item
             progress.advance(task)

@@ -21,13 +21,14 @@ from resexp.cli.program import (
     SourcesArgument,
     app,
     check_choice,
+    errors,
     expand,
     experiment_folder,
     fail,
     print_lines,
     print_result,
     reading,
-    stages,
+    stage_line,
 )
 
 if TYPE_CHECKING:
@@ -249,9 +250,10 @@ def report(
         raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ_FILES)
     reports.restricted(results, pictures.where)
-    with stages() as announce:
-        announce(f"writing the report of {results.name}")
-        text = reports.FORMATS[form](results, tune or [])
+    if not errors.is_terminal:
+        stage_line(f"writing the report of {results.name}")
+    with reading("logs", f"writing the report of {results.name}:") as track:
+        text = reports.FORMATS[form](results, tune or [], track)
     if to_stdout:
         write(text, encoding="utf-8" if form == "html" else None)
     else:

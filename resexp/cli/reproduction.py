@@ -16,9 +16,9 @@ from resexp.cli.program import (
     RunArgument,
     RunsOption,
     app,
-    busy,
     experiment_folder,
     log,
+    reading,
     stages,
 )
 from resexp.cli.running import (
@@ -63,7 +63,9 @@ def reproduce(
     from resexp import executors, reproduction, tables  # noqa: PLC0415 - `--help` starts without them
 
     form, folder = check_format(form, as_json=as_json), experiment_folder(source, runs_dir)
-    original, workers = reproduction.original(folder, trials or []), processes(jobs)
+    with reading(quiet=quiet) as track:
+        original = reproduction.original(folder, trials or [], track)
+    workers = processes(jobs)
     experiment, target = with_data(original.experiment, data), runs_dir / reproduction.FOLDER / folder.resolve().name
     if target.resolve() == folder.resolve():
         raise RunsError(f"{folder}: is itself a reproduction; to reproduce it, choose another results folder with --runs")
@@ -87,8 +89,8 @@ def reproduce(
     code = print_summary(target, experiment, interrupted)
     if interrupted:
         sys.exit(code)
-    with busy("comparing with the original", quiet=quiet):
-        compared = reproduction.compare(folder, target, experiment)
+    with reading(verb="comparing", quiet=quiet) as track:
+        compared = reproduction.compare(folder, target, experiment, track)
     print_parts(tables.reproduced(compared, tables.cell_labels(experiment), show_arms=form != "table"), form)
     for record in original.damaged:
         log(f"damaged, left out: {record.trial.name}: {record.reason}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from resexp import inference, runs
 from resexp.comparison.groups import Label, groups
 from resexp.inference import Difference
-from resexp.runs import Results, TrialRecord
+from resexp.runs import Results, Track, TrialRecord
 
 LOG = "gradients.csv"
 MAX_STEPS = 16  # logging steps of a heat map
@@ -61,13 +61,15 @@ class LayerGradients:
         return norms[0], norms[-1]
 
 
-def layer_logs(results: Results) -> dict[Path, LayerLog]:
-    """The logs of all finished trials by folder; trials without weight gradients have none.
+def layer_logs(results: Results, track: Track = iter) -> dict[Path, LayerLog]:
+    """The logs of all finished trials by folder; trials without weight gradients have none. `track` as in `read_results`.
 
     Raises:
         RunsError: a log is damaged; the message names the file.
     """
-    logs = {record.folder: _read(record.folder / LOG) for record in results.records if record.result}
+    finished = [record for record in results.records if record.result]
+    tracked = zip(finished, track([record.trial for record in finished]), strict=True)
+    logs = {record.folder: _read(record.folder / LOG) for record, _ in tracked}
     return {folder: log for folder, log in logs.items() if log}
 
 
@@ -96,7 +98,7 @@ def _read(path: Path) -> LayerLog | None:
     stride = 2 ** max(0, math.ceil(math.log2(len(steps) / MAX_STEPS)))
     ranks = {step: rank for rank, step in enumerate(steps) if rank % stride == 0 or step in moments.values()}
     lines = {step: rows[rank * layers : (rank + 1) * layers] for step, rank in ranks.items()}
-    if any(line.count(",") != len(columns) - 1 for step_lines in lines.values() for line in step_lines):
+    if {line.count(",") for step_lines in lines.values() for line in step_lines} != {len(columns) - 1}:
         raise runs.RunsError(f"{path}: damaged (columns {','.join(columns)} expected in every line)")
     return LayerLog(moments, ranks, stride, lines)
 

@@ -1,12 +1,10 @@
 """The logs of `resexp dissect` as data frames."""
 
-from typing import Any
-
 import pandas as pd
 
 from resexp import runs
 from resexp.runs import Results
-from resexp.tables.frames import read_log
+from resexp.tables.frames import read_logs
 from resexp.tables.labels import condition
 
 
@@ -16,15 +14,11 @@ def read_ablation(results: Results, part: str) -> pd.DataFrame:
     Raises:
         RunsError: a file is damaged; the message names it.
     """
-    columns = [*runs.COLUMNS[runs.ABLATION_FILES[part]], "condition", "arm", "depth", "seed"]
-    frames = [pd.DataFrame(columns=columns)]
-    for record in results.records:
-        frame = read_log(record.folder / runs.ABLATION_FILES[part]) if record.result else pd.DataFrame()
-        if len(frame):
-            keys: dict[str, Any] = {
-                "condition": condition(results.label(record)),
-                "arm": record.trial.arm,
-                "seed": record.trial.seed,
-            }
-            frames.append(frame.assign(**keys, depth=record.trial.settings.network.depth))
-    return pd.concat(frames[1:], ignore_index=True) if frames[1:] else frames[0]
+    finished = [record for record in results.records if record.result]
+    keys = {
+        "condition": [condition(results.label(record)) for record in finished],
+        "arm": [record.trial.arm for record in finished],
+        "seed": [record.trial.seed for record in finished],
+        "depth": [record.trial.settings.network.depth for record in finished],
+    }
+    return read_logs(runs.ABLATION_FILES[part], finished, pd.DataFrame(keys))

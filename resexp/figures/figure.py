@@ -13,7 +13,7 @@ import pandas as pd
 from resexp import comparison
 from resexp.comparison import Comparison, LayerGradients, LayerLog, layer_gradients, layer_logs
 from resexp.figures.ablation_rows import read_ablation
-from resexp.runs import ABLATION_FILES, Results
+from resexp.runs import ABLATION_FILES, Results, Track
 from resexp.tables.at_initialization import InitDiagnostics, logged_init_diagnostics
 from resexp.tables.findings import Finding, findings
 from resexp.tables.frames import Frames, layer_frame, profiles, read_frames
@@ -40,12 +40,15 @@ class Section(StrEnum):
 class FigureData:
     """Everything that figures are made from. Each part is computed, or read from its files, at first access.
 
+    track: yields the trials whose logs are read, and can show the progress.
+
     Raises:
         RunsError: at access, a damaged file; the message names it.
     """
 
     results: Results
     tune: Sequence[str] = ()
+    track: Track = iter
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -61,7 +64,7 @@ class FigureData:
 
     @cached_property
     def frames(self) -> Frames:
-        return read_frames(self.results)
+        return read_frames(self.results, self.track)
 
     @cached_property
     def has_heat_map(self) -> bool:
@@ -84,7 +87,7 @@ class FigureData:
 
     @cached_property
     def layer_logs(self) -> dict[Path, LayerLog]:
-        return layer_logs(self.results)
+        return layer_logs(self.results, self.track)
 
     @cached_property
     def layers(self) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from resexp.comparison import Comparison
 from resexp.config import Experiment
 from resexp.figures import FIGURES, FigureData, available_figures
 from resexp.figures import Section as FigureSection
-from resexp.runs import Launch, Results
+from resexp.runs import Launch, Results, Track
 from resexp.tables import progress_text, published_rows
 from resexp.tables.answer import best_lines, matching_line, question_lines
 from resexp.tables.best_settings import SELECTED, best_settings
@@ -100,8 +100,10 @@ class Content:
         return next((part.lines for part in self.sections[0].parts if isinstance(part, Points)), ())
 
 
-def collect(results: Results, tune: Sequence[str] = ()) -> Content:
-    """The content of a report on all finished trials; tune: axes of which each arm has its best value, as in `compare --tune`.
+def collect(results: Results, tune: Sequence[str] = (), track: Track = iter) -> Content:
+    """The content of a report on all finished trials.
+
+    tune: axes of which each arm has its best value, as in `compare --tune`. track: as in `FigureData`.
 
     Raises:
         ConfigError: a key in `tune` that is not an axis.
@@ -109,7 +111,7 @@ def collect(results: Results, tune: Sequence[str] = ()) -> Content:
     """
     if not any(record.result for record in results.records):
         raise runs.RunsError(f"{results.sources[0][0]}: no trial has finished yet; nothing to report")
-    data = FigureData(results, tune)
+    data = FigureData(results, tune, track)
     title = " ".join(results.questions) or results.name
     return Content(data, title, [section for section in _sections(data) if section.parts])
 

@@ -12,19 +12,19 @@ from markupsafe import Markup
 
 from resexp.report.content import Content, Part, Picture, collect
 from resexp.report.pictures import VEGA_LITE, figures_of, specification
-from resexp.runs import Results
+from resexp.runs import Results, Track
 from resexp.tables.writers import html_table
 
 MAX_ROWS = 24  # a longer table is folded
 
 
-def html(results: Results, tune: Sequence[str] = ()) -> str:
-    """The report on all finished trials; `tune` as in `collect`.
+def html(results: Results, tune: Sequence[str] = (), track: Track = iter) -> str:
+    """The report on all finished trials; `tune` and `track` as in `collect`.
 
     Raises:
         RunsError: no trial has finished, or a damaged file.
     """
-    content = collect(results, tune)
+    content = collect(results, tune, track)
     pictures = {picture.name: picture for picture in content.pictures}
     specs = {name: _packed(pictures[name], specification(chart)) for name, chart in figures_of(content.data).items()}
     page = _environment(content).get_template("report.html.j2")

@@ -4,18 +4,18 @@ from collections.abc import Iterator, Sequence
 
 from resexp import tables
 from resexp.report.content import Listing, Part, Picture, Points, collect
-from resexp.runs import Results
+from resexp.runs import Results, Track
 from resexp.tables.text_layout import plain_lines
 from resexp.tables.writers import markdown_lines
 
 
-def text(results: Results, tune: Sequence[str] = ()) -> str:
-    """Plain text for a terminal of 80 columns; `tune` as in `collect`.
+def text(results: Results, tune: Sequence[str] = (), track: Track = iter) -> str:
+    """Plain text for a terminal of 80 columns; `tune` and `track` as in `collect`.
 
     Raises:
         RunsError: no trial has finished, or a damaged file.
     """
-    content = collect(results, tune)
+    content = collect(results, tune, track)
     lines = [content.title, "=" * 80]
     for section in content.sections:
         lines += ["", section.title, "-" * min(80, len(section.title))]
@@ -39,13 +39,13 @@ def _text_part(part: Part) -> Iterator[str]:
             yield from ("", part.title, "", *plain_lines(part))
 
 
-def markdown(results: Results, tune: Sequence[str] = ()) -> str:
-    """Markdown, for example for a README; `tune` as in `collect`.
+def markdown(results: Results, tune: Sequence[str] = (), track: Track = iter) -> str:
+    """Markdown, for example for a README; `tune` and `track` as in `collect`.
 
     Raises:
         RunsError: no trial has finished, or a damaged file.
     """
-    content = collect(results, tune)
+    content = collect(results, tune, track)
     lines = [f"# {content.title}"]
     for section in content.sections:
         lines += ["", f"## {section.title}"]

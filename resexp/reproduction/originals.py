@@ -7,7 +7,7 @@ from pathlib import Path
 from resexp import config, runs
 from resexp.config import ConfigError, Experiment, Plan, Trial
 from resexp.reproduction.verdicts import COMPARED_FILES
-from resexp.runs import RunsError, TrialRecord
+from resexp.runs import RunsError, Track, TrialRecord
 
 FOLDER = "_again"  # the subfolder of a results folder for reproductions; no experiment can have this name
 
@@ -21,8 +21,8 @@ class Original:
     damaged: tuple[TrialRecord, ...]
 
 
-def original(folder: Path, named: Sequence[str] = ()) -> Original:
-    """The stacks that contain finished trials, or the `named` trials, with all of their trials.
+def original(folder: Path, named: Sequence[str] = (), track: Track = iter) -> Original:
+    """The stacks that contain finished trials, or the `named` trials, with all of their trials; `track` as in `compare`.
 
     Raises:
         RunsError: the folder is damaged; no trial has finished; a shortcut is not part of resexp.
@@ -32,7 +32,7 @@ def original(folder: Path, named: Sequence[str] = ()) -> Original:
     used = {config.shortcut_name(trial.settings.network.shortcut) for trial in experiment.trials}
     if custom := sorted(used - set(config.SHORTCUT_NAMES)):
         raise RunsError(f"{folder}: {custom[0]} is not part of resexp; retrain it with the program that defines it")
-    records = runs.trial_records(folder, experiment, COMPARED_FILES)
+    records = runs.trial_records(folder, experiment, COMPARED_FILES, track)
     plan = _plan(folder, _selected(folder, records, named))
     trials = _trials(folder, experiment, plan)
     names = {trial.name for trial in trials}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from resexp import config, inference, runs
 from resexp.config import Experiment, Trial
-from resexp.runs import Outcome, Result, TrialRecord
+from resexp.runs import Outcome, Result, Track, TrialRecord
 
 COMPARED_FILES = ("metrics.csv",)
 # trial.yaml is an input, to which later versions add keys
@@ -176,15 +176,15 @@ class Reproduction:
         return worst(arm.verdict for arm in self.arms)
 
 
-def compare(folder: Path, rerun: Path, experiment: Experiment) -> Reproduction:
-    """Compares all trials that have finished in both folders.
+def compare(folder: Path, rerun: Path, experiment: Experiment, track: Track = iter) -> Reproduction:
+    """Compares all trials that have finished in both folders; track: yields trials, and can show the progress.
 
     Raises:
         RunsError: a damaged or missing file.
     """
     one_image = 1 / max(1, runs.launches(folder)[-1].images[2])
     originals, reruns = (
-        {record.trial.name: record for record in runs.trial_records(parent, experiment, COMPARED_FILES) if record.result}
+        {record.trial.name: record for record in runs.trial_records(parent, experiment, COMPARED_FILES, track) if record.result}
         for parent in (folder, rerun)
     )
     repeats = {name: compare_trials(originals[name], reruns[name], one_image) for name in originals if name in reruns}

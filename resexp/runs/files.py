@@ -249,28 +249,30 @@ def read_text(path: Path) -> str:
 MAX_BYTES = 2**30  # of an uncompressed log; a larger one may be a decompression bomb
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a log by column.
+def read_rows(path: Path, step: int | None = None) -> list[dict[str, str]]:
+    """The rows of a log by column; step: only the rows of this step are parsed.
 
     Raises:
         RunsError: see `read_columns`.
     """
-    columns = read_columns(path)
+    columns = read_columns(path, step)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def read_columns(path: Path) -> dict[str, list[str]]:
-    """The cells of a log by column. A log that is not in `LOG_COLUMNS` may have any columns and cells.
+def read_columns(path: Path, step: int | None = None) -> dict[str, list[str]]:
+    """The cells of a log by column, see `read_rows`. A log that is not in `LOG_COLUMNS` may have any columns and cells.
 
     Raises:
         RunsError: unexpected columns, a row with too few or too many cells, or text instead of a number.
     """
     header, text = log_text(path)
+    if step is not None:
+        text = "".join(line for line in text.splitlines(keepends=True) if line.startswith(f"{step},"))
     try:
         rows = list(csv.reader(io.StringIO(text), strict=True))
     except csv.Error as error:
         raise RunsError(f"{path}: damaged ({error})") from None
-    if any(len(row) != len(header) for row in rows):
+    if set(map(len, rows)) - {len(header)}:
         raise RunsError(f"{path}: damaged (columns {','.join(header)} expected in every line)")
     cells = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in header]
     table = dict(zip(header, cells, strict=True))
@@ -298,8 +300,9 @@ def log_text(path: Path) -> tuple[list[str], str]:
 
 
 def _check_numbers(path: Path, column: LogColumn, cells: Sequence[str]) -> None:
-    for cell in cells:
-        try:
-            column.kind(cell)
-        except ValueError:
-            raise RunsError(f"{path}: damaged ({column.name}: {cell[:40]!r} is not a number)") from None
+    cell, parse = "", column.kind
+    try:
+        for cell in cells:
+            parse(cell)
+    except ValueError:
+        raise RunsError(f"{path}: damaged ({column.name}: {cell[:40]!r} is not a number)") from None

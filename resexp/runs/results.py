@@ -101,7 +101,15 @@ class Results:
 
     def label(self, record: TrialRecord) -> dict[str, str]:
         """The values that distinguish the cell of a trial from others: {'depth': '64', 'norm': 'layer'}."""
-        return {column: value for column, value in self._columns_of(record).items() if column in self.shown}
+        key = tuple(repr(record.conditions.get(axis)) for axis in self.axes)
+        if key not in self._labels:
+            self._labels[key] = {column: value for column, value in self._columns_of(record).items() if column in self.shown}
+        return dict(self._labels[key])
+
+    @cached_property
+    def _labels(self) -> dict[tuple[str, ...], dict[str, str]]:
+        """The labels of the cells that were asked for, because the values are formatted slowly."""
+        return {}
 
     def _columns_of(self, record: TrialRecord) -> dict[str, str]:
         values = (config.format_value(record.conditions.get(key)) for key in self.axes)

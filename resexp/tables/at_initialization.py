@@ -107,7 +107,7 @@ def logged_init_diagnostics(results: Results) -> list[InitDiagnostics]:
     """
     measured: dict[tuple[str, str], list[tuple[Trial, MeasurementValues]]] = {}
     for record in results.records:
-        rows = [row for row in runs.read_rows(record.folder / "signals.csv") if row["step"] == "0"] if record.result else []
+        rows = runs.read_rows(record.folder / "signals.csv", step=0) if record.result else []
         if rows and record.result:
             names = [name for name, kind in POSITIONS.items() if kind == "blocks" and name in rows[0]]
             measurement = {

@@ -1,6 +1,8 @@
 """Logs of all trials as data frames for figures: one row per logged row, with the arm, depth and condition of its trial."""
 
-from collections.abc import Mapping
+import csv
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -11,7 +13,7 @@ import pandas as pd
 
 from resexp import runs
 from resexp.comparison import LayerLog
-from resexp.runs import Results, TrialRecord
+from resexp.runs import Results, Track, TrialRecord
 from resexp.tables.labels import condition, region
 from resexp.tables.planes import boundaries
 from resexp.tables.theory_bands import bands
@@ -33,24 +35,21 @@ class Frames:
     arms: tuple[str, ...] = ()
 
 
-def read_frames(experiment_results: Results) -> Frames:
-    """Frames of every finished trial.
+def read_frames(experiment_results: Results, track: Track = iter) -> Frames:
+    """Frames of every finished trial; `track` as in `FigureData`.
 
     Raises:
         RunsError: a log is damaged; the message names the file.
     """
-    results, metrics, signals = [], [], []
-    for record in experiment_results.records:
-        if record.result:
-            keys = _keys(experiment_results, record)
-            results.append({**record.result.content, **keys})
-            staged = record.trial.settings.network.family == "cnn"
-            metrics.append(read_log(record.folder / "metrics.csv").assign(**keys))
-            signals.append(read_log(record.folder / "signals.csv").assign(**keys, staged=staged))
+    finished = [record for record in experiment_results.records if record.result]
+    keys = [_keys(experiment_results, record) for record in finished]
+    results = [{**record.result.content, **key} for record, key in zip(finished, keys, strict=True) if record.result]
+    staged = [record.trial.settings.network.family == "cnn" for record in finished]
+    columns = pd.DataFrame(keys)
     return Frames(
         results=pd.DataFrame(results),
-        metrics=pd.concat(metrics, ignore_index=True),
-        signals=pd.concat(signals, ignore_index=True),
+        metrics=read_logs("metrics.csv", finished, columns, track),
+        signals=read_logs("signals.csv", finished, columns.assign(staged=staged), track),
         bands=bands(experiment_results),
         boundaries=boundaries(experiment_results),
         arms=tuple(dict.fromkeys(record.trial.arm for record in experiment_results.records)),
@@ -70,24 +69,42 @@ def _keys(results: Results, record: TrialRecord) -> dict[str, Any]:
     }
 
 
-def read_log(path: Path) -> pd.DataFrame:
-    """All rows of a log with the types of its columns; a column that the log lacks is NaN.
+def read_logs(name: str, records: Sequence[TrialRecord], keys: pd.DataFrame, track: Track = iter) -> pd.DataFrame:
+    """All rows of a log of these trials, each followed by the row of its trial in `keys`.
+
+    Columns have their declared types; a column that a log lacks is NaN. Logs with equal columns are parsed at once, because
+    parsing each one takes several times as long.
 
     Raises:
-        RunsError: the log is damaged; the message names it.
+        RunsError: a log is damaged; the message names it.
     """
-    header, text = runs.log_text(path)
-    declared = runs.LOG_COLUMNS.get(path.name)
-    kinds = {column.name: column.kind for column in declared} if declared else None
-    columns = list(kinds or header)
-    if not text:
-        return pd.DataFrame({column: pd.Series(dtype=(kinds or {}).get(column, float)) for column in columns})
-    try:
-        frame = pd.read_csv(StringIO(text), names=header, dtype=kinds)
-    except ValueError:
-        runs.read_columns(path)  # names the damaged cell
-        raise
-    return frame if header == columns else frame.reindex(columns=columns)
+    declared = {column.name: column.kind for column in runs.LOG_COLUMNS.get(name, ())}
+    tracked = zip(records, track([record.trial for record in records]), strict=True)
+    logs = [(number, *runs.log_text(record.folder / name)) for number, (record, _) in enumerate(tracked)]
+    frames, trials = list[pd.DataFrame](), list[int]()
+    for header, equal_logs in itertools.groupby((log for log in logs if log[2]), key=lambda log: log[1]):
+        texts = {number: text for number, _, text in equal_logs}
+        counts = [_row_count(text) for text in texts.values()]
+        try:
+            frame = pd.read_csv(StringIO("".join(texts.values())), names=header, dtype=declared or None)
+        except ValueError:
+            frame = pd.DataFrame()
+        if len(frame) != sum(counts):
+            for number in texts:
+                runs.read_columns(records[number].folder / name)  # names the damaged cell
+            raise runs.RunsError(f"{records[next(iter(texts))].folder.parent}: {name} of a trial is damaged")
+        frames.append(frame)
+        trials += [number for number, count in zip(texts, counts, strict=True) for _ in range(count)]
+    kinds = declared or dict.fromkeys(logs[0][1] if logs else (), float)
+    empty = pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in kinds.items()})
+    rows = pd.concat(frames, ignore_index=True) if frames else empty
+    ordered = rows.reindex(columns=list(declared)) if declared else rows
+    return pd.concat([ordered, keys.take(trials).reset_index(drop=True)], axis=1)
+
+
+def _row_count(text: str) -> int:
+    """The number of rows of a log; a quoted cell may contain line breaks."""
+    return len(list(csv.reader(StringIO(text)))) if '"' in text else text.count("\n")
 
 
 def layer_frame(results: Results, logs: Mapping[Path, LayerLog]) -> pd.DataFrame:

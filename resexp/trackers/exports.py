@@ -1,4 +1,7 @@
-"""Export of an experiment to a tracker: each trial becomes a run with settings, curves and results."""
+"""Export of an experiment to a tracker: each trial becomes a run with settings, curves and results.
+
+`track` yields the trials, and can show the progress.
+"""
 
 import json
 import os
@@ -11,6 +14,7 @@ from typing import Any
 
 from resexp import runs
 from resexp.config import Experiment, Trial
+from resexp.runs import Track
 from resexp.trackers import tensorboard
 from resexp.trackers.points import Point, not_installed, points, settings_of
 
@@ -19,16 +23,16 @@ RETRIES = 2  # of a request to MLflow
 MAX_CHARACTERS = 400  # of an error message of a tracker
 
 
-def to_tensorboard(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
+def to_tensorboard(folder: Path, experiment: Experiment, target: str | None, track: Track = iter) -> list[str]:
     """Writes event files; target: their folder, by default <experiment>/tensorboard."""
     default = folder / tensorboard.FOLDER
     destination = Path(target or default)
     if destination.resolve() == default.resolve() and runs.is_training(folder):
         raise runs.RunsError(f"{default}: training may still be writing here; wait for it, or choose another folder with --to")
-    return [str(path) for path in tensorboard.export(folder, experiment, destination)]
+    return [str(path) for path in tensorboard.export(folder, experiment, destination, track)]
 
 
-def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
+def to_wandb(folder: Path, experiment: Experiment, target: str | None, track: Track = iter) -> list[str]:
     """Creates runs in Weights & Biases, online unless WANDB_MODE says otherwise.
 
     Offline runs are stored in ./wandb or WANDB_DIR, not in runs/, because they contain symbolic links. target: the project; the
@@ -39,7 +43,7 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[s
     except ImportError:
         raise not_installed("wandb", "wandb") from None
     sent = []
-    for trial, curves, results in _trials_with_points(folder, experiment):
+    for trial, curves, results in _trials_with_points(folder, experiment, track):
         with _one_line_errors("wandb", wandb.Error, ValueError):
             run = wandb.init(
                 project=target or experiment.name,
@@ -58,7 +62,7 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None) -> list[s
     return sent
 
 
-def to_mlflow(folder: Path, experiment: Experiment, target: str | None) -> list[str]:
+def to_mlflow(folder: Path, experiment: Experiment, target: str | None, track: Track = iter) -> list[str]:
     """Creates runs in MLflow, or updates those of an earlier export.
 
     target: the tracking URI; the default is MLFLOW_TRACKING_URI, otherwise a database in the experiment's folder.
@@ -70,13 +74,14 @@ def to_mlflow(folder: Path, experiment: Experiment, target: str | None) -> list[
         raise not_installed("mlflow", "mlflow") from None
     uri = target or (mlflow.get_tracking_uri() if _has_uri(mlflow) else f"sqlite:///{folder.resolve() / 'mlflow.db'}")
     with _one_line_errors("mlflow", mlflow.MlflowException, *_database_errors()):
-        return [f"{experiment.name}/{run}" for run in _mlflow_runs(mlflow, mlflow.MlflowClient(uri), folder, experiment)]
+        exported = _mlflow_runs(mlflow, mlflow.MlflowClient(uri), folder, experiment, track)
+        return [f"{experiment.name}/{run}" for run in exported]
 
 
-def _mlflow_runs(mlflow: Any, client: Any, folder: Path, experiment: Experiment) -> Iterator[str]:
+def _mlflow_runs(mlflow: Any, client: Any, folder: Path, experiment: Experiment, track: Track) -> Iterator[str]:
     known = client.get_experiment_by_name(experiment.name)
     experiment_id = known.experiment_id if known else client.create_experiment(experiment.name)
-    for trial, curves, results in _trials_with_points(folder, experiment):
+    for trial, curves, results in _trials_with_points(folder, experiment, track):
         tags = {"trial": trial.name, "arm": trial.arm, "seed": str(trial.seed)}
         earlier = client.search_runs([experiment_id], f"tags.trial = '{trial.name}'", max_results=1)
         run = earlier[0] if earlier else client.create_run(experiment_id, run_name=trial.name, tags=tags)
@@ -113,9 +118,11 @@ def _has_uri(mlflow: Any) -> bool:
     return bool(mlflow.is_tracking_uri_set())
 
 
-def _trials_with_points(folder: Path, experiment: Experiment) -> Iterator[tuple[Trial, list[Point], dict[str, Any]]]:
+def _trials_with_points(
+    folder: Path, experiment: Experiment, track: Track
+) -> Iterator[tuple[Trial, list[Point], dict[str, Any]]]:
     """The trials that have points, with their results."""
-    for trial in experiment.trials:
+    for trial in track(experiment.trials):
         trial_path = runs.trial_folder(folder, trial.name)
         if curves := list(points(trial_path)):
             yield trial, curves, _results(trial_path)
@@ -128,7 +135,7 @@ def _results(trial_path: Path) -> dict[str, Any]:
     return {key: value for key, value in values.items() if isinstance(value, int | float | str) and key not in omitted}
 
 
-TRACKERS: dict[str, Callable[[Path, Experiment, str | None], list[str]]] = {
+TRACKERS: dict[str, Callable[[Path, Experiment, str | None, Track], list[str]]] = {
     "tensorboard": to_tensorboard,
     "wandb": to_wandb,
     "mlflow": to_mlflow,

@@ -8,6 +8,7 @@ from typing import Any
 
 from resexp import runs
 from resexp.config import Experiment
+from resexp.runs import Track
 from resexp.trackers.points import not_installed, points
 
 POLL_SECONDS = 2.0  # interval of checks for new rows in the logs
@@ -34,13 +35,15 @@ def live(folder: Path, trials: Iterable[str]) -> Callable[[], None]:
     return update
 
 
-def export(folder: Path, experiment: Experiment, target: Path) -> list[Path]:
+def export(folder: Path, experiment: Experiment, target: Path, track: Track = iter) -> list[Path]:
     """Writes event files of each trial that has logs to target/<trial>; existing curves are continued."""
     need_tensorboard()
-    curves = [Curves(folder, trial.name, target) for trial in experiment.trials]
-    for trial_curves in curves:
-        trial_curves.update()
-    return [trial_curves.folder for trial_curves in curves if trial_curves.folder.is_dir()]
+    exported = []
+    for trial in track(experiment.trials):
+        curves = Curves(folder, trial.name, target)
+        curves.update()
+        exported += [curves.folder] if curves.folder.is_dir() else []
+    return exported
 
 
 class Curves:
