@@ -12,7 +12,7 @@ from resexp.comparison.tuning import TIE
 from resexp.inference import Difference
 from resexp.runs import Outcome, Results, TrialRecord
 
-MIN_DEPTHS = 3  # of an exponent
+MIN_DEPTHS, MIN_RATES = 3, 3  # of an exponent
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RateTransfer:
 
 
 def rate_transfers(results: Results) -> list[RateTransfer]:
-    """One entry for each arm under each condition with at least three depths and several learning rates at each."""
+    """One entry for each arm under each condition with at least three depths and three learning rates at each."""
     arms: dict[tuple[str, ...], tuple[Label, dict[int, list[TrialRecord]]]] = {}
     for label, group in groups(results):
         condition = {key: text for key, text in label.items() if key not in ("depth", "lr")}
@@ -55,7 +55,7 @@ def rate_transfers(results: Results) -> list[RateTransfer]:
     return [
         _transfer(condition, key[-1], dict(sorted(by_depth.items())))
         for key, (condition, by_depth) in arms.items()
-        if len(by_depth) >= MIN_DEPTHS and all(len(_grid(records)) > 1 for records in by_depth.values())
+        if len(by_depth) >= MIN_DEPTHS and all(len(_grid(records)) >= MIN_RATES for records in by_depth.values())
     ]
 
 
