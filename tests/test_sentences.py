@@ -214,7 +214,10 @@ def two_experiments(folder: Path) -> list[str]:
     for results in (unmatched, waiting):
         cells = compare_results(results)
         lines += [*answer(cells, findings(cells.cells), []), headline(cells.cells, findings(cells.cells), "a rate")]
-    return [*lines, *answer(cells, [], [{"equal": {"batches": False}}])]
+    unequal = runs.PairSummary.model_construct(
+        equal=runs.records.Equalities(weights=1, weights_bit_equal=True, first_batch=False, recipe=True)
+    )
+    return [*lines, *answer(cells, [], [unequal])]
 
 
 PROFILES = ({0: 0.0}, {0: 0.0, 10: -3.0}, {0: 0.0, 10: -3.0, 20: 0.0})  # step -> orders of magnitude over the network
