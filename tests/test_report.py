@@ -98,7 +98,8 @@ def test_the_page_has_differences_beyond_width(tmp_path):
     def wider(trial):
         return {**values(trial), "parameters": 42_832 if trial.parameters_of else 100}
 
-    gate = ("network.depth=[8]", "network.norm=[none]", "seeds=2", "network.shortcut=[gate]", "network.plain_width=parameters")
+    gate = ("network.depth=[8]", "network.norm=[none]", "network.init=[pytorch,he]", "seeds=2", "network.shortcut=[gate]")
+    gate += ("network.plain_width=parameters",)
     results = fabricated.results(tmp_path, wider, *gate)
     same = fabricated.results(tmp_path / "same", values, *gate)
 
