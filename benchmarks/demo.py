@@ -41,7 +41,7 @@ def two_at_once(rounds: int) -> tuple[list[float], list[float]]:
     single, together = [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            small = ("--quiet", "seeds=2", "network.depth=[32]")
+            small = ("--quiet", "seeds=2", "network.depth=[32]", "network.init=[pytorch,he]")
             lines = [
                 [sys.executable, "-m", "resexp", "train", "digits", "--runs", f"{folder}/{name}", *small] for name in "abc"
             ]
@@ -59,12 +59,12 @@ def main() -> None:
     startup = [seconds(lambda: resexp("--help")) for _ in range(7)]
     single, together = two_at_once(rounds)
     rows = [
-        ["digits: 120 trials, first step to last row, s", spread(demo)],
+        ["digits: 96 trials, first step to last row, s", spread(demo)],
         ["12 initialization scales x 8 depths x 2 arms x 3 seeds: 576 trials, first step to last row, s", f"{grid:.0f}"],
         ["digits, depth 32, 2 seeds, one command alone, s", spread(single)],
         ["two such commands at once / one alone", ratio(together, single)],
         ["resexp --help, s", spread(startup, ".2f")],
-        ["resexp compare on 120 trials, s", spread(compare, ".2f")],
+        ["resexp compare on 96 trials, s", spread(compare, ".2f")],
     ]
     publish("demo", f"python benchmarks/demo.py {rounds}", table("Whole commands", rows, ("", "median (range)")))
 

@@ -1,7 +1,8 @@
 """Predictions of `resexp.theory` against networks at initialization; writes docs/gradients.md.
 
-    python benchmarks/theory.py [seeds] [width] [--only TEXT] [--measurements FILE]
+    python benchmarks/theory.py [seeds] [width]
 
+The option --only selects cases by name, and --measurements keeps the measured values in a file.
 Each case is built by `resexp` at several depths, on the handwritten digits in batches of 128 unless stated otherwise. Two
 quantities are measured, without training: the slope of the gradient profile, and the distance of activations at the last block
 boundary (1 minus the mean cosine over pairs of images). A measured value is the mean over seeds with its 95% CI, for distances

@@ -384,7 +384,7 @@ def test_a_notebook_shows_name_question_progress_and_summary(folder):
 
     assert re.match(
         r"<h4>tiny</h4><p>32 of 32 trials finished(, \d+ at chance)?</p>"
-        r"<p>In 8 matched pairs at learning rates 0.001 to 0.01, 6 steps, ",
+        r"<p>At depth \d+ \(learning rates 0.001 to 0.01, 6 steps\), ",
         shown,
     )
     assert "n = 2 seeds" in shown

@@ -71,7 +71,7 @@ def test_every_pair_has_a_summary_and_every_cell_a_network():
 
 
 def test_equal_networks_are_described_once_with_all_their_cells(call):
-    overrides = ["seeds=1", "network.depth=[8]", "network.shortcut=projection-all"]
+    overrides = ["seeds=1", "network.depth=[8]", "network.init=[pytorch,he]", "network.shortcut=projection-all"]
     networks = describe.describe(config.load("digits", overrides)).networks
     outputs = [call("show", "digits", *overrides, *more).out for more in ([], ["--all"])]
 

@@ -194,4 +194,4 @@ def test_cells_have_the_label_of_other_tables_and_unknown_cells_their_tags():
 
     assert tables.cell_text("d8 norm-none init-he", labels) == "depth 8, He init"
     assert tables.cell_text("d8 norm-batch", labels) == "d8 norm-batch"
-    assert len(labels) == 4
+    assert len(labels) == 6

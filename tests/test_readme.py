@@ -9,7 +9,7 @@ import pytest
 import typer.main
 import yaml
 
-from resexp import cli, config
+from resexp import cli, config, inference
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,10 +33,9 @@ def slope(value):
 
 
 LABELS = {
-    ("none", "pytorch"): "no normalization, PyTorch init",
-    ("none", "he"): "no normalization, He init",
-    ("layer", "pytorch"): "layer norm, PyTorch init",
-    ("layer", "he"): "layer norm, He init",
+    (norm, init): f"{name}, {initialization} init"
+    for norm, name in {"none": "no normalization", "layer": "layer norm"}.items()
+    for init, initialization in {"pytorch": "PyTorch", "he": "He", "identity": "identity"}.items()
 }
 (TRANSCRIPT,) = re.findall(r"<!-- begin transcript -->\n(.*?)<!-- end transcript -->\n", README, flags=re.DOTALL)
 
@@ -63,23 +62,49 @@ def test_transcript_of_compare_has_the_committed_numbers(norm, init):
         assert line.split() == " ".join(values).split()
 
 
+def interval(difference):
+    return "{} [{}, {}]".format(*(points(difference[key]) for key in ("mean", "low", "high")))
+
+
+@pytest.mark.parametrize("depth", ["8", "64"])
+def test_first_table_has_both_committed_differences(depth):
+    differences = [cell["arms"][1]["difference"] for cell in DEMO["cells"] if cell["label"]["depth"] == depth]
+    (best,) = [row["difference"] for row in DEMO["best_settings"] if row["label"] == {"depth": depth}]
+    lowest, *_, highest = sorted(differences, key=lambda difference: difference["mean"])
+
+    assert len(differences) == len(LABELS)
+    assert f"| {depth} | {interval(lowest)} to {interval(highest)} | {interval(best)} |\n" in README
+
+
 def test_findings_have_the_committed_numbers():
-    first, second, third = re.findall(r"^\d\. \*\*(.*?)(?=^\d\.|^```)", README, flags=re.MULTILINE | re.DOTALL)[:3]
-    for finding, norm in ((first, "none"), (second, "layer")):
+    findings = re.findall(r"^\d\. \*\*(.*?)(?=^\d\.|^```)", README, flags=re.MULTILINE | re.DOTALL)[:4]
+    vanishing, stable, plain_trains, hurts = (" ".join(finding.split()) for finding in findings)
+    for finding, norm in ((vanishing, "none"), (stable, "layer")):
         plain, identity = condition("64", norm, "pytorch")
-        assert plain["summary"]["outcomes"] == {"at_chance": 5}
+        assert plain["summary"]["outcomes"] == {"at_chance": 4}
         assert f"{100 * plain['summary']['mean']:.1f}%" in finding
         assert f"{100 * identity['summary']['mean']:.1f}%" in finding
-    vanishing, stable = (condition("64", norm, "pytorch")[0] for norm in ("none", "layer"))
-    assert f"{-vanishing['slope_start']:.2f} orders of magnitude" in " ".join(first.split())
-    assert vanishing["growth_start"] < -1 < stable["growth_start"] < 1
-    plain, identity = condition("32", "none", "he")
-    errors, accuracies = ([100 * arm[key]["mean"] for arm in (identity, plain)] for key in ("train_error", "summary"))
-    assert "(training error {:.1f}% and {:.1f}%)".format(*errors) in " ".join(third.split())
-    assert "{:.1f}% test accuracy instead of {:.1f}%".format(*accuracies) in " ".join(third.split())
-    mean, low, high = (points(identity["difference"][key]) for key in ("mean", "low", "high"))
-    assert identity["growth_start"] > 1
-    assert f"{mean} points, 95% CI {low} to {high}" in " ".join(third.split())
+    slopes = [condition("64", norm, "pytorch")[0] for norm in ("none", "layer")]
+    assert f"{-slopes[0]['slope_start']:.2f} orders of magnitude" in vanishing
+    assert slopes[0]["growth_start"] < -1 < slopes[1]["growth_start"] < 1
+    assert slopes[1]["growth_end"] < -1
+
+    best = DEMO["best_settings"][-1]
+    assert (best["label"]["depth"], best["plain"]["setting"]) == ("64", {"norm": "none", "init": "identity"})
+    assert f"{100 * best['plain']['summary']['mean']:.1f}%" in plain_trains
+    mean, low, high = (points(best["difference"][key]) for key in ("mean", "low", "high"))
+    assert f"{mean} points, 95% CI {low} to {high}" in plain_trains
+
+    pairs = [condition("64", "none", init) for init in ("he", "identity")]
+    for plain, identity in pairs:
+        accuracies = [100 * arm["summary"]["mean"] for arm in (plain, identity)]
+        mean, low, high = (points(identity["difference"][key]) for key in ("mean", "low", "high"))
+        assert "from {:.1f}% to {:.1f}%".format(*accuracies) in hurts
+        assert f"({mean} points, 95% CI {low} to {high})" in hurts
+        assert identity["growth_start"] > 1
+    p = [identity["contrast"]["p_table"] for _, identity in pairs]
+    assert min(p) > inference.ALPHA
+    assert f"p is {p[0]:.2g} and {p[1]:.2g}" in hurts
 
 
 def test_commands_in_readme_are_the_commands_of_the_program():

@@ -274,6 +274,7 @@ def of_one_value(folder: Path) -> list[str]:
     arm = comparison.cells[0].arms[1]
     both = replace(arm, contrast=replace(arm.contrast, over_images=True))
     return [
+        *answer(comparison, findings(comparison.cells), []),
         *longer_commands(closing),
         formats.tuned_text(replace(comparison.tuned[0], difference=None)),
         formats.evidence_text(both),

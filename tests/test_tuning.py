@@ -13,9 +13,10 @@ from scipy import stats
 from resexp import comparison, runs, tables
 from resexp.config import ConfigError
 from resexp.inference import DegradationVerdict, Difference, Summary, paired_difference
-from resexp.tables.answer import answer
+from resexp.tables.answer import answer, headline_lines
 from resexp.tables.budget import command_lines
 from resexp.tables.findings import findings
+from resexp.tables.recipes import recipe
 
 TWO_DEPTHS = ("network.depth=[8,64]", "network.init=[he]", "network.norm=[none]", "seeds=4")
 TUNED = ("network.depth=[8]", "network.init=he", "network.norm=none", "seeds=2")
@@ -457,6 +458,45 @@ def test_the_summary_counts_conditions_with_degradation_and_stable_gradients(tmp
     assert lines[2] == "Training error of plain networks rises with depth; it rises less with a shortcut in 1 of 1 pair."
     assert len(lines) <= 5
     assert lines[-1].startswith("Matching: within a pair, shared weights have equal initial values")
+
+
+TWO_CONDITIONS = ("network.depth=[8,64]", "network.init=[he]", "network.norm=[none,layer]", "seeds=4")
+
+
+def test_the_first_lines_state_the_extreme_differences_and_the_one_at_the_best_settings_of_each_depth(tmp_path):
+    def values(trial):
+        layer, deep, residual = (
+            trial.settings.network.norm == "layer",
+            trial.settings.network.depth == 64,
+            trial.arm != "plain",
+        )
+        gain = (0.3 if layer else -0.1) * (2 if deep else 1) + trial.seed / 100
+        return {"test_accuracy": (0.2 if layer else 0.3) + residual * gain}
+
+    results = fabricated.results(tmp_path, values, *TWO_CONDITIONS)
+    compared, tuned = comparison.compare_results(results), comparison.compare_results(results, tune=["norm"])
+    shallow, deep = headline_lines(compared, findings(compared.cells))
+
+    assert re.findall(r"([+-]\d+\.\d) \[", shallow) == ["-8.5", "+31.5", "+21.5"]
+    assert re.findall(r"([+-]\d+\.\d) \[", deep) == ["-18.5", "+61.5", "+51.5"]
+    assert f"At depth 8 ({recipe(results)}), " in shallow
+    assert "the same normalization and initialization in both arms" not in shallow  # one initialization
+    assert "the same normalization in both arms (2 conditions)" in shallow
+    assert headline_lines(tuned, findings(tuned.cells)) == [shallow, deep]
+    for form in ("table", "md"):
+        assert deep in " ".join(tables.FORMATS[form](compared).split())
+
+
+def test_conditions_without_a_difference_are_counted_in_the_first_lines(tmp_path):
+    def values(trial):
+        mixed = trial.settings.network.norm == "layer" and trial.arm == "plain" and trial.seed == 0
+        return {"outcome": "at_chance" if mixed else "above_chance", "test_accuracy": 0.5 + trial.seed / 100}
+
+    compared = comparison.compare_results(fabricated.results(tmp_path, values, *TWO_CONDITIONS))
+    one = comparison.compare_results(fabricated.results(tmp_path / "one", values, *TWO_DEPTHS))
+
+    assert ["(1 of 2 conditions)" in line for line in headline_lines(compared, findings(compared.cells))] == [True, True]
+    assert headline_lines(one, findings(one.cells)) == []
 
 
 def test_n_is_the_number_of_seeds_of_arms_with_finished_trials(tmp_path):

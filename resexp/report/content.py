@@ -154,7 +154,7 @@ def _answer(data: FigureData, pictures: Pictures, summaries: Sequence[runs.PairS
         *pictures[FigureSection.ANSWER],
         *pictures[FigureSection.MAP],
         primary_table(claims.primaries(results)),
-        Points(best_lines(comparison)),
+        Points(best_lines(comparison, data.pair_findings)),
         _lead(data),
         matching_line(comparison, summaries),
         " ".join(untuned(results)),

@@ -1,10 +1,10 @@
-"""The summary in at most five lines; the last one states what was matched. All counts are from the comparison."""
+"""The summary: a line for each depth on both differences, and at most five more; all counts are from the comparison."""
 
 import shlex
 from collections.abc import Sequence
 
 from resexp import runs
-from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, flow
+from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, best_settings, flow
 from resexp.inference import DegradationVerdict
 from resexp.tables.findings import ACCURACY, Finding, at_deepest, findings
 from resexp.tables.formats import choice_text, difference_text, percent, seeds_text
@@ -33,10 +33,21 @@ FLOWS = {
     Flow.EXPLODING: Sentence("explode{where}"),
 }
 MAX_CLAUSES = 4  # of a sentence that names arms and conditions
+SETTINGS = {"init": "initialization", "init_scale": "initialization scale", "norm": "normalization", "lr": "learning rate"}
 SENTENCES = {
+    "headline": Sentence(
+        "At depth {depth} ({recipe}), {arms} changed test accuracy by {differences} points (95% CI) with the same {settings} "
+        "in both arms ({count}){best}.",
+        "the first depth with at least 2 conditions and a pair with a difference",
+    ),
+    "headline, next": Sentence("At depth {depth}: {differences} points ({count}){best}.", "each further depth, likewise"),
+    "headline, best": Sentence(
+        "; each arm at its best setting: {difference}",
+        "both arms have a best setting by validation accuracy at this depth, and a difference there",
+    ),
     "pairs": Sentence(
-        "At depth {depth} ({recipe}), {clauses}.",
-        "there is a pair of which both arms have finished trials, at the deepest depth",
+        "At depth {depth}{recipe}, {clauses}.",
+        "there is a pair of which both arms have finished trials, at the deepest depth; recipe unless a line above states it",
     ),
     "generalization": Sentence(
         " ({count} through generalization, not training)",
@@ -44,8 +55,9 @@ SENTENCES = {
     ),
     "best": Sentence(
         "Each at its best setting, {cell}: {difference} points ({arms}).",
-        "both arms have a best setting by validation accuracy, and a difference there",
+        "both arms have a best setting by validation accuracy, and a difference there, which no line above states",
     ),
+    "settings": Sentence("Best settings, {cell}: {arms}.", "the same; a line above states the difference"),
     "degradation": Sentence(
         "Training error of plain networks rises with depth{where}{reduction}.",
         "plain networks have at least 2 depths; counted are those whose verdict is 'degrades'",
@@ -85,14 +97,47 @@ TEST_ACCURACY = ("test_accuracy", "best_test_accuracy")  # metrics that the sent
 
 def answer(comparison: Comparison, pair_findings: Sequence[Finding], pair_summaries: Sequence[runs.PairSummary]) -> list[str]:
     """Sentences on effects, gradients, training error, best settings and matching; topics without results have none."""
-    best = best_lines(comparison)
+    best = best_lines(comparison, pair_findings)
     return [*question_lines(comparison, pair_findings), *best, matching_line(comparison, pair_summaries)]
 
 
 def question_lines(comparison: Comparison, pair_findings: Sequence[Finding]) -> list[str]:
-    """A sentence on the effects at the deepest depth, and one on each question that has an answer."""
-    effects = _pairs(comparison, pair_findings) if comparison.key in TEST_ACCURACY else ""
-    return [line for line in (effects, _gradients(comparison), _degradation(comparison)) if line]
+    """The differences at each depth, the effects at the deepest one, and a sentence on each question that has an answer."""
+    headline = headline_lines(comparison, pair_findings)
+    stated = "" if headline else f" ({recipe(comparison.results)})"
+    effects = _pairs(pair_findings, stated) if comparison.key in TEST_ACCURACY else ""
+    return [*headline, *filter(None, (effects, _gradients(comparison), _degradation(comparison)))]
+
+
+def headline_lines(comparison: Comparison, pair_findings: Sequence[Finding]) -> list[str]:
+    """For each depth: the lowest and highest difference with equal settings, and the difference at the best settings."""
+    if comparison.key not in TEST_ACCURACY:
+        return []
+    tuned = best_settings(comparison.results, comparison.key) if comparison.tuned_keys else comparison.tuned
+    best = {row.label["depth"]: row.difference for row in tuned if row.difference}
+    lines: list[str] = []
+    for depth in sorted({finding.label["depth"] for finding in pair_findings}, key=int):
+        pairs = [finding for finding in pair_findings if finding.label["depth"] == depth]
+        differences = [finding.residual.difference for finding in pairs if finding.residual.difference]
+        if len({condition(finding.label) for finding in pairs}) < 2 or not differences:
+            continue
+        ends = sorted(differences, key=lambda difference: difference.mean)
+        texts = [difference_text(end, comparison.metric) for end in (ends[0], ends[-1])]
+        arms = list(dict.fromkeys(finding.residual.name for finding in pairs))
+        some = "" if len(differences) == len(pairs) else f"{len(differences)} of "
+        line = SENTENCES["headline, next" if lines else "headline"].format(
+            depth=depth,
+            recipe=recipe(comparison.results),
+            arms="the shortcut" if len(arms) == 1 else "shortcuts",
+            differences=" to ".join(dict.fromkeys(texts)),
+            settings=_listed([SETTINGS.get(key, key) for key in pairs[0].label if key != "depth"]),
+            count=f"{some}{len(pairs)} {'conditions' if len(arms) == 1 else 'pairs'}",
+            best=SENTENCES["headline, best"].format(difference=difference_text(best[depth], comparison.metric))
+            if depth in best
+            else "",
+        )
+        lines.append(line)
+    return lines
 
 
 def answer_lines(comparison: Comparison, commands: Sequence[str] = ("report",), mark: str = "- ") -> list[str]:
@@ -118,7 +163,7 @@ def trained_lines(comparison: Comparison) -> list[str]:
     return fitted([*lines, *advice(failed), *untuned(comparison.results)]) if lines else []
 
 
-def _pairs(comparison: Comparison, pair_findings: Sequence[Finding]) -> str:
+def _pairs(pair_findings: Sequence[Finding], stated: str) -> str:
     """The effects at the deepest depth: arms with the same effect under the same conditions are named together."""
     deepest = at_deepest(pair_findings)
     if not deepest:
@@ -148,7 +193,7 @@ def _pairs(comparison: Comparison, pair_findings: Sequence[Finding]) -> str:
     generalizing = sum(pair.effect in ACCURACY and pair.part == Part.GENERALIZATION for pair in deepest)
     clauses[-1] += SENTENCES["generalization"].format(count=generalizing) if generalizing else ""
     depth = deepest[0].label["depth"]
-    return SENTENCES["pairs"].format(depth=depth, recipe=recipe(comparison.results), clauses="; ".join(clauses))
+    return SENTENCES["pairs"].format(depth=depth, recipe=stated, clauses="; ".join(clauses))
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -156,15 +201,16 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def best_lines(comparison: Comparison) -> list[str]:
-    """The difference of the arms at their best settings, at the deepest depth."""
+def best_lines(comparison: Comparison, pair_findings: Sequence[Finding]) -> list[str]:
+    """The best settings of the arms at the deepest depth, and their difference unless the first lines state it."""
     rows = [row for row in comparison.tuned if row.how == EACH_AT_BEST and row.difference]
     if not rows or comparison.key not in TEST_ACCURACY:
         return []
     row = rows[-1]
     arms = f"{row.residual.arm} with {choice_text(row.residual)} against plain with {choice_text(row.plain)}"
     difference = difference_text(row.difference, comparison.metric)
-    return [SENTENCES["best"].format(cell=label_text(row.label), difference=difference, arms=arms)]
+    stated = not comparison.tuned_keys and any(headline_lines(comparison, pair_findings))
+    return [SENTENCES["settings" if stated else "best"].format(cell=label_text(row.label), difference=difference, arms=arms)]
 
 
 def _degradation(comparison: Comparison) -> str:
