@@ -144,7 +144,7 @@ EXPERIMENTS: tuple[tuple[Callable[[Trial], Values], tuple[str, ...]], ...] = (
     (everywhere(network(0.9, growth=(-3.0, -3.0)), network(0.9)), (*ONE, "seeds=5", "training.lr=[0.1,0.01]")),
     (everywhere(network(0.9, growth=(3.0, 3.0)), network(0.9)), (*ONE, "seeds=1", "training.lr=[0.1,0.01]")),
     (everywhere(network(0.9, growth=(3.0, 3.0)), {}), (*ONE, "seeds=2")),
-    (everywhere(network(0.9), DIVERGED), (*ONE, "seeds=2", "training.lr=[0.1,0.01]")),
+    (everywhere(network(0.9), DIVERGED), (*ONE, "seeds=2", "training.lr=[0.1,0.03,0.01]")),
     (everywhere(CHANCE, CHANCE), ("network.depth=[32,64]", *ONE[1:], "seeds=2", f"compare.primary={CLAIM}")),
     (of_map, MAP),
     (of_reversal, (DEEPEST, "network.norm=[none,layer]", "network.init=[he,xavier,orthogonal]", "seeds=5")),
@@ -248,7 +248,8 @@ def profile_words(growths: dict[int, float]) -> str:
     rows = [
         {
             "condition": "all", "arm": "plain", "depth": 14, "seed": 0, "step": step, "epoch": 0, "index": index, "block": "",
-            "activation_grad_norm": 10.0 ** (growth * (6 - index) / 6), "activation_rms": 1.0, "staged": False,
+            "activation_grad_norm": 10.0 ** (growth * (6 - index) / 6), "activation_rms": 1.0, "activation_cosine_distance": 0.5,
+            "staged": False,
         }
         for step, growth in growths.items()
         for index in range(7)
@@ -259,7 +260,7 @@ def profile_words(growths: dict[int, float]) -> str:
 
 def of_learning_rates(folder: Path) -> str:
     """The notes on best learning rates over depth; plain networks of depth 64 are at chance."""
-    grid = ("network.depth=[8,16,64]", *ONE[1:], "seeds=2", "training.lr=[0.1,0.01]")
+    grid = ("network.depth=[8,16,64]", *ONE[1:], "seeds=2", "training.lr=[0.1,0.03,0.01]")
     results = fabricated.results(folder, everywhere(CHANCE, network(0.9)), *grid)
     return "\n".join(learning_rate_transfer(compare_results(results, tune=["lr"])).notes)
 

@@ -29,10 +29,7 @@ class Verdict(StrEnum):
 
 RULES = {
     Verdict.SUPPORTED: "every configuration that matches the claim supports it",
-    Verdict.NOT_SUPPORTED: (
-        "in at least one configuration the data contradict the claim; if it states a confidence level, corrected over the "
-        "configurations (Holm)"
-    ),
+    Verdict.NOT_SUPPORTED: "the data contradict the claim in at least one configuration (after Holm if it states a level)",
     Verdict.UNDECIDED: "no configuration contradicts the claim, and at least one is undecided",
     Verdict.NOT_TESTED: "no configuration has everything that the claim names",
 }
@@ -259,11 +256,9 @@ def _relation(relation: Relation, measured: dict[str, MeasuredValues], level: fl
             [values.at(seed, end) if values else 0.0 for seed in seeds] for values, end in zip(sides, ends, strict=True)
         )
         paired, negated = len(arms) > 1, sides[0] is None
-        measured_text = _measured_text(left, right, level, unit, paired=paired, negated=negated)
-        measured_text += (
-            f", margin {(relation.right.offset - relation.left.offset) * unit.factor:.4g}" if paired and measured_text else ""
-        )
-        tests.append(_by_seeds(left, right, shift, sign, level, measured_text, loose=loose, mixed=mixed, paired=paired))
+        text = _measured_text(left, right, level, unit, paired=paired, negated=negated)
+        text += f", margin {-shift * unit.factor + 0.0:.4g}" if paired and text else ""
+        tests.append(_by_seeds(left, right, shift, sign, level, text, loose=loose, mixed=mixed, paired=paired))
     first = tests[0]
     if any(test.verdict != first.verdict for test in tests):
         reasons = {

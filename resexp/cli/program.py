@@ -3,10 +3,10 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -172,6 +172,6 @@ def endings_remark(folder: Path) -> str:
     return f"{folder}: {runs.CHANGED}; the results are intact. Run `{command}` to restore the files"
 
 
-def check_choice(option: str, value: str, allowed: dict[str, Any]) -> None:
+def check_choice(option: str, value: str, allowed: Collection[str]) -> None:
     if value not in allowed:
         raise config.ConfigError(f"{value!r} is not one of {', '.join(allowed)}", where=option)

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -240,9 +240,7 @@ def report(
     """
     from resexp import report as reports  # noqa: PLC0415 - as above
 
-    if form:
-        check_choice("--format", form, reports.FORMATS)
-    form = _form_of(output, form)
+    form = _form_of(output, form, reports.FORMATS)
     to_stdout = output == Path("-")
     pictures = reports.Pictures(_names(figures), _names(charts), where or [], width or "", slides)
     pictures.check()
@@ -278,12 +276,14 @@ def _names(text: str | None) -> list[str]:
 FORMAT_OF_EXTENSION = {".html": "html", ".htm": "html", ".md": "md", ".txt": "text"}
 
 
-def _form_of(output: Path | None, form: str | None) -> str:
+def _form_of(output: Path | None, form: str | None, forms: Collection[str]) -> str:
     """The requested format, otherwise the format of the file name extension.
 
     Raises:
         ConfigError: a file name extension that contradicts `form`, or is not a report format.
     """
+    if form:
+        check_choice("--format", form, forms)
     extension = output.suffix.lower() if output and not output.is_dir() else ""
     if extension == ".pdf":
         hint = "write HTML and print it from a browser, or add --figures pdf for the charts"

@@ -21,10 +21,6 @@ DEFINITIONS = {
         "Change of log10 |dL/dW| from the last to the first weighted layer. Negative values mean vanishing gradients, positive "
         "values exploding gradients."
     ),
-    "cosine distance": (
-        "1 minus the cosine of the activations of two different inputs, averaged over pairs of inputs. 0 means that all inputs "
-        "have the same direction."
-    ),
     "inputs collapse": "The mean cosine distance of activations at the last block boundary is below 0.01 at initialization.",
     "ratio": "Measured divided by predicted factor by which the gradient norm changes per block.",
     "95% CI": "95% confidence interval of a mean; for paired differences, Student's t interval over seeds.",

@@ -66,7 +66,7 @@ def _chart(arm: InitDiagnostics) -> str:
 
 def _distances(arm: InitDiagnostics) -> str:
     """'0.3 to 0.0021, predicted 0.0019..0.0024': at the first and at the last block boundary."""
-    if arm.distance is None:
+    if arm.distance is None or DISTANCE not in arm.spreads:
         return ""
     first = arm.spreads[DISTANCE][0].mean
     predicted = predicted_distance_text(arm)
