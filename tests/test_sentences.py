@@ -139,7 +139,7 @@ ONE = (DEEPEST, "network.norm=none", "network.init=he")
 EXPERIMENTS: tuple[tuple[Callable[[Trial], Values], tuple[str, ...]], ...] = (
     (of_cases, (DEEPEST, *CONDITIONS)),
     (everywhere(CHANCE, network(0.9, dead_layers=["blocks.0.layer1"])), (*ONE, "seeds=5", "precision=bfloat16")),
-    (everywhere(network(0.9), CHANCE), (*ONE, "seeds=5")),
+    (everywhere(network(0.9, distance_start=0.1), CHANCE), (*ONE, "seeds=5")),
     (everywhere(network(0.5, growth=(-3.0, -3.0)), network(0.9)), (*ONE, "seeds=5")),
     (everywhere(network(0.9, growth=(-3.0, -3.0)), network(0.9)), (*ONE, "seeds=5", "training.lr=[0.1,0.01]")),
     (everywhere(network(0.9, growth=(3.0, 3.0)), network(0.9)), (*ONE, "seeds=1", "training.lr=[0.1,0.01]")),
@@ -248,8 +248,8 @@ def profile_words(growths: dict[int, float]) -> str:
     rows = [
         {
             "condition": "all", "arm": "plain", "depth": 14, "seed": 0, "step": step, "epoch": 0, "index": index, "block": "",
-            "activation_grad_norm": 10.0 ** (growth * (6 - index) / 6), "activation_rms": 1.0, "activation_cosine_distance": 0.5,
-            "staged": False,
+            "activation_grad_norm": 10.0 ** (growth * (6 - index) / 6), "activation_rms": 1.0, "staged": False,
+            "activation_cosine_distance": 0.5,
         }
         for step, growth in growths.items()
         for index in range(7)
