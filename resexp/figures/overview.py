@@ -140,12 +140,13 @@ def _y(panel: Panel, rows: pd.DataFrame, value: str = "") -> alt.Y:
 
 
 def _effects(data: FigureData, name: str) -> str:
-    """'depth 64, identity: makes trainable': the effects under a condition; '' for many arms."""
+    """'layer norm, He init: makes trainable': a condition and the effects of few shortcuts in its deepest networks."""
     pairs = [pair for pair in at_deepest(data.pair_findings) if condition(pair.label) == name]
+    title = "deepest networks" if name == NO_AXIS else name
     if not 0 < len(pairs) <= MAX_ARMS:
-        return ""
-    effects = "; ".join(f"{pair.residual.name}: {pair.chip}" for pair in pairs)
-    return f"depth {pairs[0].label['depth']}, {effects}"
+        return title
+    effects = [pair.chip if len(pairs) == 1 else f"{pair.residual.name} {pair.chip}" for pair in pairs]
+    return f"{title}: {', '.join(effects)}"
 
 
 def _conditions(data: FigureData) -> list[str]:
@@ -183,7 +184,7 @@ OVERVIEW = Figure(
     caption=(
         "Gradients and distances are those of the deepest networks: gradient norm of the activations, and cosine distance of "
         "the activations of two inputs, mean of log10 over seeds. Distances below 1e-6 are drawn there. Lines of training "
-        "error connect medians over seeds. The titles next to them state the effect on test accuracy."
+        "error connect medians over seeds. Their titles state the effect of the shortcut on the test accuracy of the deepest networks."
     ),
     chart=_chart,
     condition=lambda data: not data.has_heat_map,

@@ -22,6 +22,7 @@ from resexp.tables.theory_bands import distances_of, prediction_of
 from resexp.theory import DistancePrediction, Prediction
 
 DISTANCE = "activation_cosine_distance"
+ROUNDING = 1e-3  # orders of magnitude per block; smaller gaps between measured and predicted slopes are not printed
 POSITIONS = {
     "activation_rms": "blocks",
     "activation_grad_norm": "blocks",
@@ -82,6 +83,21 @@ class InitDiagnostics:
         """Measured over predicted factor of the norm per block; the prediction is the middle of its range."""
         expected = self.prediction.slope()
         return None if expected is None or self.slope is None else 10 ** (self.slope.mean - sum(expected) / 2)
+
+    @property
+    def predicted(self) -> tuple[float, float] | None:
+        """(low, high) of the slope from theory, with two SDs over seeds if theory predicts them."""
+        expected, spread = self.prediction.slope(), self.prediction.slope_spread() or 0.0
+        return None if expected is None else (expected[0] - spread, expected[1] + spread)
+
+    @property
+    def gap(self) -> float | None:
+        """Distance of the 95% CI of the measured slope (of its value, if there is one seed) from the predicted range."""
+        if self.slope is None or self.predicted is None:
+            return None
+        low, high = (self.slope.mean if end is None else end for end in (self.slope.low, self.slope.high))
+        gap = max(self.predicted[0] - high, low - self.predicted[1])
+        return gap if gap > ROUNDING else 0.0
 
 
 # ---- measured and predicted -------------------------------------------------------------------------------------------------

@@ -118,13 +118,13 @@ def _signed(value: float) -> str:
 
 def predicted_text(arm: InitDiagnostics) -> str:
     """The predicted slope, with two SDs over seeds if theory predicts them; a range includes them."""
-    expected, spread = arm.prediction.slope(), arm.prediction.slope_spread()
-    if expected is None:
+    expected, spread, predicted = arm.prediction.slope(), arm.prediction.slope_spread(), arm.predicted
+    if expected is None or predicted is None:
         return "-" if arm.prediction.known else "no formula"
     low, high = (_signed(end) for end in expected)
     if low == high:
         return low + ("" if spread is None else f" ±{spread:.3f}")
-    return "..".join(_signed(end) for end in (expected[0] - (spread or 0.0), expected[1] + (spread or 0.0)))
+    return "..".join(map(_signed, predicted))
 
 
 PREDICTED_DISTANCE = "The distance from theory: from the median over seeds to the limit of large widths, ± two SDs over seeds."
@@ -172,19 +172,18 @@ def reasons(diagnostics: Sequence[InitDiagnostics]) -> list[str]:
 
 # ---- sentences --------------------------------------------------------------------------------------------------------------
 
-MAX_DEVIATION = 0.05  # of a ratio from 1
-
 
 def agreement(diagnostics: Sequence[InitDiagnostics]) -> list[str]:
     """The number of arms that agree with the prediction, the arm that differs most, and the number without a formula."""
     lines = []
-    compared = [(arm, arm.ratio) for arm in diagnostics if arm.ratio is not None]
+    compared = [(arm, arm.gap) for arm in diagnostics if arm.gap is not None]
     if compared:
-        close = sum(abs(ratio - 1) <= MAX_DEVIATION for _, ratio in compared)
-        arm, ratio = max(compared, key=lambda pair: abs(math.log(pair[1])))
+        close = sum(gap == 0 for _, gap in compared)
+        arm, gap = max(compared, key=lambda pair: pair[1])
+        farthest = f" The gap is largest in {arm.arm} ({arm.cell}): {measured_text(arm)}, predicted {predicted_text(arm)}."
         lines.append(
-            f"The factor by which the gradient norm changes per block is within {MAX_DEVIATION:.0%} of the prediction in "
-            f"{close} of {len(compared)} arms. It differs most in {arm.arm} ({arm.cell}): {ratio:.3g} times the prediction."
+            f"The 95% CI of the measured slope overlaps the predicted range in {close} of {len(compared)} arms."
+            f"{farthest if gap else ''}"
         )
     if unknown := sum(not arm.prediction.known for arm in diagnostics):
         lines.append(f"No formula is known for {unknown} of {len(diagnostics)} arms; the reasons are below the table.")
