@@ -217,7 +217,10 @@ def test_shipped_claims_are_available_by_name(folder: Path, compare: Call, name:
         (["--expect", f"{HELPS} at dpth=8"], ("--expect: at: 'dpth' is not one of family, depth,", "did you mean depth?")),
         (
             ["--expect", "tutoral"],
-            ("--expect: tutoral: no such claims file; shipped: cifar10, he2015, tutorial", "did you mean tutorial?"),
+            (
+                "--expect: tutoral: no such claims file; shipped: cifar10, he2015, trainability, tutorial",
+                "did you mean tutorial?",
+            ),
         ),
         (["--expect", "."], ("--expect: .: no such claims file",)),
         (["--expect", "\x1b[31m: a > b"], ("--expect: ", "does not begin with a measure and a colon")),

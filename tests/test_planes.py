@@ -262,5 +262,7 @@ def test_networks_without_an_init_scale_have_the_other_figures_next_to_a_heat_ma
     ]
     data = FigureData(runs.read_results(folders))
 
-    assert figures.available_figures(data) == [name for name in FIGURES if name not in ("overview", *runs.ABLATION_FILES)]
+    assert figures.available_figures(data) == [
+        name for name in FIGURES if name not in ("overview", "trainability", *runs.ABLATION_FILES)
+    ]
     assert FIGURES["atlas"].sentences(data)[0].startswith("He init, plain: within the predicted limit: 6 configurations")

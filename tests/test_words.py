@@ -39,7 +39,7 @@ def signals(slopes, *, blocks=6, staged=False, depth=8):
             {
                 "condition": "all", "arm": "plain", "depth": depth, "seed": seed, "step": step, "epoch": 0, "index": index,
                 "block": f"blocks.{index}", "activation_rms": 1.0, "activation_grad_norm": 10.0 ** (slope * (blocks - index)),
-                "staged": staged,
+                "activation_cosine_distance": 0.5, "staged": staged,
             }
             for step, slope in slopes.items()
             for seed in (0, 1)

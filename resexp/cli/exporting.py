@@ -11,12 +11,10 @@ from resexp.cli.program import (
     RunsOption,
     app,
     check_choice,
-    errors,
     experiment_folder,
     log,
     print_result,
     reading,
-    stage_line,
 )
 
 
@@ -38,9 +36,7 @@ def export(
 
     check_choice("TRACKER", tracker, trackers.TRACKERS)
     folder = experiment_folder(source, runs_dir)
-    if not errors.is_terminal:
-        stage_line(f"exporting {folder} to {tracker}")
-    with reading(verb="exporting") as track:
+    with reading(verb=f"exporting {folder} to {tracker}", is_stage=True) as track:
         destinations = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to, track)
     for destination in destinations:
         print_result(destination)

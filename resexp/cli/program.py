@@ -125,14 +125,19 @@ PATIENCE = 1.0  # seconds without a progress bar
 
 @contextmanager
 def reading(
-    noun: str = "trials", verb: str = "reading", *, quiet: bool = False
+    noun: str = "trials", verb: str = "reading", *, quiet: bool = False, is_stage: bool = False
 ) -> Iterator[Callable[[Sequence[Item]], Iterator[Item]]]:
-    """Yields a function that yields the items of a list; on a terminal a bar counts them if reading takes a second."""
+    """Yields a function that yields the items of a list; on a terminal a bar counts them if reading takes a second.
+
+    is_stage: elsewhere the verb is printed as the current stage.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415 - `--help` starts without it
 
     columns = [TextColumn(verb), BarColumn(), MofNCompleteColumn(), TextColumn(noun)]
     progress, begin = Progress(*columns, console=errors, transient=True), time.monotonic()
     task, shown = progress.add_task(noun, total=0), errors.is_terminal and not quiet
+    if is_stage and not quiet and not errors.is_terminal:
+        stage_line(verb)
 
     def track(items: Sequence[Item]) -> Iterator[Item]:
         progress.update(task, total=(progress.tasks[0].total or 0) + len(items))

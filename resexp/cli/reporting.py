@@ -21,14 +21,12 @@ from resexp.cli.program import (
     SourcesArgument,
     app,
     check_choice,
-    errors,
     expand,
     experiment_folder,
     fail,
     print_lines,
     print_result,
     reading,
-    stage_line,
 )
 
 if TYPE_CHECKING:
@@ -248,9 +246,7 @@ def report(
         raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ_FILES)
     reports.restricted(results, pictures.where)
-    if not errors.is_terminal:
-        stage_line(f"writing the report of {results.name}")
-    with reading("logs", f"writing the report of {results.name}:") as track:
+    with reading("logs", f"writing the report of {results.name}", is_stage=True) as track:
         text = reports.FORMATS[form](results, tune or [], track)
     if to_stdout:
         write(text, encoding="utf-8" if form == "html" else None)

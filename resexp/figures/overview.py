@@ -184,7 +184,8 @@ OVERVIEW = Figure(
     caption=(
         "Gradients and distances are those of the deepest networks: gradient norm of the activations, and cosine distance of "
         "the activations of two inputs, mean of log10 over seeds. Distances below 1e-6 are drawn there. Lines of training "
-        "error connect medians over seeds. Their titles state the effect of the shortcut on the test accuracy of the deepest networks."
+        "error connect medians over seeds. Their titles state the effect "
+        "of the shortcut on the test accuracy of the deepest networks."
     ),
     chart=_chart,
     condition=lambda data: not data.has_heat_map,
