@@ -260,12 +260,13 @@ OPPOSITE = {
     Verdict.UNDECIDED: Verdict.UNDECIDED,
     Verdict.NOT_TESTED: Verdict.NOT_TESTED,
 }
+MEASURES_OF_ARMS = [name for name in config.MEASURES if name != config.TRAINABILITY]
 SIDES = st.sampled_from(["plain", "identity", "identity + 0.09", "plain - 10", "gate", "0.5"])
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from([name for name in config.MEASURES if name != config.TRAINABILITY]), SIDES, st.sampled_from([(">", "<="), (">=", "<")]), SIDES,
+    st.sampled_from(MEASURES_OF_ARMS), SIDES, st.sampled_from([(">", "<="), (">=", "<")]), SIDES,
     st.sampled_from(["", "@ 95%", "@ 50%"]), st.sampled_from(["deepest", "shallowest", "8"]),
 )  # fmt: skip
 def test_the_verdict_on_the_opposite_hypothesis_is_the_opposite_verdict(
