@@ -36,14 +36,19 @@ def chart_rows(name: str, results: runs.Results) -> Rows:
 
 
 def page_rows(html: str, name: str) -> Rows:
-    """The rows of a chart as the page unpacks them."""
+    """The rows of a chart as the page unpacks them: names by index, and runs of equal values."""
+
+    def unpacked(column: Any) -> list[Any]:
+        if isinstance(column, list):
+            return column
+        if "names" in column:
+            return [column["names"][index] for index in unpacked(column["at"])]
+        return [value for value, count in zip(column["values"], column["counts"], strict=True) for _ in range(count)]
+
     (specs,) = re.findall(r"const specs = (\{.*\});\n", html)
     rows: Rows = []
     for columns in json.loads(specs)[name]["datasets"].values():
-        values = {
-            key: [column["names"][n] for n in column["at"]] if isinstance(column, dict) else column
-            for key, column in columns.items()
-        }
+        values = {key: unpacked(column) for key, column in columns.items()}
         rows += [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     return rows
 

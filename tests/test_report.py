@@ -139,12 +139,17 @@ def specs_of(html):
 
 
 def unpacked(columns):
-    """The result of `unpack` on the page."""
-    values = {
-        key: [column["names"][index] for index in column["at"]] if isinstance(column, dict) else column
-        for key, column in columns.items()
-    }
-    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    """The rows of packed columns: names by index, and runs of equal values."""
+
+    def values(column):
+        if isinstance(column, list):
+            return column
+        if "names" in column:
+            return [column["names"][index] for index in values(column["at"])]
+        return [value for value, count in zip(column["values"], column["counts"], strict=True) for _ in range(count)]
+
+    lists = [values(column) for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def test_the_columns_of_the_page_contain_the_rows_of_the_charts(page):
@@ -163,6 +168,7 @@ def test_the_page_unpacks_columns_to_the_rows_of_the_charts(page, tmp_path):
     function = re.search(r"function unpack.*?\n}\n", page[2], flags=re.DOTALL).group()
     sets = [columns for spec in specs_of(page[2]).values() for columns in spec["datasets"].values()]
     odd = [{}, {"a": []}, {"a": [1, 2, 3]}, {"a": [None, 1.5], "b": {"names": [None, "</SCRIPT>", "names"], "at": [2, 0]}}]
+    odd += [{"a": {"values": [None, 2], "counts": [3, 1]}, "b": {"names": ["x", "y"], "at": {"values": [1], "counts": [4]}}}]
     program = f"{function}console.log(JSON.stringify({json.dumps([*sets, *odd])}.map(unpack)));"
     (tmp_path / "unpack.js").write_text(program, encoding="utf-8")
     result = subprocess.run([node, tmp_path / "unpack.js"], capture_output=True, check=True, timeout=60)

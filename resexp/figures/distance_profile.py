@@ -36,7 +36,7 @@ def _rows(data: FigureData) -> pd.DataFrame:
     measured, predicted = initial[[*keys, "seed", "block", "distance"]], pd.DataFrame(bands, columns=[*keys, "low", "high"])
     rows: pd.DataFrame = pd.concat([frame for frame in (measured, predicted) if len(frame)], ignore_index=True)
     columns = [name for name in ("distance", "low", "high") if name in rows]
-    rows[columns] = rows[columns].clip(lower=FLOOR).map(lambda value: float(f"{value:.7g}"))
+    rows[columns] = rows[columns].clip(lower=FLOOR).map(lambda value: float(f"{value:.5g}"))
     return rows
 
 

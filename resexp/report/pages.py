@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import jinja2
@@ -60,10 +61,18 @@ def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         if any(isinstance(value, str) for value in values):
             names = list(dict.fromkeys(values))
             index = {value: number for number, value in enumerate(names)}
-            columns[key] = {"names": names, "at": [index[value] for value in values]}
+            columns[key] = {"names": names, "at": _runs([index[value] for value in values])}
         else:
-            columns[key] = values
+            columns[key] = _runs(values)
     return columns
+
+
+def _runs(values: list[Any]) -> list[Any] | dict[str, list[Any]]:
+    """The values as runs of equal ones, if these are fewer than half of them; the page unpacks both."""
+    runs = [(value, len(list(equal))) for value, equal in groupby(values)]
+    if 2 * len(runs) >= len(values):
+        return values
+    return {"values": [value for value, _ in runs], "counts": [count for _, count in runs]}
 
 
 def _script(text: str) -> Markup:
