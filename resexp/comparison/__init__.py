@@ -24,6 +24,6 @@ from resexp.comparison.overall import (
     pairing_gain,
     seed_budget,
 )
-from resexp.comparison.trainability import PREDICTORS, Trainability, trainability
+from resexp.comparison.trainability import PREDICTORS, trainability
 from resexp.comparison.tuning import EACH_AT_BEST, Choice, TunedComparison, best_settings, tuned
 from resexp.comparison.weight_gradients import LayerGradients, LayerLog, Moment, layer_gradients, layer_logs

@@ -29,7 +29,6 @@ from resexp.config.models import (
     PLACEMENT_NAMES,
     PROBE_NAMES,
     DataSettings,
-    GradientSettings,
     NetworkSettings,
     Settings,
     TrainingSettings,
@@ -41,7 +40,6 @@ from resexp.config.properties import SHORTCUT_NAMES, SHORTCUT_PROPERTIES
 from resexp.config.types import CUSTOM_NAMES, STORED, Scalars, TrialName
 from resexp.config.variants import (
     ACTIVATION_NAMES,
-    SHORTCUT_PARAMETERS,
     arm_name,
     control_arm,
     format_value,

@@ -125,7 +125,7 @@ class Pool:
     def forecast(self, experiment: Experiment, plan: Plan) -> dict[str, Any]:
         """Predicts time, disk space and memory, see `costs.Forecast`. Raises as `call` does.
 
-        The time so far is the start-up time of every training: imports, images, pair summaries.
+        Every training spends the time so far before its first step: imports, images, pair summaries.
         """
         startup = time.monotonic() - self._started
         self._fit(plan)

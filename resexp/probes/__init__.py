@@ -4,7 +4,7 @@
 """
 
 from resexp.probes.correlation import gradient_correlation, input_gradients
-from resexp.probes.measurement import PROBES, Measurement, begin, end, fixed_batch_probes
+from resexp.probes.measurement import PROBES, begin, end, fixed_batch_probes
 from resexp.probes.paths import gradients_by_path_length, path_lengths
 from resexp.probes.probe import FixedBatchProbe, LogRow, StepProbe, column_names
 from resexp.probes.readings import cosine_distances, norms

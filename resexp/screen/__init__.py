@@ -2,8 +2,6 @@
 
 from resexp.screen.drawing import bar, clock, gradient_bar, layout, progress_line, render
 from resexp.screen.snapshots import (
-    Snapshot,
-    TrialRow,
     epoch_lines,
     live,
     read_row,

@@ -22,7 +22,6 @@ from resexp.tables.formats import (
     missing_text,
     outcome_text,
     progress_text,
-    slope_text,
 )
 from resexp.tables.labels import cell_labels, cell_text
 from resexp.tables.model import Part

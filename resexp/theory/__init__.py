@@ -6,5 +6,5 @@ If no formula is known, `known` is false and `source` gives the reason.
 """
 
 from resexp.theory.arms import INIT_SCALES, block_count, layers_of_block
-from resexp.theory.growth import INPUT_DISTANCE, predict, predict_distance
+from resexp.theory.growth import predict, predict_distance
 from resexp.theory.predictions import DistancePrediction, Prediction

@@ -221,7 +221,7 @@ def write_probe_rows(state: StackState, rows: Sequence[dict[str, Sequence[probes
 
 
 def evaluate_epoch(state: StackState, epoch_start: float, stop: Callable[[], bool]) -> float:
-    """Evaluates all trials, logs metrics and times, and updates the best epochs; returns the start time of the next epoch."""
+    """Evaluates all trials, logs metrics and times, and updates the best epochs; returns when the next epoch begins."""
     mark_diverged(state, state.step)  # waits for the device, so that training time is not counted as evaluation time
     epoch_end, trials = time.perf_counter(), len(state.trials)
     with measuring(state, stop):
