@@ -1,9 +1,11 @@
-# Targets: demo, test, lint, bench (benchmarks), stress (more cases of the stress tests), clean. README.md has the commands without make.
+# Targets: demo, test (fast), lint, check (everything; .ci/run), bench (benchmarks), stress (more cases of the stress tests),
+# wheel (install the built files and run them), release (build and check; uploads nothing), clean.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench stress clean
+.PHONY: demo test lint check bench stress wheel release clean
 
 demo: $(VENV)/installed
 	$(BIN)/resexp train digits
@@ -11,12 +13,15 @@ demo: $(VENV)/installed
 	$(BIN)/resexp report digits
 
 test: $(VENV)/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
+	$(BIN)/pytest
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/speed.py
@@ -28,15 +33,30 @@ stress: $(VENV)/installed-dev
 	$(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+wheel: $(BIN)/python
+	$(PIP) install --group release
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(PIP) install dist/*.whl
+	tests/installed_run $(BIN)
+	$(PIP) install --no-deps --force-reinstall dist/*.tar.gz
+	tests/installed_run $(BIN)
 
-$(VENV)/installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+release: wheel
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/pyroma --min 10 .
+	@echo "dist/ contains the checked files. Upload them with: twine upload dist/*"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+
+$(VENV)/installed: $(BIN)/python pyproject.toml
+	$(PIP) install -e .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+$(VENV)/installed-dev: $(BIN)/python pyproject.toml
+	$(PIP) install -e . --group dev
 	touch $@ $(VENV)/installed
 
 clean:

@@ -6,12 +6,14 @@ folder = resexp.train("digits", "network.shortcut=identity,mine")
 print(resexp.load(folder).compare())                            # the comparison of plain and residual networks
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resexp.api import ExperimentResults
+    from torch import Tensor, nn
+
+    from resexp.api import ExperimentResults, ProbedModule
 
 __version__ = "0.1.0"
 
@@ -81,3 +83,39 @@ def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "ExperimentResu
     from resexp import api, config  # noqa: PLC0415 - as above
 
     return api.load(sources, config.expanded(runs_dir, "runs_dir"))
+
+
+def probe(
+    module: "nn.Module",
+    x: "Tensor",
+    y: "Tensor | None" = None,
+    *,
+    at: str | Sequence[str] = (),
+    loss: str | Callable[..., Any] = "cross-entropy",
+    seed: int = 0,
+) -> "ProbedModule":
+    """Gradients and activations of any network at initialization, as in `resexp probe MODULE:FACTORY`, for one network.
+
+    The network stays as it was: a copy in training mode is measured, on the device of its parameters.
+
+    Args:
+        module: the network; its weights are used as they are.
+        x: inputs (B, ...), B >= 2.
+        y: targets. Default: random classes for cross-entropy, otherwise standard normal values.
+        at: globs of names of submodules whose outputs are the boundaries. Default: see docs/your-network.md.
+        loss: cross-entropy, mse, or a function of the output and the targets that returns the mean loss.
+        seed: seeds dropout, other random parts of the forward pass, and default targets.
+
+    Returns:
+        Verdicts, `boundaries`, `layers`, `frames` and `chart`; it prints as the command does.
+
+    Raises:
+        ConfigError: the network cannot be measured; the message states why.
+    """
+    from resexp import api, modules  # noqa: PLC0415 - as above
+
+    function = modules.find_loss(loss) if isinstance(loss, str) else loss
+    globs = (at,) if isinstance(at, str) else tuple(at)
+    targets = modules.targets_of(module, x, function, None, seed) if y is None else y
+    measurement = modules.measure(module, x, targets, function, globs, seed)
+    return api.ProbedModule(type(module).__name__, [measurement])

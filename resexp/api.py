@@ -18,11 +18,12 @@ from typing import Any
 
 import pandas as pd
 
-from resexp import claims, comparison, config, report, runs, tables
+from resexp import claims, comparison, config, figures, report, runs, tables
 from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Chart, FigureData
 from resexp.runs import Outcome, Results, TrialRecord
+from resexp.tables import ModuleProbe
 from resexp.tables.frames import read_logs
 from resexp.tables.predictors import predictors
 from resexp.tables.tuned import TUNED_COLUMNS, TUNED_TEXT_COLUMNS, tuned_records
@@ -130,6 +131,18 @@ class ComparisonView:
             RunsError: a damaged log that the measure needs.
         """
         return Verdicts(claims.judge(config.parse_expectation(text), self.results))
+
+
+# ---- any network -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)
+class ProbedModule(ModuleProbe):
+    """The result of `resexp.probe`, with its chart."""
+
+    def chart(self) -> Chart:
+        """log10 |dL/dx| and log10 of the cosine distance over the boundaries."""
+        return figures.module_profile(self)
 
 
 # ---- experiments -------------------------------------------------------------------------------------------------------------

@@ -32,7 +32,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight.transpose(1, 2)
-        return torch.bmm(x, weight) if self.bias is None else torch.baddbmm(self.bias, x, weight)
+        has_bias = self.bias is not None
+        return torch.baddbmm(self.bias, x, weight) if has_bias else torch.bmm(x, weight)
 
 
 class LayerNorm(nn.LayerNorm):

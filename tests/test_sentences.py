@@ -1,7 +1,8 @@
 """docs/sentences.md lists every sentence template with its condition, and some test case prints every template."""
 
+import math
 import runpy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ from resexp.config import Trial
 from resexp.figures import FIGURES, gradient_profile, training_error
 from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.report.content import Content, collect
-from resexp.tables import formats
+from resexp.runs import GradientRow, ModuleMeasurement, SelfCheck, SignalRow
+from resexp.tables import ModuleProbe, formats, module_probe_lines
 from resexp.tables.answer import answer
 from resexp.tables.budget import longer_commands
 from resexp.tables.definitions import DEFINITIONS
@@ -204,12 +206,36 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             of_learning_rates(tmp_path / "rates"),
             *advice(DIAGNOSES),
             *map(profile_words, PROFILES),
+            *(line for probe in module_probes() for line in module_words(probe)),
         ]
     )
     templates = {sentence.text for _, _, collection in GENERATOR["collections"]() for sentence in collection.values()}
     constant = {template for template in templates if "{" not in template and template in text}
 
     assert sorted(templates - formatted - constant) == []
+
+
+def module_probes() -> Iterator[ModuleProbe]:
+    """Any networks at initialization: every verdict, advice and result of the self-checks."""
+    weights, chain = (SelfCheck(name, 1.0, 1.0, 1.0) for name in ("loss along a direction of the weights", "chain rule a to b"))
+    for growth, distance, checks in (
+        (-3.0, 0.1, (weights, chain)),
+        (3.0, 0.1, (weights, replace(chain, difference=2.0))),
+        (0.0, 1e-4, (replace(weights, difference=2.0), chain)),
+        (0.0, 0.1, ()),
+        (math.inf, math.nan, ()),
+    ):
+        gradients = (10**growth if growth < math.inf else 0.0, 1.0)
+        rows = tuple(SignalRow(index, f"b{index}", 1.0, gradient, distance) for index, gradient in enumerate(gradients))
+        layer = GradientRow(0, "layer", 1, 1.0, 1.0, 1.0, math.nan)
+        yield ModuleProbe("net", [ModuleMeasurement(0, 8, 1.0, "rule", rows, (0, 0), (layer,), math.nan, ("remark",), checks)])
+
+
+def module_words(probe: ModuleProbe) -> Iterator[str]:
+    """The sentences about any network, not wrapped."""
+    yield from module_probe_lines.verdicts(probe)
+    yield module_probe_lines.advice(probe)
+    yield from module_probe_lines.check_lines(probe)
 
 
 VANISHING = Diagnosis("plain", "all", -8.0, 0.001, "plain", "pytorch", None, "none", lr=0.01)

@@ -15,7 +15,7 @@ def schema() -> dict[str, Any]:
         section, name = key.split(".")
         properties = document["$defs"][SECTIONS[section].__name__]["properties"]
         field = properties[name]
-        annotations = {key: field.pop(key) for key in ("default", "title") if key in field}
+        annotations = {key: field.pop(key) for key in ("default", "title", "description") if key in field}
         properties[name] = {**annotations, "anyOf": [field, _list_of(field, MAX_VALUES)]}
     # A key may be written without its section; the file must not contain the section then.
     for short, key in SHORT.items():
@@ -24,7 +24,12 @@ def schema() -> dict[str, Any]:
         document.setdefault("dependentSchemas", {})[short] = {"not": {"required": [section]}}
     seed_schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
     count_schema = {"type": "integer", "minimum": 1, "maximum": MAX_SEEDS}
-    document["properties"]["seeds"] = {"anyOf": [count_schema, _list_of(seed_schema, MAX_SEEDS)]}
+    seeds = document["properties"]["seeds"]
+    document["properties"]["seeds"] = {
+        "default": seeds["default"],
+        "description": seeds["description"],
+        "anyOf": [count_schema, _list_of(seed_schema, MAX_SEEDS)],
+    }
     document["properties"]["exclude"] = {
         "description": "Combinations of axis values that are not trained, for example [{init: he, norm: [layer, batch]}].",
         "type": "array",

@@ -63,7 +63,9 @@ AXES = {
 class DataSettings(Model):
     """The images and their preprocessing."""
 
-    name: Annotated[Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"], EXTENSIBLE] = "digits"
+    name: Annotated[Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"], EXTENSIBLE] = Field(
+        "digits", description="Data set. Without `root`, all except digits and image-folder are looked for in $RESEXP_DATA."
+    )
     root: Annotated[
         Text | None, Field(description="Folder of the data sets, or the image folder itself; $VAR and ~ are expanded.")
     ] = None
@@ -73,36 +75,65 @@ class DataSettings(Model):
             description="CSV file with the columns file and label, for an image folder without class folders; relative to root."
         ),
     ] = None
-    image_size: Annotated[int, Field(gt=0, le=10_000)] | None = None
-    download: bool = False
-    validation: FractionOrCount = 0.1
-    limit: ImageCount | None = None
+    image_size: Annotated[int, Field(gt=0, le=10_000)] | None = Field(
+        None,
+        description="Side in pixels to which the images of an image folder are resized; required there.",
+    )
+    download: bool = Field(default=False, description="Whether missing files of a published data set are downloaded to `root`.")
+    validation: FractionOrCount = Field(
+        0.1, description="Validation set, taken from the training images: a fraction, or a number of images."
+    )
+    limit: ImageCount | None = Field(
+        None, description="Number of training images to use, after the validation set is taken; null uses all."
+    )
     limit_validation: Annotated[
         ImageCount | None, Field(description="Number of validation images to use, for a quick trial; not for a result.")
     ] = None
     limit_test: Annotated[
         ImageCount | None, Field(description="Number of test images to use, for a quick trial; not for a result.")
     ] = None
-    normalize: Literal["channel", "pixel", "none"] = "channel"
-    augment: Literal["none", "crop-flip"] = "none"
+    normalize: Literal["channel", "pixel", "none"] = Field(
+        "channel",
+        description="Training-set mean that is subtracted: of each channel (then divided by its SD), of each pixel, or none.",
+    )
+    augment: Literal["none", "crop-flip"] = Field(
+        "none",
+        description="Augmentation of training images: a random shift by up to 1/8 of the height and a random horizontal flip.",
+    )
 
 
 class NetworkSettings(Model):
     """One architecture; `shortcut` selects the arm."""
 
-    family: Literal["mlp", "cnn"] = "mlp"
-    depth: Annotated[int, Field(ge=2, le=100_000)] = 8
-    width: Annotated[int, Field(gt=0, le=100_000)] = 64
+    family: Literal["mlp", "cnn"] = Field(
+        "mlp", description="Architecture: multilayer perceptron, or convolutional network as in He et al. 2015b."
+    )
+    depth: Annotated[int, Field(ge=2, le=100_000)] = Field(
+        8,
+        description="Number of weighted layers: 2 plus a multiple of the layers of a block (mlp), or of 3 times that (cnn).",
+    )
+    width: Annotated[int, Field(gt=0, le=100_000)] = Field(
+        64, description="Number of units of a hidden layer (mlp), or of channels in the first stage (cnn)."
+    )
     shortcut: Annotated[
         Variant,
         Field(description="Name of a shortcut, or one with parameters: {gate: {bias: -6}}; the plain network has none."),
     ] = "identity"
-    plain: bool = True
-    plain_width: Literal["same", "parameters"] = "same"
-    block: Literal["basic", "bottleneck"] = "basic"
-    block_layers: Annotated[int, Field(gt=0, le=1_000)] = 2
-    placement: Literal["post", "pre", "branch", "post-norm", "pre-act-only"] = "post"
-    norm: Annotated[Literal["none", "batch", "layer", "group"], EXTENSIBLE] = "none"
+    plain: bool = Field(default=True, description="Whether the plain network is added to every configuration of the grid.")
+    plain_width: Literal["same", "parameters"] = Field(
+        "same",
+        description="With parameters: add a parameter-matched plain baseline for each shortcut that has parameters.",
+    )
+    block: Literal["basic", "bottleneck"] = Field(
+        "basic", description="Block of a cnn: basic (3x3 convolutions), or bottleneck (1x1, 3x3, 1x1)."
+    )
+    block_layers: Annotated[int, Field(gt=0, le=1_000)] = Field(2, description="Number of weighted layers in a basic block.")
+    placement: Literal["post", "pre", "branch", "post-norm", "pre-act-only"] = Field(
+        "post", description="Position of activation and normalization relative to the addition; the glossary has the formulas."
+    )
+    norm: Annotated[Literal["none", "batch", "layer", "group"], EXTENSIBLE] = Field(
+        "none", description="Normalization layer after each weighted layer of a block."
+    )
     activation: Annotated[
         Variant,
         WithJsonSchema(variants_schema(ACTIVATION_PARAMETERS)),
@@ -113,46 +144,69 @@ class NetworkSettings(Model):
         EXTENSIBLE,
         Field(description="Initialization of every weight. With identity and looks-linear, plain networks keep inputs apart."),
     ] = "pytorch"
-    init_scale: PositiveFloat | None = None
-    zero_init_residual: bool = False
+    init_scale: PositiveFloat | None = Field(
+        None, description="fan_in * Var(W) of hidden layers (He: 2, PyTorch default: 1/3); null keeps the scale of `init`."
+    )
+    zero_init_residual: bool = Field(
+        default=False,
+        description="Whether the last normalization or weighted layer of each branch is 0 at initialization (torchvision).",
+    )
 
 
 class Warmup(Model):
     """The first `steps` steps use `factor` times the learning rate."""
 
-    steps: Steps
-    factor: PositiveFloat
+    steps: Steps = Field(description="Number of steps of the warm-up.")
+    factor: PositiveFloat = Field(description="Factor of the learning rate during the warm-up.")
 
 
 class TrainingSettings(Model):
     """The training recipe. A step is one optimizer update."""
 
-    epochs: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
-    steps: Steps | None = None
-    batch_size: Annotated[int, Field(gt=0, le=10_000_000)] = 64
-    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    lr: PositiveFloat = 1e-3
-    momentum: UnitFloat = 0.0
-    nesterov: bool = False
-    betas: Annotated[tuple[UnitFloat, UnitFloat], LISTED] = (0.9, 0.999)
-    eps: PositiveFloat = 1e-8
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    decay: Literal["all", "weights"] = "all"
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    milestones: Annotated[Milestones, LISTED] = ()
-    gamma: PositiveFloat = 0.1
-    warmup: Warmup | None = None
-    label_smoothing: UnitFloat = 0.0
-    clip_norm: PositiveFloat | None = None
-    checkpoint_every: CheckpointInterval = "60s"
-    stack: AutoOrCount = "auto"
-    threads: AutoOrCount = "auto"
+    epochs: Annotated[int, Field(gt=0, le=1_000_000)] | None = Field(
+        None, description="Number of passes over the training set; 20 if neither epochs nor steps is given."
+    )
+    steps: Steps | None = Field(None, description="Number of optimizer updates, instead of `epochs`.")
+    batch_size: Annotated[int, Field(gt=0, le=10_000_000)] = Field(64, description="Number of images in a mini-batch.")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("adam", description="Optimizer, with the update rule of torch.optim.")
+    lr: PositiveFloat = Field(1e-3, description="Learning rate.")
+    momentum: UnitFloat = Field(0.0, description="Momentum of sgd.")
+    nesterov: bool = Field(default=False, description="Whether sgd uses Nesterov momentum.")
+    betas: Annotated[tuple[UnitFloat, UnitFloat], LISTED] = Field(
+        (0.9, 0.999), description="Decay rates of the two running averages of adam and adamw."
+    )
+    eps: PositiveFloat = Field(1e-8, description="Term added to the denominator of adam and adamw.")
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="Coefficient of weight decay; decoupled from the gradient for adamw."
+    )
+    decay: Literal["all", "weights"] = Field(
+        "all",
+        description="Parameters that weight decay changes: all, or weights (no biases, no normalization layers).",
+    )
+    schedule: Literal["constant", "step", "cosine"] = Field("constant", description="Learning-rate schedule.")
+    milestones: Annotated[Milestones, LISTED] = Field(
+        (), description="Steps at which schedule: step multiplies the learning rate by `gamma`."
+    )
+    gamma: PositiveFloat = Field(0.1, description="Factor of the learning rate at each milestone.")
+    warmup: Warmup | None = Field(None, description="First steps with another learning rate: {steps: 400, factor: 0.1}.")
+    label_smoothing: UnitFloat = Field(0.0, description="Label smoothing of the training loss.")
+    clip_norm: PositiveFloat | None = Field(
+        None,
+        description="Largest norm of the gradient of all parameters; larger ones are scaled down, after they are logged.",
+    )
+    checkpoint_every: CheckpointInterval = Field(
+        "60s", description="Interval between checkpoints: a time such as 60s, or a number of steps."
+    )
+    stack: AutoOrCount = Field(
+        "auto", description="Largest number of networks that are trained together as one batched network."
+    )
+    threads: AutoOrCount = Field("auto", description="Number of threads per process.")
 
 
 class GradientSettings(Model):
     """The logging interval of the gradient probes, and the probes."""
 
-    every: Steps = 25
+    every: Steps = Field(25, description="Number of steps between two logging steps.")
     probes: Annotated[
         tuple[Annotated[TrialName, WithJsonSchema({"type": "string", "enum": list(PROBE_NAMES)})], ...],
         LISTED,
@@ -163,23 +217,30 @@ class GradientSettings(Model):
 class CompareSettings(Model):
     """The primary hypothesis, and the margin (the smallest effect of interest)."""
 
-    primary: Text | None = None
-    margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    primary: Text | None = Field(
+        None,
+        description="Primary hypothesis, such as 'test_accuracy: identity > plain @ 95%'; its verdict is printed first.",
+    )
+    margin: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01, description="Smallest effect of interest, as a share: 0.01 is 1 point of accuracy."
+    )
 
 
 class Settings(Model):
     """One cell of an experiment, including all defaults."""
 
-    name: Name
-    question: Text | None = None
+    name: Name = Field(description="Name of the experiment and of its folder; default: the name of the file.")
+    question: Text | None = Field(None, description="Question that the experiment answers; reports begin with it.")
     data: DataSettings = DataSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
-    seeds: Seeds = (0, 1, 2, 3, 4)
-    device: Device = "auto"
-    precision: Literal["float32", "float64", "tf32", "bfloat16"] = "float32"
-    compile: bool = False
-    deterministic: bool = True
+    seeds: Seeds = Field((0, 1, 2, 3, 4), description="Number n of seeds (0 to n-1), or a list of seeds.")
+    device: Device = Field("auto", description="Device: auto, cpu, cuda, cuda:<number> or mps.")
+    precision: Literal["float32", "float64", "tf32", "bfloat16"] = Field(
+        "float32", description="Floating-point precision of training; tf32 is available only on cuda."
+    )
+    compile: bool = Field(default=False, description="Whether the training step is compiled with torch.compile.")
+    deterministic: bool = Field(default=True, description="Whether only deterministic algorithms are used.")
     gradients: GradientSettings = GradientSettings()
     compare: CompareSettings = CompareSettings()
 

@@ -16,6 +16,7 @@ from resexp.figures.gradient_profile import GRADIENT_PROFILE
 from resexp.figures.lesions import LESION
 from resexp.figures.loss_curves import CURVES
 from resexp.figures.loss_surface import SURFACE
+from resexp.figures.module_profile import module_profile
 from resexp.figures.overview import OVERVIEW
 from resexp.figures.paired_differences import PAIRED_DIFFERENCES
 from resexp.figures.relative_update import RELATIVE_UPDATE

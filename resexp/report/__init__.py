@@ -2,7 +2,7 @@
 
 from resexp.report.content import READ_FILES
 from resexp.report.pages import html
-from resexp.report.pictures import Pictures, figures_of, restricted, save_figures
+from resexp.report.pictures import FIGURE_FORMATS, Pictures, figures_of, restricted, save_chart, save_figures
 from resexp.report.plain import markdown, text
 
 FORMATS = {"html": html, "md": markdown, "text": text}

@@ -14,7 +14,6 @@ from resexp.figures import FIGURES, Chart, FigureData, available_figures
 from resexp.report.picture_layout import parse_width, svg_at_width, svg_slide
 from resexp.runs import Results
 
-FIGURE_FORMATS = ("png", "svg", "pdf")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 FONT = 'system-ui, "Segoe UI", "Helvetica Neue", "DejaVu Sans", sans-serif'
 STYLE = {
@@ -100,15 +99,23 @@ def save_figures(results: Results, target: Path, pictures: Pictures) -> list[Pat
     return written
 
 
+WRITERS: dict[str, Callable[[dict[str, Any]], bytes]] = {
+    "png": lambda spec: vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=2),
+    "svg": lambda spec: vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE).encode(),
+    "pdf": lambda spec: vl_convert.vegalite_to_pdf(spec, vl_version=VEGA_LITE),
+}
+FIGURE_FORMATS = tuple(WRITERS)
+
+
+def save_chart(chart: Chart, path: Path) -> None:
+    """Writes one chart in the style of the report; the file name extension, one of `FIGURE_FORMATS`, is the format."""
+    runs.write_bytes(path, WRITERS[path.suffix.removeprefix(".").lower()]({**specification(chart), "background": "white"}))
+
+
 def _files(name: str, spec: dict[str, Any], data: FigureData, pictures: Pictures) -> Iterator[tuple[str, bytes]]:
     """(format, content) of each file of one chart."""
     if not (pictures.width or pictures.slides):
-        convert: dict[str, Callable[[dict[str, Any]], bytes]] = {
-            "png": lambda spec: vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=2),
-            "svg": lambda spec: vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE).encode(),
-            "pdf": lambda spec: vl_convert.vegalite_to_pdf(spec, vl_version=VEGA_LITE),
-        }
-        yield from ((form, convert[form](spec)) for form in pictures.formats)
+        yield from ((form, WRITERS[form](spec)) for form in pictures.formats)
         return
     width = parse_width(pictures.width) if pictures.width else None
     if width:

@@ -56,6 +56,7 @@ from resexp.runs.folders import (
     write_plan,
 )
 from resexp.runs.locks import Lease, assert_held, experiment_lock, holder, is_training, lock, lock_shard, lock_stack
+from resexp.runs.module_measurements import ModuleMeasurement, SelfCheck
 from resexp.runs.records import (
     AtStart,
     Equalities,

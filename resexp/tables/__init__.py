@@ -25,6 +25,9 @@ from resexp.tables.formats import (
 )
 from resexp.tables.labels import cell_labels, cell_text
 from resexp.tables.model import Part
+from resexp.tables.module_probe import ModuleProbe
+from resexp.tables.module_probe_lines import SCHEMA as MODULE_SCHEMA
+from resexp.tables.module_probe_lines import module_csv, module_json, module_parts
 from resexp.tables.network_costs import NetworkRows, layer_costs, network_costs
 from resexp.tables.outputs import OUTPUTS, as_lines
 from resexp.tables.pair_summaries import (

@@ -219,7 +219,7 @@ def _log(value: float) -> float | None:
 
 def probe_json(diagnostics: Sequence[InitDiagnostics]) -> str:
     """All spreads, predicted profiles, slopes, laws and sources; null for unknown and infinite values."""
-    return json.dumps([_finite(_entry(arm)) for arm in diagnostics], indent=1)
+    return json.dumps([finite(_entry(arm)) for arm in diagnostics], indent=1)
 
 
 def _entry(arm: InitDiagnostics) -> dict[str, Any]:
@@ -242,9 +242,9 @@ def _entry(arm: InitDiagnostics) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

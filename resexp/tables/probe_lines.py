@@ -109,10 +109,10 @@ def measured_text(arm: InitDiagnostics) -> str:
     if slope is None:
         has_gaps = any(spread.zero or spread.infinite for spread in arm.spreads["activation_grad_norm"][1:-1])
         return "- (0 or not finite)" if has_gaps else "- (too few blocks)"
-    return _signed(slope.mean) + ("" if slope.low is None else f" [{_signed(slope.low)}, {_signed(slope.high or 0.0)}]")
+    return signed(slope.mean) + ("" if slope.low is None else f" [{signed(slope.low)}, {signed(slope.high or 0.0)}]")
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
     return f"{value:+.3f}".replace("-0.000", "+0.000")
 
 
@@ -121,10 +121,10 @@ def predicted_text(arm: InitDiagnostics) -> str:
     expected, spread, predicted = arm.prediction.slope(), arm.prediction.slope_spread(), arm.predicted
     if expected is None or predicted is None:
         return "-" if arm.prediction.known else "no formula"
-    low, high = (_signed(end) for end in expected)
+    low, high = (signed(end) for end in expected)
     if low == high:
         return low + ("" if spread is None else f" ±{spread:.3f}")
-    return "..".join(map(_signed, predicted))
+    return "..".join(map(signed, predicted))
 
 
 PREDICTED_DISTANCE = "The distance from theory: from the median over seeds to the limit of large widths, ± two SDs over seeds."

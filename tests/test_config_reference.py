@@ -1,0 +1,48 @@
+"""docs/reference/config.md is current and describes every key."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from resexp import config
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = config.schema()
+
+
+@pytest.fixture
+def generator(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import config_reference  # noqa: PLC0415 - a script outside the package
+
+    yield config_reference
+    sys.modules.pop("config_reference")
+
+
+def keys(properties, prefix=""):
+    for name, entry in properties.items():
+        section = SCHEMA["$defs"].get(entry.get("$ref", "").rsplit("/", 1)[-1])
+        if section:
+            yield from keys(section["properties"], f"{name}.")
+        elif prefix or name not in config.SHORT:
+            yield f"{prefix}{name}", entry
+
+
+KEYS = dict(keys(SCHEMA["properties"]))
+
+
+def test_the_page_is_current(generator):
+    assert generator.DOCUMENT.read_text(encoding="utf-8") == generator.document()
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_has_a_description(key):
+    assert KEYS[key]["description"].endswith(".")
+
+
+def test_the_page_names_every_key(generator):
+    page = generator.document()
+
+    assert len(KEYS) > 50
+    assert [key for key in KEYS if f"| `{key}` |" not in page] == []
