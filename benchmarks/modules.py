@@ -89,9 +89,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 
 def table() -> str:
     """One row per network: boundaries, verdicts and seconds."""
-    lines = [
-        "| network | input | boundaries | gradient growth | gradients | inputs (distance) | gradient around boundaries | seconds |"
-    ]
+    names = ("network", "input", "boundaries", "growth", "gradients", "inputs (distance)", "gradient around", "seconds")
+    lines = [f"| {' | '.join(names)} |"]
     lines += ["| --- | --- | --- | ---: | --- | --- | --- | ---: |"]
     loss = modules.find_loss("cross-entropy")
     for name, (make, text) in NETWORKS.items():

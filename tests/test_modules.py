@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 import resexp
-from resexp import config, initial_diagnostics, modules, tables, training
+from resexp import config, initial_diagnostics, tables, training
 from resexp.comparison import Flow, Inputs
 from resexp.config import ConfigError
 from resexp.modules.boundaries import Call, default_boundaries, matches
@@ -377,6 +377,7 @@ def test_a_mean_squared_error_and_a_custom_loss():
 # ---- the command --------------------------------------------------------------------------------------------------------
 
 NETWORKS = """
+import os
 import torch
 from torch import nn
 
@@ -436,8 +437,29 @@ class Text(Broken):
 class Huge(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer = nn.Linear(8, 8)
-        self.layer.weight = nn.Parameter(torch.zeros(1).expand(10**6, 10**6))
+        self.layer = nn.Linear(10**6, 10**6)
+
+class Lazy(Broken):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LazyLinear(10)
+
+class Weights(Broken):
+    def __init__(self):
+        super().__init__()
+        self.layer.weight.data.fill_(float("nan"))
+
+class Summed(Broken):
+    def forward(self, x):
+        return self.layer(x.flatten(1)).sum(0, keepdim=True)
+
+class Native(nn.Sequential):
+    def forward(self, x):
+        os.write(1, b"from native code")
+        return super().forward(x)
+
+def native():
+    return Native(*make())
 
 def needs_argument(width):
     return nn.Linear(width, 10)
@@ -514,9 +536,9 @@ def test_a_chart_is_written(call, networks, tmp_path):
 
 
 BROKEN = {
-    "Raises": ["Raises raised IndexError at net.py:17"],
+    "Raises": ["Raises raised IndexError at net.py:18"],
     "Infinite": ["the loss is nan"],
-    "Cuda": ["Cuda raised", "net.py:25"],
+    "Cuda": ["Cuda raised", "net.py:26"],
     "Trains": ["trains", "layer.weight"],
     "Detached": ["does not depend on any parameter"],
     "Exits": ["SystemExit"],
@@ -524,6 +546,9 @@ BROKEN = {
     "Empty": ["no parameters"],
     "Text": ["returns str", "--loss"],
     "Huge": ["GB of parameters"],
+    "Lazy": ["layer.weight is lazy"],
+    "Weights": ["layer.weight is not finite"],
+    "Summed": ["(1, 10) for a batch of 32"],
     "needs_argument": ["TypeError", "without arguments"],
     "text": ["returned str", "torch.nn.Module"],
     "number": ["int", "function or class"],
@@ -544,12 +569,12 @@ def test_a_broken_network_gives_one_clear_line(call, networks, name):
 
 
 def test_the_first_boundary_that_is_not_finite_is_named():
-    network = plain(6)
-    with torch.no_grad():
-        network[3].weight.fill_(math.nan)
+    class Logarithm(nn.ReLU):
+        def forward(self, x):
+            return torch.log(-1 - x.abs())
 
     with pytest.raises(ConfigError, match=r"not finite .* from 4 on"):
-        measured(network, torch.randn(4, 64))
+        measured(nn.Sequential(*plain(6)[:4], Logarithm(), *plain(6)[5:]), torch.randn(4, 64))
 
 
 @pytest.mark.parametrize(
@@ -585,9 +610,9 @@ def test_help_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
-def test_memory_is_refused_before_it_is_needed():
-    network = nn.Linear(1, 1)
-    network.weight = nn.Parameter(torch.zeros(1).expand(10**6, 10**6))
+def test_what_native_code_prints_does_not_mix_with_the_result(networks):
+    command = [sys.executable, "-m", "resexp", "probe", f"{networks}:native", "--input", "1,8,8", "--seeds", "1", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
 
-    with pytest.raises(ConfigError, match="GB of parameters"):
-        modules.refuse_huge(network)
+    assert json.loads(result.stdout)["gradients"] == "stable"
+    assert "from native code" in result.stderr

@@ -1,9 +1,10 @@
 """`resexp probe MODULE:FACTORY`: the diagnostics of any torch.nn.Module at initialization."""
 
+import os
 import re
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ def probe_module(source: str, options: ModuleOptions, device: str | None, *, as_
 
 
 def _measured(source: str, options: ModuleOptions, text: str, device: str | None) -> "ModuleProbe":
-    with stages() as announce, redirect_stdout(sys.stderr):  # networks may print
+    with stages() as announce, stdout_on_stderr():
         announce("starting torch")
         from resexp import modules, tables, training  # noqa: PLC0415 - `--help` starts without torch
 
@@ -75,9 +76,10 @@ def _measured(source: str, options: ModuleOptions, text: str, device: str | None
         target = training.resolve_device(device or "cpu")
         inputs = modules.inputs_of(text, options.batch or BATCH, options.classes, options.data)
         measurements = []
-        for seed, network in enumerate(modules.networks(modules.load(source), options.seeds or SEEDS)):
+        factory = modules.load(source)
+        modules.refuse_huge(factory)
+        for seed, network in enumerate(modules.networks(factory, options.seeds or SEEDS)):
             announce(f"measuring seed {seed}")
-            modules.refuse_huge(network)
             placed = network.to(target)
             x, y = inputs.batch(seed)
             targets = modules.targets_of(placed, x, loss, inputs.classes, seed) if y is None else y
@@ -85,13 +87,28 @@ def _measured(source: str, options: ModuleOptions, text: str, device: str | None
     return tables.ModuleProbe(source, measurements)
 
 
+@contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """Redirects what Python and native code print, because stdout contains the result alone."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
 def _condition(text: str) -> tuple[str, str, float]:
     """(quantity, sign, bound) of 'gradient_growth > -0.1'."""
     quantities = ("gradient_growth", "slope", "distance", "activation_growth", "loss")
     match = CONDITION.fullmatch(text)
     if not match or match[1] not in quantities:
+        near = config.did_you_mean(text.split(maxsplit=1)[0], quantities) if text.split() else ""
         raise config.ConfigError(
-            f"{text!r} is not QUANTITY < or > NUMBER with one of {', '.join(quantities)}, such as 'gradient_growth > -0.1'",
+            f"{text!r} is not QUANTITY < or > NUMBER with one of {', '.join(quantities)}, as 'gradient_growth > -0.1'{near}",
             where="--expect",
         )
     return match[1], match[2], float(match[3])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from resexp import config, datasets, runs, streams, training
 from resexp.config import ConfigError
 from resexp.modules.passes import LOSSES, Loss, cross_entropy, output_of, seed_all
-from resexp.modules.user_code import UserCode, load
+from resexp.modules.user_code import UserCode, load, suppress_all
 
 COPIES = 7  # of the parameters in memory: weights, their copy, gradients, and twice as large ones in float64
 SIZES = re.compile(r"[1-9][0-9]*(,[1-9][0-9]*)*")
@@ -42,15 +42,20 @@ def networks(factory: Callable[..., Any], seeds: int) -> Iterator[nn.Module]:
         yield network
 
 
-def refuse_huge(network: nn.Module) -> None:
-    """Raises ConfigError if the parameters of a network do not fit into memory as often as a measurement needs them."""
-    size = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
-    free = runs.free_memory()
-    if free and COPIES * size > free:
-        raise ConfigError(
-            f"{type(network).__name__} has {size / 1e9:.1f} GB of parameters, and {COPIES} times that is needed, but "
-            f"{free / 1e9:.1f} GB of memory are free; measure a smaller version of it"
-        )
+def refuse_huge(factory: Callable[..., Any]) -> None:
+    """Raises ConfigError if the parameters do not fit into memory as often as a measurement needs them.
+
+    The network is built without storage (torch's meta device); if that fails, nothing is refused here.
+    """
+    with suppress_all(), torch.device("meta"):
+        network = factory()
+        size = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
+        free = runs.free_memory()
+        if free and COPIES * size > free:
+            raise ConfigError(
+                f"{type(network).__name__} has {size / 1e9:,.1f} GB of parameters, and {COPIES} times that is needed, but "
+                f"{free / 1e9:.1f} GB of memory are free; measure a smaller version of it"
+            )
 
 
 def find_loss(name: str) -> Loss:

@@ -102,6 +102,11 @@ def copied(module: nn.Module) -> nn.Module:
         count = sum(1 for _ in module.parameters())
         reason = "all parameters are frozen (requires_grad is False)" if count else "it has no parameters"
         raise ConfigError(f"{type(module).__name__} has no gradients to measure: {reason}")
+    for name, parameter in module.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ConfigError(f"{name} is lazy and has no shape yet; call the network once in the function that returns it")
+        if not bool(parameter.isfinite().all()):
+            raise ConfigError(f"{name} is not finite (NaN or infinite) at initialization; check the initialization")
     with UserCode(f"copying {type(module).__name__}"):
         return copy.deepcopy(module).train()
 
@@ -119,7 +124,13 @@ def output_of(module: nn.Module, x: Tensor, seed: int) -> Tensor:
         seed_all(seed)
         with UserCode(f"the forward pass of {type(network).__name__}", HINT):
             output = network(matching(network, x))
-    return _logits(output)
+    tensor = _logits(output)
+    if tensor.ndim == 0 or len(tensor) != len(x):
+        raise ConfigError(
+            f"the network returns shape {tuple(tensor.shape)} for a batch of {len(x)}; its first axis must be the batch, "
+            "or give --loss MODULE:FUNCTION"
+        )
+    return tensor
 
 
 def forward(subject: Subject) -> Tensor:

@@ -34,6 +34,13 @@ class UserCode(AbstractContextManager[None]):
         raise ConfigError(f"{self.what} raised {type(error).__name__}{line}{message}{self.hint}") from error
 
 
+class suppress_all(AbstractContextManager[None]):  # noqa: N801 - named as contextlib.suppress
+    """Ignores whatever a user's code raises, for an attempt that need not succeed; passes on Ctrl-C and `ConfigError`."""
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> bool:
+        return error is not None and not isinstance(error, KeyboardInterrupt | ConfigError)
+
+
 def load(reference: str) -> Callable[..., Any]:
     """The function or class that MODULE:NAME or FILE.py:NAME names.
 
