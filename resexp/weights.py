@@ -84,8 +84,8 @@ def _safetensors() -> Any:
 def load_weights(network: nn.Module, weights: Mapping[str, Any] | str | Path, rename: Rename | None = None) -> None:
     """Copies weights from elsewhere into a network; every weight of the network must be given, or nothing is changed.
 
-    The prefix "module." is removed. Without `rename`, weights are assigned by name if a name is shared, otherwise in the order of
-    the forward pass. Counters of batches (`num_batches_tracked`) may be missing; the network keeps its own.
+    The prefix "module." is removed. Without `rename`, weights are assigned by name if a name is shared, otherwise in the order
+    of the forward pass. Shapes cannot distinguish every layout: `post` and `pre` placement have equal shapes in order. Counters of batches (`num_batches_tracked`) may be missing; the network keeps its own.
 
     Args:
         network: any module, for example of `resexp.networks.build_network`.
@@ -94,7 +94,8 @@ def load_weights(network: nn.Module, weights: Mapping[str, Any] | str | Path, re
         rename: the name in the network for each name in `weights`: a dict, in which equal names may be left out, or a function.
 
     Raises:
-        ConfigError: the file cannot be read, or the weights do not fit; the message names missing, unexpected and misshapen ones.
+        ConfigError: the file cannot be read, or the weights do not fit; the message names what is missing, unexpected or of
+            another shape.
     """
     where = str(weights) if isinstance(weights, str | Path) else "weights"
     given = _named_tensors(_read(Path(weights)) if isinstance(weights, str | Path) else weights, where)

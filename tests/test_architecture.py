@@ -27,8 +27,8 @@ ORDER = words(
     "inference comparison claims reproduction tables figures report api trackers screen cli __main__"
 )
 TRAINING_HALF = words(
-    "streams shortcuts networks datasets probes checkpoint weights stacking training pairs costs initial_diagnostics describe doctor "
-    "dissect"
+    "streams shortcuts networks datasets probes checkpoint weights stacking training pairs costs initial_diagnostics describe "
+    "doctor dissect"
 )
 REPORTING_HALF = words(
     "renamed config theory runs inference comparison claims reproduction tables figures report api trackers screen cli"

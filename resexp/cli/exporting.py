@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.config import Experiment
 from resexp.cli.program import (
     RunArgument,
     RunsOption,
@@ -17,6 +16,7 @@ from resexp.cli.program import (
     print_result,
     reading,
 )
+from resexp.config import Experiment
 
 
 @app.command()
