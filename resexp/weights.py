@@ -84,8 +84,9 @@ def _safetensors() -> Any:
 def load_weights(network: nn.Module, weights: Mapping[str, Any] | str | Path, rename: Rename | None = None) -> None:
     """Copies weights from elsewhere into a network; every weight of the network must be given, or nothing is changed.
 
-    The prefix "module." is removed. Without `rename`, weights are assigned by name if a name is shared, otherwise in the order
-    of the forward pass. Shapes cannot distinguish every layout: `post` and `pre` placement have equal shapes in order. Counters of batches (`num_batches_tracked`) may be missing; the network keeps its own.
+    The prefix "module." is removed. Counters of batches (`num_batches_tracked`) may be missing; the network keeps its own.
+    Without `rename`, weights are assigned by name if a name is shared, otherwise in the order of the forward pass. Shapes
+    cannot distinguish every layout: networks with placement `post` and `pre` have equal shapes in order.
 
     Args:
         network: any module, for example of `resexp.networks.build_network`.

@@ -58,8 +58,8 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None, track: Tr
 def to_trackio(folder: Path, experiment: Experiment, target: str | None, track: Track = iter) -> list[str]:
     """Creates runs in Trackio, in its local folder (TRACKIO_DIR) unless TRACKIO_SPACE_ID or TRACKIO_SERVER_URL is set.
 
-    A run of an earlier export in the local folder is continued after its last step. The results become metrics of a last step, as Trackio has no
-    summary. target: as for W&B.
+    A run of an earlier export in the local folder is continued after its last step. The results become metrics of the last
+    step, as Trackio has no summary. target: as for W&B.
     """
     try:
         import trackio  # noqa: PLC0415 - an extra
@@ -70,10 +70,10 @@ def to_trackio(folder: Path, experiment: Experiment, target: str | None, track: 
         for trial, curves, results in _trials_with_points(folder, experiment, track):
             finals = {f"result/{key}": value for key, value in results.items() if not isinstance(value, str)}
             last = max(point.step for point in curves)
-            curves += [Point(tag, last, value) for tag, value in finals.items()]
+            every = [*curves, *(Point(tag, last, value) for tag, value in finals.items())]
             earlier = trackio.SQLiteStorage.get_last_step(project, trial.name)  # it would store a step twice
-            curves = [point for point in curves if earlier is None or point.step > earlier]
-            _logged_run(trackio, project, trial, curves, embed=False, auto_log_gpu=False, auto_log_cpu=False).finish()
+            added = [point for point in every if earlier is None or point.step > earlier]
+            _logged_run(trackio, project, trial, added, embed=False, auto_log_gpu=False, auto_log_cpu=False).finish()
             sent.append(f"{project}/{trial.name}")
     return sent
 
