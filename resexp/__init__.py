@@ -29,11 +29,12 @@ _EXPORTS = {
     "PROBES": "probes",
     "FIGURES": "figures",
     "TABLES": "tables.comparison_tables",
+    "load_weights": "weights",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the dicts of variants at first use, so that `import resexp` does not import torch."""
+    """Imports the dicts of variants and `load_weights` at first use, so that `import resexp` does not import torch."""
     if name not in _EXPORTS:
         raise AttributeError(f"module 'resexp' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - see the docstring

@@ -203,6 +203,20 @@ def test_an_offline_export_to_wandb_contains_every_point_and_setting(run, tmp_pa
     runs.refuse_links(folder)  # the export adds no links, so the experiment can be continued
 
 
+def test_a_second_export_to_trackio_stores_no_point_twice(run, call, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    trackio = pytest.importorskip("trackio")
+    folder, experiment = run
+    answers = [call("export", "trackio", folder) for _ in range(2)]
+    logs = trackio.SQLiteStorage.get_logs("digits", NAME)
+    points = {(tag, row["step"]): row[tag] for row in logs for tag in row if "/" in tag and not tag.startswith("result/")}
+
+    assert [answer.out.split() for answer in answers] == [[f"digits/{trial.name}" for trial in experiment.trials]] * 2
+    assert points == expected(folder)
+    assert len(logs) == len({step for _, step in points})
+    assert logs[-1]["result/test_accuracy"] == 0.9
+
+
 def test_an_error_of_a_tracker_is_one_line(run, call, monkeypatch):
     pytest.importorskip("wandb")
     pytest.importorskip("mlflow")
@@ -246,7 +260,9 @@ def test_curves_that_cannot_be_written_do_not_end_the_training(error, capsys):
     assert str(error) in message
 
 
-@pytest.mark.parametrize(("tracker", "module"), [("tensorboard", "tensorboard"), ("wandb", "wandb"), ("mlflow", "mlflow")])
+@pytest.mark.parametrize(
+    ("tracker", "module"), [("tensorboard", "tensorboard"), ("wandb", "wandb"), ("trackio", "trackio"), ("mlflow", "mlflow")]
+)
 def test_a_missing_tracker_is_an_error_of_one_line_with_the_command_to_install_it(run, call, monkeypatch, tracker, module):
     for name in [name for name in sys.modules if name.split(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
@@ -263,7 +279,7 @@ def test_an_unknown_tracker_is_refused(run, call):
     answer = call("export", "aim", run[0])
 
     assert answer.code == 2
-    assert "'aim' is not one of tensorboard, wandb, mlflow" in answer.err
+    assert "'aim' is not one of tensorboard, wandb, trackio, mlflow" in answer.err
 
 
 def test_settings_have_dotted_keys():

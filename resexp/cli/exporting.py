@@ -1,4 +1,4 @@
-"""`resexp export`: the results of an experiment to an installed tracker."""
+"""`resexp export`: the results of an experiment to an installed tracker, and weights as safetensors."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,28 +16,39 @@ from resexp.cli.program import (
     print_result,
     reading,
 )
+from resexp.config import Experiment
 
 
 @app.command()
 def export(
-    tracker: Annotated[str, typer.Argument(metavar="TRACKER", help="Tracker: tensorboard, wandb or mlflow.")],
+    tracker: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="tensorboard, wandb, trackio, mlflow or safetensors (weights).")
+    ],
     source: RunArgument = None,
     *,
     runs_dir: RunsOption = Path("runs"),
     to: Annotated[
-        str | None, typer.Option(help="Destination: a folder (tensorboard), the project (wandb) or the tracking URI (mlflow).")
+        str | None,
+        typer.Option(help="Destination: folder (tensorboard, safetensors), project (wandb, trackio) or tracking URI (mlflow)."),
     ] = None,
 ) -> None:
-    """Export curves, settings and results to TensorBoard, W&B or MLflow.
+    """Export curves, settings and results to a tracker, or the final weights as safetensors.
 
     W&B also works offline (WANDB_MODE=offline), and MLflow with a local database.
     """
     from resexp import trackers  # noqa: PLC0415 - `--help` starts without them
 
-    check_choice("TRACKER", tracker, trackers.TRACKERS)
+    exports = {**trackers.TRACKERS, "safetensors": _to_safetensors}
+    check_choice("FORMAT", tracker, exports)
     folder = experiment_folder(source, runs_dir)
     with reading(verb=f"exporting {folder} to {tracker}", is_stage=True) as track:
-        destinations = trackers.TRACKERS[tracker](folder, runs.read_experiment(folder), to, track)
+        destinations = exports[tracker](folder, runs.read_experiment(folder), to, track)
     for destination in destinations:
         print_result(destination)
     log(f"exported {len(destinations)} trials of {folder} to {tracker}")
+
+
+def _to_safetensors(folder: Path, experiment: Experiment, target: str | None, track: runs.Track = iter) -> list[str]:
+    from resexp import weights  # noqa: PLC0415 - imports torch
+
+    return weights.to_safetensors(folder, experiment, target, track)

@@ -5,8 +5,9 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -43,23 +44,47 @@ def to_wandb(folder: Path, experiment: Experiment, target: str | None, track: Tr
     except ImportError:
         raise not_installed("wandb", "wandb") from None
     sent = []
-    for trial, curves, results in _trials_with_points(folder, experiment, track):
-        with _one_line_errors("wandb", wandb.Error, ValueError):
-            run = wandb.init(
-                project=target or experiment.name,
-                name=trial.name,
-                id=f"{experiment.name}-{trial.name}"[:128],
-                resume="allow",
-                group=trial.arm,
-                config=settings_of(trial),
-                settings=wandb.Settings(console="off", silent=True),
-            )
-            for step, at_step in groupby(sorted(curves, key=attrgetter("step")), key=attrgetter("step")):
-                run.log({point.tag: point.value for point in at_step}, step=step)
+    with _one_line_errors("wandb", wandb.Error, ValueError):
+        settings = wandb.Settings(console="off", silent=True)
+        for trial, curves, results in _trials_with_points(folder, experiment, track):
+            run_id = f"{experiment.name}-{trial.name}"[:128]
+            run = _logged_run(wandb, target or experiment.name, trial, curves, id=run_id, settings=settings)
             run.summary.update(results)
             run.finish()
-        sent.append(f"{run.project}/{run.id}")
+            sent.append(f"{run.project}/{run.id}")
     return sent
+
+
+def to_trackio(folder: Path, experiment: Experiment, target: str | None, track: Track = iter) -> list[str]:
+    """Creates runs in Trackio, in its local folder (TRACKIO_DIR) unless TRACKIO_SPACE_ID or TRACKIO_SERVER_URL is set.
+
+    A run of an earlier export in the local folder is continued after its last step. The results become metrics of the last
+    step, as Trackio has no summary. target: as for W&B.
+    """
+    try:
+        import trackio  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise not_installed("trackio", "trackio") from None
+    sent, project = [], target or experiment.name
+    with redirect_stdout(sys.stderr), _one_line_errors("trackio", ValueError, RuntimeError):
+        for trial, curves, results in _trials_with_points(folder, experiment, track):
+            finals = {f"result/{key}": value for key, value in results.items() if not isinstance(value, str)}
+            last = max(point.step for point in curves)
+            every = [*curves, *(Point(tag, last, value) for tag, value in finals.items())]
+            earlier = trackio.SQLiteStorage.get_last_step(project, trial.name)  # it would store a step twice
+            added = [point for point in every if earlier is None or point.step > earlier]
+            _logged_run(trackio, project, trial, added, embed=False, auto_log_gpu=False, auto_log_cpu=False).finish()
+            sent.append(f"{project}/{trial.name}")
+    return sent
+
+
+def _logged_run(tracker: Any, project: str, trial: Trial, curves: list[Point], **options: Any) -> Any:
+    """A run with settings and curves in a tracker with the interface of W&B."""
+    config = settings_of(trial)
+    run = tracker.init(project=project, name=trial.name, group=trial.arm, config=config, resume="allow", **options)
+    for step, at_step in groupby(sorted(curves, key=attrgetter("step")), key=attrgetter("step")):
+        run.log({point.tag: point.value for point in at_step}, step=step)
+    return run
 
 
 def to_mlflow(folder: Path, experiment: Experiment, target: str | None, track: Track = iter) -> list[str]:
@@ -138,5 +163,6 @@ def _results(trial_path: Path) -> dict[str, Any]:
 TRACKERS: dict[str, Callable[[Path, Experiment, str | None, Track], list[str]]] = {
     "tensorboard": to_tensorboard,
     "wandb": to_wandb,
+    "trackio": to_trackio,
     "mlflow": to_mlflow,
 }
