@@ -10,9 +10,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,10 +59,8 @@ def begin(references: Sequence[str]) -> None:
         ConfigError: an import fails, adds no variant, or replaces one; two packages offer one name.
     """
     absolute = [str(Path(name).expanduser().resolve()) if name.endswith(".py") else name for name in references]
-    for reference in dict.fromkeys(absolute):
-        before = {group: dict(variants.entries) for group, variants in GROUPS.items()}
-        _pass_on(_imported(reference))
-        _allow_added(reference, before)
+    for reference in dict.fromkeys([*(reference for reference, _ in _inherited()), *absolute]):
+        _pass_on(reference)
     for group, offered in _offered().items():
         config.CUSTOM_NAMES.setdefault(GROUPS[group].field, set()).update(offered)
 
@@ -72,26 +72,8 @@ def use(experiment: Experiment) -> list[ImportRecord]:
         ConfigError: an import fails.
     """
     for reference in _used_entry_points(experiment):
-        _pass_on(_imported(reference))
+        _pass_on(reference)
     return [record for _, record in _inherited()]
-
-
-def _allow_added(reference: str, before: dict[str, dict[str, Any]]) -> None:
-    added = 0
-    for group, variants in GROUPS.items():
-        changed = [name for name, entry in variants.entries.items() if before[group].get(name) is not entry]
-        if replaced := [name for name in changed if name in before[group]]:
-            raise ConfigError(
-                f"replaces {variants.name}[{replaced[0]!r}], which already exists; choose another name",
-                where=f"--import {reference}",
-            )
-        config.CUSTOM_NAMES.setdefault(variants.field, set()).update(changed)
-        added += len(changed)
-    if not added:
-        raise ConfigError(
-            "adds no variant; it must set an entry such as resexp.SHORTCUTS['mine'] when it is imported",
-            where=f"--import {reference}",
-        )
 
 
 def check_recorded(folder: Path, records: Sequence[ImportRecord]) -> None:
@@ -125,7 +107,8 @@ def load_inherited() -> None:
         ConfigError: a file is missing on this machine, or differs.
     """
     for reference, record in _inherited():
-        here = _imported(reference)[1]
+        with redirect_stdout(StringIO()):  # the command has shown what the file prints
+            here = _imported(reference).record
         if here.sha256 != record.sha256:
             raise ConfigError(
                 f"differs on this machine (SHA-256 {here.sha256[:12]}, not {record.sha256[:12]}); copy the file here",
@@ -140,17 +123,40 @@ def _inherited() -> list[Reference]:
     return [(reference, ImportRecord(**record)) for reference, record in json.loads(os.environ.get(VARIABLE) or "[]")]
 
 
-def _pass_on(added: Reference) -> None:
-    references = [*(known for known in _inherited() if known[0] != added[0]), added]
-    os.environ[VARIABLE] = json.dumps([(reference, record.content) for reference, record in references])
+class Imported(NamedTuple):
+    """What an import has added: the names for each field of a config."""
+
+    record: ImportRecord
+    added: dict[str, list[str]]
+
+
+def _pass_on(reference: str) -> None:
+    """Imports, allows the added names in configs, and adds the reference to the list that other processes inherit."""
+    imported = _imported(reference)
+    for field, names in imported.added.items():
+        config.CUSTOM_NAMES.setdefault(field, set()).update(names)
+    references = [*(known for known in _inherited() if known[0] != reference), (reference, imported.record)]
+    os.environ[VARIABLE] = json.dumps([(name, record.content) for name, record in references])
 
 
 @cache
-def _imported(reference: str) -> Reference:
+def _imported(reference: str) -> Imported:
     if ":" in reference and not reference.endswith(".py"):
-        return reference, _imported_entry_point(*reference.rsplit(":", 1))
+        return Imported(_imported_entry_point(*reference.rsplit(":", 1)), {})
+    before = {group: dict(variants.entries) for group, variants in GROUPS.items()}
     module = import_code(reference)
-    return reference, ImportRecord(name=Path(reference).name, sha256=_digest(module.__file__, reference))
+    record = ImportRecord(name=Path(reference).name, sha256=_digest(module.__file__, reference))
+    added = {}
+    for group, variants in GROUPS.items():
+        changed = [name for name, entry in variants.entries.items() if before[group].get(name) is not entry]
+        if replaced := [name for name in changed if name in before[group]]:
+            problem = f"replaces {variants.name}[{replaced[0]!r}], which already exists; choose another name"
+            raise ConfigError(problem, where=f"--import {reference}")
+        added[variants.field] = changed
+    if not any(added.values()):
+        problem = "adds no variant; it must set an entry such as resexp.SHORTCUTS['mine'] when it is imported"
+        raise ConfigError(problem, where=f"--import {reference}")
+    return Imported(record, added)
 
 
 def _imported_entry_point(group: str, name: str) -> ImportRecord:

@@ -42,6 +42,8 @@ def import_code(name: str) -> ModuleType:
         ConfigError: the file does not exist, or importing it fails.
     """
     if not name.endswith(".py"):
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigError("is neither the path of a file that ends with .py nor the name of a module", where=name)
         _add_to_path(Path.cwd())  # as `python -m` does
         with UserCode(f"the import of {name}"):
             return importlib.import_module(name)

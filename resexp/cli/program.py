@@ -4,7 +4,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -39,7 +39,8 @@ def import_variants(references: list[str] | None) -> None:
     """Imports the files and modules of --import, and allows the names that installed packages offer."""
     from resexp import extensions  # noqa: PLC0415 - `--help` starts without it
 
-    extensions.begin(references or [])
+    with redirect_stdout(sys.stderr):  # stdout contains the result alone
+        extensions.begin(references or [])
 
 
 def expand(parameter: typer.CallbackParam, value: Path | None) -> Path | None:

@@ -67,10 +67,10 @@ def reproduce(
 
     form, folder = check_format(form, as_json=as_json), experiment_folder(source, runs_dir)
     import_variants(imports)
+    imported = extensions.use(runs.read_experiment(folder))
+    extensions.check_recorded(folder, imported)
     with reading(quiet=quiet) as track:
         original = reproduction.original(folder, trials or [], track)
-    imported = extensions.use(original.experiment)
-    extensions.check_recorded(folder, imported)
     workers = processes(jobs)
     experiment, target = with_data(original.experiment, data), runs_dir / reproduction.FOLDER / folder.resolve().name
     if target.resolve() == folder.resolve():

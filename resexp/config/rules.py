@@ -11,7 +11,7 @@ from resexp.config.models import PROBE_NAMES, NetworkSettings, Settings
 from resexp.config.parsing import ConfigError, did_you_mean
 from resexp.config.properties import SHORTCUT_NAMES
 from resexp.config.synonyms import VALUES
-from resexp.config.types import CUSTOM_NAMES, Scalars, trial_name
+from resexp.config.types import CUSTOM_HINT, CUSTOM_NAMES, Scalars, trial_name
 from resexp.config.validation import Problem, broken_rule, value_text
 from resexp.config.variants import (
     ACTIVATION_NAMES,
@@ -22,8 +22,6 @@ from resexp.config.variants import (
     shortcut_properties,
     variant,
 )
-
-CUSTOM = "; if a file of yours defines it, add --import FILE.py"
 
 
 def custom(field: str) -> Iterable[str]:
@@ -59,7 +57,7 @@ def _probe_problem(cell: Settings, probes: tuple[str, ...]) -> Problem | None:
     unknown = next((name for name in cell.gradients.probes if name not in probes), None)
     if unknown is None:
         return None
-    return "gradients.probes", f"{unknown!r} is not one of {', '.join(probes)}{did_you_mean(unknown, probes) or CUSTOM}"
+    return "gradients.probes", f"{unknown!r} is not one of {', '.join(probes)}{did_you_mean(unknown, probes) or CUSTOM_HINT}"
 
 
 def _network_problem(cell: Settings, shortcuts: tuple[str, ...], *, stored: bool) -> Problem | None:
@@ -71,7 +69,7 @@ def _network_problem(cell: Settings, shortcuts: tuple[str, ...], *, stored: bool
         return "network.shortcut", _unknown_shortcut(name, shortcuts)
     activations = (*ACTIVATION_NAMES, *CUSTOM_NAMES.get("activation", ()))
     if not stored and (activation := variant(network.activation)[0]) not in activations:
-        near_name = did_you_mean(activation, activations) or CUSTOM
+        near_name = did_you_mean(activation, activations) or CUSTOM_HINT
         return "network.activation", f"{activation!r} is not one of {', '.join(activations)}{near_name}"
     for key, setting in (("network.shortcut", network.shortcut), ("network.activation", network.activation)):
         if isinstance(setting, dict) and (problem := _parameter_problem(key, setting)):
@@ -153,7 +151,7 @@ def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:
     elif name.lower() in VALUES:
         hint = ""
     else:
-        hint = CUSTOM
+        hint = CUSTOM_HINT
     return f"{name!r} is not one of {', '.join(shortcuts)}{hint}{did_you_mean(name, shortcuts)}"
 
 
