@@ -19,6 +19,9 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "SHORTCUTS": "shortcuts",
+    "SHORTCUT_PROPERTIES": "config",
+    "ShortcutProperties": "config",
+    "constant": "shortcuts",
     "NORMS": "networks",
     "INITS": "networks",
     "ACTIVATIONS": "networks",

@@ -21,16 +21,17 @@ def words(text: str) -> list[str]:
 
 # A module may import only modules to its left.
 ORDER = words(
-    "renamed config streams theory shortcuts networks datasets runs probes checkpoint weights stacking training pairs "
-    "costs initial_diagnostics describe modules doctor dissect executors "
+    "renamed config user_code streams theory shortcuts networks datasets runs probes extensions checkpoint weights stacking "
+    "training pairs costs initial_diagnostics describe modules doctor dissect executors "
     "inference comparison claims reproduction tables figures report api trackers screen cli __main__"
 )
 TRAINING_HALF = words(
-    "streams shortcuts networks datasets probes checkpoint weights stacking training pairs costs "
+    "streams shortcuts networks datasets probes extensions checkpoint weights stacking training pairs costs "
     "initial_diagnostics describe modules doctor dissect"
 )
 REPORTING_HALF = words(
-    "renamed config theory runs inference comparison claims reproduction tables figures report api trackers screen cli"
+    "renamed config user_code theory runs inference comparison claims reproduction tables figures report api trackers screen "
+    "cli"
 )
 FORBIDDEN = {"manager", "helper", "helpers", "util", "utils", "common", "misc", "base", "core", "factory", "handler", "engine"}
 

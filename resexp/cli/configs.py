@@ -10,7 +10,18 @@ import typer
 
 from resexp import config, runs
 from resexp.cli.printing import FormatOption, JsonOption, check_format, print_parts
-from resexp.cli.program import FAILED, ConfigArgument, OverridesArgument, RunsOption, app, endings_remark, print_result, stages
+from resexp.cli.program import (
+    FAILED,
+    ConfigArgument,
+    ImportOption,
+    OverridesArgument,
+    RunsOption,
+    app,
+    endings_remark,
+    import_variants,
+    print_result,
+    stages,
+)
 
 
 @app.command()
@@ -22,15 +33,20 @@ def show(
     show_all: Annotated[
         bool, typer.Option("--all", help="Print the cost of every layer and the summary of every pair.")
     ] = False,
+    imports: ImportOption = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,
 ) -> None:
     """Show the cost of each network and what pairs have in common, without training."""
     form = check_format(form, as_json=as_json)
-    experiment = config.load(runs.readable(source, runs_dir), overrides or [])
     with stages() as announce:
+        announce("starting torch" if imports else "reading the config")
+        import_variants(imports)
+        experiment = config.load(runs.readable(source, runs_dir), overrides or [])
         announce("starting torch")
-        from resexp import describe, tables  # noqa: PLC0415 - `--help` starts without them
+        from resexp import describe, extensions, tables  # noqa: PLC0415 - `--help` starts without them
+
+        extensions.use(experiment)
 
         announce(f"reading {experiment.shared.data.name} and measuring the pairs at initialization")
         description = describe.describe(experiment)

@@ -16,11 +16,13 @@ from resexp.cli.printing import FormatOption, JsonOption, check_format, print_pa
 from resexp.cli.program import (
     FAILED,
     DataOption,
+    ImportOption,
     RunArgument,
     RunsOption,
     app,
     experiment_folder,
     fail,
+    import_variants,
     log,
     reading,
     stages,
@@ -46,6 +48,7 @@ def dissect(
     device: Annotated[
         str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of training.")
     ] = None,
+    imports: ImportOption = None,
     show_tables: Annotated[bool, typer.Option("--all", help="Print the tables as well, not only sentences.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Hide progress output.")] = False,
     form: FormatOption = "table",
@@ -55,7 +58,7 @@ def dissect(
 
     All errors are measured on the validation images. Each part writes one CSV file per trial.
     """
-    from resexp import tables  # noqa: PLC0415 - `--help` starts without them
+    from resexp import extensions, tables  # noqa: PLC0415 - `--help` starts without them
 
     form, selected_parts = check_format(form, as_json=as_json), _selected_parts(parts)
     if not grid % 2:
@@ -63,7 +66,9 @@ def dissect(
             f"{grid} is even, so no grid point would be the trained weights; write {grid + 1}", where="--grid"
         )
     folder = experiment_folder(source, runs_dir)
+    import_variants(imports)
     experiment = with_data(runs.read_experiment(folder), data)
+    extensions.check_recorded(folder, extensions.use(experiment))
     data_set = experiment.shared.data
     has_own_validation = data_set.name == "image-folder" and runs.launches(folder)[-1].images[1]  # a validation folder
     if not (data_set.validation or has_own_validation):
@@ -91,7 +96,7 @@ def _reason_for_none(records: Sequence[TrialRecord]) -> str:
         return "no trained network to dissect; finish the training first"
     if any(record.diverged_at is not None for record in records):
         return "no network to dissect, because training diverged; train with a lower training.lr or with training.clip_norm"
-    return "no network to dissect with built-in shortcuts; for custom shortcuts, call resexp.dissect from Python"
+    return "no network to dissect with built-in shortcuts; for custom shortcuts, add --import FILE.py, or call resexp.dissect"
 
 
 def _selected_parts(text: str) -> list[str]:
@@ -121,8 +126,8 @@ def _trained(records: Iterable[TrialRecord]) -> list[TrialRecord]:
             unfinished += record.state != "damaged"
         elif record.diverged_at is not None:
             log(f"left out: {name} diverged at step {record.diverged_at}")
-        elif shortcut not in config.SHORTCUT_NAMES:
-            log(f"left out: {name}: {shortcut} is a custom shortcut; call resexp.dissect from Python")
+        elif shortcut not in (*config.SHORTCUT_NAMES, *config.CUSTOM_NAMES.get("shortcut", ())):
+            log(f"left out: {name}: {shortcut} is a custom shortcut; add --import FILE.py, or call resexp.dissect from Python")
         else:
             trained.append(record)
     if unfinished:

@@ -7,7 +7,17 @@ import typer
 
 from resexp import config, runs
 from resexp.cli.module_probing import ModuleOptions, probe_module
-from resexp.cli.program import DataOption, OverridesArgument, RunsOption, app, expand, print_result, stages
+from resexp.cli.program import (
+    DataOption,
+    ImportOption,
+    OverridesArgument,
+    RunsOption,
+    app,
+    expand,
+    import_variants,
+    print_result,
+    stages,
+)
 
 SourceArgument = Annotated[
     str,
@@ -60,6 +70,7 @@ def probe(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV with one row per network variant, quantity and position.")
     ] = False,
+    imports: ImportOption = None,
     shape: InputOption = None,
     classes: ClassesOption = None,
     batch: BatchOption = None,
@@ -89,6 +100,7 @@ def probe(
     elif options.given:
         raise config.ConfigError("applies to MODULE:FACTORY only; change a config with KEY=VALUE", where=options.given[0])
     else:
+        import_variants(imports)
         changes = [*(overrides or []), *([f"device={device}"] if device else [])]
         _probe_config(config.load(runs.readable(source, runs_dir), changes), batches or 1, as_json=as_json, as_csv=as_csv)
 
@@ -100,9 +112,10 @@ def is_reference(text: str) -> bool:
 
 
 def _probe_config(experiment: config.Experiment, batches: int, *, as_json: bool, as_csv: bool) -> None:
-    from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+    from resexp import executors, extensions, tables  # noqa: PLC0415 - `--help` starts without them
     from resexp.executors import workers  # noqa: PLC0415 - as above
 
+    extensions.use(experiment)
     with stages() as announce, executors.Pool(1, announce) as pool:
         stage = f"measuring {len(experiment.trials)} networks at initialization"
         measurements = pool.call(stage, workers.initial_diagnostics, experiment, batches)

@@ -4,7 +4,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -35,6 +35,14 @@ FAILED, USAGE, UNMET = 1, 2, 3
 Item = TypeVar("Item")
 
 
+def import_variants(references: list[str] | None) -> None:
+    """Imports the files and modules of --import, and allows the names that installed packages offer."""
+    from resexp import extensions  # noqa: PLC0415 - `--help` starts without it
+
+    with redirect_stdout(sys.stderr):  # stdout contains the result alone
+        extensions.begin(references or [])
+
+
 def expand(parameter: typer.CallbackParam, value: Path | None) -> Path | None:
     """The path of an option with $VAR and ~ replaced; shells do not replace them in --runs=~/folder."""
     return value and config.expanded(value, parameter.opts[0])
@@ -45,6 +53,14 @@ DataOption = Annotated[
     str | None,
     typer.Option(
         "--data", metavar="DIR", help="Folder with the images on this machine. Default: data.root, then $RESEXP_DATA."
+    ),
+]
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--import",
+        metavar="FILE.py|MODULE",
+        help="Import this code first; it adds custom shortcuts, data sets, etc. Repeatable.",
     ),
 ]
 ConfigArgument = Annotated[

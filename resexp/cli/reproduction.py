@@ -13,10 +13,12 @@ from resexp.cli.program import (
     FAILED,
     UNMET,
     DataOption,
+    ImportOption,
     RunArgument,
     RunsOption,
     app,
     experiment_folder,
+    import_variants,
     log,
     reading,
     stages,
@@ -49,6 +51,7 @@ def reproduce(
         str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of the original.")
     ] = None,
     jobs: JobsOption = "auto",
+    imports: ImportOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an earlier reproduction and start over.")] = False,
     break_lock: BreakLockOption = False,
     quiet: QuietOption = False,
@@ -60,9 +63,12 @@ def reproduce(
 
     The reproduction follows the same execution plan. Exit status 3: the results differ.
     """
-    from resexp import executors, reproduction, tables  # noqa: PLC0415 - `--help` starts without them
+    from resexp import executors, extensions, reproduction, tables  # noqa: PLC0415 - `--help` starts without them
 
     form, folder = check_format(form, as_json=as_json), experiment_folder(source, runs_dir)
+    import_variants(imports)
+    imported = extensions.use(runs.read_experiment(folder))
+    extensions.check_recorded(folder, imported)
     with reading(quiet=quiet) as track:
         original = reproduction.original(folder, trials or [], track)
     workers = processes(jobs)
@@ -79,7 +85,7 @@ def reproduce(
             stopping(pool) as interrupted,
         ):
             requested_plan = plan.model_copy(update={"device": device or plan.device})
-            prepared = prepare(pool, experiment, requested_plan, quiet=quiet)
+            prepared = {**prepare(pool, experiment, requested_plan, quiet=quiet), "imports": imported}
             starting.close()
             _check_data_and_device(folder, None if fresh else target, prepared)
             plan = plan.model_copy(update={"device": prepared["device"]})

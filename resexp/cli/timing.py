@@ -7,7 +7,7 @@ import typer
 
 from resexp import runs
 from resexp.cli.printing import FormatOption, JsonOption, check_format, print_parts
-from resexp.cli.program import ConfigArgument, OverridesArgument, RunsOption, app, log, stages
+from resexp.cli.program import ConfigArgument, ImportOption, OverridesArgument, RunsOption, app, import_variants, log, stages
 
 
 @app.command("time")
@@ -17,6 +17,7 @@ def time_arms(
     *,
     runs_dir: RunsOption = Path("runs"),
     device: Annotated[str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps.")] = None,
+    imports: ImportOption = None,
     form: FormatOption = "table",
     as_json: JsonOption = False,
 ) -> None:
@@ -24,12 +25,14 @@ def time_arms(
 
     The steps of all variants are interleaved. Prints medians and quartiles and writes them to cost.csv.
     """
-    from resexp import executors, tables  # noqa: PLC0415 - `--help` starts without them
+    from resexp import executors, extensions, tables  # noqa: PLC0415 - `--help` starts without them
     from resexp.executors import workers  # noqa: PLC0415 - as above
 
     form = check_format(form, as_json=as_json)
+    import_variants(imports)
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment, folder, _ = runs.target(source, changes, runs_dir)
+    extensions.use(experiment)
     with stages() as announce, executors.Pool(1, announce) as pool:
         costs = pool.call("timing a step of each arm", workers.time_arms, experiment)
     print_parts([tables.costs_of_steps(experiment.name, costs, tables.cell_labels(experiment))], form)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from resexp import config, runs
-from resexp.cli.program import ConfigArgument, OverridesArgument, RunsOption, app, check_choice, log, print_result, stages
+from resexp.cli.program import (
+    ConfigArgument,
+    ImportOption,
+    OverridesArgument,
+    RunsOption,
+    app,
+    check_choice,
+    import_variants,
+    log,
+    print_result,
+    stages,
+)
 from resexp.cli.running import (
     BreakLockOption,
     DeviceOption,
@@ -54,18 +65,22 @@ def train(
     executor: Annotated[str, typer.Option(help="Where to train: local, or ray (a cluster, see docs/cluster.md).")] = "local",
     address: Address = None,
     shard: Shard = None,
+    imports: ImportOption = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files during training.")] = False,
 ) -> None:
     """Train all trials of an experiment. Run the same command again to resume."""
-    from resexp import executors, trackers  # noqa: PLC0415 - `--help` starts without them
+    from resexp import executors, extensions, trackers  # noqa: PLC0415 - `--help` starts without them
 
     shard_numbers, workers = _parsed(executor, shard, jobs, fresh=fresh)
+    import_variants(imports)
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment, folder, existing = runs.target(source, changes, runs_dir, fresh=fresh)
     if existing:
         log(f"{existing} has other settings or more trials; training this experiment as {folder.name}")
+    imported = extensions.use(experiment)
     if not fresh:
         runs.check_unchanged(experiment, folder)
+        extensions.check_recorded(folder, imported)
     if tensorboard:
         trackers.need_tensorboard()
     comparisons: list[Comparison] = []
@@ -80,7 +95,7 @@ def train(
         stopping(pool) as interrupted,
     ):
         existing_plan = None if fresh else runs.read_plan(folder)
-        prepared = prepare(pool, experiment, existing_plan, quiet=quiet or as_json)
+        prepared = {**prepare(pool, experiment, existing_plan, quiet=quiet or as_json), "imports": imported}
 
         if dry_run:
             shards = shard_numbers and shard_numbers[1]

@@ -36,7 +36,7 @@ from resexp.config.models import (
 )
 from resexp.config.parsing import ConfigError, did_you_mean, escape_controls, read_document
 from resexp.config.plan import Plan, Stack, cell_label, cells, halved, make_plan, pairs, stack_kind
-from resexp.config.properties import SHORTCUT_NAMES, SHORTCUT_PROPERTIES
+from resexp.config.properties import SHORTCUT_NAMES, SHORTCUT_PROPERTIES, ShortcutProperties
 from resexp.config.types import CUSTOM_NAMES, STORED, Scalars, TrialName
 from resexp.config.variants import (
     ACTIVATION_NAMES,

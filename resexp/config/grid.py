@@ -16,7 +16,15 @@ from resexp.config.properties import SHORTCUT_NAMES
 from resexp.config.rules import incompatible_values, unused_key
 from resexp.config.types import MAX_PATH, MAX_SEED, MAX_TRIALS, MAX_VALUES, Variant
 from resexp.config.validation import validated
-from resexp.config.variants import PARAMETERS, arm_name, control_arm, format_value, shortcut_name, shortcut_properties, variant
+from resexp.config.variants import (
+    arm_name,
+    control_arm,
+    format_value,
+    parameter_model,
+    shortcut_name,
+    shortcut_properties,
+    variant,
+)
 
 ALWAYS_AXES = ("network.depth", "network.shortcut")
 # Keys that do not affect what a trial computes: descriptions, locations, choice of arms, checkpoints and comparison. They may
@@ -180,7 +188,7 @@ def _axis_values(key: str, raw: dict[str, Any]) -> list[Any] | None:
 def _name_of(value: Any) -> str:
     """The text of a value in trial names, a variant with all its parameters; two values with one text would share a trial."""
     has_parameters = isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict)
-    if has_parameters or (isinstance(value, str) and value in PARAMETERS):
+    if has_parameters or (isinstance(value, str) and parameter_model(value)):
         name, parameters = variant(value)
         return " ".join([name, *(f"{key} {_name_of(parameter)}" for key, parameter in sorted(parameters.items()))])
     number = isinstance(value, float) or (

@@ -88,7 +88,9 @@ def _shape(trial: Trial) -> str:
     """
     settings = trial.settings
     trains_individually = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.stack == 1
-    if trains_individually or shortcut_name(settings.network.shortcut) not in SHORTCUT_NAMES:
+    shortcut = settings.network.shortcut
+    is_custom = shortcut_name(shortcut) not in SHORTCUT_NAMES
+    if trains_individually or (is_custom and not shortcut_properties(shortcut).is_constant):
         return trial.name
     stack_conditions = sorted((key, value) for key, value in conditions(settings).items() if key not in INITIALIZATION_KEYS)
     has_scalars = settings.network.init == "fixup"

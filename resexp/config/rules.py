@@ -11,17 +11,22 @@ from resexp.config.models import PROBE_NAMES, NetworkSettings, Settings
 from resexp.config.parsing import ConfigError, did_you_mean
 from resexp.config.properties import SHORTCUT_NAMES
 from resexp.config.synonyms import VALUES
-from resexp.config.types import CUSTOM_NAMES, Scalars, trial_name
+from resexp.config.types import CUSTOM_HINT, CUSTOM_NAMES, Scalars, trial_name
 from resexp.config.validation import Problem, broken_rule, value_text
 from resexp.config.variants import (
     ACTIVATION_NAMES,
-    PARAMETERS,
     arm_name,
     format_value,
+    parameter_model,
     shortcut_name,
     shortcut_properties,
     variant,
 )
+
+
+def custom(field: str) -> Iterable[str]:
+    """The names that files, packages or programs of users have added."""
+    return sorted(CUSTOM_NAMES.get(field, ()))
 
 
 def depths_near(depth: int, family: str, block_layers: int) -> list[int]:
@@ -35,11 +40,11 @@ def incompatible_values(
     cell: Settings, shortcuts: Iterable[str] | None = SHORTCUT_NAMES, probes: Iterable[str] = PROBE_NAMES
 ) -> Problem | None:
     """The first combination of values in `cell` that cannot be built or trained, if any."""
-    allowed = tuple(shortcuts) if shortcuts is not None else (shortcut_name(cell.network.shortcut),)
+    allowed = (*shortcuts, *custom("shortcut")) if shortcuts is not None else (shortcut_name(cell.network.shortcut),)
     zero_branches = _zero_branch_problem(cell.network) if shortcuts is not None else None  # a stored experiment stays readable
     problems = (
         _network_problem(cell, allowed, stored=shortcuts is None),
-        _probe_problem(cell, tuple(probes)) if shortcuts is not None else None,
+        _probe_problem(cell, (*probes, *custom("probes"))) if shortcuts is not None else None,
         zero_branches,
         _training_problem(cell),
         _data_problem(cell),
@@ -52,7 +57,7 @@ def _probe_problem(cell: Settings, probes: tuple[str, ...]) -> Problem | None:
     unknown = next((name for name in cell.gradients.probes if name not in probes), None)
     if unknown is None:
         return None
-    return "gradients.probes", f"{unknown!r} is not one of {', '.join(probes)}{did_you_mean(unknown, probes)}"
+    return "gradients.probes", f"{unknown!r} is not one of {', '.join(probes)}{did_you_mean(unknown, probes) or CUSTOM_HINT}"
 
 
 def _network_problem(cell: Settings, shortcuts: tuple[str, ...], *, stored: bool) -> Problem | None:
@@ -64,7 +69,7 @@ def _network_problem(cell: Settings, shortcuts: tuple[str, ...], *, stored: bool
         return "network.shortcut", _unknown_shortcut(name, shortcuts)
     activations = (*ACTIVATION_NAMES, *CUSTOM_NAMES.get("activation", ()))
     if not stored and (activation := variant(network.activation)[0]) not in activations:
-        near_name = did_you_mean(activation, activations)
+        near_name = did_you_mean(activation, activations) or CUSTOM_HINT
         return "network.activation", f"{activation!r} is not one of {', '.join(activations)}{near_name}"
     for key, setting in (("network.shortcut", network.shortcut), ("network.activation", network.activation)):
         if isinstance(setting, dict) and (problem := _parameter_problem(key, setting)):
@@ -146,7 +151,7 @@ def _unknown_shortcut(name: str, shortcuts: tuple[str, ...]) -> str:
     elif name.lower() in VALUES:
         hint = ""
     else:
-        hint = f"; train a custom one from Python: resexp.SHORTCUTS[{name!r}] = ..., then resexp.train(...)"
+        hint = CUSTOM_HINT
     return f"{name!r} is not one of {', '.join(shortcuts)}{hint}{did_you_mean(name, shortcuts)}"
 
 
@@ -164,9 +169,9 @@ def _group_norm_problem(network: NetworkSettings) -> Problem | None:
 def _parameter_problem(key: str, setting: Scalars) -> Problem | None:
     """The first problem with the parameters of a built-in shortcut or an activation, if any."""
     ((name, parameters),) = setting.items()
-    if name not in PARAMETERS:
+    model = parameter_model(name)
+    if model is None:
         return None
-    model = PARAMETERS[name]
     if not model.model_fields and parameters:
         return key, f"{name} takes no parameters; write just {name}"
     try:

@@ -39,6 +39,7 @@ def _known_name(value: Any, check: ValidatorFunctionWrapHandler, info: Validatio
     return value if is_custom else check(value)
 
 
+CUSTOM_HINT = "; if a file of yours defines it, add --import FILE.py"
 EXTENSIBLE = WrapValidator(_known_name)  # a dict of the training half has these names, and can have more
 
 

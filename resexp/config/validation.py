@@ -11,7 +11,7 @@ from resexp.config.expectations import NUMBER
 from resexp.config.keys import hint_for_unknown
 from resexp.config.models import Settings
 from resexp.config.parsing import ConfigError, did_you_mean
-from resexp.config.types import STORED
+from resexp.config.types import CUSTOM_HINT, STORED
 
 Problem = tuple[str, str]  # dotted key, message
 
@@ -59,7 +59,8 @@ def _translate(error: ErrorDetails) -> Problem:
         return key, f"unknown key{hint_for_unknown(keys, _fields_at(keys[:-1]))}"
     if kind == "literal_error":
         allowed = _literals_at(keys)
-        return key, f"{value_text(value)} is not one of {', '.join(allowed)}{did_you_mean(value, allowed)}"
+        hint = CUSTOM_HINT if key in ("data.name", "network.norm", "network.init") else ""
+        return key, f"{value_text(value)} is not one of {', '.join(allowed)}{did_you_mean(value, allowed) or hint}"
     if kind == "value_error":
         return key, f"{value_text(value)} {context['error']}"
     if kind == "model_type":

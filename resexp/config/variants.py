@@ -30,14 +30,18 @@ ACTIVATION_PARAMETERS: dict[str, type[Model]] = {
     "tat": TatParameters,
 }
 ACTIVATION_NAMES = tuple(ACTIVATION_PARAMETERS)
-SHORTCUT_PARAMETERS = {name: properties.parameters for name, properties in SHORTCUT_PROPERTIES.items()}
-PARAMETERS = {**SHORTCUT_PARAMETERS, **ACTIVATION_PARAMETERS}
+
+
+def parameter_model(name: str) -> type[Model] | None:
+    """Names, bounds and defaults of the parameters of a shortcut or an activation; None if nothing is known of them."""
+    properties = SHORTCUT_PROPERTIES.get(name)
+    return properties.parameters if properties else ACTIVATION_PARAMETERS.get(name)
 
 
 def variant(setting: str | Scalars) -> tuple[str, dict[str, Any]]:
     """(name, parameters) of a shortcut or an activation; parameters that are not written have their defaults."""
     ((name, written),) = ({setting: {}} if isinstance(setting, str) else setting).items()
-    model = PARAMETERS.get(name, NoParameters)
+    model = parameter_model(name) or NoParameters
     return name, {key: field.default for key, field in model.model_fields.items()} | written
 
 
@@ -104,7 +108,8 @@ def control_arm(arm: str) -> str:
 
     Parameters of a built-in shortcut change its initial weights and never their number, so all its arms share one baseline.
     """
-    names = (name for name, model in SHORTCUT_PARAMETERS.items() if re.fullmatch(_arm_pattern(name, model), arm))
+    models = {name: properties.parameters for name, properties in SHORTCUT_PROPERTIES.items()}
+    names = (name for name, model in models.items() if re.fullmatch(_arm_pattern(name, model), arm))
     return f"plain-as-{next(names, arm)}"
 
 

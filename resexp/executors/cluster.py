@@ -28,7 +28,7 @@ CONNECT_SECONDS = 10.0  # timeout of a connection to the head node
 KEEPALIVE_SECONDS = 30.0  # interval and timeout of Ray's keepalive messages
 SAVE_SECONDS = 60.0  # timeout for tasks to save their state before the driver ends
 POLL_SECONDS = 1.0  # interval of checks for the stop file
-FORWARDED_ENV = ("RESEXP_DATA", *workers.VARIABLES)
+FORWARDED_ENV = ("RESEXP_DATA", "RESEXP_IMPORT", *workers.VARIABLES)
 HEADROOM = 1 << 30  # bytes of a process in addition to its networks: torch itself, and the images
 
 
@@ -270,6 +270,7 @@ def _message(error: BaseException) -> str:
 def _prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
     from resexp import costs  # noqa: PLC0415 - torch belongs to the workers
 
+    workers.set_up(1, experiment.shared)
     prepared = workers.prepare_with_pairs(experiment, existing)
     return {**prepared, "memory": costs.memory(experiment, prepared["device"])}
 

@@ -46,7 +46,9 @@ def _end_with_parent() -> None:
 
 def warm_up() -> None:
     """Imports what every task needs, so that a worker is ready for its first task."""
-    from resexp import training  # noqa: F401, PLC0415 - torch belongs to the workers
+    from resexp import extensions, training  # noqa: F401, PLC0415 - torch belongs to the workers
+
+    extensions.load_inherited()
 
 
 def cores() -> int:
@@ -55,9 +57,10 @@ def cores() -> int:
 
 
 def set_up(threads: int, settings: Settings) -> None:
-    """Sets threads, determinism and precision in this process."""
-    from resexp import training  # noqa: PLC0415 - torch belongs to the workers
+    """Sets threads, determinism and precision in this process, and imports the variants of the user."""
+    from resexp import extensions, training  # noqa: PLC0415 - torch belongs to the workers
 
+    extensions.load_inherited()
     training.prepare_process(
         threads, deterministic=settings.deterministic, compiled=settings.compile, precision=settings.precision
     )

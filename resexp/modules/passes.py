@@ -20,7 +20,7 @@ from resexp.modules.boundaries import (
     first_tensor,
     recording,
 )
-from resexp.modules.user_code import UserCode
+from resexp.user_code import UserCode
 
 Loss = Callable[[Any, Tensor], Any]  # (output of the network, target) -> scalar tensor
 HINT = "; check --input, --batch and --loss"

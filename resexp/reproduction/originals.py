@@ -30,8 +30,8 @@ def original(folder: Path, named: Sequence[str] = (), track: Track = iter) -> Or
     """
     experiment = runs.read_experiment(folder)
     used = {config.shortcut_name(trial.settings.network.shortcut) for trial in experiment.trials}
-    if custom := sorted(used - set(config.SHORTCUT_NAMES)):
-        raise RunsError(f"{folder}: {custom[0]} is not part of resexp; retrain it with the program that defines it")
+    if custom := sorted(used - set(config.SHORTCUT_NAMES) - config.CUSTOM_NAMES.get("shortcut", set())):
+        raise RunsError(f"{folder}: {custom[0]} is not part of resexp; add --import with the file that defines it")
     records = runs.trial_records(folder, experiment, COMPARED_FILES, track)
     plan = _plan(folder, _selected(folder, records, named))
     trials = _trials(folder, experiment, plan)

@@ -61,6 +61,7 @@ from resexp.runs.records import (
     AtStart,
     Equalities,
     ExtraCost,
+    ImportRecord,
     Launch,
     Outcome,
     PairSummary,

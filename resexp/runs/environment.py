@@ -37,6 +37,7 @@ def launch_entry(prepared: dict[str, Any], command: Sequence[str]) -> Launch:
         images=(training, validation, test),
         classes=tuple(prepared["classes"]),
         remarks=tuple(remark.replace(home, "~") for remark in prepared["remarks"]),
+        imports=tuple(prepared.get("imports", ())),
     )
 
 

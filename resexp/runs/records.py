@@ -89,6 +89,13 @@ class Holder(Record):
     token: str = ""
 
 
+class ImportRecord(Record):
+    """A file, module or entry point of a user that was imported before training: its name and the digest of its file."""
+
+    name: str
+    sha256: str
+
+
 class Launch(Record):
     """An entry of environment.json: one start of training. images: numbers of training, validation and test images."""
 
@@ -109,6 +116,7 @@ class Launch(Record):
     images: tuple[int, int, int]
     classes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    imports: tuple[ImportRecord, ...] = ()  # missing without --import and entry points
     experiment_sha256: str | None = None  # of experiment.yaml; missing in early releases
 
 

@@ -63,6 +63,7 @@ def to_trackio(folder: Path, experiment: Experiment, target: str | None, track: 
     """
     try:
         import trackio  # noqa: PLC0415 - an extra
+        from trackio.sqlite_storage import SQLiteStorage  # noqa: PLC0415 - as above
     except ImportError:
         raise not_installed("trackio", "trackio") from None
     sent, project = [], target or experiment.name
@@ -71,7 +72,7 @@ def to_trackio(folder: Path, experiment: Experiment, target: str | None, track: 
             finals = {f"result/{key}": value for key, value in results.items() if not isinstance(value, str)}
             last = max(point.step for point in curves)
             every = [*curves, *(Point(tag, last, value) for tag, value in finals.items())]
-            earlier = trackio.SQLiteStorage.get_last_step(project, trial.name)  # it would store a step twice
+            earlier = SQLiteStorage.get_last_step(project, trial.name)  # it would store a step twice
             added = [point for point in every if earlier is None or point.step > earlier]
             _logged_run(trackio, project, trial, added, embed=False, auto_log_gpu=False, auto_log_cpu=False).finish()
             sent.append(f"{project}/{trial.name}")
