@@ -24,14 +24,14 @@ ORDER = words(
     "renamed config streams theory shortcuts networks datasets runs probes checkpoint stacking training pairs costs "
     "initial_diagnostics describe "
     "doctor dissect executors "
-    "inference comparison claims reproduction tables figures report api trackers screen cli __main__"
+    "result_files inference comparison claims reproduction tables figures report api trackers screen cli __main__"
 )
 TRAINING_HALF = words(
     "streams shortcuts networks datasets probes checkpoint stacking training pairs costs initial_diagnostics describe doctor "
     "dissect"
 )
 REPORTING_HALF = words(
-    "renamed config theory runs inference comparison claims reproduction tables figures report api trackers screen cli"
+    "renamed config theory runs result_files inference comparison claims reproduction tables figures report api trackers screen cli"
 )
 FORBIDDEN = {"manager", "helper", "helpers", "util", "utils", "common", "misc", "base", "core", "factory", "handler", "engine"}
 

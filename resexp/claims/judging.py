@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from resexp import config, inference
-from resexp.claims.quantities import MEASURES, UNITS, MeasuredCells, MeasuredValues, Unit
+from resexp.claims.quantities import FILE_METRIC, MEASURES, UNITS, MeasuredCells, MeasuredValues, Unit
 from resexp.comparison import trainability
 from resexp.config import ANY_RESIDUAL, TRAINABILITY, Expectation, Relation, Side
 from resexp.config.expectations import NUMBER
@@ -86,11 +86,12 @@ def judge(expectation: Expectation, results: Results) -> list[Judgment]:
     if expectation.measure == TRAINABILITY:
         return [_by_predictors(expectation, replace(results, records=tuple(records)))]
     folders = {record.folder for record in records}
-    cells = [cell for cell in MEASURES[expectation.measure](results, expectation.number) if cell[2].folder in folders]
+    measure = MEASURES[expectation.measure] if results.table is None else FILE_METRIC
+    cells = [cell for cell in measure(results, expectation.number) if cell[2].folder in folders]
     if ANY_RESIDUAL not in expectation.arms:
         return [_judgment(expectation, None, cells)]
     residual = [record.trial.arm for record in records if record.trial.parameters_of is None]
-    arms = [arm for arm in dict.fromkeys(residual) if arm not in ("plain", *expectation.arms)]
+    arms = [arm for arm in dict.fromkeys(residual) if arm not in (results.baseline, *expectation.arms)]
     judgments = [replace(_judgment(_for_arm(expectation, arm), arm, cells), expectation=expectation) for arm in arms]
     return judgments if any(judgment.cells for judgment in judgments) else [_judgment(expectation, None, [])]
 
@@ -122,11 +123,19 @@ def _matching_records(expectation: Expectation, results: Results) -> list[TrialR
     records = list(results.records)
     for key, wanted in sorted(expectation.where, key=_is_end):
         if _is_end((key, wanted)):
-            depths = [record.trial.settings.network.depth for record in records]
+            depths = [_depth(record) for record in records]
             records = [record for record, depth in zip(records, depths, strict=True) if depth == ENDS[wanted](depths)]
         else:
             records = [record for record in records if _is_value(record.conditions.get(key), wanted)]
     return records
+
+
+def _depth(record: TrialRecord) -> float:
+    """The depth; of runs from a file, the number in the column depth."""
+    try:
+        return float(record.conditions["network.depth"])
+    except (KeyError, ValueError):
+        return math.nan  # equal to no depth
 
 
 def _is_end(condition: tuple[str, str]) -> bool:
@@ -195,8 +204,13 @@ def _judgment(expectation: Expectation, arm: str | None, cells: MeasuredCells) -
         for (label, _, _), cell_tests in zip(tested, _corrected(tests, expectation.level), strict=True)
     )
     verdict = next((kind for kind in WORST_FIRST if any(cell.verdict == kind for cell in verdicts)), Verdict.NOT_TESTED)
-    images = tuple(dict.fromkeys(record.trial.settings.data.name for _, _, record in tested))
+    images = tuple(dict.fromkeys(_images(record) for _, _, record in tested))
     return Judgment(expectation, arm, verdict, verdicts, images)
+
+
+def _images(record: TrialRecord) -> str:
+    """The data set; of a run from a file, the file."""
+    return record.trial.settings.data.name if "settings" in record.trial.model_fields_set else record.folder.parent.name
 
 
 def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[list[_Test]]:

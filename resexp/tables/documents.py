@@ -39,7 +39,7 @@ def as_markdown(
     """
     lines = [f"# {comparison.results.name}: {comparison.metric.label}", ""]
     lines += [*(f"- {line}" for line in judgments), ""] if judgments else []
-    lines += [f"trained at {recipe(comparison.results)}", ""]
+    lines += [] if comparison.results.table else [f"trained at {recipe(comparison.results)}", ""]
     lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
     lines += [*answer_lines(comparison, ("report",) if commands else ()), ""]
     rates = untuned(comparison.results) if commands else []
