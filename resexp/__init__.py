@@ -6,12 +6,14 @@ folder = resexp.train("digits", "network.shortcut=identity,mine")
 print(resexp.load(folder).compare())                            # the comparison of plain and residual networks
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resexp.api import ExperimentResults
+    import pandas as pd
+
+    from resexp.api import ComparisonView, ExperimentResults
 
 __version__ = "0.1.0"
 
@@ -81,3 +83,45 @@ def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "ExperimentResu
     from resexp import api, config  # noqa: PLC0415 - as above
 
     return api.load(sources, config.expanded(runs_dir, "runs_dir"))
+
+
+def compare_frame(  # noqa: PLR0913 - the options of `resexp compare FILE`
+    frame: "pd.DataFrame",
+    *,
+    arm: str,
+    pair: str,
+    metric: str,
+    baseline: str | None = None,
+    by: Sequence[str] = (),
+    outcome: str | None = None,
+    last: str | None = None,
+    ignore: Sequence[str] = (),
+    lower_is_better: bool = False,
+    margin: float | None = None,
+    missing: bool = False,
+) -> "ComparisonView":
+    """The paired comparison of results of any program, with the options of `resexp compare FILE.csv`.
+
+    Args:
+        frame: a row per run, or several with `last`.
+        arm: the column of arms.
+        pair: the column of pairs, such as the seed.
+        metric: the column of numbers to compare.
+        baseline: the arm to compare with. Default: plain, baseline or control.
+        by: columns that distinguish configurations.
+        outcome: the column of outcomes: above_chance, at_chance or diverged.
+        last: take the row of each run with the largest value of this column; the best row if it is the metric.
+        ignore: columns that may differ within a configuration because they are not settings.
+        lower_is_better: whether lower values of the metric are better.
+        margin: the smallest effect of interest.
+        missing: whether to leave out pairs without a row in every arm.
+
+    Raises:
+        ConfigError: the rows cannot be compared; the message names the column or the row.
+    """
+    from resexp import api, result_files  # noqa: PLC0415 - as above
+
+    columns = result_files.Columns(
+        arm, pair, metric, baseline, tuple(by), outcome, last, tuple(ignore), lower_is_better, margin, missing
+    )
+    return api.compare_frame(frame, columns)

@@ -12,6 +12,18 @@ from rich.console import Console
 from rich.live import Live
 
 from resexp import config, runs
+from resexp.cli.file_options import (
+    ArmOption,
+    BaselineOption,
+    FileOptions,
+    IgnoreOption,
+    LastOption,
+    LowerOption,
+    MarginOption,
+    OutcomeOption,
+    PairOption,
+    is_file,
+)
 from resexp.cli.output import write
 from resexp.cli.program import (
     FAILED,
@@ -30,7 +42,7 @@ from resexp.cli.program import (
 )
 
 if TYPE_CHECKING:
-    from resexp.comparison import Cell
+    from resexp.comparison import Cell, Comparison
 
 
 MAX_WIDTH = 120  # characters of a line on a wide terminal; longer lines are hard to read
@@ -73,17 +85,38 @@ def compare(
     unmatched: Annotated[
         bool, typer.Option("--allow-unmatched", help="Also compare networks that differ in more than the shortcut.")
     ] = False,
-    missing: Annotated[bool, typer.Option("--allow-missing", help="Exit 0 even if some trials are unfinished.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Exit 0 even if some trials are unfinished; leave out incomplete pairs of a file.")
+    ] = False,
+    arm: ArmOption = None,
+    pair: PairOption = None,
+    baseline: BaselineOption = None,
+    outcome: OutcomeOption = None,
+    last: LastOption = None,
+    ignore: IgnoreOption = None,
+    lower_is_better: LowerOption = False,
+    margin: MarginOption = None,
 ) -> None:
-    """Compare plain and residual networks, paired by seed. Accepts several experiments.
+    """Compare plain and residual networks, paired by seed. Accepts several experiments, or result files of other programs.
+
+    A result file is CSV, TSV or Parquet, with a row per run: compare results.csv --arm model --pair seed --metric accuracy.
 
     On a terminal arms and verdicts have colors, unless the variable NO_COLOR is set. Text always states the same.
 
     Exit status 1: trials are damaged or unfinished. Exit status 3: --expect is not met, or a network has no matching plain one.
     """
-    from resexp import claims, comparison, tables  # noqa: PLC0415 - as above
+    from resexp import comparison, tables  # noqa: PLC0415 - as above
 
     check_choice("--format", form, tables.FORMATS)
+    options = FileOptions(arm, pair, baseline, outcome, last, ignore or [], lower_is_better, margin)
+    if is_file(sources or []):
+        refused = {"--at": at != "last", "--tune": bool(tune), "--by-layer": by_layer, "--by-image": images}
+        results = options.read(sources or [], metric, by or [], missing=missing, refused=refused)
+        grammar = (metric, [*(by or [])])
+        expectations = [expectation for text in expect or [] for expectation in _expectations(text, grammar)]
+        _print_comparison(comparison.compare_table(results), expectations, form, p_values=p_values)
+        return
+    options.refuse()
     comparison.find_metric(metric, at)
     expectations = [expectation for text in expect or [] for expectation in _expectations(text)]
     if by_layer and form not in ("table", "json"):
@@ -93,6 +126,26 @@ def compare(
     compared = comparison.compare_results(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
     if by_layer:
         compared = replace(compared, by_layer=tuple(comparison.layer_gradients(results, comparison.layer_logs(results))))
+    _print_comparison(compared, expectations, form, p_values=p_values, unmatched=unmatched, missing=missing, judged=results)
+
+
+def _print_comparison(
+    compared: "Comparison",
+    expectations: Sequence[tuple[str, config.Expectation]],
+    form: str,
+    *,
+    p_values: bool,
+    unmatched: bool = False,
+    missing: bool = False,
+    judged: runs.Results | None = None,
+) -> None:
+    """Prints a comparison and the verdicts, and ends the program if a trial is missing or a hypothesis is not met.
+
+    judged: the results that hypotheses are about, if `compared` shows another point in training.
+    """
+    from resexp import claims, tables  # noqa: PLC0415 - as above
+
+    results = judged or compared.results
     judgments = [(kind, claims.judge(expectation, results)) for kind, expectation in expectations]
     lines = [
         line
@@ -105,20 +158,22 @@ def compare(
         print_lines(console, tables.comparison_lines(compared, lines, p_values=p_values, width=width))
     else:
         print_result(tables.FORMATS[form](compared, lines, p_values=p_values))
-    if by_layer and form == "table":
+    if compared.by_layer and form == "table":
         print_result("\n" + "\n".join(tables.by_layer_lines(compared.by_layer)))
     _fail_if_incomplete(results, missing=missing)
     _refuse_unmatched(compared.cells, unmatched=unmatched)
-    unmet = [judgment for _, judged in judgments for judgment in judged if judgment.verdict != claims.Verdict.SUPPORTED]
+    unmet = [judgment for _, verdicts in judgments for judgment in verdicts if judgment.verdict != claims.Verdict.SUPPORTED]
     if unmet:
         more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
         fail(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
 
 
-def _expectations(text: str) -> list[tuple[str, config.Expectation]]:
+def _expectations(text: str, table: tuple[str, Sequence[str]] | None = None) -> list[tuple[str, config.Expectation]]:
     """(kind, expectation) of one --expect. Text that is not a file is a hypothesis if it contains a colon or a relation."""
     from resexp import claims  # noqa: PLC0415 - as above
 
+    if table is not None:
+        return [("hypothesis", config.parse_expectation(text, table=table))]
     if any(sign in text for sign in ":<>") and not text.endswith((".yaml", ".yml")) and not claims.is_file(text):
         return [("hypothesis", config.parse_expectation(text))]
     return [(" ".join(f"claimed: {claim.text} ({claim.source})".split()), claim.expectation) for claim in claims.read(text)]

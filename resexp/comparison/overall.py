@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from resexp import config, inference, runs
+from resexp import inference, runs
 from resexp.comparison.cells import Cell, cells
 from resexp.comparison.depths import DepthTrend, depth_trends
 from resexp.comparison.groups import column_names
@@ -13,10 +13,11 @@ from resexp.comparison.metrics import FILE_METRIC, Metric, metric_of, resolution
 from resexp.comparison.trainability import Trainability, trainability
 from resexp.comparison.tuning import TunedComparison, best_settings, tuned
 from resexp.comparison.weight_gradients import LayerGradients
+from resexp.config.models import CompareSettings
 from resexp.runs import Results
 
 
-MARGIN = config.CompareSettings().margin  # of shares, if none is stated
+MARGIN = CompareSettings().margin  # of shares, if none is stated
 
 
 @dataclass(frozen=True)
