@@ -85,7 +85,7 @@ def load(*sources: str | Path, runs_dir: str | Path = "runs") -> "ExperimentResu
     return api.load(sources, config.expanded(runs_dir, "runs_dir"))
 
 
-def compare_frame(  # noqa: PLR0913 - the options of `resexp compare FILE`
+def compare_frame(
     frame: "pd.DataFrame",
     *,
     arm: str,

@@ -15,7 +15,9 @@ BaselineOption = Annotated[
     typer.Option(metavar="ARM", help="Of a result file: the arm to compare with. Default: plain, baseline or control."),
 ]
 PairOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a result file: the column of pairs, such as seed.")]
-LowerOption = Annotated[bool, typer.Option("--lower-is-better", help="Of a result file: lower values of the metric are better.")]
+LowerOption = Annotated[
+    bool, typer.Option("--lower-is-better", help="Of a result file: lower values of the metric are better.")
+]
 MarginOption = Annotated[float | None, typer.Option(help="Of a result file: the smallest effect of interest.")]
 OutcomeOption = Annotated[
     str | None,
@@ -52,7 +54,9 @@ class FileOptions:
         Raises:
             ConfigError: an option was given; the message names it.
         """
-        given = [field.name for field in fields(self) if (value := getattr(self, field.name)) not in (None, False) and value != []]
+        given = [
+            field.name for field in fields(self) if (value := getattr(self, field.name)) not in (None, False) and value != []
+        ]
         if given:
             option = f"--{given[0].replace('_', '-')}"
             problem = "applies to result files, such as results.csv; experiments state their arms and seeds themselves"

@@ -86,7 +86,10 @@ def compare(
         bool, typer.Option("--allow-unmatched", help="Also compare networks that differ in more than the shortcut.")
     ] = False,
     missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Exit 0 even if some trials are unfinished; leave out incomplete pairs of a file.")
+        bool,
+        typer.Option(
+            "--allow-missing", help="Exit 0 even if some trials are unfinished; leave out incomplete pairs of a file."
+        ),
     ] = False,
     arm: ArmOption = None,
     pair: PairOption = None,

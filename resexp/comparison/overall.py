@@ -16,7 +16,6 @@ from resexp.comparison.weight_gradients import LayerGradients
 from resexp.config.models import CompareSettings
 from resexp.runs import Results
 
-
 MARGIN = CompareSettings().margin  # of shares, if none is stated
 
 

@@ -15,12 +15,10 @@ MAX_LISTED = 3
 UNMEASURED = [name for name, field in Result.model_fields.items() if field.is_required()]  # what a file does not contain
 # Words in the names of measurements, and complete names of columns that describe a run; neither is a setting.
 MEASURED = frozenset(
-    "acc accuracy auc bleu distance duration error f1 flops loss memory multiply perplexity ppl reward runtime score slope "
-    "time timestamp".split()
+    ["acc", "accuracy", "auc", "bleu", "distance", "duration", "error", "f1", "flops", "loss", "memory", "multiply", "perplexity", "ppl", "reward", "runtime", "score", "slope", "time", "timestamp"]
 )
 DESCRIBED = frozenset(
-    "artifact_uri best_epoch created dead_layers epoch experiment_id id name notes outcome parameters run run_arm run_id "
-    "run_name run_pair source_name source_type state status step steps sweep tags trial user value".split()
+    ["artifact_uri", "best_epoch", "created", "dead_layers", "epoch", "experiment_id", "id", "name", "notes", "outcome", "parameters", "run", "run_arm", "run_id", "run_name", "run_pair", "source_name", "source_type", "state", "status", "step", "steps", "sweep", "tags", "trial", "user", "value"]
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
@@ -203,10 +201,11 @@ def _with_pairs(runs: Sequence[_Run], baseline: str, columns: Columns) -> list[_
         if incomplete and not columns.missing:
             pair, present = next(iter(incomplete.items()))
             absent = next(arm for arm in arms if arm not in present)
+            place = next(iter(present.values())).row.place
             more = f" (and {len(incomplete) - 1} more pairs)" if len(incomplete) > 1 else ""
             raise ConfigError(
-                f"{columns.pair} {pair!r} has no row with {columns.arm} {absent!r}, unlike {next(iter(present.values())).row.place}"
-                f"{more}. To leave out such pairs, add --allow-missing",
+                f"{columns.pair} {pair!r} of {place} has no row with {columns.arm} {absent!r}{more}. "
+                "To leave out such pairs, add --allow-missing",
                 where=where or f"--pair {columns.pair}",
             )
         if len(incomplete) == len(by_pair):
@@ -255,9 +254,15 @@ def _record(run: _Run, axes: Sequence[str], columns: Columns, *, integers: bool)
     outcome = _outcome(run.row, columns.outcome) if columns.outcome else Outcome.ABOVE_CHANCE
     diverged = outcome is Outcome.DIVERGED and not run.row.cells[columns.metric]
     value = None if diverged else _number(run.row, columns.metric)
-    result = Result.model_construct(**dict.fromkeys(UNMEASURED), outcome=outcome, value=value)
+    result = Result.model_construct(**{**dict.fromkeys(UNMEASURED), "outcome": outcome, "value": value})
     trial = config.Trial.model_construct(name=run.row.place, arm=run.arm, seed=int(run.pair) if integers else run.pair)
-    return TrialRecord(trial, Path(run.row.file) / run.row.place.removeprefix(f"{run.row.file}, "), "finished", result, dict(zip(axes, run.configuration, strict=True)))
+    return TrialRecord(
+        trial,
+        Path(run.row.file) / run.row.place.removeprefix(f"{run.row.file}, "),
+        "finished",
+        result,
+        dict(zip(axes, run.configuration, strict=True)),
+    )
 
 
 def _outcome(row: Row, column: str) -> Outcome:

@@ -91,7 +91,8 @@ SENTENCES = {
     "missing": Sentence("{count} trials are missing", "trials have failed or have not finished"),
     "facts": Sentence("{shared}. {facts}; the test set was evaluated once, after training.", "always"),
     "file": Sentence(
-        "Pairs: rows of two arms with the same {pair}, n = {count} seeds; {better} is better{margin}.", "the results are from a file"
+        "Pairs: rows of two arms with the same {pair}, n = {count} seeds; {better} is better{margin}.",
+        "the results are from a file",
     ),
     "next": Sentence("Next: {command}", "the answer is printed by `compare` or `train`, not in a report"),
 }

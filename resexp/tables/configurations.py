@@ -90,7 +90,9 @@ def _results(comparison: Comparison) -> list[Column[ArmRow]]:
         ),
         Column(
             counts,
-            lambda row: lines_text(str(row.arm.summary.n) if counts == "seeds" else outcome_text(row.arm), missing_text(row.arm)),
+            lambda row: lines_text(
+                str(row.arm.summary.n) if counts == "seeds" else outcome_text(row.arm), missing_text(row.arm)
+            ),
             "above chance" if counts == "above chance" else "",
             media=IN_RECORD,
             data={
