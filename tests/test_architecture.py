@@ -31,8 +31,8 @@ TRAINING_HALF = words(
     "dissect"
 )
 REPORTING_HALF = words(
-    "renamed config theory runs result_files inference comparison claims reproduction tables figures report api trackers screen "
-    "cli"
+    "renamed config theory runs result_files inference comparison claims reproduction tables figures report api trackers "
+    "screen cli"
 )
 FORBIDDEN = {"manager", "helper", "helpers", "util", "utils", "common", "misc", "base", "core", "factory", "handler", "engine"}
 

@@ -27,7 +27,8 @@ LastOption = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="Of a result file: take the row of each run with the largest value of this column; the best row if it is the metric.",
+        help="Of a result file: of several rows per run, take that with the largest value of this column. If it is the metric, "
+        "that is the best row.",
     ),
 ]
 IgnoreOption = Annotated[

@@ -48,7 +48,7 @@ FILE_METRIC = "value"  # key of the metric in results from a file
 
 
 def metric_of(results: Results, key: str) -> Metric:
-    """The metric with this key in the results; of a file, its column. Columns with the name of a metric here are printed alike."""
+    """The metric with this key in the results; of a file, its column. A column named like a metric of ours is printed alike."""
     table = results.table
     if table is None:
         return ALL_METRICS[key]

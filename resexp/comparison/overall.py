@@ -79,9 +79,16 @@ def compare_table(results: Results, *, unmatched: bool = False) -> Comparison:
     metric, table = metric_of(results, FILE_METRIC), results.table
     margin = table.margin if table and table.margin is not None else MARGIN if metric.percent else 0.0
     return Comparison(
-        results, table.metric if table else FILE_METRIC, metric, None, margin, cells(results, FILE_METRIC, unmatched=unmatched), [],
-        [], trainability(replace(results, records=())),
-    )  # fmt: skip
+        results=results,
+        key=table.metric if table else FILE_METRIC,
+        metric=metric,
+        resolution=None,
+        margin=margin,
+        cells=cells(results, FILE_METRIC, unmatched=unmatched),
+        tuned=[],
+        depths=[],
+        trainability=trainability(replace(results, records=())),
+    )
 
 
 def _looks(results: Results) -> tuple[int, ...]:

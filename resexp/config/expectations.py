@@ -118,15 +118,18 @@ def parse_expectation(text: str, where: str = "--expect", table: tuple[str, Coll
         raise error(f"{level.strip()!r} is not a level from 50% to below 100%")
     selection = _where(cells[0], where, error, None if table is None else table[1]) if cells else ()
     expectation = Expectation(one_line, measure, _number(measure, number, error), relations, _level(level), selection)
+    if table is None:  # arms of a file have any name
+        _check_arms(expectation, where)
+    return expectation
+
+
+def _check_arms(expectation: Expectation, where: str) -> None:
     for name in expectation.arms:
-        if table is not None:
-            break  # arms of a file have any name
-        if measure == TRAINABILITY and name not in PREDICTORS:
+        if expectation.measure == TRAINABILITY and name not in PREDICTORS:
             problem = f"{name!r} is not one of the predictors {', '.join(PREDICTORS)}{did_you_mean(name, PREDICTORS)}"
             raise ConfigError(problem, where=where)
-        if measure != TRAINABILITY and name in PREDICTORS:
+        if expectation.measure != TRAINABILITY and name in PREDICTORS:
             raise ConfigError(f"{name!r} is a predictor of {TRAINABILITY}, not an arm", where=where)
-    return expectation
 
 
 def _number(measure: str, text: str | None, error: ErrorFactory) -> float | None:

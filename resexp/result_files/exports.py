@@ -20,9 +20,9 @@ def converted(path: Path, columns: Sequence[str], rows: Sequence[NumberedRow]) -
     """The columns and rows, of an export with the run as columns; other tables stay as they are."""
     if list(columns) == TENSORBOARD:
         stem = path.name.removesuffix(".gz").removesuffix(path.suffixes[-1] if ".gz" not in path.suffixes else ".csv")
-        match = _DOWNLOAD.fullmatch(stem)
-        run = _run_columns(match[1] if match else stem)
-        return [*columns, *run], [(number, {**cells, **run}) for number, cells in rows]
+        download = _DOWNLOAD.fullmatch(stem)
+        named = _run_columns(download[1] if download else stem)
+        return [*columns, *named], [(number, {**cells, **named}) for number, cells in rows]
     series = {name: match for name in columns[1:] if (match := _SERIES.fullmatch(name))}
     lines = {name: match for name, match in series.items() if not name.endswith(RANGES)}
     if not lines or any(f"{name}{end}" not in series for name in lines for end in RANGES):

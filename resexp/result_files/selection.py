@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from resexp import config
 from resexp.config import ConfigError
@@ -15,10 +16,16 @@ MAX_LISTED = 3
 UNMEASURED = [name for name, field in Result.model_fields.items() if field.is_required()]  # what a file does not contain
 # Words in the names of measurements, and complete names of columns that describe a run; neither is a setting.
 MEASURED = frozenset(
-    ["acc", "accuracy", "auc", "bleu", "distance", "duration", "error", "f1", "flops", "loss", "memory", "multiply", "perplexity", "ppl", "reward", "runtime", "score", "slope", "time", "timestamp"]
+    (
+        "acc accuracy auc bleu distance duration error f1 flops loss memory multiply perplexity ppl reward runtime score slope "
+        "time timestamp"
+    ).split()  # noqa: SIM905 - a list would have a line per word
 )
 DESCRIBED = frozenset(
-    ["artifact_uri", "best_epoch", "created", "dead_layers", "epoch", "experiment_id", "id", "name", "notes", "outcome", "parameters", "run", "run_arm", "run_id", "run_name", "run_pair", "source_name", "source_type", "state", "status", "step", "steps", "sweep", "tags", "trial", "user", "value"]
+    (
+        "artifact_uri best_epoch created dead_layers epoch experiment_id id name notes outcome parameters run run_arm run_id "
+        "run_name run_pair source_name source_type state status step steps sweep tags trial user value"
+    ).split()  # noqa: SIM905 - a list would have a line per word
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
@@ -254,8 +261,10 @@ def _record(run: _Run, axes: Sequence[str], columns: Columns, *, integers: bool)
     outcome = _outcome(run.row, columns.outcome) if columns.outcome else Outcome.ABOVE_CHANCE
     diverged = outcome is Outcome.DIVERGED and not run.row.cells[columns.metric]
     value = None if diverged else _number(run.row, columns.metric)
-    result = Result.model_construct(**{**dict.fromkeys(UNMEASURED), "outcome": outcome, "value": value})
-    trial = config.Trial.model_construct(name=run.row.place, arm=run.arm, seed=int(run.pair) if integers else run.pair)
+    # A file has no settings, and its pairs may be names: these records have only what comparisons of a file read.
+    measured: dict[str, Any] = {**dict.fromkeys(UNMEASURED), "outcome": outcome, "value": value}
+    named: dict[str, Any] = {"name": run.row.place, "arm": run.arm, "seed": int(run.pair) if integers else run.pair}
+    result, trial = Result.model_construct(**measured), config.Trial.model_construct(**named)
     return TrialRecord(
         trial,
         Path(run.row.file) / run.row.place.removeprefix(f"{run.row.file}, "),
