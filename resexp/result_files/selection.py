@@ -15,18 +15,15 @@ from resexp.runs import Outcome, Result, Results, TableSource, TrialRecord
 MAX_LISTED = 3
 UNMEASURED = [name for name, field in Result.model_fields.items() if field.is_required()]  # what a file does not contain
 # Words in the names of measurements, and complete names of columns that describe a run; neither is a setting.
-MEASURED = frozenset(
-    (
-        "acc accuracy auc bleu distance duration error f1 flops loss memory multiply perplexity ppl reward runtime score slope "
-        "time timestamp"
-    ).split()  # noqa: SIM905 - a list would have a line per word
-)
-DESCRIBED = frozenset(
-    (
-        "artifact_uri best_epoch created dead_layers epoch experiment_id id name notes outcome parameters run run_arm run_id "
-        "run_name run_pair source_name source_type state status step steps sweep tags trial user value"
-    ).split()  # noqa: SIM905 - a list would have a line per word
-)
+MEASURED = {
+    "acc", "accuracy", "auc", "bleu", "distance", "duration", "error", "f1", "flops", "loss", "memory", "multiply",
+    "perplexity", "ppl", "reward", "runtime", "score", "slope", "time", "timestamp",
+}  # fmt: skip
+DESCRIBED = {
+    "artifact_uri", "best_epoch", "created", "dead_layers", "epoch", "experiment_id", "id", "name", "notes", "outcome",
+    "parameters", "run", "run_arm", "run_id", "run_name", "run_pair", "source_name", "source_type", "state", "status",
+    "step", "steps", "sweep", "tags", "trial", "user", "value",
+}  # fmt: skip
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?")
 
 

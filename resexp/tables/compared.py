@@ -17,7 +17,7 @@ from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.formats import (
     looks_coverage,
     looks_text,
-    percent,
+    number_text,
     seeds_needed_text,
     seeds_text,
     sources_text,
@@ -158,15 +158,19 @@ def seed_budget_lines(comparison: Comparison) -> list[str]:
         return []
     median, widest = precision.median, precision.widest
     has_several_pairs = precision.pairs > 1
-    current = f"Precision: 95% CI half-width ±{percent(median.half)} points" + (
-        f" (median of {precision.pairs} pairs), ±{percent(widest.half)} (widest)" if has_several_pairs else ""
+    half, least, margin, aim = (
+        number_text(value, comparison.metric) for value in (median.half, widest.half, comparison.margin, precision.aim)
+    )
+    points = " points" if comparison.metric.percent else ""
+    current = f"Precision: 95% CI half-width ±{half}{points}" + (
+        f" (median of {precision.pairs} pairs), ±{least} (widest)" if has_several_pairs else ""
     )
     if widest.half <= precision.aim:
-        return ["", f"{current}; enough for differences of {percent(comparison.margin)} points."]
+        return ["", f"{current}; enough for differences of {margin}{points}."]
     needed = seeds_needed_text(median)
     if has_several_pairs:
         needed = f"{seeds_needed_text(median, 'median pair')} or {seeds_needed_text(widest, 'widest')}"
-    return ["", f"{current}. For ±{percent(precision.aim)} points you need about {needed}."]
+    return ["", f"{current}. For ±{aim}{points} you need about {needed}."]
 
 
 def limits(results: Results) -> list[str]:

@@ -82,7 +82,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
         "cells": [{"label": cell.label, "arms": [next(arms) for _ in cell.arms]} for cell in comparison.cells],
         "looks": list(comparison.looks),
         "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
-        "over_depth": json_rows(error_over_depth(comparison)),
+        "over_depth": json_rows(error_over_depth(comparison)) if comparison.depths else [],
         "tuned" if comparison.tuned_keys else "best_settings": [asdict(row) for row in comparison.tuned],
         "trainability": json_rows(predictors(comparison)),
         "tables": {name: json_rows(table) for name, table in added_tables(comparison).items()},

@@ -67,7 +67,7 @@ def _methods(comparison: Comparison, *, p_values: bool) -> list[str]:
     if table := comparison.results.table:
         text = (
             f"{table.metric} is compared with that of {table.baseline} in pairs of runs with the same {table.pair} "
-            f"(resexp {__version__}); "
+            f"(resexp {__version__});"
         )
         count = rf"$n = {seeds_text(comparison.cells, ', ')}$ seeds."
         intervals = INTERVALS.replace("residual minus plain", latex_text(f"each arm minus {table.baseline}"))
