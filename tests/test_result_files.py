@@ -74,10 +74,14 @@ def test_the_accuracy_file_of_an_experiment_gives_the_numbers_and_texts_of_the_e
     ours, theirs = rows(str(folder)), rows(path, *options, *by)
     columns = ("arm", "depth", "norm", "n", "above_chance", "mean", "sd", "difference", "low", "high", "correlation", "sign_flip_p",
                "holm_p", "half", "p", "p_table")  # fmt: skip
-    assert [[row.get(column) for column in columns] for row in theirs] == [[row.get(column) for column in columns] for row in ours]
+    assert [[row.get(column) for column in columns] for row in theirs] == [
+        [row.get(column) for column in columns] for row in ours
+    ]
 
     def texts(*arguments: str) -> list[str]:
-        return re.findall(r"[+-]\d+\.\d \[.*?\]\*?|\d/\d|\d+\.\d ± \d+\.\d", run(*arguments, "--format", "md").stdout.replace("\\*", "*"))
+        return re.findall(
+            r"[+-]\d+\.\d \[.*?\]\*?|\d/\d|\d+\.\d ± \d+\.\d", run(*arguments, "--format", "md").stdout.replace("\\*", "*")
+        )
 
     table = texts(path, *options, *by)
     assert table
