@@ -72,8 +72,24 @@ def test_the_accuracy_file_of_an_experiment_gives_the_numbers_and_texts_of_the_e
         return list(csv.DictReader(io.StringIO(result.stdout)))
 
     ours, theirs = rows(str(folder)), rows(path, *options, *by)
-    columns = ("arm", "depth", "norm", "n", "above_chance", "mean", "sd", "difference", "low", "high", "correlation", "sign_flip_p",
-               "holm_p", "half", "p", "p_table")  # fmt: skip
+    columns = [
+        "arm",
+        "depth",
+        "norm",
+        "n",
+        "above_chance",
+        "mean",
+        "sd",
+        "difference",
+        "low",
+        "high",
+        "correlation",
+        "sign_flip_p",
+        "holm_p",
+        "half",
+        "p",
+        "p_table",
+    ]
     assert [[row.get(column) for column in columns] for row in theirs] == [
         [row.get(column) for column in columns] for row in ours
     ]

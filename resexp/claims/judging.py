@@ -1,20 +1,17 @@
 """Hypothesis and results -> a verdict for each arm, with its scope: the configurations on which it was tested."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from resexp import config, inference
+from resexp.claims.matching import matching_records
 from resexp.claims.quantities import FILE_METRIC, MEASURES, UNITS, MeasuredCells, MeasuredValues, Unit
 from resexp.comparison import trainability
 from resexp.config import ANY_RESIDUAL, TRAINABILITY, Expectation, Relation, Side
-from resexp.config.expectations import NUMBER
 from resexp.runs import Results, TrialRecord
 
-ENDS = {"deepest": max, "shallowest": min}
 DIGITS = 12  # after the decimal point; smaller differences are rounding errors
 
 
@@ -82,7 +79,7 @@ def judge(expectation: Expectation, results: Results) -> list[Judgment]:
     Raises:
         RunsError: a damaged log that the measure needs.
     """
-    records = _matching_records(expectation, results)
+    records = matching_records(expectation, results)
     if expectation.measure == TRAINABILITY:
         return [_by_predictors(expectation, replace(results, records=tuple(records)))]
     folders = {record.folder for record in records}
@@ -113,40 +110,6 @@ def _for_arm(expectation: Expectation, arm: str) -> Expectation:
         Relation(with_arm(relation.left), relation.sign, with_arm(relation.right)) for relation in expectation.relations
     )
     return replace(expectation, relations=relations)
-
-
-# ---- matching records -------------------------------------------------------------------------------------------------------
-
-
-def _matching_records(expectation: Expectation, results: Results) -> list[TrialRecord]:
-    """The trials that match the conditions; `deepest` is the deepest depth among those that match the other conditions."""
-    records = list(results.records)
-    for key, wanted in sorted(expectation.where, key=_is_end):
-        if _is_end((key, wanted)):
-            depths = [_depth(record) for record in records]
-            records = [record for record, depth in zip(records, depths, strict=True) if depth == ENDS[wanted](depths)]
-        else:
-            records = [record for record in records if _is_value(record.conditions.get(key), wanted)]
-    return records
-
-
-def _depth(record: TrialRecord) -> float:
-    """The depth; of runs from a file, the number in the column depth."""
-    try:
-        return float(record.conditions["network.depth"])
-    except (KeyError, ValueError):
-        return math.nan  # equal to no depth
-
-
-def _is_end(condition: tuple[str, str]) -> bool:
-    key, wanted = condition
-    return key == "network.depth" and wanted in ENDS
-
-
-def _is_value(value: Any, wanted: str) -> bool:
-    """Whether `wanted` is the value: as in the label of a cell, as Python prints it, or any spelling of the same number."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and re.fullmatch(NUMBER, wanted)
-    return wanted in (config.format_value(value), str(value).replace(" ", "")) or (bool(number) and float(wanted) == value)
 
 
 # ---- trainability -----------------------------------------------------------------------------------------------------------

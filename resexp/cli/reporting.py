@@ -12,18 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from resexp import config, runs
-from resexp.cli.file_options import (
-    ArmOption,
-    BaselineOption,
-    FileOptions,
-    IgnoreOption,
-    LastOption,
-    LowerOption,
-    MarginOption,
-    OutcomeOption,
-    PairOption,
-    is_file,
-)
+from resexp.cli import compare_options as option
 from resexp.cli.output import write
 from resexp.cli.program import (
     FAILED,
@@ -46,21 +35,9 @@ if TYPE_CHECKING:
 
 
 MAX_WIDTH = 120  # characters of a line on a wide terminal; longer lines are hard to read
-MetricOption = Annotated[
-    str,
-    typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
-]
-ByOption = Annotated[list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")]
 TuneOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
-]
-ExpectOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="EXPR|FILE",
-        help="Check a hypothesis ('test_loss: identity < plain') or claims: cifar10, he2015, tutorial, or a file.",
-    ),
 ]
 
 
@@ -69,36 +46,25 @@ def compare(
     sources: SourcesArgument = None,
     *,
     runs_dir: RunsOption = Path("runs"),
-    metric: MetricOption = "test_accuracy",
-    at: Annotated[
-        str, typer.Option(help="Point in training: last, best (highest validation accuracy), or step:N of metrics.csv.")
-    ] = "last",
-    by: ByOption = None,
+    metric: option.MetricOption = "test_accuracy",
+    at: option.AtOption = "last",
+    by: option.ByOption = None,
     tune: TuneOption = None,
-    expect: ExpectOption = None,
+    expect: option.ExpectOption = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
-    by_layer: Annotated[
-        bool, typer.Option("--by-layer", help="Add weight gradients at the first and the last layer of each network.")
-    ] = False,
+    by_layer: option.ByLayerOption = False,
     images: Annotated[bool, typer.Option("--by-image", help="Add the uncertainty due to the choice of test images.")] = False,
     form: Annotated[str, typer.Option("--format", help="Output format: table, csv, json, md or tex.")] = "table",
-    unmatched: Annotated[
-        bool, typer.Option("--allow-unmatched", help="Also compare networks that differ in more than the shortcut.")
-    ] = False,
-    missing: Annotated[
-        bool,
-        typer.Option(
-            "--allow-missing", help="Exit 0 even if some trials are unfinished; leave out incomplete pairs of a file."
-        ),
-    ] = False,
-    arm: ArmOption = None,
-    pair: PairOption = None,
-    baseline: BaselineOption = None,
-    outcome: OutcomeOption = None,
-    last: LastOption = None,
-    ignore: IgnoreOption = None,
-    lower_is_better: LowerOption = False,
-    margin: MarginOption = None,
+    unmatched: option.UnmatchedOption = False,
+    missing: option.MissingOption = False,
+    arm: option.ArmOption = None,
+    pair: option.PairOption = None,
+    baseline: option.BaselineOption = None,
+    outcome: option.OutcomeOption = None,
+    last: option.LastOption = None,
+    ignore: option.IgnoreOption = None,
+    lower_is_better: option.LowerOption = False,
+    margin: option.MarginOption = None,
 ) -> None:
     """Compare plain and residual networks, paired by seed. Accepts several experiments, or result files of other programs.
 
@@ -111,15 +77,15 @@ def compare(
     from resexp import comparison, tables  # noqa: PLC0415 - as above
 
     check_choice("--format", form, tables.FORMATS)
-    options = FileOptions(arm, pair, baseline, outcome, last, ignore or [], lower_is_better, margin)
-    if is_file(sources or []):
+    of_files = option.FileOptions(arm, pair, baseline, outcome, last, ignore or [], lower_is_better, margin)
+    if option.is_file(sources or []):
         refused = {"--at": at != "last", "--tune": bool(tune), "--by-layer": by_layer, "--by-image": images}
-        results = options.read(sources or [], metric, by or [], missing=missing, refused=refused)
+        results = of_files.read(sources or [], metric, by or [], missing=missing, refused=refused)
         grammar = (metric, [*(by or [])])
         expectations = [expectation for text in expect or [] for expectation in _expectations(text, grammar)]
         _print_comparison(comparison.compare_table(results), expectations, form, p_values=p_values)
         return
-    options.refuse()
+    of_files.refuse()
     comparison.find_metric(metric, at)
     expectations = [expectation for text in expect or [] for expectation in _expectations(text)]
     if by_layer and form not in ("table", "json"):

@@ -125,7 +125,7 @@ def _parquet(path: Path) -> list[tuple[int, list[str]]]:
         frame = pd.read_parquet(path)
     except ImportError:
         raise ConfigError("needs pyarrow to be read; run `pip install pyarrow`", where=str(path)) from None
-    except Exception as error:  # noqa: BLE001 - pyarrow raises errors of its own classes
+    except (OSError, ValueError, NotImplementedError) as error:  # the errors of pyarrow are among these
         raise ConfigError(f"cannot be read as Parquet: {' '.join(str(error).split())}", where=str(path)) from None
     cells = [["" if pd.isna(cell) else str(cell) for cell in row] for row in frame.itertuples(index=False)]
     return list(enumerate([[*map(str, frame.columns)], *cells], 1))

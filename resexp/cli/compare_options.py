@@ -1,4 +1,4 @@
-"""Options of `resexp compare` for result files of other programs."""
+"""Options of `resexp compare`, and how those for result files of other programs are applied."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -9,6 +9,31 @@ import typer
 from resexp import config
 from resexp.runs import Results
 
+MetricOption = Annotated[
+    str,
+    typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
+]
+ByOption = Annotated[list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")]
+ExpectOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="EXPR|FILE",
+        help="Check a hypothesis ('test_loss: identity < plain') or claims: cifar10, he2015, tutorial, or a file.",
+    ),
+]
+AtOption = Annotated[
+    str, typer.Option(help="Point in training: last, best (highest validation accuracy), or step:N of metrics.csv.")
+]
+MissingOption = Annotated[
+    bool,
+    typer.Option("--allow-missing", help="Exit 0 even if some trials are unfinished; leave out incomplete pairs of a file."),
+]
+UnmatchedOption = Annotated[
+    bool, typer.Option("--allow-unmatched", help="Also compare networks that differ in more than the shortcut.")
+]
+ByLayerOption = Annotated[
+    bool, typer.Option("--by-layer", help="Add weight gradients at the first and the last layer of each network.")
+]
 ArmOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a result file: the column of arms.")]
 BaselineOption = Annotated[
     str | None,
