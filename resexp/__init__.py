@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor, nn
 
-    from resexp.api import ExperimentResults, ProbedModule
+    from resexp.api import ComparisonView, ExperimentResults, ProbedModule
 
 __version__ = "0.1.0"
 
@@ -123,3 +124,45 @@ def probe(
     targets = modules.targets_of(module, x, function, None, seed) if y is None else y
     measurement = modules.measure(module, x, targets, function, globs, seed)
     return api.ProbedModule(type(module).__name__, [measurement])
+
+
+def compare_frame(
+    frame: "pd.DataFrame",
+    *,
+    arm: str,
+    pair: str,
+    metric: str,
+    baseline: str | None = None,
+    by: Sequence[str] = (),
+    outcome: str | None = None,
+    last: str | None = None,
+    ignore: Sequence[str] = (),
+    lower_is_better: bool = False,
+    margin: float | None = None,
+    missing: bool = False,
+) -> "ComparisonView":
+    """The paired comparison of results of any program, with the options of `resexp compare FILE.csv`.
+
+    Args:
+        frame: a row per run, or several with `last`.
+        arm: the column of arms.
+        pair: the column of pairs, such as the seed.
+        metric: the column of numbers to compare.
+        baseline: the arm to compare with. Default: plain, baseline or control.
+        by: columns that distinguish configurations.
+        outcome: the column of outcomes: above_chance, at_chance or diverged.
+        last: take the row of each run with the largest value of this column; the best row if it is the metric.
+        ignore: columns that may differ within a configuration because they are not settings.
+        lower_is_better: whether lower values of the metric are better.
+        margin: the smallest effect of interest.
+        missing: whether to leave out pairs without a row in every arm.
+
+    Raises:
+        ConfigError: the rows cannot be compared; the message names the column or the row.
+    """
+    from resexp import api, result_files  # noqa: PLC0415 - as above
+
+    columns = result_files.Columns(
+        arm, pair, metric, baseline, tuple(by), outcome, last, tuple(ignore), lower_is_better, margin, missing
+    )
+    return api.compare_frame(frame, columns)

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from resexp import claims, comparison, config, figures, report, runs, tables
+from resexp import claims, comparison, config, figures, report, result_files, runs, tables
 from resexp.claims import Judgment, Verdict
 from resexp.comparison import Comparison
 from resexp.figures import Chart, FigureData
@@ -42,6 +42,16 @@ def load(sources: Sequence[str | Path], runs_dir: str | Path) -> "ExperimentResu
     """
     names: Sequence[str | None] = [str(source) for source in sources] or [None]
     return ExperimentResults(runs.read_results([runs.find(name, Path(runs_dir)) for name in names]))
+
+
+def compare_frame(frame: pd.DataFrame, columns: result_files.Columns) -> "ComparisonView":
+    """The comparison of the runs in a frame.
+
+    Raises:
+        ConfigError: the rows cannot be compared; the message names the column or the row.
+    """
+    results = result_files.results_of(result_files.from_frame(frame), columns)
+    return ComparisonView(results, comparison.compare_table(results))
 
 
 # ---- verdicts and charts with a custom display ------------------------------------------------------------------------------
@@ -130,7 +140,9 @@ class ComparisonView:
             ConfigError: `text` is not a valid hypothesis; the message states why.
             RunsError: a damaged log that the measure needs.
         """
-        return Verdicts(claims.judge(config.parse_expectation(text), self.results))
+        table = self.results.table
+        grammar = (table.metric, self.results.columns) if table else None
+        return Verdicts(claims.judge(config.parse_expectation(text, table=grammar), self.results))
 
 
 # ---- any network -------------------------------------------------------------------------------------------------------------

@@ -23,15 +23,15 @@ def words(text: str) -> list[str]:
 ORDER = words(
     "renamed config user_code streams theory shortcuts networks datasets runs probes extensions checkpoint weights stacking "
     "training pairs costs initial_diagnostics describe modules doctor dissect executors "
-    "inference comparison claims reproduction tables figures report api trackers screen cli __main__"
+    "result_files inference comparison claims reproduction tables figures report api trackers screen cli __main__"
 )
 TRAINING_HALF = words(
     "streams shortcuts networks datasets probes extensions checkpoint weights stacking training pairs costs "
     "initial_diagnostics describe modules doctor dissect"
 )
 REPORTING_HALF = words(
-    "renamed config user_code theory runs inference comparison claims reproduction tables figures report api trackers screen "
-    "cli"
+    "renamed config user_code theory runs result_files inference comparison claims reproduction tables figures report api "
+    "trackers screen cli"
 )
 FORBIDDEN = {"manager", "helper", "helpers", "util", "utils", "common", "misc", "base", "core", "factory", "handler", "engine"}
 

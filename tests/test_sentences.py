@@ -12,7 +12,7 @@ import fabricated
 import pandas as pd
 import pytest
 
-from resexp import claims, config, inference, runs, tables
+from resexp import claims, compare_frame, config, inference, runs, tables
 from resexp.comparison import DepthTrend, compare_results
 from resexp.config import Trial
 from resexp.figures import FIGURES, gradient_profile, training_error
@@ -202,6 +202,7 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     text += "\n".join(
         [
             *two_experiments(tmp_path),
+            str(compare_frame(FRAME, arm="arm", pair="seed", metric="score")),
             *of_one_value(tmp_path / "tuned"),
             of_learning_rates(tmp_path / "rates"),
             *advice(DIAGNOSES),
@@ -248,6 +249,9 @@ DIAGNOSES = (
     replace(VANISHING, growth=0.0, distance=0.3, trained=2),
 )
 DIFFERENT_BATCHES: Any = SimpleNamespace(equal=SimpleNamespace(content={"batches": False}))  # a pair summary
+
+
+FRAME = pd.DataFrame({"arm": ["plain", "mine"], "seed": 0, "score": [1.0, 2.0]})
 
 
 def two_experiments(folder: Path) -> list[str]:

@@ -1,20 +1,17 @@
 """Hypothesis and results -> a verdict for each arm, with its scope: the configurations on which it was tested."""
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from resexp import config, inference
-from resexp.claims.quantities import MEASURES, UNITS, MeasuredCells, MeasuredValues, Unit
+from resexp.claims.matching import matching_records
+from resexp.claims.quantities import FILE_METRIC, MEASURES, UNITS, MeasuredCells, MeasuredValues, Unit
 from resexp.comparison import trainability
 from resexp.config import ANY_RESIDUAL, TRAINABILITY, Expectation, Relation, Side
-from resexp.config.expectations import NUMBER
 from resexp.runs import Results, TrialRecord
 
-ENDS = {"deepest": max, "shallowest": min}
 DIGITS = 12  # after the decimal point; smaller differences are rounding errors
 
 
@@ -82,15 +79,16 @@ def judge(expectation: Expectation, results: Results) -> list[Judgment]:
     Raises:
         RunsError: a damaged log that the measure needs.
     """
-    records = _matching_records(expectation, results)
+    records = matching_records(expectation, results)
     if expectation.measure == TRAINABILITY:
         return [_by_predictors(expectation, replace(results, records=tuple(records)))]
     folders = {record.folder for record in records}
-    cells = [cell for cell in MEASURES[expectation.measure](results, expectation.number) if cell[2].folder in folders]
+    measure = MEASURES[expectation.measure] if results.table is None else FILE_METRIC
+    cells = [cell for cell in measure(results, expectation.number) if cell[2].folder in folders]
     if ANY_RESIDUAL not in expectation.arms:
         return [_judgment(expectation, None, cells)]
     residual = [record.trial.arm for record in records if record.trial.parameters_of is None]
-    arms = [arm for arm in dict.fromkeys(residual) if arm not in ("plain", *expectation.arms)]
+    arms = [arm for arm in dict.fromkeys(residual) if arm not in (results.baseline, *expectation.arms)]
     judgments = [replace(_judgment(_for_arm(expectation, arm), arm, cells), expectation=expectation) for arm in arms]
     return judgments if any(judgment.cells for judgment in judgments) else [_judgment(expectation, None, [])]
 
@@ -112,32 +110,6 @@ def _for_arm(expectation: Expectation, arm: str) -> Expectation:
         Relation(with_arm(relation.left), relation.sign, with_arm(relation.right)) for relation in expectation.relations
     )
     return replace(expectation, relations=relations)
-
-
-# ---- matching records -------------------------------------------------------------------------------------------------------
-
-
-def _matching_records(expectation: Expectation, results: Results) -> list[TrialRecord]:
-    """The trials that match the conditions; `deepest` is the deepest depth among those that match the other conditions."""
-    records = list(results.records)
-    for key, wanted in sorted(expectation.where, key=_is_end):
-        if _is_end((key, wanted)):
-            depths = [record.trial.settings.network.depth for record in records]
-            records = [record for record, depth in zip(records, depths, strict=True) if depth == ENDS[wanted](depths)]
-        else:
-            records = [record for record in records if _is_value(record.conditions.get(key), wanted)]
-    return records
-
-
-def _is_end(condition: tuple[str, str]) -> bool:
-    key, wanted = condition
-    return key == "network.depth" and wanted in ENDS
-
-
-def _is_value(value: Any, wanted: str) -> bool:
-    """Whether `wanted` is the value: as in the label of a cell, as Python prints it, or any spelling of the same number."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and re.fullmatch(NUMBER, wanted)
-    return wanted in (config.format_value(value), str(value).replace(" ", "")) or (bool(number) and float(wanted) == value)
 
 
 # ---- trainability -----------------------------------------------------------------------------------------------------------
@@ -195,8 +167,13 @@ def _judgment(expectation: Expectation, arm: str | None, cells: MeasuredCells) -
         for (label, _, _), cell_tests in zip(tested, _corrected(tests, expectation.level), strict=True)
     )
     verdict = next((kind for kind in WORST_FIRST if any(cell.verdict == kind for cell in verdicts)), Verdict.NOT_TESTED)
-    images = tuple(dict.fromkeys(record.trial.settings.data.name for _, _, record in tested))
+    images = tuple(dict.fromkeys(_images(record) for _, _, record in tested))
     return Judgment(expectation, arm, verdict, verdicts, images)
+
+
+def _images(record: TrialRecord) -> str:
+    """The data set; of a run from a file, the file."""
+    return record.trial.settings.data.name if "settings" in record.trial.model_fields_set else record.folder.parent.name
 
 
 def _corrected(tests: Sequence[Sequence[_Test]], level: float | None) -> list[list[_Test]]:

@@ -230,6 +230,9 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+FILE_METRIC = _result("value")  # the metric of results from a file
+
+
 @dataclass(frozen=True)
 class Unit:
     """The unit of a measure in text: the factor, the unit of a value, and that of a difference."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from resexp import config, runs
+from resexp.cli import compare_options as option
 from resexp.cli.output import write
 from resexp.cli.program import (
     FAILED,
@@ -30,25 +31,13 @@ from resexp.cli.program import (
 )
 
 if TYPE_CHECKING:
-    from resexp.comparison import Cell
+    from resexp.comparison import Cell, Comparison
 
 
 MAX_WIDTH = 120  # characters of a line on a wide terminal; longer lines are hard to read
-MetricOption = Annotated[
-    str,
-    typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
-]
-ByOption = Annotated[list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")]
 TuneOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
-]
-ExpectOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="EXPR|FILE",
-        help="Check a hypothesis ('test_loss: identity < plain') or claims: cifar10, he2015, tutorial, or a file.",
-    ),
 ]
 
 
@@ -57,33 +46,46 @@ def compare(
     sources: SourcesArgument = None,
     *,
     runs_dir: RunsOption = Path("runs"),
-    metric: MetricOption = "test_accuracy",
-    at: Annotated[
-        str, typer.Option(help="Point in training: last, best (highest validation accuracy), or step:N of metrics.csv.")
-    ] = "last",
-    by: ByOption = None,
+    metric: option.MetricOption = "test_accuracy",
+    at: option.AtOption = "last",
+    by: option.ByOption = None,
     tune: TuneOption = None,
-    expect: ExpectOption = None,
+    expect: option.ExpectOption = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
-    by_layer: Annotated[
-        bool, typer.Option("--by-layer", help="Add weight gradients at the first and the last layer of each network.")
-    ] = False,
+    by_layer: option.ByLayerOption = False,
     images: Annotated[bool, typer.Option("--by-image", help="Add the uncertainty due to the choice of test images.")] = False,
     form: Annotated[str, typer.Option("--format", help="Output format: table, csv, json, md or tex.")] = "table",
-    unmatched: Annotated[
-        bool, typer.Option("--allow-unmatched", help="Also compare networks that differ in more than the shortcut.")
-    ] = False,
-    missing: Annotated[bool, typer.Option("--allow-missing", help="Exit 0 even if some trials are unfinished.")] = False,
+    unmatched: option.UnmatchedOption = False,
+    missing: option.MissingOption = False,
+    arm: option.ArmOption = None,
+    pair: option.PairOption = None,
+    baseline: option.BaselineOption = None,
+    outcome: option.OutcomeOption = None,
+    last: option.LastOption = None,
+    ignore: option.IgnoreOption = None,
+    lower_is_better: option.LowerOption = False,
+    margin: option.MarginOption = None,
 ) -> None:
-    """Compare plain and residual networks, paired by seed. Accepts several experiments.
+    """Compare plain and residual networks, paired by seed. Accepts several experiments, or result files of other programs.
+
+    A result file is CSV, TSV or Parquet, with a row per run: compare results.csv --arm model --pair seed --metric accuracy.
 
     On a terminal arms and verdicts have colors, unless the variable NO_COLOR is set. Text always states the same.
 
     Exit status 1: trials are damaged or unfinished. Exit status 3: --expect is not met, or a network has no matching plain one.
     """
-    from resexp import claims, comparison, tables  # noqa: PLC0415 - as above
+    from resexp import comparison, tables  # noqa: PLC0415 - as above
 
     check_choice("--format", form, tables.FORMATS)
+    of_files = option.FileOptions(arm, pair, baseline, outcome, last, ignore or [], lower_is_better, margin)
+    if option.is_file(sources or []):
+        refused = {"--at": at != "last", "--tune": bool(tune), "--by-layer": by_layer, "--by-image": images}
+        results = of_files.read(sources or [], metric, by or [], missing=missing, refused=refused)
+        grammar = (metric, [*(by or [])])
+        expectations = [expectation for text in expect or [] for expectation in _expectations(text, grammar)]
+        _print_comparison(comparison.compare_table(results), expectations, form, p_values=p_values)
+        return
+    of_files.refuse()
     comparison.find_metric(metric, at)
     expectations = [expectation for text in expect or [] for expectation in _expectations(text)]
     if by_layer and form not in ("table", "json"):
@@ -93,6 +95,26 @@ def compare(
     compared = comparison.compare_results(results, metric, at, tune=tune or [], unmatched=unmatched, images=images)
     if by_layer:
         compared = replace(compared, by_layer=tuple(comparison.layer_gradients(results, comparison.layer_logs(results))))
+    _print_comparison(compared, expectations, form, p_values=p_values, unmatched=unmatched, missing=missing, judged=results)
+
+
+def _print_comparison(
+    compared: "Comparison",
+    expectations: Sequence[tuple[str, config.Expectation]],
+    form: str,
+    *,
+    p_values: bool,
+    unmatched: bool = False,
+    missing: bool = False,
+    judged: runs.Results | None = None,
+) -> None:
+    """Prints a comparison and the verdicts, and ends the program if a trial is missing or a hypothesis is not met.
+
+    judged: the results that hypotheses are about, if `compared` shows another point in training.
+    """
+    from resexp import claims, tables  # noqa: PLC0415 - as above
+
+    results = judged or compared.results
     judgments = [(kind, claims.judge(expectation, results)) for kind, expectation in expectations]
     lines = [
         line
@@ -105,20 +127,22 @@ def compare(
         print_lines(console, tables.comparison_lines(compared, lines, p_values=p_values, width=width))
     else:
         print_result(tables.FORMATS[form](compared, lines, p_values=p_values))
-    if by_layer and form == "table":
+    if compared.by_layer and form == "table":
         print_result("\n" + "\n".join(tables.by_layer_lines(compared.by_layer)))
     _fail_if_incomplete(results, missing=missing)
     _refuse_unmatched(compared.cells, unmatched=unmatched)
-    unmet = [judgment for _, judged in judgments for judgment in judged if judgment.verdict != claims.Verdict.SUPPORTED]
+    unmet = [judgment for _, verdicts in judgments for judgment in verdicts if judgment.verdict != claims.Verdict.SUPPORTED]
     if unmet:
         more = f" (and {len(unmet) - 1} more)" if len(unmet) > 1 else ""
         fail(f"not met: {unmet[0].expectation.text}: {tables.verdict_line(unmet[0])}{more}", UNMET)
 
 
-def _expectations(text: str) -> list[tuple[str, config.Expectation]]:
+def _expectations(text: str, table: tuple[str, Sequence[str]] | None = None) -> list[tuple[str, config.Expectation]]:
     """(kind, expectation) of one --expect. Text that is not a file is a hypothesis if it contains a colon or a relation."""
     from resexp import claims  # noqa: PLC0415 - as above
 
+    if table is not None:
+        return [("hypothesis", config.parse_expectation(text, table=table))]
     if any(sign in text for sign in ":<>") and not text.endswith((".yaml", ".yml")) and not claims.is_file(text):
         return [("hypothesis", config.parse_expectation(text))]
     return [(" ".join(f"claimed: {claim.text} ({claim.source})".split()), claim.expectation) for claim in claims.read(text)]

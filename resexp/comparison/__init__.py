@@ -21,6 +21,7 @@ from resexp.comparison.overall import (
     Comparison,
     SeedEstimate,
     compare_results,
+    compare_table,
     pairing_gain,
     seed_budget,
 )

@@ -21,7 +21,7 @@ from resexp.comparison.groups import (
     values,
 )
 from resexp.comparison.image_uncertainty import image_error, over_test_images
-from resexp.comparison.metrics import ALL_METRICS, resolution
+from resexp.comparison.metrics import metric_of, resolution
 from resexp.inference import Difference, Pairing, Summary
 from resexp.runs import Outcome, Results, TrialRecord
 
@@ -119,9 +119,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Measure:
-    """The metric of a comparison; one_image: the smallest possible difference; strict: predictions are required."""
+    """The metric of a comparison, and the arm that others are compared with.
+
+    better: as in `Metric`; one_image: the smallest possible difference; strict: predictions are required.
+    """
 
     metric: str
+    baseline: str
+    better: int
     one_image: float
     strict: bool
 
@@ -135,8 +140,9 @@ def cells(results: Results, metric: str = "test_accuracy", *, unmatched: bool = 
         RunsError: missing or damaged predictions, with `images`.
     """
     grouped = groups(results)
-    measure = _Measure(metric, resolution(results, ALL_METRICS[metric]) or 0.0, strict=images)
-    plain_arms = [(label, arms["plain"]) for label, arms in grouped if "plain" in arms]
+    chosen, baseline = metric_of(results, metric), results.baseline
+    measure = _Measure(metric, baseline, chosen.better, resolution(results, chosen) or 0.0, strict=images)
+    plain_arms = [(label, arms[baseline]) for label, arms in grouped if baseline in arms]
     return _corrected(
         [
             Cell(label, [_arm(label, name, arms, plain_arms, measure, unmatched=unmatched) for name in arms])
@@ -171,7 +177,8 @@ def _arm(
     records, metric = arms[name], measure.metric
     results = [record.result for record in records if record.result]
     missing = [record.state for record in records if not record.result]
-    plain, differing = _counterpart(label, records, arms.get("plain"), plain_arms) if name != "plain" else ([], ())
+    baseline = arms.get(measure.baseline)
+    plain, differing = _counterpart(label, records, baseline, plain_arms) if name != measure.baseline else ([], ())
     control = arms.get(config.control_arm(name), [])
     is_plain = _is_plain(records, arms)
     compared = not is_plain and (unmatched or not differing)
@@ -207,7 +214,7 @@ def _arm(
 def _contrast(plain: Sequence[TrialRecord], records: Sequence[TrialRecord], measure: _Measure) -> Contrast:
     paired_values = values(plain, records, measure.metric)
     if paired_values is None:
-        ranks = _ranks(plain, records, measure.metric)
+        ranks = _ranks(plain, records, measure)
         enough = ranks and min(_finished(plain), _finished(records)) >= inference.MIN_SEEDS
         return Contrast(outcomes=_fisher_p(plain, records), ranks=ranks, p=ranks.p if ranks and enough else None)
     differences = paired_differences(*paired_values)
@@ -233,11 +240,11 @@ def _finished(records: Sequence[TrialRecord]) -> int:
     return sum(record.result is not None for record in records)
 
 
-def _ranks(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord], metric: str) -> Ranks | None:
+def _ranks(plain: Sequence[TrialRecord], residual: Sequence[TrialRecord], measure: _Measure) -> Ranks | None:
     """None if all outcomes are the same, or an arm has no finished network."""
     if _fisher_p(plain, residual) is None:
         return None
-    worst = -math.inf * (ALL_METRICS[metric].better or 1)
+    metric, worst = measure.metric, -math.inf * (measure.better or 1)
     first, second = (
         [worst if (accuracy := value(record, metric)) is None else accuracy for record in arm if record.result]
         for arm in (plain, residual)

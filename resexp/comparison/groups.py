@@ -21,7 +21,7 @@ def groups(results: Results) -> list[tuple[Label, Group]]:
         label = results.label(record)
         arms = cells.setdefault(tuple(label.values()), (label, {}))[1]
         arms.setdefault(record.trial.arm, []).append(record)
-    return [(label, dict(sorted(arms.items(), key=lambda arm: arm[0] != "plain"))) for label, arms in cells.values()]
+    return [(label, dict(sorted(arms.items(), key=lambda arm: arm[0] != results.baseline))) for label, arms in cells.values()]
 
 
 def order_by(results: Results, keys: Sequence[str]) -> Results:

@@ -44,6 +44,18 @@ STEP_METRICS = {
 ALL_METRICS = {**STEP_METRICS, **METRICS}
 
 
+FILE_METRIC = "value"  # key of the metric in results from a file
+
+
+def metric_of(results: Results, key: str) -> Metric:
+    """The metric with this key in the results; of a file, its column. A column named like a metric of ours is printed alike."""
+    table = results.table
+    if table is None:
+        return ALL_METRICS[key]
+    known = METRICS.get(table.metric, Metric(table.metric, percent=False))
+    return replace(known, better=table.better, split=None)
+
+
 def find_metric(name: str, at: str) -> tuple[str, Metric, int | None]:
     """(key in a result, metric, step or None) of a metric `at` last, best or step:N.
 

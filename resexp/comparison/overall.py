@@ -2,18 +2,21 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from resexp import inference, runs
 from resexp.comparison.cells import Cell, cells
 from resexp.comparison.depths import DepthTrend, depth_trends
 from resexp.comparison.groups import column_names
-from resexp.comparison.metrics import Metric, resolution, select_metric
+from resexp.comparison.metrics import FILE_METRIC, Metric, metric_of, resolution, select_metric
 from resexp.comparison.trainability import Trainability, trainability
 from resexp.comparison.tuning import TunedComparison, best_settings, tuned
 from resexp.comparison.weight_gradients import LayerGradients
+from resexp.config.models import CompareSettings
 from resexp.runs import Results
+
+MARGIN = CompareSettings().margin  # of shares, if none is stated
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ def compare_results(
         ConfigError: an unknown metric, `at` or key.
         RunsError: a damaged log that the comparison needs.
     """
+    if results.table:
+        return compare_table(results, unmatched=unmatched)
     selected, key, chosen = select_metric(results, metric, at)
     return Comparison(
         results=selected,
@@ -66,6 +71,23 @@ def compare_results(
         trainability=trainability(results),
         tuned_keys=column_names(selected, tune, "--tune"),
         looks=_looks(selected),
+    )
+
+
+def compare_table(results: Results, *, unmatched: bool = False) -> Comparison:
+    """The comparison of the runs in result files of other programs, which have no depth, costs or training curves."""
+    metric, table = metric_of(results, FILE_METRIC), results.table
+    margin = table.margin if table and table.margin is not None else MARGIN if metric.percent else 0.0
+    return Comparison(
+        results=results,
+        key=table.metric if table else FILE_METRIC,
+        metric=metric,
+        resolution=None,
+        margin=margin,
+        cells=cells(results, FILE_METRIC, unmatched=unmatched),
+        tuned=[],
+        depths=[],
+        trainability=trainability(replace(results, records=())),
     )
 
 
@@ -104,7 +126,7 @@ def seed_budget(comparison: Comparison) -> SeedBudget | None:
     spread = sorted(
         (difference.half, difference.sd, difference.n) for difference in differences if difference.half and difference.sd
     )
-    if not spread or not comparison.metric.percent or not comparison.margin:
+    if not spread or not (comparison.metric.percent or comparison.results.table) or not comparison.margin:
         return None
     aim = comparison.margin / 2
     halves, sds, counts = zip(*spread, strict=True)

@@ -17,7 +17,7 @@ the arms of all cells.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from resexp import renamed
@@ -85,8 +85,10 @@ class Expectation:
         return tuple(dict.fromkeys(side.arm for side in sides if side.arm is not None))
 
 
-def parse_expectation(text: str, where: str = "--expect") -> Expectation:
+def parse_expectation(text: str, where: str = "--expect", table: tuple[str, Collection[str]] | None = None) -> Expectation:
     """The hypothesis that a text states.
+
+    table: the metric of results from a file, also called `metric`, and the columns that may follow `at`.
 
     Raises:
         ConfigError: with `where`, the part that cannot be parsed, and an example.
@@ -104,24 +106,30 @@ def parse_expectation(text: str, where: str = "--expect") -> Expectation:
     if not match:
         raise error(f"{one_line!r} does not begin with a measure and a colon")
     measure, number, rest = match.groups()
-    if measure in renamed.MEASURES:
+    if table is None and measure in renamed.MEASURES:
         raise ConfigError(f"{measure} is now {renamed.MEASURES[measure]}", where=where)
-    if measure not in MEASURES:
-        raise ConfigError(f"{measure!r} is not one of {', '.join(MEASURES)}{did_you_mean(measure, MEASURES)}", where=where)
+    measures = MEASURES if table is None else tuple(dict.fromkeys((table[0], "metric")))
+    if measure not in measures:
+        raise ConfigError(f"{measure!r} is not one of {', '.join(measures)}{did_you_mean(measure, measures)}", where=where)
     body, *cells = _AT.split(rest, maxsplit=1)
     sides, level = ([*body.split("@", 1), ""])[:2]
     relations = _relations(sides, error)
     if "@" in body and not _level(level):
         raise error(f"{level.strip()!r} is not a level from 50% to below 100%")
-    selection = _where(cells[0], where, error) if cells else ()
+    selection = _where(cells[0], where, error, None if table is None else table[1]) if cells else ()
     expectation = Expectation(one_line, measure, _number(measure, number, error), relations, _level(level), selection)
+    if table is None:  # arms of a file have any name
+        _check_arms(expectation, where)
+    return expectation
+
+
+def _check_arms(expectation: Expectation, where: str) -> None:
     for name in expectation.arms:
-        if measure == TRAINABILITY and name not in PREDICTORS:
+        if expectation.measure == TRAINABILITY and name not in PREDICTORS:
             problem = f"{name!r} is not one of the predictors {', '.join(PREDICTORS)}{did_you_mean(name, PREDICTORS)}"
             raise ConfigError(problem, where=where)
-        if measure != TRAINABILITY and name in PREDICTORS:
+        if expectation.measure != TRAINABILITY and name in PREDICTORS:
             raise ConfigError(f"{name!r} is a predictor of {TRAINABILITY}, not an arm", where=where)
-    return expectation
 
 
 def _number(measure: str, text: str | None, error: ErrorFactory) -> float | None:
@@ -166,12 +174,18 @@ def _level(text: str) -> float | None:
     return level if 0.5 <= level < 1 else None
 
 
-def _where(text: str, where: str, error: ErrorFactory) -> tuple[tuple[str, str], ...]:
+def _where(text: str, where: str, error: ErrorFactory, columns: Collection[str] | None) -> tuple[tuple[str, str], ...]:
     selection = []
     for part in _SEPARATORS.split(text.strip()):
         key, _, value = part.partition("=")
         if not key or not value:
             raise error(f"at: {part!r} is not of the form key=value")
+        if columns is not None:
+            if key not in columns:
+                allowed = ", ".join(columns) or "none, because --by names no column"
+                raise ConfigError(f"at: {key!r} is not one of {allowed}{did_you_mean(key, columns)}", where=where)
+            selection.append((SHORT.get(key, key), value))
+            continue
         if present := renamed.present_key(key):
             raise ConfigError(f"at: {key} is now {present}", where=where)
         dotted_key = SHORT.get(key, key)

@@ -70,7 +70,7 @@ from resexp.runs.records import (
     pair_summaries,
     with_rounds,
 )
-from resexp.runs.results import Results, Track, TrialRecord, read_results, results_of, trial_records
+from resexp.runs.results import Results, TableSource, Track, TrialRecord, read_results, results_of, trial_records
 from resexp.runs.serialization import to_yaml
 from resexp.runs.targets import readable, target
 from resexp.runs.trials import (

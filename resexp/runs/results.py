@@ -39,22 +39,48 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class TableSource:
+    """Result files of other programs that contain the runs.
+
+    metric, pair: names of columns. better: 1 if a higher metric is better, otherwise -1. margin: the smallest effect of
+    interest. has_outcomes: whether a column states the outcome of each run; otherwise every run counts as above chance.
+    """
+
+    files: tuple[str, ...]
+    metric: str
+    pair: str
+    baseline: str
+    better: int
+    margin: float | None
+    has_outcomes: bool
+
+
+@dataclass(frozen=True)
 class Results:
     """The trials of one experiment, or of several.
 
     axes: dotted keys that distinguish cells. An experiment varies them (the shortcut is not one), or several experiments
         differ in them.
     repeated: number of trials that occur in more than one folder. Each is counted once, from a folder in which it is finished.
+    table: the result files that the runs are from; there are no sources then.
     """
 
     sources: tuple[tuple[Path, Experiment], ...]
     axes: tuple[str, ...]
     records: tuple[TrialRecord, ...]
     repeated: int = 0
+    table: TableSource | None = None
+
+    @property
+    def baseline(self) -> str:
+        """The arm that the others are compared with."""
+        return self.table.baseline if self.table else "plain"
 
     @property
     def name(self) -> str:
         """The names of the experiments; equal names are followed by their folders, many by the numbers of folders and seeds."""
+        if self.table:
+            return " + ".join(self.table.files)
         names = [experiment.name for _, experiment in self.sources]
         if len(names) > MAX_LISTED:
             distinct = list(dict.fromkeys(names))

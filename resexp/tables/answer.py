@@ -7,7 +7,7 @@ from resexp import runs
 from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part, best_settings, flow
 from resexp.inference import DegradationVerdict
 from resexp.tables.findings import ACCURACY, Finding, at_deepest, findings
-from resexp.tables.formats import choice_text, difference_text, percent, seeds_text
+from resexp.tables.formats import choice_text, difference_text, number_text, percent, seeds_text
 from resexp.tables.labels import condition, label_text
 from resexp.tables.recipes import recipe, untuned
 from resexp.tables.remedies import advice, trained_diagnoses
@@ -90,6 +90,10 @@ SENTENCES = {
     ),
     "missing": Sentence("{count} trials are missing", "trials have failed or have not finished"),
     "facts": Sentence("{shared}. {facts}; the test set was evaluated once, after training.", "always"),
+    "file": Sentence(
+        "Pairs: rows of two arms with the same {pair}, n = {count} seeds; {better} is better{margin}.",
+        "the results are from a file",
+    ),
     "next": Sentence("Next: {command}", "the answer is printed by `compare` or `train`, not in a report"),
 }
 TEST_ACCURACY = ("test_accuracy", "best_test_accuracy")  # metrics that the sentences on pairs and best settings can state
@@ -147,6 +151,8 @@ def answer_lines(comparison: Comparison, commands: Sequence[str] = ("report",), 
     """
     if not any(arm.summary.n for cell in comparison.cells for arm in cell.arms):
         return []
+    if comparison.results.table:
+        return [f"{mark}{file_line(comparison)}"]
     folders = [folder for folder, _ in comparison.results.sources]
     summaries = [summary for folder in folders if (folder / "pairs.json").exists() for summary in runs.pair_summaries(folder)]
     lines = [f"{mark}{line}" for line in answer(comparison, findings(comparison.cells), summaries)]
@@ -154,6 +160,18 @@ def answer_lines(comparison: Comparison, commands: Sequence[str] = ("report",), 
         *lines,
         *(mark + SENTENCES["next"].format(command=shlex.join(["resexp", command, *map(str, folders)])) for command in commands),
     ]
+
+
+def file_line(comparison: Comparison) -> str:
+    """How the runs of a file are paired, their number and the margin."""
+    table = comparison.results.table
+    margin = number_text(comparison.margin, comparison.metric) + (" points" if comparison.metric.percent else "")
+    return SENTENCES["file"].format(
+        pair=table.pair if table else "",
+        count=seeds_text(comparison.cells),
+        better="higher" if comparison.metric.better > 0 else "lower",
+        margin=f"; margin = {margin}" if comparison.margin else "",
+    )
 
 
 def trained_lines(comparison: Comparison) -> list[str]:

@@ -17,7 +17,7 @@ from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.formats import (
     looks_coverage,
     looks_text,
-    percent,
+    number_text,
     seeds_needed_text,
     seeds_text,
     sources_text,
@@ -35,6 +35,11 @@ SENTENCES = {
         "networks were trained in bfloat16 or TF32",
     ),
 }
+
+SLOPES = (
+    "Slopes are measured at initialization.",
+    f"Slope x blocks is in orders of magnitude: below -{THRESHOLD:g} gradients vanish, above {THRESHOLD:g} they explode.",
+)
 
 
 def as_text(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:
@@ -56,7 +61,7 @@ def comparison_lines(
     """The same for a terminal of another width, with colors."""
     unit = " in percent" if comparison.metric.percent else ""
     head = [f"{comparison.results.name}: {comparison.metric.label}{unit}, mean ± SD over seeds", *comparison.results.questions]
-    head += [f"trained at {recipe(comparison.results)}"]
+    head += [] if comparison.results.table else [f"trained at {recipe(comparison.results)}"]
     head += [f"fixed: {label_text(comparison.results.common)}"] if comparison.results.common else []
     head += ["", *opening] if (opening := answer_lines(comparison)) else []
     head += ["", *judgments] if judgments else []
@@ -84,8 +89,7 @@ def notes(comparison: Comparison) -> list[str]:
     lines = [
         f"n = {seeds_text(comparison.cells)} seeds.",
         *legend(*terms(comparison)),
-        "Slopes are measured at initialization.",
-        f"Slope x blocks is in orders of magnitude: below -{THRESHOLD:g} gradients vanish, above {THRESHOLD:g} they explode.",
+        *([] if comparison.results.table else SLOPES),
         *looks_lines(comparison),
     ]
     if any(arm.contrast.shown for arm in arms):
@@ -121,7 +125,10 @@ def terms(comparison: Comparison) -> list[str]:
         "beyond width": any(arm.beyond_width for arm in arms),
         "*": any(arm.contrast.shown for arm in arms),
     }
-    return ["above chance", "train error", "slope", *(term for term, appears in conditional.items() if appears)]
+    always = ["above chance", "train error", "slope"]
+    if table := comparison.results.table:
+        always = ["above chance"] if table.has_outcomes else []
+    return [*always, *(term for term, appears in conditional.items() if appears)]
 
 
 def looks_lines(comparison: Comparison) -> list[str]:
@@ -134,6 +141,8 @@ def looks_lines(comparison: Comparison) -> list[str]:
 
 def precision_notes(comparison: Comparison) -> list[str]:
     """The numeric precision of gradient norms, if it is neither float32 nor float64."""
+    if comparison.results.table:
+        return []
     precisions = dict.fromkeys(record.trial.settings.precision for record in comparison.results.records)
     coarse = [precision for precision in precisions if precision in config.COARSE]
     return [SENTENCES["precision"].format(precisions=" and ".join(coarse))] if coarse else []
@@ -149,15 +158,19 @@ def seed_budget_lines(comparison: Comparison) -> list[str]:
         return []
     median, widest = precision.median, precision.widest
     has_several_pairs = precision.pairs > 1
-    current = f"Precision: 95% CI half-width ±{percent(median.half)} points" + (
-        f" (median of {precision.pairs} pairs), ±{percent(widest.half)} (widest)" if has_several_pairs else ""
+    half, least, margin, aim = (
+        number_text(value, comparison.metric) for value in (median.half, widest.half, comparison.margin, precision.aim)
+    )
+    points = " points" if comparison.metric.percent else ""
+    current = f"Precision: 95% CI half-width ±{half}{points}" + (
+        f" (median of {precision.pairs} pairs), ±{least} (widest)" if has_several_pairs else ""
     )
     if widest.half <= precision.aim:
-        return ["", f"{current}; enough for differences of {percent(comparison.margin)} points."]
+        return ["", f"{current}; enough for differences of {margin}{points}."]
     needed = seeds_needed_text(median)
     if has_several_pairs:
         needed = f"{seeds_needed_text(median, 'median pair')} or {seeds_needed_text(widest, 'widest')}"
-    return ["", f"{current}. For ±{percent(precision.aim)} points you need about {needed}."]
+    return ["", f"{current}. For ±{aim}{points} you need about {needed}."]
 
 
 def limits(results: Results) -> list[str]:

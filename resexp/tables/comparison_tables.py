@@ -14,6 +14,6 @@ TABLES: dict[str, Callable[[Comparison], Table[Any]]] = {"learning_rate_transfer
 
 
 def added_tables(comparison: Comparison) -> dict[str, Table[Any]]:
-    """The tables that have rows or notes, by name."""
-    tables = {name: make(comparison) for name, make in TABLES.items()}
+    """The tables that have rows or notes, by name; none for results from a file."""
+    tables = {} if comparison.results.table else {name: make(comparison) for name, make in TABLES.items()}
     return {name: table for name, table in tables.items() if table.rows or table.notes}

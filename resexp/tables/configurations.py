@@ -44,7 +44,8 @@ IN_PAPERS = frozenset({Medium.MARKDOWN, Medium.LATEX})
 def configurations(comparison: Comparison, notes: Sequence[str] = (), *, p_values: bool = False) -> Table[ArmRow]:
     """One row for each arm of each cell; CSV contains shares in [0, 1]. p_values: whether people see exact p-values."""
     columns = [*map(_key, comparison.results.shown), *_results(comparison), *_differences(comparison)]
-    columns += [*GRADIENTS, *(_p_values() if p_values else []), *REMARKS]
+    gradients = [] if comparison.results.table else GRADIENTS
+    columns += [*gradients, *(_p_values() if p_values else []), *REMARKS]
     return Table(
         title=f"{comparison.results.name}: {comparison.metric.label}",
         columns=columns,
@@ -81,13 +82,18 @@ def _outcome_data(outcome: Outcome) -> Callable[[ArmRow], Value]:
 
 
 def _results(comparison: Comparison) -> list[Column[ArmRow]]:
-    percent = comparison.metric.percent
-    return [
+    percent, table = comparison.metric.percent, comparison.results.table
+    counts = "above chance" if table is None or table.has_outcomes else "seeds"
+    columns = [
         Column(
             "arm", lambda row: row.arm.name, "arm", arm=True, data={"arm": lambda row: row.arm.name}, media=IN_RECORD,
         ),
         Column(
-            "above chance", lambda row: lines_text(outcome_text(row.arm), missing_text(row.arm)), "above chance",
+            counts,
+            lambda row: lines_text(
+                str(row.arm.summary.n) if counts == "seeds" else outcome_text(row.arm), missing_text(row.arm)
+            ),
+            "above chance" if counts == "above chance" else "",
             media=IN_RECORD,
             data={
                 "n": lambda row: row.arm.summary.n,
@@ -100,11 +106,14 @@ def _results(comparison: Comparison) -> list[Column[ArmRow]]:
             number=True, media=IN_RECORD,
             data={"mean": lambda row: row.arm.summary.mean, "sd": lambda row: row.arm.summary.sd},
         ),
-        Column("train error (%)", lambda row: train_error_text(row.arm), number=True, media=IN_TEXT),
-        Column(
-            "train error (%)", lambda row: train_error_spread(row.arm), "train error", number=True, media=EVERYWHERE - IN_TEXT
-        ),
     ]  # fmt: skip
+    return columns if table else [*columns, *TRAIN_ERROR]
+
+
+TRAIN_ERROR: list[Column[ArmRow]] = [
+    Column("train error (%)", lambda row: train_error_text(row.arm), number=True, media=IN_TEXT),
+    Column("train error (%)", lambda row: train_error_spread(row.arm), "train error", number=True, media=EVERYWHERE - IN_TEXT),
+]
 
 
 def _interval(
@@ -118,7 +127,8 @@ def _interval(
 
 
 def _differences(comparison: Comparison) -> list[Column[ArmRow]]:
-    metric, resolution = comparison.metric, comparison.resolution
+    metric, resolution, baseline = comparison.metric, comparison.resolution, comparison.results.baseline
+    arms = "residual - plain" if baseline == "plain" else f"arm - {baseline}"
 
     def difference(row: ArmRow) -> str:
         contrast = row.arm.contrast
@@ -129,7 +139,7 @@ def _differences(comparison: Comparison) -> list[Column[ArmRow]]:
 
     return [
         Column(
-            f"residual - plain{', points' if metric.percent else ''} [95% CI]", difference, "95% CI", number=True,
+            f"{arms}{', points' if metric.percent else ''} [95% CI]", difference, "95% CI", number=True,
             media=IN_RECORD, data=_interval("difference", "low", "high", lambda row: row.arm.difference),
         ),
         Column(

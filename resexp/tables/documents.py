@@ -39,7 +39,7 @@ def as_markdown(
     """
     lines = [f"# {comparison.results.name}: {comparison.metric.label}", ""]
     lines += [*(f"- {line}" for line in judgments), ""] if judgments else []
-    lines += [f"trained at {recipe(comparison.results)}", ""]
+    lines += [] if comparison.results.table else [f"trained at {recipe(comparison.results)}", ""]
     lines += [f"fixed: {label_text(comparison.results.common)}", ""] if comparison.results.common else []
     lines += [*answer_lines(comparison, ("report",) if commands else ()), ""]
     rates = untuned(comparison.results) if commands else []
@@ -82,7 +82,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
         "cells": [{"label": cell.label, "arms": [next(arms) for _ in cell.arms]} for cell in comparison.cells],
         "looks": list(comparison.looks),
         "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
-        "over_depth": json_rows(error_over_depth(comparison)),
+        "over_depth": json_rows(error_over_depth(comparison)) if comparison.depths else [],
         "tuned" if comparison.tuned_keys else "best_settings": [asdict(row) for row in comparison.tuned],
         "trainability": json_rows(predictors(comparison)),
         "tables": {name: json_rows(table) for name, table in added_tables(comparison).items()},

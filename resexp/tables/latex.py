@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from resexp import config, runs
+from resexp import __version__, config, runs
 from resexp.comparison import EACH_AT_BEST, Comparison
 from resexp.tables.best_settings import SELECTED, best_settings
 from resexp.tables.compared import looks_lines, precision_notes, terms
@@ -36,6 +36,9 @@ def as_latex(comparison: Comparison, judgments: Sequence[str] = (), *, p_values:
 
 
 def _caption(comparison: Comparison) -> list[str]:
+    if comparison.results.table:
+        shown = any(arm.contrast.shown for cell in comparison.cells for arm in cell.arms)
+        return [*legend(*terms(comparison)), *(["the p-values for * cover seeds."] if shown else [])]
     sources = sources_text([arm for cell in comparison.cells for arm in cell.arms])
     return [
         f"trained at {recipe(comparison.results)}.",
@@ -61,6 +64,14 @@ TESTS = (
 
 def _methods(comparison: Comparison, *, p_values: bool) -> list[str]:
     """n, split, networks, recipe, test and tuning. Everything but the last paragraph is on equal settings."""
+    if table := comparison.results.table:
+        text = (
+            f"{table.metric} is compared with that of {table.baseline} in pairs of runs with the same {table.pair} "
+            f"(resexp {__version__});"
+        )
+        count = rf"$n = {seeds_text(comparison.cells, ', ')}$ seeds."
+        intervals = INTERVALS.replace("residual minus plain", latex_text(f"each arm minus {table.baseline}"))
+        return [latex_text(text) + " " + count, intervals, *([TESTS] if p_values else [])]
     pairs = (
         "Plain and residual networks are trained as pairs: shared weights have equal initial values, and all batches and "
         rf"hyperparameters are identical (resexp {_version(comparison)}); $n = {seeds_text(comparison.cells, ', ')}$ seeds."

@@ -149,6 +149,8 @@ def _entry(path: Path, publication: Publication, index: int) -> Entry:
 def published_rows(results: Results) -> list[PublishedRow]:
     """The published results for all configurations and arms, except parameter-matched baselines, which have none."""
     rows: list[PublishedRow] = []
+    if results.table:
+        return rows
     for label, arms in groups(results):
         for arm, records in arms.items():
             measured = summary(records, "test_accuracy")

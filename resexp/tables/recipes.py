@@ -23,6 +23,8 @@ SENTENCES = {
 
 def recipe(results: Results) -> str:
     """'learning rate 0.001, 20 epochs'; the range if there are several values."""
+    if results.table:
+        return ""
     lengths = []
     for key, unit in (("training.epochs", "epoch"), ("training.steps", "step")):
         values = _values(results, key)
@@ -36,7 +38,7 @@ def recipe(results: Results) -> str:
 def untuned(results: Results) -> list[str]:
     """If all networks have one learning rate: that it was not tuned, and the commands that tune it."""
     rates = _values(results, LR)
-    if len(rates) != 1:
+    if results.table or len(rates) != 1:
         return []
     folder, experiment = results.sources[0]
     name, grid = f"{experiment.name}-lr", ",".join(f"{rates[0] * factor:.3g}" for factor in GRID)
