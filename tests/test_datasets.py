@@ -2,6 +2,7 @@
 
 import gzip
 import tarfile
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -254,6 +255,9 @@ def test_an_existing_folder_with_the_name_of_a_variable_is_used(tmp_path: Path):
 
 def test_digits_are_those_of_scikit_learn_split_into_1438_and_359_with_equal_class_shares():
     digits = load_digits()
+    original = resources.files("sklearn.datasets.data") / "digits.csv.gz"
+    copy = resources.files("resexp.datasets") / "digits.csv.gz"
+    assert copy.read_bytes() == original.read_bytes()
     training, test = (DATASETS["digits"](NOWHERE, split) for split in ("train", "test"))
     raw = sorted((image.astype(np.uint8).tobytes(), int(k)) for image, k in zip(digits.images, digits.target, strict=True))
     both = [(bytes(p.numpy()), int(k)) for split in (training, test) for p, k in zip(split.pixels, split.labels, strict=True)]

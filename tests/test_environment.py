@@ -72,9 +72,7 @@ def test_a_start_records_everything_that_a_result_may_depend_on_and_no_user_name
         "resexp": metadata.version("resexp"),
         "revision": environment.revision(),
         "python": platform.python_version(),
-        "packages": {
-            name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas")
-        },
+        "packages": {name: metadata.version(name) for name in ("torch", "torchvision", "numpy", "scipy", "pandas")},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": runs.processor(),
         "cores": os.cpu_count(),

@@ -157,6 +157,26 @@ def test_a_superseded_attempt_stops_before_it_appends_replaces_or_discards_anyth
     assert (tmp_path / "checkpoints" / ".c.attempt").read_text() == "of a later attempt"
 
 
+def test_writes_of_one_logging_step_are_checked_once_before_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    log, token, checks = tmp_path / "metrics.csv", tmp_path / "checkpoints" / ".c.attempt", []
+    monkeypatch.setattr(locks, "_read", lambda path, read=locks._read: checks.append(path) or read(path))
+    with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
+        checks.clear()
+        with runs.checked_once():
+            once = len(checks)
+            for _ in range(3):
+                runs.append(log, [ROW])
+        assert len(checks) == once > 0
+
+        token.write_text("of a later attempt")
+        with pytest.raises(SupersededError), runs.checked_once():
+            runs.append(log, [ROW])
+        with pytest.raises(SupersededError):  # afterwards every write is checked again
+            runs.append(log, [ROW])
+
+    assert len(runs.read_rows(log)) == 3
+
+
 def test_an_attempt_stops_after_a_later_one_has_finished(tmp_path: Path):
     with runs.lock(tmp_path) as lease, runs.attempt(lease, "c"):
         (tmp_path / "checkpoints" / ".c.attempt").unlink()

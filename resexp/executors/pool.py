@@ -20,6 +20,8 @@ from resexp.executors.processes import EndedError, Worker, block_signals, check_
 from resexp.executors.workers import cores
 from resexp.runs import Lease
 
+PATIENCE_SECONDS = 1.0  # of the first stacks of a plan, before another worker starts for those that wait
+
 Announce = Callable[[str], None]  # takes the current stage, such as "reading mnist"
 
 
@@ -48,9 +50,10 @@ class Pool:
     """A pool of worker processes; the death of one affects only its stack. See `experiment.Executor`."""
 
     def __init__(self, jobs: int | None = 1, announce: Announce = silently) -> None:
-        """Starts the workers.
+        """Starts the first worker.
 
-        jobs: their number; None for as many as plan and machine allow. announce: called with each stage that takes seconds.
+        jobs: the largest number of workers; None for as many as plan and machine allow. announce: called with each stage that
+        takes seconds.
 
         Raises:
             ChildProcessError: a process cannot be started.
@@ -63,20 +66,9 @@ class Pool:
         self.context = multiprocessing.get_context("spawn")
         with block_signals():  # the first semaphore starts multiprocessing's resource tracker
             self.stopping = self.context.Event()
-        self.workers: list[Worker] = []
+        self.workers = [self._worker()]
         self._stacks: dict[Future[str], tuple[int, Stack, str]] = {}
-        self._jobs = jobs
-        self._resize(jobs or min(2, cores()))
-
-    def _resize(self, jobs: int) -> None:
-        """Starts or ends workers until there are exactly `jobs`."""
-        fresh = [self._worker() for _ in range(jobs - len(self.workers))]
-        for worker in self.workers[jobs:]:
-            worker.shutdown(wait=False)
-        self.workers = [*self.workers[:jobs], *fresh]
-
-    def _fit(self, plan: Plan) -> None:
-        self._resize(jobs_for(plan.threads, self._jobs, plan.device))
+        self._jobs, self._limit, self._attached = jobs, jobs or 1, -PATIENCE_SECONDS
 
     def _worker(self) -> Worker:
         return Worker(self.context, self.stopping)
@@ -127,26 +119,29 @@ class Pool:
 
         Every training spends the time so far before its first step: imports, images, pair summaries.
         """
-        startup = time.monotonic() - self._started
-        self._fit(plan)
-        task = (workers.forecast, experiment, plan, len(self.workers), startup)
+        startup, jobs = time.monotonic() - self._started, jobs_for(plan.threads, self._jobs, plan.device)
+        task = (workers.forecast, experiment, plan, jobs, startup)
         prediction: dict[str, Any] = self.call("timing a few steps of each arm", *task)
         return prediction
 
     # ---- the methods of an executor ----
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - there are no other machines
-        self._fit(plan)
+        self._limit, self._attached = jobs_for(plan.threads, self._jobs, plan.device), time.monotonic()
 
     @property
     def running(self) -> int:
         return len(self._stacks)
 
     def has_capacity(self) -> bool:
-        return len(self._stacks) < len(self.workers)
+        """Whether a worker is free, or another one pays: stacks have waited for as long as its start takes."""
+        has_waited = time.monotonic() - self._attached >= PATIENCE_SECONDS
+        return len(self._stacks) < (self._limit if has_waited else min(len(self.workers), self._limit))
 
     def start(self, lease: Lease, stack: Stack, members: Sequence[Trial], device: str) -> None:
-        number = min(set(range(len(self.workers))) - {number for number, _, _ in self._stacks.values()})
+        number = min(set(range(self._limit)) - {number for number, _, _ in self._stacks.values()})
+        if number == len(self.workers):
+            self.workers.append(self._worker())
         future = self.submit(number, workers.train, lease, stack, members, device)
         self._stacks[future] = number, stack, device
 

@@ -21,6 +21,7 @@ from resexp.runs.files import (
     LOGS,
     RunsError,
     append,
+    checked_once,
     discard,
     format_cell,
     json_digest,

@@ -12,7 +12,7 @@ from typing import Any
 
 from resexp.runs.records import Launch
 
-PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "scipy", "pandas")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas")
 
 
 def launch_entry(prepared: dict[str, Any], command: Sequence[str]) -> Launch:

@@ -63,6 +63,18 @@ def check_guards() -> None:
         guard()
 
 
+@contextmanager
+def checked_once() -> Iterator[None]:
+    """Calls the guards once, now, and not again for the writes inside: many short ones that follow one another at once."""
+    check_guards()
+    guards = _guards.copy()
+    _guards.clear()
+    try:
+        yield
+    finally:
+        _guards[:] = guards
+
+
 def write_bytes(path: Path, content: bytes, *, durable: bool = True, previous: Path | None = None) -> None:
     """Writes a file atomically, through a temporary file; the old file is kept as `previous`."""
     check_guards()

@@ -209,13 +209,13 @@ def fixed_batch_rows(state: StackState) -> list[dict[str, Sequence[probes.LogRow
 def write_probe_rows(state: StackState, rows: Sequence[dict[str, Sequence[probes.LogRow]]]) -> None:
     """Appends the probe rows of each active trial to its logs, after the update of a logging step."""
     mark_diverged(state, state.step + 1)
-    for trial_path, is_active, trial_rows in zip(state.trial_paths, state.active, rows, strict=True):
-        for name, probe_rows in trial_rows.items() if is_active else ():
-            if probe_rows:
-                columns = probes.column_names(probes.PROBES[name])
-                runs.append(
-                    trial_path / runs.probe_file(name), [(state.step, state.epoch, *row) for row in probe_rows], columns
-                )
+    with runs.checked_once():
+        for trial_path, is_active, trial_rows in zip(state.trial_paths, state.active, rows, strict=True):
+            for name, probe_rows in trial_rows.items() if is_active else ():
+                if probe_rows:
+                    columns = probes.column_names(probes.PROBES[name])
+                    log_rows = [(state.step, state.epoch, *row) for row in probe_rows]
+                    runs.append(trial_path / runs.probe_file(name), log_rows, columns)
     if time.monotonic() - state.status_written_at > STATUS_SECONDS:
         write_status(state, "running")
 
@@ -231,11 +231,12 @@ def evaluate_epoch(state: StackState, epoch_start: float, stop: Callable[[], boo
     rate = state.learning_rate(state.step)
     now = time.perf_counter()
     seconds = ((epoch_end - epoch_start if state.step else 0.0) / trials, (now - epoch_end) / trials)
-    for trial, trial_path in enumerate(state.trial_paths):
-        if state.active[trial]:
-            runs.append(trial_path / "metrics.csv", [(state.step, state.epoch, rate, *training[trial], *validation[trial])])
-            runs.append(trial_path / "timing.csv", [(state.step, state.epoch, *seconds)])
-    write_status(state, "running")
+    with runs.checked_once():
+        for trial, trial_path in enumerate(state.trial_paths):
+            if state.active[trial]:
+                runs.append(trial_path / "metrics.csv", [(state.step, state.epoch, rate, *training[trial], *validation[trial])])
+                runs.append(trial_path / "timing.csv", [(state.step, state.epoch, *seconds)])
+        write_status(state, "running")
     return now
 
 

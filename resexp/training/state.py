@@ -97,7 +97,8 @@ def mark_diverged(state: StackState, steps_done: int) -> None:
 
 def write_status(state: StackState, status: str) -> None:
     """Writes status.json of every active trial."""
-    for trial_path, is_active in zip(state.trial_paths, state.active, strict=True):
-        if is_active:
-            runs.set_status(trial_path, status, step=state.step, steps=state.step_counts.steps)
+    with runs.checked_once():
+        for trial_path, is_active in zip(state.trial_paths, state.active, strict=True):
+            if is_active:
+                runs.set_status(trial_path, status, step=state.step, steps=state.step_counts.steps)
     state.status_written_at = time.monotonic()
