@@ -52,8 +52,7 @@ LastOption = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="Of a result file: of several rows per run, take that with the largest value of this column. If it is the metric, "
-        "that is the best row.",
+        help="Of a result file: keep the row of each run with the largest value of this column (metric: best).",
     ),
 ]
 IgnoreOption = Annotated[

@@ -22,7 +22,7 @@ from resexp.config import Experiment
 @app.command()
 def export(
     tracker: Annotated[
-        str, typer.Argument(metavar="FORMAT", help="tensorboard, wandb, trackio, mlflow or safetensors (weights).")
+        str, typer.Argument(metavar="FORMAT", help="Format: tensorboard, wandb, trackio, mlflow or safetensors (weights).")
     ],
     source: RunArgument = None,
     *,

@@ -6,4 +6,4 @@ measure(module, x, y, loss, at=["layer*.*"])  gradients and activations at the b
 
 from resexp.modules.factories import find_loss, inputs_of, networks, refuse_huge, targets_of
 from resexp.modules.measuring import measure
-from resexp.modules.user_code import load
+from resexp.modules.references import load

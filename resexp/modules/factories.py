@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from resexp import config, datasets, runs, streams, training
 from resexp.config import ConfigError
 from resexp.modules.passes import LOSSES, Loss, cross_entropy, output_of, seed_all
-from resexp.modules.user_code import load, suppress_all
+from resexp.modules.references import load, suppress_all
 from resexp.user_code import UserCode
 
 COPIES = 7  # of the parameters in memory: weights, their copy, gradients, and twice as large ones in float64

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resexp.config import ConfigError
-from resexp.result_files.exports import converted
+from resexp.result_files.layouts import converted
 
 EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 DELIMITERS = (",", ";", "\t")
