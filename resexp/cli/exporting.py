@@ -1,5 +1,7 @@
 """`resexp export`: the results of an experiment to an installed tracker, and weights as safetensors."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +44,8 @@ def export(
     check_choice("FORMAT", tracker, exports)
     folder = experiment_folder(source, runs_dir)
     with reading(verb=f"exporting {folder} to {tracker}", is_stage=True) as track:
-        destinations = exports[tracker](folder, runs.read_experiment(folder), to, track)
+        with redirect_stdout(sys.stderr):  # Trackio prints
+            destinations = exports[tracker](folder, runs.read_experiment(folder), to, track)
     for destination in destinations:
         print_result(destination)
     log(f"exported {len(destinations)} trials of {folder} to {tracker}")

@@ -37,19 +37,22 @@ from resexp.cli.running import (
 )
 from resexp.runs import RunsError
 
+OriginalDeviceOption = Annotated[
+    str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of the original.")
+]
+TrialsOption = Annotated[
+    list[str] | None, typer.Option("--trial", help="Retrain only this trial and the others in its stack. Repeatable.")
+]
+
 
 @app.command()
 def reproduce(
     source: RunArgument = None,
     *,
     runs_dir: RunsOption = Path("runs"),
-    trials: Annotated[
-        list[str] | None, typer.Option("--trial", help="Retrain only this trial and the others in its stack. Repeatable.")
-    ] = None,
+    trials: TrialsOption = None,
     data: DataOption = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of the original.")
-    ] = None,
+    device: OriginalDeviceOption = None,
     jobs: JobsOption = "auto",
     imports: ImportOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an earlier reproduction and start over.")] = False,
@@ -67,8 +70,7 @@ def reproduce(
 
     form, folder = check_format(form, as_json=as_json), experiment_folder(source, runs_dir)
     import_variants(imports)
-    imported = extensions.use(runs.read_experiment(folder))
-    extensions.check_recorded(folder, imported)
+    imported = extensions.use_as_recorded(runs.read_experiment(folder), folder)
     with reading(quiet=quiet) as track:
         original = reproduction.original(folder, trials or [], track)
     workers = processes(jobs)
