@@ -83,7 +83,8 @@ def dissect(
         raise runs.RunsError(f"{folder}: {_reason_for_none(records)}")
     if trained:
         _measure(trained, results, selected_parts, grid, device, quiet=quiet)
-        print_parts(tables.dissection(trained, results, selected_parts, show_tables=show_tables or form != "table"), form)
+        dissection = tables.dissection(trained, results, selected_parts, show_tables=show_tables or form != "table")
+        print_parts(dissection, form, "dissect", name=results.name)
     for record in damaged[1:]:
         log(f"left out: {record.reason}")
     if damaged:

@@ -3,7 +3,7 @@
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,6 +43,11 @@ OriginalDeviceOption = Annotated[
 TrialsOption = Annotated[
     list[str] | None, typer.Option("--trial", help="Retrain only this trial and the others in its stack. Repeatable.")
 ]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resexp.reproduction import Reproduction
+    from resexp.tables import Part
 
 
 @app.command()
@@ -99,12 +104,18 @@ def reproduce(
         sys.exit(code)
     with reading(verb="comparing", quiet=quiet) as track:
         compared = reproduction.compare(folder, target, experiment, track)
-    print_parts(tables.reproduced(compared, tables.cell_labels(experiment), show_arms=form != "table"), form)
+    _print(compared, tables.reproduced(compared, tables.cell_labels(experiment), show_arms=form != "table"), form)
     for record in original.damaged:
         log(f"damaged, left out: {record.trial.name}: {record.reason}")
     sys.exit(
         FAILED if code or original.damaged else UNMET if compared.verdict is reproduction.ReproductionVerdict.DIFFERENT else 0
     )
+
+
+def _print(compared: "Reproduction", parts: "Sequence[Part]", form: str) -> None:
+    environment = [dict(zip(("key", "original", "again"), change, strict=True)) for change in compared.environment]
+    values = {"name": compared.name, "verdict": compared.verdict, "finished": compared.finished}
+    print_parts(parts, form, "reproduce", **values, environment=environment)
 
 
 def _check_data_and_device(folder: Path, target: Path | None, prepared: dict[str, Any]) -> None:
