@@ -76,12 +76,13 @@ def use(experiment: Experiment) -> list[ImportRecord]:
     return [record for _, record in _inherited()]
 
 
-def check_recorded(folder: Path, records: Sequence[ImportRecord]) -> None:
-    """Compares imports with those of the experiment in a folder, if it has been started before.
+def use_as_recorded(experiment: Experiment, folder: Path) -> list[ImportRecord]:
+    """As `use`, and compares the imports with those of the experiment in a folder, if it has been started before.
 
     Raises:
         RunsError: one is missing now, or has another digest; the message names the option.
     """
+    records = use(experiment)
     starts = runs.launches(folder) if (folder / "environment.json").exists() else ()
     digests = {record.sha256 for record in records}
     for record in starts[-1].imports if starts else ():
@@ -95,6 +96,7 @@ def check_recorded(folder: Path, records: Sequence[ImportRecord]) -> None:
             f"{folder}: {record.name} has changed since this experiment began "
             f"(SHA-256 {record.sha256[:12]}, now {now.sha256[:12]}); restore it, or train with name=... to keep both"
         )
+    return records
 
 
 # ---- in every process ---------------------------------------------------------------------------------------------------

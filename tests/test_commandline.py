@@ -153,7 +153,7 @@ def test_a_byte_order_mark_selects_the_encoding(written, encoding):
         ("training:\n  depth: 5\n", 2, ["training.depth", "did you mean network.depth?"]),
         ("seeds: 1\nnetwork.depth: 5\n", 2, ["network.depth", "network: {depth: ...}"]),
         ("seeds: 1\nshortcut: {gate:{bias:-6}}\n", 2, ["network.shortcut", "space after each colon"]),
-        ("seeds: 1\nshortcut: halved\n", 2, ["network.shortcut", "resexp.SHORTCUTS['halved']", "resexp.train("]),
+        ("seeds: 1\nshortcut: halved\n", 2, ["network.shortcut", "--import FILE.py"]),
     ],
 )
 def test_an_error_in_a_file_names_the_line_and_the_text_to_write(refusal, text, line, parts):

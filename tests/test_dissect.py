@@ -562,7 +562,7 @@ def test_a_table_with_many_arms_fits_80_columns_with_all_values():
 def test_tables_of_ablations_have_the_means_over_seeds_as_data(dissected: Any):
     results = runs.results_of(*dissected)
     parts = ablation.dissection(results.records, results, list(ablation.PARTS), show_tables=True)
-    written = json.loads(tables.OUTPUTS["json"](parts))
+    written = json.loads(tables.as_json_parts(parts, "dissect", {}))
 
     assert [len(written[part]) for part in ablation.PARTS] == [4, 11, 2]
     assert written["lesion"][2]["plain val_error"] is None

@@ -98,7 +98,7 @@ def test_a_constant_custom_shortcut_is_stacked_and_gives_the_same_bits(call, in_
 def test_theory_uses_the_factors_of_a_custom_shortcut(call, in_process, tiny_file, mine):
     def slopes(name):
         answer = call("probe", tiny_file, "network.depth=16", f"network.shortcut={name}", f"--import={mine}", "--json")
-        return [arm["prediction"]["slope"] for arm in json.loads(answer.out) if arm["arm"] == name]
+        return [arm["prediction"]["slope"] for arm in json.loads(answer.out)["arms"] if arm["arm"] == name]
 
     assert slopes("mine") == slopes("identity")
     assert slopes("mine") != [None]

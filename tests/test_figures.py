@@ -121,7 +121,7 @@ def test_distances_that_are_computed_pair_by_pair_are_on_the_page_and_in_the_jso
     folder = resexp.train(tiny_file, runs_dir=tmp_path)
     on_page = page_rows(report.html(runs.read_results([folder])), "distance-profile")
     (cell,) = json.loads(call("compare", folder, "--format", "json").out)["cells"]
-    probed = {arm["arm"]: arm for arm in json.loads(call("probe", folder, "--json").out)}
+    probed = {arm["arm"]: arm for arm in json.loads(call("probe", folder, "--json").out)["arms"]}
     (summary,) = runs.pair_summaries(folder)
 
     for trial in tiny().trials:

@@ -488,7 +488,7 @@ def test_json_contains_every_measurement_and_nothing_else(call, networks):
     answer = call("probe", f"{networks}:make", "--input", "1,8,8", "--seeds", "2", "--json")
 
     document = json.loads(answer.out)
-    assert document["schema"] == tables.MODULE_SCHEMA
+    assert document["schema"] == tables.schema_name("probe-module")
     assert [len(m["boundaries"]) for m in document["measurements"]] == [3, 3]
     assert document["quantities"].keys() == {"gradient_growth", "slope", "distance", "activation_growth", "loss"}
     assert "building" not in answer.out

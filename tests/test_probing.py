@@ -280,7 +280,9 @@ def test_tiny_norms_are_printed_and_underflow_is_reported(tiny: Any):
     assert "dL/dx 0 to" in lines(single)
     text = " ".join(lines(single).split())
     assert re.search(r"activation_grad_norm is 0 at \d+ of 81 positions \(< 1e-38 in float32; use precision=float64", text)
-    assert json.loads(tables.probe_json(double))[0]["spreads"]["activation_grad_norm"][0]["mean"] == math.log10(smallest)
+    assert json.loads(tables.probe_json("", double))["arms"][0]["spreads"]["activation_grad_norm"][0]["mean"] == math.log10(
+        smallest
+    )
 
 
 def test_exact_zeros_are_reported_without_advice(tiny: Any):
@@ -289,7 +291,9 @@ def test_exact_zeros_are_reported_without_advice(tiny: Any):
 
     assert "weight_grad_norm is 0 at 2 of 4 positions\n" in text
     assert "float64" not in text
-    assert json.loads(tables.probe_json(diagnostics), parse_constant=pytest.fail)[0]["prediction"]["depth_scale"] == [
+    assert json.loads(tables.probe_json("", diagnostics), parse_constant=pytest.fail)["arms"][0]["prediction"][
+        "depth_scale"
+    ] == [
         None,
         None,
     ]
@@ -315,7 +319,7 @@ def test_overflow_is_reported(tiny: Any):
     diagnostics = measured(tiny("network.depth=42", "network.init_scale=1e5", "network.plain=false"))
 
     assert "is not finite at" in lines(diagnostics)
-    json.loads(tables.probe_json(diagnostics), parse_constant=pytest.fail)
+    json.loads(tables.probe_json("", diagnostics), parse_constant=pytest.fail)
 
 
 def test_csv_has_a_row_for_every_arm_quantity_and_position(tiny: Any):
@@ -342,7 +346,7 @@ def test_the_command_prints_and_writes_nothing(call: Program, tiny_file: Path, t
     code, out, err = call(tiny_file, "network.depth=8", "seeds=2", "--batches", 2)
     _, as_json, _ = call(tiny_file, "network.depth=8", "seeds=2", "--batches", 2, "--json")
     _, as_csv, _ = call(tiny_file, "network.depth=8", "seeds=2", "--batches", 2, "--csv")
-    plain = json.loads(as_json)[0]
+    plain = json.loads(as_json)["arms"][0]
 
     assert (code, err) == (0, "")
     assert out.startswith("tiny: at initialization, without training; n = 2 seeds, 2 batches of 16\n")

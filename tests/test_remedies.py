@@ -166,7 +166,7 @@ def test_the_verdicts_of_a_probe_are_enum_values_in_json_and_columns_of_the_tabl
     slopes = {"plain": (-0.5, 0.001), "identity": (0.0, 0.4)}
     measured = [measurement(trial.name, *slopes[trial.arm]) for trial in experiment.trials]
     diagnostics = tables.init_diagnostics(experiment, measured)
-    plain, identity = json.loads(tables.probe_json(diagnostics))
+    plain, identity = json.loads(tables.probe_json("", diagnostics))["arms"]
     text = tables.as_lines(tables.probe_parts("digits", diagnostics, 1, 64))
 
     assert [(arm["gradients"], arm["inputs"], arm["distance"]) for arm in (plain, identity)] == [

@@ -383,7 +383,7 @@ def test_a_closing_gap_is_printed_with_a_command_that_trains_longer(tmp_path):
     longer, folder, _ = runs.target(tmp_path / "digits", command.split()[3:], tmp_path)
     assert (longer.shared.training.epochs, folder.name) == (40, "digits-40-epochs")
     row, _ = json.loads(tables.FORMATS["json"](compared))["over_depth"]
-    assert (row["closing"], row["found"]["verdict"]) == (True, "degrades")
+    assert (row["closing"], row["degradation"]["verdict"]) == (True, "degrades")
 
 
 def test_a_long_command_is_split_into_lines_that_a_shell_joins():

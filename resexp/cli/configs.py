@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.printing import FormatOption, JsonOption, check_format, print_parts
+from resexp.cli.printing import FormatOption, JsonOption, check_format, print_document, print_parts
 from resexp.cli.program import (
     FAILED,
     ConfigArgument,
@@ -17,11 +17,13 @@ from resexp.cli.program import (
     OverridesArgument,
     RunsOption,
     app,
+    check_choice,
     endings_remark,
     import_variants,
     print_result,
     stages,
 )
+from resexp.config.parsing import read_document
 
 
 @app.command()
@@ -62,7 +64,8 @@ def show(
         parts += [tables.matched_pairs(description.pair_summaries, labels)] if show_all or form not in ("table", "md") else []
     parts += ["", f"no pair summaries: {description.missing}"] if description.missing else []
     parts += [] if show_all else ["", "To print every layer and every pair, add --all."]
-    print_parts(parts, form)
+    values = {"name": experiment.name, "question": experiment.question, "images": description.images}
+    print_parts(parts, form, "show", **values, missing=description.missing)
 
 
 configs_app = typer.Typer(help="List, print or copy the shipped configs.", no_args_is_help=True)
@@ -70,18 +73,28 @@ app.add_typer(configs_app, name="configs")
 
 
 @configs_app.command("ls")
-def configs_ls() -> None:
+def configs_ls(*, as_json: JsonOption = False) -> None:
     """List the shipped configs with the question of each."""
     questions = {name: config.load(name).question or "" for name in config.shipped()}
+    if as_json:
+        print_document("configs-ls", configs=[{"name": name, "question": text} for name, text in questions.items()])
+        return
     width = max(map(len, questions)) + 2
     for name, question in questions.items():
         print_result(textwrap.fill(f"{name:<{width}}{question}", 80, subsequent_indent=" " * width, break_on_hyphens=False))
 
 
 @configs_app.command("show")
-def configs_show(name: Annotated[str, typer.Argument(help="Name of a shipped config.")]) -> None:
+def configs_show(
+    name: Annotated[str, typer.Argument(help="Name of a shipped config.")], *, as_json: JsonOption = False
+) -> None:
     """Print a shipped config."""
-    print_result(_shipped(name).read_text(encoding="utf-8"))
+    path = _shipped(name)
+    text = path.read_text(encoding="utf-8")
+    if as_json:
+        print_document("configs-show", name=name, text=text, config=read_document(path)[0])
+    else:
+        print_result(text)
 
 
 @configs_app.command("cp")
@@ -107,9 +120,17 @@ def _shipped(name: str) -> Path:
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON schema of a config, for completion and checks in editors."""
-    print_result(json.dumps(config.schema(), indent=1))
+def schema(
+    command: Annotated[
+        str | None, typer.Argument(help="A command with --json, as compare, probe-module or configs-ls. Default: configs.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of a config, for editors, or of the JSON that a command prints."""
+    from resexp import tables  # noqa: PLC0415 - `--help` starts without them
+
+    if command:
+        check_choice("COMMAND", command, tables.DOCUMENTS)
+    print_result(json.dumps(tables.output_schema(command) if command else config.schema(), indent=1))
 
 
 @app.command("doctor")
@@ -118,6 +139,7 @@ def check_installation(
     *,
     runs_dir: RunsOption = Path("runs"),
     fix: Annotated[bool, typer.Option("--fix", help="Restore line endings that git has changed.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check the installation, find damaged files in a results folder, and say how to repair them."""
     checked = folder or runs_dir
@@ -127,7 +149,8 @@ def check_installation(
 
         announce("reading the data sets")
         installation = doctor.installation()
-    print_result("\n".join(installation))
+    if not as_json:
+        print_result("\n".join(installation))
     if folder and not folder.is_dir():
         raise runs.RunsError(f"{folder}: no such folder")
     with stages() as announce:
@@ -136,7 +159,11 @@ def check_installation(
         remarks = [_endings(experiment, fix=fix) for experiment in experiments if runs.line_endings_changed(experiment)]
         damaged = [line for experiment in experiments for line in runs.examine(experiment)]
     count = f"{len(experiments)} experiment{'' if len(experiments) == 1 else 's'}"
-    print_result("\n".join([f"{checked}: {count}, {len(damaged) or 'nothing'} damaged", *damaged, *remarks]))
+    if as_json:
+        counts = {"experiments": len(experiments), "damaged": damaged, "remarks": remarks}
+        print_document("doctor", installation=installation, runs=str(checked), **counts)
+    else:
+        print_result("\n".join([f"{checked}: {count}, {len(damaged) or 'nothing'} damaged", *damaged, *remarks]))
     if damaged:
         sys.exit(FAILED)
 

@@ -68,7 +68,7 @@ def dissect(
     folder = experiment_folder(source, runs_dir)
     import_variants(imports)
     experiment = with_data(runs.read_experiment(folder), data)
-    extensions.check_recorded(folder, extensions.use(experiment))
+    extensions.use_as_recorded(experiment, folder)
     data_set = experiment.shared.data
     has_own_validation = data_set.name == "image-folder" and runs.launches(folder)[-1].images[1]  # a validation folder
     if not (data_set.validation or has_own_validation):
@@ -83,7 +83,8 @@ def dissect(
         raise runs.RunsError(f"{folder}: {_reason_for_none(records)}")
     if trained:
         _measure(trained, results, selected_parts, grid, device, quiet=quiet)
-        print_parts(tables.dissection(trained, results, selected_parts, show_tables=show_tables or form != "table"), form)
+        dissection = tables.dissection(trained, results, selected_parts, show_tables=show_tables or form != "table")
+        print_parts(dissection, form, "dissect", name=results.name)
     for record in damaged[1:]:
         log(f"left out: {record.reason}")
     if damaged:

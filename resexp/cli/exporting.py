@@ -1,11 +1,14 @@
 """`resexp export`: the results of an experiment to an installed tracker, and weights as safetensors."""
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from resexp import runs
+from resexp.cli.printing import JsonOption, print_document
 from resexp.cli.program import (
     RunArgument,
     RunsOption,
@@ -22,7 +25,8 @@ from resexp.config import Experiment
 @app.command()
 def export(
     tracker: Annotated[
-        str, typer.Argument(metavar="FORMAT", help="Format: tensorboard, wandb, trackio, mlflow or safetensors (weights).")
+        str,
+        typer.Argument(metavar="FORMAT", help="Tracker (tensorboard, wandb, trackio or mlflow), or safetensors for weights."),
     ],
     source: RunArgument = None,
     *,
@@ -31,6 +35,7 @@ def export(
         str | None,
         typer.Option(help="Destination: folder (tensorboard, safetensors), project (wandb, trackio) or tracking URI (mlflow)."),
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Export curves, settings and results to a tracker, or the final weights as safetensors.
 
@@ -41,9 +46,11 @@ def export(
     exports = {**trackers.TRACKERS, "safetensors": _to_safetensors}
     check_choice("FORMAT", tracker, exports)
     folder = experiment_folder(source, runs_dir)
-    with reading(verb=f"exporting {folder} to {tracker}", is_stage=True) as track:
-        destinations = exports[tracker](folder, runs.read_experiment(folder), to, track)
-    for destination in destinations:
+    with redirect_stdout(sys.stderr), reading(verb=f"exporting {folder} to {tracker}", is_stage=True) as track:
+        destinations = exports[tracker](folder, runs.read_experiment(folder), to, track)  # Trackio prints
+    if as_json:
+        print_document("export", experiment=str(folder), format=tracker, destinations=destinations)
+    for destination in [] if as_json else destinations:
         print_result(destination)
     log(f"exported {len(destinations)} trials of {folder} to {tracker}")
 

@@ -15,4 +15,4 @@ def list_experiments(*, runs_dir: RunsOption = Path("runs"), form: FormatOption 
     form = check_format(form, as_json=as_json)
     with busy("reading results"):
         table = tables.experiment_list([tables.listed_experiment(folder) for folder in runs.experiments(runs_dir)])
-    print_parts([table] if table.rows or form != "table" else [f"{runs_dir}: contains no experiment yet"], form)
+    print_parts([table] if table.rows or form != "table" else [f"{runs_dir}: contains no experiment yet"], form, "ls")

@@ -121,7 +121,7 @@ def _probe_config(experiment: config.Experiment, batches: int, *, as_json: bool,
         measurements = pool.call(stage, workers.initial_diagnostics, experiment, batches)
     diagnostics = tables.init_diagnostics(experiment, measurements)
     if as_json or as_csv:
-        print_result(tables.probe_json(diagnostics) if as_json else tables.probe_csv(diagnostics))
+        print_result(tables.probe_json(experiment.name, diagnostics) if as_json else tables.probe_csv(diagnostics))
     else:
         batch_size, labels = experiment.shared.training.batch_size, tables.cell_labels(experiment)
         parts = tables.probe_parts(experiment.name, diagnostics, batches, batch_size, labels)

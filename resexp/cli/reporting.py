@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from rich.live import Live
 from resexp import config, runs
 from resexp.cli import compare_options as option
 from resexp.cli.output import write
+from resexp.cli.printing import JsonOption, print_document
 from resexp.cli.program import (
     FAILED,
     UNMET,
@@ -55,6 +56,7 @@ def compare(
     by_layer: option.ByLayerOption = False,
     images: Annotated[bool, typer.Option("--by-image", help="Add the uncertainty due to the choice of test images.")] = False,
     form: Annotated[str, typer.Option("--format", help="Output format: table, csv, json, md or tex.")] = "table",
+    as_json: JsonOption = False,
     unmatched: option.UnmatchedOption = False,
     missing: option.MissingOption = False,
     arm: option.ArmOption = None,
@@ -76,7 +78,7 @@ def compare(
     """
     from resexp import comparison, tables  # noqa: PLC0415 - as above
 
-    check_choice("--format", form, tables.FORMATS)
+    check_choice("--format", form := "json" if as_json else form, tables.FORMATS)
     of_files = option.FileOptions(arm, pair, baseline, outcome, last, ignore or [], lower_is_better, margin)
     if option.is_file(sources or []):
         refused = {"--at": at != "last", "--tune": bool(tune), "--by-layer": by_layer, "--by-image": images}
@@ -123,8 +125,7 @@ def _print_comparison(
     ]
     console = Console()
     if form == "table" and console.is_terminal:
-        width = min(console.width, MAX_WIDTH)
-        print_lines(console, tables.comparison_lines(compared, lines, p_values=p_values, width=width))
+        print_lines(console, tables.comparison_lines(compared, lines, p_values=p_values, width=min(console.width, MAX_WIDTH)))
     else:
         print_result(tables.FORMATS[form](compared, lines, p_values=p_values))
     if compared.by_layer and form == "table":
@@ -196,12 +197,18 @@ def watch(
     speed: Annotated[
         float | None, typer.Option(min=0.001, help="Replay a finished experiment at this multiple of its real speed.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the current state as JSON and exit.")] = False,
 ) -> None:
     """Follow a running experiment from any terminal, or replay a finished one with --speed."""
     from resexp import screen  # noqa: PLC0415 - as above
 
     folder = experiment_folder(source, runs_dir)
     experiment = runs.read_experiment(folder)
+    if as_json:
+        shot = screen.snapshot(folder, experiment, 0.0, {})
+        trials = [{**vars(row), "trial": row.trial.name} for row in shot.rows]
+        print_document("watch", name=shot.name, question=shot.question, done=screen.work_done(shot.rows), trials=trials)
+        return
     console = Console()
     if not console.is_terminal:
         console.print(screen.render(screen.snapshot(folder, experiment, 0.0, {}), console.width))
@@ -255,6 +262,7 @@ def report(
         typer.Option("--format", help="Output format: html, md or text. Default: from the file name extension, else html."),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Open the report in a browser.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the paths of the written files as JSON.")] = False,
 ) -> None:
     """Write a self-contained report as HTML, Markdown or text.
 
@@ -266,8 +274,9 @@ def report(
     to_stdout = output == Path("-")
     pictures = reports.Pictures(_names(figures), _names(charts), where or [], width or "", slides)
     pictures.check()
-    if to_stdout and (figures or show):
-        raise config.ConfigError(f"{'--figures' if figures else '--open'} needs a file; choose -o FILE", where="-o -")
+    if to_stdout and (figures or show or as_json):
+        option = "--figures" if figures else "--open" if show else "--json"
+        raise config.ConfigError(f"{option} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ_FILES)
     reports.restricted(results, pictures.where)
     with reading("logs", f"writing the report of {results.name}", is_stage=True) as track:
@@ -280,12 +289,20 @@ def report(
         path = output / name if output and output.is_dir() else output or folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         runs.write_text(path, text)
-        for figure in reports.save_figures(results, path.parent / "figures", pictures) if figures else []:
-            print_result(str(figure))
-        print_result(str(path))
+        saved = reports.save_figures(results, path.parent / "figures", pictures) if figures else []
+        _print_paths(form, path, saved, as_json=as_json)
         if show:
             typer.launch(str(path))
     _fail_if_incomplete(results)
+
+
+def _print_paths(form: str, path: Path, figures: Iterable[Path], *, as_json: bool) -> None:
+    """Prints the paths of the figures and of the report, as lines or as JSON."""
+    if as_json:
+        print_document("report", format=form, report=str(path), figures=[str(figure) for figure in figures])
+        return
+    for written in (*figures, path):
+        print_result(str(written))
 
 
 def _names(text: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,19 +37,27 @@ from resexp.cli.running import (
 )
 from resexp.runs import RunsError
 
+OriginalDeviceOption = Annotated[
+    str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of the original.")
+]
+TrialsOption = Annotated[
+    list[str] | None, typer.Option("--trial", help="Retrain only this trial and the others in its stack. Repeatable.")
+]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from resexp.reproduction import Reproduction
+    from resexp.tables import Part
+
 
 @app.command()
 def reproduce(
     source: RunArgument = None,
     *,
     runs_dir: RunsOption = Path("runs"),
-    trials: Annotated[
-        list[str] | None, typer.Option("--trial", help="Retrain only this trial and the others in its stack. Repeatable.")
-    ] = None,
+    trials: TrialsOption = None,
     data: DataOption = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device: auto, cpu, cuda, cuda:1 or mps. Default: the device of the original.")
-    ] = None,
+    device: OriginalDeviceOption = None,
     jobs: JobsOption = "auto",
     imports: ImportOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an earlier reproduction and start over.")] = False,
@@ -67,8 +75,7 @@ def reproduce(
 
     form, folder = check_format(form, as_json=as_json), experiment_folder(source, runs_dir)
     import_variants(imports)
-    imported = extensions.use(runs.read_experiment(folder))
-    extensions.check_recorded(folder, imported)
+    imported = extensions.use_as_recorded(runs.read_experiment(folder), folder)
     with reading(quiet=quiet) as track:
         original = reproduction.original(folder, trials or [], track)
     workers = processes(jobs)
@@ -97,12 +104,18 @@ def reproduce(
         sys.exit(code)
     with reading(verb="comparing", quiet=quiet) as track:
         compared = reproduction.compare(folder, target, experiment, track)
-    print_parts(tables.reproduced(compared, tables.cell_labels(experiment), show_arms=form != "table"), form)
+    _print(compared, tables.reproduced(compared, tables.cell_labels(experiment), show_arms=form != "table"), form)
     for record in original.damaged:
         log(f"damaged, left out: {record.trial.name}: {record.reason}")
     sys.exit(
         FAILED if code or original.damaged else UNMET if compared.verdict is reproduction.ReproductionVerdict.DIFFERENT else 0
     )
+
+
+def _print(compared: "Reproduction", parts: "Sequence[Part]", form: str) -> None:
+    environment = [dict(zip(("key", "original", "again"), change, strict=True)) for change in compared.environment]
+    values = {"name": compared.name, "verdict": compared.verdict, "finished": compared.finished}
+    print_parts(parts, form, "reproduce", **values, environment=environment)
 
 
 def _check_data_and_device(folder: Path, target: Path | None, prepared: dict[str, Any]) -> None:

@@ -35,7 +35,9 @@ def time_arms(
     extensions.use(experiment)
     with stages() as announce, executors.Pool(1, announce) as pool:
         costs = pool.call("timing a step of each arm", workers.time_arms, experiment)
-    print_parts([tables.costs_of_steps(experiment.name, costs, tables.cell_labels(experiment))], form)
+    print_parts(
+        [tables.costs_of_steps(experiment.name, costs, tables.cell_labels(experiment))], form, "time", name=experiment.name
+    )
     path = folder / "cost.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     runs.write_rows(path, [tuple(cost.values()) for cost in costs])

@@ -69,7 +69,7 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard event files during training.")] = False,
 ) -> None:
     """Train all trials of an experiment. Run the same command again to resume."""
-    from resexp import executors, extensions, trackers  # noqa: PLC0415 - `--help` starts without them
+    from resexp import executors, trackers  # noqa: PLC0415 - `--help` starts without them
 
     shard_numbers, workers = _parsed(executor, shard, jobs, fresh=fresh)
     import_variants(imports)
@@ -77,10 +77,7 @@ def train(
     experiment, folder, existing = runs.target(source, changes, runs_dir, fresh=fresh)
     if existing:
         log(f"{existing} has other settings or more trials; training this experiment as {folder.name}")
-    imported = extensions.use(experiment)
-    if not fresh:
-        runs.check_unchanged(experiment, folder)
-        extensions.check_recorded(folder, imported)
+    imported = _imported(experiment, folder, fresh=fresh)
     if tensorboard:
         trackers.need_tensorboard()
     comparisons: list[Comparison] = []
@@ -96,7 +93,6 @@ def train(
     ):
         existing_plan = None if fresh else runs.read_plan(folder)
         prepared = {**prepare(pool, experiment, existing_plan, quiet=quiet or as_json), "imports": imported}
-
         if dry_run:
             shards = shard_numbers and shard_numbers[1]
             plan = config.make_plan(experiment, prepared["device"], prepared["cores"], existing_plan, shards)
@@ -113,6 +109,16 @@ def train(
             write_tables=write_tables,
         )  # fmt: skip
     _end(comparisons[-1], experiment, folder, names, interrupted, as_json=as_json, quiet=quiet)
+
+
+def _imported(experiment: config.Experiment, folder: Path, *, fresh: bool) -> list[runs.ImportRecord]:
+    """Imports what the experiment uses; unless `fresh`, refuses settings and imports that differ from those of its folder."""
+    from resexp import extensions  # noqa: PLC0415 - as above
+
+    if fresh:
+        return extensions.use(experiment)
+    runs.check_unchanged(experiment, folder)
+    return extensions.use_as_recorded(experiment, folder)
 
 
 def _write_tables(comparisons: "list[Comparison]", results: runs.Results) -> None:

@@ -19,6 +19,7 @@ from resexp.comparison.learning_rates import RateTransfer, rate_transfers
 from resexp.comparison.metrics import Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (
     Comparison,
+    SeedBudget,
     SeedEstimate,
     compare_results,
     compare_table,

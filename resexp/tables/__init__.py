@@ -26,10 +26,9 @@ from resexp.tables.formats import (
 from resexp.tables.labels import cell_labels, cell_text
 from resexp.tables.model import Part
 from resexp.tables.module_probe import ModuleProbe
-from resexp.tables.module_probe_lines import SCHEMA as MODULE_SCHEMA
 from resexp.tables.module_probe_lines import module_csv, module_json, module_parts
 from resexp.tables.network_costs import NetworkRows, layer_costs, network_costs
-from resexp.tables.outputs import OUTPUTS, as_lines
+from resexp.tables.outputs import FORMS, OUTPUTS, as_json_parts, as_lines
 from resexp.tables.pair_summaries import (
     equalities,
     extra_cost,
@@ -39,8 +38,10 @@ from resexp.tables.pair_summaries import (
     pair_warnings,
 )
 from resexp.tables.probe_lines import probe_parts
+from resexp.tables.programs import document, schema_name
 from resexp.tables.published import published_rows
 from resexp.tables.remedies import advice, probe_diagnoses
 from resexp.tables.reproduced import reproduced
+from resexp.tables.schemas import DOCUMENTS, output_schema
 from resexp.tables.terminal import fitted
 from resexp.tables.verdict_lines import PRIMARY, verdict_line, verdict_lines

@@ -6,7 +6,6 @@ logged_init_diagnostics(results)            from step 0 of the logs of trained n
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from resexp.config import Experiment, Trial
 from resexp.inference import Difference
 from resexp.runs import Results
 from resexp.tables.labels import label_text
+from resexp.tables.programs import document
 from resexp.tables.theory_bands import distances_of, prediction_of
 from resexp.theory import DistancePrediction, Prediction
 
@@ -217,9 +217,9 @@ def _log(value: float) -> float | None:
     return math.log10(value) if value > 0 else None
 
 
-def probe_json(diagnostics: Sequence[InitDiagnostics]) -> str:
+def probe_json(name: str, diagnostics: Sequence[InitDiagnostics]) -> str:
     """All spreads, predicted profiles, slopes, laws and sources; null for unknown and infinite values."""
-    return json.dumps([finite(_entry(arm)) for arm in diagnostics], indent=1)
+    return document("probe", {"name": name, "arms": [_entry(arm) for arm in diagnostics]})
 
 
 def _entry(arm: InitDiagnostics) -> dict[str, Any]:
@@ -240,11 +240,3 @@ def _entry(arm: InitDiagnostics) -> dict[str, Any]:
             "depth_scale": prediction.depth_scale(),
         },
     }
-
-
-def finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

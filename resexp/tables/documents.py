@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -20,6 +19,7 @@ from resexp.tables.error_over_depth import error_over_depth
 from resexp.tables.labels import label_text
 from resexp.tables.latex import as_latex
 from resexp.tables.predictors import predictors
+from resexp.tables.programs import document
 from resexp.tables.published import published_rows, published_table
 from resexp.tables.recipes import recipe, untuned
 from resexp.tables.tuned import SELECTION_COLUMNS, tuned_records
@@ -70,7 +70,7 @@ def as_csv(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: b
 
 def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: bool = False) -> str:  # noqa: ARG001 - as above
     """Everything as data."""
-    arms = iter(json_rows(configurations(comparison)))
+    arms, tuned = iter(json_rows(configurations(comparison))), [asdict(row) for row in comparison.tuned]
     value = {
         "experiment": comparison.results.name,
         "metric": comparison.key,
@@ -83,7 +83,8 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
         "looks": list(comparison.looks),
         "precision": asdict(precision) if (precision := seed_budget(comparison)) else None,
         "over_depth": json_rows(error_over_depth(comparison)) if comparison.depths else [],
-        "tuned" if comparison.tuned_keys else "best_settings": [asdict(row) for row in comparison.tuned],
+        "best_settings": None if comparison.tuned_keys else tuned,
+        "tuned": tuned if comparison.tuned_keys else None,
         "trainability": json_rows(predictors(comparison)),
         "tables": {name: json_rows(table) for name, table in added_tables(comparison).items()},
         "by_layer": [asdict(row) for row in comparison.by_layer],
@@ -93,7 +94,7 @@ def as_json(comparison: Comparison, judgments: Sequence[str] = (), *, p_values: 
             for match in matches
         ],
     }
-    return json.dumps(value, indent=1) + "\n"
+    return document("compare", value)
 
 
 FORMATS: dict[str, Callable[..., str]] = {

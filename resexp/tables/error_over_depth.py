@@ -1,7 +1,6 @@
 """The table of training error over depth: which arms degrade, and how much degradation the shortcut avoids."""
 
 from dataclasses import asdict
-from typing import Any
 
 from resexp.comparison import Comparison, DepthTrend
 from resexp.inference.degradation import RULES
@@ -51,7 +50,7 @@ def error_over_depth(comparison: Comparison) -> Table[DepthTrend]:
         rows=comparison.depths,
         group=Column("condition", lambda row: label_text(row.condition)),
         notes=legend("degradation avoided", "margin"),
-        record=_record,
+        record=lambda row: {**asdict(row), "closing": row.closing},
     )  # fmt: skip
 
 
@@ -59,9 +58,3 @@ def _shared_ends(comparison: Comparison) -> str:
     """The depths that all rows with an interval compare; '' if they compare different ones."""
     ends = {ends_text(row) for row in comparison.depths if row.degradation.contrast}
     return ends.pop() if len(ends) == 1 else ""
-
-
-def _record(row: DepthTrend) -> dict[str, Any]:
-    """A row of the document, in which the key `found` contains the verdict and the numbers that support it."""
-    values = {**asdict(row), "closing": row.closing}
-    return {"found" if key == "degradation" else key: value for key, value in values.items()}

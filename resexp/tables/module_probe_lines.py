@@ -2,24 +2,21 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from resexp import runs
 from resexp.comparison import Flow, Inputs
 from resexp.inference import Difference
-from resexp.tables.at_initialization import finite
 from resexp.tables.definitions import legend
 from resexp.tables.formats import distance_text
 from resexp.tables.model import Column, Part, Table
 from resexp.tables.module_probe import ModuleProbe, Row
 from resexp.tables.probe_lines import signed
+from resexp.tables.programs import document
 from resexp.tables.sentences import Sentence
 
-SCHEMA = "resexp.probe-module/1"
 MAX_ROWS = 16  # boundaries or layers that are printed without --all
 
 GRADIENTS = {
@@ -189,8 +186,7 @@ def module_json(probe: ModuleProbe) -> str:
         }
         for measurement in probe.measurements
     ]
-    document: dict[str, Any] = {
-        "schema": SCHEMA,
+    content = {
         "name": probe.name,
         "quantities": probe.quantities,
         "slope": asdict(probe.slope) if probe.slope else None,
@@ -201,7 +197,7 @@ def module_json(probe: ModuleProbe) -> str:
         "failed_checks": [check.name for check in probe.failed_checks],
         "measurements": measurements,
     }
-    return json.dumps(finite(document), indent=1)
+    return document("probe-module", content)
 
 
 def module_csv(probe: ModuleProbe) -> str:

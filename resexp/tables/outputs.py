@@ -1,11 +1,12 @@
 """The output of a command, lines and tables, in the format that was requested."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from resexp.config import ConfigError
 from resexp.tables.model import Part, Table
+from resexp.tables.programs import document
+from resexp.tables.schemas import DOCUMENTS
 from resexp.tables.terminal import fitted
 from resexp.tables.text_layout import plain_lines
 from resexp.tables.writers import csv_text, json_rows, latex_lines, latex_text, markdown_lines, markdown_text
@@ -37,9 +38,10 @@ def as_latex_parts(parts: Sequence[Part]) -> str:
     return "\n".join([r"% \usepackage{booktabs}", *blocks]) + "\n"
 
 
-def as_json_parts(parts: Sequence[Part]) -> str:
-    """The rows of each table by its key."""
-    return json.dumps({part.key: json_rows(part) for part in _tables(parts)}, indent=1) + "\n"
+def as_json_parts(parts: Sequence[Part], command: str, values: Mapping[str, Any]) -> str:
+    """The values of a command, and the rows of each table by its key; null for a table that is not in the output."""
+    rows = {part.key: json_rows(part) for part in _tables(parts)}
+    return document(command, {**dict.fromkeys(DOCUMENTS[command]), **values, **rows})
 
 
 def as_csv_parts(parts: Sequence[Part]) -> str:
@@ -59,10 +61,10 @@ def _tables(parts: Sequence[Part]) -> list[Table[Any]]:
     return [part for part in parts if isinstance(part, Table)]
 
 
+FORMS = ("table", "csv", "json", "md", "tex")
 OUTPUTS: dict[str, Callable[[Sequence[Part]], str]] = {
     "table": as_lines,
     "csv": as_csv_parts,
-    "json": as_json_parts,
     "md": as_markdown_parts,
     "tex": as_latex_parts,
 }

@@ -5,9 +5,8 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -67,7 +66,7 @@ def to_trackio(folder: Path, experiment: Experiment, target: str | None, track: 
     except ImportError:
         raise not_installed("trackio", "trackio") from None
     sent, project = [], target or experiment.name
-    with redirect_stdout(sys.stderr), _one_line_errors("trackio", ValueError, RuntimeError):
+    with _one_line_errors("trackio", ValueError, RuntimeError):
         for trial, curves, results in _trials_with_points(folder, experiment, track):
             finals = {f"result/{key}": value for key, value in results.items() if not isinstance(value, str)}
             last = max(point.step for point in curves)
