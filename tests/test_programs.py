@@ -108,10 +108,14 @@ def test_a_number_that_is_not_finite_is_null_and_a_wrong_type_is_refused_by_the_
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["schema", "train"], "'train' is not one of compare"), (["report", "-o", "-", "--json"], "--json needs a file")],
+    [
+        (["schema", "train"], "'train' is not one of compare"),
+        (["report", "-o", "-", "--json"], "--json needs a file"),
+        (["watch", "EXPERIMENT", "--json", "--speed", "2"], "omit --speed"),
+    ],
 )
-def test_json_that_does_not_exist_is_refused_with_one_line(call: Program, arguments: list[str], words: str):
-    answer = call(*arguments)
+def test_json_that_does_not_exist_is_refused_with_one_line(call: Program, trained: Path, arguments: list[str], words: str):
+    answer = call(*(trained / "digits" if word == "EXPERIMENT" else word for word in arguments))
 
     assert (answer.code, answer.out, len(answer.err.splitlines())) == (program.USAGE, "", 1)
     assert words in answer.err
