@@ -108,10 +108,14 @@ def test_a_number_that_is_not_finite_is_null_and_a_wrong_type_is_refused_by_the_
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["schema", "train"], "'train' is not one of compare"), (["report", "-o", "-", "--json"], "--json needs a file")],
+    [
+        (["schema", "train"], "'train' is not one of compare"),
+        (["report", "-o", "-", "--json"], "--json needs a file"),
+        (["watch", "EXPERIMENT", "--json", "--speed", "2"], "omit --speed"),
+    ],
 )
-def test_json_that_does_not_exist_is_refused_with_one_line(call: Program, arguments: list[str], words: str):
-    answer = call(*arguments)
+def test_json_that_does_not_exist_is_refused_with_one_line(call: Program, trained: Path, arguments: list[str], words: str):
+    answer = call(*(trained / "digits" if word == "EXPERIMENT" else word for word in arguments))
 
     assert (answer.code, answer.out, len(answer.err.splitlines())) == (program.USAGE, "", 1)
     assert words in answer.err
@@ -157,8 +161,6 @@ def test_the_workflow_has_a_gate_on_a_network_and_one_on_results():
 @pytest.mark.parametrize("words", list(gates()), ids=lambda words: words[1])
 def test_the_options_of_a_gate_exist(words: list[str]):
     given = {word for word in words if word.startswith("--")}
-    if words[1] == "compare" and "--arm" not in options("compare"):
-        pytest.xfail("compare does not read result files yet")
 
     assert given
     assert given <= options(words[1])

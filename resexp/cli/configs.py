@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from resexp import config, runs
-from resexp.cli.printing import FormatOption, JsonOption, check_format, print_document, print_parts
+from resexp.cli.printing import FormatOption, JsonOption, OnlyJsonOption, check_format, print_document, print_parts
 from resexp.cli.program import (
     FAILED,
     ConfigArgument,
@@ -73,7 +73,7 @@ app.add_typer(configs_app, name="configs")
 
 
 @configs_app.command("ls")
-def configs_ls(*, as_json: JsonOption = False) -> None:
+def configs_ls(*, as_json: OnlyJsonOption = False) -> None:
     """List the shipped configs with the question of each."""
     questions = {name: config.load(name).question or "" for name in config.shipped()}
     if as_json:
@@ -86,7 +86,7 @@ def configs_ls(*, as_json: JsonOption = False) -> None:
 
 @configs_app.command("show")
 def configs_show(
-    name: Annotated[str, typer.Argument(help="Name of a shipped config.")], *, as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(help="Name of a shipped config.")], *, as_json: OnlyJsonOption = False
 ) -> None:
     """Print a shipped config."""
     path = _shipped(name)
@@ -139,7 +139,7 @@ def check_installation(
     *,
     runs_dir: RunsOption = Path("runs"),
     fix: Annotated[bool, typer.Option("--fix", help="Restore line endings that git has changed.")] = False,
-    as_json: JsonOption = False,
+    as_json: OnlyJsonOption = False,
 ) -> None:
     """Check the installation, find damaged files in a results folder, and say how to repair them."""
     checked = folder or runs_dir

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from resexp import runs
-from resexp.cli.printing import JsonOption, print_document
+from resexp.cli.printing import OnlyJsonOption, print_document
 from resexp.cli.program import (
     RunArgument,
     RunsOption,
@@ -35,7 +35,7 @@ def export(
         str | None,
         typer.Option(help="Destination: folder (tensorboard, safetensors), project (wandb, trackio) or tracking URI (mlflow)."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: OnlyJsonOption = False,
 ) -> None:
     """Export curves, settings and results to a tracker, or the final weights as safetensors.
 

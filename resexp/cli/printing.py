@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FormatOption = Annotated[str, typer.Option("--format", help="Output format: table, csv, json, md or tex.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Same as --format json.")]
+OnlyJsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; `resexp schema` describes it.")]
 
 
 def check_format(form: str, *, as_json: bool) -> str:

@@ -204,6 +204,8 @@ def watch(
 
     folder = experiment_folder(source, runs_dir)
     experiment = runs.read_experiment(folder)
+    if as_json and speed:
+        raise config.ConfigError("--json prints the current state, not a replay; omit --speed", where="--speed")
     if as_json:
         shot = screen.snapshot(folder, experiment, 0.0, {})
         trials = [{**vars(row), "trial": row.trial.name} for row in shot.rows]
