@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from resexp import config, runs
 from resexp.config import ConfigError, Experiment
 from resexp.runs import ImportRecord
+from resexp.runs.records import LAUNCHES, read_record
 from resexp.user_code import UserCode, import_code
 
 VARIABLE = "RESEXP_IMPORT"
@@ -83,7 +84,9 @@ def use_as_recorded(experiment: Experiment, folder: Path) -> list[ImportRecord]:
         RunsError: one is missing now, or has another digest; the message names the option.
     """
     records = use(experiment)
-    starts = runs.launches(folder) if (folder / "environment.json").exists() else ()
+    starts = None
+    with suppress(runs.RunsError):  # if the file is damaged, training repairs it
+        starts = read_record(folder / "environment.json", LAUNCHES)
     digests = {record.sha256 for record in records}
     for record in starts[-1].imports if starts else ():
         if record.sha256 in digests:

@@ -403,3 +403,11 @@ def test_a_signal_during_the_check_for_a_stop_request_is_handled(monkeypatch: py
 
     assert pool.stopping.is_set()
     assert seen == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(1, 1), (8, 2)])
+def test_other_workers_start_early_only_for_many_trials(in_process, tiny, seeds, expected):
+    with executors.Pool(2) as pool:
+        pool.prepare(tiny(f"seeds={seeds}"), None)
+
+        assert len(pool.workers) == expected

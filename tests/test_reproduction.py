@@ -306,7 +306,7 @@ def test_a_custom_shortcut_is_refused_with_the_reason(tiny_file: Path, call: Pro
     folder.mkdir()
     runs.begin(experiment, folder, config.make_plan(experiment, "cpu", 2), fabricated.LAUNCH, [])
 
-    refused(call("reproduce", folder, "--runs", tmp_path), "mine is not part of resexp", "the program that defines it")
+    refused(call("reproduce", folder, "--runs", tmp_path), "mine is not part of resexp", "add --import")
 
 
 def test_a_reproduction_is_not_reproduced_in_its_own_folder(results: Path, call: Program):

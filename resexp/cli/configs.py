@@ -42,10 +42,9 @@ def show(
     """Show the cost of each network and what pairs have in common, without training."""
     form = check_format(form, as_json=as_json)
     with stages() as announce:
-        announce("starting torch" if imports else "reading the config")
+        announce("starting torch")
         import_variants(imports)
         experiment = config.load(runs.readable(source, runs_dir), overrides or [])
-        announce("starting torch")
         from resexp import describe, extensions, tables  # noqa: PLC0415 - `--help` starts without them
 
         extensions.use(experiment)

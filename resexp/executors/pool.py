@@ -21,6 +21,7 @@ from resexp.executors.workers import cores
 from resexp.runs import Lease
 
 PATIENCE_SECONDS = 1.0  # of the first stacks of a plan, before another worker starts for those that wait
+FEW_TRIALS = 8  # of an experiment that may end before another worker has started
 
 Announce = Callable[[str], None]  # takes the current stage, such as "reading mnist"
 
@@ -108,7 +109,9 @@ class Pool:
     # ---- before training ----
 
     def prepare(self, experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
-        """As `workers.prepare_with_pairs`. Raises as `call` does."""
+        """As `workers.prepare_with_pairs`; meanwhile, other workers start if there are many trials. Raises as `call` does."""
+        if len(experiment.trials) > FEW_TRIALS:
+            self.workers += [self._worker() for _ in range((self._jobs or min(2, cores())) - len(self.workers))]
         prepared = self.call(f"reading {experiment.shared.data.name}", workers.prepare, experiment, existing)
         device = prepared["device"]
         pair_summaries = self.call("measuring the pairs at initialization", workers.pair_summaries, experiment, device)
@@ -128,6 +131,9 @@ class Pool:
 
     def attach(self, folder: Path, plan: Plan, prepared: dict[str, Any]) -> None:  # noqa: ARG002 - there are no other machines
         self._limit, self._attached = jobs_for(plan.threads, self._jobs, plan.device), time.monotonic()
+        for worker in self.workers[self._limit :]:
+            worker.shutdown(wait=False)
+        del self.workers[self._limit :]
 
     @property
     def running(self) -> int:

@@ -19,7 +19,7 @@ def launch_entry(prepared: dict[str, Any], command: Sequence[str]) -> Launch:
     """One start of training: time, command, versions, hardware, and what `prepare` determined about device and data."""
     home = str(Path.home())
     training, validation, test = prepared["images"]
-    return Launch(
+    launch = Launch(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         command=tuple(argument.replace(home, "~") for argument in command),
         resexp=metadata.version("resexp"),
@@ -37,8 +37,9 @@ def launch_entry(prepared: dict[str, Any], command: Sequence[str]) -> Launch:
         images=(training, validation, test),
         classes=tuple(prepared["classes"]),
         remarks=tuple(remark.replace(home, "~") for remark in prepared["remarks"]),
-        imports=tuple(prepared.get("imports", ())),
     )
+    imports = tuple(prepared.get("imports", ()))
+    return launch.model_copy(update={"imports": imports}) if imports else launch
 
 
 def revision() -> str | None:
