@@ -49,6 +49,11 @@ SLOW_FILES = ("stress", "cli", "cluster", "training", "report", "reproduction", 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sorts the files, and marks the tests that `make test` leaves out: benchmarks/slow_tests.py writes their list."""
+    slow = set((Path(__file__).parent / "slow_tests.txt").read_text(encoding="utf-8").split())
+    for item in items:
+        if f"{item.path.stem}::{item.name.partition('[')[0]}" in slow:
+            item.add_marker("slow")
     order = {f"test_{name}": number for number, name in enumerate(SLOW_FILES)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 

@@ -646,7 +646,6 @@ def test_an_experiment_that_is_being_trained_is_refused(call: Program, tiny_file
         assert tree(results) == before
 
 
-@pytest.mark.slow
 def test_an_error_in_a_worker_process_is_one_line(tmp_path: Path):
     (tmp_path / "x.yaml").write_text(MNIST)
 
@@ -672,7 +671,6 @@ def uninterrupted(tiny_runs: Callable[..., Path]) -> Path:
     return tiny_runs(*LONG)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "jobs", "other"),
     [
@@ -710,7 +708,6 @@ def test_a_signal_stops_after_the_step_and_the_same_command_resumes_to_the_same_
     assert {"tiny/plan.json", "tiny/pairs.json", "tiny/accuracy.csv", "tiny/accuracy.md"} < expected.keys()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 def test_a_second_ctrl_c_kills_a_worker_that_does_not_respond(tiny_file: Path, tmp_path: Path):
     pipe = runs.checkpoint_file(tmp_path / "tiny", "plain-d4-s0")

@@ -179,7 +179,6 @@ def nodes() -> Iterator[Nodes]:
     cluster_nodes.end()
 
 
-@pytest.mark.slow
 def test_a_folder_that_the_nodes_do_not_share_is_refused_with_the_node(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -214,7 +213,6 @@ def supersede(folder: Path) -> bool:
     return False
 
 
-@pytest.mark.slow
 def test_after_superseded_attempts_and_a_killed_node_and_driver_the_files_equal_those_of_one_machine(
     nodes: Nodes, tiny_file: Path, tiny_runs: Callable[..., Path], tmp_path: Path, request: pytest.FixtureRequest
 ):

@@ -261,7 +261,6 @@ def assert_answered(code: object, out: str, err: str) -> None:
     assert config.escape_controls(err, kept="\n\t") == err
 
 
-@pytest.mark.slow
 def test_the_command_line_answers_every_config_with_a_plan_or_one_line(
     in_process: None,
     tmp_path: Path,
@@ -291,7 +290,6 @@ def test_the_command_line_answers_every_config_with_a_plan_or_one_line(
     assert min(outcomes[0], outcomes[2]) >= number // 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "code"),
     [

@@ -54,7 +54,6 @@ SMALL = {  # a part of each grid: some of its networks take minutes
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_trains_a_few_steps_to_a_result(name, noise_data, tmp_path):
     experiment = config.load(name, ["seeds=1", "training.steps=2", "training.batch_size=8", "device=cpu", *SMALL[name]])

@@ -363,7 +363,6 @@ def after_a_kill(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return folder, *after_kill
 
 
-@pytest.mark.slow
 def test_a_killed_worker_affects_only_its_trial_and_training_again_completes_it(
     after_a_kill: tuple[Path, dict[str, str], str], tiny: Any
 ):
@@ -376,7 +375,6 @@ def test_a_killed_worker_affects_only_its_trial_and_training_again_completes_it(
     assert set(states(tiny(UNSTACKED, "seeds=2"), folder).values()) == {"finished"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("where", ["two processes", "this process"])
 def test_two_processes_and_this_process_write_the_same_bytes_as_one_process(
     where: str, request: pytest.FixtureRequest, after_a_kill: tuple[Path, dict[str, str], str], tiny: Any, tmp_path: Path

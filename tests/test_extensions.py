@@ -112,7 +112,6 @@ def program(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, **options)
 
 
-@pytest.mark.slow
 def test_processes_kill_resume_reproduce_and_dissect(tiny_file, tmp_path, mine, call, in_process):
     """Two workers, killed and resumed, then reproduced and dissected: as the shipped shortcut with the same function."""
     settings = ("network.depth=8", "seeds=3", "training.steps=200", "training.stack=1", "training.checkpoint_every=5")
@@ -139,7 +138,6 @@ def test_processes_kill_resume_reproduce_and_dissect(tiny_file, tmp_path, mine, 
     assert list(folder.glob("trials/learned-*/lesion.csv"))
 
 
-@pytest.mark.slow
 def test_two_shards_train_the_same_bits(tiny_file, tmp_path, mine, call, in_process):
     settings = ("network.depth=8", "seeds=2", "training.stack=1", "--quiet")
     for shard in ("1/2", "2/2"):
@@ -153,7 +151,6 @@ def test_two_shards_train_the_same_bits(tiny_file, tmp_path, mine, call, in_proc
     assert results(tmp_path / "a" / "tiny", "learned") == results(tmp_path / "b" / "tiny", "rezero")
 
 
-@pytest.mark.slow
 def test_ray_imports_the_file_on_its_nodes(tiny_file, tmp_path, mine, call, in_process):
     pytest.importorskip("ray")
     settings = ("network.depth=8", "seeds=1", "training.stack=1", "--quiet")

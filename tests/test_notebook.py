@@ -35,7 +35,6 @@ def workspace(tmp_path, monkeypatch, torch_state):
     resexp.SHORTCUTS.update(before)
 
 
-@pytest.mark.slow
 def test_results_of_the_cells_match_the_text(workspace, capsys):
     names = {}
     run, means, initial_gradients, table, verdicts, chart, frame, ordered = (run_cell(source, names) for source in CODE)

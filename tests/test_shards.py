@@ -252,7 +252,6 @@ def test_a_shard_without_trials_is_complete():
     assert screen.work_done([]) == 1.0
 
 
-@pytest.mark.slow
 def test_concurrent_shards_write_the_files_of_one_process_with_the_same_stacks(
     tiny_file: Path, tiny_runs: Callable[..., Path], tmp_path: Path
 ):

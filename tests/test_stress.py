@@ -223,7 +223,6 @@ def one_round(name: str, runs_dir: Path, targets: list[str], durations: Undistur
 
 
 @on_linux
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "share"), [("mlp", 0.6), ("cnn", 0.4)])
 def test_training_that_was_killed_and_continued_writes_identical_bytes(
     name: str, share: float, undisturbed: Callable[[str], Undisturbed], size: Callable[[str], int], tmp_path: Path
@@ -348,7 +347,6 @@ def test_a_write_error_gives_one_line_and_loses_no_result(disk: str, train: Trai
 
 
 @on_linux
-@pytest.mark.slow
 def test_workers_on_a_broken_disk_give_one_line_and_lose_no_result(
     undisturbed: Callable[[str], Undisturbed], size: Callable[[str], int], tmp_path: Path
 ):
@@ -403,7 +401,6 @@ def watch(running: list[Command], runs_dir: Path) -> None:
 
 
 @on_linux
-@pytest.mark.slow
 def test_one_of_two_concurrent_commands_trains_and_other_experiments_and_readers_have_no_effect(
     undisturbed: Callable[[str], Undisturbed], size: Callable[[str], int], tmp_path: Path
 ):
@@ -432,7 +429,6 @@ def test_one_of_two_concurrent_commands_trains_and_other_experiments_and_readers
 # ---- damaged files ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_every_reader_reports_a_damaged_file_in_one_line(size: Callable[[str], int]):
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed: '.[dev]' includes it on Linux, up to Python 3.13")

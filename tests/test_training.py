@@ -734,7 +734,6 @@ def test_other_precisions_give_results_close_to_float32(precision: str, dtype: t
     assert all(float(row["weight_grad_norm"]) > 0 for row in rows(trial, tmp_path / "a", "gradients.csv"))
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # from the compiler
 @pytest.mark.parametrize("cell", [(), CNN], ids=["a stack", "a cnn"])
 def test_compiled_networks_train_like_eager_networks_and_log_the_same_rows(cell: tuple[str, ...], tiny: Any, tmp_path: Path):
