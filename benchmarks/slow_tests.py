@@ -1,4 +1,4 @@
-"""Writes tests/slow_tests.txt: the tests that `make test` leaves out, because all their cases together take 0.7 seconds or more.
+"""Writes tests/slow_tests.txt: tests that `make test` leaves out, because all their cases take 0.7 seconds or more.
 
 pytest --junitxml=times.xml; python benchmarks/slow_tests.py times.xml
 """

@@ -53,12 +53,12 @@ def probe_module(source: str, options: ModuleOptions, device: str | None, *, as_
             f"the file name must end with .{', .'.join(report.FIGURE_FORMATS)}", where=f"--figure {figure}"
         )
     probe = _measured(source, options, options.input, device)
-    if figure:
-        report.save_chart(figures.module_profile(probe), figure)
     if as_json or as_csv:
         print_result(tables.module_json(probe) if as_json else tables.module_csv(probe))
     else:
         print_result(tables.as_lines(tables.module_parts(probe, all_rows=options.show_all)))
+    if figure:
+        report.save_chart(figures.module_profile(probe), figure)
     for text, (quantity, sign, bound) in zip(options.expect, conditions, strict=True):
         value = probe.quantities[quantity]
         if value is None:
