@@ -431,7 +431,7 @@ def test_one_of_two_concurrent_commands_trains_and_other_experiments_and_readers
 
 def test_every_reader_reports_a_damaged_file_in_one_line(size: Callable[[str], int]):
     if importlib.util.find_spec("atheris") is None:
-        pytest.skip("atheris is not installed: '.[dev]' includes it on Linux, up to Python 3.13")
+        pytest.skip("atheris is not installed: the group `dev` includes it on Linux, up to Python 3.13")
     seconds = size("--fuzz-seconds")
     script = Path(__file__).with_name("fuzz_readers.py")
     done = subprocess.run(

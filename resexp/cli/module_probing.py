@@ -103,12 +103,13 @@ def stdout_on_stderr() -> Iterator[None]:
 
 def _condition(text: str) -> tuple[str, str, float]:
     """(quantity, sign, bound) of 'gradient_growth > -0.1'."""
-    quantities = ("gradient_growth", "slope", "distance", "activation_growth", "loss")
+    from resexp.tables import QUANTITIES  # noqa: PLC0415 - `--help` starts without it
+
     match = CONDITION.fullmatch(text)
-    if not match or match[1] not in quantities:
-        near = config.did_you_mean(text.split(maxsplit=1)[0], quantities) if text.split() else ""
+    if not match or match[1] not in QUANTITIES:
+        near = config.did_you_mean(text.split(maxsplit=1)[0], QUANTITIES) if text.split() else ""
         raise config.ConfigError(
-            f"{text!r} is not QUANTITY < or > NUMBER with one of {', '.join(quantities)}, as 'gradient_growth > -0.1'{near}",
+            f"{text!r} is not QUANTITY < or > NUMBER with one of {', '.join(QUANTITIES)}, as 'gradient_growth > -0.1'{near}",
             where="--expect",
         )
     return match[1], match[2], float(match[3])

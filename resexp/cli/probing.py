@@ -28,7 +28,6 @@ SourceArgument = Annotated[
 ]
 NETWORK = "Networks from MODULE:FACTORY"
 
-
 InputOption = Annotated[
     str | None,
     typer.Option(
@@ -92,10 +91,8 @@ def probe(
         raise config.ConfigError("choose one of --json and --csv", where="--csv")
     options = ModuleOptions(shape, classes, batch, seeds, at or [], loss, data, figure, expect or [], show_all)
     if is_reference(source):
-        if overrides or batches:
-            raise config.ConfigError(
-                "has no effect for MODULE:FACTORY; omit it", where="--batches" if batches else overrides[0] if overrides else ""
-            )
+        if unused := [*(["--batches"] if batches else []), *(overrides or [])]:
+            raise config.ConfigError("has no effect for MODULE:FACTORY; omit it", where=unused[0])
         probe_module(source, options, device, as_json=as_json, as_csv=as_csv)
     elif options.given:
         raise config.ConfigError("applies to MODULE:FACTORY only; change a config with KEY=VALUE", where=options.given[0])

@@ -25,7 +25,7 @@ from resexp.tables.formats import (
 )
 from resexp.tables.labels import cell_labels, cell_text
 from resexp.tables.model import Part
-from resexp.tables.module_probe import ModuleProbe
+from resexp.tables.module_probe import QUANTITIES, ModuleProbe
 from resexp.tables.module_probe_lines import module_csv, module_json, module_parts
 from resexp.tables.network_costs import NetworkRows, layer_costs, network_costs
 from resexp.tables.outputs import FORMS, OUTPUTS, as_json_parts, as_lines

@@ -13,6 +13,7 @@ from resexp.comparison import Flow, Inputs, flow, inputs
 from resexp.inference import Difference
 from resexp.runs import ModuleMeasurement, SelfCheck
 
+QUANTITIES = ("gradient_growth", "slope", "distance", "activation_growth", "loss")  # of `--expect`
 TOLERANCE = 0.05  # of a self-check: a few ReLUs can switch within the finite difference
 
 
@@ -135,13 +136,9 @@ class ModuleProbe:
     @property
     def quantities(self) -> dict[str, float | None]:
         """The quantities of `--expect`, mean over seeds."""
-        return {
-            "gradient_growth": self.gradient_growth.mean if self.gradient_growth else None,
-            "slope": self.slope.mean if self.slope else None,
-            "distance": self.distance,
-            "activation_growth": self.activation_growth,
-            "loss": math.fsum(m.loss for m in self.measurements) / len(self.measurements),
-        }
+        growth, slope = (difference.mean if difference else None for difference in (self.gradient_growth, self.slope))
+        loss = math.fsum(measurement.loss for measurement in self.measurements) / len(self.measurements)
+        return dict(zip(QUANTITIES, (growth, slope, self.distance, self.activation_growth, loss), strict=True))
 
     def __str__(self) -> str:
         from resexp.tables.module_probe_lines import module_parts  # noqa: PLC0415 - it prints objects of this class
