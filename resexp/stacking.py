@@ -11,8 +11,9 @@ Shapes: T trials, B batch, D width. Only mlps are stacked: grouped convolutions 
 """
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,53 @@ StateDict = Mapping[str, Tensor]
 
 
 class Linear(nn.Linear):
-    """x W^T + b of each trial: (T, B, in), (T, out, in), (T, 1, out) -> (T, B, out)."""
+    """x W^T + b of each trial: (T, B, in), (T, out, in), (T, 1, out) -> (T, B, out).
+
+    The input layer also takes one batch per seed, (S, B, in). Then `runs` has (index in S, number of trials) for each run of
+    consecutive trials with the same batch.
+    """
+
+    runs: tuple[tuple[int, int], ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
+        if not x.requires_grad:
+            is_shared = len(x) < len(self.weight)
+            inputs = [x[index].expand(trials, -1, -1) for index, trials in self.runs] if is_shared else [x]
+            output: Tensor = InputProduct.apply(self.weight, self.bias, *inputs)
+            return output
         weight = self.weight.transpose(1, 2)
         has_bias = self.bias is not None
         return torch.baddbmm(self.bias, x, weight) if has_bias else torch.bmm(x, weight)
+
+
+class InputProduct(torch.autograd.Function):
+    """x W^T + b for inputs x that need no gradient: (T, out, in), (T, 1, out), parts of (T, B, in) -> (T, B, out).
+
+    The products and the order of summation are those of `torch.baddbmm`. But the parts of x can be views that share memory,
+    and the gradient of W needs no copy: torch would compute it as (T, in, out).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bias: Tensor | None, *inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, *inputs)
+        ctx.has_bias = bias is not None
+        sizes = [len(x) for x in inputs]
+        weights = weight.transpose(1, 2).split_with_sizes(sizes)
+        if bias is None:
+            return torch.cat([torch.bmm(*pair) for pair in zip(inputs, weights, strict=True)])
+        return torch.cat([torch.baddbmm(*terms) for terms in zip(bias.split_with_sizes(sizes), inputs, weights, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *inputs = ctx.saved_tensors
+        sizes = [len(x) for x in inputs]
+        grad_weight = grad.new_empty(weight.shape)
+        for part, x, result in zip(
+            grad.transpose(1, 2).split_with_sizes(sizes), inputs, grad_weight.split_with_sizes(sizes), strict=True
+        ):
+            torch.bmm(part, x.to(grad.dtype), out=result)
+        grad_bias = grad.sum(1, keepdim=True).to(weight.dtype) if ctx.has_bias else None
+        return grad_weight.to(weight.dtype), grad_bias, *[None] * len(inputs)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -113,13 +155,20 @@ def _constant(values: Sequence[float]) -> nn.Buffer | float:
 # ---- stacking -----------------------------------------------------------------------------------------------------------
 
 
-def stack(networks: Sequence[Network]) -> Network:
+def stack(networks: Sequence[Network], batch_index: Sequence[int] = ()) -> Network:
     """One network from T networks; a single network is returned unchanged.
+
+    With `batch_index`, the batch of each trial, the stacked network also takes S batches for T trials.
 
     Raises:
         ValueError: the networks cannot be stacked: their layers differ in type, or contain convolutions.
     """
-    return networks[0] if len(networks) == 1 else cast("Network", _stacked(networks)).to(networks[0].classifier.weight.dtype)
+    if len(networks) == 1:
+        return networks[0]
+    stacked = cast("Network", _stacked(networks)).to(networks[0].classifier.weight.dtype)
+    input_layer = next(module for module in stacked.modules() if isinstance(module, Linear))
+    input_layer.runs = tuple((index, len(list(trials))) for index, trials in itertools.groupby(batch_index))
+    return stacked
 
 
 def _stacked(modules: Sequence[nn.Module]) -> nn.Module:

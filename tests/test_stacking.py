@@ -94,6 +94,32 @@ def test_stacking_does_not_change_the_networks_and_unstacking_restores_them(stac
             assert torch.equal(value, state_dict[name])
 
 
+@pytest.mark.parametrize("norm", ["none", "layer"])  # layers with and without bias
+@pytest.mark.parametrize("batch_index", [[0, 1, 2], [0, 0, 1, 1, 2], [0, 1, 0, 1, 1], [0, 0, 0, 0]])
+def test_networks_that_share_batches_have_the_bits_of_networks_with_copies_of_them(batch_index: list[int], norm: str):
+    networks = [
+        network.float() for network in networks_of(["plain", "identity", "plain", "identity", "identity"], norm, "post")
+    ]
+    networks = networks[: len(batch_index)]
+    images, labels = batch_of(0, torch.float32)
+    shared, copied = stacking.stack(networks, batch_index), stacking.stack(networks)
+
+    outputs = [shared(images[: max(batch_index) + 1]), copied(images[batch_index])]
+    for output in outputs:
+        functional.cross_entropy(output.flatten(0, 1), labels[batch_index].flatten(), reduction="sum").backward()
+
+    assert torch.equal(*outputs)
+    for ours, theirs in zip(shared.parameters(), copied.parameters(), strict=True):
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert torch.equal(ours.grad, theirs.grad)
+    for trial, network in enumerate(networks):
+        functional.cross_entropy(network(images[batch_index[trial]]), labels[batch_index[trial]], reduction="sum").backward()
+        weight, grads = network.get_parameter("stem.layer.weight").grad, shared.get_parameter("stem.layer.weight").grad
+        assert grads is not None
+        torch.testing.assert_close(grads[trial], weight)
+
+
 def test_unstacked_tensors_have_separate_storage():
     networks = networks_of(STACKS["constants"], "batch", "post")
     unstacked = stacking.unstack(stacking.stack(networks).state_dict(), networks[0].state_dict(), T, 1)

@@ -233,16 +233,23 @@ def step_counts(images: int, batch_size: int, steps: int | None, epochs: int | N
     return StepCounts(per_epoch, per_epoch * (epochs or 0) if steps is None else steps, every)
 
 
+def batch_index(seeds: Sequence[int]) -> list[int]:
+    """The position of each trial's seed among the distinct seeds: the batch that it trains on."""
+    distinct = list(dict.fromkeys(seeds))
+    return [distinct.index(seed) for seed in seeds]
+
+
 def batches(
     training_data: TrainingData, seeds: Sequence[int], batch_size: int, augment: str, step: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields (normalized and augmented images, labels) indefinitely, from `step` on; equal for all arms with the same seed.
 
-    Shapes: (T, B, C, H, W) and (T, B) for several trials, (B, C, H, W) and (B,) for one. `seeds` has one seed per trial.
+    `seeds` has one seed per trial, S of them distinct. Shapes: (S, B, C, H, W) and (T, B) for several trials, (B, C, H, W)
+    and (B,) for one.
     """
     device, images = training_data.shift.device, len(training_data.training)
     per_epoch, distinct = images // batch_size, list(dict.fromkeys(seeds))
-    seed_index = 0 if len(seeds) == 1 else torch.tensor([distinct.index(seed) for seed in seeds], device=device)
+    trial_index = torch.tensor(batch_index(seeds), device=device)
     while True:
         orders = torch.stack([datasets.order(seed, step // per_epoch, images) for seed in distinct]).to(device)
         for start in range(step % per_epoch * batch_size, per_epoch * batch_size, batch_size):
@@ -251,5 +258,5 @@ def batches(
             if augment != "none":
                 generators = [streams.generator(seed, "augment", step) for seed in distinct]
                 x = torch.stack([datasets.AUGMENTATIONS[augment](*pair) for pair in zip(x, generators, strict=True)])
-            yield x[seed_index], labels[seed_index]
+            yield (x[0], labels[0]) if len(seeds) == 1 else (x, labels[trial_index])
             step += 1

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from resexp import checkpoint, probes, runs, stacking
 from resexp.config import Trial
 from resexp.networks import Network, Noise, multiply_adds
-from resexp.training.data import batches, load_training_data, step_counts, test_images
+from resexp.training.data import batch_index, batches, load_training_data, step_counts, test_images
 from resexp.training.evaluation import evaluate_and_save
 from resexp.training.measures import Stopped, evaluate, never
 from resexp.training.precise import measuring
@@ -61,7 +61,7 @@ def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str)
     counts = step_counts(images, recipe.batch_size, recipe.steps, recipe.epochs, settings.gradients.every)
     networks = [build(trial, training_data.input_shape, training_data.classes) for trial in trials]
     single_state_dict = networks[0].state_dict()
-    network = stacking.stack(networks).to(target)
+    network = stacking.stack(networks, batch_index(seeds)).to(target)
     has_noise = any(hasattr(block.shortcut, "draw") for block in network.blocks)
     trial_paths = tuple(runs.trial_folder(folder, trial.name) for trial in trials)
     state = StackState(
