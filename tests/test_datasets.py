@@ -188,7 +188,8 @@ def test_a_constant_channel_is_normalized_to_0_and_not_nan():
 )
 def test_crop_flip_pads_crops_and_mirrors_each_image(shape: tuple[int, int, int], pad: int):
     batch = torch.rand(200, *shape, generator=torch.Generator().manual_seed(3))
-    augmented = datasets.crop_flip(batch, streams.generator(0, "augment", 5))
+    augmentation = datasets.AUGMENTATIONS["crop-flip"]
+    augmented = augmentation.apply(batch, augmentation.draw(200, shape[1], streams.generator(0, "augment", 5)))
 
     generator = streams.generator(0, "augment", 5)
     tops, lefts = (torch.randint(0, 2 * pad + 1, (200,), generator=generator).tolist() for _ in "yx")

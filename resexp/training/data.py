@@ -244,12 +244,26 @@ def batches(
     per_epoch, distinct = images // batch_size, list(dict.fromkeys(seeds))
     seed_index = 0 if len(seeds) == 1 else torch.tensor([distinct.index(seed) for seed in seeds], device=device)
     while True:
-        orders = torch.stack([datasets.order(seed, step // per_epoch, images) for seed in distinct]).to(device)
-        for start in range(step % per_epoch * batch_size, per_epoch * batch_size, batch_size):
-            index = orders[:, start : start + batch_size]
+        first = step % per_epoch
+        orders = torch.stack([datasets.order(seed, step // per_epoch, images) for seed in distinct])
+        orders = orders[:, first * batch_size : per_epoch * batch_size].to(device)
+        draws = torch.empty(0)
+        if augment != "none":
+            steps = range(step, step - first + per_epoch)
+            draws = epoch_draws(augment, distinct, steps, batch_size, training_data.input_shape[1]).to(device)
+        for number, index in enumerate(orders.split(batch_size, 1)):
             x, labels = training_data.batch(index), training_data.training.labels[index]
             if augment != "none":
-                generators = [streams.generator(seed, "augment", step) for seed in distinct]
-                x = torch.stack([datasets.AUGMENTATIONS[augment](*pair) for pair in zip(x, generators, strict=True)])
+                x = datasets.AUGMENTATIONS[augment].apply(x.flatten(0, 1), draws[number]).view_as(x)
             yield x[seed_index], labels[seed_index]
             step += 1
+
+
+def epoch_draws(augment: str, seeds: Sequence[int], steps: Sequence[int], batch_size: int, height: int) -> Tensor:
+    """The draws of an augmentation in these steps, (steps, n, seeds * B) on the CPU, from the streams (seed, step).
+
+    They reach the device together, because a copy in each step would wait for the device.
+    """
+    draw = datasets.AUGMENTATIONS[augment].draw
+    generators = [[streams.generator(seed, "augment", step) for seed in seeds] for step in steps]
+    return torch.stack([torch.cat([draw(batch_size, height, g) for g in row], 1) for row in generators])
