@@ -8,7 +8,7 @@ from typing import Literal
 from resexp.config.grid import Experiment, axis_tags, conditions
 from resexp.config.models import Settings, Trial
 from resexp.config.properties import SHORTCUT_NAMES
-from resexp.config.types import Model, TrialName
+from resexp.config.types import Compilation, Model, TrialName
 from resexp.config.variants import control_arm, shortcut_name, shortcut_properties
 
 MAX_TRIALS_IN_STACK = {"cpu": 32, "cuda": 64, "mps": 32}  # larger stacks are hardly faster, and their results come later
@@ -32,7 +32,7 @@ class Plan(Model):
     """plan.json: written before the first step and reused whenever training resumes."""
 
     device: str
-    compile: bool
+    compile: Compilation
     deterministic: bool
     stacks: tuple[Stack, ...]
 

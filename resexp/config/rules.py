@@ -240,6 +240,8 @@ def _data_problem(cell: Settings) -> Problem | None:
 def _environment_problem(cell: Settings) -> Problem | None:
     if cell.precision == "tf32" and not cell.device.startswith(("cuda", "auto")):
         return "precision", f"'tf32' is available only on cuda, not on {cell.device}; use float32"
+    if cell.compile == "cuda-graph" and not cell.device.startswith(("cuda", "auto")):
+        return "compile", f"'cuda-graph' is available only on cuda, not on {cell.device}; write compile: true or compile: false"
     if cell.precision == "float64" and cell.device == "mps":
         return "precision", "'float64' is not available on mps; use device: cpu"
     if cell.compare.primary is not None:

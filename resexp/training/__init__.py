@@ -9,6 +9,7 @@ from resexp.training.data import (
     DeviceError,
     TrainingData,
     batches,
+    check_compilation,
     device_name,
     is_out_of_memory,
     kernels,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from resexp import datasets, streams
-from resexp.config import ConfigError, DataSettings, expanded
+from resexp.config import ConfigError, DataSettings, Settings, expanded
 from resexp.datasets import Images
 
 MAX_TRAINING_SAMPLE = 10_000  # training images on which training accuracy and loss are evaluated
@@ -41,6 +41,15 @@ def resolve_device(requested: str) -> str:
     if device not in present:
         raise DeviceError(f"device: {requested} is not on this machine; choose {', '.join(present)}, or auto")
     return device
+
+
+def check_compilation(settings: Settings, device: str) -> None:
+    """Raises DeviceError if the training step is to be captured as a CUDA graph, but not on a CUDA device."""
+    if settings.compile == "cuda-graph" and not device.startswith("cuda"):
+        raise DeviceError(
+            f"'cuda-graph' is available only on cuda, and the device is {device}; write compile: true or compile: false",
+            key="compile",
+        )
 
 
 def device_name(device: str) -> str:
@@ -251,7 +260,8 @@ def batches(
         if augment != "none":
             steps = range(step, step - first + per_epoch)
             draws = epoch_draws(augment, distinct, steps, batch_size, training_data.input_shape[1]).to(device)
-        for number, index in enumerate(orders.split(batch_size, 1)):
+        for number in range(per_epoch - first):
+            index = orders[:, number * batch_size : (number + 1) * batch_size]
             x, labels = training_data.batch(index), training_data.training.labels[index]
             if augment != "none":
                 x = datasets.AUGMENTATIONS[augment].apply(x.flatten(0, 1), draws[number]).view_as(x)
