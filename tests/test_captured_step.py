@@ -51,7 +51,7 @@ def is_array(value: Any) -> bool:
 class OneDevice(TorchDispatchMode):
     """Refuses operations on arrays of the CPU, and operations that move an array to another device."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         devices = {value.device.type for value in pytree.tree_leaves((args, kwargs, result)) if is_array(value)}
         assert devices <= {"meta"}, f"{func} uses {devices}"
@@ -105,7 +105,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.operations: list[tuple[Any, Any, Any, list[Tensor]]] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         assert func is not torch.ops.aten._local_scalar_dense.default
         self.operations.append((func, args, kwargs or {}, pytree.tree_leaves(result)))

@@ -199,7 +199,8 @@ class TrainingSettings(Model):
         "60s", description="Interval between checkpoints: a time such as 60s, or a number of steps."
     )
     stack: AutoOrCount = Field(
-        "auto", description="Largest number of networks that are trained together as one batched network."
+        "auto",
+        description="Largest number of networks that are trained together as one batched network; auto stacks only mlps.",
     )
     threads: AutoOrCount = Field("auto", description="Number of threads per process.")
 

@@ -207,11 +207,6 @@ def _training_problem(cell: Settings) -> Problem | None:
         return "training.nesterov", "true requires training.momentum above 0"
     if training.batch_size == 1 and cell.network.norm == "batch":
         return "training.batch_size", "1 gives no batch statistics; with norm: batch, write at least 2"
-    if isinstance(training.stack, int) and training.stack > 1 and cell.network.family == "cnn":
-        return (
-            "training.stack",
-            f"{training.stack} applies only to an mlp; a cnn trains faster without stacks, so write auto or 1",
-        )
     return None
 
 
