@@ -85,8 +85,7 @@ def residual_trials(sizes: Sizes, device: str, depth: int, networks: int, *overr
     """Residual networks with the recipe of CONFIG, to be trained as one stack."""
     shape = [f"network.depth=[{depth}]", f"network.width={sizes.width}", f"training.batch_size={sizes.batch}"]
     experiment = config.load(CONFIG, [*shape, "network.plain=false", f"seeds={networks}", f"device={device}", *overrides])
-    threads = executors.cores() if device == "cpu" else 1
-    executors.workers.set_up(threads, experiment.shared)
+    executors.workers.set_up(1, experiment.shared)
     return list(experiment.trials)
 
 
