@@ -77,7 +77,7 @@ class BatchNorm1d(nn.BatchNorm1d):
             momentum,
             self.eps,
         )
-        return normalized.unflatten(1, (len(x), -1)).transpose(0, 1)
+        return normalized.view(x.shape[1], len(x), -1, *x.shape[3:]).transpose(0, 1)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -93,7 +93,7 @@ class Conv2d(nn.Conv2d):
         bias = None if self.bias is None else self.bias.flatten()
         images, weight = x.transpose(0, 1).flatten(1, 2), self.weight.flatten(0, 1)
         output = functional.conv2d(images, weight, bias, self.stride, self.padding, groups=len(x))
-        return output.unflatten(1, (len(x), -1)).transpose(0, 1)
+        return output.view(x.shape[1], len(x), -1, *output.shape[2:]).transpose(0, 1)
 
 
 class GlobalAverage(nn.AdaptiveAvgPool2d):

@@ -4,7 +4,7 @@ Tensors of the meta device have no values, so they are a second device on which 
 operations takes the part of a CUDA graph: it repeats the same operations on the same memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch.optim import adam, sgd
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from resexp import training
+from resexp import datasets, streams, training
+from resexp.datasets import Images
 from resexp.training import graph, loop
 
 pytestmark = pytest.mark.usefixtures("torch_state")
@@ -25,6 +26,7 @@ CASES = {
     "a stack of mlps": ("network.norm=layer", "training.clip_norm=0.5", "seeds=2", "training.schedule=cosine"),
     "sgd with momentum": ("training.optimizer=sgd", "training.momentum=0.9", "training.weight_decay=0.01"),
     "a cnn": (*CNN, "training.optimizer=adamw", "training.label_smoothing=0.1", "training.schedule=cosine"),
+    "a stack of cnns": (*CNN, "seeds=2", "data.name=fashion-mnist", "data.augment=crop-flip"),
     "random shifts": (*CNN, "data.name=fashion-mnist", "data.augment=crop-flip", "training.optimizer=sgd"),
 }
 every_case = pytest.mark.parametrize("case", CASES)
@@ -39,6 +41,27 @@ def state_of(tiny: Any, folder: Path, *overrides: str, device: str = "cpu") -> t
 @pytest.fixture(autouse=True)
 def _few_logging_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.data, "FIRST_LOGGING_STEPS", 0)
+
+
+@pytest.fixture(autouse=True)
+def _random_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small random images as Fashion-MNIST, whose images may be mirrored."""
+    pixels = torch.randint(0, 256, (120, 1, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = Images(pixels, torch.arange(120) % 10, tuple("0123456789"))
+    monkeypatch.setitem(datasets.DATASETS, "fashion-mnist", lambda _source, _split: images)
+    yield
+    training.load_training_data.cache_clear()
+
+
+def test_without_augmentation_the_batch_has_the_images_of_the_data_set_and_nothing_is_drawn(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    state, names, generator = state_of(tiny, tmp_path), list[object](), streams.generator
+    monkeypatch.setattr(streams, "generator", lambda *name: names.append(name[1]) or generator(*name))
+    x, _ = next(state.batches(0))
+
+    assert "augment" not in names
+    assert torch.equal(x, state.training_data.batch(datasets.order(0, 0, 64)[:16]))
 
 
 # ---- no waiting for the device between logging steps ------------------------------------------------------------------
@@ -70,11 +93,8 @@ def _fused_on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_fused_on_meta")
 @every_case
-def test_between_logging_steps_the_host_neither_reads_from_the_device_nor_copies_to_it(
-    case: str, tiny: Any, tmp_path: Path, real_data: Path
-):
-    root = [f"data.root={real_data}"] if case == "random shifts" else []
-    state = state_of(tiny, tmp_path, *CASES[case], *root, device="meta")
+def test_between_logging_steps_the_host_neither_reads_from_the_device_nor_copies_to_it(case: str, tiny: Any, tmp_path: Path):
+    state = state_of(tiny, tmp_path, *CASES[case], device="meta")
     stream = state.batches(0)
     state.network.train()
     state.step = 1
@@ -135,12 +155,11 @@ def record(state: training.StackState, step: Callable[[], Tensor], _device: torc
 
 @pytest.mark.parametrize("case", [*CASES, "random draws"])
 def test_a_replayed_step_trains_like_the_operations_one_by_one(
-    case: str, tiny: Any, tmp_path: Path, real_data: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Also with a learning rate that changes in every step, and with logging steps and evaluations in between."""
     overrides = CASES.get(case, ("network.shortcut=dropout", "network.norm=batch", "training.schedule=cosine"))
-    root = [f"data.root={real_data}"] if case == "random shifts" else []
-    single, replayed = (state_of(tiny, tmp_path / name, *overrides, *root) for name in ("single", "replayed"))
+    single, replayed = (state_of(tiny, tmp_path / name, *overrides) for name in ("single", "replayed"))
     for state in (single, replayed):
         loop.capture_steps(state)
         loop.resume(state)
@@ -178,11 +197,8 @@ def test_a_tensor_as_learning_rate_follows_the_schedule(tiny: Any, tmp_path: Pat
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @every_case
-def test_a_cuda_graph_trains_like_single_kernels(case: str, tiny: Any, tmp_path: Path, real_data: Path):
-    root = [f"data.root={real_data}"] if case == "random shifts" else []
-    single, replayed = (
-        state_of(tiny, tmp_path / name, *CASES[case], *root, device="cuda:0") for name in ("single", "replayed")
-    )
+def test_a_cuda_graph_trains_like_single_kernels(case: str, tiny: Any, tmp_path: Path):
+    single, replayed = (state_of(tiny, tmp_path / name, *CASES[case], device="cuda:0") for name in ("single", "replayed"))
     for state in (single, replayed):
         loop.capture_steps(state)
         loop.resume(state)

@@ -60,14 +60,6 @@ def numbers(images: Images) -> list[int]:
 # ---- settings without effect -----------------------------------------------------------------------------------------
 
 
-def test_augment_none_returns_the_batch_itself_and_draws_nothing():
-    batch, generator = torch.rand(4, 1, 8, 8), streams.generator(0, "augment", 0)
-    state = generator.get_state()
-
-    assert datasets.AUGMENTATIONS["none"](batch, generator) is batch
-    assert torch.equal(generator.get_state(), state)
-
-
 def test_without_validation_and_limit_every_image_keeps_its_position():
     images = numbered([5, 9, 2])
     training, validation = datasets.train_validation_split(images, 0, None, "x")
