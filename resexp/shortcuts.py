@@ -64,7 +64,7 @@ def option_a(x: Tensor, spec: BlockSpec) -> Tensor:
         return x
     extra_channels = spec.outputs[0] - spec.inputs[0]
     front = extra_channels // 2 if spec.pad == "both" else 0
-    return functional.pad(x[:, :, :: spec.stride, :: spec.stride], (0, 0, 0, 0, front, extra_channels - front))
+    return functional.pad(x[..., :: spec.stride, :: spec.stride], (0, 0, 0, 0, front, extra_channels - front))
 
 
 def linear_map(spec: BlockSpec) -> nn.Linear | nn.Conv2d:

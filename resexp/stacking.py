@@ -7,7 +7,10 @@ The code of the network is unchanged. A parameter with at most one axis is store
 against (T, B, D) instead of (B, D). Layers that multiply matrices, average over the batch or refer to axes by number have
 stacked versions in this module. Trials are independent: no operation reduces over T.
 
-Shapes: T trials, B batch, D width. Only mlps are stacked: grouped convolutions are slower than separate networks.
+Convolutions become one convolution with T groups. On a CPU it is slower than separate networks, so cnns are stacked only with
+`training.stack: T`.
+
+Shapes: T trials, B batch, D width; C channels, H x W pixels. A batch of images (T, B, C, H, W) is a view of (B, T C, H, W).
 """
 
 import copy
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resexp.networks import Network, Noise
-from resexp.shortcuts import ONE, ZERO, Constant, Scale, Term, join
+from resexp.shortcuts import ONE, ZERO, Constant, Scale, Term, join, option_a
 
 StateDict = Mapping[str, Tensor]
 
@@ -28,19 +31,22 @@ StateDict = Mapping[str, Tensor]
 # ---- stacked layers -----------------------------------------------------------------------------------------------------
 
 
+def repeated(x: Tensor, runs: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Views of the batches of consecutive trials with the same seed, from (S, B, ...): `runs` has (index in S, trials)."""
+    return [x[index].expand(trials, *x.shape[1:]) for index, trials in runs]
+
+
 class Linear(nn.Linear):
     """x W^T + b of each trial: (T, B, in), (T, out, in), (T, 1, out) -> (T, B, out).
 
-    The input layer also takes one batch per seed, (S, B, in). Then `runs` has (index in S, number of trials) for each run of
-    consecutive trials with the same batch.
+    The input layer also takes one batch per seed, (S, B, in); `runs` is as in `repeated`.
     """
 
-    runs: tuple[tuple[int, int], ...] = ()
+    runs: Sequence[tuple[int, int]] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.requires_grad:
-            is_shared = len(x) < len(self.weight)
-            inputs = [x[index].expand(trials, -1, -1) for index, trials in self.runs] if is_shared else [x]
+            inputs = [x] if len(x) == len(self.weight) else repeated(x, self.runs)
             output: Tensor = InputProduct.apply(self.weight, self.bias, *inputs)
             return output
         weight = self.weight.transpose(1, 2)
@@ -86,11 +92,13 @@ class LayerNorm(nn.LayerNorm):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group norm over groups of D of each example; weight and bias (T, 1, D)."""
+    """Group norm over groups of D, or of C and the pixels, of each example; weight and bias (T, 1, D)."""
 
     def forward(self, x: Tensor) -> Tensor:
         normalized = functional.group_norm(x.flatten(0, 1), self.num_groups, eps=self.eps)
-        return torch.addcmul(self.bias, normalized.view_as(x), self.weight)
+        pixels = [1] * (x.ndim - 3)
+        weight, bias = (value.view(*value.shape, *pixels) for value in (self.weight, self.bias))
+        return torch.addcmul(bias, normalized.view_as(x), weight)
 
 
 class BatchNorm1d(nn.BatchNorm1d):
@@ -105,7 +113,7 @@ class BatchNorm1d(nn.BatchNorm1d):
             if self.momentum is None:  # the average over all batches, as in torch
                 momentum = 1 / int(self.num_batches_tracked.view(-1)[0])
         normalized = functional.batch_norm(
-            x.transpose(0, 1).flatten(1),
+            x.transpose(0, 1).flatten(1, 2),
             self.running_mean.view(-1),
             self.running_var.view(-1),
             self.weight.view(-1),
@@ -114,7 +122,36 @@ class BatchNorm1d(nn.BatchNorm1d):
             momentum,
             self.eps,
         )
-        return normalized.view(x.shape[1], len(x), -1).transpose(0, 1)
+        return normalized.view(x.shape[1], len(x), -1, *x.shape[3:]).transpose(0, 1)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm over B and the pixels of each trial, as one batch norm of (B, T C, H, W)."""
+
+    forward = BatchNorm1d.forward  # type: ignore[assignment] # the same computation, with more axes
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution of each trial, as one convolution with T groups; weight (T, out, in, k, k), bias (T, 1, out).
+
+    The input layer also takes one batch per seed, (S, B, C, H, W); `runs` is as in `repeated`.
+    """
+
+    runs: Sequence[tuple[int, int]] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if len(x) == len(self.weight) else torch.cat(repeated(x, self.runs))
+        bias = None if self.bias is None else self.bias.flatten()
+        images, weight = x.transpose(0, 1).flatten(1, 2), self.weight.flatten(0, 1)
+        output = functional.conv2d(images, weight, bias, self.stride, self.padding, groups=len(x))
+        return output.view(x.shape[1], len(x), -1, *output.shape[2:]).transpose(0, 1)
+
+
+class GlobalAverage(nn.AdaptiveAvgPool2d):
+    """(T, B, C, H, W) -> (T, B, C, 1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((3, 4), keepdim=True)
 
 
 class Flatten(nn.Flatten):
@@ -129,27 +166,31 @@ STACKED_TYPES: dict[type[nn.Module], type[nn.Module]] = {
     nn.LayerNorm: LayerNorm,
     nn.GroupNorm: GroupNorm,
     nn.BatchNorm1d: BatchNorm1d,
+    nn.BatchNorm2d: BatchNorm2d,
+    nn.Conv2d: Conv2d,
+    nn.AdaptiveAvgPool2d: GlobalAverage,
     nn.Flatten: Flatten,
 }
 
 
 class Constants(nn.Module):
-    """a and S = s x from vectors of T constants, (T, 1, 1): all constant shortcuts in one stack."""
+    """a and S = s x from vectors of T constants, (T, 1, 1) or (T, 1, 1, 1, 1): all constant shortcuts in one stack."""
 
     def __init__(self, shortcuts: Sequence[Constant]) -> None:
         super().__init__()
-        self.a = _constant([shortcut.a for shortcut in shortcuts])
-        self.s = _constant([shortcut.s for shortcut in shortcuts])
+        self.spec = shortcuts[0].spec
+        self.a = _constant([shortcut.a for shortcut in shortcuts], len(self.spec.inputs))
+        self.s = _constant([shortcut.s for shortcut in shortcuts], len(self.spec.inputs))
 
     def forward(self, x: Tensor) -> tuple[Scale, Term]:
-        return self.a, ZERO if isinstance(self.s, float) and self.s == ZERO else join(self.s, x, ZERO)
+        return self.a, ZERO if isinstance(self.s, float) and self.s == ZERO else join(self.s, option_a(x, self.spec), ZERO)
 
 
-def _constant(values: Sequence[float]) -> nn.Buffer | float:
-    """A buffer (T, 1, 1), or the number itself if all values are 1 or all are 0, which costs no operation."""
+def _constant(values: Sequence[float], axes: int) -> nn.Buffer | float:
+    """A buffer for examples with that many axes, or the number if all values are 1 or all are 0, which costs no operation."""
     if set(values) in ({ONE}, {ZERO}):
         return values[0]
-    return nn.Buffer(torch.tensor(values, dtype=torch.float64).view(-1, 1, 1), persistent=False)
+    return nn.Buffer(torch.tensor(values, dtype=torch.float64).view(-1, 1, *[1] * axes), persistent=False)
 
 
 # ---- stacking -----------------------------------------------------------------------------------------------------------
@@ -161,12 +202,18 @@ def stack(networks: Sequence[Network], batch_index: Sequence[int] = ()) -> Netwo
     With `batch_index`, the batch of each trial, the stacked network also takes S batches for T trials.
 
     Raises:
-        ValueError: the networks cannot be stacked: their layers differ in type, or contain convolutions.
+        ValueError: the networks cannot be stacked: their layers differ in type, or convolutions are combined with scalars,
+            gates or random shortcuts.
     """
     if len(networks) == 1:
         return networks[0]
+    if any(isinstance(module, nn.Conv2d) for module in networks[0].modules()):
+        for module in networks[0].modules():
+            own_axes = {parameter.ndim for parameter in module.parameters(recurse=False)}
+            if own_axes & {0, 3} or hasattr(module, "draw"):
+                raise ValueError(f"{type(module).__name__} cannot be stacked together with convolutions")
     stacked = cast("Network", _stacked(networks)).to(networks[0].classifier.weight.dtype)
-    input_layer = next(module for module in stacked.modules() if isinstance(module, Linear))
+    input_layer = next(module for module in stacked.modules() if isinstance(module, Linear | Conv2d))
     input_layer.runs = tuple((index, len(list(trials))) for index, trials in itertools.groupby(batch_index))
     return stacked
 
@@ -176,7 +223,7 @@ def _stacked(modules: Sequence[nn.Module]) -> nn.Module:
     if len(constants) == len(modules):
         return Constants(constants)
     first = modules[0]
-    if {type(module) for module in modules} != {type(first)} or isinstance(first, nn.Conv2d):
+    if {type(module) for module in modules} != {type(first)}:
         raise ValueError(f"{', '.join(sorted({type(module).__name__ for module in modules}))} cannot be stacked")
     stacked = copy.copy(first)
     stacked.__class__ = STACKED_TYPES.get(type(first), type(first))

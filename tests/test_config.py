@@ -263,7 +263,8 @@ REFUSED = [
         "network.block_layers",
         ["has no effect"],
     ),
-    ("a stack of convolutions", "network: {family: cnn}\ntraining: {stack: 4}", 2, "training.stack", ["faster without stacks"]),
+    ("a graph on a cpu", "device: cpu\ncompile: cuda-graph", 2, "compile", ["only on cuda", "compile: true"]),
+    ("unknown compilation", "compile: cuda-grahp", 1, "compile", ["true, false or cuda-graph", "did you mean cuda-graph?"]),
     ("an activation twice", "network: {activation: [tat, {tat: {eta: 0.9}}]}", 1, "network.activation", ["appears twice"]),
     ("no such activation", "network: {activation: {swish: {beta: 1}}}", 1, "network.activation", ["did you mean silu"]),
     ("an activation of number", "network: {activation: 3}", 1, "network.activation", ["must be a name or one mapping"]),
@@ -1011,6 +1012,20 @@ def test_seeds_and_constant_shortcuts_of_one_shape_are_one_stack(written):
         ["gate 0", "gate 1"],
         ["rezero 0", "rezero 1"],
         [f"{arm} {seed}" for seed in (0, 1) for arm in ("plain", "identity", "scaled-scale0.5", "depth-scaled", "decayed")],
+    ]
+
+
+def test_convolutional_networks_are_stacked_only_on_request_and_only_with_constant_or_mapped_shortcuts(written):
+    """A gate or a learned scalar would need other axes."""
+    text = "network: {family: cnn, shortcut: [identity, projection, gate, rezero]}\ntraining: {stack: 4}\nseeds: 2"
+
+    assert sorted(sorted(stack) for stack in stacks(written(text))) == [
+        ["gate 0"],
+        ["gate 1"],
+        ["identity 0", "identity 1", "plain 0", "plain 1"],
+        ["projection 0", "projection 1"],
+        ["rezero 0"],
+        ["rezero 1"],
     ]
 
 

@@ -60,14 +60,6 @@ def numbers(images: Images) -> list[int]:
 # ---- settings without effect -----------------------------------------------------------------------------------------
 
 
-def test_augment_none_returns_the_batch_itself_and_draws_nothing():
-    batch, generator = torch.rand(4, 1, 8, 8), streams.generator(0, "augment", 0)
-    state = generator.get_state()
-
-    assert datasets.AUGMENTATIONS["none"](batch, generator) is batch
-    assert torch.equal(generator.get_state(), state)
-
-
 def test_without_validation_and_limit_every_image_keeps_its_position():
     images = numbered([5, 9, 2])
     training, validation = datasets.train_validation_split(images, 0, None, "x")
@@ -188,7 +180,8 @@ def test_a_constant_channel_is_normalized_to_0_and_not_nan():
 )
 def test_crop_flip_pads_crops_and_mirrors_each_image(shape: tuple[int, int, int], pad: int):
     batch = torch.rand(200, *shape, generator=torch.Generator().manual_seed(3))
-    augmented = datasets.crop_flip(batch, streams.generator(0, "augment", 5))
+    augmentation = datasets.AUGMENTATIONS["crop-flip"]
+    augmented = augmentation.apply(batch, augmentation.draw(200, shape[1], streams.generator(0, "augment", 5)))
 
     generator = streams.generator(0, "augment", 5)
     tops, lefts = (torch.randint(0, 2 * pad + 1, (200,), generator=generator).tolist() for _ in "yx")

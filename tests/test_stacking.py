@@ -29,18 +29,9 @@ STACKS: dict[str, list[Any]] = {
 def networks_of(shortcuts: list[Any], norm: str, placement: str, **more: Any) -> list[Network]:
     """Networks in float64 with different weights, biases and scalars."""
     networks = []
+    options = {"family": "mlp", "depth": 8, "width": 32, "input_shape": (1, 4, 4), "classes": K} | more
     for seed, shortcut in enumerate(shortcuts):
-        network = build_network(
-            "mlp",
-            depth=8,
-            width=32,
-            shortcut=shortcut,
-            input_shape=(1, 4, 4),
-            classes=K,
-            norm=norm,
-            placement=placement,
-            **more,
-        )
+        network = build_network(shortcut=shortcut, norm=norm, placement=placement, **options)
         initialize(network, seed, "he")
         for name, parameter in network.named_parameters():
             if parameter.ndim < 2:
@@ -49,9 +40,9 @@ def networks_of(shortcuts: list[Any], norm: str, placement: str, **more: Any) ->
     return networks
 
 
-def batch_of(seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+def batch_of(seed: int, dtype: torch.dtype = torch.float64, input_shape: tuple[int, ...] = (1, 4, 4)) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(T, B, 1, 4, 4, generator=generator, dtype=torch.float64)
+    images = torch.randn(T, B, *input_shape, generator=generator, dtype=torch.float64)
     return images.to(dtype), torch.randint(0, K, (T, B), generator=generator)
 
 
@@ -133,8 +124,9 @@ def test_networks_with_different_shapes_or_layers_are_refused():
 
     with pytest.raises(ValueError, match="Constant, Gate cannot be stacked"):
         stacking.stack(networks)
-    with pytest.raises(ValueError, match="Conv2d cannot be stacked"):
-        stacking.stack([build_network("cnn", width=4, **images)] * 2)
+    for shortcut in ("gate", "rezero", "dropout", "stochastic-depth"):
+        with pytest.raises(ValueError, match="cannot be stacked together with convolutions"):
+            stacking.stack([build_network("cnn", width=4, **{**images, "shortcut": shortcut})] * 2)
     with pytest.raises(RuntimeError, match="equal size"):
         stacking.stack([build_network("mlp", width=width, **images) for width in (8, 9)])
 
@@ -147,8 +139,32 @@ def test_networks_with_different_shapes_or_layers_are_refused():
 @pytest.mark.parametrize("stack", STACKS)
 def test_logits_and_gradients_of_a_stack_equal_those_of_its_networks(stack: str, norm: str, placement: str):
     networks = networks_of(STACKS[stack], norm, placement, scalars=norm == "none")
-    stacked, (x, labels) = stacking.stack(networks), batch_of(0)
-    draws = [noise_of(network, seed, 0) for seed, network in enumerate(networks)]
+    assert_equal_gradients(networks, *batch_of(0))
+
+
+CNN: dict[str, Any] = {"family": "cnn", "width": 8, "input_shape": (2, 9, 9)}  # 9: an odd side is halved, rounded up
+CNN_STACKS = {
+    **{name: STACKS[name] for name in ("constants", "constants of depth", "projection-all")},
+    "projection": ["projection"] * T,
+}
+
+
+@pytest.mark.parametrize("placement", ["post", "pre"])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("stack", CNN_STACKS)
+def test_logits_and_gradients_of_a_stack_of_cnns_equal_those_of_its_networks(stack: str, norm: str, placement: str):
+    networks = networks_of(CNN_STACKS[stack], norm, placement, **CNN)
+    assert_equal_gradients(networks, *batch_of(0, input_shape=CNN["input_shape"]))
+
+
+def test_logits_and_gradients_of_stacked_bottleneck_cnns_equal_those_of_the_networks():
+    networks = networks_of(CNN_STACKS["constants"], "batch", "post", **CNN, block="bottleneck", depth=11, pad="both")
+    assert_equal_gradients(networks, *batch_of(0, input_shape=CNN["input_shape"]))
+
+
+def assert_equal_gradients(networks: list[Network], x: Tensor, labels: Tensor) -> None:
+    """The logits, gradients and running statistics of the networks equal those of their stack."""
+    stacked, draws = stacking.stack(networks), [noise_of(network, seed, 0) for seed, network in enumerate(networks)]
     logits = stacked(x, None, stacking.join_noise(draws))
     losses_of(logits, labels).sum().backward()
 
@@ -163,6 +179,9 @@ def test_logits_and_gradients_of_a_stack_equal_those_of_its_networks(stack: str,
                 stacked_gradient = torch.zeros_like(stacked_parameter)
             actual = stacked_gradient[trial].reshape(gradient.shape)
             torch.testing.assert_close(actual, gradient, rtol=1e-9, atol=1e-11, msg=name)
+        unstacked = stacking.unstack(stacked.state_dict(), network.state_dict(), T, trial)
+        for name, buffer in network.named_buffers():
+            torch.testing.assert_close(unstacked[name], buffer, rtol=1e-10, atol=1e-10, msg=name)
 
 
 @pytest.mark.parametrize(("dtype", "steps", "bound"), [(torch.float32, 1, 1e-6), (torch.float64, 50, 1e-9)])
@@ -328,6 +347,23 @@ def test_results_of_a_stack_equal_those_of_separately_trained_networks(shortcut:
         for key, value in separate.content.items():
             if key not in ("sha256", "seal"):
                 assert stacked.content[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
+
+
+def test_results_of_stacked_cnns_equal_those_of_separately_trained_networks(tiny: Any, tmp_path: Path):
+    cnn = ("network.family=cnn", "network.depth=[8]", "network.width=8", "network.norm=batch", "training.clip_norm=1")
+    experiment = tiny(*cnn, "training.stack=4", "seeds=2", "precision=float64", "training.steps=10")
+    train(experiment, tmp_path / "stack")
+    for trial in experiment.trials:
+        training.train_stack([trial], tmp_path / "separate", trial.name, "cpu")
+        folders = [runs.trial_folder(tmp_path / name, trial.name) for name in ("stack", "separate")]
+        for log in ("metrics.csv", "gradients.csv", "signals.csv"):
+            stacked_rows, rows = (runs.read_rows(folder / log) for folder in folders)
+            for stacked_row, row in zip(stacked_rows, rows, strict=True):
+                for column, value in row.items():
+                    if column in ("layer", "block"):
+                        assert stacked_row[column] == value
+                    else:
+                        assert float(stacked_row[column]) == pytest.approx(float(value), rel=1e-9, abs=1e-12), column
 
 
 @pytest.mark.parametrize("every", ["60s", "3"])

@@ -12,6 +12,7 @@ from resexp.config.types import (
     LISTED,
     AutoOrCount,
     CheckpointInterval,
+    Compilation,
     Device,
     FractionOrCount,
     ImageCount,
@@ -198,7 +199,8 @@ class TrainingSettings(Model):
         "60s", description="Interval between checkpoints: a time such as 60s, or a number of steps."
     )
     stack: AutoOrCount = Field(
-        "auto", description="Largest number of networks that are trained together as one batched network."
+        "auto",
+        description="Largest number of networks that are trained together as one batched network; auto stacks only mlps.",
     )
     threads: AutoOrCount = Field("auto", description="Number of threads per process.")
 
@@ -239,7 +241,10 @@ class Settings(Model):
     precision: Literal["float32", "float64", "tf32", "bfloat16"] = Field(
         "float32", description="Floating-point precision of training; tf32 is available only on cuda."
     )
-    compile: bool = Field(default=False, description="Whether the training step is compiled with torch.compile.")
+    compile: Compilation = Field(
+        default=False,
+        description="Whether the training step is compiled with torch.compile, or captured as one CUDA graph (cuda-graph).",
+    )
     deterministic: bool = Field(default=True, description="Whether only deterministic algorithms are used.")
     gradients: GradientSettings = GradientSettings()
     compare: CompareSettings = CompareSettings()

@@ -8,7 +8,7 @@ from typing import Literal
 from resexp.config.grid import Experiment, axis_tags, conditions
 from resexp.config.models import Settings, Trial
 from resexp.config.properties import SHORTCUT_NAMES
-from resexp.config.types import Model, TrialName
+from resexp.config.types import Compilation, Model, TrialName
 from resexp.config.variants import control_arm, shortcut_name, shortcut_properties
 
 MAX_TRIALS_IN_STACK = {"cpu": 32, "cuda": 64, "mps": 32}  # larger stacks are hardly faster, and their results come later
@@ -32,7 +32,7 @@ class Plan(Model):
     """plan.json: written before the first step and reused whenever training resumes."""
 
     device: str
-    compile: bool
+    compile: Compilation
     deterministic: bool
     stacks: tuple[Stack, ...]
 
@@ -87,7 +87,7 @@ def _shape(trial: Trial) -> str:
     At depth 2 all arms are the same network. They train individually, because results in a stack may differ in the last bits.
     """
     settings = trial.settings
-    trains_individually = settings.network.family != "mlp" or settings.network.depth == 2 or settings.training.stack == 1
+    trains_individually = settings.network.depth == 2 or settings.training.stack == 1 or not _fits_a_stack(trial)
     shortcut = settings.network.shortcut
     is_custom = shortcut_name(shortcut) not in SHORTCUT_NAMES
     if trains_individually or (is_custom and not shortcut_properties(shortcut).is_constant):
@@ -95,6 +95,16 @@ def _shape(trial: Trial) -> str:
     stack_conditions = sorted((key, value) for key, value in conditions(settings).items() if key not in INITIALIZATION_KEYS)
     has_scalars = settings.network.init == "fixup"
     return repr((stack_kind(trial), trial.parameters_of, has_scalars, stack_conditions))
+
+
+def _fits_a_stack(trial: Trial) -> bool:
+    """Whether a network can be stacked: every mlp; a cnn with constant or mapped shortcuts, if `training.stack` is a number."""
+    settings = trial.settings
+    if settings.network.family == "mlp":
+        return True
+    shortcut = settings.network.shortcut
+    fits = shortcut_properties(shortcut).is_constant or shortcut_name(shortcut) in ("projection", "projection-all")
+    return settings.training.stack != "auto" and fits and settings.network.init != "fixup"
 
 
 def stack_kind(trial: Trial) -> str:

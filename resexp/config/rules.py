@@ -207,11 +207,6 @@ def _training_problem(cell: Settings) -> Problem | None:
         return "training.nesterov", "true requires training.momentum above 0"
     if training.batch_size == 1 and cell.network.norm == "batch":
         return "training.batch_size", "1 gives no batch statistics; with norm: batch, write at least 2"
-    if isinstance(training.stack, int) and training.stack > 1 and cell.network.family == "cnn":
-        return (
-            "training.stack",
-            f"{training.stack} applies only to an mlp; a cnn trains faster without stacks, so write auto or 1",
-        )
     return None
 
 
@@ -240,6 +235,8 @@ def _data_problem(cell: Settings) -> Problem | None:
 def _environment_problem(cell: Settings) -> Problem | None:
     if cell.precision == "tf32" and not cell.device.startswith(("cuda", "auto")):
         return "precision", f"'tf32' is available only on cuda, not on {cell.device}; use float32"
+    if cell.compile == "cuda-graph" and not cell.device.startswith(("cuda", "auto")):
+        return "compile", f"'cuda-graph' is available only on cuda, not on {cell.device}; write compile: true or compile: false"
     if cell.precision == "float64" and cell.device == "mps":
         return "precision", "'float64' is not available on mps; use device: cpu"
     if cell.compare.primary is not None:

@@ -99,6 +99,12 @@ def _auto_or_count(value: Any) -> Any:
     raise ValueError(f"must be auto or a whole number from 1 to {MAX_VALUES}")
 
 
+def _compilation(value: Any) -> Any:
+    if value == "cuda-graph" or isinstance(value, bool):
+        return value
+    raise ValueError(f"must be true, false or cuda-graph{did_you_mean(value, ('true', 'false', 'cuda-graph'))}")
+
+
 def _interval(value: Any) -> Any:
     if (type(value) is int and 1 <= value <= MAX_STEPS) or (isinstance(value, str) and re.fullmatch(INTERVAL, value)):
         return value
@@ -159,6 +165,7 @@ FractionOrCount = Annotated[
 ]
 AutoOrCount = Annotated[Literal["auto"] | Annotated[int, Field(gt=0, le=MAX_VALUES)], BeforeValidator(_auto_or_count)]
 Seeds = Annotated[tuple[int, ...], BeforeValidator(_seeds)]
+Compilation = Annotated[bool | Literal["cuda-graph"], BeforeValidator(_compilation)]
 CheckpointInterval = Annotated[Annotated[str, Field(pattern=f"^{INTERVAL}$")] | Steps, BeforeValidator(_interval)]
 Text = Annotated[str, Field(max_length=MAX_CHARACTERS), AfterValidator(_text)]
 Name = Annotated[str, AfterValidator(_name)]

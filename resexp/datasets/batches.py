@@ -4,6 +4,7 @@ Shapes: B batch, C channels, H x W pixels.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,23 +33,37 @@ def normalize(pixels: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return pixels.to(shift.dtype, copy=True).sub_(shift).div_(scale)
 
 
-def crop_flip(batch: Tensor, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Augmentation:
+    """A random change of training images.
+
+    draw: (number of images, height, generator) -> random integers (n, B) on the CPU. They are few, so that the draws of a
+    whole epoch are copied to the device at once. apply: (batch, draws on its device) -> augmented batch.
+    """
+
+    draw: Callable[[int, int, torch.Generator], Tensor]
+    apply: Callable[[Tensor, Tensor], Tensor]
+
+
+def draw_crop_flip(number: int, height: int, generator: torch.Generator) -> Tensor:
+    """(3, B): row and column of the crop in the padded image, and 1 for an image that is mirrored."""
+    corners = [torch.randint(0, 2 * (height // 8) + 1, (number,), generator=generator) for _ in "yx"]
+    return torch.stack([*corners, (torch.rand(number, generator=generator) < 0.5).long()])
+
+
+def crop_flip(batch: Tensor, draws: Tensor) -> Tensor:
     """Shifts each image by up to H // 8 pixels, filling with zeros (after normalization: the mean), and mirrors it at random.
 
     Padding by 4, a random 32x32 crop and a flip for 32x32 images: arXiv:1512.03385 §4.2.
     """
     B, C, H, W = batch.shape
-    pad = H // 8
-    shifts = torch.stack([torch.randint(0, 2 * pad + 1, (B,), generator=generator) for _ in "yx"])
-    flips = torch.rand(B, generator=generator) < 0.5
-    rows = shifts[0][:, None] + torch.arange(H)
-    columns = torch.where(flips[:, None], torch.arange(W - 1, -1, -1), torch.arange(W)) + shifts[1][:, None]
-    pixel_index = (rows[:, :, None] * (W + 2 * pad) + columns[:, None, :]).reshape(B, 1, H * W).to(batch.device)
+    pad, (tops, lefts, mirrored) = H // 8, draws[:, :, None]
+    columns = torch.arange(W, device=batch.device)
+    rows = tops + torch.arange(H, device=batch.device)
+    columns = torch.where(mirrored == 1, columns.flip(0), columns) + lefts
+    pixel_index = (rows[:, :, None] * (W + 2 * pad) + columns[:, None, :]).reshape(B, 1, H * W)
     padded = functional.pad(batch, (pad, pad, pad, pad)).flatten(2)
     return padded.gather(2, pixel_index.expand(B, C, H * W)).reshape(B, C, H, W)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
-    "none": lambda batch, _generator: batch,
-    "crop-flip": crop_flip,
-}
+AUGMENTATIONS = {"crop-flip": Augmentation(draw_crop_flip, crop_flip)}

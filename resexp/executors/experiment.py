@@ -254,7 +254,7 @@ def train_here(experiment: Experiment, folder: Path, write_tables: WriteTables =
     """
     from resexp.training import process_restored  # noqa: PLC0415 - torch belongs to the workers
 
-    with process_restored(compiled=any(trial.settings.compile for trial in experiment.trials)):
+    with process_restored(compiled=any(trial.settings.compile is True for trial in experiment.trials)):
         prepared = workers.prepare_with_pairs(experiment, runs.read_plan(folder))
         with training(InThisProcess(), folder, experiment, prepared, sys.argv, write_tables) as session:
             for _ in session.ticks:

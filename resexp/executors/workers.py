@@ -62,7 +62,10 @@ def set_up(threads: int, settings: Settings) -> None:
 
     extensions.load_inherited()
     training.prepare_process(
-        threads, deterministic=settings.deterministic, compiled=settings.compile, precision=settings.precision
+        threads,
+        deterministic=settings.deterministic,
+        compiled=settings.compile is True,
+        precision=settings.precision,
     )
 
 
@@ -81,6 +84,7 @@ def prepare(experiment: Experiment, existing: Plan | None) -> dict[str, Any]:
 
     shared = experiment.shared
     device = training.resolve_device(existing.device if existing else shared.device)
+    training.check_compilation(shared, device)
     set_up(1, shared)
     splits = training.read_images(shared.data)
     data = training.load_training_data(shared.data, device, shared.precision)

@@ -9,6 +9,7 @@ from resexp.training.data import (
     DeviceError,
     TrainingData,
     batches,
+    check_compilation,
     device_name,
     is_out_of_memory,
     kernels,
@@ -21,6 +22,7 @@ from resexp.training.data import (
     test_images,
 )
 from resexp.training.evaluation import save_result, save_weights
+from resexp.training.graph import WARM_UP_STEPS
 from resexp.training.loop import checkpoint_count, evaluate_epoch, initial_state, save, train_stack, update
 from resexp.training.measures import evaluate, never, outcome
 from resexp.training.precise import PRECISE_IMAGES, measuring, precise_batch_norm

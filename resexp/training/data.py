@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from resexp import datasets, streams
-from resexp.config import ConfigError, DataSettings, expanded
+from resexp.config import ConfigError, DataSettings, Settings, expanded
 from resexp.datasets import Images
 
 MAX_TRAINING_SAMPLE = 10_000  # training images on which training accuracy and loss are evaluated
@@ -41,6 +41,15 @@ def resolve_device(requested: str) -> str:
     if device not in present:
         raise DeviceError(f"device: {requested} is not on this machine; choose {', '.join(present)}, or auto")
     return device
+
+
+def check_compilation(settings: Settings, device: str) -> None:
+    """Raises DeviceError if the training step is to be captured as a CUDA graph, but not on a CUDA device."""
+    if settings.compile == "cuda-graph" and not device.startswith("cuda"):
+        raise DeviceError(
+            f"'cuda-graph' is available only on cuda, and the device is {device}; write compile: true or compile: false",
+            key="compile",
+        )
 
 
 def device_name(device: str) -> str:
@@ -251,12 +260,27 @@ def batches(
     per_epoch, distinct = images // batch_size, list(dict.fromkeys(seeds))
     trial_index = torch.tensor(batch_index(seeds), device=device)
     while True:
-        orders = torch.stack([datasets.order(seed, step // per_epoch, images) for seed in distinct]).to(device)
-        for start in range(step % per_epoch * batch_size, per_epoch * batch_size, batch_size):
-            index = orders[:, start : start + batch_size]
+        first = step % per_epoch
+        orders = torch.stack([datasets.order(seed, step // per_epoch, images) for seed in distinct])
+        orders = orders[:, first * batch_size : per_epoch * batch_size].to(device)
+        draws = torch.empty(0)
+        if augment != "none":
+            steps = range(step, step - first + per_epoch)
+            draws = epoch_draws(augment, distinct, steps, batch_size, training_data.input_shape[1]).to(device)
+        for number in range(per_epoch - first):
+            index = orders[:, number * batch_size : (number + 1) * batch_size]
             x, labels = training_data.batch(index), training_data.training.labels[index]
             if augment != "none":
-                generators = [streams.generator(seed, "augment", step) for seed in distinct]
-                x = torch.stack([datasets.AUGMENTATIONS[augment](*pair) for pair in zip(x, generators, strict=True)])
+                x = datasets.AUGMENTATIONS[augment].apply(x.flatten(0, 1), draws[number]).view_as(x)
             yield (x[0], labels[0]) if len(seeds) == 1 else (x, labels[trial_index])
             step += 1
+
+
+def epoch_draws(augment: str, seeds: Sequence[int], steps: Sequence[int], batch_size: int, height: int) -> Tensor:
+    """The draws of an augmentation in these steps, (steps, n, seeds * B) on the CPU, from the streams (seed, step).
+
+    They reach the device together, because a copy in each step would wait for the device.
+    """
+    draw = datasets.AUGMENTATIONS[augment].draw
+    generators = [[streams.generator(seed, "augment", step) for seed in seeds] for step in steps]
+    return torch.stack([torch.cat([draw(batch_size, height, g) for g in row], 1) for row in generators])

@@ -18,11 +18,21 @@ from torch.func import functional_call
 from resexp import checkpoint, probes, runs, stacking
 from resexp.config import Trial
 from resexp.networks import Network, Noise, multiply_adds
-from resexp.training.data import batch_index, batches, load_training_data, step_counts, test_images
+from resexp.training.data import batch_index, batches, check_compilation, load_training_data, step_counts, test_images
 from resexp.training.evaluation import evaluate_and_save
+from resexp.training.graph import CapturedStep
 from resexp.training.measures import Stopped, evaluate, never
 from resexp.training.precise import measuring
-from resexp.training.recipe import build, clip, learning_rates, make_optimizer, sample_noise, uncompiled
+from resexp.training.recipe import (
+    build,
+    clip,
+    learning_rates,
+    make_capturable,
+    make_optimizer,
+    sample_noise,
+    set_learning_rate,
+    uncompiled,
+)
 from resexp.training.state import StackState, current_networks, fixed_batch, mark_diverged, write_status
 from resexp.training.step import forward_backward
 
@@ -56,6 +66,7 @@ def train_stack(trials: Sequence[Trial], folder: Path, name: str, device: str, s
 def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str) -> StackState:
     """The state of a stack at initialization. Checks which trials have results in `folder`, and writes nothing."""
     target, settings, recipe = torch.device(device), trials[0].settings, trials[0].settings.training
+    check_compilation(settings, device)
     training_data = load_training_data(settings.data, device, settings.precision)
     images, seeds = len(training_data.training), [trial.seed for trial in trials]
     counts = step_counts(images, recipe.batch_size, recipe.steps, recipe.epochs, settings.gradients.every)
@@ -84,7 +95,7 @@ def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str)
             forward_backward, trials=len(trials), precision=settings.precision, label_smoothing=recipe.label_smoothing
         ),
         clip_norm=recipe.clip_norm,
-        compiled=settings.compile,
+        compiled=settings.compile is True,
         trial_paths=trial_paths,
         checkpoint_path=runs.checkpoint_file(folder, name),
         diverged=[-1] * len(trials),
@@ -92,10 +103,18 @@ def initial_state(trials: Sequence[Trial], folder: Path, name: str, device: str)
     )
     if state.compiled:
         network.compile(dynamic=False)
+    if settings.compile == "cuda-graph":
+        capture_steps(state)
     if any(isinstance(probes.PROBES[name], probes.FixedBatchProbe) for name in state.probes):
         state.single_networks = [single_network.to(target) for single_network in networks]
         state.probe_batch = fixed_batch(training_data, settings.data.name)
     return state
+
+
+def capture_steps(state: StackState) -> None:
+    """Lets the steps between logging steps be replayed as one CUDA graph."""
+    make_capturable(state.optimizer)
+    state.captured_step = CapturedStep(partial(unlogged_update, state))
 
 
 def costs(trials: Sequence[Trial], networks: Sequence[Network], input_shape: tuple[int, ...]) -> list[dict[str, int]]:
@@ -165,24 +184,42 @@ def loop(state: StackState, stop: Callable[[], bool]) -> None:
 
 def update(state: StackState, x: Tensor, labels: Tensor) -> None:
     """One optimizer update of every trial; at a logging step, also the probes."""
-    trials, is_logged = len(state.trials), bool(state.probes) and state.step_counts.is_logging_step(state.step)
-    for group in state.optimizer.param_groups:
-        group["lr"] = state.learning_rate(state.step)
+    set_learning_rate(state.optimizer, state.learning_rate(state.step))
     noise = state.sample_noise(state.step, x)
-    boundaries = eager_boundaries(state, x, labels, noise) if is_logged and state.compiled else list[Tensor]()
+    if not (state.probes and state.step_counts.is_logging_step(state.step)):
+        step = state.captured_step or partial(unlogged_update, state)
+        state.losses.append(step(x, labels, noise))
+        return
+    boundaries = eager_boundaries(state, x, labels, noise) if state.compiled else list[Tensor]()
+    state.losses.append(gradients(state, x, labels, noise, None if state.compiled else boundaries))
+    measurement = probes.begin(state.probes, state.network, boundaries, len(state.trials), state.optimizer)
+    fixed_rows = fixed_batch_rows(state)
+    apply_gradients(state)
+    step_rows = probes.end(measurement)
+    write_probe_rows(state, [{**rows, **more_rows} for rows, more_rows in zip(step_rows, fixed_rows, strict=True)])
+
+
+def unlogged_update(state: StackState, x: Tensor, labels: Tensor, noise: Sequence[Noise]) -> Tensor:
+    """One optimizer update without probes; returns the losses (T,)."""
+    losses = gradients(state, x, labels, noise)
+    apply_gradients(state)
+    return losses
+
+
+def gradients(
+    state: StackState, x: Tensor, labels: Tensor, noise: Sequence[Noise], boundaries: list[Tensor] | None = None
+) -> Tensor:
+    """Computes the gradients of a step; returns the losses (T,), and appends the block boundaries to `boundaries`."""
     for parameter in state.parameters:
         parameter.grad = None
-    appended = boundaries if is_logged and not state.compiled else None
-    losses, _ = state.forward_backward(state.network, x, labels, appended, noise)
-    state.losses.append(losses.view(trials, -1).sum(1))
-    measurement = probes.begin(state.probes, state.network, boundaries, trials, state.optimizer) if is_logged else None
-    fixed_rows = fixed_batch_rows(state) if is_logged else []
+    losses, _ = state.forward_backward(state.network, x, labels, boundaries, noise)
+    return losses.view(len(state.trials), -1).sum(1)
+
+
+def apply_gradients(state: StackState) -> None:
     if state.clip_norm is not None:
-        clip(state.network, trials, state.clip_norm)
+        clip(state.network, len(state.trials), state.clip_norm)
     state.optimizer.step()
-    if measurement is not None:
-        step_rows = probes.end(measurement)
-        write_probe_rows(state, [{**rows, **more_rows} for rows, more_rows in zip(step_rows, fixed_rows, strict=True)])
 
 
 def eager_boundaries(state: StackState, x: Tensor, labels: Tensor, noise: Sequence[Noise]) -> list[Tensor]:

@@ -148,6 +148,22 @@ def make_optimizer(network: Network, training: TrainingSettings, vectors: Collec
     return OPTIMIZERS[training.optimizer]([group for group in groups if group["params"]], training)
 
 
+def make_capturable(optimizer: torch.optim.Optimizer) -> None:
+    """Prepares an optimizer for a CUDA graph, in which a number would keep its first value: the learning rate is a tensor."""
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
+        if "capturable" in group:
+            group["capturable"] = True
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
 @torch.no_grad()
 def clip(network: Network, trials: int, limit: float) -> None:
     """Scales the gradients of each trial to a norm of at most `limit`, as torch's clip_grad_norm_ does for one network."""

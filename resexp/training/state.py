@@ -14,6 +14,7 @@ from resexp.config import Trial
 from resexp.datasets import Images
 from resexp.networks import Network, Noise
 from resexp.training.data import StepCounts, TrainingData
+from resexp.training.graph import CapturedStep
 
 PROBE_BATCH_SIZE = 64  # training images in the fixed batch of probes
 
@@ -49,6 +50,7 @@ class StackState:
     checkpoint_path: Path
     diverged: list[int]
     active: list[bool]
+    captured_step: CapturedStep | None = None  # steps between logging steps, with compile: cuda-graph
     single_networks: list[Network] = field(default_factory=list)  # one per trial, for probes on a fixed batch
     probe_batch: tuple[Tensor, Tensor] | None = None  # images and labels of the fixed batch
     losses: list[Tensor] = field(default_factory=list)
