@@ -146,7 +146,7 @@ def _recorded(folder: Path, record: str) -> Iterator[Lease]:
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     path = folder / record
     write_json(path, Holder(host=platform.node(), process=os.getpid(), time=stamp, token=lease.token).content)
-    with _removed_after(path, lambda: _has_token(_read(path), lease)), write_guard(lambda: assert_held(lease)):
+    with removed_after(path, lambda: _has_token(_read(path), lease)), write_guard(lambda: assert_held(lease)):
         yield lease
 
 
@@ -166,7 +166,7 @@ def lock_stack(folder: Path, stack: str) -> Iterator[None]:
     except filelock.Timeout:
         raise RunsError(f"{path}: a worker of an earlier start still trains this stack; end that process first") from None
     try:
-        with _removed_after(path):  # by then this worker has stopped writing, and left a checkpoint or results
+        with removed_after(path):  # by then this worker has stopped writing, and left a checkpoint or results
             yield
     finally:
         file_lock.release()
@@ -177,7 +177,7 @@ def stack_lock(folder: Path, stack: str) -> Path:
 
 
 @contextmanager
-def _removed_after(path: Path, still_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
+def removed_after(path: Path, still_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Removes a file at the end; an OSError of the removal does not hide an earlier exception."""
     errors: AbstractContextManager[None] = suppress(OSError)
     try:
