@@ -8,7 +8,7 @@ import torch
 
 from resexp import config, datasets, pairs, runs, training
 from resexp.config import Experiment
-from resexp.networks import LayerCost, NetworkCost, count
+from resexp.networks import LayerCost, NetworkCost
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ def describe(experiment: Experiment) -> Description:
             raise
         (input_shape, classes), missing = datasets.SHAPES[data.name], str(error)
     cells: dict[tuple[str, NetworkCost], list[str]] = {}
+    costs: pairs.Costs = {}
     for label, arms in config.cells(experiment.trials, experiment.axes).items():
         first = next(iter(arms.values()))[0]
-        with training.autocast(first.settings.precision, torch.device("cpu")):
-            cost = count(training.build(first, input_shape, classes), input_shape)
+        cost = pairs.cost_of(first, training.build(first, input_shape, classes), input_shape, torch.device("cpu"), costs)
         cells.setdefault((first.arm, cost), []).append(" ".join(label))
     return Description(
         f"{data.name}: images {input_shape}, {classes} classes",
         [(tags, arm, cost) for (arm, cost), tags in cells.items()],
-        [] if missing else pairs.pair_summaries(experiment, device),
+        [] if missing else pairs.pair_summaries(experiment, device, costs),
         missing,
     )
 

@@ -15,24 +15,23 @@ from resexp.networks import Network, NetworkCost, Noise, boundary_stages, count,
 from resexp.runs import AtStart, Equalities, ExtraCost, PairSummary
 from resexp.runs.records import StartDifference
 
-Costs = dict[str, NetworkCost]  # by name of the trial
+Costs = dict[str, NetworkCost]  # by architecture
 
 COSTS = ("parameters", "multiply_adds", "activation_bytes")  # attributes of NetworkCost
 
 
-def pair_summaries(experiment: Experiment, device: str) -> list[PairSummary]:
-    """One summary per configuration and shortcut, measured at the first seed on its first batch."""
+def pair_summaries(experiment: Experiment, device: str, costs: Costs | None = None) -> list[PairSummary]:
+    """One summary per configuration and shortcut, measured at the first seed on its first batch; `costs`: see `cost_of`."""
     first_seed = [trial for trial in experiment.trials if trial.seed == experiment.trials[0].seed]
-    costs: Costs = {}
+    costs = {} if costs is None else costs
     return [
         pair_summary(plain, residual, experiment, device, costs)
         for plain, residual in config.pairs(first_seed, experiment.axes)
     ]
 
 
-def pair_summary(plain: Trial, residual: Trial, experiment: Experiment, device: str, costs: Costs | None = None) -> PairSummary:
-    """The summary of one pair. `costs` caches the costs of networks between calls."""
-    costs = {} if costs is None else costs
+def pair_summary(plain: Trial, residual: Trial, experiment: Experiment, device: str, costs: Costs) -> PairSummary:
+    """The summary of one pair; `costs`: see `cost_of`."""
     plain_network, plain_batch, plain_values = measure_at_initialization(plain, device, costs)
     residual_network, residual_batch, residual_values = measure_at_initialization(residual, device, costs)
     shared = _shared_weights(plain_network, residual_network)
@@ -76,9 +75,7 @@ def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[
     noise = training.sample_noise(network, [trial.seed], 0, x)
     gradients = partial(boundary_gradients, network, x, labels, noise, smoothing)
     logits, grad_norms, distance = gradients(settings.precision)
-    with training.autocast(settings.precision, x.device):
-        if trial.name not in costs:
-            costs[trial.name] = count(network, training_data.input_shape)
+    cost = cost_of(trial, network, training_data.input_shape, x.device, costs)
     loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     is_coarse = settings.precision in config.COARSE
     gap: dict[str, Any] = {"precision_gap": precision_gap(gradients, grad_norms)} if is_coarse else {}
@@ -87,10 +84,21 @@ def measure_at_initialization(trial: Trial, device: str, costs: Costs) -> tuple[
         output_rms=_rounded(logits.double().square().mean().sqrt().item()),
         slope=_rounded(probes.slope(grad_norms, boundary_stages(network))),
         distance=_rounded(distance),
-        **{key: getattr(costs[trial.name], key) for key in COSTS},
+        **{key: getattr(cost, key) for key in COSTS},
         **gap,
     )
     return network, x, at_start
+
+
+def cost_of(trial: Trial, network: Network, input_shape: tuple[int, ...], device: torch.device, costs: Costs) -> NetworkCost:
+    """The costs of the network of a trial, counted once per architecture: initial weights have no effect on them."""
+    settings = trial.settings.network
+    weights = {"init": "fixup" if settings.init == "fixup" else "he", "init_scale": None, "zero_init_residual": False}
+    key = repr((settings.model_copy(update=weights), trial.parameters_of, trial.settings.precision))
+    if key not in costs:
+        with training.autocast(trial.settings.precision, device):
+            costs[key] = count(network, input_shape)
+    return costs[key]
 
 
 def boundary_gradients(

@@ -38,12 +38,8 @@ def test_with_shards_the_plan_is_the_same_on_every_machine_and_leaves_no_shard_i
 # ---- locks ------------------------------------------------------------------------------------------------------------------
 
 
-def nothing() -> None:
-    """The `begin` of a shard that writes nothing."""
-
-
 def test_while_two_shards_are_locked_the_whole_experiment_is_refused(tmp_path: Path):
-    with runs.lock_shard(tmp_path, (1, 3), nothing), runs.lock_shard(tmp_path, (2, 3), nothing):
+    with runs.lock(tmp_path, shard=(1, 3)), runs.lock(tmp_path, shard=(2, 3)):
         assert runs.is_training(tmp_path)
         with pytest.raises(RunsError, match=f"process {os.getpid()} on .* trains shard 1/3 here"), runs.lock(tmp_path):
             pass
@@ -58,10 +54,10 @@ def test_a_shard_that_fails_to_begin_leaves_no_lock(tmp_path: Path):
     def broken() -> None:
         raise RunsError("another plan")
 
-    with pytest.raises(RunsError, match="another plan"), runs.lock_shard(tmp_path, (1, 3), broken):
+    with pytest.raises(RunsError, match="another plan"), runs.lock(tmp_path, broken, shard=(1, 3)):
         pass
     assert list(tmp_path.glob("lock*.json")) == []
-    with runs.lock_shard(tmp_path, (1, 3), nothing):
+    with runs.lock(tmp_path, shard=(1, 3)):
         pass
 
 
@@ -77,18 +73,18 @@ def test_the_same_shard_and_shards_of_another_n_are_refused_while_one_trains(
     shard: tuple[int, int], message: str, tmp_path: Path
 ):
     with (
-        runs.lock_shard(tmp_path, (1, 2), nothing),
+        runs.lock(tmp_path, shard=(1, 2)),
         pytest.raises(RunsError, match=message),
-        runs.lock_shard(tmp_path, shard, nothing),
+        runs.lock(tmp_path, shard=shard),
     ):
         pass
-    with runs.lock_shard(tmp_path, shard, nothing):
+    with runs.lock(tmp_path, shard=shard):
         pass
 
 
 def test_shared_files_are_written_by_one_shard_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(locks, "BEGIN_SECONDS", 0.0)
-    with runs.lock_shard(tmp_path, (1, 2), nothing) as lease, runs.lock_shard(tmp_path, (2, 2), nothing) as other:
+    with runs.lock(tmp_path, shard=(1, 2)) as lease, runs.lock(tmp_path, shard=(2, 2)) as other:
         with runs.experiment_lock(lease), pytest.raises(RunsError, match="is training here"), runs.experiment_lock(other):
             pass
         with runs.experiment_lock(other):
@@ -102,9 +98,9 @@ def test_shared_files_are_written_by_one_shard_at_a_time(tmp_path: Path, monkeyp
 
 def test_a_shard_is_refused_while_another_host_trains_the_whole_experiment(tmp_path: Path):
     runs.write_json(tmp_path / "lock.json", {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"})
-    with pytest.raises(RunsError, match="process 7 on elsewhere"), runs.lock_shard(tmp_path, (1, 3), nothing):
+    with pytest.raises(RunsError, match="process 7 on elsewhere"), runs.lock(tmp_path, shard=(1, 3)):
         pass
-    with runs.lock_shard(tmp_path, (1, 3), nothing, break_lock=True):
+    with runs.lock(tmp_path, shard=(1, 3), break_lock=True):
         assert [path.name for path in tmp_path.glob("lock*.json")] == ["lock.1-of-3.json"]  # so the other process stops writing
 
 
@@ -114,7 +110,7 @@ def test_temporary_files_of_another_shard_are_not_removed(tiny: Any, tmp_path: P
     (tmp_path / "trials").mkdir()
     temporary = tmp_path / "trials" / ".metrics.csv.4711"
     temporary.write_text("half")
-    with runs.lock_shard(tmp_path, (1, 2), nothing):
+    with runs.lock(tmp_path, shard=(1, 2)):
         elsewhere = {"host": "elsewhere", "process": 7, "time": "2026-01-01T00:00:00+00:00"}
         runs.write_json(tmp_path / "lock.2-of-2.json", elsewhere)
         runs.begin(experiment, tmp_path, plan, fabricated.LAUNCH, [])

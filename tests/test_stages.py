@@ -107,9 +107,9 @@ def finished(tiny_runs: Callable[..., Path]) -> Path:
     return tiny_runs()
 
 
-def without_torch(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """The program in an environment in which importing torch ends it."""
-    (folder / "torch.py").write_text("raise SystemExit('torch was imported')")
+def without(module: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The program in an environment in which importing this module ends it."""
+    (folder / f"{module}.py").write_text(f"raise SystemExit('{module} was imported')")
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "resexp", *map(str, arguments)]
     return subprocess.run(
@@ -121,7 +121,7 @@ def test_if_all_trials_are_finished_train_needs_no_torch(finished: Path, tiny_fi
     accuracy = finished / "tiny" / "accuracy.csv"
     before = accuracy.read_bytes()
     accuracy.write_text("old")
-    done = without_torch(tmp_path, "train", tiny_file, "--runs", finished)
+    done = without("torch", tmp_path, "train", tiny_file, "--runs", finished)
 
     assert done.returncode == 0
     assert "Next: resexp compare" in done.stdout
@@ -132,17 +132,22 @@ def test_if_all_trials_are_finished_train_needs_no_torch(finished: Path, tiny_fi
 
 
 def test_if_all_trials_are_finished_json_needs_no_torch(finished: Path, tiny_file: Path, tmp_path: Path):
-    done = without_torch(tmp_path, "train", tiny_file, "--runs", finished, "--json")
+    done = without("torch", tmp_path, "train", tiny_file, "--runs", finished, "--json")
 
     assert done.returncode == 0
     assert json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["show", "digits"]], ids=" ".join)
-def test_torch_is_announced_before_it_is_imported(command: list[str], tmp_path: Path):
-    done = without_torch(tmp_path, *command)
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [("torch", ["doctor"]), ("torch", ["show", "digits"]), ("altair", ["report"])],
+    ids=["doctor", "show", "report"],
+)
+def test_imports_that_take_a_second_are_announced(module: str, command: list[str], tmp_path: Path):
+    done = without(module, tmp_path, *command)
+    verb = "starting" if module == "torch" else "importing"
 
-    assert done.stderr.splitlines() == ["starting torch ...", "torch was imported"]
+    assert done.stderr.splitlines() == [f"{verb} {module} ...", f"{module} was imported"]
 
 
 @pytest.mark.parametrize("reason", ["settings", "plan", "record", "trial", "checkpoint", "nothing"])

@@ -29,6 +29,7 @@ from resexp.cli.program import (
     print_lines,
     print_result,
     reading,
+    stages,
 )
 
 if TYPE_CHECKING:
@@ -270,7 +271,9 @@ def report(
 
     Several experiments give one report, in the folder of --runs or, if that does not exist, in the current folder.
     """
-    from resexp import report as reports  # noqa: PLC0415 - as above
+    with stages() as announce:
+        announce("importing altair")
+        from resexp import report as reports  # noqa: PLC0415 - as above
 
     form = _form_of(output, form, reports.FORMATS)
     to_stdout = output == Path("-")

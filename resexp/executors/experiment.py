@@ -109,7 +109,7 @@ def training(
         launch = runs.launch_entry(prepared, command)
         begun.append((chosen, runs.begin(experiment, folder, chosen, launch, summaries)))
 
-    with _locked(folder, shard, begin, break_lock=break_lock) as lease:
+    with runs.lock(folder, begin, shard=shard, break_lock=break_lock) as lease:
         ((plan, restored),) = begun
         stacks = shard_stacks(plan, shard)
         names = {name for stack in stacks for name in stack.trials}
@@ -123,24 +123,12 @@ def training(
             write_tables(runs.results_of(folder, experiment))
 
 
-@contextmanager
-def _locked(folder: Path, shard: Shard | None, begin: Callable[[], None], *, break_lock: bool) -> Iterator[runs.Lease]:
-    """Locks the folder, or one shard of it so that other processes can train the other shards; then calls `begin`."""
-    if shard is None:
-        with runs.lock(folder, break_lock=break_lock) as lease:
-            begin()
-            yield lease
-    else:
-        with runs.lock_shard(folder, shard, begin, break_lock=break_lock) as lease:
-            yield lease
-
-
 def bring_up_to_date(
     folder: Path, experiment: Experiment, shard: Shard | None, write_tables: WriteTables, *, break_lock: bool
 ) -> set[str]:
     """Writes the tables of an experiment that `runs.is_complete`; returns the names of the trials of the shard."""
     plan = runs.read_plan(folder)
-    with _locked(folder, shard, lambda: None, break_lock=break_lock) as lease, runs.experiment_lock(lease):
+    with runs.lock(folder, shard=shard, break_lock=break_lock) as lease, runs.experiment_lock(lease):
         if shard is None:
             runs.remove_temporary_files(folder)
         write_tables(runs.results_of(folder, experiment))

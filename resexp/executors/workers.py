@@ -1,5 +1,7 @@
 """Tasks that run in a worker process. torch is imported here, and only by the first task."""
 
+import atexit
+import gc
 import multiprocessing
 import os
 import signal
@@ -32,6 +34,8 @@ def init_worker(stopping: Event) -> None:
     """Ignores signals, which reach the whole process group and are handled by the parent; ends when the parent ends."""
     global _stopping  # noqa: PLW0603 - a spawned worker cannot store the arguments of its initializer elsewhere
     _stopping = stopping
+    gc.disable()  # until the imports are done: they create many objects, and hardly any garbage
+    atexit.register(gc.freeze)  # at exit, Python would search all modules for garbage, which takes as long as training a little
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -49,6 +53,8 @@ def warm_up() -> None:
     from resexp import extensions, training  # noqa: F401, PLC0415 - torch belongs to the workers
 
     extensions.load_inherited()
+    gc.freeze()
+    gc.enable()
 
 
 def cores() -> int:

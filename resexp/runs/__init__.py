@@ -56,7 +56,7 @@ from resexp.runs.folders import (
     remove_temporary_files,
     write_plan,
 )
-from resexp.runs.locks import Lease, assert_held, experiment_lock, holder, is_training, lock, lock_shard, lock_stack
+from resexp.runs.locks import Lease, assert_held, experiment_lock, holder, is_training, lock, lock_stack
 from resexp.runs.module_measurements import ModuleMeasurement, SelfCheck
 from resexp.runs.records import (
     AtStart,

@@ -2,11 +2,11 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from resexp.runs.files import RunsError, with_filename, write_guard, write_text
-from resexp.runs.locks import Lease, assert_held
+from resexp.runs.locks import Lease, assert_held, removed_after
 
 
 class SupersededError(RunsError):
@@ -34,13 +34,8 @@ def attempt(lease: Lease, stack: str) -> Iterator[None]:
         if not _is_current(path, token):
             raise SupersededError(f"{path}: another attempt trains this stack; this one has stopped writing")
 
-    try:
-        with write_guard(guard):
-            yield
-    finally:
-        with suppress(OSError):  # an earlier exception must not be hidden
-            if _is_current(path, token):
-                path.unlink()
+    with removed_after(path, lambda: _is_current(path, token)), write_guard(guard):
+        yield
 
 
 def attempt_file(folder: Path, stack: str) -> Path:

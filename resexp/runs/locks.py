@@ -47,40 +47,32 @@ def _has_token(process: Holder | None, lease: Lease) -> bool:
 
 
 @contextmanager
-def lock(folder: Path, *, break_lock: bool = False) -> Iterator[Lease]:
-    """Locks the experiment for this process; lock.json records the process.
+def lock(
+    folder: Path, begin: Callable[[], None] = lambda: None, *, shard: tuple[int, int] | None = None, break_lock: bool = False
+) -> Iterator[Lease]:
+    """Locks the experiment, or a shard such as (2, 60), for this process; lock.json or lock.2-of-60.json records the process.
+
+    `begin` writes the files that all shards share, under the lock of the whole experiment, after any other shard that does so.
 
     The operating system releases the lock of a process that dies, so its experiment can be taken over on this host. Whether a
     process on another host is still running is unknown here. Only `break_lock` takes over from it; if it is still running, it
     stops writing.
 
     Raises:
-        RunsError: another process holds the experiment or a shard of it; the folder cannot be created.
+        RunsError: another process holds the experiment, this shard, or a shard of another n; the folder cannot be created.
         OSError: the folder is not writable.
     """
-    with _experiment_lock(folder, 0.0):
-        _take_over(folder, [EXPERIMENT_RECORD, *_shards(folder)], break_lock=break_lock)
-        with _recorded(folder, EXPERIMENT_RECORD) as lease:
-            yield lease
-
-
-@contextmanager
-def lock_shard(folder: Path, shard: tuple[int, int], begin: Callable[[], None], *, break_lock: bool = False) -> Iterator[Lease]:
-    """Locks one shard of the experiment, such as (2, 60); lock.2-of-60.json records the process.
-
-    `begin` writes the files that all shards share, under the lock of the whole experiment, after any other shard that does so.
-
-    Raises:
-        RunsError: a process trains the whole experiment, this shard, or a shard of another n; the folder cannot be created.
-        OSError: the folder is not writable.
-    """
-    record = f"lock.{shard[0]}-of-{shard[1]}.json"
-    with _experiment_lock(folder, BEGIN_SECONDS) as file_lock:
-        others = [name for name in _shards(folder) if not name.endswith(f"-of-{shard[1]}.json")]
-        _take_over(folder, [EXPERIMENT_RECORD, record, *others], break_lock=break_lock)
-        with _shard_lock(folder, record).acquire(timeout=0), _recorded(folder, record) as lease:
+    record = f"lock.{shard[0]}-of-{shard[1]}.json" if shard else EXPERIMENT_RECORD
+    with _experiment_lock(folder, BEGIN_SECONDS if shard else 0.0) as file_lock:
+        others = [name for name in _shards(folder) if not (shard and name.endswith(f"-of-{shard[1]}.json"))]
+        _take_over(folder, dict.fromkeys([EXPERIMENT_RECORD, record, *others]), break_lock=break_lock)
+        with (
+            _shard_lock(folder, record).acquire(timeout=0) if shard else nullcontext(),
+            _recorded(folder, record) as lease,
+        ):
             begin()
-            file_lock.release()
+            if shard:
+                file_lock.release()
             yield lease
 
 
@@ -146,7 +138,7 @@ def _recorded(folder: Path, record: str) -> Iterator[Lease]:
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     path = folder / record
     write_json(path, Holder(host=platform.node(), process=os.getpid(), time=stamp, token=lease.token).content)
-    with _removed_after(path, lambda: _has_token(_read(path), lease)), write_guard(lambda: assert_held(lease)):
+    with removed_after(path, lambda: _has_token(_read(path), lease)), write_guard(lambda: assert_held(lease)):
         yield lease
 
 
@@ -166,7 +158,7 @@ def lock_stack(folder: Path, stack: str) -> Iterator[None]:
     except filelock.Timeout:
         raise RunsError(f"{path}: a worker of an earlier start still trains this stack; end that process first") from None
     try:
-        with _removed_after(path):  # by then this worker has stopped writing, and left a checkpoint or results
+        with removed_after(path):  # by then this worker has stopped writing, and left a checkpoint or results
             yield
     finally:
         file_lock.release()
@@ -177,7 +169,7 @@ def stack_lock(folder: Path, stack: str) -> Path:
 
 
 @contextmanager
-def _removed_after(path: Path, still_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
+def removed_after(path: Path, still_ours: Callable[[], bool] = lambda: True) -> Iterator[None]:
     """Removes a file at the end; an OSError of the removal does not hide an earlier exception."""
     errors: AbstractContextManager[None] = suppress(OSError)
     try:

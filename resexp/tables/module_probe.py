@@ -4,14 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from resexp import inference
 from resexp.comparison import Flow, Inputs, flow, inputs
 from resexp.inference import Difference
 from resexp.runs import ModuleMeasurement, SelfCheck
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUANTITIES = ("gradient_growth", "slope", "distance", "activation_growth", "loss")  # of `--expect`
 TOLERANCE = 0.05  # of a self-check: a few ReLUs can switch within the finite difference
@@ -125,8 +126,10 @@ class ModuleProbe:
         ]
 
     @cached_property
-    def frames(self) -> dict[str, pd.DataFrame]:
+    def frames(self) -> "dict[str, pd.DataFrame]":
         """`boundaries` and `layers` as data frames, with a row for each seed and position."""
+        import pandas as pd  # noqa: PLC0415 - takes 0.3 s, and most commands do not need it
+
         rows: dict[str, list[dict[str, Any]]] = {
             "boundaries": [{"seed": m.seed, **row._asdict()} for m in self.measurements for row in m.boundaries],
             "layers": [{"seed": m.seed, **row._asdict()} for m in self.measurements for row in m.layers],

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtr, ndtri
 
 Array = NDArray[np.float64]
 MAX_DISTANCE = 1.999  # of two normal variables, below that of opposite ones
@@ -40,6 +39,8 @@ def _leaky(slope: float, scale: float = 1.0) -> Activation:
 @lru_cache
 def activation(name: str, slope: float = 0.0, scale: float = 1.0) -> Activation | None:
     """The activation of that name; `slope` and `scale` are those of leaky ReLU. None if it is not known."""
+    from scipy.special import expit, ndtr  # noqa: PLC0415 - takes 0.1 s, and training with built-in activations does not need it
+
     known: dict[str, Activation] = {
         "relu": _leaky(0.0),
         "leaky-relu": _leaky(slope, scale),
@@ -129,13 +130,12 @@ def distance_before(phi: Activation, q: float, after: float) -> float:
 UNITS = 4096
 
 
+@lru_cache
 def _quantiles() -> Array:
+    from scipy.special import ndtri  # noqa: PLC0415 - as above
 
     z: Array = ndtri((np.arange(UNITS) + 0.5) / UNITS)
     return z / math.sqrt(float((z**2).mean()))
-
-
-QUANTILES = _quantiles()
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Pair:
 def normal_pair(random: np.random.Generator, q: float, distance: float, independent_of: Pair | None = None) -> Pair:
     """Units with variance q whose values for the two inputs have that distance, uncorrelated with other units."""
     distance = min(max(distance, 0.0), MAX_DISTANCE)
-    parts = [random.permutation(QUANTILES) for _ in range(2)]
+    parts = [random.permutation(_quantiles()) for _ in range(2)]
     if independent_of is not None:
         parts = [_uncorrelated(part, x) for part, x in zip(parts, (independent_of.center, independent_of.half), strict=True)]
     return Pair(math.sqrt(q * (1 - distance / 2)) * parts[0], math.sqrt(q * distance / 2) * parts[1])
