@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -77,7 +77,7 @@ SourcesArgument = Annotated[
 RunArgument = Annotated[str | None, typer.Argument(metavar="[PATH|NAME]", help="Experiment. Default: the last one started.")]
 
 
-def fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> NoReturn:
     """Prints one line on stderr and ends the program."""
     log(f"resexp: {message}")
     sys.exit(code)
