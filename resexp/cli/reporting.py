@@ -233,7 +233,10 @@ WidthOption = Annotated[
     str | None, typer.Option(help="Total width of each written chart, with axes: 3.25in, 8cm, 80mm, 234pt or 800px.")
 ]
 SlidesOption = Annotated[
-    bool, typer.Option("--slides", help="Write each chart as a slide of 1920 x 1080 pixels with its title and sentences.")
+    bool,
+    typer.Option(
+        "--slides", help="Write each chart as a slide of 1920 x 1080 pixels (default: PNG) with its title and sentences."
+    ),
 ]
 
 
@@ -274,6 +277,7 @@ def report(
 
     form = _form_of(output, form, reports.FORMATS)
     to_stdout = output == Path("-")
+    figures = figures or ("png" if slides else None)
     pictures = reports.Pictures(_names(figures), _names(charts), where or [], width or "", slides)
     pictures.check()
     if to_stdout and (figures or show or as_json):

@@ -39,14 +39,14 @@ def guess_table(comparison: Comparison) -> Table[GuessedQuestion]:
         key="guesses",
         columns=[
             Column(
-                "guess", guesses_text, "guess",
+                "guess", guesses_text, "Answer of a person before training.",
                 data={"kind": lambda row: row.kind, "cell": lambda row: row.cell, "arm": lambda row: row.arm},
             ),
+            Column(data={"question": lambda row: row.question}),
             Column(
-                "guesses", lambda row: str(len(row.guesses)) if len(row.guesses) > 1 else "", "Number of guesses.", number=True,
-                data={"question": lambda row: row.question},
+                "measured", measured_text, "Mean over seeds, in points or in orders of magnitude.",
+                data={"measured": lambda row: row.measured, "seeds": lambda row: row.seeds},
             ),
-            Column("measured", measured_text, data={"measured": lambda row: row.measured, "seeds": lambda row: row.seeds}),
         ],
         rows=guessed_questions(comparison.results),
         group=Column("question", lambda row: row.question),
@@ -55,7 +55,7 @@ def guess_table(comparison: Comparison) -> Table[GuessedQuestion]:
 
 
 def guesses_text(row: GuessedQuestion) -> str:
-    """'yes'; of several people '41 yes, 19 no' or 'median +20 points, from -50 to +90'."""
+    """'yes'; of several people '41 yes, 19 no' or 'median +20 points (-50 to +90), n = 60'."""
     if row.median is None:
         counts = {choice: row.guesses.count(choice) for choice in (*CHOICES[row.kind], *sorted(map(str, row.guesses)))}
         several = len(row.guesses) > 1
@@ -63,7 +63,7 @@ def guesses_text(row: GuessedQuestion) -> str:
     numbers = sorted(float(guess) for guess in row.guesses)
     if len(numbers) == 1:
         return f"{row.median:+.4g} points"
-    return f"median {row.median:+.4g} points, from {numbers[0]:+.4g} to {numbers[-1]:+.4g}"
+    return f"median {row.median:+.4g} points ({numbers[0]:+.4g} to {numbers[-1]:+.4g}), n = {len(numbers)}"
 
 
 def measured_text(row: GuessedQuestion) -> str:
@@ -71,7 +71,7 @@ def measured_text(row: GuessedQuestion) -> str:
     if not row.seeds or (row.measured is None and row.kind is not GuessKind.ABOVE_CHANCE):
         return "not measured"
     if row.kind is GuessKind.ABOVE_CHANCE:
-        return f"{row.measured or 'differs'} (above chance in {row.above_chance} of {row.seeds} seeds)"
+        return f"{row.measured or 'differs'} ({row.above_chance} of {row.seeds} seeds above chance)"
     if isinstance(row.measured, float):
-        return f"{row.measured:+.1f} points (n = {row.seeds} seeds)"
+        return f"{row.measured:+.1f} points, n = {row.seeds} seeds"
     return f"{row.measured} ({row.growth:+.1f} orders of magnitude)"
