@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from resexp import runs
+from resexp.cli import completion
 from resexp.cli.printing import FormatOption, JsonOption, OnlyJsonOption, check_format, print_document, print_parts
 from resexp.cli.program import RunArgument, RunsOption, app, busy, expand, experiment_folder, print_result
 
 
-@app.command("ls")
+@app.command("ls", epilog="Example: resexp ls --json")
 def list_experiments(*, runs_dir: RunsOption = Path("runs"), form: FormatOption = "table", as_json: JsonOption = False) -> None:
     """List the experiments in a results folder: state, finished trials, last start and question."""
     from resexp import tables  # noqa: PLC0415 - `--help` starts without them
@@ -22,7 +23,7 @@ def list_experiments(*, runs_dir: RunsOption = Path("runs"), form: FormatOption 
     print_parts([table] if table.rows or form != "table" else [f"{runs_dir}: contains no experiment yet"], form, "ls")
 
 
-@app.command()
+@app.command(epilog="Example: resexp pack lesson -o maria.zip")
 def pack(
     source: RunArgument = None,
     *,
@@ -51,9 +52,11 @@ def pack(
         print_result(f"{path}: {files} files of {folder}, {len(content) / 1e6:.1f} MB, without weights and checkpoints")
 
 
-@app.command("rm")
+@app.command("rm", epilog="Example: resexp rm lesson")
 def remove(
-    sources: Annotated[list[str], typer.Argument(metavar="PATH|NAME...", help="Experiments.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="PATH|NAME...", help="Experiments.", autocompletion=completion.experiments)
+    ],
     *,
     runs_dir: RunsOption = Path("runs"),
     as_json: OnlyJsonOption = False,

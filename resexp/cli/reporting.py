@@ -13,6 +13,7 @@ from rich.live import Live
 
 from resexp import config, runs
 from resexp.cli import compare_options as option
+from resexp.cli import completion
 from resexp.cli.output import write
 from resexp.cli.printing import JsonOption, print_document
 from resexp.cli.program import (
@@ -38,11 +39,15 @@ if TYPE_CHECKING:
 MAX_WIDTH = 120  # characters of a line on a wide terminal; longer lines are hard to read
 TuneOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
+    typer.Option(
+        metavar="KEY",
+        help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable.",
+        autocompletion=completion.axes,
+    ),
 ]
 
 
-@app.command()
+@app.command(epilog='Example: resexp compare digits --expect "test_accuracy: identity > plain @ 95%"')
 def compare(
     sources: SourcesArgument = None,
     *,
@@ -189,7 +194,7 @@ def _fail_if_incomplete(results: runs.Results, *, missing: bool = True) -> None:
 # ---- watch ----------------------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog="Example: resexp watch digits --speed 10")
 def watch(
     source: RunArgument = None,
     *,
@@ -240,7 +245,7 @@ SlidesOption = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: resexp report digits --open")
 def report(
     sources: SourcesArgument = None,
     *,

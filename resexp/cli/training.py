@@ -52,7 +52,7 @@ Shard = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: resexp train digits network.depth=8,64 seeds=3")
 def train(
     source: ConfigArgument,
     overrides: OverridesArgument = None,
