@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from resexp import config
 
@@ -36,9 +37,28 @@ def test_the_page_is_current(generator):
     assert generator.DOCUMENT.read_text(encoding="utf-8") == generator.document()
 
 
+def test_the_schema_file_for_editors_is_current(generator):
+    assert generator.SCHEMA.read_text(encoding="utf-8") == generator.schema_text()
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_has_a_description(key):
     assert KEYS[key]["description"].endswith(".")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_without_an_enumeration_has_examples_that_are_allowed(key):
+    section, _, name = key.rpartition(".")
+    examples = KEYS[key].get("examples", [])
+    documents = [{section: {name: example}} if section else {name: example} for example in examples]
+
+    assert examples or "enum" in str(KEYS[key]) or "boolean" in str(KEYS[key])
+    assert [document for document in documents if list(Draft202012Validator(SCHEMA).iter_errors(document))] == []
+
+
+@pytest.mark.parametrize("key", sorted(KEYS.keys() - {"name", "exclude"}))
+def test_a_key_has_a_default(key):
+    assert "default" in KEYS[key]
 
 
 def test_the_page_names_every_key(generator):

@@ -43,27 +43,31 @@ def asked(experiment: Experiment, folder: Path, *, predict: bool, fresh: bool) -
 
 def _answer(choices: tuple[str, ...], number: int) -> str | float:
     """The next valid line of the input; a terminal may try again."""
+    is_terminal = sys.stdin is not None and sys.stdin.isatty()
     while True:
+        line = _line(number, prompt="> " if is_terminal else "")
         try:
-            return _parsed(_line(number), choices)
+            return _parsed(line, choices)
         except ConfigError as error:
-            if not (sys.stdin and sys.stdin.isatty()) or error.where:
+            if not is_terminal:
                 raise ConfigError(error.problem, where=f"{WHERE}, question {number}") from None
             log(f"   {error}")
 
 
-def _line(number: int) -> str:
+def _line(number: int, prompt: str) -> str:
+    """The next line of the input, without spaces around it."""
     try:
-        sys.stderr.write("> ")
+        sys.stderr.write(prompt)
         sys.stderr.flush()
         line = sys.stdin.readline(MAX_CHARACTERS) if sys.stdin else ""
     except KeyboardInterrupt:
         log("")
-        fail(f"stopped at question {number}; nothing was trained or stored", INTERRUPTED)
+        fail(f"stopped at question {number}; nothing was trained", INTERRUPTED)
     except UnicodeDecodeError:
-        raise ConfigError("the answer is not text") from None
+        line = "\N{REPLACEMENT CHARACTER}"
     if not line:
-        raise ConfigError("the input has ended without an answer; nothing was trained", where=WHERE)
+        sys.stderr.write(prompt and "\n")
+        raise ConfigError("the input has ended without an answer; nothing was trained", where=f"{WHERE}, question {number}")
     return line.strip()
 
 
