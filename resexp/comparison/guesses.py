@@ -23,7 +23,7 @@ OPTION = "--predict"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about a configuration. cell: its tags, as in pairs.json. arm: of the residual network. depth: of both."""
+    """A question about a configuration. cell: its tags, as in pairs.json. arm: of the residual network. depth: of both."""
 
     kind: GuessKind
     cell: str
@@ -37,7 +37,7 @@ class GuessedQuestion:
 
     measured: the answer, as a choice or in points; None if it is unknown, or differs across seeds. seeds: number of seeds on
     which it rests. above_chance: how many of them are above chance. growth: orders of magnitude from the last block to the
-    first.
+    first. differences: points by seed.
     """
 
     kind: GuessKind
@@ -49,6 +49,7 @@ class GuessedQuestion:
     seeds: int = 0
     above_chance: int = 0
     growth: float | None = None
+    differences: tuple[float, ...] = ()
 
     @property
     def median(self) -> float | None:
@@ -119,9 +120,12 @@ def _with_answer(guesses: Sequence[Guess], records: Sequence[TrialRecord]) -> Gu
         measured = YES if above == len(outcomes) else None if above else NO
     elif first.kind is GuessKind.GRADIENTS and growth is not None:
         measured = flow(growth)
-    elif first.kind is GuessKind.DIFFERENCE:
+    differences: tuple[float, ...] = ()
+    if first.kind is GuessKind.DIFFERENCE:
         pairs = [[value(record, "test_accuracy") for record in pair] for pair in seed_pairs(plain, residual)]
-        differences = [100 * (after - before) for before, after in pairs if before is not None and after is not None]
+        differences = tuple(100 * (after - before) for before, after in pairs if before is not None and after is not None)
         seeds, measured = len(differences), math.fsum(differences) / len(differences) if differences else None
     answers = tuple(guess.guess for guess in guesses)
-    return GuessedQuestion(first.kind, first.cell, first.arm, first.question, answers, measured, seeds, above, growth)
+    return GuessedQuestion(
+        first.kind, first.cell, first.arm, first.question, answers, measured, seeds, above, growth, differences
+    )

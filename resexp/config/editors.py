@@ -1,5 +1,6 @@
 """The JSON schema of a config, for editors."""
 
+import re
 from typing import Any
 
 from resexp.config.keys import SECTIONS, SHORT
@@ -43,12 +44,12 @@ def schema() -> dict[str, Any]:
 
 
 def named_values(key: str) -> list[str]:
-    """The values of a dotted key that have names, and its examples that are texts or numbers, as in an override."""
+    """The values of a dotted key that have names, and its examples that a shell passes without quotes."""
     section, _, name = key.rpartition(".")
     document = schema()
     properties = document["$defs"][SECTIONS[section].__name__]["properties"] if section else document["properties"]
     values = [*_names(properties[name]), *properties[name].get("examples", ())]
-    return list(dict.fromkeys(str(value) for value in values if isinstance(value, str | int | float)))
+    return [text for text in dict.fromkeys(map(str, values)) if re.fullmatch(r"[\w.:-]+", text)]
 
 
 def _names(entry: dict[str, Any]) -> list[str]:

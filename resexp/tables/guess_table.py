@@ -44,7 +44,7 @@ def guess_table(comparison: Comparison) -> Table[GuessedQuestion]:
             ),
             Column(data={"question": lambda row: row.question}),
             Column(
-                "measured", measured_text, "Mean over seeds, in points or in orders of magnitude.",
+                "measured", measured_text, "Mean over n seeds, in points with its range, or in orders of magnitude.",
                 data={"measured": lambda row: row.measured, "seeds": lambda row: row.seeds},
             ),
         ],
@@ -73,5 +73,8 @@ def measured_text(row: GuessedQuestion) -> str:
     if row.kind is GuessKind.ABOVE_CHANCE:
         return f"{row.measured or 'differs'} ({row.above_chance} of {row.seeds} seeds above chance)"
     if isinstance(row.measured, float):
-        return f"{row.measured:+.1f} points, n = {row.seeds} seeds"
+        several = (
+            f" ({min(row.differences):+.1f} to {max(row.differences):+.1f}), n = {row.seeds}" if row.seeds > 1 else ", n = 1"
+        )
+        return f"{row.measured:+.1f} points{several}"
     return f"{row.measured} ({row.growth:+.1f} orders of magnitude)"
