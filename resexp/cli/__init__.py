@@ -10,7 +10,7 @@ def main() -> None:
     """Runs the program and prints every expected error as one line on stderr, with an exit code."""
     prepare_streams()
     try:
-        app()
+        app(prog_name="resexp")  # also for `python -m resexp`, so that completion works there
     except (config.ConfigError, runs.RunsError) as error:
         fail(str(error), USAGE)
     except OSError as error:
