@@ -1,9 +1,11 @@
 """docs/reference/config.md is current and describes every key."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
+from commands import Program
 from jsonschema import Draft202012Validator
 
 from resexp import config
@@ -66,3 +68,17 @@ def test_the_page_names_every_key(generator):
 
     assert len(KEYS) > 50
     assert [key for key in KEYS if f"| `{key}` |" not in page] == []
+
+
+def test_a_copied_config_names_the_schema_next_to_it(call: Program, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    answers = [call("configs", "cp", "lesson", tmp_path / name) for name in ("my.yaml", "other")]
+    (tmp_path / config.SCHEMA_FILE).write_text("{}", encoding="utf-8")
+    answers.append(call("configs", "cp", "digits", tmp_path / "second.yaml"))
+    first = (tmp_path / "my.yaml").read_text(encoding="utf-8").splitlines()[0]
+
+    assert [answer.code for answer in answers] == [0, 0, 0]
+    assert first.endswith(f"$schema={config.SCHEMA_FILE}")
+    assert json.loads((tmp_path / "other" / config.SCHEMA_FILE).read_text(encoding="utf-8")) == SCHEMA
+    assert (tmp_path / config.SCHEMA_FILE).read_text(encoding="utf-8") == "{}"  # an existing file is kept
+    assert config.load(tmp_path / "my.yaml").settings == {**config.load("lesson").settings, "name": "my"}

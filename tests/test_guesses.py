@@ -159,6 +159,7 @@ def test_ctrl_c_at_a_question_trains_nothing(ask, folder: Path, monkeypatch: pyt
     answer = ask("")
 
     assert answer.code == 130
+    assert "question 1" in answer.err.splitlines()[-1]
     assert not folder.exists()
 
 
