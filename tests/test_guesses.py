@@ -138,6 +138,14 @@ def test_a_terminal_may_answer_again(ask, folder: Path):
     assert "'maybe' is not one of yes, no" in answer.err
 
 
+def test_ctrl_d_on_a_terminal_ends_the_command(ask, folder: Path):
+    answer = ask("maybe\n", terminal=True)
+
+    assert answer.code == 2
+    assert "question 1" in answer.err.splitlines()[-1]
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("stdin", [None, "bytes"])
 def test_input_that_is_closed_or_not_text_is_an_error_of_one_line(
     call: Program, tiny_file: Path, tmp_path: Path, monkeypatch, stdin
