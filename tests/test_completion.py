@@ -11,9 +11,10 @@ import pytest
 import typer.main
 from jsonschema import Draft202012Validator
 
-from resexp import cli, comparison, config
+from resexp import cli, config
 from resexp.cli import completion
 from resexp.cli.advice import PANELS
+from resexp.comparison.metrics import METRICS
 from resexp.config.parsing import parse_yaml
 
 PROGRAM = typer.main.get_command(cli.app)
@@ -102,7 +103,7 @@ def test_a_config_with_a_completed_value_has_no_error_about_the_value(key: str):
 
 
 def test_metrics_and_keys_of_options():
-    assert completion.metrics("") == list(comparison.METRICS)
+    assert completion.metrics("") == list(METRICS)
     assert completion.axes("b") == ["block", "block_layers", "batch_size"]
 
 

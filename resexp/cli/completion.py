@@ -8,6 +8,10 @@ import typer
 from resexp import config, runs
 
 Context = typer.Context
+METRICS = (  # those of comparison.METRICS, which takes longer to import than a shell may wait
+    "test_accuracy", "best_test_accuracy", "train_accuracy", "val_accuracy", "test_loss", "best_test_loss", "train_loss",
+    "slope_start", "slope_end",
+)  # fmt: skip
 NAMES = (*config.SHORT, *config.KEYS)  # of keys in an override
 
 
@@ -32,9 +36,7 @@ def sources(ctx: Context, incomplete: str) -> list[str]:
 
 def metrics(incomplete: str) -> list[str]:
     """The metrics of `resexp compare`."""
-    from resexp import comparison  # noqa: PLC0415 - only this completion needs it
-
-    return _starting(incomplete, comparison.METRICS)
+    return _starting(incomplete, METRICS)
 
 
 def axes(incomplete: str) -> list[str]:

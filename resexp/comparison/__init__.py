@@ -17,7 +17,7 @@ from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth, mean_grow
 from resexp.comparison.groups import Label, column_names, groups, order_by, seed_pairs, summary, value
 from resexp.comparison.guesses import CHOICES, GuessedQuestion, Question, guessed_questions, questions
 from resexp.comparison.learning_rates import RateTransfer, rate_transfers
-from resexp.comparison.metrics import METRICS, Metric, find_metric, resolution, select_metric
+from resexp.comparison.metrics import Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (
     Comparison,
     SeedBudget,
