@@ -40,7 +40,8 @@ def test_it_has_a_question_and_a_comment(name):
     text = config.shipped()[name].read_text(encoding="utf-8")
 
     assert config.load(name).question.endswith("?")
-    assert text.startswith("# ")
+    assert text.startswith(f"# yaml-language-server: $schema={config.SCHEMA_FILE}\n# ")
+    assert (config.shipped()[name].parent / config.SCHEMA_FILE).is_file()
 
 
 ATLAS, CNN = ("network.depth=[4,8]", "network.init_scale=[1,2]"), ("network.depth=8", "network.width=8")
@@ -48,7 +49,8 @@ SMALL = {  # a part of each grid: some of its networks take minutes
     "atlas-norms": ATLAS, "atlas": ATLAS, "cifar10-he2015": CNN, "cifar10-he2016-placements": CNN,
     "cifar10-he2016-shortcuts": CNN, "depth-scaling": ("network.depth=[6,14]", "training.lr=[1e-4,1e-3]"),
     "digits-tuned": ("network.depth=8", "training.lr=[1e-4,3e-3]"),
-    "digits": ("network.depth=[8,16]",), "fashion-cnn": CNN, "mnist-cnn": CNN, "mnist-mlp": ("network.depth=8",),
+    "digits": ("network.depth=[8,16]",), "fashion-cnn": CNN,
+    "lesson": ("network.depth=[8,16]",), "mnist-cnn": CNN, "mnist-mlp": ("network.depth=8",),
     "mnist-trainability": ("data.limit=50", "network.depth=[8,16]", "network.width=8"),
     "shortcut-length": ("network.depth=8",), "tutorial": ("network.depth=[2,8]",), "without-shortcuts": ("network.depth=8",),
 }  # fmt: skip
@@ -82,6 +84,15 @@ def test_the_demo_has_six_conditions_at_two_depths():
     assert len(experiment.trials) == 2 * 2 * 3 * 2 * 4
     assert experiment.settings["network"]["depth"] == [8, 64]
     assert (experiment.shared.training.epochs, experiment.shared.training.batch_size) == (20, 64)
+
+
+def test_the_lesson_is_a_part_of_the_demo():
+    demo, lesson = config.load("digits", ["seeds=2", "norm=none", "init=pytorch,he"]), config.load("lesson")
+
+    assert len(lesson.trials) == 16
+    assert [(t.arm, t.seed, config.conditions(t.settings)) for t in lesson.trials] == [
+        (t.arm, t.seed, config.conditions(t.settings)) for t in demo.trials
+    ]
 
 
 def test_the_tuned_demo_is_the_demo_at_four_learning_rates():

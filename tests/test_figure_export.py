@@ -134,7 +134,6 @@ def test_where_restricts_the_written_charts_and_not_the_report(results: runs.Res
         (["--charts", "accuracy"], "--charts: .*; add --figures"),
         (["--where", "depth=8"], "--where: .*; add --figures"),
         (["--width", "3in"], "--width: .*; add --figures"),
-        (["--slides"], "--slides: .*; add --figures"),
     ],
 )  # fmt: skip
 def test_options_that_cannot_be_used_are_refused_in_one_line(
@@ -149,6 +148,14 @@ def test_options_that_cannot_be_used_are_refused_in_one_line(
 
 
 # ---- slides -----------------------------------------------------------------------------------------------------------------
+
+
+def test_slides_are_png_files_unless_a_format_is_named(results: runs.Results, tmp_path: Path, call: Program):
+    ((folder, _),) = results.sources
+    answer = call("report", folder, "-o", tmp_path / "report.html", "--slides", "--charts", "accuracy")
+
+    assert answer.code == 0
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["accuracy.png"]
 
 
 def test_a_slide_has_the_size_of_a_screen_and_contains_title_and_sentences(results: runs.Results, tmp_path: Path):

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,8 @@ COMMANDS = {
     "watch": ["watch"],
     "doctor": ["doctor"],
     "ls": ["ls"],
+    "pack": ["pack", "-o", "OUT/digits.zip"],
+    "rm": ["rm", "OUT/copy"],
     "configs-ls": ["configs", "ls"],
     "configs-show": ["configs", "show", "digits"],
     "export": ["export", "safetensors", "--to", "OUT/weights"],
@@ -68,6 +71,7 @@ def closed(schema: Any) -> Any:
 @pytest.mark.parametrize("case", COMMANDS)
 def test_the_json_of_a_command_has_the_schema_that_is_printed_for_it(case: str, call: Program, trained: Path, tmp_path: Path):
     (tmp_path / "five_layers.py").write_text(NETWORK, encoding="utf-8")
+    shutil.copytree(trained / "digits", tmp_path / "copy")
     name = case.partition(",")[0]
     words = {"EXPERIMENT": str(trained / "digits")}
     arguments = [words.get(word, word.replace("OUT", str(tmp_path))) for word in COMMANDS[case]]

@@ -111,7 +111,8 @@ def test_commands_in_readme_are_the_commands_of_the_program():
     program = typer.main.get_command(cli.app)
     named = set(
         re.findall(
-            r"resexp (train|ls|probe|compare|report|watch|show|time|reproduce|dissect|doctor|export|configs|schema)\b", README
+            r"resexp (train|ls|pack|rm|probe|compare|report|watch|show|time|reproduce|dissect|doctor|export|configs|schema)\b",
+            README,
         )
     )
 

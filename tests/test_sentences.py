@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from resexp import claims, compare_frame, config, inference, runs, tables
-from resexp.comparison import DepthTrend, compare_results
+from resexp.comparison import DepthTrend, compare_results, questions
 from resexp.config import Trial
 from resexp.figures import FIGURES, gradient_profile, training_error
 from resexp.inference import Degradation, DegradationVerdict, Difference
 from resexp.report.content import Content, collect
 from resexp.runs import GradientRow, ModuleMeasurement, SelfCheck, SignalRow
-from resexp.tables import ModuleProbe, formats, module_probe_lines
+from resexp.tables import ModuleProbe, formats, module_probe_lines, question_text
 from resexp.tables.answer import answer
 from resexp.tables.budget import longer_commands
 from resexp.tables.definitions import DEFINITIONS
@@ -206,6 +206,7 @@ def test_every_template_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             *of_one_value(tmp_path / "tuned"),
             of_learning_rates(tmp_path / "rates"),
             *advice(DIAGNOSES),
+            *(question_text(question, config.load("lesson")) for question in questions(config.load("lesson"))),
             *map(profile_words, PROFILES),
             *(line for probe in module_probes() for line in module_words(probe)),
         ]

@@ -17,7 +17,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # at exit, Python would search all modules for garbage
     prepare_streams()
     try:
-        app()
+        app(prog_name="resexp")  # also for `python -m resexp`, so that completion works there
     except (config.ConfigError, runs.RunsError) as error:
         fail(str(error), USAGE)
     except OSError as error:

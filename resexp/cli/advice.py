@@ -8,10 +8,18 @@ from typing import Any
 from resexp import config
 from resexp.cli.output import Commands
 
+# The panels of the help and their commands, in the order of use.
+PANELS = {
+    "Train and compare": ("train", "watch", "compare", "report"),
+    "Diagnose": ("probe", "show", "time", "dissect"),
+    "Check and keep": ("reproduce", "doctor", "ls", "pack", "rm"),
+    "Configs and other programs": ("configs", "schema", "export"),
+}
 # Command names of other tools.
 COMMANDS = {
     "benchmark": "time",
     "check": "doctor",
+    "delete": "rm",
     "diff": "compare",
     "fit": "train",
     "help": "--help",
@@ -21,11 +29,13 @@ COMMANDS = {
     "plot": "report",
     "results": "compare",
     "resume": "train",
+    "remove": "rm",
     "run": "train",
     "start": "train",
     "status": "watch",
     "summary": "show",
     "version": "--version",
+    "zip": "pack",
 }
 # Options of other tools, without inner dashes. Options that are config keys, such as --epochs, need no entry.
 OPTIONS = {
@@ -48,8 +58,19 @@ OPTIONS = {
 class Program(Commands):
     """The commands. An error about an unknown command or option suggests a valid command line."""
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands in the order of their panels."""
+        panels = {name: panel for panel, names in PANELS.items() for name in names}
+        commands: Mapping[str, Any] = self.commands
+        names = sorted(super().list_commands(ctx), key=list(panels).index)
+        for name in names:
+            commands[name].rich_help_panel = panels[name]
+        return names
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command named by the arguments. The error for an unknown command or option says what to write instead."""
+        if ctx.resilient_parsing:  # the shell completes a word
+            return super().resolve_command(ctx, args)
         name, rest = args[0], args[1:]
         if name not in self.commands and not name.startswith("-"):
             raise config.ConfigError(f"no such command; {_command_hint(name, rest, self.commands)}", where=name)

@@ -7,13 +7,21 @@ from typing import Annotated
 import typer
 
 from resexp import config
+from resexp.cli import completion
 from resexp.runs import Results
 
+FILES = "Result files of other programs"
 MetricOption = Annotated[
     str,
-    typer.Option(help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end."),
+    typer.Option(
+        help="Metric: test_accuracy, train_accuracy, val_accuracy, test_loss, train_loss, slope_start, slope_end.",
+        autocompletion=completion.metrics,
+    ),
 ]
-ByOption = Annotated[list[str] | None, typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.")]
+ByOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.", autocompletion=completion.axes),
+]
 ExpectOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -34,29 +42,32 @@ UnmatchedOption = Annotated[
 ByLayerOption = Annotated[
     bool, typer.Option("--by-layer", help="Add weight gradients at the first and the last layer of each network.")
 ]
-ArmOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a result file: the column of arms.")]
+ArmOption = Annotated[str | None, typer.Option(metavar="COLUMN", rich_help_panel=FILES, help="The column of arms.")]
 BaselineOption = Annotated[
     str | None,
-    typer.Option(metavar="ARM", help="Of a result file: the arm to compare with. Default: plain, baseline or control."),
+    typer.Option(metavar="ARM", rich_help_panel=FILES, help="The arm to compare with. Default: plain, baseline or control."),
 ]
-PairOption = Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a result file: the column of pairs, such as seed.")]
+PairOption = Annotated[
+    str | None, typer.Option(metavar="COLUMN", rich_help_panel=FILES, help="The column of pairs, such as seed.")
+]
 LowerOption = Annotated[
-    bool, typer.Option("--lower-is-better", help="Of a result file: lower values of the metric are better.")
+    bool, typer.Option("--lower-is-better", rich_help_panel=FILES, help="Lower values of the metric are better.")
 ]
-MarginOption = Annotated[float | None, typer.Option(help="Of a result file: the smallest effect of interest.")]
+MarginOption = Annotated[float | None, typer.Option(rich_help_panel=FILES, help="The smallest effect of interest.")]
 OutcomeOption = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="Of a result file: the column of outcomes: above_chance, at_chance or diverged."),
+    typer.Option(metavar="COLUMN", rich_help_panel=FILES, help="The column of outcomes: above_chance, at_chance or diverged."),
 ]
 LastOption = Annotated[
     str | None,
     typer.Option(
         metavar="COLUMN",
-        help="Of a result file: keep the row of each run with the largest value of this column (metric: best).",
+        rich_help_panel=FILES,
+        help="Keep the row of each run with the largest value of this column (metric: best).",
     ),
 ]
 IgnoreOption = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN", help="Of a result file: a column that is not a setting. Repeatable.")
+    list[str] | None, typer.Option(metavar="COLUMN", rich_help_panel=FILES, help="A column that is not a setting. Repeatable.")
 ]
 
 

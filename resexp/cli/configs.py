@@ -4,11 +4,12 @@ import json
 import sys
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from resexp import config, runs
+from resexp.cli import completion
 from resexp.cli.printing import FormatOption, JsonOption, OnlyJsonOption, check_format, print_document, print_parts
 from resexp.cli.program import (
     FAILED,
@@ -20,13 +21,14 @@ from resexp.cli.program import (
     check_choice,
     endings_remark,
     import_variants,
+    log,
     print_result,
     stages,
 )
 from resexp.config.parsing import read_document
 
 
-@app.command()
+@app.command(epilog="Example: resexp show digits network.depth=64")
 def show(
     source: ConfigArgument,
     overrides: OverridesArgument = None,
@@ -67,11 +69,14 @@ def show(
     print_parts(parts, form, "show", **values, missing=description.missing)
 
 
-configs_app = typer.Typer(help="List, print or copy the shipped configs.", no_args_is_help=True)
+ShippedArgument = Annotated[str, typer.Argument(help="Name of a shipped config.", autocompletion=completion.configs)]
+configs_app = typer.Typer(
+    help="List, print or copy the shipped configs.", epilog="Example: resexp configs cp digits my.yaml", no_args_is_help=True
+)
 app.add_typer(configs_app, name="configs")
 
 
-@configs_app.command("ls")
+@configs_app.command("ls", epilog="Example: resexp configs ls")
 def configs_ls(*, as_json: OnlyJsonOption = False) -> None:
     """List the shipped configs with the question of each."""
     questions = {name: config.load(name).question or "" for name in config.shipped()}
@@ -83,10 +88,8 @@ def configs_ls(*, as_json: OnlyJsonOption = False) -> None:
         print_result(textwrap.fill(f"{name:<{width}}{question}", 80, subsequent_indent=" " * width, break_on_hyphens=False))
 
 
-@configs_app.command("show")
-def configs_show(
-    name: Annotated[str, typer.Argument(help="Name of a shipped config.")], *, as_json: OnlyJsonOption = False
-) -> None:
+@configs_app.command("show", epilog="Example: resexp configs show digits")
+def configs_show(name: ShippedArgument, *, as_json: OnlyJsonOption = False) -> None:
     """Print a shipped config."""
     path = _shipped(name)
     text = path.read_text(encoding="utf-8")
@@ -96,17 +99,21 @@ def configs_show(
         print_result(text)
 
 
-@configs_app.command("cp")
+@configs_app.command("cp", epilog="Example: resexp configs cp digits my.yaml")
 def configs_cp(
-    name: Annotated[str, typer.Argument(help="Name of a shipped config.")],
+    name: ShippedArgument,
     target: Annotated[Path, typer.Argument(help="File or folder to copy to.")] = Path(),
 ) -> None:
-    """Copy a shipped config for editing."""
+    """Copy a shipped config for editing, and next to it the schema with which editors complete and check it."""
     path = target / f"{name}.yaml" if target.is_dir() else target
     if path.exists():
         raise runs.RunsError(f"{path}: already exists; choose another name")
     runs.write_text(path, _shipped(name).read_text(encoding="utf-8"))
     print_result(str(path))
+    schema_path = path.with_name(config.SCHEMA_FILE)
+    if not schema_path.exists():
+        runs.write_text(schema_path, _as_json(config.schema()))
+        log(f"{schema_path}: the schema that the first line of the config names, for editors")
 
 
 def _shipped(name: str) -> Path:
@@ -118,7 +125,7 @@ def _shipped(name: str) -> Path:
     return paths[name]
 
 
-@app.command()
+@app.command(epilog="Example: resexp schema compare")
 def schema(
     command: Annotated[
         str | None, typer.Argument(help="A command with --json, as compare, probe-module or configs-ls. Default: configs.")
@@ -129,10 +136,14 @@ def schema(
 
     if command:
         check_choice("COMMAND", command, tables.DOCUMENTS)
-    print_result(json.dumps(tables.output_schema(command) if command else config.schema(), indent=1))
+    print_result(_as_json(tables.output_schema(command) if command else config.schema()))
 
 
-@app.command("doctor")
+def _as_json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1) + "\n"
+
+
+@app.command("doctor", epilog="Example: resexp doctor runs")
 def check_installation(
     folder: Annotated[Path | None, typer.Argument(metavar="[RUNS]", help="A results folder or one experiment in it.")] = None,
     *,

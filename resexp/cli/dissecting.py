@@ -34,7 +34,7 @@ from resexp.runs.files import CsvValue
 PARTS = ("lesion", "scale", "surface")
 
 
-@app.command()
+@app.command(epilog="Example: resexp dissect digits --parts lesion")
 def dissect(
     source: RunArgument = None,
     *,

@@ -22,7 +22,7 @@ from resexp.cli.program import (
 from resexp.config import Experiment
 
 
-@app.command()
+@app.command(epilog="Example: resexp export tensorboard digits")
 def export(
     tracker: Annotated[
         str,

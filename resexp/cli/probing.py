@@ -57,7 +57,7 @@ ExpectOption = Annotated[
 AllOption = Annotated[bool, typer.Option("--all", rich_help_panel=NETWORK, help="Print every boundary and layer.")]
 
 
-@app.command()
+@app.command(epilog="Example: resexp probe digits network.depth=64")
 def probe(
     source: SourceArgument,
     overrides: OverridesArgument = None,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.text import Text
 
 import resexp
 from resexp import config, runs
+from resexp.cli import completion
 from resexp.cli.advice import Program
 from resexp.cli.output import write
 
@@ -25,7 +26,6 @@ Start with: resexp train digits"""
 app = typer.Typer(
     cls=Program,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -65,19 +65,35 @@ ImportOption = Annotated[
 ]
 ConfigArgument = Annotated[
     str,
-    typer.Argument(metavar="CONFIG|NAME", help="YAML file, name of a shipped config, or name or path of an experiment."),
+    typer.Argument(
+        metavar="CONFIG|NAME",
+        help="YAML file, name of a shipped config, or name or path of an experiment.",
+        autocompletion=completion.sources,
+    ),
 ]
 OverridesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, such as training.lr=0.01 network.depth=8,64 seeds=3."),
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides, such as training.lr=0.01 network.depth=8,64 seeds=3.",
+        autocompletion=completion.overrides,
+    ),
 ]
 SourcesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[PATH|NAME]...", help="Experiments. Default: the last one started.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[PATH|NAME]...", help="Experiments. Default: the last one started.", autocompletion=completion.experiments
+    ),
 ]
-RunArgument = Annotated[str | None, typer.Argument(metavar="[PATH|NAME]", help="Experiment. Default: the last one started.")]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PATH|NAME]", help="Experiment. Default: the last one started.", autocompletion=completion.experiments
+    ),
+]
 
 
-def fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> NoReturn:
     """Prints one line on stderr and ends the program."""
     log(f"resexp: {message}")
     sys.exit(code)

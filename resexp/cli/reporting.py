@@ -13,6 +13,7 @@ from rich.live import Live
 
 from resexp import config, runs
 from resexp.cli import compare_options as option
+from resexp.cli import completion
 from resexp.cli.output import write
 from resexp.cli.printing import JsonOption, print_document
 from resexp.cli.program import (
@@ -39,11 +40,15 @@ if TYPE_CHECKING:
 MAX_WIDTH = 120  # characters of a line on a wide terminal; longer lines are hard to read
 TuneOption = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY", help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable."),
+    typer.Option(
+        metavar="KEY",
+        help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable.",
+        autocompletion=completion.axes,
+    ),
 ]
 
 
-@app.command()
+@app.command(epilog='Example: resexp compare digits --expect "test_accuracy: identity > plain @ 95%"')
 def compare(
     sources: SourcesArgument = None,
     *,
@@ -190,7 +195,7 @@ def _fail_if_incomplete(results: runs.Results, *, missing: bool = True) -> None:
 # ---- watch ----------------------------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog="Example: resexp watch digits --speed 10")
 def watch(
     source: RunArgument = None,
     *,
@@ -234,11 +239,14 @@ WidthOption = Annotated[
     str | None, typer.Option(help="Total width of each written chart, with axes: 3.25in, 8cm, 80mm, 234pt or 800px.")
 ]
 SlidesOption = Annotated[
-    bool, typer.Option("--slides", help="Write each chart as a slide of 1920 x 1080 pixels with its title and sentences.")
+    bool,
+    typer.Option(
+        "--slides", help="Write each chart as a slide of 1920 x 1080 pixels (default: PNG) with its title and sentences."
+    ),
 ]
 
 
-@app.command()
+@app.command(epilog="Example: resexp report digits --open")
 def report(
     sources: SourcesArgument = None,
     *,
@@ -277,6 +285,7 @@ def report(
 
     form = _form_of(output, form, reports.FORMATS)
     to_stdout = output == Path("-")
+    figures = figures or ("png" if slides else None)
     pictures = reports.Pictures(_names(figures), _names(charts), where or [], width or "", slides)
     pictures.check()
     if to_stdout and (figures or show or as_json):

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from resexp.tables import Part
 
 
-@app.command()
+@app.command(epilog="Example: resexp reproduce digits")
 def reproduce(
     source: RunArgument = None,
     *,

@@ -10,7 +10,7 @@ from resexp.cli.printing import FormatOption, JsonOption, check_format, print_pa
 from resexp.cli.program import ConfigArgument, ImportOption, OverridesArgument, RunsOption, app, import_variants, log, stages
 
 
-@app.command("time")
+@app.command("time", epilog="Example: resexp time digits")
 def time_arms(
     source: ConfigArgument,
     overrides: OverridesArgument = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from resexp import config, runs
+from resexp.cli.asking import asked
 from resexp.cli.program import (
     ConfigArgument,
     ImportOption,
@@ -42,13 +43,16 @@ if TYPE_CHECKING:
 
 EXECUTORS = {"local": "processes of this machine", "ray": "a Ray cluster"}
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with time, disk and memory estimates, then exit.")]
+Predict = Annotated[
+    bool, typer.Option("--predict", help="Ask three questions first; print the answers next to the measured ones at the end.")
+]
 Address = Annotated[str | None, typer.Option(help="Address of the Ray cluster. Default: $RAY_ADDRESS, else this machine.")]
 Shard = Annotated[
     str | None, typer.Option(metavar="I/N", help="Train only part I of N, for job arrays. Parts may run at the same time.")
 ]
 
 
-@app.command()
+@app.command(epilog="Example: resexp train digits network.depth=8,64 seeds=3")
 def train(
     source: ConfigArgument,
     overrides: OverridesArgument = None,
@@ -57,6 +61,7 @@ def train(
     device: DeviceOption = None,
     jobs: JobsOption = "auto",
     dry_run: DryRun = False,
+    predict: Predict = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Rename an existing experiment of this name and start over.")] = False,
     break_lock: BreakLockOption = False,
     quiet: QuietOption = False,
@@ -71,13 +76,14 @@ def train(
     """Train all trials of an experiment. Run the same command again to resume."""
     from resexp import executors, trackers  # noqa: PLC0415 - `--help` starts without them
 
-    shard_numbers, workers = _parsed(executor, shard, jobs, fresh=fresh)
+    shard_numbers, workers = _parsed(executor, shard, jobs, fresh=fresh, predict=predict)
     import_variants(imports)
     changes = [*(overrides or []), *([f"device={device}"] if device else [])]
     experiment, folder, existing = runs.target(source, changes, runs_dir, fresh=fresh)
     if existing:
         log(f"{existing} has other settings or more trials; training this experiment as {folder.name}")
     imported = _imported(experiment, folder, fresh=fresh)
+    guesses = asked(experiment, folder, predict=predict and not dry_run, fresh=fresh)
     if tensorboard:
         trackers.need_tensorboard()
     comparisons: list[Comparison] = []
@@ -95,20 +101,27 @@ def train(
         prepared = {**prepare(pool, experiment, existing_plan, quiet=quiet or as_json), "imports": imported}
         if dry_run:
             shards = shard_numbers and shard_numbers[1]
-            plan = config.make_plan(experiment, prepared["device"], prepared["cores"], existing_plan, shards)
-            forecast = pool.forecast(experiment, plan)
+            text = _plan_text(pool, experiment, prepared, existing_plan, shards, executor)
             starting.close()
-            print_result(_plan_text(experiment, plan, prepared, forecast, executor))
+            print_result(text)
             return
         starting.close()
-        if fresh and (archived := runs.archive(folder)):
-            log(f"the existing experiment was renamed to {archived}")
+        _make_room(folder, guesses, fresh=fresh)
         names = carry_out(
             pool, folder, experiment, prepared, shard=shard_numbers, break_lock=break_lock,
             quiet=quiet or as_json, verbose=verbose, watch=trackers.live if tensorboard else None,
             write_tables=write_tables,
         )  # fmt: skip
     _end(comparisons[-1], experiment, folder, names, interrupted, as_json=as_json, quiet=quiet)
+
+
+def _make_room(folder: Path, guesses: Sequence[runs.Guess], *, fresh: bool) -> None:
+    """Renames an existing experiment if `fresh`, and stores the guesses."""
+    if fresh and (archived := runs.archive(folder)):
+        log(f"the existing experiment was renamed to {archived}")
+    if guesses:
+        folder.mkdir(parents=True, exist_ok=True)
+        runs.write_json(folder / "guesses.json", [guess.content for guess in guesses])
 
 
 def _imported(experiment: config.Experiment, folder: Path, *, fresh: bool) -> list[runs.ImportRecord]:
@@ -156,7 +169,9 @@ def _end(
     sys.exit(code)
 
 
-def _parsed(executor: str, shard: str | None, jobs: str, *, fresh: bool) -> tuple[tuple[int, int] | None, int | None]:
+def _parsed(
+    executor: str, shard: str | None, jobs: str, *, fresh: bool, predict: bool
+) -> tuple[tuple[int, int] | None, int | None]:
     """(shard, processes) from the options; refuses options that exclude each other."""
     check_choice("--executor", executor, EXECUTORS)
     shard_numbers, workers = shard_of(shard), processes(jobs)
@@ -167,14 +182,23 @@ def _parsed(executor: str, shard: str | None, jobs: str, *, fresh: bool) -> tupl
         raise config.ConfigError(
             "would rename the folder of the other shards; rename it yourself first, or choose another name=...", where="--fresh"
         )
+    if shard_numbers and predict:
+        raise config.ConfigError("asks before a whole experiment is trained; omit --shard", where="--predict")
     return shard_numbers, workers
 
 
 def _plan_text(
-    experiment: config.Experiment, plan: config.Plan, prepared: dict[str, Any], forecast: dict[str, Any], executor: str
+    pool: Any,
+    experiment: config.Experiment,
+    prepared: dict[str, Any],
+    existing_plan: config.Plan | None,
+    shards: int | None,
+    executor: str,
 ) -> str:
     from resexp import screen, tables  # noqa: PLC0415 - as above
 
+    plan = config.make_plan(experiment, prepared["device"], prepared["cores"], existing_plan, shards)
+    forecast = pool.forecast(experiment, plan)
     pair_summaries = runs.with_rounds(prepared["pair_summaries"], experiment, plan)
     largest = max(len(stack.trials) for stack in plan.stacks)
     lines = [f"{experiment.name}: {len(experiment.trials)} trials in {len(plan.stacks)} stacks of up to {largest}"]

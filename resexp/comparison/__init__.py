@@ -15,6 +15,7 @@ from resexp.comparison.depths import DepthTrend, by_depth, depth_trends, errors
 from resexp.comparison.effects import Effect, Part, effect, part
 from resexp.comparison.gradients import THRESHOLD, Flow, flow, growth, mean_growth
 from resexp.comparison.groups import Label, column_names, groups, order_by, seed_pairs, summary, value
+from resexp.comparison.guesses import CHOICES, GuessedQuestion, Question, guessed_questions, questions
 from resexp.comparison.learning_rates import RateTransfer, rate_transfers
 from resexp.comparison.metrics import Metric, find_metric, resolution, select_metric
 from resexp.comparison.overall import (

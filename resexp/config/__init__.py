@@ -6,7 +6,7 @@ Only this package knows the format of a config. Modules below `train.build` do n
 """
 
 from resexp.config.differences import continues, departures, shared_differences
-from resexp.config.editors import schema
+from resexp.config.editors import SCHEMA_FILE, named_values, schema
 from resexp.config.expansion import expanded
 from resexp.config.expectations import (
     ANY_RESIDUAL,
@@ -19,7 +19,7 @@ from resexp.config.expectations import (
     parse_expectation,
 )
 from resexp.config.grid import Experiment, conditions, experiment_from, limits, load, shipped, with_data_root
-from resexp.config.keys import SHORT, suggested_key
+from resexp.config.keys import KEYS, SHORT, suggested_key
 from resexp.config.models import (
     AXES,
     COARSE,

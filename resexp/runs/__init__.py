@@ -49,6 +49,7 @@ from resexp.runs.folders import (
     damaged_checkpoints,
     find,
     is_complete,
+    move_to_trash,
     orphaned_trials,
     read_experiment,
     read_plan,
@@ -58,15 +59,19 @@ from resexp.runs.folders import (
 )
 from resexp.runs.locks import Lease, assert_held, experiment_lock, holder, is_training, lock, lock_stack
 from resexp.runs.module_measurements import ModuleMeasurement, SelfCheck
+from resexp.runs.packing import pack
 from resexp.runs.records import (
     AtStart,
     Equalities,
     ExtraCost,
+    Guess,
+    GuessKind,
     ImportRecord,
     Launch,
     Outcome,
     PairSummary,
     Result,
+    guesses,
     launches,
     pair_summaries,
     with_rounds,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from resexp.runs.files import LOGS, RunsError, previous_path, read_rows, read_with_digest
 from resexp.runs.folders import checkpoint_file, read_experiment, read_plan, refuse_links
-from resexp.runs.records import launches, pair_summaries
+from resexp.runs.records import guesses, launches, pair_summaries
 from resexp.runs.trials import check_digests, has_result, read_trial, result, status
 
 
@@ -19,7 +19,7 @@ def examine(folder: Path) -> list[str]:
     """One line for each damaged file in an experiment's folder: the file, the damage, and how to repair it."""
     faults = [
         line
-        for check in (refuse_links, read_experiment, read_plan, launches, pair_summaries)
+        for check in (refuse_links, read_experiment, read_plan, launches, pair_summaries, guesses)
         for line in _faults(check, folder)
     ]
     for trial_path in sorted(path for path in (folder / "trials").glob("*") if path.is_dir()):

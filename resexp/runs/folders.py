@@ -272,6 +272,22 @@ def archive(folder: Path) -> Path | None:
     return renamed_folder
 
 
+def move_to_trash(folder: Path) -> Path:
+    """Moves an experiment's folder to the first free .trash/<name>-<n> in its results folder; never deletes.
+
+    Raises:
+        RunsError: another process is training there.
+    """
+    with lock(folder):
+        pass
+    trash = folder.parent / ".trash"
+    trash.mkdir(exist_ok=True)
+    numbers = itertools.count(1)
+    target = next(path for number in numbers if not (path := trash / f"{folder.name}-{number}").exists())
+    folder.rename(target)
+    return target
+
+
 # ---- checkpoints and trials of an experiment ------------------------------------------------------------------------
 
 

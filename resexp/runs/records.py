@@ -184,6 +184,27 @@ class PairSummary(Record):
     rounds: tuple[Round, ...] = ()
 
 
+class GuessKind(StrEnum):
+    """What a guess is about: whether plain networks train, how their gradients change, what a shortcut changes."""
+
+    ABOVE_CHANCE = "above_chance"
+    GRADIENTS = "gradients"
+    DIFFERENCE = "difference"
+
+
+class Guess(Record):
+    """An entry of guesses.json: a question about one configuration, and its answer by a person before training.
+
+    cell: as in pairs.json. arm: of the residual network. guess: one of the choices, or a number of points.
+    """
+
+    kind: GuessKind
+    cell: str
+    arm: str
+    question: str
+    guess: str | float
+
+
 # ---- reading ----------------------------------------------------------------------------------------------------------
 
 Content = TypeVar("Content")
@@ -204,6 +225,7 @@ HOLDER = JsonFile(TypeAdapter(Holder), "delete it if no process is training ther
 PLAN = JsonFile(TypeAdapter(Plan), f"delete it and {TRAIN_AGAIN}")
 LAUNCHES = JsonFile[list[Launch]](TypeAdapter(Annotated[list[Launch], Field(min_length=1)]), TRAIN_AGAIN)
 PAIR_SUMMARIES = JsonFile(TypeAdapter(list[PairSummary]), TRAIN_AGAIN)
+GUESSES = JsonFile(TypeAdapter(list[Guess]), "delete it to leave the guesses out")
 
 
 def read_record(path: Path, file: JsonFile[Content]) -> Content | None:
@@ -260,6 +282,11 @@ def launches(folder: Path) -> list[Launch]:
 def pair_summaries(folder: Path) -> list[PairSummary]:
     """pairs.json: the summary of every pair."""
     return read_present(folder / "pairs.json", PAIR_SUMMARIES)
+
+
+def guesses(folder: Path) -> list[Guess]:
+    """guesses.json: the guesses that were made before training; [] if there are none."""
+    return read_record(folder / "guesses.json", GUESSES) or []
 
 
 def with_rounds(summaries: Sequence[PairSummary], experiment: Experiment, plan: Plan) -> list[PairSummary]:

@@ -23,6 +23,7 @@ from resexp.tables.formats import (
     outcome_text,
     progress_text,
 )
+from resexp.tables.guess_table import guess_table, question_text
 from resexp.tables.labels import cell_labels, cell_text
 from resexp.tables.model import Part
 from resexp.tables.module_probe import QUANTITIES, ModuleProbe

@@ -8,11 +8,13 @@ from resexp.comparison import EACH_AT_BEST, Arm, Comparison, Effect, Flow, Part,
 from resexp.inference import DegradationVerdict
 from resexp.tables.findings import ACCURACY, Finding, at_deepest, findings
 from resexp.tables.formats import choice_text, difference_text, number_text, percent, seeds_text
+from resexp.tables.guess_table import guess_table
 from resexp.tables.labels import condition, label_text
 from resexp.tables.recipes import recipe, untuned
 from resexp.tables.remedies import advice, trained_diagnoses
 from resexp.tables.sentences import Sentence, counted_conditions
 from resexp.tables.terminal import fitted
+from resexp.tables.text_layout import plain_lines
 
 EFFECTS = {
     Effect.MAKES_TRAINABLE: Sentence("{arms} made networks trainable{where}"),
@@ -175,10 +177,12 @@ def file_line(comparison: Comparison) -> str:
 
 
 def trained_lines(comparison: Comparison) -> list[str]:
-    """The end of `resexp train`, for a terminal of 80 columns: the summary, advice on networks that do not train, commands."""
+    """The end of `resexp train`, for a terminal of 80 columns: summary, commands, advice on failed networks, guesses."""
     lines = answer_lines(comparison, ("compare", "report"))
     failed = [diagnosis for diagnosis in trained_diagnoses(comparison.results) if diagnosis.failed]
-    return fitted([*lines, *advice(failed), *untuned(comparison.results)]) if lines else []
+    guesses = guess_table(comparison)
+    below = ["", *fitted([f"{guesses.title}:"]), "", *plain_lines(guesses)] if guesses.rows else []
+    return [*fitted([*lines, *advice(failed), *untuned(comparison.results)]), *below] if lines else []
 
 
 def _pairs(pair_findings: Sequence[Finding], stated: str) -> str:

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from resexp.comparison import Comparison
+from resexp.tables.guess_table import guess_table
 from resexp.tables.learning_rate_transfer import learning_rate_transfer
 from resexp.tables.model import Table
 
-TABLES: dict[str, Callable[[Comparison], Table[Any]]] = {"learning_rate_transfer": learning_rate_transfer}
+TABLES: dict[str, Callable[[Comparison], Table[Any]]] = {
+    "learning_rate_transfer": learning_rate_transfer,
+    "guesses": guess_table,
+}
 
 
 def added_tables(comparison: Comparison) -> dict[str, Table[Any]]:

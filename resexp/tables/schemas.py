@@ -157,6 +157,8 @@ DOCUMENTS: dict[str, Mapping[str, Kind]] = {
     },
     "doctor": {"installation": list[str], "runs": str, "experiments": int, "damaged": list[str], "remarks": list[str]},
     "ls": {"experiments": list[ListedExperiment]},
+    "pack": {"experiment": str, "file": str, "files": int, "bytes": int},
+    "rm": {"moved": many(record("MovedExperiment", experiment=str, trash=str))},
     "configs-ls": {"configs": many(record("ShippedConfig", name=str, question=str))},
     "configs-show": {"name": str, "text": str, "config": dict[str, Any]},
     "export": {"experiment": str, "format": str, "destinations": list[str]},
