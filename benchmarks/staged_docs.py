@@ -52,7 +52,7 @@ def staged(source: str, targets: dict[str, str], broken: list[str]) -> str:
         return repository_address(file) + hash_sign + anchor
 
     parts = zip([*CODE.split(text)], [*CODE.findall(text), ""], strict=True)
-    return "".join(LINK.sub(link, prose) + code for prose, code in parts)
+    return "".join(LINK.sub(link, prose) + code.replace("\\|", "|") for prose, code in parts)  # a table needs \\| on GitHub only
 
 
 def repository_address(file: str) -> str:
@@ -85,7 +85,8 @@ def problems() -> list[str]:
 
 def main() -> None:
     targets = pages()
-    if errors := problems():
+    missing = [f"{source}: does not exist; run `make demo`" for source in targets if not (ROOT / source).exists()]
+    if errors := [*problems(), *missing]:
         sys.exit("\n".join(errors))
     shutil.rmtree(TARGET, ignore_errors=True)
     for source, page in targets.items():
@@ -93,7 +94,7 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if source.endswith(".md"):
             path.write_text(staged(source, targets, []), encoding="utf-8")
-        elif (ROOT / source).exists():
+        else:
             shutil.copyfile(ROOT / source, path)
 
 
