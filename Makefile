@@ -43,7 +43,7 @@ runs/digits/report.html:
 	$(MAKE) demo
 
 reference: $(VENV)/installed
-	for page in config cli files tables python; do $(BIN)/python benchmarks/$${page}_reference.py || exit 1; done
+	for page in config cli files hypotheses python tables; do $(BIN)/python benchmarks/$${page}_reference.py || exit 1; done
 	$(BIN)/python benchmarks/sentences.py
 
 wheel: $(BIN)/python

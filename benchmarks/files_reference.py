@@ -183,10 +183,7 @@ def csv_sections() -> Iterator[str]:
     results = {key: meaning for key, meaning in KEYS[records.Result].items() if key not in NO_COLUMN}
     yield section("accuracy.csv", "One row for each finished trial.", ("column", "meaning"), {**AXES, **results}.items())
     for file, row in {**columns.TRIAL_LOGS, **columns.TABLES}.items():
-        lines = [
-            (column.name, column.kind.__name__, column.unit, explanation(column))
-            for column in runs.LOG_COLUMNS[file]
-        ]
+        lines = [(column.name, column.kind.__name__, column.unit, explanation(column)) for column in runs.LOG_COLUMNS[file]]
         yield section(file, row.__doc__ or "", ("column", "type", "unit", "meaning"), lines)
 
 
@@ -208,7 +205,10 @@ def json_sections() -> Iterator[str]:
 def section(file: str, text: str, headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A section on one file: its content and the table of its columns or keys."""
     head = [f"## {file}", "", *([text, ""] if text else [])]
-    return "\n".join([*head, *table(headings, [(f"`{name}`" if name[0] != "(" else name, *cells) for name, *cells in rows])]) + "\n"
+    return (
+        "\n".join([*head, *table(headings, [(f"`{name}`" if name[0] != "(" else name, *cells) for name, *cells in rows])])
+        + "\n"
+    )
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:

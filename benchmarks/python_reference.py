@@ -1,4 +1,4 @@
-"""Writes docs/reference/python.md: the public Python API, as directives that mkdocstrings replaces by signatures and docstrings.
+"""Writes docs/reference/python.md: the public Python API, as directives that mkdocstrings replaces by documentation.
 
 python benchmarks/python_reference.py
 """
@@ -34,8 +34,13 @@ def document() -> str:
     names = public()
     documented = [value for value in names.values() if not isinstance(value, Mapping)]
     variants = {name: value for name, value in names.items() if isinstance(value, Mapping)}
-    rows = [f"| `resexp.{name}` | {annotation(name)} | {', '.join(f'`{key}`' for key in value)} |" for name, value in variants.items()]
-    text = "Add an entry to one of these dicts to use it by its name in a config, figure or table. See [networks](../networks.md)."
+    rows = [
+        f"| `resexp.{name}` | {annotation(name)} | {', '.join(f'`{key}`' for key in value)} |"
+        for name, value in variants.items()
+    ]
+    text = (
+        "Add an entry to one of these dicts to use it by its name in a config, figure or table. See [networks](../networks.md)."
+    )
     table = ["## Dicts of variants", "", text, "", "| dict | type | entries |", "| --- | --- | --- |", *rows, ""]
     parts = {"Functions": documented, "Results": CLASSES, "Errors": ERRORS}
     sections = {title: [line for value in values for line in directive(value)] for title, values in parts.items()}

@@ -52,7 +52,9 @@ def staged(source: str, targets: dict[str, str], broken: list[str]) -> str:
         return repository_address(file) + hash_sign + anchor
 
     parts = zip([*CODE.split(text)], [*CODE.findall(text), ""], strict=True)
-    return "".join(LINK.sub(link, prose) + code.replace("\\|", "|") for prose, code in parts)  # a table needs \\| on GitHub only
+    return "".join(
+        LINK.sub(link, prose) + code.replace("\\|", "|") for prose, code in parts
+    )  # a table needs \\| on GitHub only
 
 
 def repository_address(file: str) -> str:

@@ -72,11 +72,14 @@ MEANINGS = {  # heading, or module and heading -> meaning
         for arms in ("residual - plain", "arm - BASELINE")
         for unit in (", points", "")
     },
-    "training error, points [95% CI]": "Training error at the deepest depth minus that at the best shallower one, with its 95% CI.",
+    "training error, points [95% CI]": "Training error at the deepest depth minus that at the best shallower one.",
     ("probe_lines", "gradients"): "Whether the norm of dL/dx vanishes, explodes or is stable over the whole network.",
-    ("probe_lines", "inputs"): "*collapse* if the cosine distance at the last block boundary is below 0.01, otherwise *distinct*.",
+    (
+        "probe_lines",
+        "inputs",
+    ): "*collapse* if the cosine distance at the last block boundary is below 0.01, otherwise *distinct*.",
     "a key of the grid": "A config key with several values, without its section, such as depth.",
-    "above chance": "Number of seeds above chance of all finished ones; other outcomes in parentheses. CSV has a count per outcome.",
+    "above chance": "Number of seeds above chance / finished seeds; other outcomes in parentheses. CSV has a count of each.",
     "seeds": "Number of rows (pairs), for results of other programs without outcomes.",
     "train error (%)": DEFINITIONS["train error"],
     "sign-flip test": "P-value of the exact sign-flip test, corrected by Holm's method, and the smallest attainable one.",
