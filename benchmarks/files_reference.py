@@ -116,7 +116,7 @@ KEYS: dict[type[BaseModel], dict[str, str]] = {
         "data_sha256": "SHA-256 digest of the images and labels",
         "images": "numbers of training, validation and test images",
         "classes": "names of the classes; label 0 is the first",
-        "remarks": "what was printed about the images, such as folders that are not read",
+        "remarks": "remarks about the images, such as folders that are not read",
         "imports": "files and modules that were imported first",
         "experiment_sha256": "SHA-256 digest of `experiment.yaml`",
     },
@@ -196,8 +196,8 @@ def explanation(column: columns.LogColumn) -> str:
 def json_sections() -> Iterator[str]:
     """One section for each JSON file."""
     for file, models in RECORDS.items():
-        rows = [(place, key, KEYS[model][key]) for place, model in models.items() for key in model.model_fields]
-        cells = [(key, place and f"`{place}`" if " " not in place else place, meaning) for place, key, meaning in rows]
+        rows = [(position, key, KEYS[model][key]) for position, model in models.items() for key in model.model_fields]
+        cells = [(key, position and f"`{position}`" if " " not in position else position, meaning) for position, key, meaning in rows]
         headings, kept = (("key", "where", "meaning"), (0, 1, 2)) if len(models) > 1 else (("key", "meaning"), (0, 2))
         yield section(file, "", headings, [tuple(line[index] for index in kept) for line in cells])
 
@@ -216,7 +216,7 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[st
     lines = [list(headings), *map(list, rows)]
     lines.insert(1, ["---"] * len(lines[0]))
     for line in lines:
-        yield "| " + " | ".join(re.sub(r"<(?=\w)", "&lt;", cell).replace("|", "\\|") for cell in line) + " |"
+        yield "| " + " | ".join(cell.replace(" <stack>", " &lt;stack>").replace("|", "\\|") for cell in line) + " |"
 
 
 def document() -> str:

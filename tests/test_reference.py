@@ -166,6 +166,14 @@ def test_links_are_valid_and_the_navigation_contains_every_page():
     assert script("staged_docs")["problems"]() == []
 
 
+def test_no_page_contains_text_that_browsers_take_for_a_tag():
+    staged_docs = script("staged_docs")
+    texts = {source: (ROOT / source).read_text(encoding="utf-8") for source in staged_docs["pages"]() if source.endswith(".md")}
+    prose = {source: re.sub(r"(?m)^    .*$|<!--.*?-->", "", staged_docs["CODE"].sub("", text)) for source, text in texts.items()}
+
+    assert [(source, tag) for source, text in prose.items() for tag in re.findall(r"<[A-Za-z/][^>\n]*>", text) if tag[:4] != "<img"] == []
+
+
 def test_links_of_a_page_are_translated(tmp_path, monkeypatch):
     (tmp_path / "docs" / "how-to").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://example.org/r"\n', encoding="utf-8")
