@@ -197,7 +197,9 @@ def json_sections() -> Iterator[str]:
     """One section for each JSON file."""
     for file, models in RECORDS.items():
         rows = [(position, key, KEYS[model][key]) for position, model in models.items() for key in model.model_fields]
-        cells = [(key, position and f"`{position}`" if " " not in position else position, meaning) for position, key, meaning in rows]
+        cells = [
+            (key, position and f"`{position}`" if " " not in position else position, meaning) for position, key, meaning in rows
+        ]
         headings, kept = (("key", "where", "meaning"), (0, 1, 2)) if len(models) > 1 else (("key", "meaning"), (0, 2))
         yield section(file, "", headings, [tuple(line[index] for index in kept) for line in cells])
 

@@ -2,10 +2,12 @@
 
 python benchmarks/staged_docs.py
 
-Pages are docs/ and some files outside it (PAGES). A link to any other file of the repository becomes the address of that file
-in the repository (project.urls in pyproject.toml). A link to nothing is an error, and so is a page outside the navigation.
+Pages are docs/ and some files outside it (PAGES); the notebook is a page and a file. A link to any other file of the repository
+becomes the address of that file in the repository (project.urls in pyproject.toml). A link to nothing is an error, and so is a
+page outside the navigation.
 """
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "build" / "docs"
@@ -24,6 +27,7 @@ PAGES = {  # file outside docs/ -> page
     "runs/README.md": "reference/results-folder.md",
     "runs/digits/report.html": "demo/report.html",  # written by `make demo`
 }
+NOTEBOOK = "notebook.md"  # page of docs/resexp.ipynb, which is also part of the site
 CODE = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\]\()[^()\s]+(?=\))|(?<=src=\")[^\"]+(?=\")|(?<=href=\")[^\"]+(?=\")")
 
@@ -57,6 +61,28 @@ def staged(source: str, targets: dict[str, str], broken: list[str]) -> str:
     )  # a table needs \\| on GitHub only
 
 
+def notebook(path: Path) -> str:
+    """A notebook as Markdown with its outputs; images are part of the page."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    parts = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        parts += [part for output in cell.get("outputs", []) for part in output_parts(output)]
+    return "\n\n".join(parts) + "\n"
+
+
+def output_parts(output: dict[str, Any]) -> Iterator[str]:
+    """The output of a cell as Markdown: a picture, HTML or text."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        yield f'<img alt="chart" src="data:image/png;base64,{"".join(data["image/png"]).strip()}">'
+    elif "text/html" in data:
+        yield f"<div>{' '.join(''.join(data['text/html']).split())}</div>"
+    else:
+        yield f"```text\n{''.join(output.get('text', data.get('text/plain', ''))).rstrip()}\n```"
+
+
 def repository_address(file: str) -> str:
     """The address of a file or folder of the repository."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -80,7 +106,7 @@ def problems() -> list[str]:
     sources = [source for source in targets if source.endswith(".md")]
     for source in sources:
         staged(source, targets, broken)
-    listed, existing = set(navigation()), {targets[source] for source in sources}
+    listed, existing = set(navigation()), {targets[source] for source in sources} | {NOTEBOOK}
     broken += [f"zensical.toml: nav does not contain {page}" for page in sorted(existing - listed)]
     return broken + [f"zensical.toml: nav contains {page}, which does not exist" for page in sorted(listed - existing)]
 
@@ -98,6 +124,7 @@ def main() -> None:
             path.write_text(staged(source, targets, []), encoding="utf-8")
         else:
             shutil.copyfile(ROOT / source, path)
+    (TARGET / NOTEBOOK).write_text(notebook(ROOT / "docs" / "resexp.ipynb"), encoding="utf-8")
 
 
 if __name__ == "__main__":
