@@ -3,6 +3,7 @@
 python benchmarks/cli_reference.py
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,19 @@ def document() -> str:
 
 
 def section(name: str, command: Any) -> str:
-    """The usage, the help and the parameters of a command."""
+    """The usage, the help and the parameters of a command, with one table per panel of its help."""
     arguments = [usage(parameter) for parameter in command.params if not is_option(parameter)]
     subcommands = ["COMMAND ..."] if hasattr(command, "commands") else []
-    lines = [f"## `{name}`", "", "```", " ".join([name, "[OPTIONS]", *arguments, *subcommands]), "```", "", command.help or ""]
-    if command.epilog:
-        lines += ["", command.epilog]
-    rows = [row(parameter) for parameter in command.params]
-    if rows:
-        lines += ["", "| argument or option | default | meaning |", "| --- | --- | --- |", *rows]
-    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+    texts = [command.help or "", command.epilog or ""]
+    examples = re.sub(r"^(Example|Start with): (.*)$", r"\1: `\2`", "\n\n".join(filter(None, texts)), flags=re.MULTILINE)
+    lines = [f"## `{name}`", "", "```", " ".join([name, "[OPTIONS]", *arguments, *subcommands]), "```", "", examples]
+    panels: dict[str | None, list[str]] = {}
+    for parameter in command.params:
+        panels.setdefault(getattr(parameter, "rich_help_panel", None), []).append(row(parameter))
+    for panel, rows in panels.items():
+        title = [f"**{panel}**", ""] if isinstance(panel, str) else []
+        lines += ["", *title, "| argument or option | default | meaning |", "| --- | --- | --- |", *rows]
+    return "\n".join(lines) + "\n"
 
 
 def is_option(parameter: Any) -> bool:

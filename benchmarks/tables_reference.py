@@ -3,8 +3,8 @@
 python benchmarks/tables_reference.py
 
 The headings are read from the source: every call of `Column`, or of a function in BUILDERS, in resexp/tables. The meaning of a
-heading is that in MEANINGS, otherwise the explanation in the code. Values that are computed are listed in COMPUTED and
-COMPUTED_KEYS. A heading without a meaning is an error, and so is a computed value that is not listed.
+heading is that in REPLACED, otherwise the explanation in the code, otherwise that in MEANINGS. Values that are computed are
+listed in COMPUTED and COMPUTED_KEYS. A heading without a meaning is an error, and so is a computed value that is not listed.
 """
 
 import ast
@@ -64,7 +64,9 @@ COMPUTED_KEYS = {  # (module, source of a key) -> the columns of CSV
     ("ablation", "key"): ["block", "scale"],
     ("ablation", "f'{arm} {column}'"): ["ARM val_error", "ARM error_increase"],
 }
-MEANINGS = {  # heading, or module and heading -> meaning
+REPLACED = {  # heading, or module and heading -> meaning that replaces the one in the code
+    "above chance": "Number of seeds above chance / finished seeds; other outcomes in parentheses. CSV has a count of each.",
+    "seeds": "Number of rows (pairs), for results of other programs without outcomes.",
     "accuracy (%)": "Test accuracy of the final weights in percent, or the metric of `--metric`: mean ± SD over seeds.",
     "mean": "Metric in its unit: mean ± SD over seeds.",
     **{
@@ -78,9 +80,9 @@ MEANINGS = {  # heading, or module and heading -> meaning
         "probe_lines",
         "inputs",
     ): "*collapse* if the cosine distance at the last block boundary is below 0.01, otherwise *distinct*.",
+}
+MEANINGS = {  # heading, or module and heading -> meaning, where the code has none
     "a key of the grid": "A config key with several values, without its section, such as depth.",
-    "above chance": "Number of seeds above chance / finished seeds; other outcomes in parentheses. CSV has a count of each.",
-    "seeds": "Number of rows (pairs), for results of other programs without outcomes.",
     "train error (%)": DEFINITIONS["train error"],
     "sign-flip test": "P-value of the exact sign-flip test, corrected by Holm's method, and the smallest attainable one.",
     "sign-flip p": "P-value of the exact sign-flip test on paired differences.",
@@ -290,7 +292,9 @@ def meaning(column: Heading) -> str:
     Raises:
         KeyError: neither the code nor MEANINGS has one.
     """
-    text = MEANINGS.get((column.module, column.heading), MEANINGS.get(column.heading, column.explain))
+    names = (column.module, column.heading), column.heading
+    texts = [*map(REPLACED.get, names), column.explain, *map(MEANINGS.get, names)]
+    text = next(filter(None, texts), "")
     if not text:
         raise KeyError(f"MEANINGS has no meaning of the heading {column.heading!r} of {column.module}")
     return text
