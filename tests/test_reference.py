@@ -95,7 +95,9 @@ def test_every_key_of_every_json_file_is_described():
     described = sections(page("files"))
     models = script("files_reference")["RECORDS"]
     keys = {file: [key for model in places.values() for key in model.model_fields] for file, places in models.items()}
+    json_files = [value for value in vars(runs.records).values() if isinstance(value, runs.records.JsonFile)]
 
+    assert len(json_files) == len(models)
     assert {file: described[file] for file in keys} == keys
 
 
