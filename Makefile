@@ -38,6 +38,7 @@ docs: $(BIN)/python runs/digits/report.html
 	$(PIP) install --group docs
 	$(BIN)/python benchmarks/staged_docs.py
 	$(BIN)/zensical build --strict --clean
+	@echo "Read it with: $(PYTHON) -m http.server --directory build/site"
 
 runs/digits/report.html:
 	$(MAKE) demo
