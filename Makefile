@@ -1,11 +1,12 @@
 # Targets: demo, test (fast), lint, check (everything; .ci/run), bench (benchmarks), stress (more cases of the stress tests),
-# wheel (install the built files and run them), release (build and check; uploads nothing), clean.
+# docs (the documentation site in build/site), reference (the generated pages of docs/), wheel (install the built files and run
+# them), release (build and check; uploads nothing), clean.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test lint check bench stress wheel release clean
+.PHONY: demo test lint check bench stress docs reference wheel release clean
 
 demo: $(VENV)/installed
 	$(BIN)/resexp train digits
@@ -32,6 +33,19 @@ stress: $(VENV)/installed-dev
 	$(BIN)/pytest tests/test_stress.py tests/test_cluster.py tests/test_memory.py -n 0 -s --kills 100 --cluster-kills 10 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600 --guarded-networks 100
 	$(BIN)/mutmut run --max-children 1
 	$(BIN)/mutmut results
+
+docs: $(BIN)/python runs/digits/report.html
+	$(PIP) install --group docs
+	$(BIN)/python benchmarks/staged_docs.py
+	$(BIN)/zensical build --strict --clean
+	@echo "Read it with: $(PYTHON) -m http.server --directory build/site"
+
+runs/digits/report.html:
+	$(MAKE) demo
+
+reference: $(VENV)/installed
+	for page in config cli files hypotheses python tables; do $(BIN)/python benchmarks/$${page}_reference.py || exit 1; done
+	$(BIN)/python benchmarks/sentences.py
 
 wheel: $(BIN)/python
 	$(PIP) install --group release

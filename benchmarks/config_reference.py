@@ -48,7 +48,7 @@ def _table(title: str, description: str, properties: dict[str, Any], prefix: str
     for name, entry in properties.items():
         key = f"{prefix}{name}"
         default = f"`{json.dumps(entry['default'])}`" if "default" in entry else ""
-        meaning = entry.get("description", "").replace("|", "\\|")
+        meaning = entry.get("description", "").replace("|", "\\|").replace("<", "&lt;")
         rows.append(f"| `{key}` | {_values(entry)} | {default} | {'yes' if key in config.AXES else ''} | {meaning} |")
     return [*rows, ""]
 

@@ -167,8 +167,9 @@ def python(source: str, path: Path) -> Iterator[Text]:
 
 def files(*folders: Path) -> list[Path]:
     """Returns all files that are checked, or those among the given files and folders."""
-    patterns = ["README.md CHANGELOG.md SECURITY.md docs/*.md runs/README.md docs/*.ipynb configs/*.yaml resexp/claims/*.yaml"]
-    patterns += ["resexp/published/*.yaml resexp/templates/*.j2 resexp/**/*.py tests/*.py benchmarks/*.py"]
+    patterns = ["README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md AGENTS.md docs/**/*.md runs/README.md docs/*.ipynb"]
+    patterns += ["configs/*.yaml resexp/claims/*.yaml resexp/published/*.yaml resexp/templates/*.j2 resexp/**/*.py"]
+    patterns += ["tests/*.py benchmarks/*.py"]
     everything = [path for pattern in " ".join(patterns).split() for path in sorted(ROOT.glob(pattern))]
     chosen = {folder.resolve() for folder in folders}
     return [path.relative_to(ROOT) for path in everything if not chosen or chosen & {path, *path.parents}]

@@ -86,7 +86,7 @@ class PathLengthRow(NamedTuple):
     """The gradient g_k along all paths through exactly k branches, at the input of the first block; g is the whole gradient."""
 
     length: Annotated[int, Explain("k")]
-    share: Annotated[float, Explain("<g_k, g> / <g, g>; shares sum to 1, and one may be negative")]
+    share: Annotated[float, Explain("`<g_k, g> / <g, g>`; shares sum to 1, and one may be negative")]
     norm: Annotated[float, Explain("sqrt(B) |g_k|, with B images")]
 
 
