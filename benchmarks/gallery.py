@@ -41,7 +41,7 @@ ENTRIES = {
     "depth-scaling": Entry("learning-rates"),
     "atlas": Entry("atlas"),
     "tutorial": Entry("accuracy"),
-    "fashion-cnn": Entry("curves", logs=("metrics.csv",)),
+    "fashion-cnn": Entry("paired-differences"),
     "color-cnn": Entry("overview", logs=("signals.csv",)),
     "balanced": Entry("accuracy"),
 }
@@ -112,7 +112,12 @@ def learning_rates(experiment: ExperimentResults) -> Chart:
     """Test accuracy over the learning rate: a panel for each arm, a line through the medians of each depth."""
     rows = experiment.trials[["arm", "depth", "lr", "seed", "test_accuracy"]]
     base = alt.Chart(rows).encode(
-        x=alt.X("lr:Q", title="learning rate", scale=alt.Scale(type="log", domain=[0.00025, 0.025]), axis=alt.Axis(values=sorted(set(rows["lr"])))),
+        x=alt.X(
+            "lr:Q",
+            title="learning rate",
+            scale=alt.Scale(type="log", domain=[0.00025, 0.025]),
+            axis=alt.Axis(values=sorted(set(rows["lr"]))),
+        ),
         y=alt.Y("test_accuracy:Q", title="test accuracy", axis=alt.Axis(format="%")),
         color=alt.Color("depth:O", title="depth", scale=alt.Scale(scheme="viridis", reverse=True)),
     )
