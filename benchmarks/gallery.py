@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 
@@ -127,9 +128,23 @@ def learning_rates(experiment: ExperimentResults) -> Chart:
 
 
 def digest(chart: Chart) -> str:
-    """SHA-256 of the specification, without the version of Vega-Lite."""
-    specification = {key: value for key, value in chart.to_dict().items() if key != "$schema"}
-    return hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()
+    """SHA-256 of the specification with its data, with 6 significant digits; without the version of Vega-Lite."""
+    specification = chart.to_dict()
+    specification.pop("$schema")
+    datasets = specification.pop("datasets", {})
+    text = json.dumps(rounded(specification), sort_keys=True)
+    for number, name in enumerate(sorted(datasets, key=text.find)):  # names are hashes of the unrounded data
+        text = text.replace(name, f"data-{number}") + json.dumps(rounded(datasets[name]), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def rounded(value: Any) -> Any:
+    """The same JSON value with floats of 6 significant digits, on which all platforms agree."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
