@@ -124,7 +124,8 @@ def learning_rates(experiment: ExperimentResults) -> Chart:
     )
     layers = base.mark_circle(opacity=0.5) + base.mark_line().encode(y=alt.Y("median(test_accuracy):Q"))
     arms = list(dict.fromkeys(rows["arm"]))
-    return layers.properties(width=300, height=180).facet(alt.Facet("arm:N", title=None, sort=arms), columns=2)
+    chart: Chart = layers.properties(width=300, height=180).facet(alt.Facet("arm:N", title=None, sort=arms), columns=2)
+    return chart
 
 
 def digest(chart: Chart) -> str:
