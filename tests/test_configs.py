@@ -9,11 +9,13 @@ NAMES = list(config.shipped())
 
 
 @pytest.fixture
-def noise_data(monkeypatch, torch_state):
-    """Published data sets replaced by noise of the same shape."""
+def noise_data(monkeypatch, torch_state, tmp_path):
+    """Published data sets and the image folder replaced by noise of the same shape."""
+    shapes = {**datasets.SHAPES, "image-folder": datasets.SHAPES["cifar10"]}
+    monkeypatch.setenv("RESEXP_DATA", str(tmp_path))
 
     def noise(name):
-        shape, classes = datasets.SHAPES[name]
+        shape, classes = shapes[name]
 
         def read(_source, split):
             labels = torch.arange(100 if split == "train" else 20) % classes
@@ -22,7 +24,7 @@ def noise_data(monkeypatch, torch_state):
 
         return read
 
-    for name in ("mnist", "fashion-mnist", "cifar10", "cifar100"):
+    for name in ("mnist", "fashion-mnist", "cifar10", "cifar100", "image-folder"):
         monkeypatch.setitem(datasets.DATASETS, name, noise(name))
     training.load_training_data.cache_clear()
     training.test_images.cache_clear()
@@ -47,7 +49,8 @@ def test_it_has_a_question_and_a_comment(name):
 ATLAS, CNN = ("network.depth=[4,8]", "network.init_scale=[1,2]"), ("network.depth=8", "network.width=8")
 SMALL = {  # a part of each grid: some of its networks take minutes
     "atlas-norms": ATLAS, "atlas": ATLAS, "cifar10-he2015": CNN, "cifar10-he2016-placements": CNN,
-    "cifar10-he2016-shortcuts": CNN, "depth-scaling": ("network.depth=[6,14]", "training.lr=[1e-4,1e-3]"),
+    "cifar10-he2016-shortcuts": CNN, "color-cnn": (*CNN, "data.limit=50", "data.validation=10"),
+    "depth-scaling": ("network.depth=[6,14]", "training.lr=[1e-4,1e-3]"),
     "digits-tuned": ("network.depth=8", "training.lr=[1e-4,3e-3]"),
     "digits": ("network.depth=[8,16]",), "fashion-cnn": CNN,
     "lesson": ("network.depth=[8,16]",), "mnist-cnn": CNN, "mnist-mlp": ("network.depth=8",),
