@@ -44,6 +44,7 @@ RECORDS: dict[str, dict[str, type[BaseModel]]] = {  # file -> where in the file 
         "at_start, by arm": records.AtStart,
         "rounds": records.Round,
     },
+    "guesses.json": {"each entry": records.Guess},
     "lock.json": {"": records.Holder},
 }
 NO_COLUMN = {"trial", "arm", "seed", "status", "train_loss", "dead_layers", "sha256", "seal"}  # of result.json, in accuracy.csv
@@ -154,6 +155,13 @@ KEYS: dict[type[BaseModel], dict[str, str]] = {
         "precision_gap": "largest relative difference of |dL/dx| at a block boundary from one pass in float32",
     },
     records.Round: {"round": "number of the round", "seeds": "seeds that were added"},
+    records.Guess: {
+        "kind": "`above_chance`, `gradients` or `difference`",
+        "cell": "configuration",
+        "arm": "name of the residual arm",
+        "question": "the question",
+        "guess": "the answer: one of the choices, or a number of points",
+    },
     records.Holder: {
         "host": "machine that trains",
         "process": "number of its process",

@@ -35,6 +35,7 @@ SECTIONS = {  # module of resexp/tables -> title
     "findings": "Verdicts on pairs: the report",
     "claim_table": "Claims and hypotheses: `compare --expect`, the report",
     "by_layer": "Weight gradients: `compare --by-layer`",
+    "guess_table": "Guesses before training: `compare`, the report, `train --predict`",
     "predictors": "What predicts training accuracy: `compare --expect trainability`, the report",
     "learning_rate_transfer": "Best learning rate over depth: `compare --tune lr`",
     "published": "Published results: `compare`, the report",
@@ -146,6 +147,7 @@ MEANINGS = {  # heading, or module and heading -> meaning, where the code has no
     "last start": "Date and time of the last start of training.",
     "question": "Question of the config; if the experiment cannot be read, the reason.",
     **{(module, "distance"): DEFINITIONS["distance"] for module in ("pair_summaries", "probe_lines")},
+    ("guess_table", "question"): "The question that was answered before training.",
     ("probe_lines", "|dL/dx|"): "Chart of |dL/dx| over the blocks, from input to output.",
 }
 DATA = {  # columns of CSV that no text shows
@@ -170,6 +172,7 @@ DATA = {  # columns of CSV that no text shows
     "label": "The configuration.",
     "configurations": "Configurations to which the row applies.",
     "arm": "Network variant.",
+    "question": "The question.",
 }
 SELECTION = {
     "selection": "*each at its best* in the additional rows of `compare --tune`; empty in the rows of configurations.",
