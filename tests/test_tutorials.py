@@ -5,6 +5,8 @@ and a line `...` replaces output that is left out. The first line of a Python bl
 `# net.py, continued` appends to it.
 """
 
+import glob
+import io
 import os
 import re
 import runpy
@@ -17,15 +19,18 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
+import typer.core
+import typer.main
 
 import resexp
-from resexp import config, extensions
+from resexp import cli, config, extensions
 
 DOCS = Path(__file__).parent.parent / "docs"
 TUTORIALS = sorted(DOCS.glob("tutorials/*.md"))
 GUIDES = sorted(DOCS.glob("how-to/*.md"))
 SHORTER = {  # (page, command) -> a shorter training that prints the same words
-    ("first-comparison", "train digits"): ("seeds=2",),
+    ("first-comparison", "train digits"): ("seeds=2", "epochs=10"),
+    ("lesson", "train lesson"): ("training.steps=2",),
     ("read-the-report", "train digits"): ("depth=8", "seeds=1", "training.steps=2"),
 }
 
@@ -56,7 +61,7 @@ def pieces(output: str) -> list[str]:
     text = re.sub(TRAINED, " ... ", " ".join(output.split()))
     text = re.sub(r"[▁▂▃▄▅▆▇█]+", " ", text)
     text = re.sub(r"([+-])\d\d\.\d (?=\[)", r"\1# ", text)  # the sign of a large difference
-    text = re.sub(r"[+-]?\d[\d.,]*(e[+-]?\d+)?", "#", text.replace("]*", "]"))
+    text = re.sub(r"[+-]?\d+([.,]\d+)*(e[+-]?\d+)?", "#", text.replace("]*", "]"))
     return [" ".join(piece.split()) for piece in text.split("...") if piece.strip()]
 
 
@@ -66,6 +71,15 @@ def test_output_is_compared_without_numbers():
 
     assert pieces(shown) == ["a # ± # b # [#, #] -# [#]", "- Next: y"]
     assert pieces(printed) == ["- Next: y # of # trials", "; z"]
+
+
+class Keyboard(io.StringIO):
+    """An input that shows what is typed, after a prompt."""
+
+    def readline(self, size: int | None = -1, /) -> str:
+        line = super().readline(size)
+        sys.stderr.write(f"> {line}")
+        return line
 
 
 def write(block: Block) -> None:
@@ -81,21 +95,33 @@ def session(call, in_process, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status = 0
 
-    def answer(command: str, page: str) -> str:
+    def answer(command: str, page: str, typed: str) -> str:
         nonlocal status
-        program, *words = shlex.split(command)
+        program, *words = expanded(shlex.split(command))
         with new_process(tmp_path):
             if program == "echo":
                 return f"{status}\n"
             if program == "python":
-                monkeypatch.setattr(sys, "argv", words)
-                runpy.run_path(words[0], run_name="__main__")
-                return capsys.readouterr().out
+                return f"{python(words, monkeypatch)}{capsys.readouterr().out}"
             assert program == "resexp"
+            monkeypatch.setattr(sys, "stdin", Keyboard(typed))
             status, out, err = call(*words, *SHORTER.get((page, " ".join(words[:2])), ()))
             return f"{err}\n{out}\n{err}"  # a page shows one of them first
 
     return answer
+
+
+def expanded(words: list[str]) -> list[str]:
+    """The words with patterns replaced by the paths that match them, as in a shell."""
+    return [path for word in words for path in (sorted(glob.glob(word)) if word.endswith("/*") else [word])]  # noqa: PTH207
+
+
+def python(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a file, or a module after -m."""
+    is_module = words[0] == "-m"
+    monkeypatch.setattr(sys, "argv", words[is_module:])
+    (runpy.run_module if is_module else runpy.run_path)(words[is_module], run_name="__main__")
+    return ""
 
 
 @contextmanager
@@ -115,13 +141,14 @@ def new_process(folder: Path) -> Iterator[None]:
             del sys.modules[name]
 
 
-def check(page: Path, run: Callable[[str, str], str]) -> None:
+def check(page: Path, run: Callable[[str, str, str], str]) -> None:
     """Every command of a page prints what is shown after it, in this order."""
     for block in blocks(page):
         if block.language == "python":
             write(block)
         for command, shown in sessions(block.text) if block.language == "console" else ():
-            printed = run(command, page.stem)
+            typed = "".join(re.findall(r"^> (.*\n)", shown, re.MULTILINE)) or "1\n1\n1\n"
+            printed = run(command, page.stem, typed)
             end = 0
             output = "...".join(pieces(printed))
             for piece in pieces(shown):
@@ -133,3 +160,23 @@ def check(page: Path, run: Callable[[str, str], str]) -> None:
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_every_command_of_a_tutorial_prints_what_the_page_shows(page, session):
     check(page, session)
+
+
+def commands(page: Path) -> list[str]:
+    """The commands of a page, in blocks and in the text."""
+    text = page.read_text(encoding="utf-8")
+    return [*re.findall(r"^ *\$ (resexp .*)", text, re.MULTILINE), *re.findall(r"`(resexp [^`\n]+)`", text)]
+
+
+@pytest.mark.parametrize("page", [*TUTORIALS, *GUIDES], ids=lambda page: page.stem)
+def test_every_command_of_a_page_is_accepted(page):
+    """Options and configs exist, and overrides are valid; nothing is run."""
+    assert commands(page)
+    for line in commands(page):
+        _, *words = shlex.split(line.partition(" > ")[0] if " > " in line and "--expect" not in line else line)
+        command = typer.main.get_command(cli.app)
+        while isinstance(command, typer.core.TyperGroup) and not words[0].startswith("-"):
+            command = command.commands[words.pop(0)]
+        values = command.make_context(line, words, resilient_parsing=words == ["--version"]).params
+        if values.get("source") in config.shipped():
+            config.load(values["source"], values.get("overrides") or (), shortcuts=None)
