@@ -7,6 +7,7 @@ and a line `...` replaces output that is left out. The first line of a Python bl
 
 import glob
 import io
+import json
 import os
 import re
 import runpy
@@ -163,6 +164,18 @@ def check(page: Path, run: Callable[[str, str, str], str]) -> None:
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_every_command_of_a_tutorial_prints_what_the_page_shows(page, session):
     check(page, session)
+
+
+def test_the_page_on_the_report_has_the_committed_numbers():
+    demo = json.loads((DOCS / "demo.json").read_text(encoding="utf-8"))
+    differences = [arm["difference"] for cell in demo["cells"] for arm in cell["arms"] if arm["difference"]]
+    differences += [row["difference"] for row in demo["best_settings"]]
+    intervals = {tuple(round(100 * value[key], 1) for key in ("mean", "low", "high")) for value in differences}
+    page = (DOCS / "tutorials" / "read-the-report.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"([+-][\d.]+) \[([+-][\d.]+),\s+([+-][\d.]+)\]", page)
+
+    assert len(quoted) == 3
+    assert {tuple(map(float, values)) for values in quoted} <= intervals
 
 
 def commands(page: Path) -> list[str]:
