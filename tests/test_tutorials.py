@@ -195,4 +195,4 @@ def test_every_command_of_a_page_is_accepted(page):
             command = command.commands[words.pop(0)]
         values = command.make_context(line, words, resilient_parsing=words == ["--version"]).params
         if values.get("source") in config.shipped():
-            config.load(values["source"], values.get("overrides") or (), shortcuts=None)
+            config.load(values["source"], values.get("overrides") or (), shortcuts=[*config.SHORTCUT_NAMES, "half"])
