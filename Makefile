@@ -28,6 +28,9 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/deepest.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/guard.py
+	$(BIN)/python benchmarks/history.py
 
 stress: $(VENV)/installed-dev
 	$(BIN)/pytest tests/test_stress.py tests/test_cluster.py tests/test_memory.py -n 0 -s --kills 100 --cluster-kills 10 --faults 40 --fault-stride 1 --together 50 --fuzz-seconds 600 --guarded-networks 100

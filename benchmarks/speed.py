@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 from conventional import PilImages, bare, conventional, mlp, resnet20
-from tables import interleaved, publish, ratio, spread, table
+from tables import interleaved, publish, ratio, seconds, spread, table
 
+import resexp
 from resexp import config, costs, datasets, executors, training
 from resexp.datasets import Images
 
@@ -78,6 +79,7 @@ def grid(rounds: int) -> list[list[str]]:
     with Workers(cores) as workers:
         times = interleaved([conventional_loop, one_by_one, lambda: workers.train(stacked)], rounds)
     updates = IMAGES * EPOCHS
+    peaks = [matrix_product_flops(cores) for _ in range(rounds)]
     rates = [[count * updates / t for t in column] for count, column in zip((1, 2, 10), times, strict=True)]
     names = [
         f"conventional loop, one network after another, {cores} threads",
@@ -85,9 +87,62 @@ def grid(rounds: int) -> list[list[str]]:
         "stacks, all cores",
     ]
     return [
-        [name, spread(rate, ",.0f"), ratio(rate, rates[0]), ratio(rate, rates[1])]
+        [
+            name,
+            spread(rate, ",.0f"),
+            ratio(rate, rates[0]),
+            ratio(rate, rates[1]),
+            ratio([FLOPS_PER_IMAGE * value for value in rate], peaks),
+        ]
         for name, rate in zip(names, rates, strict=True)
     ]
+
+
+FLOPS_PER_IMAGE = 2 * (2 * 784 * 64 + 3 * (18 * 64 * 64 + 64 * 10))  # depth 20, width 64; the images have no gradient
+
+
+def matrix_product_flops(threads: int, size: int = 2048, products: int = 5) -> float:
+    """Floating-point operations per second of large matrix products."""
+    torch.set_num_threads(threads)
+    matrices = torch.randn(2, size, size)
+    return products * 2 * size**3 / seconds(repeated(lambda: matrices[0] @ matrices[1], products))
+
+
+def updates_of_stacks(rounds: int) -> list[list[str]]:
+    """Updates without logging on one core, relative to large matrix products in the same round."""
+    use_random_images((1, 28, 28), IMAGES + HELD_OUT)
+    executors.workers.set_up(1, experiment().shared)
+    rows = []
+    for seeds in (1, 5, 10):
+        with tempfile.TemporaryDirectory() as folder:
+            trials = experiment(*MLP[:5], f"seeds={seeds}").trials
+            step = costs.stepper(training.initial_state(trials, Path(folder), "benchmark", "cpu"), 128)
+            measured = [(matrix_product_flops(1), seconds(repeated(step, 40)) / 40) for _ in range(rounds + 1)][1:]
+        flops = [128 * len(trials) * FLOPS_PER_IMAGE / duration for _, duration in measured]
+        milliseconds = [1e3 * duration for _, duration in measured]
+        share = ratio(flops, [peak for peak, _ in measured])
+        rows.append([f"stack of {len(trials)}", spread(milliseconds), spread([value / 1e9 for value in flops]), share])
+    return rows
+
+
+def logging_through_executor(rounds: int) -> list[list[str]]:
+    """Whole trainings with the default logging relative to trainings without: locks, logs, status and results included."""
+    rows = []
+    for name, overrides, shape, steps in (
+        ("MLP, depth 20, stack of 10", (*MLP, "training.stack=10"), (1, 28, 28), 600),
+        ("ResNet-20", (*CNN, "training.batch_size=128", "seeds=1", "network.plain=false"), (3, 32, 32), 75),
+    ):
+        use_random_images(shape, 12_800 + HELD_OUT)
+        settings = ("data.name=fashion-mnist", f"data.validation={HELD_OUT}", *overrides, f"training.steps={steps}")
+        calls = [functools.partial(train, *settings, logging) for logging in ("gradients.probes=[]", "gradients.every=25")]
+        times = interleaved(calls, rounds)
+        rows.append([name, ratio(times[1], times[0])])
+    return rows
+
+
+def train(*settings: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        resexp.train("digits", *settings, "training.epochs=null", "device=cpu", runs_dir=folder)
 
 
 class Workers(executors.Pool):
@@ -235,11 +290,14 @@ def stack_of_seeds(folder: Path, override: str) -> training.StackState:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     sections = [
-        table("Grid of 2 arms x 5 seeds: MLP of depth 20, width 64, batch 128, whole loop with default logging", grid(rounds),
-              ("", "network-samples/s", "relative to conventional", "relative to one at a time")),
+        table("Grid of 2 arms x 5 seeds: MLP of depth 20, width 64, batch 128, whole loop", grid(rounds),
+              ("", "network-samples/s", "relative to conventional", "relative to one at a time", "share of peak")),
+        table("Updates of this MLP without logging, 1 thread; peak: products of size 2,048", updates_of_stacks(rounds),
+              ("", "ms", "GFLOP/s", "share of peak")),
         table("ResNet-20, batch 128, 32 x 32", convolutions(rounds), ("", "images/s", "speed relative to conventional")),
         table("One network, loop without logging: speed relative to the bare update", floor(rounds), ("", "relative speed")),
         table("Time with logging / time without logging, from step 2,000", logging(rounds), ("", "ratio")),
+        table("Whole trainings: time with the default logging / time without", logging_through_executor(rounds), ("", "ratio")),
         table("Gradients that underflow", deep(rounds), ("", "ratio of step times")),
         table("Step time of an MLP by size", growth(rounds), ("", "ms", "relative to the row above")),
     ]  # fmt: skip

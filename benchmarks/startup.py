@@ -93,7 +93,15 @@ def rows(rounds: Sequence[dict[str, Start]]) -> list[list[str]]:
 
 if __name__ == "__main__":
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    columns = ("command", "CPU s", "/ `import torch`", "wall s", "/ `import torch`", "first output, s", "Python processes")
+    columns = (
+        "command",
+        "CPU s",
+        "CPU relative to `import torch`",
+        "wall s",
+        "wall relative to `import torch`",
+        "first output, s",
+        "Python processes",
+    )
     measured_rounds = [one_round() for _ in range(number)]
     text = table("Start-up: digits, two networks of depth 8, one epoch", rows(measured_rounds), columns)
     publish("startup", f"python benchmarks/startup.py {number}", text)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import history
 import torch
 
 from resexp.runs.environment import processor
@@ -53,8 +54,9 @@ def table(title: str, rows: Sequence[Sequence[str]], columns: Sequence[str]) -> 
 
 
 def publish(section: str, command: str, text: str, document: Path = DOCUMENT) -> None:
-    """Prints the text, and replaces the section of the document with it."""
+    """Prints the text, replaces the section of the document with it, and adds its ratios to the history."""
     content = f"```\n{command}\n```\n\n{machine()}\n\n{text}"
+    history.append(section, machine(), text)
     print(content)
     begin, end = f"<!-- begin {section} -->\n", f"<!-- end {section} -->\n"
     before, _, rest = document.read_text(encoding="utf-8").partition(begin)

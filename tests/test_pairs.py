@@ -109,7 +109,7 @@ def test_summaries_are_reproducible(tiny: Any):
 )
 def test_differences_within_a_pair_are_reported(override: str, false: list[str], tiny: Any):
     (plain, _), (_, residual) = tiny().trials, tiny(override).trials
-    equal = pairs.pair_summary(plain, residual, tiny(), "cpu").equal
+    equal = pairs.pair_summary(plain, residual, tiny(), "cpu", {}).equal
 
     assert [key for key in ("weights_bit_equal", "first_batch", "recipe") if not getattr(equal, key)] == false
 

@@ -218,7 +218,7 @@ TEXTS = [
 def test_commands_quote_brackets_and_braces():
     """Without quotes zsh refuses [8,64], and other shells expand {8,64} to two words. Patterns of paths need no quotes.
 
-    A whole word in brackets, such as [NAME], is an optional argument; `[NAME ...]`, `[--option N]` and `A|B` belong to synopses.
+    A whole word in brackets, such as [NAME], is an optional argument. `[NAME ...]`, `[--option N]` and `A|B` are synopses.
     """
     paths = {command: str(path) for path in TEXTS for command in commands(path) if not re.search(r"\.\.\.\]|\||\[--", command)}
     unsafe = [

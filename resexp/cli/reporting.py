@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -285,11 +285,11 @@ def report(
 
     form = _form_of(output, form, reports.FORMATS)
     to_stdout = output == Path("-")
-    figures = figures or ("png" if slides else None)
-    pictures = reports.Pictures(_names(figures), _names(charts), where or [], width or "", slides)
+    file_types = _names(figures or ("png" if slides else None))
+    pictures = reports.Pictures(file_types, _names(charts), where or [], width or "", slides)
     pictures.check()
-    if to_stdout and (figures or show or as_json):
-        option = "--figures" if figures else "--open" if show else "--json"
+    if to_stdout and (file_types or show or as_json):
+        option = "--figures" if file_types else "--open" if show else "--json"
         raise config.ConfigError(f"{option} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ_FILES)
     reports.restricted(results, pictures.where)
@@ -298,25 +298,25 @@ def report(
     if to_stdout:
         write(text, encoding="utf-8" if form == "html" else None)
     else:
-        folder = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
-        name = f"report.{'txt' if form == 'text' else form}"
-        path = output / name if output and output.is_dir() else output or folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = _report_file(output, results, runs_dir, form)
         runs.write_text(path, text)
-        saved = reports.save_figures(results, path.parent / "figures", pictures) if figures else []
-        _print_paths(form, path, saved, as_json=as_json)
+        saved = reports.save_figures(results, path.parent / "figures", pictures) if file_types else []
+        if as_json:
+            print_document("report", format=form, report=str(path), figures=[str(figure) for figure in saved])
+        else:
+            print_result("\n".join(str(file) for file in (*saved, path)))
         if show:
             typer.launch(str(path))
     _fail_if_incomplete(results)
 
 
-def _print_paths(form: str, path: Path, figures: Iterable[Path], *, as_json: bool) -> None:
-    """Prints the paths of the figures and of the report, as lines or as JSON."""
-    if as_json:
-        print_document("report", format=form, report=str(path), figures=[str(figure) for figure in figures])
-        return
-    for written in (*figures, path):
-        print_result(str(written))
+def _report_file(output: Path | None, results: runs.Results, runs_dir: Path, form: str) -> Path:
+    """The file of the report, in a folder that exists now."""
+    folder = results.sources[0][0] if len(results.sources) == 1 else runs_dir if runs_dir.is_dir() else Path()
+    name = f"report.{'txt' if form == 'text' else form}"
+    path = output / name if output and output.is_dir() else output or folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _names(text: str | None) -> list[str]:
