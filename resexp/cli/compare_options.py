@@ -18,6 +18,14 @@ MetricOption = Annotated[
         autocompletion=completion.metrics,
     ),
 ]
+TuneOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY",
+        help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable.",
+        autocompletion=completion.axes,
+    ),
+]
 ByOption = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY", help="Sort configurations by this key first. Repeatable.", autocompletion=completion.axes),

@@ -13,7 +13,6 @@ from rich.live import Live
 
 from resexp import config, runs
 from resexp.cli import compare_options as option
-from resexp.cli import completion
 from resexp.cli.output import write
 from resexp.cli.printing import JsonOption, print_document
 from resexp.cli.program import (
@@ -38,14 +37,6 @@ if TYPE_CHECKING:
 
 
 MAX_WIDTH = 120  # characters of a line on a wide terminal; longer lines are hard to read
-TuneOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="KEY",
-        help="Also compare each variant at its best KEY, selected by validation accuracy. Repeatable.",
-        autocompletion=completion.axes,
-    ),
-]
 
 
 @app.command(epilog='Example: resexp compare digits --expect "test_accuracy: identity > plain @ 95%"')
@@ -56,7 +47,7 @@ def compare(
     metric: option.MetricOption = "test_accuracy",
     at: option.AtOption = "last",
     by: option.ByOption = None,
-    tune: TuneOption = None,
+    tune: option.TuneOption = None,
     expect: option.ExpectOption = None,
     p_values: Annotated[bool, typer.Option("--p-values", help="Add exact sign-flip p-values with Holm correction.")] = False,
     by_layer: option.ByLayerOption = False,
@@ -251,7 +242,7 @@ def report(
     sources: SourcesArgument = None,
     *,
     runs_dir: RunsOption = Path("runs"),
-    tune: TuneOption = None,
+    tune: option.TuneOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -284,23 +275,21 @@ def report(
         from resexp import report as reports  # noqa: PLC0415 - as above
 
     form = _form_of(output, form, reports.FORMATS)
-    to_stdout = output == Path("-")
-    file_types = _names(figures or ("png" if slides else None))
-    pictures = reports.Pictures(file_types, _names(charts), where or [], width or "", slides)
+    pictures = reports.Pictures(_names(figures or ("png" if slides else "")), _names(charts), where or [], width or "", slides)
     pictures.check()
-    if to_stdout and (file_types or show or as_json):
-        option = "--figures" if file_types else "--open" if show else "--json"
+    if output == Path("-") and (pictures.formats or show or as_json):
+        option = "--figures" if pictures.formats else "--open" if show else "--json"
         raise config.ConfigError(f"{option} needs a file; choose -o FILE", where="-o -")
     results = _results(sources, runs_dir, reports.READ_FILES)
     reports.restricted(results, pictures.where)
     with reading("logs", f"writing the report of {results.name}", is_stage=True) as track:
         text = reports.FORMATS[form](results, tune or [], track)
-    if to_stdout:
+    if output == Path("-"):
         write(text, encoding="utf-8" if form == "html" else None)
     else:
         path = _report_file(output, results, runs_dir, form)
         runs.write_text(path, text)
-        saved = reports.save_figures(results, path.parent / "figures", pictures) if file_types else []
+        saved = reports.save_figures(results, path.parent / "figures", pictures) if pictures.formats else []
         if as_json:
             print_document("report", format=form, report=str(path), figures=[str(figure) for figure in saved])
         else:
