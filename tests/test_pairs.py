@@ -276,3 +276,8 @@ def test_relu_of_wx_plus_x_equals_a_plain_network_with_weights_w_plus_1(tiny: An
             block.branch.layer1.weight.add_(torch.eye(8, dtype=torch.float64))
 
     torch.testing.assert_close(plain(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(tiny: Any):
+    with pytest.raises(datasets.DataError, match=r"training.batch_size: 64 .* 63 training images"):
+        pairs.pair_summaries(tiny("training.batch_size=64", "data.limit=63"), "cpu")

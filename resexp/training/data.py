@@ -232,13 +232,18 @@ class StepCounts:
         return min(self.per_epoch, self.steps) - 1
 
 
-def step_counts(images: int, batch_size: int, steps: int | None, epochs: int | None, every: int) -> StepCounts:
-    """Either `steps` or `epochs` is a number. Raises DataError if a batch is larger than the training set."""
-    per_epoch = images // batch_size
-    if not per_epoch:
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """floor(n / B); raises DataError if a batch is larger than the training set."""
+    if images < batch_size:
         raise datasets.DataError(
             f"training.batch_size: {batch_size} is more than the {images} training images; choose a smaller batch size"
         )
+    return images // batch_size
+
+
+def step_counts(images: int, batch_size: int, steps: int | None, epochs: int | None, every: int) -> StepCounts:
+    """Either `steps` or `epochs` is a number. Raises DataError if a batch is larger than the training set."""
+    per_epoch = steps_per_epoch(images, batch_size)
     return StepCounts(per_epoch, per_epoch * (epochs or 0) if steps is None else steps, every)
 
 
@@ -257,7 +262,7 @@ def batches(
     and (B,) for one.
     """
     device, images = training_data.shift.device, len(training_data.training)
-    per_epoch, distinct = images // batch_size, list(dict.fromkeys(seeds))
+    per_epoch, distinct = steps_per_epoch(images, batch_size), list(dict.fromkeys(seeds))
     trial_index = torch.tensor(batch_index(seeds), device=device)
     while True:
         first = step % per_epoch
