@@ -29,6 +29,9 @@ CHARTED = {  # (row, heading of the column) -> title
 }
 
 
+AXIS = alt.Axis(labelAngle=0, labelExpr="split(datum.label, ' ')")  # date and commit below each other
+
+
 def ratios(text: str) -> Iterator[tuple[str, str, float, float, float]]:
     """(row, heading, median, low, high) of each ratio in the Markdown tables of a benchmark."""
     headings: list[str] = []
@@ -61,7 +64,7 @@ def chart(frame: pd.DataFrame) -> alt.FacetChart:
     """One panel per ratio: the median with its range, over the runs in order."""
     titles = [CHARTED.get(key) for key in zip(frame["row"], frame["ratio"], strict=True)]
     rows = frame.assign(title=titles, run=frame["date"] + " " + frame["commit"]).dropna(subset="title")
-    base = alt.Chart(rows).encode(x=alt.X("run:N", sort=None, title=None))
+    base = alt.Chart(rows).encode(x=alt.X("run:N", sort=None, title=None, axis=AXIS))
     layers = base.mark_rule().encode(y=alt.Y("low:Q", title=None), y2="high:Q") + base.mark_point(filled=True).encode(
         y="median:Q"
     )
