@@ -174,7 +174,7 @@ def test_custom_shortcut_with_parameters_is_a_working_program(tmp_path, python):
 
 
 def test_example_from_python_is_a_working_program(python, capsys):
-    names = python("Python and own variants")
+    names = python("Python and custom variants")
 
     assert capsys.readouterr().out == f"{names['comparison']}\n"
     assert len(names["run"].trials) == 4
