@@ -88,7 +88,8 @@ def process_restored(*, compiled: bool) -> Iterator[None]:
     For work in a process that belongs to the caller. `compiled`: whether networks are compiled.
     """
     backends: Any = torch.backends  # torch has no stubs for these attributes
-    precision_modules = [backends.cuda.matmul, backends.mkldnn.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+    names = (("cuda", "matmul"), ("mkldnn", "matmul"), ("cudnn", "conv"), ("cudnn", "rnn"))  # some came after torch 2.8
+    precision_modules = [getattr(getattr(backends, backend), kind, None) for backend, kind in names]
     attributes: list[tuple[Any, str]] = [
         (torch.utils.deterministic, "fill_uninitialized_memory"),
         (torch.backends.cudnn, "benchmark"),
