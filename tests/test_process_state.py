@@ -14,7 +14,8 @@ from resexp import datasets, training
 from resexp.config import Experiment
 from resexp.executors import train_here
 
-PRECISE = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+KINDS = (("cuda", "matmul"), ("mkldnn", "matmul"), ("cudnn", "conv"), ("cudnn", "rnn"))  # torch 2.8 has not all of them
+PRECISE = [module for name, kind in KINDS if (module := getattr(getattr(torch.backends, name), kind, None)) is not None]
 
 
 def state() -> dict[str, Any]:
