@@ -301,6 +301,7 @@ def test_identical_training_images_are_refused_with_their_folder(
         written(tmp_path / name, {f"{n:02}.png": encoded(picture_of()) for n in range(5)})
     overrides = ["data.name=image-folder", f"data.root={tmp_path}", "data.image_size=8", "data.limit=null"]
     data = tiny(*overrides).shared.data
+    load_training_data.cache_clear()  # the folder may have the name of an earlier one
     message = error_of(lambda: load_training_data(data, "cpu", "float32"))
 
     assert message.startswith(f"{tmp_path}: all 7 training images are identical")
