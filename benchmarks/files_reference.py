@@ -101,7 +101,7 @@ KEYS: dict[type[BaseModel], dict[str, str]] = {
         "round": "1 for the first plan; increases by 1 with each extension of the experiment",
     },
     records.Launch: {
-        "time": "time of the start, UTC",
+        "time": "launch time, UTC",
         "command": "command line",
         "resexp": "version of resexp",
         "revision": "git commit of resexp, if known",
@@ -165,7 +165,7 @@ KEYS: dict[type[BaseModel], dict[str, str]] = {
     records.Holder: {
         "host": "machine that trains",
         "process": "number of its process",
-        "time": "time of the start",
+        "time": "launch time",
         "token": "random text that identifies the process",
     },
 }

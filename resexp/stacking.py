@@ -39,13 +39,13 @@ def repeated(x: Tensor, runs: Sequence[tuple[int, int]]) -> list[Tensor]:
 class Linear(nn.Linear):
     """x W^T + b of each trial: (T, B, in), (T, out, in), (T, 1, out) -> (T, B, out).
 
-    The input layer also takes one batch per seed, (S, B, in); `runs` is as in `repeated`.
+    The input layer also takes one batch per seed, (S, B, in); only it has `runs`, as in `repeated`.
     """
 
     runs: Sequence[tuple[int, int]] = ()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not x.requires_grad:
+        if self.runs and not x.requires_grad:
             inputs = [x] if len(x) == len(self.weight) else repeated(x, self.runs)
             output: Tensor = InputProduct.apply(self.weight, self.bias, *inputs)
             return output

@@ -47,8 +47,8 @@ class Augmentation:
 
 def draw_crop_flip(number: int, height: int, generator: torch.Generator) -> Tensor:
     """(3, B): row and column of the crop in the padded image, and 1 for an image that is mirrored."""
-    corners = [torch.randint(0, 2 * (height // 8) + 1, (number,), generator=generator) for _ in "yx"]
-    return torch.stack([*corners, (torch.rand(number, generator=generator) < 0.5).long()])
+    offsets = [torch.randint(0, 2 * (height // 8) + 1, (number,), generator=generator) for _ in "yx"]
+    return torch.stack([*offsets, (torch.rand(number, generator=generator) < 0.5).long()])
 
 
 def crop_flip(batch: Tensor, draws: Tensor) -> Tensor:
