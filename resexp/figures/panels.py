@@ -15,6 +15,7 @@ from resexp.tables.terminal import shade, shade_levels
 PANEL = 330
 CONDITION = "datum.value == 'all' ? '' : datum.value"  # the title of a panel; a single panel has none
 LEAST_DISTANCE = -6  # log10 of a cosine distance: smaller ones are drawn like it where larger ones must remain legible
+LEGEND = 72  # characters in a row of the legend, 4 of them for each symbol and gap
 MAX_STEPS = 6  # logging steps per arm in text
 LOG_LABEL = "format(datum.value, datum.value < 1e-3 ? '.0e' : '~g')"  # 0.01 and 1e-5 on a log axis
 BOUNDARIES = "block boundary (0 = after the stem, nearest to the input)"
@@ -25,7 +26,9 @@ def color(frame: pd.DataFrame, arms: Sequence[str] = ()) -> alt.Color:
     domain = ["plain", *(arm for arm in frame["arm"].unique() if arm != "plain")]
     colors = arm_colors([*arms, *domain])
     scale = alt.Scale(domain=domain, range=[colors[arm] for arm in domain])
-    return alt.Color("arm:N", title=None, scale=scale, legend=alt.Legend(orient="top", columns=6, symbolOpacity=1))
+    columns = max(1, min(6, LEGEND // (max(map(len, domain)) + 4)))
+    legend = alt.Legend(orient="top", columns=columns, labelLimit=0, symbolOpacity=1)
+    return alt.Color("arm:N", title=None, scale=scale, legend=legend)
 
 
 def paneled(chart: alt.Chart | alt.LayerChart, frame: pd.DataFrame) -> alt.FacetChart:
