@@ -24,7 +24,10 @@ DEFINITIONS = {
     "inputs collapse": "The mean cosine distance of activations at the last block boundary is below 0.01 at initialization.",
     "ratio": "Measured divided by predicted factor by which the gradient norm changes per block.",
     "95% CI": "95% confidence interval of a mean; for paired differences, Student's t interval over seeds.",
-    "*": "Marks a difference that is shown: Holm-corrected p <= 0.01 (0.05 by ranks), and at least 3 seeds in each arm.",
+    "*": (
+        "Marks a significant difference: p <= 0.01 after Holm's correction (0.05 by ranks, if outcomes differ across seeds), "
+        "and at least 3 seeds in each arm."
+    ),
     "counts": "P-value of Fisher's exact test of whether two arms have the same rate of networks above chance.",
     "ranks": "P-value of the exact Mann-Whitney test between all finished networks of two arms whose outcomes differ.",
     "beyond width": "Difference of a residual arm from its parameter-matched plain baseline.",
