@@ -100,13 +100,15 @@ def results(name: str, target: Path) -> ExperimentResults:
 
 
 def picture(name: str) -> Chart:
-    entry = ENTRIES[name]
     with tempfile.TemporaryDirectory() as folder:
-        experiment = results(name, Path(folder))
-        if entry.figure == "learning-rates":
-            return learning_rates(experiment)
-        data = FigureData(report.restricted(experiment.results, entry.where))
-        return FIGURES[entry.figure].chart(data)
+        return drawn(name, results(name, Path(folder)))
+
+
+def drawn(name: str, experiment: ExperimentResults) -> Chart:
+    entry = ENTRIES[name]
+    if entry.figure == "learning-rates":
+        return learning_rates(experiment)
+    return FIGURES[entry.figure].chart(FigureData(report.restricted(experiment.results, entry.where)))
 
 
 def learning_rates(experiment: ExperimentResults) -> Chart:

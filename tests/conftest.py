@@ -95,6 +95,12 @@ def script_of_charts() -> None:
     vl_convert.javascript_bundle = cache(vl_convert.javascript_bundle)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> None:
+    """No test simulates a power failure; processes that tests start flush their files."""
+    os.fsync = lambda _file: None
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """One thread of torch; restores its global state afterwards."""

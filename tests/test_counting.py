@@ -5,6 +5,7 @@ Shapes: B batch, C x H x W image, K classes.
 
 import pytest
 import torch
+from combinations import every_two
 from torch import Tensor
 
 from resexp.networks import NORMS, PLACEMENTS, Network, build_network, count, counting, multiply_adds, weighted_layers
@@ -143,10 +144,7 @@ def saved_bytes(network: Network, x: Tensor, draws: list[Tensor | None]) -> int:
     return sum(sizes.values())
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("shortcut", SHORTCUTS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "shortcut", "placement", "norm"), every_two(FAMILIES, SHORTCUTS, PLACEMENTS, NORMS))
 def test_activation_bytes_equal_what_the_autograd_graph_saves_for_one_more_image(family, shortcut, placement, norm):
     network = build(family, shortcut, placement=placement, norm=norm)
     totals = []

@@ -29,9 +29,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> runs.Results:
     return fabricated.results(tmp_path_factory.mktemp("runs"), better, *several, "network.norm=[none,layer]")
 
 
-def written(results: runs.Results, folder: Path, pictures: Pictures) -> bytes:
-    (path,) = save_figures(results, folder, pictures)
-    return path.read_bytes()
+FORMATS = ("svg", "pdf", "png")
+
+
+def written(results: runs.Results, folder: Path, pictures: Pictures) -> list[bytes]:
+    """The content of the files of one chart, in the order of their formats."""
+    return [path.read_bytes() for path in save_figures(results, folder, pictures)]
 
 
 def png_size(content: bytes) -> tuple[int, int]:
@@ -52,7 +55,7 @@ def pdf_width(content: bytes) -> float:
 def test_the_whole_picture_has_the_requested_width_in_every_format(
     results: runs.Results, tmp_path: Path, width: str, points: float, pixels: int
 ):
-    svg, pdf, png = (written(results, tmp_path, Pictures([form], ["accuracy"], width=width)) for form in ("svg", "pdf", "png"))
+    svg, pdf, png = written(results, tmp_path, Pictures(FORMATS, ["accuracy"], width=width))
 
     assert float(re.match(rb'<svg [^>]*?\bwidth="([\d.]+)pt"', svg)[1]) == pytest.approx(points, abs=0.01)
     assert pdf_width(pdf) == pytest.approx(points, abs=0.01)
@@ -62,7 +65,7 @@ def test_the_whole_picture_has_the_requested_width_in_every_format(
 @pytest.mark.parametrize("name", ["accuracy", "gradient-profile", "gradient-map", "weight-gradient", "paired-differences"])
 @pytest.mark.parametrize("width", ["3.25in", "6.75in"])
 def test_fonts_have_7_to_9_points(results: runs.Results, tmp_path: Path, name: str, width: str):
-    svg = written(results, tmp_path, Pictures(["svg"], [name], width=width)).decode()
+    svg = written(results, tmp_path, Pictures(["svg"], [name], width=width))[0].decode()
     points = float(re.match(r'<svg [^>]*?\bwidth="([\d.]+)pt"', svg)[1])
     left, inner = re.search(r'<svg [^>]*?x="0"[^>]*? width="([\d.]+)"[^>]*?viewBox="0 0 ([\d.]+)', svg).groups()
     sizes = {float(size) * float(left) / float(inner) for size in re.findall(r'font-size="([\d.]+)px"', svg)}
@@ -159,9 +162,7 @@ def test_slides_are_png_files_unless_a_format_is_named(results: runs.Results, tm
 
 
 def test_a_slide_has_the_size_of_a_screen_and_contains_title_and_sentences(results: runs.Results, tmp_path: Path):
-    svg, pdf, png = (
-        written(results, tmp_path, Pictures([form], ["training-error"], slides=True)) for form in ("svg", "pdf", "png")
-    )
+    svg, pdf, png = written(results, tmp_path, Pictures(FORMATS, ["training-error"], slides=True))
     texts = " ".join(re.findall(r"<text[^>]*>([^<]+)</text>", svg.decode()))
     data = FigureData(results)
 
@@ -176,7 +177,7 @@ def test_a_slide_has_the_size_of_a_screen_and_contains_title_and_sentences(resul
 def test_sentences_that_do_not_fit_a_slide_are_counted(results: runs.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     many = replace(FIGURES["accuracy"], sentences=lambda _data: [f"Sentence {number}: {'word ' * 30}." for number in range(20)])
     monkeypatch.setitem(FIGURES, "accuracy", many)
-    svg = written(results, tmp_path, Pictures(["svg"], ["accuracy"], slides=True)).decode()
+    svg = written(results, tmp_path, Pictures(["svg"], ["accuracy"], slides=True))[0].decode()
     shown = len(re.findall(r"Sentence \d+:", svg))
 
     assert 0 < shown < 20

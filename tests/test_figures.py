@@ -98,11 +98,17 @@ def mean_distance(activations: np.ndarray) -> float:
     return float(np.mean([1 - (a * b).sum() for a, b in itertools.combinations(units, 2)]))
 
 
+@pytest.fixture(scope="module")
+def trained(tiny_runs: Callable[..., Path]) -> tuple[Path, str]:
+    """The folder of tiny.yaml after training, and its report."""
+    folder = tiny_runs() / "tiny"
+    return folder, report.html(runs.read_results([folder]))
+
+
 def test_a_weight_gradient_that_is_computed_by_hand_is_on_the_page_and_in_the_json_output(
-    tiny: Callable[..., Experiment], tiny_file: Path, tmp_path: Path, call: Program, torch_state: None
+    tiny: Callable[..., Experiment], trained: tuple[Path, str], tmp_path: Path, call: Program, torch_state: None
 ):
-    folder = resexp.train(tiny_file, runs_dir=tmp_path)
-    html = report.html(runs.read_results([folder]))
+    folder, html = trained
     answer = call("compare", folder, "--by-layer", "--format", "json")
     by_layer = [row for row in json.loads(answer.out)["by_layer"] if row["moment"] == Moment.START]
     on_page = [row for row in page_rows(html, "weight-gradient") if row["moment"] == Moment.START]
@@ -116,10 +122,10 @@ def test_a_weight_gradient_that_is_computed_by_hand_is_on_the_page_and_in_the_js
 
 
 def test_distances_that_are_computed_pair_by_pair_are_on_the_page_and_in_the_json_output(
-    tiny: Callable[..., Experiment], tiny_file: Path, tmp_path: Path, call: Program, torch_state: None
+    tiny: Callable[..., Experiment], trained: tuple[Path, str], tmp_path: Path, call: Program, torch_state: None
 ):
-    folder = resexp.train(tiny_file, runs_dir=tmp_path)
-    on_page = page_rows(report.html(runs.read_results([folder])), "distance-profile")
+    folder, html = trained
+    on_page = page_rows(html, "distance-profile")
     (cell,) = json.loads(call("compare", folder, "--format", "json").out)["cells"]
     probed = {arm["arm"]: arm for arm in json.loads(call("probe", folder, "--json").out)["arms"]}
     (summary,) = runs.pair_summaries(folder)

@@ -9,6 +9,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 import torch
+from combinations import every_two
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -452,28 +453,20 @@ def test_a_projection_block_computes_what_torchvision_computes(block):
 # ---- pairs --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [8, 28])
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("shortcut", RESIDUAL)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_both_arms_of_every_pair_have_a_gradient_in_every_layer(family, shortcut, placement, norm, size):
-    x = images(size, dtype=torch.float32)
-    for arm in ("plain", shortcut):
-        network = initialized(family, arm, placement=placement, norm=norm, size=size)
-        loss_of(network, x).backward()
+@pytest.mark.parametrize(("family", "shortcut", "placement", "norm"), every_two(FAMILIES, SHORTCUTS, PLACEMENTS, NORMS))
+def test_every_arm_has_a_gradient_in_every_layer(family, shortcut, placement, norm):
+    network = initialized(family, shortcut, placement=placement, norm=norm)
+    loss_of(network, images(dtype=torch.float32)).backward()
 
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-        without_gradient = [layer.name for layer in weighted_layers(network) if not layer.weight.grad.any()]
-        branches = [name for name, _ in main_path(network)[1:-1]]
-        assert without_gradient == (branches if arm == "rezero" else [])  # a = 0: only the scalars have a gradient
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    without_gradient = [layer.name for layer in weighted_layers(network) if not layer.weight.grad.any()]
+    branches = [name for name, _ in main_path(network)[1:-1]]
+    assert without_gradient == (branches if shortcut == "rezero" else [])  # a = 0: only the scalars have a gradient
 
 
-@pytest.mark.parametrize("init", ["pytorch", "he"])
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("shortcut", RESIDUAL)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "shortcut", "placement", "norm", "init"), every_two(FAMILIES, RESIDUAL, PLACEMENTS, NORMS, ["pytorch", "he"])
+)
 def test_pairs_have_bit_identical_shared_weights(family, shortcut, placement, norm, init):
     plain, residual = (
         initialized(family, arm, placement=placement, norm=norm, init=init).state_dict() for arm in ("plain", shortcut)
@@ -693,7 +686,7 @@ def test_the_correlation_map_of_leaky_relu_agrees_with_a_simulation(c, slope):
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_plain_network_with_tat_preserves_the_size_of_inputs_and_maps_orthogonal_inputs_to_eta(placement):
-    network = initialized("mlp", init="orthogonal", activation={"tat": {"eta": 0.8}}, depth=34, width=1024, placement=placement)
+    network = initialized("mlp", init="orthogonal", activation={"tat": {"eta": 0.8}}, depth=34, width=512, placement=placement)
     x = torch.linalg.qr(torch.randn(64, 8, generator=torch.Generator().manual_seed(0))).Q.T.reshape(8, 1, 8, 8)
     inputs: list[Tensor] = []
     network.classifier.register_forward_hook(lambda _module, arguments, _output: inputs.append(arguments[0]))
@@ -946,6 +939,7 @@ def test_one_update_changes_every_parameter_except_those_after_a_zero_factor(fam
     torch.optim.SGD(network.parameters(), lr=0.1).step()
     unchanged = without_update(network, shortcut, draws)
 
+    assert all(p.isfinite().all() for p in network.parameters())
     assert {name for name, p in network.named_parameters() if torch.equal(p, before[name])} == unchanged
     assert bool(unchanged) == (shortcut in ("rezero", "stochastic-depth"))
 

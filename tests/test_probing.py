@@ -89,10 +89,8 @@ def test_measuring_writes_no_files(tiny: Any, tmp_path: Path, monkeypatch: pytes
 
 def test_gradients_of_a_plain_network_of_depth_80_agree_with_the_prediction(tiny: Any):
     shape = ("network.depth=80", "network.width=64", "network.block_layers=1", "network.init=pytorch", "training.batch_size=64")
-    (single,), (double,) = (
-        [arm for arm in measured(tiny(*shape, f"precision={precision}", "seeds=5")) if arm.arm == "plain"]
-        for precision in ("float32", "float64")
-    )
+    arm = ("network.shortcut=plain", "network.plain=false", "seeds=5")
+    (single,), (double,) = (measured(tiny(*shape, *arm, f"precision={precision}")) for precision in ("float32", "float64"))
     first = levels(single, "weight_grad_norm")[0]
 
     assert 0 < first < 1e-25
@@ -125,7 +123,7 @@ WIDE = ("network.width=256", "network.depth=22", "network.block_layers=1", "seed
     ids=str,
 )
 def test_gradient_growth_of_networks_agrees_with_the_formulas(overrides: tuple[str, ...], arm: str, expected: float, tiny: Any):
-    (diagnostics,) = [entry for entry in measured(tiny(*WIDE, *overrides)) if entry.arm == arm]
+    (diagnostics,) = measured(tiny(*WIDE, *overrides, f"network.shortcut={arm}", "network.plain=false"))
 
     assert diagnostics.slope is not None
     assert 100**diagnostics.slope.mean == pytest.approx(expected, rel=0.05)
@@ -143,7 +141,7 @@ def test_gradient_growth_of_networks_agrees_with_the_formulas(overrides: tuple[s
 def test_gradient_growth_of_networks_is_within_the_predicted_range(
     overrides: tuple[str, ...], arm: str, low: float, high: float, tiny: Any
 ):
-    (diagnostics,) = [entry for entry in measured(tiny(*WIDE, *overrides)) if entry.arm == arm]
+    (diagnostics,) = measured(tiny(*WIDE, *overrides, f"network.shortcut={arm}", "network.plain=false"))
     expected = diagnostics.prediction.slope()
 
     assert diagnostics.slope is not None
@@ -270,7 +268,7 @@ def test_every_arm_has_a_row_and_a_chart_within_80_columns(tiny: Any):
 
 
 def test_tiny_norms_are_printed_and_underflow_is_reported(tiny: Any):
-    deep = ("network.depth=162", "network.width=16", "network.plain=true", "seeds=2")
+    deep = ("network.depth=162", "network.width=16", "network.shortcut=plain", "network.plain=false", "seeds=2")
     single, double = (measured(tiny(*deep, f"precision={precision}")) for precision in ("float32", "float64"))
     smallest = levels(double[0])[0]
 

@@ -100,12 +100,12 @@ def test_the_page_has_differences_beyond_width(tmp_path):
 
     gate = ("network.depth=[8]", "network.norm=[none]", "network.init=[pytorch,he]", "seeds=2", "network.shortcut=[gate]")
     gate += ("network.plain_width=parameters",)
-    results = fabricated.results(tmp_path, wider, *gate)
-    same = fabricated.results(tmp_path / "same", values, *gate)
+    page = report.html(fabricated.results(tmp_path, wider, *gate))
+    same = report.html(fabricated.results(tmp_path / "same", values, *gate))
 
-    assert "+0.0 (1 image: 0.28) beyond width (plain-as-gate, 42,832 parameters)" in report.html(results)
-    assert "beyond width (plain-as-gate" not in report.html(same)
-    assert report.html(same).count("the same network as plain") == 2  # for both initializations
+    assert "+0.0 (1 image: 0.28) beyond width (plain-as-gate, 42,832 parameters)" in page
+    assert "beyond width (plain-as-gate" not in same
+    assert same.count("the same network as plain") == 2  # for both initializations
 
 
 @pytest.mark.parametrize("arms", [17, 19])
@@ -203,6 +203,7 @@ def test_no_text_in_the_data_can_close_the_script(page, monkeypatch):
 )
 def test_a_question_is_shown_unchanged_and_never_as_markup(tmp_path, monkeypatch, question, escaped):
     monkeypatch.setattr(pages.vl_convert, "javascript_bundle", lambda *_, **__: "")  # seconds faster
+    monkeypatch.setattr(pages, "figures_of", lambda _data: {})  # charts do not contain the question
     results = fabricated.results(tmp_path, values, *ONE_CELL, f"question={json.dumps(question, ensure_ascii=False)}")
     html = report.html(results)
 
@@ -252,7 +253,9 @@ def rising(trial):
     ],
 )
 def test_the_title_of_accuracies_is_a_finding_only_if_all_intervals_agree(tmp_path, values, words):
-    assert FIGURES["accuracy"].title(collect(fabricated.results(tmp_path, values, *SMALL)).data).removesuffix(RECIPE) == words
+    data = FigureData(fabricated.results(tmp_path, values, *SMALL))
+
+    assert FIGURES["accuracy"].title(data).removesuffix(RECIPE) == words
 
 
 @pytest.mark.parametrize(
@@ -277,9 +280,7 @@ def test_the_title_of_accuracies_is_a_finding_only_if_all_intervals_agree(tmp_pa
     ],
 )
 def test_the_title_of_training_errors_is_a_finding_only_if_every_plain_arm_degrades(tmp_path, values, words):
-    content = collect(fabricated.results(tmp_path, values, *SMALL))
-
-    title = FIGURES["training-error"].title(content.data)
+    title = FIGURES["training-error"].title(FigureData(fabricated.results(tmp_path, values, *SMALL)))
 
     assert title.removesuffix(RECIPE) == words
     assert title.endswith((RECIPE, "?"))
@@ -297,9 +298,9 @@ def test_the_title_of_training_errors_is_a_finding_only_if_every_plain_arm_degra
     ],
 )
 def test_the_title_of_gradients_is_about_plain_networks_at_initialization(tmp_path, slope, words):
-    content = collect(fabricated.results(tmp_path, lambda t: {**better(t), "slope_start": slope + t.seed / 1000}, *SMALL))
+    data = FigureData(fabricated.results(tmp_path, lambda t: {**better(t), "slope_start": slope + t.seed / 1000}, *SMALL))
 
-    assert FIGURES["gradient-at-start"].title(content.data) == words
+    assert FIGURES["gradient-at-start"].title(data) == words
 
 
 def test_text_and_markdown_have_the_content_of_the_page(tmp_path, monkeypatch):
@@ -308,6 +309,7 @@ def test_text_and_markdown_have_the_content_of_the_page(tmp_path, monkeypatch):
     folder, experiment = fabricated.experiment(tmp_path, rising, *SMALL, primary)
     (runs.trial_folder(folder, experiment.trials[-1].name) / "result.json").write_text("{")
     results = runs.results_of(folder, experiment)
+    monkeypatch.setattr(pages, "figures_of", lambda _data: {})
     html, text, markdown = (" ".join(form(results).split()) for form in (report.html, report.text, report.markdown))
     content = collect(results)
 
@@ -382,20 +384,31 @@ def test_figures_of_gradients_that_are_0_or_not_finite_are_left_out(flows, missi
         assert (f'id="figure-{name}"' in page) == (name not in missing)
 
 
-@pytest.mark.parametrize(("form", "magic"), [("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF")])
-def test_figures_are_written_in_every_format(page, form, magic):
-    written = report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", report.Pictures([form]))
-
-    assert [path.name for path in written] == [f"{name}.{form}" for name in DRAWN]
-    assert all(path.read_bytes().startswith(magic) for path in written)
+@pytest.fixture(scope="module")
+def pictures(page):
+    """An SVG file of every figure."""
+    return report.save_figures(runs.results_of(*page[:2]), page[0] / "figures", report.Pictures(["svg"]))
 
 
-def test_panels_have_titles_if_there_are_several(page, tmp_path):
+def test_every_figure_is_written(pictures):
+    assert [path.name for path in pictures] == [f"{name}.svg" for name in DRAWN]
+
+
+def test_figures_are_written_in_every_format(page, tmp_path):
+    beginnings = {"png": b"\x89PNG", "svg": b"<svg", "pdf": b"%PDF"}
+    few = report.Pictures(list(beginnings), ["accuracy", "gradient-map"])
+    written = report.save_figures(runs.results_of(*page[:2]), tmp_path, few)
+
+    assert [path.name for path in written] == [f"{name}.{form}" for name in few.charts for form in beginnings]
+    assert all(path.read_bytes().startswith(beginnings[path.suffix[1:]]) for path in written)
+
+
+def test_panels_have_titles_if_there_are_several(pictures, tmp_path):
     one = fabricated.results(tmp_path, values, SMALL[0], "network.norm=none", "network.init=he", "seeds=1")
 
     for path in report.save_figures(one, tmp_path / "figures", report.Pictures(["svg"])):
         assert ">all<" not in path.read_text(encoding="utf-8")
-    for path in report.save_figures(runs.results_of(*page[:2]), tmp_path / "several", report.Pictures(["svg"])):
+    for path in pictures:
         has_titles = path.stem != "trainability"  # whose panels are quantities, not conditions
         assert ("PyTorch init<" in path.read_text(encoding="utf-8")) == has_titles
 

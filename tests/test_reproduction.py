@@ -33,11 +33,15 @@ def call(in_process: None, call: Program) -> Program:
     return call
 
 
+@pytest.fixture(scope="module")
+def trained(tiny_runs: Callable[..., Path]) -> Path:
+    return tiny_runs("seeds=2", "training.stack=2")
+
+
 @pytest.fixture
-def results(call: Program, tiny_file: Path, tmp_path: Path) -> Path:
+def results(trained: Path, tmp_path: Path) -> Path:
     """A results folder with tiny: plain and identity with seed 0 in one stack, those with seed 1 in another."""
-    assert call("train", tiny_file, "seeds=2", "training.stack=2", "--quiet", "--runs", tmp_path / "runs").code == 0
-    return tmp_path / "runs"
+    return Path(shutil.copytree(trained, tmp_path / "runs"))
 
 
 def rerun_of(results: Path, name: str = "tiny") -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from combinations import every_two
 from torch import Tensor
 from torch.nn import functional
 
@@ -134,9 +135,7 @@ def test_networks_with_different_shapes_or_layers_are_refused():
 # ---- a stack computes what its networks compute -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize(("stack", "norm", "placement"), every_two(STACKS, NORMS, PLACEMENTS))
 def test_logits_and_gradients_of_a_stack_equal_those_of_its_networks(stack: str, norm: str, placement: str):
     networks = networks_of(STACKS[stack], norm, placement, scalars=norm == "none")
     assert_equal_gradients(networks, *batch_of(0))
@@ -184,10 +183,9 @@ def assert_equal_gradients(networks: list[Network], x: Tensor, labels: Tensor) -
             torch.testing.assert_close(unstacked[name], buffer, rtol=1e-10, atol=1e-10, msg=name)
 
 
-@pytest.mark.parametrize(("dtype", "steps", "bound"), [(torch.float32, 1, 1e-6), (torch.float64, 50, 1e-9)])
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("stack", STACKS)
-def test_updates_of_a_stack_equal_those_of_its_networks(stack: str, norm: str, dtype: torch.dtype, steps: int, bound: float):
+@pytest.mark.parametrize(("stack", "norm", "dtype"), every_two(STACKS, NORMS, [torch.float32, torch.float64]))
+def test_updates_of_a_stack_equal_those_of_its_networks(stack: str, norm: str, dtype: torch.dtype):
+    steps, bound = (1, 1e-6) if dtype == torch.float32 else (8, 1e-9)
     networks = [network.to(dtype) for network in networks_of(STACKS[stack], norm, "post")]
     stacked = stacking.stack(networks)
     recipe = config.TrainingSettings(weight_decay=0.01, decay="weights", clip_norm=0.5, eps=1e-3)

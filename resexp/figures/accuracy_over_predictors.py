@@ -7,7 +7,7 @@ import pandas as pd
 
 from resexp.comparison import PREDICTORS
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import color
+from resexp.figures.panels import color, tooltips
 from resexp.tables.labels import label_text
 from resexp.tables.predictors import interval_text
 from resexp.tables.sentences import Sentence
@@ -44,8 +44,7 @@ def _chart(data: FigureData) -> alt.VConcatChart:
         x = alt.X(f"{name}:Q", title=predictor.label, scale=alt.Scale(type="log" if predictor.log else "linear"), axis=axis)
         y = alt.Y("train_accuracy:Q", title="training accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
         tips = [
-            alt.Tooltip("arm:N"),
-            alt.Tooltip("configuration:N"),
+            *tooltips("arm:N", "configuration:N"),
             alt.Tooltip("train_accuracy:Q", format=".1%"),
             alt.Tooltip(f"{name}:Q", format=".3g"),
         ]

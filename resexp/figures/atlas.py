@@ -55,10 +55,10 @@ def _panel(
     y = alt.Y("below:Q", title=INIT_SCALE, scale=_scale(data["below"], data["above"]), axis=_ticks(data["init_scale"]))
     tips = _tips(column)
     chart = alt.Chart(data).mark_rect(stroke="white", strokeWidth=0.4)
-    layers = [chart.encode(x=x, x2="right:Q", y=y, y2="above:Q", color=_color(column), tooltip=tips)]
+    layers = [chart.encode(x=x, x2=alt.X2("right:Q"), y=y, y2=alt.Y2("above:Q"), color=_color(column), tooltip=tips)]
     for arm in arms:
         reach = limits[limits["arm"] == arm].assign(reach=limits["reach"].clip(upper=MAX_REACH)).round(4)
-        line = alt.Chart(reach).encode(x="reach:Q", y="init_scale:Q", order="init_scale:Q")
+        line = alt.Chart(reach).encode(x=alt.X("reach:Q"), y=alt.Y("init_scale:Q"), order=alt.Order("init_scale:Q"))
         for width, paint in ((4.0, "white"), (2.0, colors[arm])):
             layers.append(line.mark_line(clip=True, strokeWidth=width, color=paint))
     layers += _marks(cells, column, tips)
@@ -88,7 +88,7 @@ def _marks(cells: pd.DataFrame, column: str, tips: Sequence[alt.Tooltip]) -> lis
     scale = alt.Scale(domain=[MIXED, ALL_DIVERGED], range=["circle", "cross"])
     legend = alt.Legend(symbolStrokeColor="black", symbolFillColor="transparent")
     shape = alt.Shape("mark:N", title="seeds", scale=scale, legend=legend)
-    encoded = alt.Chart(marked).encode(x="depth:Q", y="init_scale:Q", shape=shape, tooltip=list(tips))
+    encoded = alt.Chart(marked).encode(x=alt.X("depth:Q"), y=alt.Y("init_scale:Q"), shape=shape, tooltip=list(tips))
     halo = encoded.mark_point(size=55, strokeWidth=3.5, color="white", filled=False)
     return [halo, encoded.mark_point(size=55, strokeWidth=1.5, color="black", filled=False)]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import BOUNDARIES, LOG_LABEL, PANEL, color, depth_choice, paneled
+from resexp.figures.panels import BOUNDARIES, LOG_LABEL, PANEL, color, depth_choice, paneled, tooltips
 from resexp.tables.frames import FLOOR
 from resexp.tables.labels import condition, label_text
 from resexp.tables.sentences import Sentence
@@ -48,9 +48,9 @@ def _chart(data: FigureData) -> alt.FacetChart:
     scale, title = alt.Scale(type="log"), "cosine distance of activations"
     bands = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.25, line={"strokeWidth": 1, "opacity": 0.6})
     dots = base.transform_filter("isValid(datum.distance)").mark_circle(size=16, opacity=0.8)
-    tips = ["arm:N", "seed:Q", "block:N", alt.Tooltip("distance:Q", format=".3~g")]
+    tips = [*tooltips("arm:N", "seed:Q", "block:N"), alt.Tooltip("distance:Q", format=".3~g")]
     dots = dots.encode(y=alt.Y("distance:Q", title=title, scale=scale, axis=axis), tooltip=tips)
-    chart = bands.encode(y=alt.Y("low:Q", title=title, scale=scale, axis=axis), y2="high:Q") + dots
+    chart = bands.encode(y=alt.Y("low:Q", title=title, scale=scale, axis=axis), y2=alt.Y2("high:Q")) + dots
     panels = paneled(chart.properties(width=PANEL, height=210), rows).add_params(depth_choice(rows))
     figure: alt.FacetChart = panels.resolve_scale(y="independent")
     return figure

@@ -4,7 +4,7 @@ import altair as alt
 
 from resexp.comparison import Flow, flow
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import BOUNDARIES, PANEL, color, depth_choice, paneled
+from resexp.figures.panels import BOUNDARIES, PANEL, color, depth_choice, paneled, tooltips
 from resexp.tables.frames import initial_gradients
 from resexp.tables.probe_lines import agreement
 from resexp.tables.sentences import Sentence
@@ -25,9 +25,9 @@ def _chart(data: FigureData) -> alt.FacetChart:
     title = "log10 |dL/dx|, last block = 0"
     bands = base.transform_filter("isValid(datum.low)").mark_area(opacity=0.25, line={"strokeWidth": 1, "opacity": 0.6})
     dots = base.transform_filter("isValid(datum.relative)").mark_circle(size=16, opacity=0.8)
-    tips = ["arm:N", "seed:Q", "block:N", alt.Tooltip("relative:Q", format=".3f")]
+    tips = [*tooltips("arm:N", "seed:Q", "block:N"), alt.Tooltip("relative:Q", format=".3f")]
     dots = dots.encode(y=alt.Y("relative:Q", title=title), tooltip=tips)
-    chart = bands.encode(y=alt.Y("low:Q", title=title), y2="high:Q") + dots
+    chart = bands.encode(y=alt.Y("low:Q", title=title), y2=alt.Y2("high:Q")) + dots
     panels = paneled(chart.properties(width=PANEL, height=210), rows).add_params(depth_choice(rows))
     figure: alt.FacetChart = panels.resolve_scale(y="independent")
     return figure

@@ -3,7 +3,7 @@
 import altair as alt
 
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import PANEL, color, depth_choice, paneled, validation_error
+from resexp.figures.panels import PANEL, color, depth_choice, paneled, tooltips, validation_error
 
 
 def _chart(data: FigureData) -> alt.FacetChart:
@@ -19,7 +19,7 @@ def _chart(data: FigureData) -> alt.FacetChart:
         )
     )
     title = "validation error"
-    tips = ["arm:N", "seed:Q", "block:N", "without:N", alt.Tooltip("val_error:Q", format=".2%")]
+    tips = [*tooltips("arm:N", "seed:Q", "block:N", "without:N"), alt.Tooltip("val_error:Q", format=".2%")]
     dots = without.mark_circle(size=30, opacity=0.5).encode(y=validation_error(title), tooltip=tips)
     lines = without.mark_line(strokeWidth=2).encode(y=alt.Y("mean(val_error):Q", title=title))
     intact = (

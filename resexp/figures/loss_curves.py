@@ -16,7 +16,7 @@ def _chart(data: FigureData) -> alt.FacetChart:
         .encode(x=alt.X("step:Q", title="training step"), color=color(rows, data.frames.arms))
     )
     y = alt.Y("train_loss:Q", title="training loss", scale=alt.Scale(type="log"), axis=alt.Axis(format="~g", tickCount=5))
-    thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=y, detail="seed:N")
+    thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=y, detail=alt.Detail("seed:N"))
     thick = base.mark_line(strokeWidth=2.5).encode(y=alt.Y("median(train_loss):Q", title="training loss"))
     panels = paneled((thin + thick).properties(width=PANEL, height=190), rows)
     figure: alt.FacetChart = panels.add_params(choice).resolve_scale(y="independent")

@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import paneled_by_arm
+from resexp.figures.panels import paneled_by_arm, tooltips
 
 MAX_LOSS = 100.0  # higher losses and NaN have the same color
 
@@ -24,11 +24,11 @@ def _chart(data: FigureData) -> alt.FacetChart:
         .mark_rect()
         .encode(
             x=alt.X("left:Q", title="first direction", scale=reach, axis=axis),
-            x2="right:Q",
+            x2=alt.X2("right:Q"),
             y=alt.Y("low:Q", title="second direction", scale=reach, axis=axis),
-            y2="high:Q",
+            y2=alt.Y2("high:Q"),
             color=alt.Color("level:Q", title="log10 loss", scale=alt.Scale(scheme="magma", reverse=True)),
-            tooltip=["arm:N", "alpha:Q", "beta:Q", alt.Tooltip("val_loss:N", title="loss")],
+            tooltip=[*tooltips("arm:N", "alpha:Q", "beta:Q"), alt.Tooltip("val_loss:N", title="loss")],
         )
         .properties(width=220, height=220)
     )

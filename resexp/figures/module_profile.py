@@ -5,6 +5,7 @@ import math
 import altair as alt
 import pandas as pd
 
+from resexp.figures.panels import tooltips
 from resexp.tables.module_probe import ModuleProbe
 
 PANELS = {"activation_grad_norm": "log10 |dL/dx|", "activation_cosine_distance": "log10 cosine distance of activations"}
@@ -26,8 +27,8 @@ def module_profile(probe: ModuleProbe) -> alt.HConcatChart:
         .encode(
             x=alt.X("index:Q", title="boundary (0 is nearest to the input)", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
-            detail="seed:N",
-            tooltip=["boundary:N", "seed:N", alt.Tooltip("value:Q", format=".2f")],
+            detail=alt.Detail("seed:N"),
+            tooltip=[*tooltips("boundary:N", "seed:N"), alt.Tooltip("value:Q", format=".2f")],
         )
         .properties(width=330, height=210)
         for key, title in PANELS.items()

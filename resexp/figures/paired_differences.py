@@ -55,7 +55,7 @@ def _chart(data: FigureData) -> alt.FacetChart:
         tooltip=tips,
     )
     title = "residual \u2212 plain, points of test accuracy [95% CI]"
-    intervals = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    intervals = base.mark_rule(strokeWidth=2.5).encode(x=alt.X("low:Q", title=title), x2=alt.X2("high:Q"))
     points = base.mark_circle(size=55, opacity=1).encode(x=alt.X("difference:Q", title=title))
     zero = alt.Chart().mark_rule(color="#888888", strokeDash=[4, 3]).encode(x=alt.datum(0))
     return paneled(alt.LayerChart(layer=[zero, intervals, points], data=rows, height=step, width=PANEL), rows)

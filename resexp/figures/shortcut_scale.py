@@ -13,7 +13,9 @@ def _chart(data: FigureData) -> alt.FacetChart:
         "scale:Q", title="s (1 = trained network, 0 = no shortcut)", scale=alt.Scale(domain=[1, 0]), axis=alt.Axis(grid=False)
     )
     base = alt.Chart(rows).transform_filter("datum.depth == depth_shown").encode(x=x, color=color(rows, data.frames.arms))
-    thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(y=validation_error("validation error"), detail="seed:N")
+    thin = base.mark_line(strokeWidth=0.8, opacity=0.5).encode(
+        y=validation_error("validation error"), detail=alt.Detail("seed:N")
+    )
     thick = base.mark_line(strokeWidth=2.5, point=True).encode(y=alt.Y("mean(val_error):Q", title="validation error"))
     panels = paneled((thin + thick).properties(width=PANEL, height=190), rows)
     figure: alt.FacetChart = panels.add_params(depth_choice(rows))

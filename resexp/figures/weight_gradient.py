@@ -5,7 +5,7 @@ import pandas as pd
 
 from resexp.comparison import Moment
 from resexp.figures.figure import Figure, FigureData, Section
-from resexp.figures.panels import color, depth_choice
+from resexp.figures.panels import color, depth_choice, tooltips
 from resexp.tables.labels import NO_AXIS
 
 SIDE = 330  # pixels of a panel; the page narrows panels of this width on small screens
@@ -32,7 +32,7 @@ def _condition(condition: str, rows: pd.DataFrame, arms: tuple[str, ...], moment
     """The panels of one condition, which share the vertical axis."""
     dash = alt.StrokeDash("moment:N", title=None, sort=moments, legend=alt.Legend(orient="bottom"))
     dash = dash.scale(alt.Scale(domain=moments, range=[[1, 0], [6, 3], [2, 2]][: len(moments)]))
-    tips = ["arm:N", "moment:N", "layer:N", alt.Tooltip("value:Q", title=title, format=".3~e")]
+    tips = [*tooltips("arm:N", "moment:N", "layer:N"), alt.Tooltip("value:Q", title=title, format=".3~e")]
     lines = (
         alt.Chart(rows)
         .transform_filter("datum.depth == depth_shown")

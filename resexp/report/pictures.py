@@ -26,15 +26,15 @@ STYLE = {
 }
 
 
-def figures_of(data: FigureData) -> dict[str, Chart]:
-    """All figures with data, in the order of `FIGURES`."""
+def figures_of(data: FigureData, names: Sequence[str] = ()) -> dict[str, Chart]:
+    """These figures, or all figures with data in the order of `FIGURES`."""
     alt.data_transformers.disable_max_rows()
-    return {name: FIGURES[name].chart(data) for name in available_figures(data)}
+    return {name: FIGURES[name].chart(data) for name in names or available_figures(data)}
 
 
 def specification(figure: Chart) -> dict[str, Any]:
-    """The Vega-Lite specification with the style of the report."""
-    spec: dict[str, Any] = figure.to_dict()
+    """The Vega-Lite specification with the style of the report; Altair has validated the parts of the chart already."""
+    spec: dict[str, Any] = figure.to_dict(validate=False)
     return {**spec, "config": STYLE}
 
 
@@ -85,14 +85,14 @@ def save_figures(results: Results, target: Path, pictures: Pictures) -> list[Pat
     """
     pictures.check()
     data = FigureData(restricted(results, pictures.where))
-    charts = figures_of(data)
-    absent = [name for name in pictures.charts if name not in charts]
+    available = available_figures(data)
+    absent = [name for name in pictures.charts if name not in available]
     if absent:
-        raise config.ConfigError(f"{absent[0]} has no data here; charts with data: {', '.join(charts)}", where="--charts")
+        raise config.ConfigError(f"{absent[0]} has no data here; charts with data: {', '.join(available)}", where="--charts")
     target.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in pictures.charts or charts:
-        spec = {**specification(charts[name]), "background": "white"}
+    for name, chart in figures_of(data, pictures.charts or available).items():
+        spec = {**specification(chart), "background": "white"}
         for form, content in _files(name, spec, data, pictures):
             runs.write_bytes(target / f"{name}.{form}", content)
             written.append(target / f"{name}.{form}")
