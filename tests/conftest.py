@@ -45,7 +45,10 @@ SIZES = {
 
 
 # The files that take longest, longest first: they start first, so that no process waits for another one at the end.
-SLOW_FILES = ("stress", "cli", "cluster", "training", "report", "reproduction", "networks", "memory", "shortcuts", "configs")
+SLOW_FILES = (
+    *("stress", "networks", "cli", "report", "cluster", "reproduction", "stacking", "figure_export", "extensions", "tutorials"),
+    *("training", "configs", "memory"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
