@@ -19,7 +19,7 @@ from commands import Answer, Program, files
 from resexp import config, executors, runs
 from resexp.executors import cluster
 
-GRID = ("network.depth=[4,16]", "seeds=2", "training.steps=300", "training.checkpoint_every=10", "data.limit=512")
+GRID = ("network.depth=[4,16]", "seeds=2", "training.steps=600", "training.checkpoint_every=10", "data.limit=512")
 
 
 # ---- without a cluster ------------------------------------------------------------------------------------------------------
