@@ -389,18 +389,19 @@ def test_two_processes_and_this_process_write_the_same_bytes_as_one_process(
     assert written == files(after_a_kill[0])
 
 
-def test_a_signal_during_the_check_for_a_stop_request_is_handled(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_during_the_check_for_a_stop_request_is_handled(number: signal.Signals, monkeypatch: pytest.MonkeyPatch):
     pool = SimpleNamespace(stopping=multiprocessing.get_context("spawn").Event())
     monkeypatch.setattr(running, "log", lambda _text: None)
     with running.stopping(pool) as seen, pool.stopping._cond:  # the lock that is_set() holds
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
     for _ in range(500):
         if pool.stopping.is_set():
             break
         time.sleep(0.01)
 
     assert pool.stopping.is_set()
-    assert seen == [signal.SIGTERM]
+    assert seen == [number]
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(1, 1), (8, 2)])

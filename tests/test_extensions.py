@@ -112,29 +112,31 @@ def program(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, **options)
 
 
-def test_processes_kill_resume_reproduce_and_dissect(tiny_file, tmp_path, mine, call, in_process):
-    """Two workers, killed and resumed, then reproduced and dissected: as the shipped shortcut with the same function."""
-    settings = ("network.depth=8", "seeds=3", "training.steps=200", "training.stack=1", "training.checkpoint_every=5")
-    command = [sys.executable, "-m", "resexp", "train", str(tiny_file), *settings, f"--runs={tmp_path / 'a'}", "--jobs=2"]
-    process = subprocess.Popen(
-        [*command, f"--import={mine}", "network.shortcut=learned", "--quiet"], start_new_session=True, stderr=subprocess.DEVNULL
-    )
+def test_a_killed_command_resumes_and_its_result_is_reproduced_and_dissected(
+    tiny_file, tmp_path, mine, call, in_process, monkeypatch
+):
+    """The workers import the file; results are those of the shipped shortcut with the same function."""
+    settings = ("network.depth=8", "seeds=2", "training.steps=100", "training.stack=1", "training.checkpoint_every=5")
+    arguments = ("train", str(tiny_file), *settings, "--quiet")
+    custom = (*arguments, f"--runs={tmp_path / 'a'}", "--jobs=1", f"--import={mine}", "network.shortcut=learned")
+    process = subprocess.Popen([sys.executable, "-m", "resexp", *custom], start_new_session=True, stderr=subprocess.DEVNULL)
     folder = tmp_path / "a" / "tiny"
     until = time.monotonic() + 120
     while not list(folder.glob("trials/*/metrics.csv")) and time.monotonic() < until:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    assert len(list(folder.glob("trials/*/result.json"))) < 4
 
-    resumed = program(*command[3:], f"--import={mine}", "network.shortcut=learned", "--quiet")
-    shipped = call(*command[3:5], *settings, f"--runs={tmp_path / 'b'}", "network.shortcut=rezero", "--quiet")
-    reproduced = program("reproduce", folder, f"--runs={tmp_path / 'c'}", f"--import={mine}", "--quiet", "--json")
-    dissected = program("dissect", folder, f"--import={mine}", "--quiet", "--json")
-
-    assert (resumed.returncode, shipped.code) == (0, 0), resumed.stderr
+    resumed = program(*custom)
+    assert resumed.returncode == 0, resumed.stderr
+    assert call(*arguments, f"--runs={tmp_path / 'b'}", "network.shortcut=rezero").code == 0
     assert results(folder, "learned") == results(tmp_path / "b" / "tiny", "rezero")
-    assert reproduced.returncode == 0, reproduced.stderr
-    assert dissected.returncode == 0, dissected.stderr
+    for command in (("reproduce", folder, f"--runs={tmp_path / 'c'}"), ("dissect", folder)):
+        monkeypatch.setenv(extensions.VARIABLE, "")
+        answer = call(*command, f"--import={mine}", "--quiet", "--json")
+        assert answer.code == 0, answer.err
+        assert [name for name, _ in json.loads(os.environ[extensions.VARIABLE])] == [str(mine)]  # workers inherit it
     assert list(folder.glob("trials/learned-*/lesion.csv"))
 
 
@@ -153,14 +155,14 @@ def test_two_shards_train_the_same_bits(tiny_file, tmp_path, mine, call, in_proc
 
 def test_ray_imports_the_file_on_its_nodes(tiny_file, tmp_path, mine, call, in_process):
     pytest.importorskip("ray")
-    settings = ("network.depth=8", "seeds=1", "training.stack=1", "--quiet")
+    settings = ("train", tiny_file, "network.depth=8", "seeds=1", "training.stack=2", "--quiet")
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    arguments = (f"--runs={tmp_path / 'a'}", f"--import={mine}", "network.shortcut=learned", "--executor=ray")
-    answer = program("train", tiny_file, *settings, *arguments, env=environment)
-    call("train", tiny_file, *settings, f"--runs={tmp_path / 'b'}", "network.shortcut=rezero")
+    arguments = (f"--runs={tmp_path / 'a'}", f"--import={mine}", "network.shortcut=mine", "--executor=ray")
+    answer = program(*settings, *arguments, env=environment)
+    call(*settings, f"--runs={tmp_path / 'b'}", "network.shortcut=identity")
 
     assert answer.returncode == 0, answer.stderr
-    assert results(tmp_path / "a" / "tiny", "learned") == results(tmp_path / "b" / "tiny", "rezero")
+    assert results(tmp_path / "a" / "tiny", "mine") == results(tmp_path / "b" / "tiny", "identity")
 
 
 # ---- digests --------------------------------------------------------------------------------------------------------------

@@ -5,9 +5,7 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from resexp.cli import program, running
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
 NETWORK = "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Flatten(), *[nn.Linear(8, 8) for _ in range(4)])\n"
-SMALL = ("data.limit=64", "network.depth=[4]", "network.width=8", "network.norm=[none]", "network.init=[he]")
 
 COMMANDS = {
     "compare": ["compare", "--by-layer"],
@@ -48,13 +45,9 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tiny_runs: Callable[..., Path]) -> Path:
     """The results folder of a plain and an identity network of digits, two seeds."""
-    folder = tmp_path_factory.mktemp("programs")
-    settings = ["training.steps=6", "training.epochs=~", "training.batch_size=16", "seeds=2", "device=cpu", "--jobs", "1"]
-    command = [sys.executable, "-m", "resexp", "train", "digits", *SMALL, *settings, "--runs", str(folder), "--quiet"]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return folder
+    return tiny_runs("name=digits", "network.norm=none", "network.init=he", "seeds=2")
 
 
 def closed(schema: Any) -> Any:

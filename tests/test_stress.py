@@ -19,27 +19,30 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import pytest
 import write_faults
-from commands import files
+from commands import Program, files
 from write_faults import Fault
 
+import resexp
 from resexp import cli, comparison, config, runs, screen, tables
 from resexp.tables import frames
 
 SMALL = ("network.init=he", "training.checkpoint_every=7", "device=cpu")
 EXPERIMENTS = {
-    "mlp": ("network.depth=[4, 8]", "network.width=16", "network.norm=none", "training.epochs=8", "seeds=2", *SMALL),
+    "mlp": ("network.depth=[4, 8]", "network.width=16", "network.norm=none", "training.epochs=6", "seeds=2", *SMALL),
     "cnn": (
         *("network.family=cnn", "network.depth=[8]", "network.width=4", "network.norm=batch"),
-        *("training.epochs=8", "training.batch_size=16", "data.limit=128", "seeds=1", *SMALL),
+        *("training.epochs=6", "training.batch_size=16", "data.limit=128", "seeds=1", *SMALL),
     ),
 }
 TEMPORARY_FILE = re.compile(r"^\.(.+)\.\d+$")  # the name of a file that is being written
 TIMEOUT = 300  # seconds for a command
+START_SECONDS = 3.0  # about the time until the first write of a command
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds workers and their parents in /proc")
 
@@ -115,35 +118,27 @@ def wait_for_start(running: Command, folder: Path, before: int) -> None:
 
 
 class Undisturbed(NamedTuple):
-    """An undisturbed training: files, seconds before the first write and until the last one, and number of writes."""
+    """An undisturbed training: files, seconds from the first write until the last one, and number of writes."""
 
     files: dict[str, bytes]
-    before: float
-    training: float
+    seconds: float
     writes: int
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Undisturbed]:
-    """The undisturbed training of an experiment, trained once."""
-    known: dict[str, Undisturbed] = {}
+    """The undisturbed training of an experiment, trained once, in this process."""
 
+    @cache
     def train(name: str) -> Undisturbed:
-        if name not in known:
-            folder = tmp_path_factory.mktemp(f"undisturbed-{name}")
-            counting = Fault(folder / "runs", folder / "writes")
-            started = time.time()
-            with command(
-                name, counting.root, "--jobs", "1", env=write_faults.environment(counting, folder / "start")
-            ) as running:
-                wait_for_start(running, counting.root / name, 0)
-                first = time.time()
-                assert running.end()[0] == 0
-            last = max(path.stat().st_mtime for path in (counting.root / name).rglob("*"))
-            written = files(counting.root / name)
-            known[name] = Undisturbed(written, first - started, last - first, len(counting.writes))
-            log(f"{name}: {len(written)} files, {known[name].before:.1f} s + {known[name].training:.1f} s of training")
-        return known[name]
+        folder = tmp_path_factory.mktemp(f"undisturbed-{name}")
+        counting = Fault(folder / "runs", folder / "writes")
+        with write_faults.applied(counting):
+            resexp.train("digits", f"name={name}", *EXPERIMENTS[name], runs_dir=counting.root)
+        times = [path.stat().st_mtime for path in (counting.root / name).rglob("*")]
+        training = Undisturbed(files(counting.root / name), max(times) - min(times), len(counting.writes))
+        log(f"{name}: {len(training.files)} files, {training.seconds:.1f} s of training")
+        return training
 
     return train
 
@@ -194,8 +189,11 @@ def check_end(target: str, running: Command, lost: list[str] | None, folder: Pat
     return code
 
 
-def one_round(name: str, runs_dir: Path, targets: list[str], durations: Undisturbed, draw: random.Random) -> int:
-    """Trains to the end in spite of kills, removing each from `targets`; returns the number of kills."""
+def one_round(name: str, runs_dir: Path, targets: list[str], seconds: float, draw: random.Random) -> int:
+    """Trains to the end in spite of kills, removing each from `targets`; returns the number of kills.
+
+    seconds: the duration of an undisturbed training.
+    """
     folder, kills, killed = runs_dir / name, 0, list[int]()
     with ExitStack() as stack:
         for number in itertools.count(1):
@@ -203,12 +201,12 @@ def one_round(name: str, runs_dir: Path, targets: list[str], durations: Undistur
             running = stack.enter_context(command(name, runs_dir, "--jobs", jobs))
             target, lost = targets[-1] if targets else "", None
             if target and len(targets) % 5 == 0:  # every fifth kill may come before the first write
-                time.sleep(draw.uniform(0, durations.before))
+                time.sleep(draw.uniform(0, START_SECONDS))
             else:
                 wait_for_start(running, folder, before)
                 survivors = [line for group in killed for line in processes(group).values()]
                 assert survivors == [], "processes of a killed command still run next to the new one"
-                time.sleep(draw.uniform(0, durations.training) if target else 0)
+                time.sleep(draw.uniform(0, seconds) if target else 0)
             if target:
                 lost = kill(target, running, folder, draw)
             if lost is not None:
@@ -223,14 +221,14 @@ def one_round(name: str, runs_dir: Path, targets: list[str], durations: Undistur
 
 
 @on_linux
-@pytest.mark.parametrize(("name", "share"), [("mlp", 0.6), ("cnn", 0.4)])
+@pytest.mark.parametrize(("name", "share", "first"), [("mlp", 0.6, PARENT), ("cnn", 0.4, WORKER)])
 def test_training_that_was_killed_and_continued_writes_identical_bytes(
-    name: str, share: float, undisturbed: Callable[[str], Undisturbed], size: Callable[[str], int], tmp_path: Path
+    name: str, share: float, first: str, undisturbed: Callable[[str], Undisturbed], size: Callable[[str], int], tmp_path: Path
 ):
     draw, reference = random.Random(f"{name} 75"), undisturbed(name)  # with this seed the first kills come during training
-    targets = [TARGETS[number % 3] for number in reversed(range(round(share * size("--kills"))))]
+    targets = [TARGETS[(number + TARGETS.index(first)) % 3] for number in reversed(range(round(share * size("--kills"))))]
     for number in itertools.count(1):
-        kills = one_round(name, tmp_path / "runs", targets, reference, draw)
+        kills = one_round(name, tmp_path / "runs", targets, reference.seconds, draw)
         different = differing(tmp_path / "runs" / name, reference.files)
         log(f"{name}: round {number}: {kills} kills, {len(reference.files)} files, {len(different)} differ")
         assert different == []
@@ -348,7 +346,7 @@ def test_a_write_error_gives_one_line_and_loses_no_result(disk: str, train: Trai
 
 @on_linux
 def test_workers_on_a_broken_disk_give_one_line_and_lose_no_result(
-    undisturbed: Callable[[str], Undisturbed], size: Callable[[str], int], tmp_path: Path
+    undisturbed: Callable[[str], Undisturbed], size: Callable[[str], int], in_process: None, call: Program, tmp_path: Path
 ):
     draw, problems, count = random.Random("faults"), [], size("--faults")
     for number in range(count):
@@ -359,8 +357,8 @@ def test_workers_on_a_broken_disk_give_one_line_and_lose_no_result(
         with command(name, fault.root, "--jobs", jobs, env=write_faults.environment(fault, tmp_path / "start")) as running:
             answer = running.end()
         new = list(problems_with_fault(answer, fault, name, expected))
-        with command(name, fault.root, "--jobs", jobs) as running:
-            new += problems_after_fault(running.end(), fault, name, expected)
+        continued = call("train", "digits", f"name={name}", *EXPERIMENTS[name], "--quiet", "--runs", fault.root)
+        new += problems_after_fault((continued.code, continued.err), fault, name, expected)
         case = f"{name} --jobs {jobs}, {error} at write {fault.at} ({[*fault.writes, *['-'] * writes][fault.at - 1]})"
         log(f"{case}: {len(new)} problems")
         problems += [f"{case}: {problem}" for problem in new]
