@@ -677,9 +677,7 @@ def uninterrupted(tiny_runs: Callable[..., Path]) -> Path:
     ("number", "code", "jobs", "other"),
     [
         pytest.param(signal.SIGINT, 130, "1", ["waiting"], id="Ctrl-C"),
-        pytest.param(
-            getattr(signal, "SIGUSR1", None), 143, "2", ["waiting", "interrupted"], id="early warning of a queue, two processes"
-        ),
+        pytest.param(signal.SIGTERM, 143, "2", ["waiting", "interrupted"], id="SIGTERM, two processes"),
     ],
 )
 def test_a_signal_stops_after_the_step_and_the_same_command_resumes_to_the_same_bytes(
