@@ -37,7 +37,7 @@ WITH_CONFIG = {"probe", "show", "time", "train"}  # commands whose first argumen
 INCOMPLETE = {"compare FILE.csv", "configs cp", "configs show", "probe net.py:make"}  # without some of their arguments
 GRID_OPTIONS = ("--by", "--tune", "--where")
 OTHER_KEYS = {"gradients.csv", "network.gain", "network.zero_last", "training.cohort"}  # a file, and earlier names
-OTHER_OPTIONS = {"--multirun", "--signal"}  # of Hydra and Slurm
+OTHER_OPTIONS = {"--multirun", "--signal", "--small"}  # of Hydra, Slurm and a benchmark
 SECTIONS = {key.partition(".")[0] for key in config.KEYS if "." in key}
 
 
