@@ -160,6 +160,28 @@ def test_a_dry_run_estimates_time_disk_and_memory(tmp_path: Path, tiny_file: Pat
     assert re.fullmatch(r"about \d MB on disk and \d+\.\d GB of memory", lines[2])
 
 
+def test_a_dry_run_marks_finished_trials_and_estimates_only_the_others(
+    results: Path, tiny_file: Path, call: Program, monkeypatch
+):
+    estimated = []
+
+    def forecast(_pool, _experiment, plan) -> dict[str, float]:
+        estimated.extend(name for stack in plan.stacks for name in stack.trials)
+        return dict.fromkeys(("seconds", "startup", "disk_bytes", "memory_bytes", "multiply_adds"), 0.0)
+
+    monkeypatch.setattr(executors.Pool, "forecast", forecast)
+    before = tree(results)
+    more = call("train", tiny_file, "seeds=3", "--dry-run", "--runs", results).out
+    new = ["plain-d4-s2", "identity-d4-s2"]
+
+    assert sorted(estimated) == sorted(new)
+    assert re.findall(r"^  (\S+)  6 steps$", more, re.MULTILINE) == new
+    assert len(re.findall(r"^  \S+  6 steps, finished$", more, re.MULTILINE)) == 4
+    assert "\ncpu, " not in call("train", tiny_file, "seeds=2", "--dry-run", "--runs", results).out
+    assert sorted(estimated) == sorted(new)
+    assert tree(results) == before
+
+
 def test_time_prints_every_arm_and_writes_the_numbers_to_cost_csv(tmp_path: Path, tiny_file: Path, call: Program):
     answer = call("time", tiny_file, "--runs", tmp_path)
     with (tmp_path / "tiny" / "cost.csv").open(newline="") as file:

@@ -1,4 +1,4 @@
-"""docs/tutorials: the commands of each page run in order and print what the page shows. docs/how-to: every command is accepted.
+"""docs/tutorials: the commands of each page run in order and print what the page shows.
 
 A page shows a session in blocks for a console. A line that begins with `$ ` is a command, the lines after it are its output,
 and a line `...` replaces output that is left out. The first line of a Python block can name its file: `# net.py` writes it,
@@ -20,15 +20,12 @@ from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
-import typer.core
-import typer.main
 
 import resexp
-from resexp import cli, config, extensions
+from resexp import config, extensions
 
 DOCS = Path(__file__).parent.parent / "docs"
 TUTORIALS = sorted(DOCS.glob("tutorials/*.md"))
-GUIDES = sorted(DOCS.glob("how-to/*.md"))
 SHORTER = {  # (page, command) -> a shorter training that prints the same words
     ("first-comparison", "train digits"): ("seeds=2", "epochs=10"),
     ("lesson", "train lesson"): ("training.steps=2",),
@@ -176,23 +173,3 @@ def test_the_page_on_the_report_has_the_committed_numbers():
 
     assert len(quoted) == 3
     assert {tuple(map(float, values)) for values in quoted} <= intervals
-
-
-def commands(page: Path) -> list[str]:
-    """The commands of a page, in blocks and in the text."""
-    text = page.read_text(encoding="utf-8")
-    return [*re.findall(r"^ *\$ (resexp .*)", text, re.MULTILINE), *re.findall(r"`(resexp [^`\n]+)`", text)]
-
-
-@pytest.mark.parametrize("page", [*TUTORIALS, *GUIDES], ids=lambda page: page.stem)
-def test_every_command_of_a_page_is_accepted(page):
-    """Options and configs exist, and overrides are valid; nothing is run."""
-    assert commands(page)
-    for line in commands(page):
-        _, *words = shlex.split(line.partition(" > ")[0] if " > " in line and "--expect" not in line else line)
-        command = typer.main.get_command(cli.app)
-        while isinstance(command, typer.core.TyperGroup) and not words[0].startswith("-"):
-            command = command.commands[words.pop(0)]
-        values = command.make_context(line, words, resilient_parsing=words == ["--version"]).params
-        if values.get("source") in config.shipped():
-            config.load(values["source"], values.get("overrides") or (), shortcuts=[*config.SHORTCUT_NAMES, "half"])

@@ -34,7 +34,7 @@ ExpectOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="EXPR|FILE",
-        help="Check a hypothesis ('test_loss: identity < plain') or claims: cifar10, he2015, tutorial, or a file.",
+        help="Check 'test_loss: identity < plain', or claims: cifar10, he2015, trainability, tutorial, or a file.",
     ),
 ]
 AtOption = Annotated[

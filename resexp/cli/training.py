@@ -101,7 +101,7 @@ def train(
         prepared = {**prepare(pool, experiment, existing_plan, quiet=quiet or as_json), "imports": imported}
         if dry_run:
             shards = shard_numbers and shard_numbers[1]
-            text = _plan_text(pool, experiment, prepared, existing_plan, shards, executor)
+            text = _plan_text(pool, experiment, prepared, None if fresh else folder, existing_plan, shards, executor)
             starting.close()
             print_result(text)
             return
@@ -191,27 +191,39 @@ def _plan_text(
     pool: Any,
     experiment: config.Experiment,
     prepared: dict[str, Any],
+    folder: Path | None,
     existing_plan: config.Plan | None,
     shards: int | None,
     executor: str,
 ) -> str:
-    from resexp import screen, tables  # noqa: PLC0415 - as above
+    """All trials, and estimates for the stacks that are not finished. folder: that of an existing experiment."""
+    from resexp import tables  # noqa: PLC0415 - as above
 
     plan = config.make_plan(experiment, prepared["device"], prepared["cores"], existing_plan, shards)
-    forecast = pool.forecast(experiment, plan)
+    names = [trial.name for trial in experiment.trials]
+    finished = {name for name in names if folder and runs.has_result(runs.trial_folder(folder, name))}
+    unfinished = {*names} - finished
+    remaining = plan.model_copy(update={"stacks": tuple(stack for stack in plan.stacks if unfinished & {*stack.trials})})
     pair_summaries = runs.with_rounds(prepared["pair_summaries"], experiment, plan)
     largest = max(len(stack.trials) for stack in plan.stacks)
-    lines = [f"{experiment.name}: {len(experiment.trials)} trials in {len(plan.stacks)} stacks of up to {largest}"]
+    count = f", {len(finished)} trials finished" if finished else ""
+    lines = [f"{experiment.name}: {len(names)} trials in {len(plan.stacks)} stacks of up to {largest}{count}"]
     lines += [experiment.question] if experiment.question else []
+    lines += _forecast_lines(pool.forecast(experiment, remaining), plan, executor) if unfinished else []
+    lines += [f"  {name}  {prepared['steps'][name]} steps{', finished' if name in finished else ''}" for name in names]
+    table = tables.matched_pairs(pair_summaries, tables.cell_labels(experiment))
+    return tables.as_lines([*lines, *([table] if pair_summaries else [])])
+
+
+def _forecast_lines(forecast: dict[str, Any], plan: config.Plan, executor: str) -> list[str]:
+    from resexp import screen  # noqa: PLC0415 - as above
+
     if executor == "ray":
-        lines += [f"{plan.device}, {plan.threads} thread(s) per task; wall time by number of parallel tasks:"]
+        lines = [f"{plan.device}, {plan.threads} thread(s) per task; wall time by number of parallel tasks:"]
         lines += [f"  {tasks:>5}  {screen.clock(seconds)}" for tasks, seconds in forecast["walls"].items()]
         lines += [f"  longest stack: {screen.clock(forecast['longest'])} (lower bound on the wall time, however many tasks)"]
     else:
         seconds, startup = (screen.clock(forecast[key]) for key in ("seconds", "startup"))
-        lines += [f"{plan.device}, {plan.threads} thread(s) per process: about {seconds}, of which {startup} for startup"]
+        lines = [f"{plan.device}, {plan.threads} thread(s) per process: about {seconds}, of which {startup} for startup"]
     lines += [f"about {forecast['disk_bytes'] / 1e6:,.0f} MB on disk and {forecast['memory_bytes'] / 1e9:.1f} GB of memory"]
-    lines += [f"{forecast['multiply_adds']:.3g} multiply-adds in total, counting a backward pass as two forward passes"]
-    lines += [f"  {trial.name}  {prepared['steps'][trial.name]} steps" for trial in experiment.trials]
-    table = tables.matched_pairs(pair_summaries, tables.cell_labels(experiment))
-    return tables.as_lines([*lines, *([table] if pair_summaries else [])])
+    return [*lines, f"{forecast['multiply_adds']:.3g} multiply-adds in total, counting a backward pass as two forward passes"]
