@@ -505,7 +505,7 @@ def test_n_is_the_number_of_seeds_of_arms_with_finished_trials(tmp_path):
     )
     none = comparison.compare_results(fabricated.results(tmp_path / "none", lambda _: {}, *TWO_DEPTHS))
 
-    assert "; 8 trials are missing;" in answer(compared, findings(compared.cells), [])[-1]
+    assert "; missing trials: 8;" in answer(compared, findings(compared.cells), [])[-1]
     assert "\nn = 4 seeds." in tables.FORMATS["table"](compared)
     assert "$n = 4$ seeds" in tables.FORMATS["tex"](compared)
     assert "\nn = 0 seeds." in tables.FORMATS["table"](none)

@@ -90,7 +90,7 @@ SENTENCES = {
         "; {count} arms have no matching plain network and are not compared",
         "an arm differs from plain in more than the shortcut",
     ),
-    "missing": Sentence("{count} trials are missing", "trials have failed or have not finished"),
+    "missing": Sentence("missing trials: {count}", "trials have failed or have not finished"),
     "facts": Sentence("{shared}. {facts}; the test set was evaluated once, after training.", "always"),
     "file": Sentence(
         "Pairs: rows of two arms with the same {pair}, n = {count} seeds; {better} is better{margin}.",
