@@ -157,10 +157,12 @@ def documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Documentat
 
 
 def write_files(page: Path) -> None:
-    """Writes the result files and claims files that a page shows."""
+    """Writes the configs, result files and claims files that a page shows."""
     text = page.read_text(encoding="utf-8")
     Path("results.csv").write_text(RESULTS, encoding="utf-8")
     for name, content in re.findall(r"^```text (\S+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        Path(name).write_text(content, encoding="utf-8")
+    for content, name in re.findall(r"^```yaml\n((?:(?!```).)*)^```.*?saved as `(\S+\.yaml)`", text, re.DOTALL | re.MULTILINE):
         Path(name).write_text(content, encoding="utf-8")
     for content in re.findall(r"^ *```yaml\n(.*?claims:.*?)^ *```", text, re.DOTALL | re.MULTILINE):
         Path("claims.yaml").write_text(textwrap.dedent(content), encoding="utf-8")
