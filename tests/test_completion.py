@@ -91,14 +91,15 @@ def test_a_key_is_completed_and_then_its_values(before: list[str], word: str, of
     assert completion.overrides(context(overrides=before), word) == offered
 
 
-@pytest.mark.parametrize("key", [key for key in config.KEYS if config.named_values(key)])
-def test_a_config_with_a_completed_value_has_no_error_about_the_value(key: str):
-    validator = Draft202012Validator(config.schema())
-    section, _, name = key.rpartition(".")
-    values = [read_override(value) for value in config.named_values(key)]
-    values = [[value] for value in values] if key == "gradients.probes" else values
-    documents = [{section: {name: value}} if section else {name: value} for value in values]
+def test_a_config_with_a_completed_value_has_no_error_about_the_value():
+    validator, completed = Draft202012Validator(config.schema()), {key: config.named_values(key) for key in config.KEYS}
+    documents = []
+    for key, names in completed.items():
+        section, _, name = key.rpartition(".")
+        values = [[read_override(value)] if key == "gradients.probes" else read_override(value) for value in names]
+        documents += [{section: {name: value}} if section else {name: value} for value in values]
 
+    assert len(documents) > sum(map(bool, completed.values())) > 20
     assert [document for document in documents if list(validator.iter_errors(document))] == []
 
 
