@@ -289,7 +289,7 @@ def test_the_parts_of_a_difference_are_training_and_generalization(
 
     assert finding.part == part
     assert finding.effect in (Effect.MORE_ACCURATE, Effect.LESS_ACCURATE)
-    assert finding.chip == f"{finding.effect}: {part}"
+    assert finding.chip == f"{finding.effect} ({part})"
 
 
 def test_training_error_is_next_to_test_accuracy_in_every_table(tmp_path: Path):

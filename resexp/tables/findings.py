@@ -40,7 +40,7 @@ class Finding:
     @property
     def chip(self) -> str:
         """The effect; for a difference in accuracy also whether it is in training or in generalization."""
-        return f"{self.effect}: {self.part}" if self.effect in ACCURACY and self.part != Part.UNCLEAR else str(self.effect)
+        return f"{self.effect} ({self.part})" if self.effect in ACCURACY and self.part != Part.UNCLEAR else str(self.effect)
 
     @property
     def evidence(self) -> str:
