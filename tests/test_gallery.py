@@ -151,6 +151,11 @@ def test_every_number_of_a_result_is_that_of_the_committed_results(name, experim
     assert set(re.findall(MEASURED, words)) == set(re.findall(MEASURED, " ".join(expected)))
 
 
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_table_has_the_number_of_networks(name, experiment):
+    assert f"| [{name}](#{name}) | {len(experiment(name).trials)} |" in PAGE
+
+
 @pytest.mark.parametrize("name", GALLERY["committed"]())
 def test_redrawing_gives_the_committed_picture(name, experiment):
     digests = json.loads(GALLERY["DIGESTS"].read_text(encoding="utf-8"))
