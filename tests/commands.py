@@ -1,4 +1,4 @@
-"""What the tests of commands share: what a command answers, and what two trainings of one plan have in common."""
+"""What the tests of commands share: what a command answers, and the files of an experiment."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,3 +24,9 @@ def files(folder: Path) -> dict[str, bytes]:
         for path in common
         if path.name not in FREE and not path.name.lstrip(".").startswith("lock")
     }
+
+
+def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and modification time of every file, except the lock file, which an older filelock truncates."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from commands import Answer, Program
+from commands import Answer, Program, tree
 from PIL import Image
 
 import resexp
@@ -49,12 +49,6 @@ def results(trained: tuple[Path, Answer], tmp_path: Path) -> Path:
     """A copy of the trained results that a test may change."""
     shutil.copytree(trained[0], tmp_path / "runs")
     return tmp_path / "runs"
-
-
-def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and modification time of every file."""
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
 def measured_accuracies(folder: Path) -> dict[str, float]:

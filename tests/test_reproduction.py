@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import fabricated
 import numpy as np
 import pytest
-from commands import Answer, Program
+from commands import Answer, Program, tree
 from scipy import stats
 
 from resexp import config, executors, reproduction, runs, tables, training
@@ -46,12 +46,6 @@ def results(trained: Path, tmp_path: Path) -> Path:
 
 def rerun_of(results: Path, name: str = "tiny") -> Path:
     return results / "_again" / name
-
-
-def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and modification time of every file."""
-    paths = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
 
 
 def reproducible_files(folder: Path) -> dict[str, bytes]:
