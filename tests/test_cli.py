@@ -716,7 +716,7 @@ def test_a_signal_stops_after_the_step_and_the_same_command_resumes_to_the_same_
     assert runs.status(first.with_name("identity-d4-s0")).state in other
 
     assert call(*arguments).code == 0
-    ignored = ("timing.csv", "status.json", "environment.json", ".lock")
+    ignored = ("timing.csv", "status.json", "environment.json")
     resumed, expected = (
         {name: file[0] for name, file in tree(folder).items() if Path(name).name not in ignored}
         for folder in (tmp_path / "runs", uninterrupted)

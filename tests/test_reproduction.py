@@ -50,7 +50,7 @@ def rerun_of(results: Path, name: str = "tiny") -> Path:
 
 def reproducible_files(folder: Path) -> dict[str, bytes]:
     """Every file that is identical in two trainings of one plan."""
-    varying = ("timing.csv", "status.json", "environment.json", ".lock")
+    varying = ("timing.csv", "status.json", "environment.json")
     return {name: content for name, (content, _) in tree(folder).items() if Path(name).name not in varying}
 
 
