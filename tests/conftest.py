@@ -34,13 +34,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Number of cases in test_stress.py, test_cluster.py and test_memory.py; `make stress` runs more.
 SIZES = {
     "--configs": (300, "generated and mutated configs to load"),
-    "--kills": (2, "SIGKILLs at random moments"),
+    "--kills": (3, "SIGKILLs at random moments"),
     "--faults": (1, "real commands on a failing disk"),
-    "--fault-stride": (64, "in this process the disk fails at every n-th write, and a full disk four times as often"),
+    "--fault-stride": (48, "in this process the disk fails at every n-th write, and a full disk four times as often"),
     "--cluster-kills": (1, "rounds in which a node and the driver of a Ray cluster are killed"),
     "--together": (1, "rounds of simultaneously started trainings"),
     "--guarded-networks": (5, "random CNNs run with an allocator that detects overwrites, for each instruction set"),
-    "--fuzz-seconds": (2, "seconds of fuzzing the readers"),
+    "--fuzz-seconds": (4, "seconds of fuzzing the readers"),
 }
 
 

@@ -389,8 +389,9 @@ def test_two_processes_and_this_process_write_the_same_bytes_as_one_process(
     assert written == files(after_a_kill[0])
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_signal_during_the_check_for_a_stop_request_is_handled(number: signal.Signals, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_during_the_check_for_a_stop_request_is_handled(name: str, monkeypatch: pytest.MonkeyPatch):
+    number = getattr(signal, name, signal.SIGTERM)  # Windows has the first two
     pool = SimpleNamespace(stopping=multiprocessing.get_context("spawn").Event())
     monkeypatch.setattr(running, "log", lambda _text: None)
     with running.stopping(pool) as seen, pool.stopping._cond:  # the lock that is_set() holds
